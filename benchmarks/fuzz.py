@@ -21,8 +21,7 @@ from bassloop.concurrency import TokenBucket
 from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError
-from bassloop.evaluator.framing import MessageReader, frames
-from bassloop.evaluator.messages import ToProcess
+from bassloop.evaluator.messages import MessageReader, ToProcess, frames
 from bassloop.gateway.runner_connection import CommandError, parse
 from bassloop.terminal import Terminal, render_lines
 from bassloop.wire import bass_pb2

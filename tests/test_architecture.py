@@ -33,7 +33,7 @@ LAZY = {
     "bassloop.daemon.wiring": "OpenTelemetry is an optional extra",
     "bassloop.store.engines": "the driver for PostgreSQL is an optional extra",
     "bassloop.store.blobs": "obstore is an optional extra",
-    "bassloop.tools.trial_database": "the package that brings PostgreSQL is an optional extra",
+    "bassloop.tools.trial_guard": "the package that brings PostgreSQL is an optional extra",
 }
 """Where imports may stand inside functions, and why."""
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.deliveries.webhook import refusal
 from bassloop.github import sign
+from bassloop.github.webhook_events import refusal
 
 SECRET = b"secret"
 BODY = b'{"zen": "Design for failure."}'

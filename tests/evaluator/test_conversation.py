@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError
-from bassloop.evaluator.framing import frames
 from bassloop.evaluator.messages import (
     MAX_STREAMS,
     MAX_UNDER_WAY,
@@ -29,6 +28,7 @@ from bassloop.evaluator.messages import (
     RunThunk,
     StartCheck,
     Wait,
+    frames,
 )
 
 from .conftest import hook

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bassloop.evaluator import messages
 from bassloop.evaluator.errors import ProtocolError
-from bassloop.evaluator.framing import MessageReader, frames
 from bassloop.evaluator.messages import (
     MAX_CONTENT,
     MAX_MESSAGE,
@@ -21,9 +20,11 @@ from bassloop.evaluator.messages import (
     Done,
     FromProcess,
     Log,
+    MessageReader,
     RunThunk,
     StartCheck,
     ToProcess,
+    frames,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from bassloop.bridge import call_asyncio
-from bassloop.gateway.proxy_protocol import MAX_HEADER, SIGNATURE, BadHeader, HeaderReader
+from bassloop.gateway.admission import MAX_HEADER, SIGNATURE, BadHeader, HeaderReader
 from conftest import Gateway, open_gateway
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from bassloop.tools.trial_database import FOLDER, end_trial_database, open_trial_database
+from bassloop.tools.trial_guard import FOLDER, end_trial_database, open_trial_database
 from bassloop.tools.working_copy import TrialError
 from tests.loop.test_whole_path import check_run, tried
 

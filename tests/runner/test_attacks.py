@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner import limits as limits_module
+from bassloop.runner import options as limits_module
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.network import find_helpers
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 from bassloop.runner.process import join_new_keyring, run_command
 
 from .containers.conftest import BASE

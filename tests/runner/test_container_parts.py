@@ -25,7 +25,7 @@ from bassloop.runner.container.services import BUNDLES, MAX_BUNDLE, trust_mounts
 from bassloop.runner.engine.command import Environment, ImageDefaults, resolve
 from bassloop.runner.engine.mounts import WORK, BindMount
 from bassloop.runner.errors import DriverError
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 from bassloop.wire import bass_pb2 as pb
 
 from .made import after, sh, string

@@ -22,7 +22,7 @@ from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.limit_holders import LimitHolder
 from bassloop.runner.host.network import NetworkHelper
 from bassloop.runner.host.sandbox import Sandbox, SandboxMissing
-from bassloop.runner.limits import CommandLimits, default_limits
+from bassloop.runner.options import CommandLimits, default_limits
 from bassloop.runner.runner_events import DriverChosen, RunnerEvent
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from bassloop.runner.call_context import CallContext, GivenArtifact
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.runner.received_artifacts import MAX_RUNS, ReceivedArtifacts
+from bassloop.runner.service import MAX_RUNS, ReceivedArtifacts
 from bassloop.wire import bass_pb2 as pb
 
 from .test_host_driver import Bench, sh, text

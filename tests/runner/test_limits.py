@@ -19,7 +19,7 @@ from bassloop.runner.host.limit_holders import (
     find_systemd_scope,
     set_process_limits,
 )
-from bassloop.runner.limits import NO_LIMITS, CommandLimits, default_limits
+from bassloop.runner.options import NO_LIMITS, CommandLimits, default_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

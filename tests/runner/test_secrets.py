@@ -19,7 +19,7 @@ from bassloop.runner.call_context import LOCAL, CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.runner.limits import default_limits
+from bassloop.runner.options import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretError, SecretStore
 from bassloop.runner.secrets.secret_store import SystemKeyring
 from bassloop.runtimes import RunFailed

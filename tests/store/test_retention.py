@@ -14,7 +14,7 @@ from bassloop.store import Bounds, NotStored, Retention, Store, StoreBusy, Store
 from bassloop.store.blobs import FileBlobs, blobs
 from bassloop.store.logs.log_objects import log_sizes
 from bassloop.store.maintenance import maintenance_lock
-from bassloop.store.maintenance.retention import StoredRun, select_expired
+from bassloop.store.maintenance.prune import StoredRun, select_expired
 
 from .made import THUNK, intend, run, step
 

@@ -94,7 +94,7 @@ def test_a_project_gets_its_first_checks(tmp_path: Path) -> None:
 
 def test_policy_in_the_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".bassloop.toml").write_text('hold = "nobody"\n')
-    assert "found nothing to check" in run("init", str(tmp_path))[1]
+    assert "found no project that init knows" in run("init", str(tmp_path))[1]
     assert (
         (tmp_path / ".bassloop.toml")
         .read_text()

@@ -12,7 +12,7 @@ from quart.wrappers import base
 
 from bassloop.checks.tail import Tail
 from bassloop.deliveries.backlog import Backlog, Pace
-from bassloop.deliveries.inbox import Answer
+from bassloop.deliveries.inbox import WebhookResponse
 from bassloop.github import APIBudget, Purpose
 from bassloop.store import (
     Artifact,
@@ -53,9 +53,9 @@ class FakeInbox:
         self.given: list[tuple[dict[str, str], bytes]] = []
         self.replayed: list[str] = []
 
-    async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         self.given.append((dict(headers), body))
-        return Answer(202, "accepted")
+        return WebhookResponse(202, "accepted")
 
     async def replay(self, guid: str) -> bool:
         self.replayed.append(guid)

@@ -1,16 +1,112 @@
-"""`bassloop lint`: what is wrong with a repository's checks, before anything runs."""
+"""`bassloop lint` and `fmt`: what is wrong with a repository's checks, and the format of scripts."""
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.fmt import find_scripts
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
+
+
+@click.command("fmt")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
+@click.option("--diff", is_flag=True, help="Change nothing; show what would change.")
+def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
+    """Format Bass scripts: indentation, spaces and blank lines.
+
+    PATHS are files and folders; without any, all scripts below this folder. - is standard input,
+    whose formatted text goes to standard output.
+
+    \b
+    Example:
+      bassloop fmt --check project.bass
+    """
+    if paths == (Path("-"),):
+        sys.stdout.write(_formatted(sys.stdin.read(), "standard input"))
+        return
+    changed = 0
+    for path in find_scripts(paths or (Path(),)):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{path}: {_reason(error)}") from error
+        formatted = _formatted(text, str(path))
+        if formatted == text:
+            continue
+        changed += 1
+        if diff:
+            lines = text.splitlines(keepends=True), formatted.splitlines(keepends=True)
+            click.echo("".join(difflib.unified_diff(*lines, str(path), str(path))), nl=False)
+        elif check:
+            click.echo(f"would format {path}")
+        else:
+            _replace(path, formatted)
+            click.echo(f"formatted {path}")
+    if changed and (check or diff):
+        sys.exit(1)
+
+
+def find_scripts(paths: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files that paths name: themselves, or the scripts below a folder."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, files in os.walk(path):
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and name not in _SKIPPED
+            )
+            for name in sorted(files):
+                if name.endswith(".bass") or (
+                    name == "github-hook" and Path(folder).name == "bass"
+                ):
+                    yield Path(folder, name)
+
+
+def _formatted(text: str, name: str) -> str:
+    """Return a text formatted. Exit with a message if it is no Bass."""
+    from bassloop.bass.errors import BassError
+    from bassloop.bass.reader import read_source
+    from bassloop.cli.scripts import report_script_errors
+    from bassloop.tools.formatter import format_bass
+
+    with report_script_errors():
+        before = read_source(text, name)
+        formatted = format_bass(text)
+        after = read_source(formatted, name)
+        if [str(form) for form in before] != [str(form) for form in after]:
+            raise BassError(f"{name} would mean something else when formatted; please report it")
+    return formatted
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a text in a file's place, whole, with the file's permissions."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.chmod(path.stat().st_mode)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise click.ClickException(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
 @click.command("lint")

@@ -179,7 +179,7 @@ def _show_last_failures() -> int:
 
 def _show_last(*, colour: bool) -> None:
     from bassloop.terminal import restyle, strip
-    from bassloop.tools.last_trial import read_last_log
+    from bassloop.tools.failure_report import read_last_log
 
     show = restyle if colour else strip
     try:

@@ -154,7 +154,7 @@ def repl(unsandboxed: bool) -> None:
 
                 status = converse(evaluator)
             else:
-                from bassloop.tools.repl.piped import follow
+                from bassloop.tools.repl.evaluator import follow
 
                 status = follow(evaluator, sys.stdin)
     except (EntryInterrupted, KeyboardInterrupt):

@@ -15,8 +15,13 @@ from watchfiles import awatch
 from bassloop.cli.progress import is_live
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
-from bassloop.tools.failure_report import keep_failures, plain_lines, render_failure
-from bassloop.tools.last_trial import keep_artifacts, keep_log
+from bassloop.tools.failure_report import (
+    keep_artifacts,
+    keep_failures,
+    keep_log,
+    plain_lines,
+    render_failure,
+)
 from bassloop.tools.trial import open_trial
 from bassloop.units import format_size
 

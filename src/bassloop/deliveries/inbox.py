@@ -23,8 +23,8 @@ import trio
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.backlog import Pace
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
-from bassloop.deliveries.webhook import Answer, refusal, well_formed
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
+from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import (
     ClaimLost,
@@ -158,7 +158,7 @@ class Inbox:
         """True while deliveries are being handled."""
         return self._running and not self._closed
 
-    async def accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         """Verify and store the delivery of a webhook request. It is on disk if the answer is 202.
 
         Names in `headers` are in lower case. Nothing of the body is parsed before its signature is
@@ -171,9 +171,9 @@ class Inbox:
         self.answers[event, answer.status] += 1
         return answer
 
-    async def _accept(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         if self._closed and not self.store.nodes.own_id:
-            return Answer(503, "the loop is shutting down; deliver again later")
+            return WebhookResponse(503, "the loop is shutting down; deliver again later")
         event, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
         if (refused := await _refusal(headers, body, self.secret)) is not None:
             if refused.status in (401, 403):
@@ -183,13 +183,13 @@ class Inbox:
         try:
             new = await self._store(guid, event, body)
         except MalformedEvent as error:
-            return Answer(400, f"the payload can't be read: {error}")
+            return WebhookResponse(400, f"the payload can't be read: {error}")
         except StoreError as error:
             log.error("delivery not stored", delivery=guid, error=str(error))
             if isinstance(error, StoreFull):
-                return Answer(507, "the loop's disk is full; deliver again later")
-            return Answer(503, "the loop can't store it now; deliver again later")
-        return Answer(202, "accepted" if new else "this delivery is known already")
+                return WebhookResponse(507, "the loop's disk is full; deliver again later")
+            return WebhookResponse(503, "the loop can't store it now; deliver again later")
+        return WebhookResponse(202, "accepted" if new else "this delivery is known already")
 
     async def add_fetched(self, guid: str, event: str, body: bytes) -> bool:
         """Store a delivery that was fetched from GitHub or made of its answers, and return whether it is new.
@@ -450,7 +450,9 @@ async def read_event(name: str, body: bytes) -> Event:
     return await trio.to_thread.run_sync(parse_event, name, body)
 
 
-async def _refusal(headers: Mapping[str, str], body: bytes, secret: bytes | None) -> Answer | None:
+async def _refusal(
+    headers: Mapping[str, str], body: bytes, secret: bytes | None
+) -> WebhookResponse | None:
     """Return why a request is refused, or None. The signature of a large body is verified in a thread."""
     if len(body) < _LARGE:
         return refusal(headers, body, secret)

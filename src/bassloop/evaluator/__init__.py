@@ -7,7 +7,7 @@
 
 The daemon starts the fork server as a program of its own, with nothing of the daemon's but one socket. It imports
 the language, locks itself in (`confinement.py`), and forks a process for each hook. That process
-evaluates the hook, and asks the daemon for everything else by messages (`messages.py`, `framing.py`); the daemon
+evaluates the hook, and asks the daemon for everything else by messages (`messages.py`); the daemon
 checks each of them (`conversation.py`). The kernel ends a process that takes too much processor time or memory; the
 daemon ends it by closing its end of the socket.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 from bassloop.evaluator.errors import ProtocolError
-from bassloop.evaluator.framing import MessageReader, frames
 from bassloop.evaluator.messages import (
     MAX_BYTES,
     MAX_BYTES_UNDER_WAY,
@@ -30,11 +29,13 @@ from bassloop.evaluator.messages import (
     Evaluate,
     FromProcess,
     Idle,
+    MessageReader,
     Next,
     StartCheck,
     StreamCall,
     ToProcess,
     Wait,
+    frames,
 )
 
 _LENGTH_OF_THE_REST: Final = 64

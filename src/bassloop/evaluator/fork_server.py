@@ -32,8 +32,7 @@ from bassloop.evaluator.confinement import (
     probe,
 )
 from bassloop.evaluator.evaluation import serve_one
-from bassloop.evaluator.framing import MessageReader, frames
-from bassloop.evaluator.messages import Ended, Fork, Message, Ready
+from bassloop.evaluator.messages import Ended, Fork, Message, MessageReader, Ready, frames
 from bassloop.evaluator.remote_host import encode_thunk
 from bassloop.evaluator.thunk_description import describe
 

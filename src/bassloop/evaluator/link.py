@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from bassloop import bass
 from bassloop.evaluator.conversation import size_of
 from bassloop.evaluator.fibers import Fibers, Pending
-from bassloop.evaluator.framing import MessageReader, frames
 from bassloop.evaluator.messages import (
     MAX_BYTES,
     MAX_BYTES_UNDER_WAY,
@@ -26,8 +25,10 @@ from bassloop.evaluator.messages import (
     Idle,
     Log,
     Message,
+    MessageReader,
     Refusal,
     ToProcess,
+    frames,
 )
 
 if TYPE_CHECKING:

@@ -9,9 +9,12 @@ What a message may contain is checked as it is decoded. Nothing here does any I/
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 
+import msgspec
 from msgspec import Meta, Struct
+
+from bassloop.evaluator.errors import ProtocolError
 
 MAX_MESSAGE: Final = 4 << 20
 """Bytes of one message, encoded."""
@@ -49,8 +52,15 @@ FilePath: TypeAlias = Annotated[str, Meta(max_length=4_096)]
 Content: TypeAlias = Annotated[bytes, Meta(max_length=PIECE)]
 
 
+_LENGTH: Final = 4
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
 class Message(Struct, frozen=True, tag=True, array_like=True):
     """A message in either direction."""
+
+
+M = TypeVar("M", bound=Message)
 
 
 class Chunk(Message, frozen=True):
@@ -305,3 +315,91 @@ FromServer: TypeAlias = Ready | Ended
 def as_text(text: str) -> str:
     """Return a string as it can travel: without lone surrogates."""
     return text.encode(errors="replace").decode()
+
+
+def frames(message: Message) -> list[bytes]:
+    """Return the bytes of a message, in pieces. Raises ProtocolError if it is too large."""
+    content: bytes = getattr(message, "content", b"")
+    if len(content) <= PIECE:
+        return [_frame(message)]
+    if len(content) > MAX_CONTENT:
+        raise ProtocolError(f"{len(content):,} bytes in a message; {MAX_CONTENT:,} is the limit")
+    last = (len(content) - 1) // PIECE * PIECE
+    chunks = (Chunk(content[start : start + PIECE]) for start in range(0, last, PIECE))
+    return [*map(_frame, chunks), _frame(_with_content(message, content[last:]))]
+
+
+def _frame(message: Message) -> bytes:
+    body = _encode(message)
+    if len(body) > MAX_MESSAGE:
+        raise ProtocolError(f"a message of {len(body):,} bytes; {MAX_MESSAGE:,} is the limit")
+    return len(body).to_bytes(_LENGTH) + body
+
+
+def _with_content(message: M, content: bytes) -> M:
+    return msgspec.structs.replace(message, content=content)
+
+
+class MessageReader(Generic[M]):
+    """Finds messages in bytes that arrive in pieces of any size.
+
+    Args:
+        types: the messages that may arrive, as a union.
+
+    Attributes:
+        frames: how many have arrived, the pieces of content included.
+        size: how many bytes they had together.
+    """
+
+    def __init__(self, types: Any) -> None:
+        self.frames = 0
+        self.size = 0
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(types | Chunk)
+        self._buffer = bytearray()
+        self._content = bytearray()
+
+    def feed(self, data: bytes) -> list[M]:
+        """Return the messages that are complete now.
+
+        Raises ProtocolError for a message that is too large, or isn't one of the types. What comes after it
+        can't be understood any more.
+        """
+        buffer = self._buffer
+        buffer += data
+        messages: list[M] = []
+        start = 0
+        while len(buffer) - start >= _LENGTH:
+            size = int.from_bytes(buffer[start : start + _LENGTH])
+            if size > MAX_MESSAGE:
+                raise ProtocolError(f"a message of {size:,} bytes; {MAX_MESSAGE:,} is the limit")
+            end = start + _LENGTH + size
+            if len(buffer) < end:
+                break
+            self.frames += 1
+            self.size += size
+            message = self._join(self._decode(bytes(buffer[start + _LENGTH : end])))
+            if message is not None:
+                messages.append(message)
+            start = end
+        del buffer[:start]
+        return messages
+
+    def _decode(self, body: bytes) -> Message:
+        try:
+            return cast(Message, self._decoder.decode(body))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"not a message: {error}") from error
+
+    def _join(self, message: Message) -> M | None:
+        """Return a message with the content that preceded it; None for what is only a piece."""
+        if isinstance(message, Chunk):
+            self._content += message.content
+            if len(self._content) > MAX_CONTENT:
+                raise ProtocolError(f"more than {MAX_CONTENT:,} bytes for one message")
+            return None
+        if self._content:
+            if not hasattr(message, "content"):
+                raise ProtocolError("content for a message that has none")
+            message = _with_content(message, bytes(self._content) + message.content)
+            self._content.clear()
+        return cast(M, message)

@@ -26,8 +26,7 @@ import trio
 
 from bassloop.concurrency import AutoResetEvent, shielded
 from bassloop.evaluator.errors import EvaluatorLost
-from bassloop.evaluator.framing import MessageReader, frames
-from bassloop.evaluator.messages import Ended, Fork, FromServer, Ready
+from bassloop.evaluator.messages import Ended, Fork, FromServer, MessageReader, Ready, frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator

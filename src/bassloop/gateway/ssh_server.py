@@ -20,10 +20,15 @@ from bassloop.bridge import call_asyncio
 from bassloop.bridge.metering import TimeBudget
 from bassloop.concurrency import TTLCache, shielded
 from bassloop.gateway import gateway_settings
-from bassloop.gateway.admission import MAX_REMEMBERED, Admission, NotAdmitted
+from bassloop.gateway.admission import (
+    MAX_REMEMBERED,
+    Admission,
+    BadHeader,
+    HeaderReader,
+    NotAdmitted,
+)
 from bassloop.gateway.authentication import Authentication, KeySource, still_is
 from bassloop.gateway.gateway_settings import fingerprint, known_hosts_line
-from bassloop.gateway.proxy_protocol import BadHeader, HeaderReader
 from bassloop.gateway.runner_connection import (
     SERVICE,
     CommandError,

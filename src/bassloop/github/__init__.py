@@ -1,6 +1,6 @@
 """GitHub: the API client, the App's credentials and webhook, users' keys, signing in.
 
-Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_runs`, :mod:`request`); :mod:`client` and
+Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_run_requests`, :mod:`request`); :mod:`github` and
 :mod:`repository` are what others call, :mod:`api` is the HTTP below them::
 
     async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:

@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Annotated, Any, Final, TypeAlias
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
 from bassloop.github.models import CheckSubject, Event, Head, Payload, Repository, User
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 SHA: TypeAlias = Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")]
@@ -26,6 +32,9 @@ FullName: TypeAlias = Annotated[
 ]
 
 _NO_COMMIT: Final = "0" * 40
+
+_EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 
 
 class MalformedEvent(ValueError):
@@ -360,3 +369,52 @@ def parse_repository(answer: Payload) -> Repository:
 
 def _head(sha: str | None, *, fork: bool | None, **known: Any) -> Head | None:
     return None if sha is None or sha == _NO_COMMIT else Head(sha, fork=fork, **known)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookResponse:
+    """The answer to a webhook request: an HTTP status and a sentence."""
+
+    status: int
+    message: str
+
+
+def well_formed(event: str, guid: str) -> bool:
+    """Return whether these can be the name of an event and the id of a delivery."""
+    return bool(_EVENT_NAME.match(event) and _GUID.match(guid))
+
+
+def refusal(
+    headers: Mapping[str, str], body: bytes, secret: bytes | None
+) -> WebhookResponse | None:
+    """Return why a request is refused, or None if it is well formed and its signature is right.
+
+    Nothing of the body is parsed.
+
+    Args:
+        headers: names in lower case.
+        secret: what deliveries are signed with; None refuses all of them.
+    """
+    event, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
+    if not event:
+        return WebhookResponse(400, "the header X-GitHub-Event is missing")
+    if not well_formed(event, guid):
+        return WebhookResponse(400, "the header X-GitHub-Event or X-GitHub-Delivery is malformed")
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        message = "set the webhook's content type to application/json in the App's settings"
+        return WebhookResponse(415, message)
+    if secret is None:
+        return WebhookResponse(
+            503, "this loop has no GITHUB_APP_WEBHOOK_SECRET, so it accepts no deliveries"
+        )
+    signature = headers.get("x-hub-signature-256", "")
+    if not signature:
+        return WebhookResponse(
+            401, "the delivery is not signed; set the webhook secret in the App's settings"
+        )
+    if not verify_signature(secret, body, signature):
+        return WebhookResponse(
+            403, "the signature is wrong; is GITHUB_APP_WEBHOOK_SECRET the App's secret?"
+        )
+    return None

@@ -17,7 +17,7 @@ from bassloop.runner.errors import RunnerError
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.own_programs import OwnPrograms
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 from bassloop.runner.runner_events import DriverChosen, RunnerEvent, Warned
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from quart import Response, redirect, request
 
 from bassloop.standin import authorization, objects
-from bassloop.standin.github_responses import CallRefused, json_body, json_response, link_next, page
+from bassloop.standin.authorization import CallRefused, json_body, json_response, link_next, page
 from bassloop.standin.standin import HOOK_PATH
 from bassloop.standin.state import StandInError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from quart import request
 
 from bassloop.standin import authorization, objects, payloads
-from bassloop.standin.github_responses import CallRefused, json_body, json_response, page
+from bassloop.standin.authorization import CallRefused, json_body, json_response, page
 from bassloop.standin.repository_routes import find_commit
 from bassloop.standin.state import StandInError
 

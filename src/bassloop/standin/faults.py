@@ -8,11 +8,20 @@ answers 502 to the next creation of a check run, *after* having made it: its res
 from __future__ import annotations
 
 import re
+import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+HOUR = 3600.0
+MINUTE = 60.0
+READ_POINTS, WRITE_POINTS = 1, 5
 
 
 @dataclass(eq=False)
@@ -94,3 +103,90 @@ class Faults:
                 self.waiting.remove(fault)
             return fault
         return None
+
+
+@dataclass(eq=False)
+class _Used:
+    calls: int = 0
+    resets_at: float = 0.0
+    points: deque[tuple[float, int]] = field(default_factory=deque)
+    now: int = 0
+    closed_until: float = 0.0
+
+
+@dataclass(eq=False)
+class Quotas:
+    """The calls that each credential has left.
+
+    Args:
+        per_hour: calls of an App or an installation.
+        anonymous_per_hour: calls without a credential.
+        points_per_minute: reading costs 1, writing 5.
+        at_once: calls of one credential at the same time.
+        penalty: seconds for which a credential is refused everything after it exceeded a secondary limit.
+        refused: how many calls were refused so far.
+    """
+
+    per_hour: int = 5000
+    anonymous_per_hour: int = 60
+    points_per_minute: int = 900
+    at_once: int = 100
+    penalty: float = 60.0
+    refused: int = 0
+    _used: dict[str, _Used] = field(default_factory=dict, init=False)
+
+    def begin(self, who: str, method: str) -> str | None:
+        """Count a call that begins. Returns the limit that it exceeds, ``primary`` or ``secondary``, or None."""
+        exceeded = self._exceeded(who, method)
+        self.refused += exceeded is not None
+        return exceeded
+
+    def closed_for(self, who: str) -> float:
+        """Return the seconds for which a credential is still refused everything."""
+        return max(self._of(who).closed_until - trio.current_time(), 0.0)
+
+    def _exceeded(self, who: str, method: str) -> str | None:
+        used, now = self._of(who), trio.current_time()
+        used.now += 1
+        if used.calls >= self._limit(who):
+            return "primary"
+        if now < used.closed_until:
+            return "secondary"
+        while used.points and used.points[0][0] <= now - MINUTE:
+            used.points.popleft()
+        points = READ_POINTS if method in ("GET", "HEAD", "OPTIONS") else WRITE_POINTS
+        spent = sum(point for _, point in used.points)
+        if used.now > self.at_once or spent + points > self.points_per_minute:
+            used.closed_until = now + self.penalty
+            return "secondary"
+        used.calls += 1
+        used.points.append((now, points))
+        return None
+
+    def end(self, who: str, *, free: bool) -> None:
+        """Count a call that has ended; `free` gives back what it cost of the hour."""
+        used = self._of(who)
+        used.now -= 1
+        if free:
+            used.calls = max(used.calls - 1, 0)
+
+    def headers(self, who: str) -> dict[str, str]:
+        """Return the headers about the hour's limit."""
+        used, limit = self._of(who), self._limit(who)
+        resets = time.time() + used.resets_at - trio.current_time()
+        return {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(limit - used.calls, 0)),
+            "X-RateLimit-Used": str(used.calls),
+            "X-RateLimit-Reset": str(int(resets)),
+            "X-RateLimit-Resource": "core",
+        }
+
+    def _limit(self, who: str) -> int:
+        return self.anonymous_per_hour if who == "anonymous" else self.per_hour
+
+    def _of(self, who: str) -> _Used:
+        used, now = self._used.setdefault(who, _Used()), trio.current_time()
+        if now >= used.resets_at:
+            used.calls, used.resets_at = 0, now + HOUR
+        return used

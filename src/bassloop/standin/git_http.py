@@ -14,8 +14,8 @@ from quart import Response, request
 
 from bassloop.concurrency import shielded
 from bassloop.standin import authorization
+from bassloop.standin.authorization import CallRefused
 from bassloop.standin.git import END_SECONDS, SAFE, environment
-from bassloop.standin.github_responses import CallRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

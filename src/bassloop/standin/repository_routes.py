@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from quart import Response, request
 
 from bassloop.standin import authorization, objects
+from bassloop.standin.authorization import CallRefused, json_response, page
 from bassloop.standin.git import GitFailed
-from bassloop.standin.github_responses import CallRefused, json_response, page
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from quart import Response, redirect, request
 
 from bassloop.standin import authorization, objects
-from bassloop.standin.github_responses import CallRefused, json_body, json_response
+from bassloop.standin.authorization import CallRefused, json_body, json_response
 from bassloop.standin.state import DeviceSignIn
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from bassloop.standin import (
     repository_routes,
     sign_in_routes,
 )
+from bassloop.standin.authorization import CallRefused, tagged
 from bassloop.standin.git import GitFailed
-from bassloop.standin.github_responses import CallRefused, tagged
 from bassloop.standin.state import StandInError
 
 if TYPE_CHECKING:

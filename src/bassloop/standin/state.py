@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bassloop.github import User
-from bassloop.standin.faults import Faults
+from bassloop.standin.faults import Faults, Quotas
 from bassloop.standin.git import GitRepository
-from bassloop.standin.quotas import Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

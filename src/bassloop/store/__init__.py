@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bassloop.store.artifacts import Artifact, ArtifactWriter
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
+from bassloop.store.claims import NodeRequest, RequestKind
 from bassloop.store.deliveries import Recorded
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
@@ -33,8 +34,7 @@ from bassloop.store.heads import SpotCheckRecord
 from bassloop.store.leases import Node, NodeRecord
 from bassloop.store.log_index import FilterBuilder, FilterQuery, IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
-from bassloop.store.maintenance.prune import PruneReport
-from bassloop.store.maintenance.retention import Bounds, Retention
+from bassloop.store.maintenance.prune import Bounds, PruneReport, Retention
 from bassloop.store.nodes import Duty, Inheritance, new_node
 from bassloop.store.notifications import Topic
 from bassloop.store.records import (
@@ -64,7 +64,6 @@ from bassloop.store.records import (
     User,
     new_run_id,
 )
-from bassloop.store.requests import NodeRequest, RequestKind
 from bassloop.store.store import Store, StoreStatistics, open_store
 
 __all__ = [

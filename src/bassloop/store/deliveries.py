@@ -8,11 +8,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import DeliveryState, states_before
-from bassloop.store.claims import LIVE, choose_node
+from bassloop.store.claims import LIVE, RequestKind, choose_node, send_request
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.records import Delivery, Replacement, RepositoryBacklog
-from bassloop.store.requests import RequestKind, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

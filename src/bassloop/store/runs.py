@@ -7,12 +7,11 @@ import json
 from typing import TYPE_CHECKING
 
 from bassloop.lifecycle import RUN_FINAL, RunState, states_before
-from bassloop.store.claims import LIVE
+from bassloop.store.claims import LIVE, RequestKind, send_request
 from bassloop.store.engine import Subject, page_size, reads, writes
 from bassloop.store.errors import ClaimLost, NotStored, StoreConflict
 from bassloop.store.notifications import Topic
 from bassloop.store.records import Page, Run, StatementRecord, ThunkRecord
-from bassloop.store.requests import RequestKind, send_request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -16,6 +16,7 @@ from bassloop.store import deliveries
 from bassloop.store.artifacts import Artifacts
 from bassloop.store.blobs import FileBlobs
 from bassloop.store.checks import Checks
+from bassloop.store.claims import Requests
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.engines import find_database
@@ -30,12 +31,10 @@ from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance import Progress, ignore_progress
 from bassloop.store.maintenance.prune import prune
-from bassloop.store.nodes import Nodes, new_node
+from bassloop.store.nodes import Nodes, Runtimes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.records import Figures
-from bassloop.store.requests import Requests
 from bassloop.store.runs import Runs, Statements, Thunks
-from bassloop.store.runtimes import Runtimes
 from bassloop.store.spending import Spending
 from bassloop.store.steps import Steps
 from bassloop.store.tests import Tests
@@ -49,8 +48,7 @@ if TYPE_CHECKING:
     from bassloop.store.engine import Engine
     from bassloop.store.leases import Node
     from bassloop.store.logs.shipper import ShippingStatistics
-    from bassloop.store.maintenance.prune import PruneReport
-    from bassloop.store.maintenance.retention import Retention
+    from bassloop.store.maintenance.prune import PruneReport, Retention
     from bassloop.store.steps import LiveLog
     from bassloop.store.writer import WriterStatistics
 

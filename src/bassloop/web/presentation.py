@@ -7,7 +7,11 @@ import shlex
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader
+from quart import Response, abort, request
 
 from bassloop.lifecycle import RunState
 from bassloop.terminal import plain
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.store import Run, Step
+
 
 SHORT_SHA = 7
 MAX_NOTE = 300
@@ -28,6 +33,16 @@ STEP_PAGE_LINES = 1000
 
 
 _RUN_ADDRESS = re.compile(r"https?://[^\s()]{1,300}(/runs/[A-Za-z0-9_-]{10,40})(?![A-Za-z0-9_/-])")
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""Cache-Control of addresses that change with their content."""
+
+DOWNLOAD_SECONDS = 3600.0
+"""How long a visitor may take to download a file."""
+
+_documents = Environment(
+    loader=PackageLoader("bassloop.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
 
 
 class StateLabel(NamedTuple):
@@ -300,3 +315,35 @@ def step_json(step: Step) -> dict[str, Any]:
         "started_at": instant(step.started_at) or None,
         "completed_at": instant(step.completed_at) or None,
     }
+
+
+def render_document(template: str, **variables: Any) -> str:
+    """Render a picture or a feed: a template that shows every visitor the same."""
+    return _documents.get_template(template).render(variables) + "\n"
+
+
+def wants_json() -> bool:
+    """Tell whether the client prefers JSON to HTML."""
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    return best == "application/json"
+
+
+def abort_not_found(what: str) -> NoReturn:
+    """Abort with 404, in the same words for what doesn't exist and for what the visitor may not see."""
+    abort(404, f"there is no such {what}, or you don't have access to it")
+
+
+def download_headers(name: str) -> dict[str, str]:
+    """Return the headers of a stranger's file, which a browser saves under a name and never shows."""
+    return {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name[-200:])}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+async def revalidated(response: Response) -> Response:
+    """Return the response with an ETag, or 304 if the client has it already."""
+    await response.add_etag()
+    await response.make_conditional(request)
+    return response

@@ -21,8 +21,7 @@ from bassloop.github import GitHubError, SignInRefused, User
 from bassloop.github.manifest import CALLBACK_PATH
 from bassloop.store import User as UserRecord
 from bassloop.web.guard import current_visitor, may_operate
-from bassloop.web.presentation import instant
-from bassloop.web.responses import wants_json
+from bassloop.web.presentation import instant, wants_json
 
 if TYPE_CHECKING:
     from werkzeug import Response as AnyResponse

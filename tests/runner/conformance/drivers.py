@@ -13,7 +13,7 @@ from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.container.container_engine import ContainerEngine, find
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.runner.limits import default_limits
+from bassloop.runner.options import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, Runtime

@@ -16,7 +16,7 @@ import trio
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 
 from ..made import Recorder, folder, mount, path_in
 from .test_run import run

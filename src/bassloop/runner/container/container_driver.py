@@ -52,7 +52,7 @@ from bassloop.runner.engine.sent_files import artifact_patterns, report_patterns
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 from bassloop.runner.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb

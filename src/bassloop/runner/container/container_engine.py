@@ -27,8 +27,7 @@ from bassloop.runner.errors import DriverError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bassloop.runner.limits import CommandLimits
-    from bassloop.runner.options import NetworkMode
+    from bassloop.runner.options import CommandLimits, NetworkMode
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bassloop.runner.container.image_store import ImageStore
     from bassloop.runner.engine.graph import ThunkGraph
     from bassloop.runner.engine.step_progress import StepReporter
-    from bassloop.runner.limits import CommandLimits
+    from bassloop.runner.options import CommandLimits
     from bassloop.wire import bass_pb2 as pb
 
 CPU_PERIOD = 100_000

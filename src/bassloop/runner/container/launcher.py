@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner.container.container_engine import ContainerEngine
     from bassloop.runner.container.image_info import Image
-    from bassloop.runner.limits import CommandLimits
+    from bassloop.runner.options import CommandLimits
     from bassloop.runner.output_cache import ThunkOutput
 
 GRACE_SECONDS = 2.0

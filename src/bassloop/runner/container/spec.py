@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.runner.container.container_engine import ContainerEngine, limit_options
 from bassloop.runner.engine.mounts import BindMount, MountSupport
-from bassloop.runner.limits import CommandLimits
+from bassloop.runner.options import CommandLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

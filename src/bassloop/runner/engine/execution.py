@@ -24,7 +24,7 @@ from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.sent_files import send_artifacts, send_reports
 from bassloop.runner.engine.step_log import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
-from bassloop.runner.limits import is_nearly_full
+from bassloop.runner.options import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import GIVEN_FOLDER

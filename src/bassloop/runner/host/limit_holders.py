@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
-from bassloop.runner.limits import CommandLimits, size_text
+from bassloop.runner.options import CommandLimits, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

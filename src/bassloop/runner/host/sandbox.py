@@ -27,7 +27,7 @@ from bassloop.runner.errors import DriverError, RunnerError
 from bassloop.runner.host import syscall_filter
 from bassloop.runner.host.limit_holders import LimitHolder, find_limit_holder
 from bassloop.runner.host.network import NetworkHelper, find_helpers
-from bassloop.runner.limits import NO_LIMITS, CommandLimits
+from bassloop.runner.options import NO_LIMITS, CommandLimits
 from bassloop.runner.process import MARKER_VARIABLE, run_command
 
 if TYPE_CHECKING:

@@ -21,14 +21,16 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+import click
 import trio
 
+from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.ground import ground
 from bassloop.bass.json import encode
 from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.ranges import SourceText
-from bassloop.bass.reader import Reader
+from bassloop.bass.reader import Reader, read_source
 from bassloop.bass.session import Session
 from bassloop.bass.stream import Sink
 from bassloop.bass.trio_driver import TrioDriver
@@ -39,13 +41,14 @@ from bassloop.tools.local.local_host import LocalHost
 from bassloop.tools.local.script import OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from types import FrameType, TracebackType
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
     from bassloop.tools.local.driver import RuntimeOptions
     from bassloop.tools.local.local_host import LateImports
+
 
 STACK: Final = 64 << 20
 """Bytes of stack for the thread, which nested calls need; a main thread's stack grows."""
@@ -271,3 +274,43 @@ def say(text: str) -> None:
     """Print a text for people on standard error, its line whole: other threads print meanwhile."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def follow(evaluator: Evaluator, lines: Iterable[str]) -> int:
+    """Evaluate entries, print their values, wait for what they started, and return the exit status.
+
+    It is 1 if anything failed.
+    """
+    status = 0
+    for text in entries(lines):
+        try:
+            for value in evaluator.evaluate(text):
+                click.echo(shown(value))
+        except BassError as error:
+            click.echo(render(error), err=True)
+            status = 1
+    try:
+        evaluator.wait()
+    except BassError as error:
+        click.echo(render(error), err=True)
+        status = 1
+    except EntryInterrupted:
+        return 130
+    return status
+
+
+def entries(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, joined where a form continues on the next ones."""
+    pending = ""
+    for line in lines:
+        pending += line
+        try:
+            read_source(pending, "")
+        except ReadError as error:
+            if error.incomplete:
+                continue
+        if pending.strip():
+            yield pending
+        pending = ""
+    if pending.strip():
+        yield pending

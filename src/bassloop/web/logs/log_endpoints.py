@@ -16,7 +16,7 @@ from bassloop.terminal import plain, strip, strip_lines
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.outline import LogOutline
 from bassloop.web.logs.replay import Recording, ReplayFrames
-from bassloop.web.responses import abort_not_found
+from bassloop.web.presentation import abort_not_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

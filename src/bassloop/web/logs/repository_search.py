@@ -22,12 +22,13 @@ from bassloop.web.logs.search import RunSearch
 from bassloop.web.presentation import (
     STEP_PAGE_LINES,
     RunView,
+    abort_not_found,
     instant,
     run_json,
     step_title,
     view_runs,
+    wants_json,
 )
-from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
     from bassloop.store import Run, SearchableRun

@@ -18,8 +18,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 from bassloop.terminal import plain
 from bassloop.web.guard import visible_run
 from bassloop.web.logs.query import BadQuery, LogMatch, LogQuery, format_cursor, parse_cursor
-from bassloop.web.presentation import STEP_PAGE_LINES, view_run
-from bassloop.web.responses import abort_not_found, wants_json
+from bassloop.web.presentation import STEP_PAGE_LINES, abort_not_found, view_run, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,7 @@ from bassloop.lifecycle import RunState
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
 from bassloop.web.guard import thunk_of, visible_run, visible_runs
-from bassloop.web.presentation import run_json, view_runs
-from bassloop.web.responses import abort_not_found, wants_json
+from bassloop.web.presentation import abort_not_found, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

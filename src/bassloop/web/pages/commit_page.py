@@ -17,12 +17,13 @@ from bassloop.web.presentation import (
     RUN_LABELS,
     SHORT_SHA,
     RunAction,
+    abort_not_found,
     overall_state,
     run_json,
     view_runs,
+    wants_json,
     worst_first,
 )
-from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

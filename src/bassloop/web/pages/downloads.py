@@ -14,8 +14,7 @@ from quart.wrappers.response import ResponseBody
 
 from bassloop.checks.outputs import OutputBusy, OutputUnavailable
 from bassloop.web.guard import visible_run
-from bassloop.web.presentation import instant
-from bassloop.web.responses import DOWNLOAD_SECONDS, abort_not_found, download_headers
+from bassloop.web.presentation import DOWNLOAD_SECONDS, abort_not_found, download_headers, instant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence

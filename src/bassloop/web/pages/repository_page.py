@@ -23,13 +23,14 @@ from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import (
     PAGE_SIZE,
     RunView,
+    abort_not_found,
     instant,
     overall_state,
     run_json,
     view_runs,
+    wants_json,
     worst_first,
 )
-from bassloop.web.responses import abort_not_found, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -21,8 +21,7 @@ from bassloop.web.pages.downloads import artifact_json, run_with_outputs
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.statement_page import signature_view
 from bassloop.web.pages.timeline import lay_out_timeline
-from bassloop.web.presentation import STEP_PAGE_LINES, RunAction
-from bassloop.web.responses import abort_not_found, wants_json
+from bassloop.web.presentation import STEP_PAGE_LINES, RunAction, abort_not_found, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

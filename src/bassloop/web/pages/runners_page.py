@@ -10,8 +10,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template
 
 from bassloop.runtimes import Platform, RuntimeStatus, caveats
 from bassloop.web.guard import current_visitor, may_operate, run_ids_by_runtime, visible_run
-from bassloop.web.presentation import RunView, instant, run_json, view_run
-from bassloop.web.responses import wants_json
+from bassloop.web.presentation import RunView, instant, run_json, view_run, wants_json
 
 if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext

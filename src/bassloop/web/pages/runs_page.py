@@ -15,8 +15,7 @@ from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
 from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, LEFT, cancel_if_silent, heartbeat
 from bassloop.web.pages.failure_card import failure_summaries
-from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs
-from bassloop.web.responses import wants_json
+from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,7 @@ from quart import Blueprint, Response
 from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import PAYLOAD_TYPE, SignedStatement, signed_bytes
 from bassloop.web.guard import visible_run
-from bassloop.web.presentation import instant
-from bassloop.web.responses import abort_not_found
+from bassloop.web.presentation import abort_not_found, instant
 
 if TYPE_CHECKING:
     from bassloop.store import Run, StatementRecord

@@ -11,8 +11,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 from bassloop.terminal import plain
 from bassloop.units import format_duration
 from bassloop.web.guard import visible_run, visible_runs
-from bassloop.web.presentation import RunView, run_json, view_runs
-from bassloop.web.responses import abort_not_found, wants_json
+from bassloop.web.presentation import RunView, abort_not_found, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,16 @@ from bassloop.units import format_duration
 from bassloop.web.guard import visible_thunk
 from bassloop.web.pages.downloads import run_with_outputs
 from bassloop.web.pages.thunk_tree import json_html, thunk_tree
-from bassloop.web.presentation import PAGE_SIZE, RUN_LABELS, instant, view_runs
-from bassloop.web.responses import IMMUTABLE, abort_not_found, render_document, wants_json
+from bassloop.web.presentation import (
+    IMMUTABLE,
+    PAGE_SIZE,
+    RUN_LABELS,
+    abort_not_found,
+    instant,
+    render_document,
+    view_runs,
+    wants_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
