@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,20 @@ def test_a_daemon_that_runs_is_shown_part_by_part(env: dict[str, str]) -> None:
     assert "0 waiting; 0 being handled" in said
     assert "0 queued; 0 running" in said
     assert "none connected" in said
+
+
+def test_a_database_that_another_process_locks_is_named(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    with daemon(env), closing(sqlite3.connect(tmp_path / "data" / "loop.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, said = status(env)
+    assert code == 1
+    lines = [line.split(maxsplit=2) for line in said.splitlines()]
+    assert lines[0] == ["daemon", "not", "ready"]
+    assert ["store", "FIX", "another process keeps the database locked"] in lines
+    assert lines[-1][:2] == ["database", "FIX"]
+    assert "is locked by another process: end that process" in lines[-1][2]
 
 
 def test_one_that_was_told_on_its_command_line_where_to_listen_is_found(

@@ -143,7 +143,7 @@ def test_without_a_network_it_starts_and_says_what_it_misses(env: dict[str, str]
     assert answer.status_code == 503
     parts = answer.json()["parts"]
     assert [name for name in parts if not parts[name]["ready"]] == ["github"]
-    assert parts["github"]["why"] == "GitHub can't be reached, or is out of order"
+    assert parts["github"]["why"] == "GitHub can't be reached; the loop's log says why"
 
 
 def test_secrets_come_as_credentials_too(env: dict[str, str], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import trio
+import trio.testing
+from structlog.testing import capture_logs
 
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.telemetry.tally import Histogram, Tally
@@ -33,6 +35,18 @@ async def test_a_task_that_holds_the_loop_is_seen() -> None:
     assert len(beats) == before + 1, "it does not make up for the beats that it missed"
     late = heart.lag.bounds.index(0.25)
     assert sum(heart.lag.buckets[late:]) == 1
+
+
+async def test_a_process_that_was_stopped_says_so(mock_clock: trio.testing.MockClock) -> None:
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Heart().beat)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(60.25)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    [line] = lines
+    assert (line["event"], line["seconds"]) == ("nothing ran", 60.0)
 
 
 def test_a_duration_is_counted_at_the_first_bound_that_is_no_less() -> None:

@@ -13,8 +13,8 @@ import trio.testing
 from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
-from bassloop.github import GitHubConfig, RetryPolicy, open_github
-from bassloop.store import StoreError, StoreFull, StoreUnreachable, open_store
+from bassloop.github import GitHubConfig, RetryPolicy, Unauthorized, open_github
+from bassloop.store import StoreError, StoreFull, StoreLocked, StoreUnreachable, open_store
 from tests.github.world import KEY
 from tests.store.buckets import MemoryBucket
 from tests.store.made import step
@@ -91,6 +91,10 @@ async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
             StoreError("database /srv/loop.db: read-only"),
             "it can't be written; the loop's log says why",
         ),
+        (
+            StoreLocked("database /srv/loop.db is locked"),
+            "another process keeps the database locked",
+        ),
         (StoreUnreachable("database db/loop can't be reached"), "the database can't be reached"),
     ],
 )
@@ -157,7 +161,7 @@ async def test_a_github_out_of_reach_is_told_and_asked_again(
 ) -> None:
     respond = [cut]
     async with a_loop(tmp_path, lambda request: respond[0](request)) as readiness:
-        why = {"github": "GitHub can't be reached, or is out of order"}
+        why = {"github": "GitHub can't be reached; the loop's log says why"}
         assert await not_ready(readiness) == why
         respond[0] = well
         assert await not_ready(readiness) == why, "the answer is kept for some seconds"
@@ -192,14 +196,35 @@ async def test_a_github_that_answered_lately_is_not_asked(
     assert asked == ["/rate_limit"]
 
 
-async def test_a_clock_that_is_wrong_is_told(tmp_path: Path) -> None:
+async def test_a_clock_that_is_wrong_is_told(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
     def yesterday(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={}, headers={"date": "Mon, 01 Jan 2024 00:00:00 GMT"})
 
     async with a_loop(tmp_path, yesterday) as readiness:
-        [why] = (await not_ready(readiness)).values()
-    assert why.startswith("this machine's clock is +")
-    assert why.endswith(" s from GitHub's; set it right")
+        for _ in range(2):  # also when GitHub has answered a moment ago
+            [why] = (await not_ready(readiness)).values()
+            assert why.startswith("this machine's clock is +")
+            assert why.endswith(" s from GitHub's; set it right")
+            mock_clock.jump(6)
+
+
+async def test_an_app_that_github_refuses_is_told_until_it_is_accepted(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    status = 401
+    async with a_loop(tmp_path, lambda _: httpx.Response(status, json={})) as readiness:
+        app = readiness.github.app
+        assert app is not None
+        with pytest.raises(Unauthorized):
+            await readiness.github.api.call("GET", "/app", credential=app.credential)
+        why = "GitHub refuses the App's id or key (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
+        assert await not_ready(readiness) == {"github": why}
+        status = 200
+        await readiness.github.api.call("GET", "/app", credential=app.credential)
+        mock_clock.jump(6)
+        assert await not_ready(readiness) == {}
 
 
 async def test_without_an_app_github_is_not_asked(tmp_path: Path) -> None:

@@ -69,12 +69,27 @@ def _state(settings: Settings) -> dict[str, Any]:
     import trio
 
     from bassloop.store import StoreError, is_served
-    from bassloop.tools.local_daemon import DaemonError, readiness, use_store
+    from bassloop.tools.local_daemon import DaemonError, check_database, readiness, use_store
 
     with report_errors(StoreError, DaemonError):
-        figures, runtimes, set_aside, backlog, nodes = trio.run(use_store, settings, _read)
+        check_database(settings)
         running = is_served(settings.database)
-    answer = readiness(settings) if running else None
+        answer = readiness(settings) if running else None
+        try:
+            read = trio.run(use_store, settings, _read)
+        except StoreError as error:
+            if answer is None:
+                raise
+            # A daemon that runs knows more than a database that can't be read.
+            parts = answer["parts"]
+            return {
+                "running": True,
+                "answers": True,
+                "ready": answer["ready"],
+                "parts": parts,
+                "error": str(error),
+            }
+        figures, runtimes, set_aside, backlog, nodes = read
     waiting_since = figures.oldest_waiting_at
     return {
         "running": running,
@@ -119,6 +134,8 @@ def _status_lines(state: dict[str, Any]) -> list[str]:
     for name, part in state["parts"].items():
         mark = click.style("ok", fg="green") if part["ready"] else click.style("FIX", fg="red")
         lines.append(f"{name:>12}  {mark} {part['why']}".rstrip())
+    if "error" in state:
+        return [*lines, f"{'database':>12}  {click.style('FIX', fg='red')} {state['error']}"]
     deliveries, runs = state["deliveries"], state["runs"]
     oldest = state["oldest_waiting_seconds"]
     age = "" if oldest is None else f", the oldest for {_age(oldest)}"

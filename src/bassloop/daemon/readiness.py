@@ -12,7 +12,7 @@ import trio
 
 from bassloop.concurrency import KeyedLock, run_all
 from bassloop.github import GitHubError, Purpose
-from bassloop.store import BucketError, StoreError, StoreFull, StoreUnreachable
+from bassloop.store import BucketError, StoreError, StoreFull, StoreLocked, StoreUnreachable
 from bassloop.units import format_duration, format_size
 from bassloop.web import PartStatus
 
@@ -36,6 +36,9 @@ LATELY_SECONDS = 120.0
 """How long ago GitHub may have answered last, without being asked again."""
 
 PROBE_SECONDS = 5.0
+STORE_PROBE_SECONDS = 7.0
+"""Longer than SQLite waits for another process that has the database locked, so that it says so."""
+
 FAILING_SECONDS = 10.0
 """How long requests to the bucket may fail before the loop isn't ready."""
 
@@ -92,20 +95,19 @@ class Readiness:
         self._found[found.part] = trio.current_time(), found
 
     async def _store(self) -> PartStatus:
-        why = f"nothing was committed within {PROBE_SECONDS:g} s"
-        with trio.move_on_after(PROBE_SECONDS):
+        why = ""
+        with trio.move_on_after(STORE_PROBE_SECONDS) as patience:
             try:
                 await self.store.probe()
                 free = (await self.store.figures()).free_bytes
                 why = "" if free > LITTLE_DISK else f"only {free >> 20} MiB of disk are free"
-            except StoreFull:
-                why = "the disk is full"
-            except StoreUnreachable as error:
-                log.warning("database not reached", error=str(error))
-                why = "the database can't be reached"
             except StoreError as error:
                 log.warning("store not writable", error=str(error))
-                why = "it can't be written; the loop's log says why"
+                why = _explain(error)
+        if patience.cancelled_caught:
+            why = f"nothing was committed within {STORE_PROBE_SECONDS:g} s"
+            if self.store.trouble is not None:
+                why = _explain(self.store.trouble)
         return PartStatus("store", not why, why)
 
     async def _bucket(self) -> PartStatus:
@@ -154,7 +156,8 @@ class Readiness:
             return ""
         left = self.inbox.pace.seconds_for(sum(now.values()), trio.current_time())
         through = "" if left is None else f"; through in about {format_duration(left)}"
-        return f"{now['waiting']:,} deliveries wait{through}"
+        waiting = now["waiting"]
+        return f"{waiting:,} {'deliveries wait' if waiting > 1 else 'delivery waits'}{through}"
 
     def _limited(self) -> str:
         """Return what GitHub's rate limits keep waiting, if they do."""
@@ -164,20 +167,38 @@ class Readiness:
         waiting = sum(each.waiting.total() for each in budgets)
         if closed:
             return f"its rate limit lets nothing be started for {format_duration(closed)}"
-        return f"{waiting:,} calls wait for its rate limit" if waiting else ""
+        if not waiting:
+            return ""
+        return f"{waiting:,} {'calls wait' if waiting > 1 else 'call waits'} for its rate limit"
 
     async def _github(self) -> PartStatus:
-        api, why = self.github.api, ""
+        api = self.github.api
         if self.github.app is None:
             return PartStatus("github", True, "no App is set, so it is not asked")
         if api.trouble is not None or trio.current_time() - api.heard_at > LATELY_SECONDS:
             with trio.move_on_after(PROBE_SECONDS) as patience:
                 try:
-                    skew = await api.clock_skew() or 0.0
-                    if abs(skew) > MOST_SKEW:
-                        why = f"this machine's clock is {skew:+.0f} s from GitHub's; set it right"
+                    await api.clock_skew()
                 except GitHubError as error:
                     log.warning("github not reached", error=str(error))
-            if patience.cancelled_caught or api.trouble is not None:
-                why = "GitHub can't be reached, or is out of order"
+            if patience.cancelled_caught:
+                return PartStatus("github", False, f"it doesn't answer within {PROBE_SECONDS:g} s")
+        why = api.trouble or ""
+        if not why and abs(ahead := api.clock_ahead or 0.0) > MOST_SKEW:
+            why = f"this machine's clock is {ahead:+.0f} s from GitHub's; set it right"
+        elif not why and api.app_refused:
+            why = "GitHub refuses the App's id or key (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
         return PartStatus("github", not why, why or self._limited())
+
+
+def _explain(error: StoreError) -> str:
+    """Return what is wrong with the store, without its place: anybody may ask."""
+    match error:
+        case StoreFull():
+            return "the disk is full"
+        case StoreLocked():
+            return "another process keeps the database locked"
+        case StoreUnreachable():
+            return "the database can't be reached"
+        case _:
+            return "it can't be written; the loop's log says why"

@@ -57,6 +57,9 @@ AT_ONCE = 50
 KEPT_CONNECTIONS = 10
 """Connections that what is to be started leaves to those who go before it."""
 
+LONGEST_TO_COMPARE = 20.0
+"""Seconds that an answer may take for its time to be compared with the clock."""
+
 CACHE_BYTES = 32 << 20
 LARGEST_CACHED = 2 << 20
 LEAST_CACHED = 32 << 10
@@ -80,8 +83,10 @@ class API:
 
     `answers` counts attempts by the status of the response, 0 when there was none; `heard_at` is
     when the last response came that wasn't a server error, in Trio's time, and `trouble` what has
-    gone wrong since. `points` are what each credential may spend in a minute. `on_start_possible`
-    is called when `may_start` may have become true. Unless `may_write` is true, nothing is changed.
+    gone wrong since. `app_refused` is true while GitHub doesn't accept the App's own credential, and
+    `clock_ahead` the seconds that this machine's clock is ahead of GitHub's, if GitHub has said so.
+    `points` are what each credential may spend in a minute. `on_start_possible` is called when
+    `may_start` may have become true. Unless `may_write` is true, nothing is changed.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class API:
         self.answers: Counter[int] = Counter()
         self.heard_at = -math.inf
         self.trouble: str | None = None
+        self.app_refused = False
+        self.clock_ahead: float | None = None
 
     def __repr__(self) -> str:
         asking = self._limiter.statistics()
@@ -247,14 +254,8 @@ class API:
         Any response has the time, even a refusal. Raises GitHubError when there is none.
         """
         request = Request("GET", f"{self.base_url}/rate_limit")
-        before = time.time()
-        response = await self._respond(request, self._attempt(request, request.url))
-        try:
-            theirs = parsedate_to_datetime(response.headers.get("date", "")).timestamp()
-        except ValueError:
-            return None
-        # The header has whole seconds, and was written somewhere between sending and now.
-        return (before + time.time()) / 2 - (theirs + 0.5)
+        await self._respond(request, self._attempt(request, request.url))
+        return self.clock_ahead
 
     async def _parse(self, request: Request, response: Response) -> tuple[Any, str | None]:
         try:
@@ -300,7 +301,7 @@ class API:
         except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
             failure = unanswered(request, error)
             self.answers[0] += 1
-            self.trouble = str(failure)
+            self.trouble = "GitHub can't be reached; the loop's log says why"
             raise failure from error
         self.answers[found.status] += 1
         self._pacer(request.credential).update(found.headers)
@@ -308,6 +309,8 @@ class API:
             self.trouble = f"GitHub answers {found.status}"
         else:
             self.heard_at, self.trouble = trio.current_time(), None
+            if request.credential.is_app:
+                self.app_refused = found.status == 401
         return found
 
     def _refuse_if_closed(self, pacer: Pacer, request: Request) -> None:
@@ -372,8 +375,9 @@ class API:
             raise GitHubError(
                 f"{request} isn't sent: other nodes may have taken over from this one"
             )
+        began = time.time()
         with trio.fail_after(self.retries.answer_seconds):
-            return await fetch(
+            response = await fetch(
                 self._client,
                 request.method,
                 url,
@@ -381,3 +385,15 @@ class API:
                 headers=request.headers(cached.etag if cached is not None else None),
                 content=request.body(),
             )
+        self._note_clock(response, began, time.time())
+        return response
+
+    def _note_clock(self, response: Response, began: float, ended: float) -> None:
+        if ended - began > LONGEST_TO_COMPARE or not (date := response.headers.get("date")):
+            return
+        try:
+            theirs = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        # The header has whole seconds, and was written somewhere between the two.
+        self.clock_ahead = (began + ended) / 2 - (theirs + 0.5)

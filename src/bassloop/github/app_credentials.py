@@ -102,7 +102,7 @@ class App:
     @property
     def credential(self) -> Credential:
         """The App itself, for what no installation may do. Raises Unauthorized."""
-        return Credential("app", self.make_jwt())
+        return Credential.of_app(self.make_jwt())
 
     async def installation_credential(self, installation_id: int) -> Credential:
         """Return an installation with a token that is good for some minutes at least. Raises GitHubError.

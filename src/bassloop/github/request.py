@@ -21,6 +21,7 @@ REQUESTER = "bassloop"
 JSON = "application/vnd.github+json"
 RAW = "application/vnd.github.raw+json"
 MAX_RESPONSE = 32 << 20
+_APP = "app"
 PARSED_IN_THREAD = 256 << 10
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """What to send; a function is called for each attempt, after it has waited for its turn."""
@@ -34,9 +35,19 @@ class Credential:
     value: str = ""
 
     @classmethod
+    def of_app(cls, value: str) -> Credential:
+        """Return the credential of the App itself."""
+        return cls(_APP, value)
+
+    @classmethod
     def of_installation(cls, installation_id: int, value: str = "") -> Credential:
         """Return the credential of one installation of the App."""
         return cls(f"installation {installation_id}", value)
+
+    @property
+    def is_app(self) -> bool:
+        """Whether it is the App's own."""
+        return self.name == _APP
 
     def __repr__(self) -> str:
         return f"<Credential: {self.name}>"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import trio
 
 from bassloop.concurrency import open_flat_nursery, shielded
-from bassloop.store.errors import StoreUnreachable
+from bassloop.store.errors import StoreError, StoreUnreachable
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class Engine:
     def stuck_seconds(self) -> float:
         """The seconds for which the disk was full or the database locked, until it wasn't any more."""
         return self._writer.stuck_seconds
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """The reason why nothing could be written lately, until something could."""
+        return self._writer.trouble
 
     def statistics(self) -> WriterStatistics:
         return self._writer.statistics()

@@ -246,6 +246,11 @@ class Store(Subject):
             self.log_index.log_closed.set,
         )
 
+    @property
+    def trouble(self) -> StoreError | None:
+        """The reason why nothing could be written lately, until something could."""
+        return self._engine.trouble
+
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
             writer=self._engine.statistics(),

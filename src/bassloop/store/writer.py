@@ -80,6 +80,7 @@ class Writer:
         self._patient = patient
         self._stuck_since: float | None = None
         self.stuck_seconds = 0.0
+        self.trouble: StoreError | None = None
         self._connection: Connection | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._room = trio.Semaphore(room, max_value=room)
@@ -110,6 +111,7 @@ class Writer:
             try:
                 result = await self._committed(change)
             except TEMPORARY as error:
+                self.trouble = error
                 if self._stuck_since is None:
                     self._stuck_since = trio.current_time()
                     log.error("the store can't be written", error=str(error))
@@ -118,7 +120,7 @@ class Writer:
             else:
                 if self._stuck_since is not None:
                     seconds = trio.current_time() - self._stuck_since
-                    self._stuck_since = None
+                    self._stuck_since, self.trouble = None, None
                     self.stuck_seconds += seconds
                     log.warning("the store can be written again", seconds=round(seconds, 1))
                 return result

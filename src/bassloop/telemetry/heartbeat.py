@@ -36,6 +36,7 @@ LOGGED_PER_MINUTE = 10
 STACK_LINES = 12
 
 EVERY_SECONDS = 0.25
+PAUSE_SECONDS = 5.0
 
 
 class Watchdog(trio.abc.Instrument):
@@ -112,5 +113,9 @@ class Heart:
             while True:
                 due = trio.current_time() + EVERY_SECONDS
                 await trio.sleep_until(due)
-                self.lag.add(trio.current_time() - due)
+                late = trio.current_time() - due
+                self.lag.add(late)
+                if late > PAUSE_SECONDS:
+                    why = "the process was stopped, or this machine is overloaded"
+                    log.warning("nothing ran", seconds=round(late, 1), why=why)
                 on_beat()
