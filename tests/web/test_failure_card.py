@@ -20,6 +20,7 @@ from bassloop.checks.run_failure import (
     signal_meaning,
 )
 from bassloop.failures import Failure, Rank
+from bassloop.lifecycle import RunState
 from bassloop.store import StepUpdate
 from bassloop.web import create_app
 
@@ -138,6 +139,33 @@ async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) 
         await site.store.steps.put("r", [StepUpdate("other", "other", 100.0)])
         found = (await site.json("/runs/r/failure"))["failure"]
         assert (found["vertex"], found["failures"][0]["message"]) == (row, "no")
+
+
+async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
+    tmp_path: Path,
+) -> None:
+    async with a_site(tmp_path) as site:
+        await site.queued()
+        await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
+        lines = b"".join(b"error: attempt %d\n" % number for number in range(20))
+        await site.step("r", "done", b"")
+        await site.store.steps.put("r", [StepUpdate("sleep 100", "sleep 100", 101.0)])
+        row = (await site.store.steps.of_run("r"))[1].row
+        log = await site.store.logs.open("r", row)
+        await log.append(lines, None, 1, 101.0)
+        await log.close()
+        version = 0
+        while await site.store.steps.of_run("r", version):
+            version += 1
+        await site.store.runs.end("r", RunState.TIMED_OUT, "stopped after 6.0 s", 106.0)
+        (stopped,) = await site.store.steps.of_run("r", version)
+        assert (stopped.row, stopped.cancelled, stopped.completed_at) == (row, True, 106.0)
+        found = (await site.json("/runs/r/failure"))["failure"]
+        assert (found["reason"], found["vertex"]) == ("stopped after 6.0 s", row)
+        assert found["excerpt"]["lines"] == [f"error: attempt {number}" for number in range(10, 20)]
+        page = await site.text("/runs/r")
+        assert f'href="#v{row}-L20" id="failure-show"' in page
+        assert "stopped after 6.0 s" in await site.text("/runs")
 
 
 async def test_long_lines_do_not_keep_it_from_the_end_of_the_log(tmp_path: Path) -> None:
