@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 import trio
-from tests.browser.look import FLAGS
+from tests.browser.scene_runner import FLAGS
 from trio_websocket import open_websocket_url
 
 LAST = """text => [...document.querySelectorAll(".line")].slice(-40)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .look import tell
+from .scene_runner import report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route, ViewportSize
@@ -102,11 +102,11 @@ def silent(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector(".lines >> text=one")
     page.wait_for_timeout(10_000)
     quiet = page.locator("#notice").is_hidden()
-    tell("open")
+    report("open")
     began = page.evaluate("performance.now()")
     page.wait_for_selector("#notice:has-text('The connection is lost')")
     noticed = page.evaluate("performance.now()") - began
-    tell("lost")
+    report("lost")
     page.wait_for_selector("article[data-live=no]")
     return {"quiet": quiet, "noticed": noticed, "texts": texts(page)}
 
@@ -115,9 +115,9 @@ def killed(page: Page, address: str) -> dict[str, Any]:
     """A page whose server is killed, and started again."""
     page.goto(address)
     page.wait_for_selector(".lines >> text=line 1000")
-    tell("open")
+    report("open")
     page.wait_for_selector("#notice:has-text('The connection is lost')")
-    tell("lost")
+    report("lost")
     page.wait_for_selector("article[data-live=no]")
     if page.locator(".step:last-child:not([open])").count():
         page.locator(".step:last-child summary").click()
@@ -155,7 +155,7 @@ def hidden(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_function("before => window.sockets > before", arg=sockets)
     page.wait_for_timeout(200)
     page.evaluate("window.received.length = 0")
-    tell("hidden")
+    report("hidden")
     page.wait_for_selector("#word:text-is('succeeded')")
     title = page.title()[0]
     while_hidden = page.evaluate("[...window.received]")
@@ -181,7 +181,7 @@ def stays_calm(page: Page, address: str) -> dict[str, Any]:
         }"""
     )
     for last in (150, 300, 450, 600, 750, 900, 1050, 1200):
-        tell(str(last))
+        report(str(last))
         page.wait_for_selector(f".lines >> text=/^line {last}$/")
     page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => done(true)))")
     return {"shift": page.evaluate("window.shift"), "scrolled": page.evaluate("scrollY")}
@@ -192,7 +192,7 @@ def fails(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     page.wait_for_selector(".lines >> text=compiling")
     hidden = page.locator("#failure").is_hidden()
-    tell("open")
+    report("open")
     page.wait_for_selector("#failure >> text=there is no foo")
     page.wait_for_selector("article[data-live=no]")
     page.keyboard.press("l")
@@ -265,16 +265,16 @@ def followed(page: Page, address: str) -> dict[str, Any]:
     # A small turn of the wheel: the end is still on the screen, and lines that come must not bring it back.
     top = wheel_up(page, 40)
     page.wait_for_selector("#follow:visible")
-    tell("left")
+    report("left")
     page.wait_for_selector("#follow:has-text('12 new lines')")
     stayed = page.evaluate("scrollY") == top
-    tell("missed")
+    report("missed")
     page.wait_for_selector("#notice:has-text('The connection is lost')")
-    tell("lost")
+    report("lost")
     page.wait_for_selector("#follow:has-text('5,012 new lines')")
     page.click("#follow")
     page.wait_for_selector(".lines >> text=line 5312")
-    tell("found")
+    report("found")
     page.wait_for_selector("article[data-live=no]")
     page.wait_for_selector(".lines >> text=line 5313")
     numbers, said = page.evaluate(
@@ -360,7 +360,7 @@ def commit(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     before = texts(page, "li.run .word")
     page.focus("li.run a.name")
-    tell("open")
+    report("open")
     page.wait_for_selector("li.run >> text=there is no foo")
     return {
         "before": before,

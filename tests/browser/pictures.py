@@ -11,7 +11,7 @@ import trio
 from bassloop.store import ThunkRecord
 
 from . import page_scenes as scenes
-from .look import look
+from .scene_runner import run_scene
 from .showcase import BEGAN, a_failed_run, shown
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,7 +34,7 @@ async def main(folder: Path) -> None:
                 created_at=BEGAN - 7200,
             )
             await a_failed_run(its.site)
-            await look(
+            await run_scene(
                 scenes.pictures,
                 f"{its.url}/runs/failed",
                 PICTURES=str(folder),

@@ -14,7 +14,7 @@ from bassloop.settings_reader import load_settings
 from tests.github.world import KEY, make_repository, world
 
 from . import app_scenes as scenes
-from .look import look
+from .scene_runner import run_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
         while b"\n\n    http" not in text or not text.endswith(b"\n\n"):
             text += await process.stdout.receive_some()
         address = text.decode().split()[-1]
-        found = await look(scenes.create_app, address)
+        found = await run_scene(scenes.create_app, address)
         said = b""
         async for piece in process.stdout:
             said += piece

@@ -9,7 +9,7 @@ import pytest
 from bassloop.web.logs import search
 
 from . import log_scenes as scenes
-from .look import look
+from .scene_runner import run_scene
 from .showcase import BEGAN, a_failed_run, shown, step
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def a_long_log(its: Shown, lines: int = MANY) -> int:
 async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_long_log(its)
-        found = await look(scenes.long_log, f"{its.url}/runs/long")
+        found = await run_scene(scenes.long_log, f"{its.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["middle"]]
     assert MANY * 0.4 < numbers[0] < MANY * 0.6
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -47,7 +47,7 @@ async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path
 async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_long_log(its)
-        found = await look(scenes.read_on, f"{its.url}/runs/long")
+        found = await run_scene(scenes.read_on, f"{its.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["texts"]]
     assert len(numbers) > 500
     assert numbers == list(range(1, len(numbers) + 1))
@@ -57,7 +57,7 @@ async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
 async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         row = await a_long_log(its)
-        found = await look(scenes.addresses, f"{its.url}/runs/long#v{row}-L123456")
+        found = await run_scene(scenes.addresses, f"{its.url}/runs/long#v{row}-L123456")
     five = [f"line {number}" for number in range(123456, 123461)]
     assert found["alone"] == five[:1]
     assert found["in_view"]
@@ -70,7 +70,7 @@ async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
 async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_long_log(its)
-        found = await look(scenes.find, f"{its.url}/runs/long")
+        found = await run_scene(scenes.find, f"{its.url}/runs/long")
     assert found["steps"] == ["10 of 10", "1 of 10"]
     assert found["marked"] == ["line 29990"]
     assert found["others"] == 9
@@ -83,7 +83,7 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
     monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
     async with shown(tmp_path) as its:
         await a_long_log(its)
-        found = await look(scenes.find_late, f"{its.url}/runs/long")
+        found = await run_scene(scenes.find_late, f"{its.url}/runs/long")
     progress = [text for text in found["counts"] if text.startswith("none in ")]
     assert len(progress) > 2
     assert progress[0].endswith(" of 300,000 lines …")
@@ -92,7 +92,7 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
 async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_failed_run(its.site)
-        found = await look(scenes.folds, f"{its.url}/runs/failed")
+        found = await run_scene(scenes.folds, f"{its.url}/runs/failed")
     assert found["title"] == "what the workers are"
     assert found["hidden"] == 0
     assert "without output" in found["pause"]
@@ -119,7 +119,7 @@ async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> No
         await its.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
         await step(its.store, "markers", "sh ci.sh", 0, 1, [(0.5, MARKERS)])
         await its.store.runs.end("markers", "succeeded", None, BEGAN + 1)
-        found = await look(scenes.markers, f"{its.url}/runs/markers")
+        found = await run_scene(scenes.markers, f"{its.url}/runs/markers")
     error = "Name is not defined"
     assert found["before"] == ["Install", "Build", "Test", error]
     assert found["between"] == ["Install", "quietly", "nested", "", "Build", "Test", error]
@@ -131,14 +131,14 @@ async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> No
 async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_failed_run(its.site)
-        found = await look(scenes.stamps, f"{its.url}/runs/failed", TZ="UTC")
+        found = await run_scene(scenes.stamps, f"{its.url}/runs/failed", TZ="UTC")
     assert found == {"relative": "0.10", "absolute": "22:13:46", "kept": "absolute", "none": "none"}
 
 
 async def test_a_key_leads_to_the_next_error_and_back(tmp_path: Path) -> None:
     async with shown(tmp_path) as its:
         await a_failed_run(its.site)
-        found = await look(scenes.errors, f"{its.url}/runs/failed")
+        found = await run_scene(scenes.errors, f"{its.url}/runs/failed")
     assert [text.split()[0] for text in found["found"]] == ["E", "FAILED", "E", "FAILED", "FAILED"]
     assert found["said"] == "No more errors"
 
@@ -162,7 +162,7 @@ async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -
         await its.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)
         await step(its.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])
         await its.store.runs.end("hostile", "succeeded", None, BEGAN + 1)
-        found = await look(scenes.hostile, f"{its.url}/runs/hostile")
+        found = await run_scene(scenes.hostile, f"{its.url}/runs/hostile")
     assert found["title"].startswith("✓ </title><script>")
     assert found["alive"] == 0
     assert found["links"] == []

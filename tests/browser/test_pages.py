@@ -19,7 +19,7 @@ from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.test_whole_path import check_run, tried
 
 from . import page_scenes as scenes
-from .look import look, playing
+from .scene_runner import open_scene, run_scene
 from .showcase import BEGAN, a_failed_run, shown, step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
             while not (runs := (await trial.daemon.store.runs.newest()).items):
                 await following.changed()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
-        found = await look(scenes.live, address, GATE=str(gate))
+        found = await run_scene(scenes.live, address, GATE=str(gate))
         assert found["early"] == ticks[:3]
         assert found["late"] == ticks
         assert found["afterwards"] == ticks
@@ -65,12 +65,12 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
     async with tried(path) as trial:
         run = check_run(trial, "broken")["external_id"]
         address = f"{trial.daemon.local_url}/runs/{run}"
-        found = await look(scenes.ended, address)
+        found = await run_scene(scenes.ended, address)
         assert "exit status 4" in found["why"]
         assert found["marked"] == ["two"]
         assert found["bars"]
-        assert await look(scenes.phone, address) == {"beyond": 0, "wide": False}
-        assert await look(scenes.plain, address) == {
+        assert await run_scene(scenes.phone, address) == {"beyond": 0, "wide": False}
+        assert await run_scene(scenes.plain, address) == {
             "lines": ["<b>one</b>", "two"],
             "back": True,
         }
@@ -81,7 +81,7 @@ async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_look
 ) -> None:
     async with shown(tmp_path) as trial:
         await a_failed_run(trial.site)
-        found = await look(scenes.failed, f"{trial.url}/runs/failed")
+        found = await run_scene(scenes.failed, f"{trial.url}/runs/failed")
     assert found["opened"] == ["pytest -n auto tests"]
     assert found["in_view"]
     assert found["in_log"][0].strip("_ ") == "test_toc_links_to_nested_sections"
@@ -163,21 +163,21 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
             site.tail.publish("live")
 
         await write(1, 300)
-        async with playing(scenes.followed, f"{cable.url}/runs/live") as scene:
-            await scene.heard("left")
+        async with open_scene(scenes.followed, f"{cable.url}/runs/live") as scene:
+            await scene.wait_for("left")
             await write(301, 312)
-            await scene.heard("missed")
+            await scene.wait_for("missed")
             cable.cut()
             await write(313, 5312)
-            await scene.heard("lost")
+            await scene.wait_for("lost")
             cable.mend()
-            await scene.heard("found")
+            await scene.wait_for("found")
             await write(5313, 5313)
             await log.close()
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
-            found = await scene.found()
+            found = await scene.result()
     assert found["at_end"]
     assert found["stayed"]
     first, last = found["numbers"][0], found["numbers"][-1]
@@ -199,19 +199,19 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"one\n", None, 1, time.time())
-        async with playing(scenes.silent, f"{cable.url}/runs/live") as scene:
-            await scene.heard("open")
+        async with open_scene(scenes.silent, f"{cable.url}/runs/live") as scene:
+            await scene.wait_for("open")
             cable.open = trio.Event()
             await log.append(b"two\n", None, 1, time.time())
             site.tail.publish("live")
-            await scene.heard("lost")
+            await scene.wait_for("lost")
             cable.open.set()
             await log.append(b"three\n", None, 1, time.time())
             await log.close()
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
-            found = await scene.found()
+            found = await scene.result()
     assert found["quiet"]
     assert found["noticed"] < 10_000
     assert found["texts"] == ["one", "two", "three"]
@@ -228,23 +228,23 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"compiling\n", None, 1, time.time())
-        async with playing(scene, f"{its.url}/runs/live") as played:
-            await played.heard("open")
+        async with open_scene(scene, f"{its.url}/runs/live") as played:
+            await played.wait_for("open")
             await log.append(b"foo.c:12:3: error: there is no foo\n", None, 1, time.time())
             await log.close()
             error = StepUpdate("v", "make", time.time(), time.time(), error="exit status 2")
             await store.steps.put("live", [error])
             await store.runs.end("live", "failed", "exit status 2", time.time())
             site.tail.publish("live")
-            found = await played.found()
+            found = await played.result()
     assert found["hidden"]
     assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
 
 
 @asynccontextmanager
-async def mortal(folder: Path, port: int, first: int, last: int) -> AsyncGenerator[str]:
+async def killable_server(folder: Path, port: int, first: int, last: int) -> AsyncGenerator[str]:
     """A process that serves a run to which it writes these lines, until it is killed."""
-    command = [sys.executable, "-m", "tests.browser.mortal", str(folder)]
+    command = [sys.executable, "-m", "tests.browser.killable_server", str(folder)]
     command += [str(each) for each in (port, first, last)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=env)
@@ -261,13 +261,13 @@ async def mortal(folder: Path, port: int, first: int, last: int) -> AsyncGenerat
 
 async def test_a_server_that_is_killed_and_started_again_loses_no_line(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        async with mortal(tmp_path, 0, 1, 1000) as url:
-            scene = await stack.enter_async_context(playing(scenes.killed, f"{url}/runs/live"))
-            await scene.heard("open")
-        await scene.heard("lost")
+        async with killable_server(tmp_path, 0, 1, 1000) as url:
+            scene = await stack.enter_async_context(open_scene(scenes.killed, f"{url}/runs/live"))
+            await scene.wait_for("open")
+        await scene.wait_for("lost")
         port = int(url.rpartition(":")[2])
-        await stack.enter_async_context(mortal(tmp_path, port, 1001, 2000))
-        found = await scene.found()
+        await stack.enter_async_context(killable_server(tmp_path, port, 1001, 2000))
+        found = await scene.result()
     assert found["word"] == "succeeded"
     for name, last in (("first", 1000), ("second", 2000)):
         begin = int(found[name][0].split()[1])
@@ -282,8 +282,8 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"one\n", None, 1, time.time())
-        async with playing(scenes.hidden, f"{its.url}/runs/live") as scene:
-            await scene.heard("hidden")
+        async with open_scene(scenes.hidden, f"{its.url}/runs/live") as scene:
+            await scene.wait_for("hidden")
             for number in range(50):
                 await log.append(b"line %d\n" % number, None, 1, time.time())
                 site.tail.publish("live")
@@ -291,7 +291,7 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
-            found = await scene.found()
+            found = await scene.result()
     assert len(found["while_hidden"]) <= 4
     assert not any("line 0" in each for each in found["while_hidden"])
     assert found["title"] == "✓"
@@ -307,14 +307,14 @@ async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
         run = await store.runs.get("live")
         assert run is not None
         url = f"{its.url}/repositories/{run.repository}/commits/{run.head_sha}"
-        async with playing(scenes.commit, url) as scene:
-            await scene.heard("open")
+        async with open_scene(scenes.commit, url) as scene:
+            await scene.wait_for("open")
             await site.step(
                 "live", "make", b"foo.c:12:3: error: there is no foo\n", error="exit status 2"
             )
             await store.runs.end("live", "failed", "exit status 2", time.time())
             site.tail.publish("live")
-            found = await scene.found()
+            found = await scene.result()
     assert found["before"] == ["running"]
     assert found["after"] == ["failed"]
     assert found["title"] == "✕"
@@ -324,7 +324,7 @@ async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
 async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
     async with shown(tmp_path) as trial:
         await a_failed_run(trial.site)
-        found = await look(scenes.keyboard, f"{trial.url}/runs/failed")
+        found = await run_scene(scenes.keyboard, f"{trial.url}/runs/failed")
     assert found["keys"] > 12
     assert found["visited"] == [
         "git clone github.com/octocat/hello",
@@ -378,7 +378,7 @@ async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
         await trial.site.sign("failed")
         await trial.site.keep("failed", "dist/a.whl", b"a wheel")
         address = f"{trial.url}{path.format(row=row)}"
-        found = await look(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
+        found = await run_scene(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
     assert found["violations"] == []
 
 
@@ -395,7 +395,7 @@ async def test_a_log_is_replayed(tmp_path: Path) -> None:
         pieces = [(0.5, b"Collecting\n"), *bars, (6.0, b"\r\x1b[32mdone\x1b[0m\n")]
         row = await step(its.store, "r", "pip", 0, 7, pieces)
         address = f"{its.url}/runs/r/vertexes/{row}"
-        found = await look(scenes.replay, address, AXE=os.environ.get("AXE", _axe()))
+        found = await run_scene(scenes.replay, address, AXE=os.environ.get("AXE", _axe()))
     assert found == {"sought": "0 %", "played": ["Collecting", "done"], "violations": []}
 
 
@@ -408,15 +408,15 @@ async def test_what_is_seen_of_a_followed_log_does_not_jump(tmp_path: Path) -> N
         log = await its.store.logs.open("live", row)
         await log.append(b"line 0\n", None, 1, time.time())
         written = 1
-        async with playing(scenes.stays_calm, f"{its.url}/runs/live") as scene:
+        async with open_scene(scenes.stays_calm, f"{its.url}/runs/live") as scene:
             for last in range(150, 1201, 150):
-                await scene.heard(str(last))
+                await scene.wait_for(str(last))
                 lines = b"".join(b"line %d\n" % number for number in range(written, last + 1))
                 await log.append(lines, None, 1, time.time())
                 await log.flush()
                 its.site.tail.publish("live")
                 written = last + 1
-            found = await scene.found()
+            found = await scene.result()
         await log.close()
     assert found["shift"] < 0.1
     assert found["scrolled"] > 10_000

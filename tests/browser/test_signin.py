@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.tools.trial import TrialOptions, open_trial
 
-from .look import look
+from .scene_runner import run_scene
 from .signin_scenes import private
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
                 await following.changed()
         assert (await store.runs.newest()).items == ()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
-        found = await look(private, address, GATE=str(gate), READER=trial.standin.login)
+        found = await run_scene(private, address, GATE=str(gate), READER=trial.standin.login)
         await trial.daemon.inbox.finished(trial.guid)
         assert found["stranger"].startswith("404")
         assert found["back"] == address

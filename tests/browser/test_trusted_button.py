@@ -13,7 +13,7 @@ from bassloop.runner import run_runner
 from tests.loop.test_whole_path import check_run, tried
 from tests.runners import host_runner
 
-from .look import look
+from .scene_runner import run_scene
 from .trusted_scenes import pressed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def test_who_can_write_has_a_trusted_runner_say_the_same_and_nobody_else_h
         trial.standin.add_user("reader", permission="read")
         first = check_run(trial, "hello")
         address = f"{trial.daemon.local_url}/runs/{first['external_id']}"
-        found = await look(pressed, address, MAINTAINER=trial.standin.login)
+        found = await run_scene(pressed, address, MAINTAINER=trial.standin.login)
         assert found["buttons"] == [0, 0, 1, 0]
         assert "reader may not have this check verified" in found["forged"]
         assert found["live"].startswith("verified by alice: same thunk, same outcome")

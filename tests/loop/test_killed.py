@@ -17,7 +17,7 @@ from .world import world
 if TYPE_CHECKING:
     from tests.repositories import MakeRepository
 
-DYING = Path(__file__).with_name("dying.py")
+CRASHING = Path(__file__).with_name("crashing_daemon.py")
 
 HOOK = """
 (defn github-hook [event client]
@@ -63,7 +63,7 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
     repository = make_repository(**{"project.bass": hook})
     with trio.fail_after(150):
         async with world(repository, tmp_path / "world", DIE_AT=point, **settings) as its:
-            async with its.daemon(main=DYING) as daemon, its.runner(daemon):
+            async with its.daemon(main=CRASHING) as daemon, its.runner(daemon):
                 payload = await its.standin.payload("check_suite")
                 with suppress(StandInError):  # killed before it could answer
                     assert (

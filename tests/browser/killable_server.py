@@ -1,4 +1,4 @@
-"""A loop's pages that somebody kills: `mortal FOLDER PORT FIRST LAST` writes lines to a run's log and serves it.
+"""A loop's pages, to be killed: `killable_server FOLDER PORT FIRST LAST` writes lines to a log and serves them.
 
 With a port of 0 it begins the run, and chooses one; started again with that port, it writes to a second step's
 log, as a loop does that was killed, and ends the run.

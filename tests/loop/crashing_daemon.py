@@ -1,4 +1,4 @@
-"""`python dying.py serve`: the daemon, which kills itself (SIGKILL) at the point that DIE_AT names.
+"""`python crashing_daemon.py serve`: the daemon, which kills itself (SIGKILL) at the point that DIE_AT names.
 
 DIE_AT="before store Checks.bind 1"      before the first commit with this operation of the store
 DIE_AT="after github POST:/check-runs$ 1"   after GitHub's first answer to such a call has come
@@ -24,7 +24,7 @@ seen = 0
 
 
 def due(count: int) -> bool:
-    """Whether the point is among the next `count` of its kind."""
+    """Return whether the point is among the next `count` of its kind."""
     global seen
     seen += count
     return seen - count < int(NTH) <= seen
@@ -36,7 +36,7 @@ def die_if(now: bool) -> None:
 
 
 def operation(change: Any) -> str:
-    """The store's operation that a change is of, such as `Runs.start`."""
+    """Return the store's operation that a change is of, such as `Runs.start`."""
     name: str = getattr(change, "func", change).__qualname__
     return name.partition(".<locals>")[0]
 
@@ -44,18 +44,18 @@ def operation(change: Any) -> str:
 if WHERE == "store":
     commit = Writer._commit
 
-    def dying_commit(self: Writer, batch: Any) -> None:
+    def crashing_commit(self: Writer, batch: Any) -> None:
         now = due([operation(write.change) for write in batch].count(WHAT))
         die_if(now and WHEN == "before")
         commit(self, batch)
         die_if(now and WHEN == "after")
 
-    Writer._commit = dying_commit  # type: ignore[method-assign]
+    Writer._commit = crashing_commit  # type: ignore[method-assign]
 else:
     attempt = API._attempt
     METHOD, PATH = WHAT.split(":", 1)
 
-    async def dying_attempt(self: API, request: Request, url: str, *rest: Any) -> Any:
+    async def crashing_attempt(self: API, request: Request, url: str, *rest: Any) -> Any:
         path = urlsplit(url).path
         now = due(int(request.method == METHOD and re.search(PATH, path) is not None))
         die_if(now and WHEN == "before")
@@ -63,6 +63,6 @@ else:
         die_if(now and WHEN == "after")
         return found
 
-    API._attempt = dying_attempt  # type: ignore[method-assign]
+    API._attempt = crashing_attempt  # type: ignore[method-assign]
 
 main()

@@ -1,8 +1,8 @@
-"""A scene in Chromium or Firefox (`BROWSER`), in a process of its own: `look MODULE SCENE ADDRESS`.
+"""Run a scene in Chromium or Firefox (`BROWSER`), in a process of its own: `scene_runner MODULE SCENE ADDRESS`.
 
-trio-asyncio has the tests' own asyncio in its hands, so Playwright can't share their process. What the
-scene says on its way, what it found, and what the console complained of are lines of JSON; `tell` in a
-scene and `Playing.heard` in a test are the two ends of one thread.
+The tests' asyncio runs under trio-asyncio, which Playwright can't use, so it gets a process. The scene's progress, its
+result and the console's complaints are lines of JSON: `report` in a scene is received by `RunningScene.wait_for` in a
+test.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
-PATIENCE = 60_000
+SCENE_TIMEOUT = 60_000
 """Milliseconds that a scene waits for what is to happen: CI is a slow machine."""
 
-MAX_TOLD = 30
+MAX_REQUESTS = 30
 """Requests that are named when a scene fails."""
 
 
-def tell(word: str) -> None:
-    """Say in a scene how far it is."""
-    print(json.dumps({"said": word}), flush=True)
+def report(progress: str) -> None:
+    """Report the scene's progress to the test that runs it."""
+    print(json.dumps({"progress": progress}), flush=True)
 
 
-class Playing:
-    """A scene that is being played."""
+class RunningScene:
+    """A scene that runs in a process."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
         self._text = b""
 
-    async def heard(self, word: str) -> None:
-        """Return when the scene says the word."""
-        assert (await self._line()).get("said") == word
+    async def wait_for(self, progress: str) -> None:
+        """Wait until the scene reports this progress."""
+        assert (await self._line()).get("progress") == progress
 
-    async def found(self) -> dict[str, Any]:
-        """What the scene found at its end; the console must not have complained."""
+    async def result(self) -> dict[str, Any]:
+        """Wait for the scene's end, and return its result; the console must not have complained."""
         line = await self._line()
         assert "found" in line, line
         assert line["complaints"] == [], line
@@ -72,14 +72,14 @@ class Playing:
 
 
 @asynccontextmanager
-async def playing(
+async def open_scene(
     scene: Callable[..., Any], address: str, **environment: str
-) -> AsyncGenerator[Playing]:
-    """A scene (a function of a module) on the page at an address."""
+) -> AsyncGenerator[RunningScene]:
+    """Open a scene, which is a function of a module, on the page at an address; end it afterwards."""
     command = [
         sys.executable,
         "-m",
-        "tests.browser.look",
+        "tests.browser.scene_runner",
         scene.__module__,
         scene.__name__,
         address,
@@ -87,27 +87,26 @@ async def playing(
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=env)
     try:
-        yield Playing(process)
+        yield RunningScene(process)
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
 
 
-async def look(scene: Callable[..., Any], address: str, **environment: str) -> dict[str, Any]:
-    """Play a scene to its end, and return what it found."""
-    async with playing(scene, address, **environment) as its:
-        return await its.found()
+async def run_scene(scene: Callable[..., Any], address: str, **environment: str) -> dict[str, Any]:
+    """Run a scene to its end, and return its result."""
+    async with open_scene(scene, address, **environment) as running:
+        return await running.result()
 
 
-def wrong(said: ConsoleMessage) -> bool:
-    """Whether the console complains. That there is no such page, or that a question can't be answered,
-    are answers with a status of their own; that nobody listens is what a killed server is like."""
-    return said.type == "error" and not expected(said.text)
+def is_complaint(message: ConsoleMessage) -> bool:
+    """Return whether a message of the console is an error that no scene provokes."""
+    return message.type == "error" and not is_expected(message.text)
 
 
-def expected(text: str) -> bool:
-    """Whether it is what a browser says of a server that a scene does without."""
+def is_expected(text: str) -> bool:
+    """Return whether this is how a browser reports a missing page, a refusal, or a server that was killed."""
     texts = (
         "the server responded with a status of 40",
         "net::ERR_CONNECTION_REFUSED",
@@ -145,11 +144,14 @@ def main(module: str, scene: str, address: str) -> None:
             color_scheme="light" if is_chromium else "null",
         )
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda said: complaints.append(said.text) if wrong(said) else None)
+        page.set_default_timeout(SCENE_TIMEOUT)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if is_complaint(message) else None,
+        )
         page.on(
             "pageerror",
-            lambda error: complaints.append(str(error)) if not expected(str(error)) else None,
+            lambda error: complaints.append(str(error)) if not is_expected(str(error)) else None,
         )
         page.on("requestfinished", lambda asked: requests.append(f"{asked.url} done"))
         page.on("requestfailed", lambda asked: requests.append(f"{asked.url} {asked.failure}"))
@@ -161,7 +163,7 @@ def main(module: str, scene: str, address: str) -> None:
                 "complaints:",
                 *complaints,
                 "requests:",
-                *requests[-MAX_TOLD:],
+                *requests[-MAX_REQUESTS:],
                 sep="\n",
                 file=sys.stderr,
             )
