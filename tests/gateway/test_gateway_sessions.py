@@ -251,3 +251,19 @@ async def test_a_gateway_that_stops_says_goodbye(gateway):
     assert said == "the loop is going down; connect again in 2 s\n"
     assert session.exit_status == 0
     await gateway.stopped.wait()
+
+
+async def test_a_node_that_drains_sends_runners_to_others_once_they_are_idle(gateway):
+    again = "this node drains, others go on; connect again in 2 s\n"
+    async with gateway.runner(Service(then="hang")) as (busy, _):
+        async with busy.run(THUNK, {}) as updates:
+            await anext(updates)
+            idle = await gateway.connect(key=OTHER_KEY)
+            await call_asyncio(idle.create_unix_server, lambda: None, "/runtime", encoding=None)
+            session = await gateway.session(idle, "forward --os darwin")
+            await call_asyncio(session.stdout.readline)
+            gateway.pool.dismiss_idle()
+            assert await call_asyncio(session.stdout.read) == again
+            assert [each.id for each in gateway.pool.snapshot()] == [busy.id]
+            assert await gateway.refused(idle, "forward") == (0, again)
+        await gateway.until(lambda: not gateway.pool.snapshot())

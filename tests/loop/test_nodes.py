@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,11 @@ def took_over(node: LoopNode, lost: LoopNode) -> bool:
     return any(lost.name in event["nodes"] for event in events)
 
 
+def registered(node: LoopNode) -> list[bytes]:
+    """Return the lines in which a node says that a runtime was registered."""
+    return [line for line in node.log if b"runtime registered" in line]
+
+
 @pytest.fixture
 def url(postgresql: PostgreSQLServer) -> Iterator[str]:
     url = postgresql.create()
@@ -109,16 +115,50 @@ class Cable:
         self._connections.cancel()
 
     async def _serve(self, client: trio.SocketStream) -> None:
-        async with await trio.open_unix_socket(self._socket) as server, trio.open_nursery() as both:
+        async with await trio.open_unix_socket(self._socket) as server:
+            await join(client, server)
 
-            async def copy(source: trio.SocketStream, target: trio.SocketStream) -> None:
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    async for piece in source:
-                        await target.send_all(piece)
-                both.cancel_scope.cancel()
 
-            both.start_soon(copy, client, server)
-            both.start_soon(copy, server, client)
+@dataclass
+class Balancer:
+    """An address in front of the nodes, which leads new connections of runners to one of them."""
+
+    target: Daemon
+    port: int = 0
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that runners take it for."""
+        host_key = self.target.host_key.replace(f":{self.target.ssh_port} ", f":{self.port} ")
+        return replace(self.target, ssh_port=self.port, host_key=host_key)
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", self.target.ssh_port) as server:
+            await join(client, server)
+
+
+@asynccontextmanager
+async def balancer(target: Daemon) -> AsyncGenerator[Balancer]:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    found = Balancer(target, listeners[0].socket.getsockname()[1])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, found.serve, listeners)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+async def join(client: trio.SocketStream, server: trio.SocketStream) -> None:
+    """Carry bytes both ways until one of the two ends."""
+    async with trio.open_nursery() as both:
+
+        async def copy(source: trio.SocketStream, target: trio.SocketStream) -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async for piece in source:
+                    await target.send_all(piece)
+            both.cancel_scope.cancel()
+
+        both.start_soon(copy, client, server)
+        both.start_soon(copy, server, client)
 
 
 @pytest.mark.parametrize("how", ["kill", "pause", "cut"])
@@ -172,30 +212,37 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
     assert len(ran.read_text().splitlines()) == 2
 
 
-async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_meanwhile(
+async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_its_idle_runners(
     make_repository: MakeRepository, url: str, tmp_path: Path
 ) -> None:
     ran, go = tmp_path / "ran", tmp_path / "go"
     os.mkfifo(go)
-    repository = make_repository(
-        **{"project.bass": HOOK.replace("COMMAND", f"echo ran >> {ran}; cat {go}")}
-    )
+    command = f"if test -e {ran}; then echo again >> {ran}; else echo ran > {ran}; cat {go}; fi"
+    repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", command)})
+    heads = commits(repository, 2)
     with trio.fail_after(150):
         async with (
             world(repository, tmp_path / "world", DATABASE_URL=url) as its,
             nodes(its, ("one", "two")) as (one, two),
+            balancer(await one.ready()) as balanced,
         ):
             async with its.runner(await one.ready()):
-                await push(its, await two.ready(), commits(repository, 1)[0])
+                await push(its, await two.ready(), heads[0])
                 await until(ran.exists)
-                said = await its.command("drain", "one")
-                assert said == "one drains, and ends then\n"
-                await until(lambda: any(b"asked to drain" in line for line in one.log))
-                assert "one  drains  (" in await its.command("nodes")
-                go.write_text("done")
-                await its.concluded()
-                assert await one.process.wait() == 0
-            assert [run["conclusion"] for run in its.standin.check_runs] == ["success"]
+                async with its.runner(balanced.daemon):
+                    await until(lambda: len(registered(one)) == 2)
+                    balanced.target = await two.ready()
+                    assert await its.command("drain", "one") == "one drains, and ends then\n"
+                    await until(lambda: any(b"asked to drain" in line for line in one.log))
+                    assert "one  drains  (" in await its.command("nodes")
+                    await until(lambda: registered(two))
+                    await push(its, await two.ready(), heads[1])
+                    await until(lambda: ran.read_text() == "ran\nagain\n")
+                    go.write_text("done")
+                    await its.concluded()
+                    assert await one.process.wait() == 0
+            conclusions = [run["conclusion"] for run in its.standin.check_runs]
+            assert conclusions == ["success", "success"]
             said = await its.command("nodes")
             assert said.startswith("two  works  (")
             assert "one" not in said

@@ -49,6 +49,8 @@ HOSTILE = "<script>alert(1)</script>\"'&`{{41*271}}"
 class FakeInbox:
     """Remembers what it is given."""
 
+    is_draining = False
+
     def __init__(self) -> None:
         self.given: list[tuple[dict[str, str], bytes]] = []
         self.replayed: list[str] = []

@@ -62,6 +62,14 @@ async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) 
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_a_node_that_drains_is_open_no_more_and_goes_on_answering(tmp_path: Path) -> None:
+    async with a_site(tmp_path) as site:
+        assert (await site.get("/open")).status_code == 200
+        site.inbox.is_draining = True
+        assert (await site.get("/open")).status_code == 404
+        assert (await site.get("/up")).status_code == 200
+
+
 def test_no_template_has_inline_script_or_style() -> None:
     folder = Path(presentation.__file__).parent / "templates"
     for template in folder.glob("*.html"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github.api import API
+    from bassloop.runtimes import Pool
     from bassloop.store import NodeRequest, Store
     from bassloop.store.leases import Company
 
@@ -125,7 +126,9 @@ async def keep_sharing(company: Company, api: API) -> None:
             log.info("GitHub's rate limits shared", nodes=sharing)
 
 
-async def note_draining(store: Store, stopping: trio.Event) -> None:
-    """Let other nodes have what this one won't begin any more, once it drains."""
+async def hand_over(store: Store, pool: Pool, stopping: trio.Event) -> None:
+    """Let other nodes have what this one won't begin any more, and its idle runners, once it drains."""
     await stopping.wait()
     await store.nodes.note_draining()
+    if store.company.size > 1:
+        pool.dismiss_idle()

@@ -44,11 +44,11 @@ from bassloop.daemon.http_server import (
     start_listening,
 )
 from bassloop.daemon.node_tasks import (
+    hand_over,
     keep_answering,
     keep_approving,
     keep_sharing,
     keep_taking_over,
-    note_draining,
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
 from bassloop.daemon.request_queue import RequestQueue
@@ -270,7 +270,7 @@ async def _serve_web(
         reload = partial(_reload, resources.certificate, resources.notifier)
         async with handle_signals(stop, root.cancel_scope, reload) as stopping:
             root.start_soon(_drain_when_asked, resources.store, stopping)
-            root.start_soon(note_draining, resources.store, stopping)
+            root.start_soon(hand_over, resources.store, parts.pool, stopping)
             await root.start(keep_approving, parts.loop)
             await root.start(keep_answering, parts.loop, parts.inbox)
             root.start_soon(parts.heart.beat, partial(_report, resources.notifier, parts))

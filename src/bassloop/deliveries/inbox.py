@@ -154,6 +154,11 @@ class Inbox:
         self._changed.set()
 
     @property
+    def is_draining(self) -> bool:
+        """True once no more deliveries begin here."""
+        return self._closed
+
+    @property
     def running(self) -> bool:
         """True while deliveries are being handled."""
         return self._running and not self._closed

@@ -18,7 +18,7 @@ import trio
 from bassloop.addresses import is_in
 from bassloop.bridge import call_asyncio
 from bassloop.bridge.metering import TimeBudget
-from bassloop.concurrency import TTLCache, shielded
+from bassloop.concurrency import TTLCache, open_flat_nursery, shielded
 from bassloop.gateway import gateway_settings
 from bassloop.gateway.admission import (
     MAX_REMEMBERED,
@@ -301,6 +301,9 @@ class _Gateway:
     ) -> int:
         """Offer a runtime as long as its session lives. Returns the exit status."""
         asked = parse(session.command)
+        if self._pool.is_dismissing:
+            session.say(self._dismissed())
+            return 0
         forward = connection.claim(session)
         if forward is None:
             raise CommandError(
@@ -328,15 +331,27 @@ class _Gateway:
         )
         try:
             await self._store.add(_record(runtime, forward))
-            async with self._pool.registered(runtime):
+            async with self._pool.registered(runtime), open_flat_nursery() as until:
                 log.info("runtime registered", **_facts(runtime))
                 session.say(_welcome(runtime))
+                until.start_soon(self._dismiss, runtime, session)
                 await session.closed.wait()
+                until.cancel_scope.cancel()
         finally:
             log.info("runtime removed", runtime=name)
             with shielded(self._settings.closing_seconds):
                 await self._store.remove_session(name)
         return 0
+
+    async def _dismiss(self, runtime: Runtime, session: RunnerSession) -> None:
+        """End the session of a runtime that is idle when this node drains."""
+        await self._pool.dismissal(runtime)
+        log.info("runtime dismissed", runtime=runtime.id)
+        session.say(self._dismissed())
+        session.closed.set()
+
+    def _dismissed(self) -> str:
+        return f"this node drains, others go on; connect again in {self._away_seconds()} s"
 
     async def _close(self, connection: RunnerConnection) -> None:
         """Close the connection and wait for its end; by force when that takes too long."""

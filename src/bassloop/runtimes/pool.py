@@ -28,6 +28,9 @@ AGAIN = Backoff(first=1.0, longest=60.0, jitter=0.2)
 _NO_TIME = 1e-6
 """Seconds that a clock doesn't tell from none: they may be left where fractions were subtracted."""
 
+DISMISSED_AFTER = 3.0
+"""Seconds without a call after which a runtime of a node that drains is taken to be idle: a check makes several."""
+
 TRIED_AT_ONCE = 3
 """How many runtimes of one user a check tries before it waits."""
 
@@ -111,6 +114,7 @@ class Pool:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._locked_out_until = -math.inf
         self._is_offering = True
+        self._dismissing = trio.Event()
 
     @asynccontextmanager
     async def registered(self, runtime: Runtime) -> AsyncGenerator[None]:
@@ -163,6 +167,20 @@ class Pool:
         """Give out no more runtimes; who waits for one goes on waiting, until they are cancelled."""
         self._is_offering = False
         self.notify()
+
+    @property
+    def is_dismissing(self) -> bool:
+        """True once runtimes are better off at another node."""
+        return self._dismissing.is_set()
+
+    def dismiss_idle(self) -> None:
+        """Let runtimes go to another node, each as soon as it is idle."""
+        self._dismissing.set()
+
+    async def dismissal(self, runtime: Runtime) -> None:
+        """Wait until a runtime is to go to another node."""
+        await self._dismissing.wait()
+        await runtime.quiet(DISMISSED_AFTER)
 
     def first(
         self,

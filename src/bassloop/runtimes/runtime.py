@@ -161,6 +161,7 @@ class Runtime:
     _opening: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(OPENING_AT_ONCE)
     )
+    _calls_changed: trio.Event = field(default_factory=trio.Event)
     _lost: str | None = None
     _silent_until: float = -math.inf
 
@@ -259,6 +260,14 @@ class Runtime:
             async for _ in answers:
                 pass
 
+    async def quiet(self, seconds: float) -> None:
+        """Wait until no call was under way for so many seconds."""
+        while True:
+            with trio.move_on_after(math.inf if self._calls else seconds) as unchanged:
+                await self._calls_changed.wait()
+            if unchanged.cancelled_caught:
+                return
+
     def lose(self, reason: str) -> None:
         """Let the calls under way, and all later ones, raise RuntimeLost with this reason."""
         self._lost = self._lost or reason
@@ -326,6 +335,7 @@ class Runtime:
         opening = _Opening(self._opening, on_open)
         with answers.send, trio.CancelScope() as scope:
             self._calls[scope] = call.metadata.get("bassloop-run") or call.method
+            self._note_calls()
             try:
                 await opening.begin()
                 await call_asyncio(make_call, call, self.open_channel, answers, opening.end)
@@ -334,10 +344,15 @@ class Runtime:
             finally:
                 opening.release()
                 del self._calls[scope]
+                self._note_calls()
         if opening.error is not None:
             raise opening.error
         if scope.cancelled_caught:
             errors.append(RuntimeLost(self._lost or f"{self} is gone"))
+
+    def _note_calls(self) -> None:
+        self._calls_changed.set()
+        self._calls_changed = trio.Event()
 
     def _count(self, method: str, outcome: str) -> None:
         self.outcomes[method, outcome] += 1

@@ -1,7 +1,7 @@
 """Endpoints for machines: webhooks, health, metrics, and the gateway's host key.
 
-`/up` says that the process answers, `/ready` that it can do its work. Both are public, and say nothing
-that a stranger may not know. `/metrics` takes a token, or a listener of its own.
+`/up` says that the process answers, `/ready` that it can do its work, and `/open` that it takes more. All are public,
+and say nothing that a stranger may not know. `/metrics` takes a token, or a listener of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import Health, WebContext
 
 WEBHOOKS = "/integrations/github/events"
-AT_ONCE = frozenset({("POST", WEBHOOKS), ("GET", "/up"), ("GET", "/ready"), ("GET", "/metrics")})
+HEALTH = ("/up", "/open", "/ready", "/metrics")
+AT_ONCE = frozenset({("POST", WEBHOOKS), *(("GET", path) for path in HEALTH)})
 """Methods and paths of requests that don't wait for others."""
 TEXT = "text/plain; charset=utf-8"
 
@@ -41,6 +42,12 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/up")
     async def up() -> Response:
         return Response("up\n", content_type=TEXT)
+
+    @blueprint.get("/open")
+    async def is_open() -> Response:
+        if context.inbox.is_draining:
+            return Response("it drains\n", 404, content_type=TEXT)
+        return Response("open\n", content_type=TEXT)
 
     @blueprint.get("/ready")
     async def ready() -> tuple[Response, int]:
