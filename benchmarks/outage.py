@@ -28,6 +28,8 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=2.0, help="pushes a second")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long they come")
     parser.add_argument("--kills", type=int, default=5, help="how often the daemon is killed")
-    parser.add_argument("--patience", type=float, default=600.0, help="seconds after the last push")
+    parser.add_argument(
+        "--patience", type=float, default=1200.0, help="seconds after the last push"
+    )
     parser.add_argument("seeds", type=int, nargs="*", default=[1])
     trio.run(main, parser.parse_args())

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -139,12 +140,24 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
         await store.deliveries.record("g1", "push", None, b"{}", received_at=1.0)
         await store.deliveries.record("g2", "push", None, b"{}")
         await store.deliveries.set_state("g2", "set_aside", "no luck")
+        now = round(time.time())
+        await store.spending.put(
+            "installation 1",
+            at=now,
+            spent=[(now - 90, 100), (now - 1, 40)],
+            reserved=5,
+            closed_until=now + 3000,
+        )
     code, said = status(env, "--json")
     picture = json.loads(said)
     assert code == 1
     assert (picture["running"], picture["ready"], picture["parts"]) == (False, False, {})
     assert picture["deliveries"] == {"received": 1, "handling": 0}
     assert picture["oldest_waiting_seconds"] > 1e9
+    [points] = picture["github_points"].items()
+    assert points[0] == "installation 1"
+    assert (points[1]["spent"], points[1]["a_minute"]) == (45, 900)
+    assert 2900 < points[1]["closed_seconds"] <= 3001
     assert picture["set_aside"] == ["g2"]
     said = status(env)[1]
     assert "not running" in said

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+GITHUB_POINTS = 900
+"""The points that GitHub lets each credential spend in a minute."""
+
 
 @click.command()
 @data_dir_option
@@ -89,7 +92,7 @@ def _state(settings: Settings) -> dict[str, Any]:
                 "parts": parts,
                 "error": str(error),
             }
-        figures, runtimes, set_aside, backlog, nodes = read
+        figures, runtimes, set_aside, backlog, nodes, spent = read
     waiting_since = figures.oldest_waiting_at
     return {
         "running": running,
@@ -109,6 +112,14 @@ def _state(settings: Settings) -> dict[str, Any]:
             }
             for each in backlog
         ],
+        "github_points": {
+            credential: {
+                "spent": points,
+                "a_minute": GITHUB_POINTS,
+                "closed_seconds": max(closed_until - time.time(), 0.0),
+            }
+            for credential, (points, closed_until) in sorted(spent.items())
+        },
         "set_aside": [delivery.guid for delivery in set_aside],
         "runs": figures.runs,
         "runtimes": [f"{each.login} {each.os}/{each.arch}" for each in runtimes] if running else [],
@@ -120,10 +131,19 @@ def _state(settings: Settings) -> dict[str, Any]:
 
 async def _read(
     store: Store,
-) -> tuple[Figures, list[RuntimeRecord], list[Delivery], list[RepositoryBacklog], list[NodeRecord]]:
+) -> tuple[
+    Figures,
+    list[RuntimeRecord],
+    list[Delivery],
+    list[RepositoryBacklog],
+    list[NodeRecord],
+    dict[str, tuple[int, float]],
+]:
     set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
     backlog, nodes = await store.deliveries.backlog(5), await store.nodes.all()
-    return await store.figures(), await store.runtimes.connected(), list(set_aside), backlog, nodes
+    spent = await store.spending.recent(time.time() - 60.0)
+    figures, runtimes = await store.figures(), await store.runtimes.connected()
+    return figures, runtimes, list(set_aside), backlog, nodes, spent
 
 
 def _status_lines(state: dict[str, Any]) -> list[str]:
@@ -152,6 +172,13 @@ def _status_lines(state: dict[str, Any]) -> list[str]:
         lines.append(
             f"{'backlog':>12}  {each['repository'] or 'no repository'}: {each['waiting']} waiting, "
             f"{each['handled']} being handled, the oldest for {_age(each['oldest_seconds'])}"
+        )
+    for credential, each in state["github_points"].items():
+        closed = each["closed_seconds"]
+        until = f"; GitHub refuses calls for {_age(closed)} more" if closed else ""
+        lines.append(
+            f"{'budget':>12}  {credential}: {each['spent']} of {each['a_minute']} points spent in the last "
+            f"minute{until}"
         )
     if state["set_aside"]:
         lines.append(f"{'set aside':>12}  {', '.join(state['set_aside'])}")

@@ -55,6 +55,21 @@ class Spending(Subject):
         await self._engine.write(put, wait=False)
 
     @reads
+    def recent(self, db: Connection, since: float) -> dict[str, tuple[int, float]]:
+        """Return the points that each credential has spent since a time, by all nodes, at most a slice too many.
+
+        With them, when GitHub accepts the credential's calls again, in seconds since the epoch.
+        """
+        found: dict[str, tuple[int, float]] = {}
+        for row in db.execute("SELECT * FROM spending WHERE at >= ?", (since,)):
+            credential = str(row["credential"]).partition("\t")[0]
+            points, closed_until = found.get(credential, (0, 0.0))
+            points += sum(each for at, each in json.loads(row["spent"]) if at >= since)
+            closed_until = max(closed_until, float(row["closed_until"]))
+            found[credential] = points + int(row["reserved"]), closed_until
+        return found
+
+    @reads
     def all(self, db: Connection) -> dict[str, SpendingRecord]:
         """Return what earlier processes have spent, by credential.
 
