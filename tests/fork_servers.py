@@ -99,7 +99,7 @@ def _start(cpu_seconds: float, memory: int) -> _Kept:
     with theirs:
         process = subprocess.Popen(
             [*command, str(cpu_seconds), str(memory)],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             process_group=0,
         )

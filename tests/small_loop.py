@@ -52,7 +52,7 @@ class FakeRuntime(Runtime):
     @asynccontextmanager
     async def run(
         self, thunk: Any, metadata: Mapping[str, str], trailers: Any = None, on_open: Any = None
-    ) -> AsyncGenerator[Any]:  # type: ignore[override]
+    ) -> AsyncGenerator[Any]:
         self.told.append(dict(metadata))
         if on_open is not None:
             await on_open()

@@ -91,7 +91,7 @@ async def test_unread_files_of_the_host_are_the_same_where_they_are_the_same_pla
     directory = repository_dir(Repository({}))
     left = Thunk(args=("x",)).with_mount(directory, DirPath("m"))
     assert equal(left, Thunk(args=("x",)).with_mount(directory, DirPath("m")))
-    other = Thunk(args=("x",)).with_mount(directory.extend(DirPath("a")), DirPath("m"))  # type: ignore[arg-type]
+    other = Thunk(args=("x",)).with_mount(directory.extend(DirPath("a")), DirPath("m"))
     assert not equal(left, other)
 
 

@@ -84,15 +84,15 @@ def test_a_placed_path_keeps_its_place() -> None:
         assert type(inner) is type(placed)
         assert inner.path_name() == "f"
         assert show(inner).endswith("/d/f")
-        assert show(inner.parent_dir()).endswith("/d/")  # type: ignore[attr-defined]
-    assert CachePath("c", mode=2).extend(FilePath("f")).mode == 2  # type: ignore[attr-defined]
+        assert show(inner.parent_dir()).endswith("/d/")
+    assert CachePath("c", mode=2).extend(FilePath("f")).mode == 2
 
 
 def test_a_path_that_leads_out_of_its_place_is_noticed_where_it_is_used() -> None:
     path = HostPath("/home").extend(FilePath("../etc/passwd"))
     assert show(path) == "<host: /home>/../etc/passwd"
     with pytest.raises(BassError, match="leads out"):
-        path.inside()  # type: ignore[attr-defined]
+        path.inside()
     assert HostPath("/home", DirPath(".")).inside() == ""
     assert HostPath("/home", FilePath("a/./b")).inside() == "a/b"
     assert HostPath("/home", FilePath("/etc")).inside() == "etc"

@@ -211,7 +211,8 @@ async def test_what_is_no_login_is_nobody_and_is_not_asked_for(
 
 
 async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) -> None:
-    for body in ([], {"id": "x"}, {"id": 1}, 5):
+    bodies: list[object] = [[], {"id": "x"}, {"id": 1}, 5]
+    for body in bodies:
         answers = httpx.MockTransport(lambda _, body=body: httpx.Response(200, json=body))
         async with httpx.AsyncClient(transport=answers) as client:
             with pytest.raises(GitHubError, match="can't be read"):

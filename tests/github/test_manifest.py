@@ -50,8 +50,7 @@ def test_the_web_host_follows_from_the_apis(api: str, web: str) -> None:
 
 
 async def test_a_code_is_exchanged_once(repository: Path) -> None:
-    options = {"manifest_code": "c0de", "app_private_key": KEY.private}
-    async with world(repository, **options) as its:
+    async with world(repository, manifest_code="c0de", app_private_key=KEY.private) as its:
         made = await exchange(its.github.api, "c0de")
         assert (made.id, made.slug, made.private_key) == (1, "bass-loop", KEY.private)
         assert made.webhook_secret == "s3cret"

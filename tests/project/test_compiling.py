@@ -15,7 +15,7 @@ from bassloop.project import ChecksFileError, read_checks, write_bass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PUSH = {
+PUSH: dict[str, Any] = {
     "event": "check_suite",
     "payload": {
         "action": "requested",

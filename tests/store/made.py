@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from bassloop.lifecycle import RunState
 from bassloop.store import Run, StepUpdate, ThunkRecord, new_run_id
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def run(**changes: Any) -> Run:
         head_branch="main",
         pull_request=None,
         check_name="test",
-        state="queued",
+        state=RunState.QUEUED,
         created_at=10.0,
         started_at=None,
         ended_at=None,

@@ -8,7 +8,7 @@ the script (a thunk that failed, a file that is missing) as `BassError`; anythin
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bassloop.bass.errors import BassError
 
@@ -24,7 +24,7 @@ ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"
 """Bytes in pieces of any size, while the context is open. It is opened, read and closed in one task."""
 
 
-class Host(Protocol):
+class Host:
     """The world, as far as a script may reach it. Derive from it and override."""
 
     async def run(self, thunk: Thunk) -> None:

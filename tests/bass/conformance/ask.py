@@ -40,7 +40,7 @@ def ask(oracle: str, programs: list[str]) -> list[dict[str, Any]]:
             lines = done.stdout.splitlines()
         except subprocess.TimeoutExpired as error:
             output = error.stdout or b""
-            lines = (output if isinstance(output, str) else output.decode()).splitlines()
+            lines = output.decode().splitlines()
         answers += [answer(json.loads(line)) for line in lines if line.endswith("}")]
         if len(answers) < len(programs):
             answers.append({"ok": False, "crash": True})
