@@ -6,6 +6,9 @@ import pytest
 
 from bassloop import bass
 from bassloop.bass.embedding import immediate_session, run_now
+from bassloop.bass.errors import Unbound
+from bassloop.bass.reference import module_names
+from bassloop.bass.values import Scope
 
 
 class Host(bass.Host):
@@ -84,6 +87,12 @@ def test_a_scope_without_a_value_has_a_place() -> None:
     with pytest.raises(bass.BassError) as caught:
         run_now(load())
     assert "test.bass:1:1" in bass.render(caught.value)
+
+
+@pytest.mark.parametrize("module", module_names())
+def test_the_error_for_a_module_that_is_not_used_says_how_to_use_it(module: str) -> None:
+    scope = Scope({})
+    assert f"(use (.{module}))" in "".join(Unbound(module, scope).notes())
 
 
 def test_suggestions_are_near() -> None:

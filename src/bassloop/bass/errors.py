@@ -107,6 +107,11 @@ class Exhausted(BassError):
         self.budget = budget
 
 
+_MODULES: Final = frozenset(
+    {"bool", "checks", "git", "github", "paths", "regexp", "run", "streams", "strings", "time"}
+)
+"""The names of the modules of std, which scripts have to `use`."""
+
 _NEAR: Final = 0.75
 """The similarity of a name to one that was meant: a letter or two are wrong, and more of a long one."""
 
@@ -121,6 +126,9 @@ class Unbound(BassError):
         self.scope = scope
 
     def notes(self) -> Iterator[str]:
+        if self.name in _MODULES:
+            yield f"{self.name} is a module of std: (use (.{self.name})) binds it"
+            return
         similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=_NEAR)
         if similar:
             yield f"did you mean {', '.join(similar)}?"
