@@ -217,7 +217,7 @@ class Outage:
             async with self.around.daemon(), trio.open_nursery() as nursery:
                 registered, ready_at = trio.Event(), trio.current_time()
                 self.up_since = ready_at - self.began
-                nursery.start_soon(self._watch_runner, registered)
+                nursery.start_soon(self.watch_runner, registered)
                 try:
                     await trio.sleep_until(self.began + at)
                 finally:
@@ -227,7 +227,7 @@ class Outage:
                         self.report.killed_before.append(now - ready_at)
                 nursery.cancel_scope.cancel()
 
-    async def _watch_runner(self, registered: trio.Event) -> None:
+    async def watch_runner(self, registered: trio.Event) -> None:
         """Note how long a daemon that is ready has no runner."""
         ready_at = trio.current_time()
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
@@ -295,7 +295,7 @@ async def run_trial(plan: Plan, folder: Path) -> Report:
     git(path, "init", "--quiet", "--initial-branch=main")
     commit(path)
     heads = commits(path, round(plan.rate * plan.seconds))
-    settings = {"LISTEN": _free_address(), "SSH_ADDR": _free_address(), "METRICS_TOKEN": TOKEN}
+    settings = {"LISTEN": free_address(), "SSH_ADDR": free_address(), "METRICS_TOKEN": TOKEN}
     async with world(path, folder / "world", **settings) as around:
         outage = Outage(plan, around, heads)
         async with _daemons(outage):
@@ -316,7 +316,7 @@ async def _daemons(outage: Outage) -> AsyncGenerator[None]:
         nursery.cancel_scope.cancel()
 
 
-def _free_address() -> str:
+def free_address() -> str:
     """Return an address on loopback that is free, for a daemon that comes back to it."""
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
