@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def location(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
-    """Where a store's database is: in a file, or on a server."""
+    """Return the place of a store's database: a file, or an address of a server."""
     if engine == "sqlite":
         yield tmp_path / "loop.db"
     else:

@@ -35,7 +35,7 @@ LAZY = {
     "bassloop.store.blobs": "obstore is an optional extra",
     "bassloop.tools.trial_guard": "the package that brings PostgreSQL is an optional extra",
 }
-"""Where imports may stand inside functions, and why."""
+"""Modules that may have imports inside functions, and why."""
 
 CONVENTIONAL = {"errors", "schema"}
 """Module names that each room may have one of."""

@@ -1,4 +1,4 @@
-"""What `bassloop.concurrency` promises, under cancellation too."""
+"""The promises of `bassloop.concurrency`, under cancellation too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation says of the settings is what the settings are."""
+"""The documentation of the settings matches the settings."""
 
 from __future__ import annotations
 

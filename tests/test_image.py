@@ -18,7 +18,7 @@ TAG = "localhost/bassloop-test"
 
 
 def podman(*arguments: str, check: bool = True) -> str:
-    """What Podman says."""
+    """Run Podman, and return its output."""
     done = subprocess.run(
         [*PODMAN, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
     )

@@ -205,7 +205,7 @@ def test_a_misspelt_name_in_the_environment_is_an_error_with_a_suggestion(
 
 
 def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What sshd, systemd, Kubernetes, GitHub Actions and OpenTelemetry set."""
+    """They are those of sshd, systemd, Kubernetes, GitHub Actions and OpenTelemetry."""
     for name in [
         "SSH_CONNECTION",
         "SSH_CLIENT",

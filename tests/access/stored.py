@@ -1,4 +1,4 @@
-"""What the tests of this room have in the store."""
+"""Records for the store of this room's tests."""
 
 from __future__ import annotations
 

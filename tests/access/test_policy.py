@@ -1,4 +1,4 @@
-"""What the operator and a repository's owners may say, and who wins."""
+"""Policies of the operator and of a repository's owners, and which of them wins."""
 
 from __future__ import annotations
 

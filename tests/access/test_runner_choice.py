@@ -1,4 +1,4 @@
-"""Whose runners a head's checks run on, and which heads need an approval."""
+"""The choice of runners for a head's checks, and the heads that need an approval."""
 
 from __future__ import annotations
 

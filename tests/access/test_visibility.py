@@ -1,4 +1,4 @@
-"""Who may see what follows GitHub: by events, and where there are none, by asking."""
+"""Visibility follows GitHub: by events, and where there are none, by asking."""
 
 from __future__ import annotations
 

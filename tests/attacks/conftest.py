@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GOOD = '(defn github-hook [event client] (error "this hook was evaluated"))'
 OTHER = 1000
-"""What is added to a repository's id for the one that isn't attacking."""
+"""The offset of the id of the repository that isn't attacking."""
 
 HOLD_SECONDS = 0.1
 MEDIAN_SECONDS = 0.05

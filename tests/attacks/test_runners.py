@@ -1,4 +1,4 @@
-"""What a registered runner sends instead of answers, and as logs."""
+"""Attacks by registered runners, in their answers and logs."""
 
 from __future__ import annotations
 

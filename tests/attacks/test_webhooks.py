@@ -30,7 +30,7 @@ CONNECTIONS = 4
 LARGE_BODIES, SMALL_BODIES = 12, 100
 """Bodies of a connection that have been answered when an attack is over."""
 ENDLESS_MEGABYTES = 600
-"""What has been sent of bodies without an end when the attack is over."""
+"""Bytes of endless bodies that have been sent when the attack is over."""
 MOST = 24 << 20
 """Bytes of a body; GitHub sends 25 MB at most."""
 

@@ -18,7 +18,7 @@ class Nothing(bass.Host):
 
 
 def outcome(program: str) -> str:
-    """What a program evaluates to, or that it fails."""
+    """Return the value of a program, or that it fails."""
     session = immediate_session(Nothing(), bass.Budget())
     try:
         return bass.show(run_now(session.evaluate(program, "program", bass.HostPath("."))))

@@ -22,7 +22,7 @@ COMPARED = ("ok", "value", "json", "digest", "proto")
 
 
 def expected(stored: dict[str, Any]) -> dict[str, Any]:
-    """What is compared of a stored answer; of one that deviates, what we answer instead."""
+    """Return the parts of a stored answer that are compared, or our own answer where we deviate."""
     given = DEVIATIONS.get(stored["program"], stored)
     return {key: given[key] for key in COMPARED if key in given}
 

@@ -1,4 +1,4 @@
-"""How scripts are evaluated: deep, long, bounded, suspended, cancelled; and how they fail."""
+"""Evaluation of scripts: deep, long, bounded, suspended, cancelled; and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the App is made, as its maker meets it."""
+"""Scenes of creating the App."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers of logs do, and what they see."""
+"""Scenes of reading logs."""
 
 from __future__ import annotations
 

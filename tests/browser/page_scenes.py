@@ -1,4 +1,4 @@
-"""What readers of runs do, and what they see."""
+"""Scenes of reading pages of runs."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def followed(page: Page, address: str) -> dict[str, Any]:
 
 
 def keyboard(page: Page, address: str) -> dict[str, Any]:
-    """What can be done without a mouse."""
+    """Use the page without a mouse."""
     page.goto(address)
     page.wait_for_selector(".step.bad .line")
     page.keyboard.press("?")
@@ -323,7 +323,7 @@ def keyboard(page: Page, address: str) -> dict[str, Any]:
 
 
 def accessible(page: Page, address: str) -> dict[str, Any]:
-    """What axe-core says of a page, in both schemes and on a narrow screen."""
+    """Return axe-core's findings on a page, in both schemes and on a narrow screen."""
     axe = Path(os.environ["AXE"]).read_text()
     found = []
     for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BEGAN = 1_700_000_000.0
-"""When runs of these pages began."""
+"""The time at which the runs of these pages began."""
 
 PYTEST = """\
 \x1b[1m============================= test session starts ==============================\x1b[0m

@@ -43,13 +43,13 @@ HOOK = """
     "it" event:payload:after))
 """
 LOSS_SECONDS = 2.0
-"""What a log may lose that came shortly before its node was lost."""
+"""The seconds of a log that may be lost with its node."""
 
 GONE_SECONDS = 8.0
 """For how long the bucket can't be reached."""
 
 PATH_SECONDS = 2.0
-"""What a line may take from its command to the bucket on a machine where all of this runs at once."""
+"""The seconds a line may take from its command to the bucket, where all of this runs on one machine."""
 
 FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket", "kill_without_bucket")
 LOOK_SECONDS = 0.3

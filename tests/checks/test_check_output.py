@@ -1,4 +1,4 @@
-"""What a check run says: escaped, short, and about the thing that broke."""
+"""The output of check runs is escaped, short, and about the thing that broke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between two runs, and what only looks as if it did."""
+"""Comparing two runs: real differences, and differences that don't count."""
 
 from __future__ import annotations
 

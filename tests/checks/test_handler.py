@@ -1,4 +1,4 @@
-"""What a repository's owners say in `.bassloop.toml`, and what comes of it."""
+"""The effects of `.bassloop.toml` on a repository's deliveries."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.repositories import MakeRepository
 
 HONEST = {"failure": "exit status 1: sh -c true"}
-"""What an honest runner says of the thunks here."""
+"""An honest runner's answers to these thunks."""
 
 POLICIES = pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
 

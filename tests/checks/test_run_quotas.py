@@ -1,4 +1,4 @@
-"""What one run, one user and one repository may make the loop store."""
+"""Quotas for what one run, one user and one repository make the loop store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runner has signed: kept with its run, and never green if it is about something else."""
+"""Signed statements are stored with their run, and never accepted for another."""
 
 from __future__ import annotations
 

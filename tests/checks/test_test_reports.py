@@ -29,7 +29,7 @@ JUNIT = b"""<testsuite><testcase classname="shop" name="adds" time="0.5"/>
 def report(
     path: str, *pieces: bytes, error: str | None = None, complete: bool = True
 ) -> list[progrock.StatusUpdate]:
-    """What a runner sends of a report."""
+    """Return the messages by which a runner sends a report."""
     vertex = progrock.Vertex(id=f"{REPORT_PREFIX}{path}", name="test report", internal=True)
     updates = [update(vertex), *(update(logs=[(vertex.id, piece)]) for piece in pieces)]
     if complete:

@@ -56,7 +56,7 @@ def test_a_file_that_is_broken_is_no_session(kept: Path) -> None:
 
 
 async def command(*args: str, check: int = 0) -> str:
-    """What a command says."""
+    """Run a command, and return its output."""
     done = await trio.run_process(
         [sys.executable, "-m", "bassloop", *args],
         capture_stdout=True,

@@ -1,4 +1,4 @@
-"""What the commands say of daemons that share a database."""
+"""Commands about daemons that share a database."""
 
 from __future__ import annotations
 

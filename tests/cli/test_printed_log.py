@@ -1,4 +1,4 @@
-"""What of a log is printed where nothing can be redrawn: every line, in order, as soon as it is whole."""
+"""Logs in a pipe, where nothing can be redrawn: every line is printed in order, as soon as it is whole."""
 
 from __future__ import annotations
 

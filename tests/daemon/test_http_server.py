@@ -42,7 +42,7 @@ def test_hypercorn_still_has_what_is_replaced() -> None:
 
 @pytest.fixture
 async def served() -> AsyncGenerator[tuple[str, int]]:
-    """Where an application is served."""
+    """Serve an application, and give its address."""
     app, over, listening = QuartTrio("app"), trio.Event(), bind("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
     start_listening(listening, "LISTEN")

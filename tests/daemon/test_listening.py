@@ -1,4 +1,4 @@
-"""Where the daemon says that it is, is where this machine reaches it."""
+"""The daemon can be reached from this machine at the address that it writes down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the settings say reaches the part that it is about."""
+"""Each setting reaches the part that it is about."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def scope(
 
 
 async def refused(queue: RequestQueue, asked: dict[str, Any]) -> bool:
-    """Whether a request is answered at once with 503."""
+    """Return whether a request is answered at once with 503."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:

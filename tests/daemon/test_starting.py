@@ -40,7 +40,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def refused(env: dict[str, str]) -> str:
-    """What `bassloop serve` says when it does not start."""
+    """Return the message of a `bassloop serve` that does not start."""
     command = [sys.executable, "-m", "bassloop", "serve"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr

@@ -54,7 +54,7 @@ async def connected(port: int) -> trio.SSLStream[trio.SocketStream]:
 
 
 def shown(stream: trio.SSLStream[trio.SocketStream]) -> str:
-    """Whose certificate a server showed."""
+    """Return the subject of the certificate that a server shows."""
     der = stream.getpeercert(binary_form=True)
     return x509.load_der_x509_certificate(der).subject.rfc4514_string()
 

@@ -1,4 +1,4 @@
-"""When a backlog will be through, and whom it is of."""
+"""The backlog: its repositories, and when it will be through."""
 
 from __future__ import annotations
 

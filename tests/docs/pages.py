@@ -66,7 +66,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def says(expected: str, output: str) -> bool:
-    """Whether the output is what was expected, but for space at a line's end: `...` is anything, and as a
+    """Return whether the output is as expected, but for space at a line's end: `...` is anything, and as a
     line of its own any number of lines."""
     lines = (
         r"(?:[^\n]*\n)*?"

@@ -1,4 +1,4 @@
-"""What the documentation says to type does what it says."""
+"""Commands in the documentation print what it shows."""
 
 from __future__ import annotations
 

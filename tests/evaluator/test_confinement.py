@@ -16,7 +16,7 @@ X86_64, AARCH64 = 0xC000003E, 0xC00000B7
 
 
 def attack(*missing: str) -> str:
-    """What gets out of a process, where something is missing that keeps it in."""
+    """Return the accesses that a process is left with if a part of its confinement is missing."""
     command = [sys.executable, "-m", "tests.evaluator.attacker", *missing]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout
@@ -37,7 +37,7 @@ def test_without_a_filter_there_are_still_no_files_sockets_or_processes(
 
 
 def decide(code: bytes, machine: int, number: int, first: int = 0) -> int:
-    """What the kernel makes of a call, by running a filter as it does."""
+    """Return the filter's verdict on a call, by running it as the kernel does."""
     data = struct.pack("=iIQ6Q", number, machine, 0, first, 0, 0, 0, 0, 0)
     steps = list(struct.iter_unpack("=HBBI", code))
     at = value = 0

@@ -43,7 +43,7 @@ def begun() -> Conversation:
 
 
 def hear(conversation: Conversation, *said: messages.Message) -> list[Any]:
-    """What the daemon makes of messages."""
+    """Return the daemon's reading of messages."""
     return conversation.receive(b"".join(piece for each in said for piece in frames(each)))
 
 

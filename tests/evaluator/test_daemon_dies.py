@@ -1,4 +1,4 @@
-"""What is left of a daemon that is killed."""
+"""A daemon that is killed leaves no process behind."""
 
 from __future__ import annotations
 

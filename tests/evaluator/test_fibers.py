@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Outside:
-    """What answers, one question each time that nothing can go on."""
+    """A peer that answers one question each time that nothing can go on."""
 
     def __init__(self) -> None:
         self.fibers = Fibers(self.wait)

@@ -54,7 +54,7 @@ FROM_PROCESS: st.SearchStrategy[Any] = st.one_of(
 
 
 def read(data: bytes, sizes: list[int], types: Any = FromProcess) -> list[Any]:
-    """What a reader finds in bytes that arrive in pieces of these sizes, and then the rest."""
+    """Return the frames read from bytes that arrive in pieces of these sizes, and then the rest."""
     reader: MessageReader[Any] = MessageReader(types)
     found = []
     for size in sizes:

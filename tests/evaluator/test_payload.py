@@ -1,4 +1,4 @@
-"""What a hook is given of an event."""
+"""The payload that a hook is given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRESSED = {
 
 
 def given(edit: str, payload: dict[str, Any], name: str = "check_run") -> Any:
-    """What a hook is given, as plain data."""
+    """Return a hook's payload as plain data."""
     return bass.to_python(read_event(name, json.dumps(payload).encode(), edit))
 
 

@@ -1,4 +1,4 @@
-"""What the loop is told of a thunk, and what its page makes of it."""
+"""Descriptions of thunks, for the loop and its pages."""
 
 from __future__ import annotations
 

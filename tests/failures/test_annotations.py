@@ -1,4 +1,4 @@
-"""Where logs point at lines of files. The logs are what the tools really say."""
+"""Finding lines of files that logs name. The logs are real output of the tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger's tool makes of the gateway's cryptography."""
+"""The gateway's cryptography, audited by ssh-audit."""
 
 from __future__ import annotations
 

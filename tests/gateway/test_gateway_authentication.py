@@ -1,4 +1,4 @@
-"""Who gets in, and what everybody else learns: nothing."""
+"""Authentication at the gateway. Whoever is refused learns nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a peer sends costs its own connection, and nobody else more than some milliseconds."""
+"""A flood costs its own connection, and delays others by no more than some milliseconds."""
 
 from __future__ import annotations
 

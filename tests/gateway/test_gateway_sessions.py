@@ -1,4 +1,4 @@
-"""What a runner may do at the gateway, from its first session to its last."""
+"""Sessions of runners at the gateway, from the first to the last."""
 
 from __future__ import annotations
 

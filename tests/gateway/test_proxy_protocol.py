@@ -26,7 +26,7 @@ LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 
 
 def header(source: IPv4Address | IPv6Address, more: bytes = b"") -> bytes:
-    """What a balancer sends for a client of this address."""
+    """Return the header that a balancer sends for a client of this address."""
     other = type(source)(1)
     body = source.packed + other.packed + struct.pack(">HH", 40_000, 6455) + more
     family = 0x11 if source.version == 4 else 0x21

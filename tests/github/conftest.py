@@ -1,4 +1,4 @@
-"""What the client's tests share."""
+"""Fixtures for the tests of the client."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ REPOSITORY = {
 
 
 def event_of(name: str, payload: Any) -> Event:
-    """What the loop reads of a payload."""
+    """Return the event that the loop reads from a payload."""
     return parse_event(name, json.dumps(payload).encode())
 
 

@@ -24,7 +24,7 @@ SOMEBODY = Credential("installation 1", "ghs_secret")
 
 
 class Script:
-    """What GitHub answers, one call after the other, and what it was asked."""
+    """GitHub's answers, one call after the other, and the requests that it got."""
 
     def __init__(self, *answers: Answer | Callable[[httpx.Request], httpx.Response]) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""What is sent of a check run is what GitHub takes, whatever it is made of."""
+"""Requests about check runs stay within GitHub's limits, whatever they are made of."""
 
 from __future__ import annotations
 

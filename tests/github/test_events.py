@@ -1,4 +1,4 @@
-"""What is read of a webhook's payload: the head, whose it is, and who may see it."""
+"""Reading webhooks' payloads: the head, its owner, and who may see it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a login is, and its keys: asked seldom, fresh when it matters, and not at strangers' will."""
+"""Looking up logins and their keys: seldom, afresh when it matters, and not whenever strangers want it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is spent is stored before it is spent, so that no series of restarts spends more than GitHub allows."""
+"""Reservations are stored before they are spent, so restarts never spend more than GitHub allows."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ done
 
 
 async def stalled(progress: Path) -> int:
-    """How many blocks were written, once it is no longer becoming more."""
+    """Return the number of blocks written, once it doesn't grow any more."""
     before, same = "", 0
     while not before or same < 20:
         await trio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What is wrong with a repository is said on a check run, and on its page, in words that help."""
+"""Mistakes in a repository are explained on a check run and its page."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ HOOK = """
 
 
 async def command(its: World, *args: str, status: int = 0) -> str:
-    """What the command prints; on an error what it says of it."""
+    """Return the output of the command, or its error message."""
     done: Any = await trio.run_process(
         [sys.executable, "-m", "bassloop", "deliveries", *args],
         env=its.env,

@@ -40,7 +40,7 @@ HOOK = """
 """
 
 GRACE_SECONDS = 5.0
-"""What a takeover may take beyond the lease."""
+"""Seconds that a takeover may take beyond the lease."""
 
 
 async def push(its: World, daemon: Daemon, head: str) -> str | None:
@@ -60,7 +60,7 @@ async def handled(store: Store, guid: str) -> None:
 
 
 def took_over(node: LoopNode, lost: LoopNode) -> bool:
-    """Whether a node has taken over what another one had, alone or together with that of others."""
+    """Return whether a node has taken over another one's work, alone or together with that of others."""
     events = (json.loads(line) for line in node.log if b'"taken over"' in line)
     return any(lost.name in event["nodes"] for event in events)
 

@@ -52,7 +52,7 @@ async def test_a_run_is_signed_with_the_key_that_the_runner_connected_with(
 
 
 async def verified(trial: Trial, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """What `bassloop verify` says."""
+    """Return the output of `bassloop verify`."""
     command = [sys.executable, "-m", "bassloop", "verify", *arguments]
     return await trio.run_process(
         command, check=False, capture_stdout=True, capture_stderr=True, env={"PATH": ""}

@@ -82,7 +82,7 @@ class LoopNode:
 
 @dataclass
 class World:
-    """What is around a daemon: a stand-in for GitHub, a folder for its data, a user's key."""
+    """The environment of a daemon: a stand-in for GitHub, a folder for its data, a user's key."""
 
     standin: StandIn
     folder: Path
@@ -91,7 +91,7 @@ class World:
 
     @property
     def database(self) -> Path | str:
-        """Where the daemon's database is."""
+        """Return the place of the daemon's database."""
         return self.env.get("DATABASE_URL") or self.folder / "data" / "loop.db"
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ CALLS = (
     ("PATCH", r"/repos/.*/check-runs/\d+"),
 )
 SEARCH = ("GET", r"/repos/.*/commits/.*/check-runs")
-"""What is called only if it isn't known whether a check run was created."""
+"""The call that is made only if it isn't known whether a check run was created."""
 
 
 def _status(status: int) -> Callable[[str, str], Fault]:

@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def kill_times(self) -> list[float]:
-        """When the daemon is killed, in seconds since the start."""
+        """Return the times at which the daemon is killed, in seconds since the start."""
         chance = random.Random(self.seed)
         return sorted(chance.uniform(2.0, self.seconds) for _ in range(self.kills))
 
@@ -176,7 +176,7 @@ class Outage:
     began: float = 0.0
     pushing: trio.Event = field(default_factory=trio.Event)
     up_since: float = 0.0
-    """When the daemon that runs was ready, in seconds since the first push."""
+    """The time at which the running daemon was ready, in seconds since the first push."""
 
     @property
     def url(self) -> str:

@@ -52,7 +52,7 @@ class Alone(bass.Host):
 
 
 async def started(toml: str, event: dict[str, Any]) -> list[tuple[str, bass.Thunk, Any]]:
-    """What a hook of these checks starts: names, thunks, and the options beside them."""
+    """Return the checks that a hook of these declarations starts: names, thunks and options."""
     found: list[tuple[str, bass.Thunk, Any]] = []
 
     async def start(
@@ -79,7 +79,7 @@ async def started(toml: str, event: dict[str, Any]) -> list[tuple[str, bass.Thun
 
 
 async def meaning(source: str) -> bass.Value:
-    """What a form of Bass evaluates to, with `src` as a checkout."""
+    """Return the value of a form of Bass, with `src` as a checkout."""
     async with bass.open_session(Alone()) as session:
         image = '{:platform {:os "linux"} :repository "alpine/git"}'
         url, sha = "https://git.example.com/a/b", "5" * 40

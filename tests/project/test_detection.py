@@ -1,4 +1,4 @@
-"""What `init` proposes, for each kind of project."""
+"""The proposals of `init`, for each kind of project."""
 
 from __future__ import annotations
 

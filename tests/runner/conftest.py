@@ -1,4 +1,4 @@
-"""What tests of all drivers share."""
+"""Fixtures for the tests of all drivers."""
 
 from __future__ import annotations
 

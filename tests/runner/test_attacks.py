@@ -46,7 +46,7 @@ pytestmark = pytest.mark.containers
 
 LIMITS = CommandLimits(memory=256 << 20, pids=64, file_size=1 << 20)
 ANSWER_SECONDS = 5.0
-"""How long the owner's machine may take to start a program beside an attack, on a machine with other work."""
+"""Seconds that starting a program may take beside an attack, on a machine with other work."""
 
 
 class Bench:

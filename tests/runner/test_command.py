@@ -1,4 +1,4 @@
-"""What a thunk means for a process: words, variables, standard input, mounts."""
+"""Resolving a thunk to a process: words, variables, standard input, mounts."""
 
 from __future__ import annotations
 

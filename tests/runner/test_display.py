@@ -1,4 +1,4 @@
-"""What a runner's owner sees."""
+"""The display of `bassloop runner`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runner does with its options on this machine, and what its owner is told of that."""
+"""The choice of a driver from a runner's options and this machine, and how it is reported."""
 
 from __future__ import annotations
 

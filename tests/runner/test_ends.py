@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 SECONDS = 5.0 + 10.0
-"""What is promised, and what a machine with other work may add to it."""
+"""The promised bound in seconds, and the margin for a machine with other work."""
 DRIVERS = {
     "host": ("--driver", "host", "--unsandboxed", "--allow-foreign", "--images", "ignore"),
     "sandboxed": ("--driver", "host", "--images", "ignore"),

@@ -1,4 +1,4 @@
-"""What is kept is removed again: least recently used first, and nothing that is in use."""
+"""Pruning the cache: least recently used first, and nothing that is in use."""
 
 from __future__ import annotations
 

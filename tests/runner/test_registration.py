@@ -1,4 +1,4 @@
-"""How soon a runner comes back, with a clock that jumps."""
+"""Reconnecting a runner, with a clock that jumps."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from bassloop.runner.engine.step_log import (
 
 
 class Sent:
-    """What was sent, and when; `gate` holds it up."""
+    """A receiver that notes messages with their times; `gate` holds them up."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[float, list[LogChunk]]] = []

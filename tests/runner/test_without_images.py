@@ -112,7 +112,7 @@ MANAGED = """#!/bin/sh -e
 cp "$PYENV_ROOT/versions/1/greet" "$PYENV_ROOT/shims/greet"
 ! touch "$PYENV_ROOT/versions/1/changed" 2>/dev/null
 """
-"""What a manager of versions does when something was installed."""
+"""The script that a version manager runs after an installation."""
 
 
 @pytest.mark.containers

@@ -19,7 +19,7 @@ from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 
 
 def answer() -> tuple[bytes, bytes]:
-    """What a runner sends for a call that succeeds: its greeting, and the answer."""
+    """Return the bytes that a runner sends for a call that succeeds: its greeting, and the answer."""
     client = H2Connection(H2Configuration(client_side=True))
     client.initiate_connection()
     request = [(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "x")]

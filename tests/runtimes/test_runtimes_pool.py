@@ -1,4 +1,4 @@
-"""Who is connected, and whose turn it is."""
+"""The pool: connected runtimes, and the choice among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stand-in's tests share: one served over a small repository, and a plain HTTP client."""
+"""Fixtures: a stand-in served over a small repository, and a plain HTTP client."""
 
 from __future__ import annotations
 

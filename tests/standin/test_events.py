@@ -1,4 +1,4 @@
-"""What the stand-in sends: payloads, signed deliveries, and the list of them."""
+"""The stand-in's payloads, signed deliveries, and the list of them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_what_can_not_be_made_is_said(
 
 
 class Received(list[tuple[dict[str, str], bytes]]):
-    """What a loop was sent, and what it answers."""
+    """A loop that notes what it is sent, and answers."""
 
     def __init__(self) -> None:
         super().__init__()

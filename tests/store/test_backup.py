@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Places:
-    """Where a store, its backup and a restored store are."""
+    """The folders of a store, its backup and a restored store."""
 
     def __init__(self, folder: Path, location: Path | str, elsewhere: Path | str) -> None:
         self.store = (location, folder / "blobs")

@@ -1,4 +1,4 @@
-"""What is wrong with a store is found, and mended as far as its files still tell."""
+"""Damage to a store is found, and repaired as far as its files allow."""
 
 from __future__ import annotations
 

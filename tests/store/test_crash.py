@@ -109,7 +109,7 @@ trio.run(main)
 
 
 def promises(location: Path | str, tmp_path: Path) -> list[str]:
-    """What a process said that it had recorded before it was killed."""
+    """Return the records that a process reported before it was killed."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(location), str(tmp_path / "blobs")],
         stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Heard:
-    """What a process hears about a topic."""
+    """The notifications about a topic that a process has received."""
 
     def __init__(self, notifications: Notifications, topic: Topic = Topic.PERMISSIONS) -> None:
         self._send, self._receive = trio.open_memory_channel[str | None](math.inf)

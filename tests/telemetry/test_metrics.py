@@ -1,4 +1,4 @@
-"""What a scrape shows is what happened: in a whole loop, over HTTP, as Prometheus reads it."""
+"""Metrics match what happened: in a whole loop, over HTTP, as Prometheus reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the loop is ready, part by part; and a stranger who asks learns nothing more."""
+"""Readiness of the loop, part by part. A stranger who asks learns nothing more."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def a_loop(
     app_id: int | None = 1,
     blobs: Blobs | None = None,
 ) -> AsyncGenerator[Readiness]:
-    """What is looked at: a store, an inbox that runs, a GitHub that responds as told."""
+    """Open the parts that are checked: a store, an inbox that runs, a GitHub whose responses are set."""
     config = GitHubConfig(app_id=app_id, private_key=KEY.private, retries=RetryPolicy(attempts=1))
     transport = httpx.MockTransport(respond)
     async with (

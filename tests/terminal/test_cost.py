@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SIZE = 1 << 20
 RATIO = 30
-"""How many times as much as coloured text anything may cost: nearly twice what the dearest did on a busy machine."""
+"""The bound on any input's cost, relative to coloured text: nearly twice the highest on a busy machine."""
 TRIES = 3
 
 ATTACKS = {

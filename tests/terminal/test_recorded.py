@@ -1,4 +1,4 @@
-"""What programs really print to a terminal, as they were recorded (with `script`), reads as it did there."""
+"""Recorded output of real programs (with `script`) reads as it did in the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent may ask of a loop, and what it is told."""
+"""The tools of the agent server, and their answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def called(client: Client, tool: str, **arguments: Any) -> Any:
-    """What a tool answers, or the message of its error."""
+    """Return a tool's answer, or the message of its error."""
     result = await client.call_tool(tool, arguments)
     [content] = result.content
     return f"error: {content.text}" if result.is_error else json.loads(content.text)  # type: ignore[union-attr]

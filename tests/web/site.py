@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Disconnected: type[Exception] = (
     getattr(base, "ClientDisconnectedError", None) or connections.WebsocketDisconnectError
 )
-"""What a test's websocket raises when it was closed: Quart 0.23, which needs Python 3.13, renamed it."""
+"""The exception of a test's websocket that was closed: Quart 0.23, which needs Python 3.13, renamed it."""
 
 HOSTILE = "<script>alert(1)</script>\"'&`{{41*271}}"
 
@@ -85,7 +85,7 @@ async def _metrics(accept: str) -> tuple[bytes, str]:
 
 
 class FakePermissions:
-    """What GitHub would say: levels by user and repository."""
+    """GitHub's permissions: levels by user and repository."""
 
     def __init__(self) -> None:
         self.levels: dict[tuple[int, int], str] = {}

@@ -1,4 +1,4 @@
-"""What changed since the last green run, proofs of flakiness, and tests over time."""
+"""Changes since the last green run, proofs of flakiness, and tests over time."""
 
 from __future__ import annotations
 

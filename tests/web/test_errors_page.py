@@ -1,4 +1,4 @@
-"""What runs failed of, searched across a repository's runs."""
+"""The search for errors across a repository's runs."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ async def test_room_is_bounded_and_the_least_lately_asked_for_goes(tmp_path: Pat
 
 
 async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
-    """What so many pages of one run are told while its log grows by so many lines."""
+    """Collect the updates of so many pages of one run while its log grows by so many lines."""
     told: list[list[Any]] = [[] for _ in range(count)]
     ready = trio.Event()
     waiting = count

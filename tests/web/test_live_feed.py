@@ -1,4 +1,4 @@
-"""What is kept of a run's news is bounded, whatever pages say that they have."""
+"""The memory of live updates is bounded, whatever pages claim to have."""
 
 from __future__ import annotations
 

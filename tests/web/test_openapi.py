@@ -1,4 +1,4 @@
-"""What is written down about the addresses, and that the server does what it says."""
+"""The OpenAPI description matches the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pages look: chosen once, kept in a cookie, there from a page's first byte on."""
+"""Display preferences: chosen once, kept in a cookie, applied from a page's first byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody may not see is not told from what does not exist: at every address that there is.
+"""At every address, what a visitor may not see can't be told from what doesn't exist.
 
 Two loops are asked the same. One has a private run, the other has never heard of it. To whom GitHub
 does not let read the repository, both answer with the same bytes. The addresses are the application's
@@ -32,7 +32,7 @@ SHA = "5ec4e7" + "0" * 34
 SECRETS = (
     "swordfish", "hushed-branch", "hush-login", "hush-command", "hush-check", "hush-message", "hush-test", "hush-error",
 )  # fmt: skip
-"""What only the private run has in it, and no address."""
+"""Texts that only the private run contains, and no address."""
 
 KNOWN = {
     "run_id": RUN,
@@ -46,7 +46,7 @@ KNOWN = {
     "filename": "base.css",
     "path": "hush-artifact",
 }
-"""What stands in addresses: all of it is the private run's. A route with another name needs it here."""
+"""The private run's values for the parameters of routes. A route with another parameter needs it here."""
 
 OF_THE_RUN = ("run_id", "sha", "digest", "number", "owner")
 
@@ -88,7 +88,7 @@ class Two:
     without: Site
 
     async def headers(self, who: str) -> list[dict[str, str]]:
-        """How somebody asks each of them."""
+        """Return the headers that such a visitor sends, for each of the two loops."""
         people = {"another": (50, "another"), "operator": (9, "ops"), "reader": (60, "reader")}
         if who == "stranger":
             return [{}, {}]
@@ -215,7 +215,7 @@ async def test_nobody_changes_what_they_may_not_see(tmp_path: Path, who: str) ->
 
 
 async def heard(site: Site, path: str, headers: dict[str, str], seconds: float = 0.3) -> Any:
-    """What a websocket says first within so many seconds, or how it ends."""
+    """Return a websocket's first message within so many seconds, or how it ends."""
     async with site.app.test_client(use_cookies=False).websocket(path, headers=headers) as socket:
         try:
             await socket.send('{"logs": {}}')

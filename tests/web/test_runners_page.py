@@ -1,4 +1,4 @@
-"""Who is connected, and who may know."""
+"""The page of connected runners, and who may see it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def lines_of(messages: list[Any]) -> list[str]:
 
 
 async def rest_of(socket: Any) -> list[Any]:
-    """What a page was sent before it was cut loose."""
+    """Return the messages that a page was sent before it was disconnected."""
     told = []
     while True:
         try:

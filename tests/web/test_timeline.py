@@ -1,4 +1,4 @@
-"""Where a run's time went, as bars."""
+"""The timeline of a run, as bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this implementation answers, in the shape of the stored answers."""
+"""Answers of this implementation, in the shape of the stored ones."""
 
 from __future__ import annotations
 

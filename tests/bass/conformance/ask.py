@@ -48,7 +48,7 @@ def ask(oracle: str, programs: list[str]) -> list[dict[str, Any]]:
 
 
 def answer(raw: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of an answer: values, without the length of secrets and the reasons why thunks have no digest."""
+    """Return the parts of an answer that are stored: no lengths of secrets, no reasons why a thunk has no digest."""
     if not raw["ok"]:
         return {"ok": False, "crash": True} if raw.get("kind") == "panic" else {"ok": False}
     value = LENGTH_OF_SECRET.sub(r"\1>", raw.get("value", ""))

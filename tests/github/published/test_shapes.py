@@ -26,7 +26,7 @@ REPO = "/repos/{owner}/{repo}"
 
 
 async def answered(its: World, path: str, *, app: bool = False) -> Any:
-    """What the stand-in answers to a path."""
+    """Return the stand-in's response to a path."""
     assert its.github.app is not None
     asking = its.github.app.credential if app else await its.github.app.installation_credential(1)
     headers = {"Authorization": f"Bearer {asking.value}"}

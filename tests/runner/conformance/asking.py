@@ -1,4 +1,4 @@
-"""What a runtime answers, as text: the same questions to any runtime, over gRPC."""
+"""Ask any runtime the same questions over gRPC, and return its answers as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Asked:
     metadata: Mapping[str, str] = field(default_factory=lambda: dict(METADATA))
 
     async def read(self, thunk: pb.Thunk) -> str:
-        """What the thunk printed on its standard output."""
+        """Return the thunk's standard output."""
         async with self.runtime.read(thunk, self.metadata) as answers:
             return b"".join([each async for each in answers if isinstance(each, bytes)]).decode()
 
@@ -46,7 +46,7 @@ class Asked:
             return [each async for each in answers]
 
     async def logged(self, thunk: pb.Thunk, stream: int = 1) -> str:
-        """What is in the log of its streams."""
+        """Return the log of its streams."""
         return b"".join(
             log.data
             for update in await self.progress(thunk)
@@ -61,7 +61,7 @@ class Asked:
         return members(data)
 
     async def config(self, thunk: pb.Thunk) -> dict[str, Any]:
-        """What the image of an exported thunk says that it runs."""
+        """Return the command in the configuration of an exported thunk's image."""
         async with self.runtime.export(thunk, self.metadata) as answers:
             data = b"".join([each async for each in answers if isinstance(each, bytes)])
         found = members(data)
@@ -76,7 +76,7 @@ class Asked:
         return config
 
     async def failure(self, thunk: pb.Thunk) -> str:
-        """How a thunk failed."""
+        """Return the error of a thunk."""
         try:
             await self.progress(thunk)
         except RunFailed as error:

@@ -107,7 +107,7 @@ async def go_runtime(bass: str, buildkit: str, folder: Path) -> AsyncGenerator[R
 
 
 async def ask(case: Case, asked: Asked) -> str:
-    """What came, or that nothing did."""
+    """Return the answer, or that there was none."""
     with trio.move_on_after(SECONDS):
         try:
             return await case.ask(asked)
@@ -117,7 +117,7 @@ async def ask(case: Case, asked: Asked) -> str:
 
 
 def cell(driver: str, case: Case, said: str) -> str:
-    """What the table says of an answer."""
+    """Return an answer's cell in the table."""
     if said == case.expected and driver not in case.instead:
         return "same"
     if driver in case.instead:

@@ -239,7 +239,7 @@ async def _(asked: Asked) -> str:
 
 
 async def answer(asked: Asked, thunk: pb.Thunk) -> str:
-    """What a thunk prints, or how it fails."""
+    """Return the output of a thunk, or its error."""
     try:
         return await asked.read(thunk)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is the answer)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def differences(driver: str, asked: Asked) -> dict[str, str]:
-    """What came otherwise than it must, by case."""
+    """Return the answers that differ from the expected ones, by case."""
     found = {}
     for case in CASES:
         said = await case.ask(asked)

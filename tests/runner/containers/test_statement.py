@@ -32,7 +32,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 async def stated(driver: ContainerDriver, thunk: pb.Thunk) -> RunStatement:
-    """What is stated of a run of the thunk."""
+    """Return the statement about a run of the thunk."""
     context = replace(LOCAL, images={})
     signer = ConnectionSigner(login="octocat", key=KEY)
     witness = RunWitness(thunk, {"bassloop-run": "r"}, context, driver, signer)

@@ -72,7 +72,7 @@ class Editor:
         return self._versions[uri]
 
     def diagnostics(self, uri: str, version: int | None = None) -> list[dict[str, Any]]:
-        """What is published next of a document, or of a version of it."""
+        """Return the diagnostics that are published next for a document, or for a version of it."""
         while True:
             params = self._published.get(timeout=WAIT)
             if params["uri"] == uri and version in (None, params.get("version")):

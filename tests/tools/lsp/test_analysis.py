@@ -1,4 +1,4 @@
-"""What a text means: what is unbound for sure, and what may be something after all."""
+"""Analysis of texts: names that are unbound for sure, and those that may be bound after all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def told(text: str) -> list[str]:
-    """What is said of a text, each with the part of it that it is about."""
+    """Return the problems of a text, each with the part of it that it is about."""
     return [
         f"{text[each.span.start : each.span.end]}: {each.message}"
         for each in analyse(text).problems
@@ -413,7 +413,7 @@ def test_long_texts_take_seconds_at_the_most(text: str) -> None:
 
 
 def test_a_program_may_be_evaluated_as_it_is_judged() -> None:
-    """What is told to be unbound is, when it is evaluated."""
+    """Names that are reported as unbound are unbound when they are evaluated."""
     for text in ("nope", "(map (fn [x] nope) [1])", "(let [x nope] x)", "($ echo $nope)"):
         with pytest.raises(bass.BassError, match="unbound symbol: nope"):
             evaluate(text)

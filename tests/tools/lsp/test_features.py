@@ -1,4 +1,4 @@
-"""What an editor is told of a name, what a word may become, and where things are."""
+"""Hovers, completions and definitions for editors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def labels(text: str, **files: str) -> list[str]:
 
 
 def target(text: str, **files: str) -> str:
-    """Where the definition is: `file:` or `std:`, and the text around it."""
+    """Return the place of the definition: `file:` or `std:`, and the text around it."""
     found, offset = at_cursor(text, **files)
     went = features.target(found, offset)
     if went is None:

@@ -1,4 +1,4 @@
-"""What the tests of setting up share: a repository for the stand-in to serve."""
+"""Fixtures for setting up: a repository for the stand-in to serve."""
 
 from __future__ import annotations
 

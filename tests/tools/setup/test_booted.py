@@ -31,7 +31,7 @@ GITHUB_APP_ID=1
 """
 BOOT = Path(__file__).with_name("boot_systemd.sh")
 IMPORTED = "bassloop.cli.serve", "bassloop.daemon.serve", "bassloop.evaluator.fork_server"
-"""What the daemon's processes import; compiled once for all that are started."""
+"""Modules that the daemon's processes import; compiled once for all that are started."""
 
 
 @dataclass

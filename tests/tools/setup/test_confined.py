@@ -1,4 +1,4 @@
-"""What the daemon asks of the kernel, from its start to its end, is what its unit lets it."""
+"""The daemon makes no system call that its unit forbids, from its start to its end."""
 
 from __future__ import annotations
 

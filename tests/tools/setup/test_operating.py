@@ -1,4 +1,4 @@
-"""What docs/operating.md names is there: commands, settings, metrics, and the runner's exceptions."""
+"""Everything that docs/operating.md names exists: commands, settings, metrics, the runner's exceptions."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SERVE = ServeFacts(("/bin/true", "serve"))
 
 
 def values(unit: str, name: str) -> list[str]:
-    """What a unit says of a directive, in order."""
+    """Return the values of a unit's directive, in order."""
     return re.findall(rf"^{name}=(.*)$", unit, re.M)
 
 
@@ -82,13 +82,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(machine: Path) -> list[str]:
-    """What systemctl was told."""
+    """Return the arguments that systemctl was called with."""
     path = machine / "told"
     return path.read_text().splitlines() if path.exists() else []
 
 
 def done(*arguments: str, fails: bool = False) -> str:
-    """What a command says."""
+    """Run a command, and return its output."""
     result = CliRunner().invoke(cli, ["service", *arguments])
     assert result.exit_code == (1 if fails else 0), result.output
     return result.output
@@ -233,7 +233,7 @@ def test_without_systemd_it_is_told_what_to_do_instead(
 
 
 def exposure(unit: str, tmp_path: Path) -> float:
-    """How exposed systemd finds a unit, of 10."""
+    """Return systemd's exposure score of a unit, of 10."""
     path = tmp_path / "bass-loop.service"
     path.write_text(unit)
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(path)]
