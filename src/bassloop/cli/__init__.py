@@ -75,7 +75,7 @@ SECTIONS: dict[str, dict[str, _Command]] = {
         "eval": _Command("scripts", "eval_", "Evaluate a Bass script, and print its value."),
         "run": _Command("scripts", "run", "Run a Bass script and its thunks on this machine."),
         "repl": _Command("scripts", "repl", "Evaluate Bass interactively."),
-        "fmt": _Command("fmt", "fmt", "Format Bass scripts."),
+        "fmt": _Command("lint", "fmt", "Format Bass scripts."),
         "bump": _Command("scripts", "bump", "Update the calls in bass.lock files."),
         "doc": _Command("doc", "doc", "Show the documentation of the language."),
         "lsp": _Command("scripts", "lsp", "Run the language server, for editors."),
