@@ -12,7 +12,7 @@ import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Slot
-from bassloop.github import RateLimited, sign
+from bassloop.github import GitHubError, RateLimited, sign
 from bassloop.store import Delivery, Store, open_store
 from tests.github.made import check_suite
 
@@ -257,6 +257,27 @@ async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_k
         assert finished.postponed == 7
         assert trio.current_time() - began >= 700
         assert order == ["g1"] * 8 + ["g2"]
+
+
+async def test_after_an_outage_what_was_postponed_is_tried_at_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    works = False
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        if not works:
+            raise GitHubError("GitHub answered 503", 503, uncertain=True)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        await trio.sleep(1800)
+        works = True
+        box.hurry()
+        back_at = trio.current_time()
+        assert (await box.finished("g1")).state == "done"
+        assert trio.current_time() - back_at < 1.0
 
 
 async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:

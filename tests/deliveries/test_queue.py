@@ -87,3 +87,19 @@ def test_what_its_installation_cannot_begin_now_waits_and_the_others_go() -> Non
     assert first.guid == "b"
     assert queue.take(0.0, lambda installation: installation != 1) is None
     assert taken(queue) == ["a", "c"]
+
+
+def test_what_is_put_off_is_hurried_the_oldest_first_and_in_order_for_each_head() -> None:
+    old = [QueuedDelivery(f"old{at}", f"head{at}", "r", received_at=float(at)) for at in range(3)]
+    following = QueuedDelivery("following", "head0", "r", received_at=5.0)
+    new = QueuedDelivery("new", "new", "r", received_at=9.0)
+    queue = DeliveryQueue()
+    for delivery, due in zip(old, (300.0, 100.0, 200.0), strict=True):
+        queue.add(delivery, due)
+    queue.add(new)
+    queue.add(following)
+    queue.hurry()
+    assert queue.next_time() == math.inf
+    assert taken(queue) == ["old0", "old1", "old2", "new"]
+    queue.release(old[0])
+    assert taken(queue) == ["following"]

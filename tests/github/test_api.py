@@ -56,6 +56,24 @@ async def api(script: Script, base: str = "https://api.test") -> AsyncGenerator[
         yield API(client, base)
 
 
+async def test_the_end_of_an_outage_is_noticed_but_not_that_of_a_single_failure(
+    autojump_clock: MockClock,
+) -> None:
+    down = [error(503)] * 4
+    script = Script(*down[:1], ok(), *down, ok(), ok())
+    recovered = []
+    async with api(script) as calls:
+        calls.on_recovered = lambda: recovered.append(trio.current_time())
+        await calls.call("GET", "/x")
+        assert not recovered
+        with pytest.raises(GitHubError):
+            await calls.call("GET", "/x")
+        await trio.sleep(60)
+        await calls.call("GET", "/x")
+        await calls.call("GET", "/x")
+    assert recovered == [script.at[-2]]
+
+
 async def test_a_call_says_who_asks_and_which_version_it_speaks() -> None:
     script = Script(ok({"id": 1}))
     async with api(script, "https://ghe.test/api/v3/") as calls:

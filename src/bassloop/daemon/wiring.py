@@ -164,6 +164,7 @@ def wire(
         may_begin=github.api.may_start,
     )
     github.api.on_start_possible = inbox.wake
+    github.api.on_recovered = inbox.hurry
     github.api.may_write = store.may_write
     github.keys.on_lookup = pool.note_lookup
     store.notifications.subscribe(Topic.PERMISSIONS, loop.permissions.apply_notification)

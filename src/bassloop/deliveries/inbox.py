@@ -153,6 +153,11 @@ class Inbox:
         """Look again at what may begin."""
         self._changed.set()
 
+    def hurry(self) -> None:
+        """Try again now what was put off, the oldest first: GitHub is back."""
+        self._queue.hurry()
+        self.wake()
+
     @property
     def is_draining(self) -> bool:
         """True once no more deliveries begin here."""
@@ -271,7 +276,8 @@ class Inbox:
         if recorded:
             log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
         if recorded is Recorded.HERE:
-            self._enqueue(QueuedDelivery(guid, order_key, repository, event.installation_id))
+            installation = event.installation_id
+            self._enqueue(QueuedDelivery(guid, order_key, repository, installation, time.time()))
         return bool(recorded)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -434,7 +440,11 @@ class Inbox:
 
 def _queued(delivery: Delivery) -> QueuedDelivery:
     return QueuedDelivery(
-        delivery.guid, delivery.order_key, delivery.repository, delivery.installation_id
+        delivery.guid,
+        delivery.order_key,
+        delivery.repository,
+        delivery.installation_id,
+        delivery.received_at,
     )
 
 

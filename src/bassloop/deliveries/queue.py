@@ -25,12 +25,14 @@ class QueuedDelivery:
     Args:
         repository: the repository's name; those without one take turns as one repository does.
         installation_id: the installation through which it will be handled.
+        received_at: when it came, in seconds since the epoch.
     """
 
     guid: str
     order_key: str | None = None
     repository: str | None = None
     installation_id: int | None = None
+    received_at: float = 0.0
 
 
 @dataclass(eq=False)
@@ -87,6 +89,14 @@ class DeliveryQueue:
             del self._ready[delivery.repository]
         self._waiting[delivery.repository] -= 1
         return delivery
+
+    def hurry(self) -> None:
+        """Let all that is put off be taken now, before what came later in the same repository."""
+        delayed, self._delayed = self._delayed, []
+        for _, _, delivery in delayed:
+            self._make_ready(delivery)
+        for repository, ready in self._ready.items():
+            self._ready[repository] = deque(sorted(ready, key=lambda each: each.received_at))
 
     def next_time(self) -> float:
         """Return the time at which the next delayed delivery is due; infinity if none is delayed."""

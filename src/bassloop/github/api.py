@@ -57,6 +57,7 @@ AT_ONCE = 50
 KEPT_CONNECTIONS = 10
 """Connections that what is to be started leaves to those who go before it."""
 
+OUTAGE_SECONDS = 30.0
 LONGEST_TO_COMPARE = 20.0
 """Seconds that an answer may take for its time to be compared with the clock."""
 
@@ -86,7 +87,8 @@ class API:
     gone wrong since. `app_refused` is true while GitHub doesn't accept the App's own credential, and
     `clock_ahead` the seconds that this machine's clock is ahead of GitHub's, if GitHub has said so.
     `points` are what each credential may spend in a minute. `on_start_possible` is called when
-    `may_start` may have become true. Unless `may_write` is true, nothing is changed.
+    `may_start` may have become true, and `on_recovered` when GitHub answers again that had answered
+    nobody for OUTAGE_SECONDS. Unless `may_write` is true, nothing is changed.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class API:
         self._spending_store = spending_store
         self._stored: dict[str, StoredSpending] = {}
         self.on_start_possible: Callable[[], object] = lambda: None
+        self.on_recovered: Callable[[], object] = lambda: None
         self.may_write: Callable[[], bool] = lambda: True
         self._limiter = trio.CapacityLimiter(AT_ONCE)
         self._starting = trio.CapacityLimiter(AT_ONCE - KEPT_CONNECTIONS)
@@ -115,6 +118,7 @@ class API:
         self.answers: Counter[int] = Counter()
         self.heard_at = -math.inf
         self.trouble: str | None = None
+        self._trouble_since = -math.inf
         self.app_refused = False
         self.clock_ahead: float | None = None
 
@@ -301,17 +305,30 @@ class API:
         except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
             failure = unanswered(request, error)
             self.answers[0] += 1
-            self.trouble = "GitHub can't be reached; the loop's log says why"
+            self._note_trouble("GitHub can't be reached; the loop's log says why")
             raise failure from error
         self.answers[found.status] += 1
         self._pacer(request.credential).update(found.headers)
         if found.status >= 500:
-            self.trouble = f"GitHub answers {found.status}"
+            self._note_trouble(f"GitHub answers {found.status}")
         else:
-            self.heard_at, self.trouble = trio.current_time(), None
+            self._note_success()
             if request.credential.is_app:
                 self.app_refused = found.status == 401
         return found
+
+    def _note_trouble(self, trouble: str) -> None:
+        if self.trouble is None:
+            self._trouble_since = trio.current_time()
+        self.trouble = trouble
+
+    def _note_success(self) -> None:
+        now = trio.current_time()
+        lasted = 0.0 if self.trouble is None else now - self._trouble_since
+        self.heard_at, self.trouble = now, None
+        if lasted > OUTAGE_SECONDS:
+            log.info("github answers again", seconds=round(lasted))
+            self.on_recovered()
 
     def _refuse_if_closed(self, pacer: Pacer, request: Request) -> None:
         """Raise RateLimited while GitHub lets nothing of the kind be sent for long, and somebody would wait.
