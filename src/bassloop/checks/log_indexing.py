@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-IDLE_REST, BUSY_REST = 3, 40
+IDLE_REST, BUSY_REST = 3, 60
 """How many times as long as it works indexing rests: while no log is being written, and otherwise."""
 
-WORK_SECONDS = 0.05
+WORK_SECONDS = 0.02
 """How long indexing works at a time, more or less."""
+
+LOG_SECONDS = 0.002
+"""What a log takes beside its text: finding it, opening it, and keeping its filter."""
 
 RETRY_SECONDS = 60.0
 """The delay before another attempt when logs can't be read now."""
@@ -52,13 +55,14 @@ async def _make_filter(store: Store, run_id: str, row: int, thread: trio.Capacit
     builder, line, more = FilterBuilder(), 0, True
     while more:
         more = False
+        began: float | None = None
         spent = 0.0
 
         def visit(block: LogText) -> bool:
-            nonlocal line, more, spent
-            began = time.thread_time()
+            nonlocal line, more, began, spent
+            began = time.thread_time() if began is None else began
             fits = builder.add(strip_lines(block.text))
-            spent += time.thread_time() - began
+            spent = time.thread_time() - began
             line = block.line + block.lines
             more = fits and spent >= WORK_SECONDS
             return fits and not more
@@ -68,5 +72,5 @@ async def _make_filter(store: Store, run_id: str, row: int, thread: trio.Capacit
         except NotStored:  # pruned meanwhile
             break
         busy = store.statistics().open_logs > 0
-        await trio.sleep(spent * (BUSY_REST if busy else IDLE_REST))
+        await trio.sleep((LOG_SECONDS + spent) * (BUSY_REST if busy else IDLE_REST))
     return builder.filter()
