@@ -23,6 +23,8 @@ from bassloop.failures import Failure, Rank
 from bassloop.lifecycle import RunState
 from bassloop.store import StepUpdate
 from bassloop.web import create_app
+from bassloop.wire.bass_pb2 import ImageRef
+from bassloop.wire.conventions import step_name
 
 from .site import Site, a_site
 
@@ -148,7 +150,7 @@ async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
         await site.queued()
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
         lines = b"".join(b"error: attempt %d\n" % number for number in range(20))
-        await site.step("r", "done", b"")
+        await site.step("r", step_name(ImageRef(repository="alpine", tag="3")), b"")
         await site.store.steps.put("r", [StepUpdate("sleep 100", "sleep 100", 101.0)])
         row = (await site.store.steps.of_run("r"))[1].row
         log = await site.store.logs.open("r", row)
@@ -165,6 +167,7 @@ async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
         assert found["excerpt"]["lines"] == [f"error: attempt {number}" for number in range(10, 20)]
         page = await site.text("/runs/r")
         assert f'href="#v{row}-L20" id="failure-show"' in page
+        assert "without the image <code>alpine:3</code>" in page
         assert "stopped after 6.0 s" in await site.text("/runs")
 
 

@@ -26,8 +26,8 @@ MAX_MESSAGE_LINES = 6
 MAX_LOCATIONS = 20
 
 _LIBRARY = re2.compile(
-    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src|internal)/"
-    r"|^(?:async_hooks|<frozen|<string|\[eval)"
+    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src)/"
+    r"|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
 )
 """Paths of code that the project didn't write: where it fails is seldom where the mistake is."""
 

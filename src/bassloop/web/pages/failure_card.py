@@ -20,6 +20,7 @@ from bassloop.web.pages.changes_page import (
     outcomes_of_thunk,
 )
 from bassloop.web.presentation import StepView, view_step, without_command
+from bassloop.wire.conventions import unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ class FailureCard:
     Args:
         excerpt: the lines that tell of the first failure, or the last ones of a step that was stopped.
         links: addresses of source lines on GitHub.
+        unused_images: those that the steps ran without.
         tests: how many tests of its reports had each outcome.
         green: the last run of the same check that succeeded.
         since: the first run after it that did not succeed.
@@ -73,6 +75,7 @@ class FailureCard:
     step: StepView | None
     excerpt: LogExcerpt | None = None
     links: Mapping[Location, str] = field(default_factory=dict)
+    unused_images: Sequence[str] = ()
     tests: Mapping[str, int] = field(default_factory=dict)
     green: Run | None = None
     since: Run | None = None
@@ -134,6 +137,7 @@ async def failure_card(
         green=green,
         since=failed[-1] if failed else None,
         failed_runs=len(failed),
+        unused_images=unused_images(step.name for step in steps),
         outcomes=outcomes,
     )
     if culprit is None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.terminal import plain
 from bassloop.units import format_duration
-from bassloop.web.presentation import step_state
+from bassloop.web.presentation import step_state, step_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,13 +90,13 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
         bars.append(
             TimelineBar(
                 row=step.row,
-                name=plain(step.name),
+                name=step_title(step),
                 state=step_state(step),
                 duration=format_duration((step.completed_at or end) - (step.started_at or start)),
                 x=min(left, 100 - width),
                 width=width,
                 y=index * pitch,
-                label=_label_position(plain(step.name), left, right),
+                label=_label_position(step_title(step), left, right),
                 critical=step.row in critical,
             )
         )

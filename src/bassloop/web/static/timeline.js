@@ -159,7 +159,7 @@ function drawBar(step, bar, height, labelled, now, width) {
   title.textContent = `${step.name} · ${took}${critical ? " · on the critical path" : ""}`;
   link.append(title, createSvg("rect", { class: "bar", x: `${bar.x}%`, y: bar.y, width: `${bar.end - bar.x}%`, height, rx: 3 }));
   if (labelled) {
-    const name = step.name.slice(0, MAX_NAME);
+    const name = step.name.length > MAX_NAME ? `${step.name.slice(0, MAX_NAME - 1)}…` : step.name;
     const label = labelPosition(name, bar, width);
     const x = label === "right" ? bar.end : label === "left" ? bar.x : Math.max(bar.x, 0);
     const text = createSvg("text", { class: label, x: `${x}%`, y: bar.y + 12, dx: label === "left" ? -6 : 6, "text-anchor": label === "left" ? "end" : "start" });
