@@ -20,7 +20,7 @@ from typing import Any
 
 import trio
 from benchmarks.terminal import coloured, plain
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 from bassloop.checks.recorder import recording
 from bassloop.store import StepUpdate
@@ -141,12 +141,12 @@ async def many_pages(site: Site, pages: int, lines: int) -> None:
 
 
 async def main(lines: int, pages: int, folder: Path) -> None:
-    async with a_site(folder) as site:
+    async with open_site(folder) as site:
         for name, kind in (("plain", plain), ("coloured", coloured)):
             block = kind(PIECE)
             await large(site, name, block[: block.rfind(b"\n") + 1], lines)
     (folder / "live").mkdir()
-    async with a_site(folder / "live") as site:
+    async with open_site(folder / "live") as site:
         await many_pages(site, pages, 5000)
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import trio
 from benchmarks.terminal import coloured, plain
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 from bassloop.store import StepUpdate
 
@@ -49,7 +49,7 @@ async def ask(site: Site, run: str, query: str) -> tuple[float, float, Any]:
 
 
 async def main(size: int, folder: Path) -> None:
-    async with a_site(folder) as site:
+    async with open_site(folder) as site:
         for name, kind in (("plain", plain), ("coloured", coloured)):
             await site.queued(name)
             text = kind(16 << 20)

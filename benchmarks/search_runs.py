@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from benchmarks.search import lateness
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 from bassloop.checks import log_indexing
 from bassloop.checks.log_indexing import keep_indexing
@@ -153,7 +153,7 @@ async def compare_recording(site: Site, words: list[str]) -> int:
 async def main(runs: int, size: int, folder: Path) -> None:
     chance = random.Random(0)
     words = ["".join(chance.choices(SYLLABLES.split(), k=3)) for _ in range(WORDS)]
-    async with a_site(folder) as site:
+    async with open_site(folder) as site:
         began, written, left = time.perf_counter(), [], iter(range(runs))
 
         async def work() -> None:

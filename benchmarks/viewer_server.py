@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import trio
-from tests.browser.showcase import BEGAN, Shown, shown
+from tests.browser.showcase import BEGAN, Shown, serve_site
 
 from bassloop.store import LogWriter, StepUpdate
 from bassloop.terminal import Terminal
@@ -46,7 +46,7 @@ async def _end(its: Shown, log: LogWriter) -> None:
 async def serve(lines: int) -> None:
     """Serve until the process is ended."""
     with tempfile.TemporaryDirectory() as folder:
-        async with shown(Path(folder)) as its:
+        async with serve_site(Path(folder)) as its:
             log = await _begin(its)
             if lines:
                 for start in range(0, lines - 2, BLOCK):

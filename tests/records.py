@@ -5,7 +5,7 @@ from __future__ import annotations
 from bassloop.store import Run, Step
 
 
-def a_run(**changes: object) -> Run:
+def make_run(**changes: object) -> Run:
     fields: dict[str, object] = {
         "id": "r",
         "thunk_digest": "D",
@@ -33,7 +33,7 @@ def a_run(**changes: object) -> Run:
     return Run(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def a_step(row: int, name: str, **changes: object) -> Step:
+def make_step(row: int, name: str, **changes: object) -> Step:
     fields: dict[str, object] = {
         "row": row,
         "run_id": "r",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bassloop.store import RepositoryRecord
-from tests.records import a_run
+from tests.records import make_run
 
 if TYPE_CHECKING:
     from tests.small_loop import SmallLoop
@@ -16,5 +16,5 @@ OURS = RepositoryRecord(201, "octocat/hello", 1, public=False)
 
 async def store_run(its: SmallLoop, **changes: Any) -> None:
     """Store a run of the repository."""
-    run = replace(a_run(id="r", repository_id=201, thunk_digest=""), **changes)
+    run = replace(make_run(id="r", repository_id=201, thunk_digest=""), **changes)
     await its.store.checks.intend(201, run.repository, 1, run.head_sha, "it", "g", False, run)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 READER = User(105, "U_105", "reader")
 
 
-async def known(
+async def add_repository_with_user(
     its: SmallLoop,
     *,
     permission: str = "read",
@@ -38,7 +38,7 @@ async def known(
     return Permissions(its.store, its.loop.github, clock)
 
 
-def asked(its: SmallLoop) -> int:
+def permission_requests(its: SmallLoop) -> int:
     return sum("/collaborators/" in path for _, path, _ in its.standin.requests)
 
 
@@ -47,7 +47,7 @@ async def test_a_level_is_what_github_says(
     make_repository: MakeRepository, tmp_path: Path, level: str
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its, permission=level)
+        permits = await add_repository_with_user(its, permission=level)
         assert await permits.level(READER, 201) == level
         assert at_least("read", level) == (level != "none")
 
@@ -57,23 +57,23 @@ async def test_it_is_asked_once_in_some_minutes_however_many_want_to_know(
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
         ahead = 0.0
-        permits = await known(its, clock=lambda: trio.current_time() + ahead)
+        permits = await add_repository_with_user(its, clock=lambda: trio.current_time() + ahead)
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(permits.level, READER, 201)
-        assert asked(its) == 1
+        assert permission_requests(its) == 1
         its.standin.accounts["reader"] = Account(105, "reader", permission="none")
         assert await permits.level(READER, 201) == "read"
         ahead += CACHE_SECONDS
         assert await permits.level(READER, 201) == "none"
-        assert asked(its) == 2
+        assert permission_requests(its) == 2
 
 
 async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its)
+        permits = await add_repository_with_user(its)
         slow = Fault("GET", r".*/collaborators/.*", status=None, delay=0.3)
         its.standin.faults.add(slow)
         async with trio.open_nursery() as nursery:
@@ -81,22 +81,22 @@ async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
             await until(lambda: slow.happened)
             permits.forget(user_id=105)
         assert await permits.level(READER, 201) == "read"
-        assert asked(its) == 2
+        assert permission_requests(its) == 2
         for what in ({"user_id": 105}, {"repository_id": 201}, {}):
-            before = asked(its)
+            before = permission_requests(its)
             permits.forget(**what)
             await permits.level(READER, 201)
-            assert asked(its) == before + 1
+            assert permission_requests(its) == before + 1
         permits.forget(user_id=9, repository_id=201)
         await permits.level(READER, 201)
-        assert asked(its) == before + 1
+        assert permission_requests(its) == before + 1
 
 
 async def test_what_another_node_has_forgotten_is_asked_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits, theirs = await known(its), await known(its)
+        permits, theirs = await add_repository_with_user(its), await add_repository_with_user(its)
         heard = trio.Event()
 
         def hear(key: str | None) -> None:
@@ -111,22 +111,22 @@ async def test_what_another_node_has_forgotten_is_asked_again(
             ({"user_id": 9, "repository_id": 201}, 0),
             ({}, 1),
         ):
-            before, heard = asked(its), trio.Event()
+            before, heard = permission_requests(its), trio.Event()
             await theirs.forget_everywhere(**what)
             await heard.wait()
             await permits.level(READER, 201)
-            assert asked(its) == before + again
-        before = asked(its)
+            assert permission_requests(its) == before + again
+        before = permission_requests(its)
         permits.apply_notification(None)  # some may have been lost
         await permits.level(READER, 201)
-        assert asked(its) == before + 1
+        assert permission_requests(its) == before + 1
 
 
 async def test_what_github_can_not_say_nobody_may(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its, permission="admin")
+        permits = await add_repository_with_user(its, permission="admin")
         its.standin.faults.add(Fault("GET", r".*/collaborators/.*", status=500, times=100))
         assert await permits.level(READER, 201) == "none"
         assert await permits.level(READER, 999) == "none"
@@ -136,7 +136,7 @@ async def test_a_login_that_changed_hands_takes_no_permission_with_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its, permission="none")
+        permits = await add_repository_with_user(its, permission="none")
         await its.store.users.put(READER)
         its.standin.accounts["reader"] = Account(106, "reader", permission="admin")
         its.standin.accounts["renamed"] = Account(105, "renamed", permission="write")
@@ -153,10 +153,10 @@ async def test_a_repository_whose_name_is_anothers_now_is_read_by_nobody(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its, permission="admin")
+        permits = await add_repository_with_user(its, permission="admin")
         its.standin.repository_id = 999
         assert await permits.level(READER, 201) == "none"
-        assert asked(its) == 0
+        assert permission_requests(its) == 0
 
 
 async def test_nobody_can_spend_what_checks_need_of_the_rate_limit(
@@ -164,11 +164,11 @@ async def test_nobody_can_spend_what_checks_need_of_the_rate_limit(
 ) -> None:
     monkeypatch.setattr(permissions, "PERSON_LIMIT", (2, 1 / 60))
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its)
+        permits = await add_repository_with_user(its)
         for number in (201, 301, 302):
             await its.store.repositories.put(replace(OURS, id=number))
         assert [await permits.level(READER, n) for n in (301, 302, 201)] == ["none"] * 3
-        assert asked(its) == 0
+        assert permission_requests(its) == 0
         assert await permits.level(User(101, "", "octocat"), 201) == "admin"
 
 
@@ -176,7 +176,7 @@ async def test_lists_are_made_of_the_repositories_that_one_may_read(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        permits = await known(its)
+        permits = await add_repository_with_user(its)
         assert await permits.readable(READER) == frozenset()
         await store_run(its)
         assert await permits.readable(READER) == {201}

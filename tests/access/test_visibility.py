@@ -16,7 +16,7 @@ from bassloop.standin import Fault
 from bassloop.store import User
 from tests.access.stored import OURS, store_run
 from tests.github.made import event_of
-from tests.records import a_run
+from tests.records import make_run
 from tests.small_loop import START, SmallLoop, small_loop
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as its:
-        blocked = replace(a_run(id="b"), repository_id=200, repository="octocat/blocked")
+        blocked = replace(make_run(id="b"), repository_id=200, repository="octocat/blocked")
         await its.store.checks.intend(
             200,
             blocked.repository,

@@ -84,7 +84,7 @@ class Flood(asyncssh.SSHUNIXSession[bytes]):
             asyncio.get_running_loop().call_later(0.002, self._send)
 
 
-def a_log(text: bytes) -> progrock_pb2.StatusUpdate:
+def log_update(text: bytes) -> progrock_pb2.StatusUpdate:
     data = text * (MESSAGE_BYTES // len(text))
     return progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog(vertex="it", data=data)])
 
@@ -148,7 +148,7 @@ async def withstand_updates(target: Target, name: str, update: progrock_pb2.Stat
 
 async def test_logs_that_are_dear_to_settle(target: Target) -> None:
     for name, text in LOGS.items():
-        await withstand_updates(target, f"a log of {name}", a_log(text))
+        await withstand_updates(target, f"a log of {name}", log_update(text))
 
 
 async def test_messages_with_very_many_steps_or_logs(target: Target) -> None:

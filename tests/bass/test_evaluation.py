@@ -167,7 +167,7 @@ async def test_an_error_shows_where_it_is_and_how_it_came_there(evaluate: Evalua
     assert "called at program:4:6" in shown
 
 
-async def shown_calls(evaluate: Evaluate, program: str) -> list[str]:
+async def rendered_trace(evaluate: Evaluate, program: str) -> list[str]:
     """The lines of an error about where it is, and about the calls that led there."""
     with pytest.raises(bass.BassError) as raised:
         await evaluate("\n" + program)
@@ -177,7 +177,7 @@ async def shown_calls(evaluate: Evaluate, program: str) -> list[str]:
 
 async def test_an_error_names_a_call_and_not_what_is_written_around_it(evaluate: Evaluate) -> None:
     program = "(defn f [x] (let [y (g x)]\n (+ 1 y)))\n(defn g [x] (nosuch))\n(list (f 1))"
-    assert await shown_calls(evaluate, program) == [
+    assert await rendered_trace(evaluate, program) == [
         "--> program:4:14",
         "called at program:2:21: (g x)",
         "called at program:5:7: (f 1)",
@@ -186,7 +186,7 @@ async def test_an_error_names_a_call_and_not_what_is_written_around_it(evaluate:
 
 async def test_an_error_counts_the_calls_of_a_recursion(evaluate: Evaluate) -> None:
     program = '(defn f [n] (if (= n 0) (error "end")\n (list (f (- n 1)))))\n(list (f 50))'
-    assert await shown_calls(evaluate, program) == [
+    assert await rendered_trace(evaluate, program) == [
         "--> program:2:25",
         "called at program:3:8: (f (- n 1)) (50 times)",
         "called at program:4:7: (f 50)",
@@ -195,7 +195,7 @@ async def test_an_error_counts_the_calls_of_a_recursion(evaluate: Evaluate) -> N
 
 async def test_an_error_says_where_tail_calls_are_missing(evaluate: Evaluate) -> None:
     program = "(defn f [] (g))\n(defn g [] (nosuch))\n(list (f))"
-    assert await shown_calls(evaluate, program) == [
+    assert await rendered_trace(evaluate, program) == [
         "--> program:3:13",
         "called at program:4:7: (f), which went on with tail calls",
     ]
@@ -209,13 +209,13 @@ async def test_an_error_shows_the_readers_own_code_and_not_the_librarys(
                                            :check_suite {:head_sha ""}}})
 (defn checks [source] (nosuch))
 (list (github:check-hook event (fn [url sha] url) CHECKS))"""
-    assert await shown_calls(evaluate, program.replace("CHECKS", "checks")) == [
+    assert await rendered_trace(evaluate, program.replace("CHECKS", "checks")) == [
         "--> program:5:24",
         "called in .github: (checks (clone url sha))",
         "called at program:6:7: (github:check-hook event (fn [url sha] url) checks)"
         ", which went on with tail calls",
     ]
-    assert await shown_calls(evaluate, program.replace("CHECKS", "null")) == [
+    assert await rendered_trace(evaluate, program.replace("CHECKS", "null")) == [
         "--> program:6:7",
         "raised in .github: (checks (clone url sha))",
     ]

@@ -17,12 +17,12 @@ from hypercorn.config import Config
 
 from bassloop.lifecycle import RunState
 from bassloop.store import StepUpdate
-from tests.web.site import a_site
+from tests.web.site import open_site
 
 
 async def main(folder: Path, port: int, first: int, last: int) -> None:
     """Serve until the process is killed."""
-    async with a_site(folder) as site, trio.open_nursery() as nursery:
+    async with open_site(folder) as site, trio.open_nursery() as nursery:
         store = site.store
         if not port:
             await site.queued("live")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def seen(page: Page) -> list[str]:
+def visible_lines(page: Page) -> list[str]:
     """The texts of the lines that are on the screen."""
     found: list[str] = page.eval_on_selector_all(
         ".lines > .line",
@@ -50,7 +50,7 @@ def long_log(page: Page, address: str) -> dict[str, Any]:
         """() => { const lines = document.querySelector(".lines").getBoundingClientRect();
              return lines.top < 0 && lines.bottom > innerHeight; }"""
     )
-    middle = seen(page)
+    middle = visible_lines(page)
     most = counted(page)
     height = page.evaluate("document.documentElement.scrollHeight")
     page.keyboard.press("G")
@@ -68,15 +68,15 @@ def read_on(page: Page, address: str) -> dict[str, Any]:
     page.mouse.move(600, 500)
     texts: list[str] = []
     for _ in range(60):
-        for text in seen(page):
+        for text in visible_lines(page):
             if text not in texts:
                 texts.append(text)
         page.mouse.wheel(0, 600)
         page.wait_for_timeout(60)
     page.wait_for_timeout(400)
-    resting = seen(page)
+    resting = visible_lines(page)
     page.wait_for_timeout(400)
-    return {"texts": texts, "rested": resting == seen(page)}
+    return {"texts": texts, "rested": resting == visible_lines(page)}
 
 
 def addresses(page: Page, address: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bassloop.store import ThunkRecord
 
 from . import page_scenes as scenes
 from .scene_runner import run_scene
-from .showcase import BEGAN, a_failed_run, shown
+from .showcase import BEGAN, add_failed_run, serve_site
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 async def main(folder: Path) -> None:
     """Write the pictures to a folder."""
     with tempfile.TemporaryDirectory() as made:
-        async with shown(Path(made)) as its:
+        async with serve_site(Path(made)) as its:
             thunk = ThunkRecord("EARLIER", "1" * 64, "{}", b"", "pytest", BEGAN)
             await its.store.thunks.put(thunk)
             await its.site.run(
@@ -33,7 +33,7 @@ async def main(folder: Path) -> None:
                 thunk_digest="EARLIER",
                 created_at=BEGAN - 7200,
             )
-            await a_failed_run(its.site)
+            await add_failed_run(its.site)
             await run_scene(
                 scenes.pictures,
                 f"{its.url}/runs/failed",

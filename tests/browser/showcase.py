@@ -13,7 +13,7 @@ from hypercorn.config import Config
 
 from bassloop.store import StepUpdate, Store
 from bassloop.terminal import Terminal
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -70,9 +70,9 @@ class Shown:
 
 
 @asynccontextmanager
-async def shown(tmp_path: Path) -> AsyncGenerator[Shown]:
+async def serve_site(tmp_path: Path) -> AsyncGenerator[Shown]:
     """The site, served until the context ends."""
-    async with a_site(tmp_path) as site, trio.open_nursery() as nursery:
+    async with open_site(tmp_path) as site, trio.open_nursery() as nursery:
         config = Config()
         config.bind = ["127.0.0.1:0"]
         config.accesslog = config.errorlog = None
@@ -109,7 +109,7 @@ async def step(
     return row
 
 
-async def a_failed_run(site: Site, run_id: str = "failed") -> int:
+async def add_failed_run(site: Site, run_id: str = "failed") -> int:
     """A run as people meet them: cached, parallel and failed steps. Returns the failed one's row."""
     store = site.store
     await site.queued(

@@ -10,7 +10,7 @@ from bassloop.web.logs import search
 
 from . import log_scenes as scenes
 from .scene_runner import run_scene
-from .showcase import BEGAN, a_failed_run, shown, step
+from .showcase import BEGAN, add_failed_run, serve_site, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 MANY = 300_000
 
 
-async def a_long_log(its: Shown, lines: int = MANY) -> int:
+async def add_long_log(its: Shown, lines: int = MANY) -> int:
     """A run `long` whose one step failed after many lines; returns its row."""
     await its.site.queued("long")
     await its.store.runs.start("long", "t", "octocat", "linux/amd64", BEGAN)
@@ -34,8 +34,8 @@ async def a_long_log(its: Shown, lines: int = MANY) -> int:
 
 
 async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_long_log(its)
+    async with serve_site(tmp_path) as its:
+        await add_long_log(its)
         found = await run_scene(scenes.long_log, f"{its.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["middle"]]
     assert MANY * 0.4 < numbers[0] < MANY * 0.6
@@ -45,8 +45,8 @@ async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path
 
 
 async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_long_log(its)
+    async with serve_site(tmp_path) as its:
+        await add_long_log(its)
         found = await run_scene(scenes.read_on, f"{its.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["texts"]]
     assert len(numbers) > 500
@@ -55,8 +55,8 @@ async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
 
 
 async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        row = await a_long_log(its)
+    async with serve_site(tmp_path) as its:
+        row = await add_long_log(its)
         found = await run_scene(scenes.addresses, f"{its.url}/runs/long#v{row}-L123456")
     five = [f"line {number}" for number in range(123456, 123461)]
     assert found["alone"] == five[:1]
@@ -68,8 +68,8 @@ async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
 
 
 async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_long_log(its)
+    async with serve_site(tmp_path) as its:
+        await add_long_log(its)
         found = await run_scene(scenes.find, f"{its.url}/runs/long")
     assert found["steps"] == ["10 of 10", "1 of 10"]
     assert found["marked"] == ["line 29990"]
@@ -81,8 +81,8 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
-    async with shown(tmp_path) as its:
-        await a_long_log(its)
+    async with serve_site(tmp_path) as its:
+        await add_long_log(its)
         found = await run_scene(scenes.find_late, f"{its.url}/runs/long")
     progress = [text for text in found["counts"] if text.startswith("none in ")]
     assert len(progress) > 2
@@ -90,8 +90,8 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
 
 
 async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_failed_run(its.site)
+    async with serve_site(tmp_path) as its:
+        await add_failed_run(its.site)
         found = await run_scene(scenes.folds, f"{its.url}/runs/failed")
     assert found["title"] == "what the workers are"
     assert found["hidden"] == 0
@@ -114,7 +114,7 @@ compiling
 
 
 async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         await its.site.queued("markers")
         await its.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
         await step(its.store, "markers", "sh ci.sh", 0, 1, [(0.5, MARKERS)])
@@ -129,15 +129,15 @@ async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> No
 
 
 async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_failed_run(its.site)
+    async with serve_site(tmp_path) as its:
+        await add_failed_run(its.site)
         found = await run_scene(scenes.stamps, f"{its.url}/runs/failed", TZ="UTC")
     assert found == {"relative": "0.10", "absolute": "22:13:46", "kept": "absolute", "none": "none"}
 
 
 async def test_a_key_leads_to_the_next_error_and_back(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
-        await a_failed_run(its.site)
+    async with serve_site(tmp_path) as its:
+        await add_failed_run(its.site)
         found = await run_scene(scenes.errors, f"{its.url}/runs/failed")
     assert [text.split()[0] for text in found["found"]] == ["E", "FAILED", "E", "FAILED", "FAILED"]
     assert found["said"] == "No more errors"
@@ -157,7 +157,7 @@ HOSTILE = (
 
 
 async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         await its.site.queued("hostile", check_name="</title><script>document.title=1</script>")
         await its.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)
         await step(its.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])

@@ -20,7 +20,7 @@ from tests.loop.test_whole_path import check_run, tried
 
 from . import page_scenes as scenes
 from .scene_runner import open_scene, run_scene
-from .showcase import BEGAN, a_failed_run, shown, step
+from .showcase import BEGAN, add_failed_run, serve_site, step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -79,8 +79,8 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
 async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_looked_into(
     tmp_path: Path,
 ) -> None:
-    async with shown(tmp_path) as trial:
-        await a_failed_run(trial.site)
+    async with serve_site(tmp_path) as trial:
+        await add_failed_run(trial.site)
         found = await run_scene(scenes.failed, f"{trial.url}/runs/failed")
     assert found["opened"] == ["pytest -n auto tests"]
     assert found["in_view"]
@@ -93,7 +93,7 @@ async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_look
 
 
 @asynccontextmanager
-async def a_cable(url: str) -> AsyncGenerator[Cable]:
+async def open_cuttable_proxy(url: str) -> AsyncGenerator[Cable]:
     """A way to a server that can be cut."""
     async with trio.open_nursery() as nursery:
         host, _, port = url.removeprefix("http://").rpartition(":")
@@ -150,7 +150,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     def lines(first: int, last: int) -> bytes:
         return b"".join(b"line %d\n" % number for number in range(first, last + 1))
 
-    async with shown(tmp_path) as trial, a_cable(trial.url) as cable:
+    async with serve_site(tmp_path) as trial, open_cuttable_proxy(trial.url) as cable:
         site, store = trial.site, trial.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
@@ -192,7 +192,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
 async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_or_double(
     tmp_path: Path,
 ) -> None:
-    async with shown(tmp_path) as its, a_cable(its.url) as cable:
+    async with serve_site(tmp_path) as its, open_cuttable_proxy(its.url) as cable:
         site, store = its.site, its.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
@@ -221,7 +221,7 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
 async def test_a_run_that_fails_while_its_page_is_open_says_why(
     scene: Callable[[Page, str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         site, store = its.site, its.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
@@ -275,7 +275,7 @@ async def test_a_server_that_is_killed_and_started_again_loses_no_line(tmp_path:
 
 
 async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         site, store = its.site, its.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
@@ -300,7 +300,7 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
 
 
 async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         site, store = its.site, its.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
@@ -322,8 +322,8 @@ async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
 
 
 async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
-    async with shown(tmp_path) as trial:
-        await a_failed_run(trial.site)
+    async with serve_site(tmp_path) as trial:
+        await add_failed_run(trial.site)
         found = await run_scene(scenes.keyboard, f"{trial.url}/runs/failed")
     assert found["keys"] > 12
     assert found["visited"] == [
@@ -364,8 +364,8 @@ PAGES = (
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
-    async with shown(tmp_path) as trial:
-        row = await a_failed_run(trial.site)
+    async with serve_site(tmp_path) as trial:
+        row = await add_failed_run(trial.site)
         await trial.site.queued("empty", created_at=BEGAN)
         await trial.store.tests.put(
             "failed", [ReportedTest("adds", "failed", 0.5, "no", "a.py", 3)]
@@ -390,7 +390,7 @@ def _axe() -> str:
 
 async def test_a_log_is_replayed(tmp_path: Path) -> None:
     bars = [(1.0 + n, b"\r%d %%" % n) for n in range(5)]
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         await its.site.queued("r")
         pieces = [(0.5, b"Collecting\n"), *bars, (6.0, b"\r\x1b[32mdone\x1b[0m\n")]
         row = await step(its.store, "r", "pip", 0, 7, pieces)
@@ -400,7 +400,7 @@ async def test_a_log_is_replayed(tmp_path: Path) -> None:
 
 
 async def test_what_is_seen_of_a_followed_log_does_not_jump(tmp_path: Path) -> None:
-    async with shown(tmp_path) as its:
+    async with serve_site(tmp_path) as its:
         await its.site.queued("live")
         await its.store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         update = StepUpdate("v", "make", time.time())

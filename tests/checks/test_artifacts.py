@@ -15,7 +15,7 @@ from bassloop.trust.digests import CallDigests
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire.conventions import ARTIFACT_PREFIX, MAX_ARTIFACTS
 
-from .test_recorder import a_store, update
+from .test_recorder import open_store_with_run, update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,7 +30,7 @@ LIMITS = ArtifactQuotas(one=1_000, run=2_500, repository=3_000)
 async def collecting(
     folder: Path, limits: ArtifactQuotas = LIMITS, quotas: RunQuotas | None = None
 ) -> AsyncGenerator[tuple[Store, Recorder, CallDigests]]:
-    async with a_store(folder) as store:
+    async with open_store_with_run(folder) as store:
         run = await store.runs.get("r")
         assert run is not None
         collector = ArtifactCollector(store, run, limits, quotas or RunQuotas())
@@ -52,7 +52,7 @@ def ended(path: str, error: str | None = None) -> progrock.StatusUpdate:
     return update(vertex)
 
 
-async def kept(store: Store) -> dict[str, str]:
+async def stored_artifacts(store: Store) -> dict[str, str]:
     return {each.path: each.sha256 for each in await store.artifacts.of_run("r")}
 
 
@@ -76,8 +76,8 @@ async def test_what_is_complete_is_kept_and_is_what_a_runner_signs(tmp_path: Pat
         for each in updates:
             await recorder.record(each)
             digests.note(each)
-        assert await kept(store) == {"b": sha(b""), "dist/a": sha(b"onetwo")}
-        assert dict(digests.artifacts.listed()) == await kept(store)
+        assert await stored_artifacts(store) == {"b": sha(b""), "dist/a": sha(b"onetwo")}
+        assert dict(digests.artifacts.listed()) == await stored_artifacts(store)
         assert recorder.steps() == []
         assert digests.log.hexdigest() == CallDigests().log.hexdigest()
         await recorder.settle()
@@ -93,7 +93,7 @@ async def test_each_bound_is_one_and_is_said(tmp_path: Path) -> None:
         for path, size in (("a", 1_000), ("b", 1_001), ("c", 900), ("d", 900)):
             await recorder.record(begun(path, b"x" * size))
             await recorder.record(ended(path))
-        assert list(await kept(store)) == ["a"]
+        assert list(await stored_artifacts(store)) == ["a"]
         assert recorder.artifacts is not None
         assert {
             path: why.rpartition("(")[2] for path, why in recorder.artifacts.problems.items()
@@ -110,7 +110,7 @@ async def test_a_repository_has_a_bound_and_nothing_of_others_goes_for_it(tmp_pa
         for path in ("a", "b"):
             await recorder.record(begun(path, path.encode() * 1_000))
             await recorder.record(ended(path))
-        assert await kept(store) == {"a": sha(b"a" * 1_000)}
+        assert await stored_artifacts(store) == {"a": sha(b"a" * 1_000)}
         assert recorder.artifacts is not None
         assert "REPOSITORY_ARTIFACTS" in recorder.artifacts.problems["b"]
     assert len(list((tmp_path / "blobs" / "artifacts" / "r").iterdir())) == 1
@@ -121,7 +121,7 @@ async def test_a_disk_that_is_nearly_full_keeps_none(tmp_path: Path) -> None:
     async with collecting(tmp_path, LIMITS, quotas) as (store, recorder, _):
         await recorder.record(begun("a", b"x" * 100))
         await recorder.record(ended("a"))
-        assert await kept(store) == {}
+        assert await stored_artifacts(store) == {}
         assert recorder.artifacts is not None
         assert "FREE_SPACE" in recorder.artifacts.problems["a"]
 
@@ -144,7 +144,7 @@ async def test_no_path_leads_anywhere_else(tmp_path: Path) -> None:
             for each in (begun(path, b"x"), ended(path)):
                 await recorder.record(each)
                 digests.note(each)
-        assert await kept(store) == {}
+        assert await stored_artifacts(store) == {}
         assert digests.artifacts.listed() == ()
         assert recorder.artifacts is not None
         assert len(recorder.artifacts.problems) == len(hostile)
@@ -156,5 +156,5 @@ async def test_their_number_is_bounded_alike_at_both_ends(tmp_path: Path) -> Non
             for each in (begun(f"{number:03}"), ended(f"{number:03}")):
                 await recorder.record(each)
                 digests.note(each)
-        assert len(await kept(store)) == MAX_ARTIFACTS
-        assert await kept(store) == dict(digests.artifacts.listed())
+        assert len(await stored_artifacts(store)) == MAX_ARTIFACTS
+        assert await stored_artifacts(store) == dict(digests.artifacts.listed())

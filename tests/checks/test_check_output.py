@@ -16,7 +16,7 @@ from bassloop.github.check_run_requests import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import ThunkRecord
 from bassloop.wire import bass_pb2 as pb
-from tests.records import a_run, a_step
+from tests.records import make_run, make_step
 
 URL = "https://loop.example.com/runs/r"
 
@@ -26,15 +26,15 @@ FORKS = check_output.AwaitedRunner(("stranger",), "connect", approvable=True)
 
 
 def test_a_success_says_how_long_and_on_whose_runner() -> None:
-    said = check_output.ended(a_run(), [a_step(1, "sh test.sh")], URL)
+    said = check_output.ended(make_run(), [make_step(1, "sh test.sh")], URL)
     assert said.title == "Succeeded after 1 min 5 s"
     assert "**octocat**'s runner (`linux/amd64`)" in said.summary
     assert f"[`sh test.sh`]({URL}#v1)" in said.summary
 
 
 def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
-    failing = a_step(7, "sh test.sh", error="exit status 1", lines=3)
-    run = a_run(state="failed", message="exit status 1")
+    failing = make_step(7, "sh test.sh", error="exit status 1", lines=3)
+    run = make_run(state="failed", message="exit status 1")
     said = check_output.ended(run, [failing], URL, failing, ["1 passed", "1 failed"])
     assert said.title == "sh test.sh: exit status 1"
     assert said.text is not None
@@ -43,8 +43,8 @@ def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
 
 
 def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_lines() -> None:
-    failing = a_step(7, "pytest", error="exit status 1", lines=90)
-    run = a_run(state="failed", message="exit status 1")
+    failing = make_step(7, "pytest", error="exit status 1", lines=90)
+    run = make_run(state="failed", message="exit status 1")
     where = Location("src/a.py", 12)
     failures = (
         Failure("pytest", Rank.TEST, "assert 1 == 2\nmore", "test_[a]", (where,), 40, 44),
@@ -68,10 +68,10 @@ def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_line
 
 
 def test_what_only_says_that_something_failed_is_not_called_a_cause() -> None:
-    failing = a_step(7, "make", error="exit status 2", lines=1)
+    failing = make_step(7, "make", error="exit status 2", lines=1)
     last = Failure("log", Rank.CONSEQUENCE, "the last words", None, (), 0, 0)
     findings = check_output.Findings(RunFailure("exit status 2", failing, (last,)))
-    said = check_output.ended(a_run(state="failed"), [failing], URL, failing, [], findings)
+    said = check_output.ended(make_run(state="failed"), [failing], URL, failing, [], findings)
     assert said.title == "make: exit status 2"
     assert "the last words" not in said.summary
 
@@ -80,7 +80,7 @@ def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     connect = check_output.connect_command("octocat", "loop.example.com", 6455)
     assert connect == "bassloop runner octocat@loop.example.com"
     awaited = check_output.AwaitedRunner(("octocat", "ci"), connect)
-    said = check_output.no_runner(a_run(state="action_required"), URL, awaited, 0)
+    said = check_output.no_runner(make_run(state="action_required"), URL, awaited, 0)
     assert "a runner of **octocat** or **ci**" in said.summary
     assert connect in said.summary
     assert "octocat" in said.title
@@ -89,20 +89,20 @@ def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
 
 def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> None:
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
-    said = check_output.started(a_run(state="queued", runner_login=None), URL, runtime)
+    said = check_output.started(make_run(state="queued", runner_login=None), URL, runtime)
     assert "**octocat**'s runner (`linux/arm64`)" in said.summary
     assert ">" not in said.summary
-    borrowed = check_output.ended(a_run(runner_login="ci"), [], URL)
+    borrowed = check_output.ended(make_run(runner_login="ci"), [], URL)
     assert "on **ci**'s runner (`linux/amd64`), for **octocat**." in borrowed.summary
     never = check_output.ended(
-        a_run(state="cancelled", runner_login=None, started_at=None), [], URL
+        make_run(state="cancelled", runner_login=None, started_at=None), [], URL
     )
     assert "did not run on any runner" in never.summary
 
 
 def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
     runtime = Runtime("t", 1, "octocat", Platform(), 0, 0.0, None, "go")  # type: ignore[arg-type]
-    said = check_output.started(a_run(), URL, runtime)
+    said = check_output.started(make_run(), URL, runtime)
     [note] = [line for line in said.summary.splitlines() if line.startswith("> ")]
     assert note.startswith(
         "> This runner is a Go `bass --runner`: secrets reach it without a value;"
@@ -116,15 +116,15 @@ def test_a_check_has_the_buttons_that_make_sense_now() -> None:
     def buttons(said: CheckOutput) -> list[str]:
         return [action.identifier for action in said.actions]
 
-    assert buttons(check_output.queued(a_run(), URL, OWN)) == ["cancel"]
-    assert buttons(check_output.queued(a_run(), URL, FORKS)) == ["cancel", "approve"]
-    assert buttons(check_output.started(a_run(), URL, runtime)) == ["cancel"]
-    assert buttons(check_output.no_runner(a_run(), URL, FORKS, 1)) == ["approve", "rerun"]
-    assert buttons(check_output.approval(a_run(state="action_required"), URL)) == ["approve"]
-    assert buttons(check_output.approval(a_run(state="succeeded"), URL)) == []
-    assert buttons(check_output.no_runner(a_run(), URL, OWN, 1)) == ["rerun"]
-    assert buttons(check_output.ended(a_run(state="failed"), [], URL)) == ["rerun"]
-    assert buttons(check_output.ended(a_run(state="succeeded"), [], URL)) == []
+    assert buttons(check_output.queued(make_run(), URL, OWN)) == ["cancel"]
+    assert buttons(check_output.queued(make_run(), URL, FORKS)) == ["cancel", "approve"]
+    assert buttons(check_output.started(make_run(), URL, runtime)) == ["cancel"]
+    assert buttons(check_output.no_runner(make_run(), URL, FORKS, 1)) == ["approve", "rerun"]
+    assert buttons(check_output.approval(make_run(state="action_required"), URL)) == ["approve"]
+    assert buttons(check_output.approval(make_run(state="succeeded"), URL)) == []
+    assert buttons(check_output.no_runner(make_run(), URL, OWN, 1)) == ["rerun"]
+    assert buttons(check_output.ended(make_run(state="failed"), [], URL)) == ["rerun"]
+    assert buttons(check_output.ended(make_run(state="succeeded"), [], URL)) == []
 
 
 def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
@@ -134,17 +134,17 @@ def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
     assert 900 < sum(len(line) + 1 for line in kept) <= 1_000
     [long] = check_output.end_of(["x" * 100_000])
     assert len(long) < 2_100
-    failing = a_step(7, "sh", error="exit status 1", lines=20_000)
-    said = check_output.ended(a_run(state="failed"), [failing], URL, failing, lines)
+    failing = make_step(7, "sh", error="exit status 1", lines=20_000)
+    said = check_output.ended(make_run(state="failed"), [failing], URL, failing, lines)
     assert said.text is not None
     assert cut(said.text) == said.text
     assert "line 19999" in said.text
 
 
 def test_a_check_out_of_time_shows_what_it_was_at() -> None:
-    done = a_step(1, "build")
-    at_work = a_step(2, "test", completed_at=None, lines=1)
-    run = a_run(state="timed_out", message="the check was stopped after 4 h 0 min")
+    done = make_step(1, "build")
+    at_work = make_step(2, "test", completed_at=None, lines=1)
+    run = make_run(state="timed_out", message="the check was stopped after 4 h 0 min")
     said = check_output.ended(run, [done, at_work], URL, at_work, ["waiting …"])
     assert said.title == "the check was stopped after 4 h 0 min"
     assert said.text is not None
@@ -152,22 +152,24 @@ def test_a_check_out_of_time_shows_what_it_was_at() -> None:
 
 
 def test_of_many_steps_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
-    steps = [a_step(n, f"step {n}") for n in range(1, 300)]
-    steps.append(a_step(300, "the last", error="exit status 1"))
-    summary = check_output.ended(a_run(state="failed", message="x"), steps, URL).summary
+    steps = [make_step(n, f"step {n}") for n in range(1, 300)]
+    steps.append(make_step(300, "the last", error="exit status 1"))
+    summary = check_output.ended(make_run(state="failed", message="x"), steps, URL).summary
     assert f"{URL}#v300" in summary
     assert "[and 200 more]" in summary
     assert cut(summary) == summary
 
 
 def test_a_message_without_end_leaves_room_for_what_follows() -> None:
-    said = check_output.ended(a_run(state="failed", message="é" * 100_000), [a_step(1, "x")], URL)
+    said = check_output.ended(
+        make_run(state="failed", message="é" * 100_000), [make_step(1, "x")], URL
+    )
     assert f"{URL}#v1" in cut(said.summary)
 
 
 def test_internal_and_hidden_steps_are_not_listed() -> None:
-    steps = [a_step(1, "[hide] mount"), a_step(2, "inner", internal=True), a_step(3, "x")]
-    summary = check_output.ended(a_run(), steps, URL).summary
+    steps = [make_step(1, "[hide] mount"), make_step(2, "inner", internal=True), make_step(3, "x")]
+    summary = check_output.ended(make_run(), steps, URL).summary
     assert "#v3" in summary
     assert "#v1)" not in summary
     assert "#v2)" not in summary
@@ -204,23 +206,28 @@ def record(thunk: pb.Thunk) -> ThunkRecord:
 
 @pytest.mark.parametrize("thunk", [INNER, AFTER, MOUNTED])
 def test_a_secret_that_a_go_runner_cannot_have_is_said(thunk: pb.Thunk) -> None:
-    [said] = check_output.caveats_met(a_run(state="failed", runner_kind="go"), record(thunk))
+    [said] = check_output.caveats_met(make_run(state="failed", runner_kind="go"), record(thunk))
     assert said == "This runner is a Go `bass --runner`: secrets reach it without a value."
     assert (
-        check_output.caveats_met(a_run(state="failed", runner_kind="bassloop"), record(thunk)) == []
+        check_output.caveats_met(make_run(state="failed", runner_kind="bassloop"), record(thunk))
+        == []
     )
 
 
 @pytest.mark.parametrize("state", ["cancelled", "timed_out"])
 def test_that_a_go_runner_does_not_stop_a_command_is_said(state: str) -> None:
-    [said] = check_output.caveats_met(a_run(state=state, runner_kind="go"), record(PLAIN))
+    [said] = check_output.caveats_met(make_run(state=state, runner_kind="go"), record(PLAIN))
     assert "runs on until it ends" in said
-    assert check_output.caveats_met(a_run(state=state, runner_kind="openssh"), record(PLAIN)) == []
+    assert (
+        check_output.caveats_met(make_run(state=state, runner_kind="openssh"), record(PLAIN)) == []
+    )
 
 
 def test_nothing_is_said_where_nothing_surprises() -> None:
-    assert check_output.caveats_met(a_run(state="succeeded", runner_kind="go"), record(PLAIN)) == []
-    assert check_output.caveats_met(a_run(state="failed", runner_kind=None), None) == []
+    assert (
+        check_output.caveats_met(make_run(state="succeeded", runner_kind="go"), record(PLAIN)) == []
+    )
+    assert check_output.caveats_met(make_run(state="failed", runner_kind=None), None) == []
 
 
 def test_notes_end_the_summary() -> None:

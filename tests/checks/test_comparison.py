@@ -19,7 +19,7 @@ from bassloop.checks.comparison import (
     slower_steps,
     thunk_differences,
 )
-from tests.records import a_step
+from tests.records import make_step
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_parts_of_a_thunk_that_differ_are_named() -> None:
 
 def test_steps_are_slower_that_took_clearly_longer() -> None:
     def step(row: int, name: str, seconds: float, **changes: object) -> object:
-        return a_step(row, name, started_at=100.0, completed_at=100.0 + seconds, **changes)
+        return make_step(row, name, started_at=100.0, completed_at=100.0 + seconds, **changes)
 
     before = [step(1, "git checkout aaaaaaa1", 1), step(2, "make", 10), step(3, "lint", 0.1)]
     after = [

@@ -9,7 +9,15 @@ import pytest
 from tests.checks.test_actions import PULL, press
 from tests.checks.test_liars import HONEST, POLICIES
 from tests.checks.test_statements import KEY, list_keys, signing_runner
-from tests.checks.test_trusted import BOTH, NAMED, SPOT, a_loop, checked, said, trusted_runner
+from tests.checks.test_trusted import (
+    BOTH,
+    NAMED,
+    SPOT,
+    checked,
+    open_loop_with_policy,
+    output_text,
+    trusted_runner,
+)
 from tests.repositories import commit
 
 if TYPE_CHECKING:
@@ -35,14 +43,14 @@ CLAIMS_VERIFICATION = f"""
 async def test_no_hook_has_the_contributors_runner_do_what_is_to_verify_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as liar:
             assert (await checked(its))["conclusion"] == "action_required"
             check = await checked(its, "again", action="rerequested")
             assert check["conclusion"] != "success"
             assert len(liar.told) == 1
-        assert "it (trusted)" in said(its.check_run("project.bass"))
+        assert "it (trusted)" in output_text(its.check_run("project.bass"))
 
 
 OTHER_THUNK_EACH_TIME = f"""
@@ -57,7 +65,7 @@ OTHER_THUNK_EACH_TIME = f"""
 async def test_what_a_trusted_runner_found_is_not_outlived(
     make_repository: MakeRepository, tmp_path: Path, times: int
 ) -> None:
-    async with a_loop(make_repository, tmp_path, NAMED, PULL) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its:
         list_keys(its, KEY)
         async with signing_runner(its):
             async with trusted_runner(its, **HONEST):
@@ -71,7 +79,9 @@ async def test_what_a_trusted_runner_found_is_not_outlived(
 async def test_what_a_trusted_runner_found_holds_for_other_thunks_of_the_commit(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, NAMED, OTHER_THUNK_EACH_TIME) as its:
+    async with open_loop_with_policy(
+        make_repository, tmp_path, NAMED, OTHER_THUNK_EACH_TIME
+    ) as its:
         list_keys(its, KEY)
         async with signing_runner(its):
             async with trusted_runner(its, **HONEST):
@@ -82,7 +92,7 @@ async def test_what_a_trusted_runner_found_holds_for_other_thunks_of_the_commit(
             async with trusted_runner(its) as trusted:
                 check = await checked(its, "third", action="rerequested", nonce="3")
                 assert check["conclusion"] == "success"
-                assert "verified by alice" in said(check)
+                assert "verified by alice" in output_text(check)
                 assert len(trusted.told) == 1
 
 
@@ -96,7 +106,7 @@ async def test_another_spelling_of_a_name_is_under_the_same_policy(
     make_repository: MakeRepository, tmp_path: Path, policy: str, name: str
 ) -> None:
     hook = OTHER_THUNK_EACH_TIME.replace('"it"', "event:payload:check")
-    async with a_loop(make_repository, tmp_path, policy, hook) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as its:
         list_keys(its, KEY)
         async with signing_runner(its), trusted_runner(its, **HONEST):
             await checked(its, nonce="1", check="it")
@@ -105,7 +115,7 @@ async def test_another_spelling_of_a_name_is_under_the_same_policy(
             )
             await its.inbox.finished("other")
         assert "success" not in [run["conclusion"] for run in its.standin.check_runs]
-        assert "is spelled" in said(its.check_run("project.bass"))
+        assert "is spelled" in output_text(its.check_run("project.bass"))
 
 
 async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
@@ -114,11 +124,11 @@ async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
     draws = iter([0.0, 0.99])
     monkeypatch.setattr("bassloop.checks.trusted_runs._RANDOM.random", lambda: next(draws, 0.99))
     policy = SPOT.replace("1.0", "0.5")
-    async with a_loop(make_repository, tmp_path, policy) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
         list_keys(its, KEY)
         async with signing_runner(its), trusted_runner(its, **HONEST):
             assert (await checked(its))["conclusion"] == "failure"
             commit(its.standin.repository_path)  # with the same tree
             check = await checked(its, "same")
         assert check["conclusion"] == "failure"
-        assert "differs" in said(check)
+        assert "differs" in output_text(check)

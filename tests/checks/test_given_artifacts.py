@@ -13,8 +13,8 @@ from bassloop.runtimes import Platform, RunFailed, Runtime
 from bassloop.store import Retention
 from tests.checks.test_actions import press
 from tests.checks.test_statements import KEY, list_keys, signing_runner
-from tests.checks.test_trusted import a_loop, said, trusted_runner
-from tests.web.site import a_site
+from tests.checks.test_trusted import open_loop_with_policy, output_text, trusted_runner
+from tests.web.site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,17 +45,17 @@ async def checked(its: SmallLoop, guid: str = "g") -> dict[str, Any]:
 async def test_a_check_is_given_the_artifacts_of_another_one(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, "", HOOK) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
         list_keys(its, KEY)
         async with signing_runner(its, leaves=FILES) as runner:
             check = await checked(its)
-        assert check["conclusion"] == "success", said(check)
+        assert check["conclusion"] == "success", output_text(check)
         assert runner.given == {check["external_id"]: {"build/dist/a.whl": b"a wheel"}}
         told = next(each for each in runner.told if each["bassloop-run"] == check["external_id"])
         [[name, _]] = json.loads(told["bassloop-given"])
         assert name == "build/dist/a.whl"
         build = its.check_run("build")
-        assert f"http://loop/runs/{build['external_id']}/artifacts/dist/a.whl" in said(build)
+        assert f"http://loop/runs/{build['external_id']}/artifacts/dist/a.whl" in output_text(build)
         record = await its.store.statements.get(check["external_id"])
         assert record is not None
         assert record.problem is None
@@ -64,17 +64,17 @@ async def test_a_check_is_given_the_artifacts_of_another_one(
 async def test_a_check_that_left_nothing_can_not_be_used(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, "", HOOK) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as runner:
             check = await checked(its)
         assert check["conclusion"] == "action_required"
-        assert "which has left none" in said(check)
+        assert "which has left none" in output_text(check)
         assert len(runner.told) == 1
 
 
 async def test_what_has_expired_or_is_a_contributors_is_not_given(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r", state="succeeded")
         run = await site.store.runs.get("r")
         assert run is not None
@@ -101,13 +101,13 @@ async def test_a_trusted_runner_is_given_nothing_that_a_contributor_has_made(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, policy, HOOK) as its,
+        open_loop_with_policy(make_repository, tmp_path, policy, HOOK) as its,
         signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
         trusted_runner(its, leaves=FILES) as trusted,
     ):
         its.standin.add_user("octocat", [_line(sender)], permission="admin")
         check = await checked(its)
-        assert check["conclusion"] == "success", said(check)
+        assert check["conclusion"] == "success", output_text(check)
         given = [data for files in trusted.given.values() for data in files.values()]
         assert given == [b"a wheel"]
         assert all(b"poison" in files.values() for files in sender.given.values())
@@ -118,14 +118,14 @@ async def test_a_press_has_what_is_used_made_by_a_trusted_runner_too(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, NAMED, HOOK) as its,
+        open_loop_with_policy(make_repository, tmp_path, NAMED, HOOK) as its,
         signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
         trusted_runner(its, leaves=FILES) as trusted,
     ):
         its.standin.add_user("octocat", [_line(sender)], permission="admin")
         await checked(its)
         await press(its, "verify", "pressed", name="it", sender="alice")
-        assert "verified by alice" in said(its.check_run())
+        assert "verified by alice" in output_text(its.check_run())
         assert [list(files.values()) for files in trusted.given.values()] == [[b"a wheel"]]
 
 
@@ -133,10 +133,13 @@ async def test_a_check_that_uses_itself_is_refused(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = HOOK.replace(':uses ["build"]', ':uses ["it"]')
-    async with a_loop(make_repository, tmp_path, "", hook) as its, signing_runner(its):
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, "", hook) as its,
+        signing_runner(its),
+    ):
         await its.deliver(await its.standin.payload("check_suite"), "g")
         await its.inbox.finished("g")
-        assert "uses artifacts of its own" in said(its.check_run("project.bass"))
+        assert "uses artifacts of its own" in output_text(its.check_run("project.bass"))
 
 
 def _line(runtime: Any) -> str:
@@ -146,11 +149,14 @@ def _line(runtime: Any) -> str:
 async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, "", HOOK) as its, its.runner() as runner:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its,
+        its.runner() as runner,
+    ):
         runner.kind = "go"
         check = await checked(its)
         assert its.check_run("build")["conclusion"] == "success"
-        assert "No artifacts are kept of this run" in said(its.check_run("build"))
+        assert "No artifacts are kept of this run" in output_text(its.check_run("build"))
         assert (check["conclusion"], len(runner.told)) == ("action_required", 1)
 
 
@@ -161,7 +167,7 @@ async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
 async def test_what_can_not_be_given_fails_the_check_and_says_why(
     tmp_path: Path, kind: str, why: str
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r", state="succeeded")
         run = await site.store.runs.get("r")
         assert run is not None
@@ -169,10 +175,10 @@ async def test_what_can_not_be_given_fails_the_check_and_says_why(
         files = await gather(site.store, {"build": CheckHandle(run)}, None)
         await site.store.prune(Retention(), now=4e9)
         with pytest.raises(RunFailed, match=why):
-            await give(site.store, a_runtime(kind), {}, files)
+            await give(site.store, make_runtime(kind), {}, files)
 
 
-def a_runtime(kind: str) -> Runtime:
+def make_runtime(kind: str) -> Runtime:
     async def unreachable(_: object) -> Any:
         raise ConnectionError
 

@@ -11,7 +11,14 @@ import trio
 from bassloop.runtimes import RuntimeLost
 from tests.checks.test_actions import PULL, press
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
-from tests.checks.test_trusted import BOTH, SPOT, a_loop, checked, said, trusted_runner
+from tests.checks.test_trusted import (
+    BOTH,
+    SPOT,
+    checked,
+    open_loop_with_policy,
+    output_text,
+    trusted_runner,
+)
 from tests.repositories import commit, git
 from tests.small_loop import START
 from tests.until import until
@@ -31,7 +38,7 @@ POLICIES = pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot ch
 async def test_running_again_and_again_is_never_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy, PULL) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as liar, trusted_runner(its, **HONEST):
             assert (await checked(its))["conclusion"] == "failure"
@@ -51,7 +58,7 @@ async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = f"supersede = true\n{SPOT}"
-    async with a_loop(make_repository, tmp_path, policy, wait="600") as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy, wait="600") as its:
         list_keys(its, KEY)
         path = its.standin.repository_path
         before = git(path, "rev-parse", "HEAD")
@@ -79,7 +86,7 @@ async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
 async def test_a_contributor_does_not_cancel_what_verifies_them(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy, PULL, wait="600") as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL, wait="600") as its:
         list_keys(its, KEY)
         its.standin.add_user("octocat", its.standin.account("octocat").keys, permission="read")
         async with signing_runner(its):
@@ -119,7 +126,7 @@ class Vanishing(SigningRuntime):
 async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as plain:
             pass
@@ -137,7 +144,9 @@ async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
 async def test_a_runner_that_hangs_is_stopped_and_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, f"check_limit = 0.5\n{policy}") as its:
+    async with open_loop_with_policy(
+        make_repository, tmp_path, f"check_limit = 0.5\n{policy}"
+    ) as its:
         async with its.runner(ready=False), trusted_runner(its):
             with trio.fail_after(60):
                 check = await checked(its)
@@ -161,12 +170,12 @@ OTHER_HEAD = START.replace("event:payload:check_suite:head_sha", f'"{"5" * 40}"'
 async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
     make_repository: MakeRepository, tmp_path: Path, policy: str, hook: str, why: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy, hook) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as liar, trusted_runner(its):
             await its.deliver(await its.standin.payload("check_suite"), "g")
             await its.inbox.finished("g")
-        assert why in said(its.check_run("project.bass"))
+        assert why in output_text(its.check_run("project.bass"))
         assert [run["name"] for run in its.standin.check_runs] == ["project.bass"]
         assert not liar.told
 
@@ -175,7 +184,7 @@ async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
 async def test_a_contributor_who_is_named_like_a_trusted_one_is_not_trusted(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as liar:
             liar.login = "alice"  # the pool knows whose it is by the id

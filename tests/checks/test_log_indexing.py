@@ -10,7 +10,7 @@ import trio
 from bassloop.checks import log_indexing
 from bassloop.checks.log_indexing import keep_indexing
 from bassloop.store import FilterQuery, StoreError
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,7 +47,7 @@ async def candidates(site: Site, text: str) -> list[str]:
 
 
 async def test_what_is_there_and_what_comes_is_indexed(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("earlier")
         await site.step("earlier", "a", b"\x1b[31mBro\x1b[0mken pipe\n" + b"fine\n" * 200_000)
         assert await candidates(site, "no such text") == ["earlier"]
@@ -63,7 +63,7 @@ async def test_a_long_log_is_indexed_a_little_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_indexing, "WORK_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("long")
         await site.step("long", "a", b"one line\n" * 100_000 + b"the last line\n")
         async with indexed(site, 1):
@@ -76,7 +76,7 @@ async def test_a_store_that_fails_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_indexing, "RETRY_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("one")
         await site.step("one", "a", b"a line\n")
         pending, failures = site.store.log_index.pending, [StoreError("the disk is away")]
@@ -96,7 +96,7 @@ async def test_a_store_that_fails_is_tried_again(
 
 async def test_indexing_changes_no_answer(tmp_path: Path) -> None:
     asked = "/repositories/octocat/hello/search?q=failed%201"
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("one")
         await site.step("one", "a", b"\x1b[1mFAI\x1b[0mLED 17\n")
         await site.step("one", "b", b"\xff\xfeFAILED 18\n")

@@ -10,7 +10,7 @@ from bassloop.checks.recorder import MAX_NAME, recording
 from bassloop.checks.tail import Tail
 from bassloop.store import Store, User, open_store
 from bassloop.wire import progrock_pb2 as progrock
-from tests.records import a_run
+from tests.records import make_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def a_store(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
+async def open_store_with_run(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
     """A store with the run `r`."""
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", **options) as store:
         await store.users.put(User(1, "U_1", "octocat"))
-        run = a_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
+        run = make_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
         await store.checks.intend(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
         yield store
 
@@ -39,7 +39,7 @@ def update(
 
 async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
     tail, now = Tail(), int(time.time())
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, tail, "r") as recorder:
             step = progrock.Vertex(id="v", name="make", inputs=["u"])
             step.started.FromSeconds(now)
@@ -56,7 +56,7 @@ async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> N
 
 async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path) -> None:
     tail = Tail()
-    async with a_store(tmp_path) as store, recording(store, tail, "r") as recorder:
+    async with open_store_with_run(tmp_path) as store, recording(store, tail, "r") as recorder:
         await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
         [row] = [step.row for step in recorder.steps()]
         assert tail.screen(row) == [b"10 %"]
@@ -66,7 +66,7 @@ async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path)
 
 
 async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             await recorder.record(update(logs=[("unheard of", b"hello\n")]))
         [stored] = await store.steps.of_run("r")
@@ -75,7 +75,7 @@ async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> N
 
 async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> None:
     hostile = "../../" + "x" * 100_000
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             await recorder.record(
                 update(progrock.Vertex(id=hostile, name=hostile), logs=[(hostile, b"line\n")])
@@ -87,7 +87,7 @@ async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> Non
 
 
 async def test_a_runner_has_no_steps_that_look_like_the_loops_own(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             steps = [
                 progrock.Vertex(id=name, name=name) for name in ("hook:it", "[loop] x", "a\0b")
@@ -100,7 +100,7 @@ async def test_a_runner_has_no_steps_that_look_like_the_loops_own(tmp_path: Path
 
 
 async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
-    async with a_store(tmp_path, log_limit=10_000) as store:
+    async with open_store_with_run(tmp_path, log_limit=10_000) as store:
         async with recording(store, Tail(), "r") as recorder:
             await recorder.record(update(progrock.Vertex(id="v", name="x")))
             for _ in range(100):

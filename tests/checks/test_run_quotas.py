@@ -14,9 +14,9 @@ from bassloop.checks.recorder import YEAR, recording
 from bassloop.checks.run_quotas import DAY, QuotaLimits, RunQuota, RunQuotas
 from bassloop.checks.tail import Tail
 from bassloop.wire import progrock_pb2 as progrock
-from tests.records import a_run
+from tests.records import make_run
 
-from .test_recorder import a_store, update
+from .test_recorder import open_store_with_run, update
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[str], bytes]:
     """Record two steps with a log each; return what the run says of it, and the text of the second."""
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r", quota) as recorder:
             for step in ("one", "two"):
                 for _ in range(lines):
@@ -34,7 +34,7 @@ async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[st
 
 
 async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(run_log=1_000)).of_run(a_run())
+    quota = RunQuotas(QuotaLimits(run_log=1_000)).of_run(make_run())
     notes, text = await recorded(tmp_path, quota, 20)
     assert notes == ["the logs of one run may have 1KB (RUN_LOG); the rest of the logs is not kept"]
     assert text.count(b"RUN_LOG") == 1
@@ -46,32 +46,35 @@ async def test_the_logs_of_a_day_are_shared_and_come_back(
     setting: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     quotas = RunQuotas(QuotaLimits(**{setting: 1_000}))
-    first, second = (quotas.of_run(a_run(id=name)) for name in "ab")
+    first, second = (quotas.of_run(make_run(id=name)) for name in "ab")
     assert await first.take(900) == 900
     assert await second.take(900) == 100
     assert second.exceeded is not None
     assert setting.upper() in second.exceeded
-    other = quotas.of_run(a_run(user_id=77, repository_id=78))
+    other = quotas.of_run(make_run(user_id=77, repository_id=78))
     assert await other.take(900) == 900
     autojump_clock.jump(DAY / 2)
-    assert await quotas.of_run(a_run()).take(900) == 500
+    assert await quotas.of_run(make_run()).take(900) == 500
 
 
 async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(free_space=5_000), lambda: 5_050).of_run(a_run())
+    quota = RunQuotas(QuotaLimits(free_space=5_000), lambda: 5_050).of_run(make_run())
     notes, text = await recorded(tmp_path, quota, 20)
     assert "FREE_SPACE" in notes[0]
     assert b"FREE_SPACE" in text
 
 
 async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
-    quota = RunQuotas(QuotaLimits(free_space=0), lambda: 0).of_run(a_run())
+    quota = RunQuotas(QuotaLimits(free_space=0), lambda: 0).of_run(make_run())
     assert await quota.take(100) == 100
 
 
 async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(a_run())
-    async with a_store(tmp_path) as store, recording(store, Tail(), "r", quota) as recorder:
+    quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(make_run())
+    async with (
+        open_store_with_run(tmp_path) as store,
+        recording(store, Tail(), "r", quota) as recorder,
+    ):
         await recorder.record(update(*(progrock.Vertex(id=str(n)) for n in range(2_000))))
         assert len(recorder.steps()) == 3
         assert recorder.notes() == ["more than 3 steps (RUN_STEPS); the rest is not kept"]
@@ -80,7 +83,7 @@ async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: 
 async def test_too_many_messages_slow_their_runner_down(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    quota = RunQuotas(QuotaLimits(run_updates=10)).of_run(a_run())
+    quota = RunQuotas(QuotaLimits(run_updates=10)).of_run(make_run())
     for _ in range(140):
         await quota.pace()
     assert trio.current_time() == pytest.approx(10, abs=0.5)
@@ -89,7 +92,7 @@ async def test_too_many_messages_slow_their_runner_down(
 
 
 async def test_dear_text_slows_its_runner_down(autojump_clock: trio.testing.MockClock) -> None:
-    quota = RunQuotas().of_run(a_run())
+    quota = RunQuotas().of_run(make_run())
     await quota.pay(quota.timer() - 3, 100)
     assert trio.current_time() == pytest.approx(10, abs=0.5)
 
@@ -105,13 +108,13 @@ async def test_runs_beyond_the_limit_wait_and_say_why(
     done = trio.Event()
 
     async def run(name: str) -> None:
-        async with quotas.under_way(a_run(id=name, repository_id=9), wait):
+        async with quotas.under_way(make_run(id=name, repository_id=9), wait):
             done.set()
 
     async with trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
             for name in "ab":
-                await stack.enter_async_context(quotas.under_way(a_run(id=name), wait))
+                await stack.enter_async_context(quotas.under_way(make_run(id=name), wait))
             nursery.start_soon(partial(run, "c"))
             await trio.testing.wait_all_tasks_blocked()
             assert why == ["2 checks of octocat are running (USER_RUNS)"]
@@ -120,7 +123,7 @@ async def test_runs_beyond_the_limit_wait_and_say_why(
 
 
 async def test_a_clock_that_is_off_by_years_is_not_believed(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store, recording(store, Tail(), "r") as recorder:
+    async with open_store_with_run(tmp_path) as store, recording(store, Tail(), "r") as recorder:
         step = progrock.Vertex(id="v", name="x")
         step.started.seconds = 1 << 40
         step.completed.seconds = -(1 << 40)
@@ -129,7 +132,7 @@ async def test_a_clock_that_is_off_by_years_is_not_believed(tmp_path: Path) -> N
         await recorder.record(progrock.StatusUpdate(vertexes=[step], logs=[log]))
         await recorder.settle()
         [stored] = await store.steps.of_run("r")
-        now = a_run().created_at + YEAR
+        now = make_run().created_at + YEAR
         assert stored.started_at is not None
         assert stored.completed_at is not None
         assert now < stored.started_at < 10_000_000_000

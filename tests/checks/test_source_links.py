@@ -11,7 +11,7 @@ import trio
 from bassloop.checks.source_links import RETRY_SECONDS, WAIT_SECONDS, SourceLinks
 from bassloop.failures import Location
 from bassloop.github import GitHubError
-from tests.records import a_run
+from tests.records import make_run
 
 LOCATIONS = [Location("/src/app/tests/test_a.py", 12), Location("/usr/lib/python3/x.py", 3)]
 
@@ -49,7 +49,7 @@ def source_links(github: FakeGitHub) -> SourceLinks:
     return SourceLinks(cast("Any", store), cast("Any", github), "https://github.test/")
 
 
-RUN = a_run(repository="octocat/hello", head_sha="c0de")
+RUN = make_run(repository="octocat/hello", head_sha="c0de")
 
 
 async def test_only_files_of_the_repository_are_linked(autojump_clock: trio.abc.Clock) -> None:

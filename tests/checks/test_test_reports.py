@@ -16,7 +16,7 @@ from bassloop.store import ReportedTest
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire.conventions import REPORT_PREFIX
 
-from .test_recorder import a_store, update
+from .test_recorder import open_store_with_run, update
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def report(
 
 
 async def test_a_report_is_stored_as_results_and_is_no_step(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             for each in report("junit.xml", JUNIT[:50], JUNIT[50:]):
                 await recorder.record(each)
@@ -70,7 +70,7 @@ async def test_what_can_not_be_read_is_said_in_a_step(
 ) -> None:
     monkeypatch.setattr(test_reports, "MAX_REPORT", 100)
     monkeypatch.setattr(test_reports, "MAX_REPORTS", 3)
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             for each in updates:
                 await recorder.record(each)
@@ -80,7 +80,7 @@ async def test_what_can_not_be_read_is_said_in_a_step(
 
 
 async def test_that_there_is_no_report_is_said_in_a_step(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             for each in report("?", error="there is nothing at junit.xml"):
                 await recorder.record(each)
@@ -89,7 +89,7 @@ async def test_that_there_is_no_report_is_said_in_a_step(tmp_path: Path) -> None
 
 
 async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             for each in report("a", JUNIT, complete=False):
                 await recorder.record(each)
@@ -97,7 +97,7 @@ async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
 
 
 async def test_a_failed_test_that_the_log_does_not_tell_of_is_named(tmp_path: Path) -> None:
-    async with a_store(tmp_path) as store:
+    async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             step = progrock.Vertex(id="v", name="make test", error="exit status 1")
             step.completed.FromSeconds(3)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.checks.test_statements import KEY, OTHER, list_keys, signing_runner
-from tests.checks.test_trusted import BOTH, TRUSTED, a_loop, checked, said, trusted_runner
+from tests.checks.test_trusted import (
+    BOTH,
+    TRUSTED,
+    checked,
+    open_loop_with_policy,
+    output_text,
+    trusted_runner,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +107,10 @@ CASES = {
 async def test_it_is_refused_with_the_reason_and_never_green(
     make_repository: MakeRepository, tmp_path: Path, case: Case
 ) -> None:
-    async with a_loop(make_repository, tmp_path, case.policy) as its, AsyncExitStack() as stack:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, case.policy) as its,
+        AsyncExitStack() as stack,
+    ):
         list_keys(its, *case.listed)
         last: Any = None
         for make, options in ((signing_runner, case.sender), (trusted_runner, case.trusted)):
@@ -115,7 +125,7 @@ async def test_it_is_refused_with_the_reason_and_never_green(
             check = await checked(its, "again", action="rerequested")
         assert check["conclusion"] == case.conclusion
         runs = (await its.store.runs.newest()).items
-        assert case.why in said(check) + "".join(str(run.message) for run in runs)
+        assert case.why in output_text(check) + "".join(str(run.message) for run in runs)
         if not case.policy:
             record = await its.store.statements.get(check["external_id"])
             assert record is not None

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.checks.test_actions import PULL, press, pulled
-from tests.checks.test_trusted import BOTH, TRUSTED, a_loop, checked, said, trusted_runner
+from tests.checks.test_trusted import (
+    BOTH,
+    TRUSTED,
+    checked,
+    open_loop_with_policy,
+    output_text,
+    trusted_runner,
+)
 from tests.repositories import commit, git
 from tests.until import until
 
@@ -26,7 +33,7 @@ async def test_a_merge_queue_runs_on_a_trusted_runner_and_on_no_other(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, TRUSTED, MERGE) as its,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED, MERGE) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
@@ -42,7 +49,7 @@ async def test_a_merge_queue_runs_on_a_trusted_runner_and_on_no_other(
 async def test_a_merge_queue_without_a_trusted_runner_is_not_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, BOTH, MERGE) as its, its.runner():
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, MERGE) as its, its.runner():
         await its.deliver(await its.standin.payload("merge_group"), "g", "merge_group")
         await its.inbox.finished("g")
         assert its.check_run()["conclusion"] == "action_required"
@@ -52,7 +59,7 @@ async def test_a_rerun_by_anybody_stays_on_trusted_runners(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, TRUSTED, PULL) as its,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED, PULL) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
@@ -66,7 +73,7 @@ async def test_a_rerun_by_anybody_stays_on_trusted_runners(
 async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but_no_less_is_needed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, BOTH, PULL) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as its:
         its.standin.add_user("stranger")
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("maintainer") as approver:
@@ -77,7 +84,7 @@ async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but
             await until(lambda: len(approver.told) == 1 and not its.inbox.statistics()["handling"])
             # The approver's runner isn't a trusted one.
             assert its.check_run()["conclusion"] == "action_required"
-            assert "no trusted runner has verified that" in said(its.check_run())
+            assert "no trusted runner has verified that" in output_text(its.check_run())
 
 
 async def test_a_heads_own_file_does_not_weaken_the_policy(
@@ -85,7 +92,7 @@ async def test_a_heads_own_file_does_not_weaken_the_policy(
 ) -> None:
     strict = '[checks.it]\nrun = "true"\nrunners = "trusted"\n[trust]\nrunners = ["alice"]\n'
     async with (
-        a_loop(make_repository, tmp_path, strict, PULL) as its,
+        open_loop_with_policy(make_repository, tmp_path, strict, PULL) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):

@@ -32,7 +32,7 @@ SIGNED = "[trust]\nrequire_signature = true\n"
 
 
 @asynccontextmanager
-async def a_loop(
+async def open_loop_with_policy(
     make_repository: MakeRepository, folder: Path, policy: str, hook: str = START, wait: str = "0"
 ) -> AsyncGenerator[SmallLoop]:
     """A loop with a policy, and alice, who can write to the repository."""
@@ -73,7 +73,7 @@ async def checked(its: SmallLoop, guid: str = "g", **changes: Any) -> dict[str, 
     return its.check_run()
 
 
-def said(check: dict[str, Any]) -> str:
+def output_text(check: dict[str, Any]) -> str:
     return str(check["output"]["title"] + check["output"]["summary"])
 
 
@@ -82,16 +82,16 @@ async def test_what_both_say_is_green_and_says_by_whom_it_was_verified(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, policy) as its,
+        open_loop_with_policy(make_repository, tmp_path, policy) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
         check = await checked(its)
         assert check["conclusion"] == "success"
-        assert "verified by alice: same thunk, same outcome" in said(check)
+        assert "verified by alice: same thunk, same outcome" in output_text(check)
         verification = its.check_run("it (trusted)")
         assert verification["conclusion"] == "success"
-        assert verification["external_id"] in said(check)
+        assert verification["external_id"] in output_text(check)
         assert [len(sender.told), len(trusted.told)] == [1, 1]
         runs = [await its.store.runs.get(each["external_id"]) for each in (check, verification)]
         assert len({run.thunk_digest for run in runs if run}) == 1
@@ -102,7 +102,7 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, policy) as its,
+        open_loop_with_policy(make_repository, tmp_path, policy) as its,
         its.runner(),
         trusted_runner(its, failure="exit status 1: sh -c true"),
     ):
@@ -110,7 +110,7 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
         assert check["conclusion"] == "failure"
         assert (
             "differs: it passed on octocat's runner, and the same thunk failed on alice's"
-            in said(check)
+            in output_text(check)
         )
 
 
@@ -118,20 +118,23 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
 async def test_without_a_trusted_runner_it_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with a_loop(make_repository, tmp_path, policy) as its, its.runner():
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as its, its.runner():
         check = await checked(its)
         assert check["conclusion"] == "action_required"
-        assert "no trusted runner has verified that" in said(check)
-        assert "no runner is connected" in said(check)
+        assert "no trusted runner has verified that" in output_text(check)
+        assert "no runner is connected" in output_text(check)
 
 
 async def test_what_is_trusted_never_runs_on_the_senders_machine(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, TRUSTED) as its, its.runner() as sender:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its,
+        its.runner() as sender,
+    ):
         check = await checked(its)
         assert check["conclusion"] == "action_required"
-        assert "no trusted runner has run this" in said(check) + str(
+        assert "no trusted runner has run this" in output_text(check) + str(
             (await its.store.runs.newest()).items[0].message
         )
         async with trusted_runner(its) as trusted:
@@ -148,12 +151,12 @@ async def test_what_is_trusted_never_runs_on_the_senders_machine(
 async def test_nobody_is_trusted_who_can_not_write_to_the_repository(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, TRUSTED) as its, its.runner():
+    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its, its.runner():
         its.standin.add_user("alice", its.standin.account("alice").keys, permission="read")
         async with trusted_runner(its) as trusted:
             check = await checked(its)
         assert check["conclusion"] == "action_required"
-        assert "trusts no runner" in said(check)
+        assert "trusts no runner" in output_text(check)
         assert not trusted.told
 
 
@@ -164,7 +167,7 @@ async def test_a_trusted_runners_word_has_to_be_signed(
     make_repository: MakeRepository, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, BOTH) as its,
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
         its.runner(),
         trusted_runner(its, **changes),
     ):
@@ -176,7 +179,7 @@ async def test_a_trusted_runner_that_answers_differently_twice_is_not_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, TRUSTED) as its,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its,
         trusted_runner(its, failure="exit status 1") as trusted,
     ):
         first = await checked(its)
@@ -184,24 +187,24 @@ async def test_a_trusted_runner_that_answers_differently_twice_is_not_green(
         trusted.failure = None
         second = await checked(its, "again", action="rerequested")
         assert second["conclusion"] == "failure"
-        assert "answers differently" in said(second)
-        assert first["external_id"] in said(second)
+        assert "answers differently" in output_text(second)
+        assert first["external_id"] in output_text(second)
 
 
 async def test_a_policy_can_refuse_what_is_not_signed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, SIGNED) as its, its.runner():
+    async with open_loop_with_policy(make_repository, tmp_path, SIGNED) as its, its.runner():
         check = await checked(its)
         assert check["conclusion"] == "failure"
-        assert "has not signed what it ran" in said(check)
+        assert "has not signed what it ran" in output_text(check)
 
 
 async def test_no_check_of_a_hooks_can_take_the_name_of_a_verification(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = START.replace('"it"', '"it (trusted)"')
-    async with a_loop(make_repository, tmp_path, BOTH, hook) as its, its.runner():
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, hook) as its, its.runner():
         await its.deliver(await its.standin.payload("check_suite"), "g")
         await its.inbox.finished("g")
         assert not [run for run in its.standin.check_runs if run["conclusion"] == "success"]
@@ -220,7 +223,7 @@ async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, BOTH, RESOLVES) as its,
+        open_loop_with_policy(make_repository, tmp_path, BOTH, RESOLVES) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
@@ -232,14 +235,14 @@ async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
 async def test_a_forks_head_runs_on_a_trusted_runner_once_it_is_approved(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, BOTH, PULL) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as its:
         its.standin.add_user("stranger")
         its.standin.add_user("maintainer", permission="write")
         async with its.runner("stranger") as sender, trusted_runner(its) as trusted:
             await pulled(its, "g1")
             await its.inbox.finished("g1")
             assert its.check_run()["conclusion"] == "action_required"
-            assert "fork's head" in said(its.check_run())
+            assert "fork's head" in output_text(its.check_run())
             assert not trusted.told
             await press(its, "approve", "yes", name="it (trusted)", sender="maintainer")
             await until(lambda: its.check_run()["conclusion"] == "success")
@@ -253,7 +256,7 @@ async def test_a_verification_is_run_again_with_what_it_verifies(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, BOTH) as its,
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
@@ -275,7 +278,10 @@ async def test_a_spot_check_is_drawn_once_for_a_commit(tmp_path: Path) -> None:
 async def test_a_loop_that_was_killed_meanwhile_does_not_take_the_senders_word(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, BOTH, wait="600") as its, its.runner():
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, BOTH, wait="600") as its,
+        its.runner(),
+    ):
         await its.deliver(await its.standin.payload("check_suite"), "g")
         await until(lambda: len(its.standin.check_runs) == 2)
 
@@ -305,7 +311,7 @@ async def test_what_was_verified_for_another_thunk_of_the_commit_verifies_nothin
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, policy, DEPENDS) as its,
+        open_loop_with_policy(make_repository, tmp_path, policy, DEPENDS) as its,
         its.runner(),
         trusted_runner(its) as trusted,
     ):
@@ -318,20 +324,23 @@ async def test_what_was_verified_for_another_thunk_of_the_commit_verifies_nothin
         second = await checked(its, "again", kind="a lie")
         assert second["id"] != first["id"]
         assert second["conclusion"] == "action_required"
-        assert "another thunk" in said(second)
+        assert "another thunk" in output_text(second)
         assert len(trusted.told) == 1
 
 
 async def test_whoever_cancels_their_own_verification_has_nothing_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, SPOT, wait="600") as its, its.runner():
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, SPOT, wait="600") as its,
+        its.runner(),
+    ):
         await its.deliver(await its.standin.payload("check_suite"), "g")
         await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
         await press(its, "cancel", "no", name="it (trusted)", sender="octocat")
         await its.inbox.finished("g")
         assert its.check_run()["conclusion"] == "action_required"
-        assert "cancelled by octocat" in said(its.check_run())
+        assert "cancelled by octocat" in output_text(its.check_run())
 
 
 # --- the button ---------------------------------------------------------------------------------------
@@ -341,7 +350,7 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, NAMED) as its,
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
         its.runner() as sender,
         trusted_runner(its) as trusted,
     ):
@@ -351,8 +360,10 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
         assert await press(its, "verify", "pressed", name="it", sender="alice") == "done"
         second = its.check_run()
         assert (second["id"] != first["id"], second["conclusion"]) == (True, "success")
-        assert "verified by alice: same thunk, same outcome as on octocat's runner" in said(second)
-        assert first["external_id"] in said(second)
+        assert "verified by alice: same thunk, same outcome as on octocat's runner" in output_text(
+            second
+        )
+        assert first["external_id"] in output_text(second)
         assert [len(sender.told), len(trusted.told)] == [1, 1]
         [told] = trusted.told
         assert told["bassloop-isolation"].startswith(f"{told['bassloop-head']}/")
@@ -368,7 +379,7 @@ async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, NAMED, PULL) as its,
+        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its,
         its.runner() as sender,
         trusted_runner(its, failure="exit status 1: sh -c true"),
     ):
@@ -376,11 +387,11 @@ async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
         await press(its, "verify", "pressed", name="it", sender="alice")
         differing = its.check_run()
         assert differing["conclusion"] == "failure"
-        assert "differs: it passed on octocat's runner" in said(differing)
+        assert "differs: it passed on octocat's runner" in output_text(differing)
         await press(its, "rerun", "again", name="it", sender="octocat")
         assert len(sender.told) == 2
         assert its.check_run()["conclusion"] == "failure"
-        assert differing["external_id"] in said(its.check_run())
+        assert differing["external_id"] in output_text(its.check_run())
 
 
 TRUSTS = 'on_difference = "trust"\n'
@@ -391,7 +402,7 @@ async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trust
     make_repository: MakeRepository, tmp_path: Path, rule: str
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, f"{NAMED}{rule}") as its,
+        open_loop_with_policy(make_repository, tmp_path, f"{NAMED}{rule}") as its,
         trusted_runner(its) as trusted,
         signing_runner(its, failure="exit status 1"),
     ):
@@ -399,8 +410,8 @@ async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trust
         assert (await checked(its))["conclusion"] == "failure"
         assert buttons(its, "it") == ["rerun", "verify"]
         await press(its, "verify", "pressed", name="it", sender="alice")
-        assert "differs: it failed on octocat's runner" in said(its.check_run())
-        assert "by this repository's policy, " in said(its.check_run())
+        assert "differs: it failed on octocat's runner" in output_text(its.check_run())
+        assert "by this repository's policy, " in output_text(its.check_run())
         assert its.check_run()["conclusion"] == ("success" if rule else "failure")
         assert len(trusted.told) == 1
 
@@ -411,14 +422,16 @@ async def test_of_both_the_policy_says_the_same(
 ) -> None:
     policy = BOTH.replace("[trust.checks]", f"{rule}[trust.checks]")
     async with (
-        a_loop(make_repository, tmp_path, policy) as its,
+        open_loop_with_policy(make_repository, tmp_path, policy) as its,
         trusted_runner(its),
         signing_runner(its, failure="exit status 1"),
     ):
         list_keys(its, KEY)
         check = await checked(its)
         assert check["conclusion"] == ("success" if rule else "failure")
-        assert "differs: it failed on octocat's runner, and the same thunk passed" in said(check)
+        assert "differs: it failed on octocat's runner, and the same thunk passed" in output_text(
+            check
+        )
         actions = [each.action for each in await its.store.journals.newest(await repository(its))]
         assert "not verified" in actions
 
@@ -431,7 +444,7 @@ async def test_another_trusted_user_is_preferred_to_the_sender(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = BOTH.replace('["alice"]', '["octocat", "alice"]')
-    async with a_loop(make_repository, tmp_path, policy) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
         list_keys(its, KEY)
         async with signing_runner(its) as sender, trusted_runner(its) as trusted:
             assert (await checked(its))["conclusion"] == "success"
@@ -445,7 +458,10 @@ async def test_another_trusted_user_is_preferred_to_the_sender(
 async def test_only_who_can_write_has_a_trusted_runner_run_something(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, NAMED, PULL) as its, AsyncExitStack() as stack:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its,
+        AsyncExitStack() as stack,
+    ):
         its.standin.add_user("stranger")
         await stack.enter_async_context(its.runner("stranger"))
         trusted = await stack.enter_async_context(trusted_runner(its))
@@ -466,7 +482,7 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, NAMED) as its,
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
         its.runner(),
         trusted_runner(its) as trusted,
     ):
@@ -487,7 +503,7 @@ async def test_without_a_named_runner_there_is_no_button(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, SIGNED.replace("true", "false")) as its,
+        open_loop_with_policy(make_repository, tmp_path, SIGNED.replace("true", "false")) as its,
         its.runner(),
     ):
         run = (await checked(its))["external_id"]
@@ -519,7 +535,7 @@ async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
     granted: bool,
     why: str | None,
 ) -> None:
-    async with a_loop(make_repository, tmp_path, TEAM) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, TEAM) as its:
         its.standin.add_user("bob")
         if granted:
             its.standin.permissions = {**its.standin.permissions, "members": "read"}
@@ -535,7 +551,7 @@ async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
             else:
                 assert check["conclusion"] == "action_required"
                 runs = (await its.store.runs.newest()).items
-                assert why in said(check) + str(runs[0].message)
+                assert why in output_text(check) + str(runs[0].message)
                 assert not trusted.told
 
 
@@ -543,7 +559,10 @@ async def test_a_team_of_others_is_not_trusted(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = TEAM.replace("@octocat", "@mallory")
-    async with a_loop(make_repository, tmp_path, policy) as its, trusted_runner(its) as trusted:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, policy) as its,
+        trusted_runner(its) as trusted,
+    ):
         check = await checked(its)
-        assert "@mallory/release is no team of octocat" in said(check)
+        assert "@mallory/release is no team of octocat" in output_text(check)
         assert not trusted.told

@@ -21,7 +21,7 @@ from bassloop.tools.failure_report import fetch_failure, render_failure
 from bassloop.tools.log_feed import LogFeed
 from bassloop.tools.loop_client import LoopError, RunAddress, choose_step, parse_run_address
 from bassloop.wire import progrock_pb2 as progrock
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -225,7 +225,7 @@ def collected(port: int, **options: Any) -> tuple[LogFeed, list[str], list[str]]
 
 
 async def test_all_lines_come_and_not_only_the_last(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 5_500)
         feed, lines, losses = collected(port)
         await feed.run()
@@ -237,7 +237,7 @@ async def test_a_connection_lost_at_any_place_costs_no_line_and_repeats_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_feed, "BACKOFF", Backoff(0.001, 15.0))
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 8_000)
         cuts = [9_000, 100, 9_500, 0, 12_345, 17_000, 1]
         async with cutting(port, cuts) as cut_port:
@@ -251,7 +251,7 @@ async def test_a_run_is_followed_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_feed, "BACKOFF", Backoff(0.001, 15.0))
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await site.queued()
         async with cutting(port, [2_000, 3_000]) as cut_port, trio.open_nursery() as nursery:
             feed, lines, _ = collected(cut_port, follow=True)
@@ -277,7 +277,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
 
     written_lines: list[str] = []
     display = LogDisplay(Pipe(), colour=False, live=False, names=False, internal=True)
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await site.queued()
         address = RunAddress(f"http://127.0.0.1:{port}", "r")
         async with trio.open_nursery() as nursery:
@@ -295,7 +295,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
 
 
 async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 10)
         other = await site.step("r", "other", b"other\n")
         feed, lines, _ = collected(port, only=[other])
@@ -306,7 +306,7 @@ async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
 async def test_a_run_that_is_not_to_be_seen_is_told_as_one_that_is_not_there(
     tmp_path: Path,
 ) -> None:
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await site.run(public=False)
         feed, _, _ = collected(port, follow=True)
         with pytest.raises(LoopError, match="there is no such run, or you don't have access to it"):
@@ -322,7 +322,7 @@ async def test_a_server_that_is_not_there_is_told_at_once() -> None:
 
 
 async def test_why_a_run_failed_is_shown_with_its_lines(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as port:
+    async with open_site(tmp_path) as site, listening(site) as port:
         await site.queued()
         row = await site.step(
             "r", "make", b"one\na.c:1:2: error: \x1b[31mno\x07\n", error="status 2"

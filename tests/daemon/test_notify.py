@@ -25,7 +25,7 @@ def manager(address: str) -> Iterator[socket.socket]:
         yield listening
 
 
-def heard(listening: socket.socket) -> list[str]:
+def received_notifications(listening: socket.socket) -> list[str]:
     """All that was said since."""
     said = []
     while True:
@@ -43,7 +43,7 @@ def test_a_life_is_told(tmp_path: Path) -> None:
         notifier.status("2 runtimes\nREADY=0")
         notifier.status("2 runtimes\nREADY=0")
         notifier.stopping(60)
-        said = heard(listening)
+        said = received_notifications(listening)
     assert said == [
         "READY=1",
         "STATUS=2 runtimes READY=0",
@@ -55,7 +55,7 @@ def test_a_reload_begins_at_a_time_of_the_monotonic_clock(tmp_path: Path) -> Non
     path = str(tmp_path / "notify")
     with manager(path) as listening:
         Notifier.of({"NOTIFY_SOCKET": path}).reloading()
-        [said] = heard(listening)
+        [said] = received_notifications(listening)
     assert said.startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert said.rpartition("=")[2].isdigit()
 
@@ -64,7 +64,7 @@ def test_an_abstract_address_is_one() -> None:
     name = f"bassloop-{os.getpid()}"
     with manager(f"\0{name}") as listening:
         Notifier.of({"NOTIFY_SOCKET": f"@{name}"}).ready()
-        assert heard(listening) == ["READY=1"]
+        assert received_notifications(listening) == ["READY=1"]
 
 
 async def test_the_watchdog_is_fed_four_times_as_often_as_it_needs(
@@ -77,7 +77,7 @@ async def test_the_watchdog_is_fed_four_times_as_often_as_it_needs(
         for _ in range(17):
             notifier.feed()
             await trio.sleep(0.5)
-        assert heard(listening) == ["WATCHDOG=1"] * 5
+        assert received_notifications(listening) == ["WATCHDOG=1"] * 5
 
 
 def test_a_watchdog_of_another_process_is_not_ours() -> None:

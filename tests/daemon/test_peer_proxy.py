@@ -20,7 +20,7 @@ from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner, VisitorMes
 from bassloop.store import StepUpdate, new_node
 from bassloop.terminal import Terminal
 from bassloop.websocket_client import open_websocket
-from tests.web.site import a_site
+from tests.web.site import open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -103,8 +103,8 @@ async def cluster(location: str, tmp_path: Path) -> AsyncGenerator[Cluster]:
     addresses = [f"http://{local_address(each)}" for each in (first, second)]
     node = new_node("anna", addresses[0])
     async with (
-        a_site(tmp_path / "one", database=location, node=node) as recorder,
-        a_site(tmp_path / "two", database=location, owner=False) as other,
+        open_site(tmp_path / "one", database=location, node=node) as recorder,
+        open_site(tmp_path / "two", database=location, owner=False) as other,
         trio.open_nursery() as nursery,
     ):
         stop, stopped = trio.Event(), trio.Event()

@@ -12,7 +12,7 @@ from bassloop.daemon.http_server import Proxies
 TRUSTED = tuple(map(ip_network, ("127.0.0.1", "10.0.0.0/8", "fd00::/8")))
 
 
-async def seen(
+async def client_and_scheme(
     client: str, *headers: tuple[str, str], scheme: str = "http", kind: str = "http"
 ) -> tuple[str, str]:
     """The client and the scheme that the application sees."""
@@ -46,12 +46,12 @@ async def seen(
 async def test_the_client_is_the_first_that_no_trusted_proxy_is(
     client: str, forwarded: str, who: str
 ) -> None:
-    assert (await seen(client, ("X-Forwarded-For", forwarded)))[0] == who
+    assert (await client_and_scheme(client, ("X-Forwarded-For", forwarded)))[0] == who
 
 
 async def test_headers_of_one_name_are_one_list() -> None:
     headers = (("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9"))
-    assert (await seen("127.0.0.1", *headers))[0] == "203.0.113.9"
+    assert (await client_and_scheme("127.0.0.1", *headers))[0] == "203.0.113.9"
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ async def test_headers_of_one_name_are_one_list() -> None:
 async def test_the_scheme_is_the_one_that_a_trusted_proxy_was_asked_with(
     client: str, kind: str, scheme: str, said: str, is_seen: str
 ) -> None:
-    found = await seen(client, ("X-Forwarded-Proto", said), kind=kind, scheme=scheme)
+    found = await client_and_scheme(client, ("X-Forwarded-Proto", said), kind=kind, scheme=scheme)
     assert found[1] == is_seen

@@ -53,13 +53,13 @@ async def connected(port: int) -> trio.SSLStream[trio.SocketStream]:
     return stream
 
 
-def shown(stream: trio.SSLStream[trio.SocketStream]) -> str:
+def certificate_subject(stream: trio.SSLStream[trio.SocketStream]) -> str:
     """Return the subject of the certificate that a server shows."""
     der = stream.getpeercert(binary_form=True)
     return x509.load_der_x509_certificate(der).subject.rfc4514_string()
 
 
-async def asked(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
+async def request_over(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
     await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = b""
     while not answer.endswith(b"\r\n\r\nyes"):
@@ -81,13 +81,13 @@ async def test_a_reload_changes_who_is_shown_and_keeps_who_is_connected(
 ) -> None:
     certificate = Certificate(*files)
     async with served(certificate) as port, await connected(port) as before:
-        assert await asked(before)
+        assert await request_over(before)
         write_certificate(*files, "new")
         certificate.reload()
         async with await connected(port) as after:
-            assert (shown(before), shown(after)) == ("CN=old", "CN=new")
-            assert await asked(after)
-        assert await asked(before)
+            assert (certificate_subject(before), certificate_subject(after)) == ("CN=old", "CN=new")
+            assert await request_over(after)
+        assert await request_over(before)
 
 
 async def test_what_can_not_be_used_leaves_the_old_one(files: tuple[Path, Path]) -> None:
@@ -97,7 +97,7 @@ async def test_what_can_not_be_used_leaves_the_old_one(files: tuple[Path, Path])
         with pytest.raises(StartError, match="TLS_CERT_PATH, TLS_KEY_PATH: "):
             certificate.reload()
         async with await connected(port) as stream:
-            assert shown(stream) == "CN=old"
+            assert certificate_subject(stream) == "CN=old"
 
 
 def test_a_key_of_another_certificate_is_told(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -18,17 +18,17 @@ PRESSED = {
 }
 
 
-def given(edit: str, payload: dict[str, Any], name: str = "check_run") -> Any:
+def payload_for_hook(edit: str, payload: dict[str, Any], name: str = "check_run") -> Any:
     """Return a hook's payload as plain data."""
     return bass.to_python(read_event(name, json.dumps(payload).encode(), edit))
 
 
 def test_a_payload_is_given_as_it_came() -> None:
-    assert given("", PRESSED) == {"event": "check_run", "payload": PRESSED}
+    assert payload_for_hook("", PRESSED) == {"event": "check_run", "payload": PRESSED}
 
 
 def test_a_button_of_the_loops_is_given_as_githubs_own() -> None:
-    event = given("check rerun", PRESSED)
+    event = payload_for_hook("check rerun", PRESSED)
     assert event["event"] == "check_run"
     assert event["payload"]["action"] == "rerequested"
     assert "requested_action" not in event["payload"]
@@ -36,7 +36,7 @@ def test_a_button_of_the_loops_is_given_as_githubs_own() -> None:
 
 
 def test_a_check_that_no_script_knows_is_given_as_its_whole_suite() -> None:
-    event = given("suite rerun", {**PRESSED, "action": "rerequested"})
+    event = payload_for_hook("suite rerun", {**PRESSED, "action": "rerequested"})
     assert event["event"] == "check_suite"
     assert event["payload"]["check_suite"] == {"id": 5, "head_sha": "0" * 40}
     assert "check_run" not in event["payload"]

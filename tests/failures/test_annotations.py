@@ -14,7 +14,7 @@ from bassloop.failures.failure import Failure, Location, Rank
 Said = tuple[str, int, int | None, str, str, str | None]
 
 
-def said(log: str) -> list[Said]:
+def annotations_of(log: str) -> list[Said]:
     """Return a log's annotations: the innermost location, level, message and title."""
     found = []
     for annotation in find_annotations(log.splitlines()):
@@ -78,7 +78,7 @@ def said(log: str) -> list[Said]:
     ],
 )
 def test_a_line_that_names_a_location_is_an_annotation(line: str, annotation: Said) -> None:
-    assert said(line) == [annotation]
+    assert annotations_of(line) == [annotation]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_line_that_names_a_location_is_an_annotation(line: str, annotation: Sa
     ],
 )
 def test_a_line_that_names_none_is_no_annotation(line: str) -> None:
-    assert said(line) == []
+    assert annotations_of(line) == []
 
 
 def test_a_traceback_is_one_annotation_at_its_innermost_frame_with_what_was_raised() -> None:
@@ -137,7 +137,7 @@ The above exception was the direct cause of the following exception:
     | ValueError: 1
     +------------------------------------
 """
-    assert [(path, line, message) for path, line, _, _, message, _ in said(log)] == [
+    assert [(path, line, message) for path, line, _, _, message, _ in annotations_of(log)] == [
         ("b.py", 2, "ZeroDivisionError: division by zero"),
         ("b.py", 4, "ExceptionGroup: g (1 sub-exception)"),
         ("c.py", 7, "ValueError: 1"),
@@ -146,7 +146,9 @@ The above exception was the direct cause of the following exception:
 
 def test_a_syntax_error_has_no_traceback() -> None:
     log = '  File "/work/x.py", line 3\n    def f(:\n          ^\nSyntaxError: invalid syntax\n'
-    assert said(log) == [("/work/x.py", 3, None, "failure", "SyntaxError: invalid syntax", None)]
+    assert annotations_of(log) == [
+        ("/work/x.py", 3, None, "failure", "SyntaxError: invalid syntax", None)
+    ]
 
 
 PYTEST = """\
@@ -195,7 +197,7 @@ def test_pytest_says_first_what_and_then_where_or_the_other_way_round(
 ) -> None:
     one = "AssertionError" if titles else None
     two = "ValueError" if titles else None
-    assert said(log) == [
+    assert annotations_of(log) == [
         ("test_a.py", 5, None, "failure", "AssertionError: sums\nassert (1 + 1) == 3", one),
         ("test_a.py", 3, None, "failure", "ValueError: no 4", two),
     ]
@@ -211,7 +213,7 @@ warning: unused variable: `y`
   --> src/r.rs:4:9
 error: aborting due to 1 previous error; 1 warning emitted
 """
-    assert said(log) == [
+    assert annotations_of(log) == [
         ("src/r.rs", 1, 26, "failure", "mismatched types", "E0308"),
         ("src/r.rs", 4, 9, "warning", "unused variable: `y`", None),
     ]
@@ -226,7 +228,7 @@ error: aborting due to 1 previous error; 1 warning emitted
     ],
 )
 def test_a_panic_in_rust_says_where_and_then_what_or_both_at_once(log: str) -> None:
-    assert said(log) == [("src/p.rs", 1, 13, "failure", "boom 1", None)]
+    assert annotations_of(log) == [("src/p.rs", 1, 13, "failure", "boom 1", None)]
 
 
 def test_a_panic_in_go_is_one_annotation_of_its_stack() -> None:
@@ -259,7 +261,7 @@ def test_eslint_names_the_file_once() -> None:
 
 ✖ 3 problems (2 errors, 1 warning)
 """
-    assert said(log) == [
+    assert annotations_of(log) == [
         ("/work/src/a.js", 12, 5, "failure", "'x' is not defined", "no-undef"),
         ("/work/src/a.js", 13, 10, "warning", "Unexpected console statement", "no-console"),
         ("/work/src/b.jsx", 1, 1, "failure", "Parsing error: Unexpected token", None),

@@ -34,7 +34,9 @@ SCRIPT = "mkdir dist; echo hello > dist/a.txt; head -c 3000000 /dev/zero > big.b
 
 
 @asynccontextmanager
-async def made(make_repository: MakeRepository) -> AsyncGenerator[tuple[Trial, Run, list[str]]]:
+async def run_with_outputs(
+    make_repository: MakeRepository,
+) -> AsyncGenerator[tuple[Trial, Run, list[str]]]:
     """A run that left files, and what its runner began to run."""
     path = make_repository(f':files (from (linux/alpine) ($ sh -c "{SCRIPT}"))')
     began: list[str] = []
@@ -72,7 +74,7 @@ async def get(trial: Trial, run: Run, path: str) -> httpx.Response:
 async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, began):
+    async with run_with_outputs(make_repository) as (trial, run, began):
         runs_before = list(began)
         file = await get(trial, run, "dist/a.txt")
         assert (file.status_code, file.content) == (200, b"hello\n")
@@ -104,7 +106,7 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
 async def test_what_is_not_kept_any_more_is_not_made_again(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, began):
+    async with run_with_outputs(make_repository) as (trial, run, began):
         assert (await get(trial, run, "dist/a.txt")).status_code == 200
         runs_before = list(began)
         for output in (trial.folder / "runner" / "outputs").iterdir():
@@ -118,7 +120,7 @@ async def test_what_is_not_kept_any_more_is_not_made_again(
 async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _):
+    async with run_with_outputs(make_repository) as (trial, run, _):
         port = int(trial.daemon.local_url.rpartition(":")[2])
         async with await trio.open_tcp_stream("127.0.0.1", port) as visitor:
             asked = f"GET /runs/{run.id}/output?path=big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -132,7 +134,7 @@ async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
     make_repository: MakeRepository,
 ) -> None:
     async with (
-        made(make_repository) as (trial, run, _),
+        run_with_outputs(make_repository) as (trial, run, _),
         streaming(trial, limit=1_000_000) as outputs,
     ):
         first = await outputs.open(run, "big.bin")
@@ -150,7 +152,7 @@ async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
 async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _), streaming(trial) as outputs:
+    async with run_with_outputs(make_repository) as (trial, run, _), streaming(trial) as outputs:
         told: list[Output | OutputBusy] = []
 
         async def ask() -> None:
@@ -167,7 +169,7 @@ async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
 
 async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:
     async with (
-        made(make_repository) as (trial, run, _),
+        run_with_outputs(make_repository) as (trial, run, _),
         streaming(trial, slow_seconds=0.05) as outputs,
     ):
         slow = await outputs.open(run, "big.bin")
@@ -179,7 +181,7 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
 
 
 async def test_outputs_that_have_ended_hand_on_nothing(make_repository: MakeRepository) -> None:
-    async with made(make_repository) as (trial, run, _):
+    async with run_with_outputs(make_repository) as (trial, run, _):
         async with streaming(trial) as outputs:
             begun = await outputs.open(run, "big.bin")
         with pytest.raises(OutputInterrupted, match="runner is gone"):
@@ -193,7 +195,7 @@ async def test_outputs_that_have_ended_hand_on_nothing(make_repository: MakeRepo
 async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
     make_repository: MakeRepository,
 ) -> None:
-    async with made(make_repository) as (trial, run, _), streaming(trial) as outputs:
+    async with run_with_outputs(make_repository) as (trial, run, _), streaming(trial) as outputs:
         trial.runner.cancel()
         await until(lambda: not trial.daemon.pool.statistics()["runtimes"])
         assert not outputs.may_have(run)

@@ -91,7 +91,7 @@ async def test_a_thousand_mounts_within_each_other_run_and_are_shown(
         (deeper (- n 1) (with-mount (with-entrypoint ($ true) []) thunk/./ ./in/))))
     """
     hook = deeper + PROJECT.replace("CHECKS", ":deep (deeper 1000 ($ true))")
-    await _runs_and_is_shown(make_repository(**{"project.bass": hook}), thunks=1_000)
+    await _try_nested_thunks(make_repository(**{"project.bass": hook}), thunks=1_000)
 
 
 @pytest.mark.parametrize("commands", [100, pytest.param(1_000, marks=pytest.mark.slow)])
@@ -100,10 +100,10 @@ async def test_a_thousand_commands_after_each_other_run_and_are_shown(
 ) -> None:
     steps = " ".join(f'($ sh -c "echo {number} >> it")' for number in range(1, commands))
     check = f':deep (from (linux/alpine) {steps} ($ sh -c "test $(wc -l < it) = {commands - 1}"))'
-    await _runs_and_is_shown(make_repository(check), thunks=commands)
+    await _try_nested_thunks(make_repository(check), thunks=commands)
 
 
-async def _runs_and_is_shown(path: Path, thunks: int) -> None:
+async def _try_nested_thunks(path: Path, thunks: int) -> None:
     """Try a repository whose check `deep` is a thunk that so many others are nested in."""
     async with tried(path, seconds=400) as trial:
         deep = check_run(trial, "deep")

@@ -19,14 +19,14 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def shown(*, terminal: bool) -> tuple[RunnerDisplay, io.StringIO]:
+def displayed(*, terminal: bool) -> tuple[RunnerDisplay, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, soft_wrap=True)
     return RunnerDisplay(as_json=False, console=console), out
 
 
 def test_each_event_is_a_line_in_which_no_command_moves_the_cursor() -> None:
-    display, out = shown(terminal=False)
+    display, out = displayed(terminal=False)
     with display.showing():
         display(Registered("me@loop:6455", "linux/amd64"))
         display(ThunkStarted(HOSTILE, "octocat/hello"))
@@ -40,7 +40,7 @@ def test_each_event_is_a_line_in_which_no_command_moves_the_cursor() -> None:
 
 
 def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
-    display, out = shown(terminal=True)
+    display, out = displayed(terminal=True)
     with display.showing():
         display(Registered("me@loop:6455", "linux/amd64"))
         for number in range(12):
@@ -54,7 +54,7 @@ def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
 
 
 def test_an_address_is_text_and_no_style() -> None:
-    display, out = shown(terminal=True)
+    display, out = displayed(terminal=True)
     with display.showing():
         display(Registered("me@[fe80::1]:6455", "linux/amd64"))
         display(ThunkStarted("make", None))

@@ -47,7 +47,7 @@ def options(**more: Any) -> RunnerOptions:
 
 
 @asynccontextmanager
-async def a_driver(tmp_path: Path, box: Sandbox | None) -> AsyncGenerator[HostDriver]:
+async def choose_driver_for(tmp_path: Path, box: Sandbox | None) -> AsyncGenerator[HostDriver]:
     async with HostDriver.open(tmp_path, sandbox=box) as driver:
         yield driver
 
@@ -66,7 +66,7 @@ async def a_driver(tmp_path: Path, box: Sandbox | None) -> AsyncGenerator[HostDr
 async def test_repositories_of_others_are_not_served_where_commands_are_not_contained(
     tmp_path: Path, box: Sandbox | None, more: dict[str, Any], rules: tuple[str, ...]
 ) -> None:
-    async with a_driver(tmp_path, box) as driver:
+    async with choose_driver_for(tmp_path, box) as driver:
         assert served_rules(options(**more), driver) == rules
 
 

@@ -38,7 +38,7 @@ def making(name: str, size: int = MB) -> pb.Thunk:
     return sh(f"head -c {size} /dev/zero > file; echo {name}; cat /proc/sys/kernel/random/uuid")
 
 
-async def said(driver: HostDriver, thunk: pb.Thunk) -> str:
+async def output_of(driver: HostDriver, thunk: pb.Thunk) -> str:
     return (await driver.run(thunk, LOCAL, Recorder())).stdout.read_text()
 
 
@@ -59,23 +59,23 @@ async def test_what_was_used_last_stays(driver: HostDriver) -> None:
     assert (pruned.count, pruned.in_use) == (1, 0)
     assert pruned.freed >= MB
     assert pruned.left < 2.5 * MB
-    assert await said(driver, making("three")) == before["three"]
-    assert await said(driver, making("two")) == before["two"]
-    assert await said(driver, making("one")) != before["one"]
+    assert await output_of(driver, making("three")) == before["three"]
+    assert await output_of(driver, making("two")) == before["two"]
+    assert await output_of(driver, making("one")) != before["one"]
 
 
 async def test_finding_an_output_is_a_use(driver: HostDriver) -> None:
     before = await used(driver, "one", "two")
-    await said(driver, making("one"))
+    await output_of(driver, making("one"))
     await prune(driver.cache.folder, int(1.5 * MB), [])
-    assert await said(driver, making("one")) == before["one"]
-    assert await said(driver, making("two")) != before["two"]
+    assert await output_of(driver, making("one")) == before["one"]
+    assert await output_of(driver, making("two")) != before["two"]
 
 
 async def test_without_a_limit_all_goes_and_the_folders_that_are_shared_if_wanted(
     driver: HostDriver,
 ) -> None:
-    await said(driver, sh("echo 1 > c/x", mounts=[mount(cache("c"), folder("c"))]))
+    await output_of(driver, sh("echo 1 > c/x", mounts=[mount(cache("c"), folder("c"))]))
     state = driver.cache.folder
     assert (await prune(state, 0, [], kinds=["outputs", "images"])).count == 1
     assert len(list((state / "caches").glob("*/x"))) == 1
@@ -93,7 +93,7 @@ async def test_nothing_that_is_in_use_is_removed(driver: HostDriver, tmp_path: P
         image=after(first),
         mounts=[mount(cache("c"), folder("c"))],
     )
-    await said(driver, sh("echo kept > c/x", mounts=[mount(cache("c"), folder("c"))]))
+    await output_of(driver, sh("echo kept > c/x", mounts=[mount(cache("c"), folder("c"))]))
     seen = Recorder()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run, then, LOCAL, seen)
@@ -116,7 +116,7 @@ async def test_what_is_kept_stays_within_its_limit_while_the_runner_runs(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_within, driver.cache, 5 * MB, [])
         for number in range(12):
-            await said(driver, making(str(number)))
+            await output_of(driver, making(str(number)))
         with trio.fail_after(60):
             while len(list((driver.cache.folder / "outputs").iterdir())) > 5:
                 await trio.sleep(0.05)
@@ -146,7 +146,7 @@ async def test_the_command_prunes_while_a_runner_runs(driver: HostDriver) -> Non
 
 async def test_a_failed_thunk_leaves_nothing(driver: HostDriver) -> None:
     with pytest.raises(DriverError):
-        await said(driver, sh("head -c 1000000 /dev/zero > file; exit 3"))
+        await output_of(driver, sh("head -c 1000000 /dev/zero > file; exit 3"))
     assert list((driver.cache.folder / "outputs").iterdir()) == []
 
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 PLAIN = b"".join(b"line %d\n" % number for number in range(2000))
 
 
-async def a_log(store: Store, text: bytes = PLAIN, coloured: bool = False) -> tuple[str, int]:
+async def write_closed_log(
+    store: Store, text: bytes = PLAIN, coloured: bool = False
+) -> tuple[str, int]:
     """A closed log; `coloured` has settled text of its own."""
     from bassloop.terminal import Terminal
 
@@ -77,9 +79,9 @@ def data(location: Path | str, tmp_path: Path) -> Data:
     return Data(location, tmp_path / "blobs")
 
 
-async def made(data: Data, **how: bool) -> tuple[str, int]:
+async def make_store(data: Data, **how: bool) -> tuple[str, int]:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
-        return await a_log(store, **how)
+        return await write_closed_log(store, **how)
 
 
 async def lines(data: Data, where: tuple[str, int]) -> tuple[list[bytes], bool]:
@@ -90,17 +92,17 @@ async def lines(data: Data, where: tuple[str, int]) -> tuple[list[bytes], bool]:
 
 @pytest.mark.parametrize("coloured", [False, True])
 async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: bool) -> None:
-    await made(data, coloured=coloured)
+    await make_store(data, coloured=coloured)
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
-        await a_log(store, b"without an end", coloured)
-        await a_log(store, b"", coloured)
+        await write_closed_log(store, b"without an end", coloured)
+        await write_closed_log(store, b"", coloured)
         assert [each.what for each in data.check(in_use=True)] == []
     assert data.found() == []
     assert data.repaired() == []
 
 
 async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) -> None:
-    where = await made(data)
+    where = await make_store(data)
     os.truncate(LogFiles.of(data.blobs, *where).raw, 10_005)
     (said,) = data.repaired()
     assert f"log {where[1]} of run {where[0]}: 8,885 of its 18,890 bytes are missing" in said
@@ -126,7 +128,7 @@ async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) 
 async def test_an_index_is_made_anew_and_nothing_is_lost(
     data: Data, break_it: Callable[[LogFiles], None], words: str | None
 ) -> None:
-    where = await made(data)
+    where = await make_store(data)
     break_it(LogFiles.of(data.blobs, *where))
     said = data.repaired()
     assert [words in each and "nothing is lost" in each for each in said] == [True] * bool(words)
@@ -135,7 +137,7 @@ async def test_an_index_is_made_anew_and_nothing_is_lost(
 
 
 async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
-    where = await made(data)
+    where = await make_store(data)
     for path in LogFiles.of(data.blobs, *where).all:
         path.unlink(missing_ok=True)
     (said,) = data.repaired()
@@ -153,7 +155,7 @@ def test_a_log_broken_anywhere_is_whole_after_its_repair(
 
     folder = tmp_path_factory.mktemp("store")
     data = Data(folder / "loop.db", folder / "blobs")
-    where = trio.run(lambda: made(data, coloured=coloured))
+    where = trio.run(lambda: make_store(data, coloured=coloured))
     for path, cut in zip(LogFiles.of(data.blobs, *where).all, cuts, strict=True):
         if cut is not None and path.exists():
             os.truncate(path, min(cut, path.stat().st_size))
@@ -167,7 +169,7 @@ def test_a_log_broken_anywhere_is_whole_after_its_repair(
 
 
 async def test_files_of_nobody_are_removed(data: Data) -> None:
-    where = await made(data)
+    where = await make_store(data)
     stray = data.blobs / "logs" / where[0] / "999.text"
     stray.write_bytes(b"123")
     (data.blobs / "logs" / "nobody").mkdir()
@@ -181,7 +183,7 @@ async def test_files_of_nobody_are_removed(data: Data) -> None:
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(data: Data) -> None:
-    where = await made(data)
+    where = await make_store(data)
     data.execute(f"DELETE FROM runs WHERE id = '{where[0]}'")  # foreign keys are off here
     assert len(data.found()) >= 2
     said = data.repaired()
@@ -214,7 +216,7 @@ async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> No
         await store.thunks.put(THUNK)
         for number in range(400):
             await store.deliveries.record(f"g{number}", "push", None, b"x" * 3000)
-        where = await a_log(store)
+        where = await write_closed_log(store)
     assert isinstance(data.database, Path)
     size = data.database.stat().st_size
     with data.database.open("r+b") as file:
@@ -247,7 +249,7 @@ async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
 
 
 async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
-    first, second = await made(data), await made(data)
+    first, second = await make_store(data), await make_store(data)
     for where in (first, second):
         LogFiles.of(data.blobs, *where).raw.unlink()
     findings = data.check(in_use=True)
@@ -258,7 +260,7 @@ async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
 
 
 async def test_folders_of_no_run_are_for_the_daemon_to_sweep_if_there_is_one(data: Data) -> None:
-    await made(data)
+    await make_store(data)
     (data.blobs / "logs" / "nobody").mkdir()
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
     assert list(data.check(in_use=True)) == []

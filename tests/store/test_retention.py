@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
-def kept(number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine") -> StoredRun:
+def stored_run(
+    number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine"
+) -> StoredRun:
     return StoredRun(f"r{number}", of, ended_at=number * DAY, over=over, bytes=size)
 
 
@@ -35,11 +37,11 @@ def ids(found: list[StoredRun]) -> list[str]:
 
 def test_without_a_bound_nothing_goes() -> None:
     assert not Retention().bounded
-    assert select_expired([kept(1)], Retention(), now=1000 * DAY) == []
+    assert select_expired([stored_run(1)], Retention(), now=1000 * DAY) == []
 
 
 def test_what_ended_too_long_ago_goes() -> None:
-    runs = [kept(n) for n in range(5)]
+    runs = [stored_run(n) for n in range(5)]
     assert ids(select_expired(runs, Retention(Bounds(seconds=2 * DAY)), now=4 * DAY)) == [
         "r0",
         "r1",
@@ -47,14 +49,24 @@ def test_what_ended_too_long_ago_goes() -> None:
 
 
 def test_the_oldest_go_until_the_rest_is_within_its_bytes() -> None:
-    runs = [kept(1, size=100), kept(2, size=5, over=False), kept(3, size=30), kept(4, size=20)]
+    runs = [
+        stored_run(1, size=100),
+        stored_run(2, size=5, over=False),
+        stored_run(3, size=30),
+        stored_run(4, size=20),
+    ]
     assert ids(select_expired(runs, Retention(Bounds(bytes=60)), now=9 * DAY)) == ["r1"]
     assert ids(select_expired(runs, Retention(Bounds(bytes=30)), now=9 * DAY)) == ["r1", "r3"]
     assert ids(select_expired(runs, Retention(Bounds(bytes=1)), now=9 * DAY)) == ["r1", "r3", "r4"]
 
 
 def test_a_repository_has_bounds_of_its_own() -> None:
-    runs = [kept(1, of="ada/old"), kept(2), kept(3, of="Ada/Big"), kept(4, of="ada/big")]
+    runs = [
+        stored_run(1, of="ada/old"),
+        stored_run(2),
+        stored_run(3, of="Ada/Big"),
+        stored_run(4, of="ada/big"),
+    ]
     own = {"ADA/old": Bounds(seconds=DAY * 1000), "ada/big": Bounds(bytes=10)}
     assert ids(select_expired(runs, Retention(Bounds(seconds=DAY), own), now=3.5 * DAY)) == [
         "r2",
@@ -72,7 +84,7 @@ def test_a_repository_has_bounds_of_its_own() -> None:
 def test_bounds_hold_as_far_as_what_is_not_over_lets_them(
     made: list[tuple[int, bool, str]], size: int | None, seconds: float | None
 ) -> None:
-    runs = [kept(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
+    runs = [stored_run(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
     going = select_expired(runs, Retention(Bounds(seconds, size)), now=30 * DAY)
     assert all(each.over for each in going)
     staying = [each for each in runs if each not in going]

@@ -37,7 +37,7 @@ def cut(request: httpx.Request) -> httpx.Response:
 
 
 @asynccontextmanager
-async def a_loop(
+async def open_parts(
     tmp_path: Path,
     respond: Callable[[httpx.Request], httpx.Response],
     app_id: int | None = 1,
@@ -67,7 +67,7 @@ async def not_ready(readiness: Readiness) -> dict[str, str]:
 
 
 async def test_a_loop_that_is_well_is_ready(tmp_path: Path) -> None:
-    async with a_loop(tmp_path, well) as readiness:
+    async with open_parts(tmp_path, well) as readiness:
         assert [each.part for each in await readiness.findings()] == [
             "store",
             "gateway",
@@ -78,7 +78,7 @@ async def test_a_loop_that_is_well_is_ready(tmp_path: Path) -> None:
 
 
 async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
-    async with a_loop(tmp_path, well) as readiness:
+    async with open_parts(tmp_path, well) as readiness:
         readiness.inbox.close()
         assert list(await not_ready(readiness)) == ["inbox"]
 
@@ -101,7 +101,7 @@ async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
 async def test_a_store_that_can_not_be_written_is_told_without_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreError, why: str
 ) -> None:
-    async with a_loop(tmp_path, well) as readiness:
+    async with open_parts(tmp_path, well) as readiness:
 
         async def probe() -> None:
             raise error
@@ -111,7 +111,7 @@ async def test_a_store_that_can_not_be_written_is_told_without_its_place(
 
 
 async def test_blobs_that_can_not_be_written_are_a_store_that_can_not(tmp_path: Path) -> None:
-    async with a_loop(tmp_path, well) as readiness:
+    async with open_parts(tmp_path, well) as readiness:
         (tmp_path / "blobs").write_text("in the way")
         assert list(await not_ready(readiness)) == ["store"]
 
@@ -122,7 +122,7 @@ async def test_a_bucket_that_is_lost_is_told_and_found_again(
     monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
     monkeypatch.setattr("bassloop.daemon.readiness.FAILING_SECONDS", 0.0)
     bucket = MemoryBucket(tmp_path / "blobs")
-    async with a_loop(tmp_path, well, blobs=bucket) as readiness:
+    async with open_parts(tmp_path, well, blobs=bucket) as readiness:
         assert await not_ready(readiness) == {}
         bucket.down = True
         where = await step(readiness.store)
@@ -147,7 +147,7 @@ async def test_a_bucket_is_asked_although_no_log_goes_there(
 ) -> None:
     monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
     bucket = MemoryBucket(tmp_path / "blobs")
-    async with a_loop(tmp_path, well, blobs=bucket) as readiness:
+    async with open_parts(tmp_path, well, blobs=bucket) as readiness:
         assert await not_ready(readiness) == {}
         bucket.down = True
         why = {"bucket": "it can't be reached; the loop's log says why"}
@@ -160,7 +160,7 @@ async def test_a_github_out_of_reach_is_told_and_asked_again(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     respond = [cut]
-    async with a_loop(tmp_path, lambda request: respond[0](request)) as readiness:
+    async with open_parts(tmp_path, lambda request: respond[0](request)) as readiness:
         why = {"github": "GitHub can't be reached; the loop's log says why"}
         assert await not_ready(readiness) == why
         respond[0] = well
@@ -175,7 +175,7 @@ async def test_who_asks_for_some_parts_does_not_wait_for_the_others(tmp_path: Pa
     def never(request: httpx.Request) -> httpx.Response:
         raise AssertionError("nobody asked for GitHub")
 
-    async with a_loop(tmp_path, never) as readiness:
+    async with open_parts(tmp_path, never) as readiness:
         found = await readiness.findings({"store", "inbox"})
     assert [(each.part, each.ready) for each in found] == [("store", True), ("inbox", True)]
 
@@ -189,7 +189,7 @@ async def test_a_github_that_answered_lately_is_not_asked(
         asked.append(request.url.path)
         return well(request)
 
-    async with a_loop(tmp_path, respond) as readiness:
+    async with open_parts(tmp_path, respond) as readiness:
         for _ in range(10):
             await readiness.findings()
             mock_clock.jump(6)
@@ -202,7 +202,7 @@ async def test_a_clock_that_is_wrong_is_told(
     def yesterday(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={}, headers={"date": "Mon, 01 Jan 2024 00:00:00 GMT"})
 
-    async with a_loop(tmp_path, yesterday) as readiness:
+    async with open_parts(tmp_path, yesterday) as readiness:
         for _ in range(2):  # also when GitHub has answered a moment ago
             [why] = (await not_ready(readiness)).values()
             assert why.startswith("this machine's clock is +")
@@ -214,7 +214,7 @@ async def test_an_app_that_github_refuses_is_told_until_it_is_accepted(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     status = 401
-    async with a_loop(tmp_path, lambda _: httpx.Response(status, json={})) as readiness:
+    async with open_parts(tmp_path, lambda _: httpx.Response(status, json={})) as readiness:
         app = readiness.github.app
         assert app is not None
         with pytest.raises(Unauthorized):
@@ -228,5 +228,5 @@ async def test_an_app_that_github_refuses_is_told_until_it_is_accepted(
 
 
 async def test_without_an_app_github_is_not_asked(tmp_path: Path) -> None:
-    async with a_loop(tmp_path, cut, app_id=None) as readiness:
+    async with open_parts(tmp_path, cut, app_id=None) as readiness:
         assert await not_ready(readiness) == {}

@@ -12,7 +12,7 @@ from mcp import Client, StdioServerParameters
 from bassloop.store import ReportedTest
 from bassloop.tools.agent_server import agent_server
 from bassloop.tools.loop_client import LoopClient
-from tests.web.site import FakeControl, a_site
+from tests.web.site import FakeControl, open_site
 
 from .test_rerun import listening
 
@@ -28,7 +28,7 @@ async def called(client: Client, tool: str, **arguments: Any) -> Any:
 
 
 async def test_an_agent_finds_out_why_a_run_failed(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as server:
+    async with open_site(tmp_path) as site, listening(site) as server:
         await site.queued()
         row = await site.step("r", "make", b"one\na.c:1:2: error: \x1b[31mno\n", error="status 2")
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
@@ -56,7 +56,7 @@ async def test_an_agent_finds_out_why_a_run_failed(tmp_path: Path) -> None:
 
 
 async def test_an_agent_may_do_what_its_user_may(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as server:
+    async with open_site(tmp_path) as site, listening(site) as server:
         await site.run("r", public=False)
         await site.signed_in(7, "hubot", r2="write")
         token, _ = await site.context.sessions.begin(7, bearer=True)
@@ -84,7 +84,7 @@ async def test_what_can_not_be_asked_is_said(
     tmp_path: Path, tool: str, arguments: dict[str, str], why: str
 ) -> None:
     async with (
-        a_site(tmp_path) as site,
+        open_site(tmp_path) as site,
         listening(site) as server,
         Client(agent_server(LoopClient(server), "1")) as client,
     ):
@@ -92,7 +92,7 @@ async def test_what_can_not_be_asked_is_said(
 
 
 async def test_the_command_speaks_the_protocol(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site, listening(site) as server:
+    async with open_site(tmp_path) as site, listening(site) as server:
         await site.run("r")
         command = StdioServerParameters(
             command=sys.executable,

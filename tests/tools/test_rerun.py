@@ -19,9 +19,9 @@ from bassloop.tools import rerun
 from bassloop.tools.loop_client import LoopError, RunAddress
 from bassloop.tools.rerun import RemoteRun, RerunError, RerunOptions, fetch_run
 from bassloop.wire import bass_pb2 as pb
-from tests.records import a_run
+from tests.records import make_run
 from tests.runner.test_host_driver import LOCAL, Bench, sh
-from tests.web.site import Site, a_site
+from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -63,14 +63,14 @@ async def stored(site: Site, thunk: pb.Thunk, **changes: Any) -> str:
     await site.queued("other")
     record = ThunkRecord(digest, "0" * 64, "{}", thunk.SerializeToString(), "sh", 1.0)
     await site.store.thunks.put(record)
-    run = replace(a_run(id="r", thunk_digest=digest, state="queued", ended_at=None), **changes)
+    run = replace(make_run(id="r", thunk_digest=digest, state="queued", ended_at=None), **changes)
     await site.store.checks.intend(2, run.repository, 3, run.head_sha, "x", "g", False, run)
     return digest
 
 
 async def test_a_run_is_fetched_with_its_thunk(tmp_path: Path) -> None:
     thunk = sh("true")
-    async with a_site(tmp_path) as site, listening(site) as server:
+    async with open_site(tmp_path) as site, listening(site) as server:
         await stored(site, thunk)
         run = await fetch_run(RunAddress(server, "r"))
         assert run == remote(thunk)
@@ -81,7 +81,7 @@ async def test_a_run_is_fetched_with_its_thunk(tmp_path: Path) -> None:
 
 
 async def test_the_thunk_of_a_private_run_is_not_to_be_had(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         digest = await stored(site, sh("true"), public=False)
         assert (await site.get(f"/thunks/{digest}/proto")).status_code == 404
 

@@ -14,8 +14,8 @@ from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.trust.journal import FIRST, JournalEntry, broken_links
 from tests.checks.test_actions import PULL, press, pulled
-from tests.checks.test_trusted import BOTH, a_loop, checked, trusted_runner
-from tests.records import a_run
+from tests.checks.test_trusted import BOTH, checked, open_loop_with_policy, trusted_runner
+from tests.records import make_run
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ async def test_check_finds_a_row_that_was_changed(tmp_path: Path) -> None:
     database, blobs = tmp_path / "loop.db", tmp_path / "blobs"
     async with open_store(database, blobs) as store:
         for _ in range(3):
-            await store.journals.append(a_run(), "octocat", "approved", "c0ffee")
-        assert [each.number for each in await store.journals.newest(a_run().repository_id)] == [
+            await store.journals.append(make_run(), "octocat", "approved", "c0ffee")
+        assert [each.number for each in await store.journals.newest(make_run().repository_id)] == [
             3,
             2,
             1,
@@ -103,7 +103,7 @@ async def test_what_is_done_is_written_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        a_loop(make_repository, tmp_path, BOTH) as its,
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
         its.runner(),
         trusted_runner(its),
     ):
@@ -123,7 +123,7 @@ async def test_what_is_done_is_written_down(
 async def test_approvals_and_cancelled_runs_are_written_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with a_loop(make_repository, tmp_path, "", PULL, wait="600") as its:
+    async with open_loop_with_policy(make_repository, tmp_path, "", PULL, wait="600") as its:
         its.standin.add_user("stranger")
         its.standin.add_user("maintainer", permission="write")
         await pulled(its, "g1")

@@ -26,7 +26,7 @@ from bassloop.store import (
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
-from tests.records import a_run
+from tests.records import make_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping
@@ -180,7 +180,7 @@ class Site:
         thunk = ThunkRecord("DIGEST", "0" * 64, "{}", b"", "sh test.sh", 1.0)
         await self.store.thunks.put(thunk)
         fields = {"thunk_digest": "DIGEST", "state": "queued", "started_at": None, "ended_at": None}
-        run = replace(a_run(id=run_id, **fields), **changes)
+        run = replace(make_run(id=run_id, **fields), **changes)
         await self.store.checks.intend(
             2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
         )
@@ -232,7 +232,7 @@ class Site:
 
 
 @asynccontextmanager
-async def a_site(
+async def open_site(
     tmp_path: Path,
     oauth: OAuth | None = None,
     blobs: Blobs | None = None,

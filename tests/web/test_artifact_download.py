@@ -12,7 +12,7 @@ import pytest
 from bassloop.store import Retention
 from bassloop.tools.loop_client import LoopClient, LoopError, RunAddress, download, list_artifacts
 
-from .site import HOSTILE, Site, a_site
+from .site import HOSTILE, Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -46,7 +46,7 @@ def client_of(site: Site) -> SiteClient:
 
 
 async def test_an_artifact_is_a_file_that_no_browser_shows(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         name = "site/index é.html"
         kept = await site.keep("r", name, HOSTILE.encode() * 10_000)
@@ -85,7 +85,7 @@ async def test_an_artifact_is_a_file_that_no_browser_shows(tmp_path: Path) -> No
 async def test_a_range_is_sent(
     tmp_path: Path, asked: dict[str, str], status: int, content: bytes, where: str | None
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         kept = await site.keep("r", "a", b"0123456789")
         headers = {name: value.replace("THIS", f'"{kept.sha256}"') for name, value in asked.items()}
@@ -97,7 +97,7 @@ async def test_a_range_is_sent(
 
 
 async def test_what_is_private_stays_so(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run(public=False)
         await site.keep("r", "a", b"secret")
         for path in ("/runs/r/artifacts", "/runs/r/artifacts/a"):
@@ -111,7 +111,7 @@ async def test_what_is_private_stays_so(tmp_path: Path) -> None:
 
 
 async def test_what_has_expired_is_said_to_have(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         await site.keep("r", "a", b"old", expires_at=200.0)
         await site.store.prune(Retention(), now=1e9)
@@ -124,7 +124,7 @@ async def test_what_has_expired_is_said_to_have(tmp_path: Path) -> None:
 async def test_they_are_downloaded_under_their_paths_and_nothing_is_overwritten(
     tmp_path: Path,
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         await site.keep("r", "dist/a.whl", b"a wheel" * 100_000)
         client, folder = client_of(site), tmp_path / "to"
@@ -138,7 +138,7 @@ async def test_they_are_downloaded_under_their_paths_and_nothing_is_overwritten(
 
 
 async def test_a_loop_that_lies_leaves_nothing(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         kept = await site.keep("r", "a", b"right")
         client = client_of(site)
@@ -153,7 +153,7 @@ async def test_a_loop_that_lies_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_no_link_and_no_path_leads_out_of_the_folder(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         await site.keep("r", "dir/a", b"x")
         client = client_of(site)

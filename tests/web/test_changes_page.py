@@ -10,7 +10,7 @@ from bassloop.checks.source_links import SourceLinks
 from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
 from bassloop.web import create_app
 
-from .site import HOSTILE, Site, a_site
+from .site import HOSTILE, Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ async def two_runs(site: Site) -> None:
 
 
 async def test_a_run_is_compared_with_the_last_green_one(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await two_runs(site)
         found = await site.json("/runs/red/changes")
         assert found["green"]["id"] == "green"
@@ -58,7 +58,7 @@ async def test_a_run_is_compared_with_the_last_green_one(tmp_path: Path) -> None
 
 
 async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await two_runs(site)
         page = await site.text("/runs/red")
         assert f'last green at <a href="/runs/green" class="sha">{GREEN[:7]}</a>' in page
@@ -71,13 +71,13 @@ async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
 
 
 async def test_the_card_says_that_a_check_has_never_been_green(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "red", "failed")
         assert "No earlier run of this check succeeded" in await site.text("/runs/red")
 
 
 async def test_without_a_green_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "red", "failed")
         await ended(site, "later", "succeeded")
         await ended(site, "other", "succeeded", check_name="lint")
@@ -86,7 +86,7 @@ async def test_without_a_green_run_there_is_nothing_to_compare_with(tmp_path: Pa
 
 
 async def test_the_runs_own_branch_comes_before_others(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "mine", "succeeded", head_branch="topic")
         await ended(site, "main", "succeeded", head_branch="main")
         await ended(site, "red", "failed", head_branch="topic")
@@ -96,7 +96,7 @@ async def test_the_runs_own_branch_comes_before_others(tmp_path: Path) -> None:
 
 
 async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "one", "succeeded")
         await ended(site, "two", "failed")
         await ended(site, "three", "failed")
@@ -105,7 +105,7 @@ async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) 
 
 
 async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "one", "succeeded", head_sha=GREEN)
         await ended(site, "two", "failed", head_sha=RED)
         await site.store.tests.put("one", [ReportedTest("a & b", "passed", 0.5)])
@@ -136,7 +136,7 @@ async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
 
 
 async def test_a_run_without_reports_says_how_to_name_one(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await ended(site, "one", "failed")
         assert "No test report came with this run" in await site.text("/runs/one/tests")
 
@@ -150,7 +150,7 @@ async def test_a_step_that_took_longer_than_usual_says_so(tmp_path: Path) -> Non
         await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
         await site.store.runs.end(run_id, state, None, 100.0 + seconds)  # type: ignore[arg-type]
 
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for number, seconds in enumerate((2.0, 4.0, 90.0)):
             await took(f"a{number}", seconds)
         await took("bad", 90.0, "failed")

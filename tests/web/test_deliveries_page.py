@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .site import HOSTILE, Site, a_site
+from .site import HOSTILE, Site, open_site
 from .test_run_actions import csrf, post
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def filled(site: Site, count: int = 3) -> dict[str, str]:
 
 @pytest.mark.parametrize("who", ["stranger", "another"])
 async def test_who_is_no_operator_is_told_the_same_of_every_one(tmp_path: Path, who: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await filled(site)
         headers = await site.signed_in(7, "hubot") if who == "another" else {}
         for path in PAGES:
@@ -45,7 +45,7 @@ async def test_who_is_no_operator_is_told_the_same_of_every_one(tmp_path: Path, 
 
 
 async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         headers = await filled(site)
         page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
         assert page.count("push.made") == 3
@@ -59,7 +59,7 @@ async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) 
 
 
 async def test_they_come_by_pages_and_by_state(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         headers = {**await filled(site, 60), "accept": "application/json"}
 
         async def listed(query: str) -> Any:
@@ -75,7 +75,7 @@ async def test_they_come_by_pages_and_by_state(tmp_path: Path) -> None:
 
 
 async def test_one_that_was_set_aside_is_handled_anew(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         headers = await filled(site)
         good = await csrf(site, headers)
         assert (await post(site, "/deliveries/failed-0/replay", headers)).status_code == 403
@@ -89,7 +89,7 @@ async def test_one_that_was_set_aside_is_handled_anew(tmp_path: Path) -> None:
 async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_on(
     tmp_path: Path,
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         headers = await filled(site)
         assert "Backlog" not in await (await site.get("/deliveries", **headers)).get_data(
             as_text=True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.store import error_lines
 
-from .site import HOSTILE, a_site
+from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ HERE = "/repositories/octocat/hello"
 
 
 async def test_errors_are_found_with_their_first_and_last_run(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for run_id, branch, lines in (
             ("one", "main", ["no Such type", "other"]),
             ("two", "topic", ["no Such type", "no Such type"]),
@@ -42,7 +42,7 @@ async def test_errors_are_found_with_their_first_and_last_run(tmp_path: Path) ->
 
 
 async def test_errors_are_shown_as_text(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("one")
         await site.store.error_lines.put("one", [HOSTILE, "", "x" * 9000])
         page = await site.text(f"{HERE}/errors")
@@ -52,7 +52,7 @@ async def test_errors_are_shown_as_text(tmp_path: Path) -> None:
 
 
 async def test_errors_of_private_runs_are_for_readers(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("one", public=False)
         await site.store.error_lines.put("one", ["hushed"])
         assert (await site.get(f"{HERE}/errors")).status_code == 404
@@ -65,7 +65,7 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(error_lines, "MAX_RUNS_SEARCHED", 2)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for run_id in ("one", "two", "three"):
             await site.run(run_id)
         await site.run("hidden", public=False)

@@ -26,7 +26,7 @@ from bassloop.web import create_app
 from bassloop.wire.bass_pb2 import ImageRef
 from bassloop.wire.conventions import step_name
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def test_a_card_shows_the_end_of_the_failure_within_bounds(
 
 
 async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await failed(site, b"\n".join(GCC))
         page = await site.text("/runs/r")
         card = page.partition('id="failure"')[2].partition("</section>")[0]
@@ -125,7 +125,7 @@ async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:
 
 
 async def test_a_run_that_did_not_fail_has_no_card(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         assert '<section class="failure" id="failure"' in await site.text("/runs/r")
         assert (await site.json("/runs/r/failure")) == {"failure": None}
@@ -134,7 +134,7 @@ async def test_a_run_that_did_not_fail_has_no_card(tmp_path: Path) -> None:
 
 
 async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
         row = await site.step("r", "make", b"\n".join(GCC), error="exit status 2")
@@ -146,7 +146,7 @@ async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) 
 async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
     tmp_path: Path,
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
         lines = b"".join(b"error: attempt %d\n" % number for number in range(20))
@@ -172,7 +172,7 @@ async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
 
 
 async def test_long_lines_do_not_keep_it_from_the_end_of_the_log(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         text = b"".join(b"%04d %s\n" % (number, b"." * 9000) for number in range(1999))
         row = await failed(site, text + b"error: at last\n")
         page = await site.text("/runs/r")
@@ -189,7 +189,7 @@ async def test_a_log_is_analyzed_once_and_in_a_thread(
         return analyze_log(start, lines)
 
     monkeypatch.setattr(run_failure, "analyze_log", noted)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         await site.text("/runs/r")
         await site.text("/runs/r")
@@ -198,7 +198,7 @@ async def test_a_log_is_analyzed_once_and_in_a_thread(
 
 
 async def test_a_commits_page_says_of_each_check_why_it_failed(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await failed(site, b"\n".join(GCC))
         [run] = (await site.store.runs.newest()).items
         page = await site.text(f"/repositories/{run.repository}/commits/{run.head_sha}")
@@ -219,7 +219,7 @@ class FakeLinks:
 
 
 async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await failed(site, b"\n".join(GCC))
         app = create_app(replace(site.context, source_links=cast("SourceLinks", FakeLinks())))
         answer = await app.test_client().get("/runs/r")
@@ -228,7 +228,7 @@ async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
 
 
 async def test_an_excerpt_has_what_follows_a_cause_and_no_empty_ends(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         log = [b"", b"", *GCC[:2], *[b"  more %d" % n for n in range(5)], b"", b"", b"", b"end"]
         await failed(site, b"\n".join(log))
         page = await site.text("/runs/r")

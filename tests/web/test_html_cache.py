@@ -13,7 +13,7 @@ from bassloop.checks.recorder import recording
 from bassloop.web.logs.html_cache import CHUNK, LogHtmlCache
 from bassloop.wire import progrock_pb2 as progrock
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ async def numbered(site: Site, count: int) -> int:
 
 
 async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await numbered(site, 2000)
         rendered = LogHtmlCache(site.store)
         for start, stop in ((100, 900), (0, 150), (40, 1000), (999, 1000), (100, 900)):
@@ -58,7 +58,7 @@ def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int,
 
 
 async def test_who_asks_at_the_same_moment_waits_for_the_first(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await numbered(site, 500)
         rendered = LogHtmlCache(site.store)
         async with trio.open_nursery() as nursery:
@@ -69,7 +69,7 @@ async def test_who_asks_at_the_same_moment_waits_for_the_first(tmp_path: Path) -
 
 
 async def test_room_is_bounded_and_the_least_lately_asked_for_goes(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await numbered(site, 8 * CHUNK)
         rendered = LogHtmlCache(site.store, max_size=5 * CHUNK * 3)
         for chunk in (0, 1, 2, 0, 3, 4, 0, 5, 6, 0):
@@ -110,7 +110,7 @@ async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
 
 
 async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         told = await pages(site, 20, 300)
         for messages in told:
             lines: list[str] = []
@@ -125,7 +125,7 @@ async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_p
 
 
 async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"one\ntwo\nthree\n")
         await site.store.runs.end("r", "succeeded", None, 2.0)

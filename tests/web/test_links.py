@@ -35,7 +35,7 @@ def test_addresses_are_links(text: str, urls: list[str]) -> None:
     assert hrefs(link_urls(line)) == urls
 
 
-def known(path: str, line: int) -> str | None:
+def known_source(path: str, line: int) -> str | None:
     return f"https://g.test/{path}#L{line}" if path in ("src/app.py", "main.c") else None
 
 
@@ -54,7 +54,7 @@ def known(path: str, line: int) -> str | None:
 )
 def test_places_in_known_files_are_links(text: str, urls: list[str]) -> None:
     lines = [link_urls(line) for line in render_lines([text.encode()])]
-    assert hrefs("".join(link_files(lines, known))) == urls
+    assert hrefs("".join(link_files(lines, known_source))) == urls
 
 
 @given(
@@ -67,7 +67,7 @@ def test_places_in_known_files_are_links(text: str, urls: list[str]) -> None:
 )
 def test_links_to_files_change_no_character(pieces: list[str]) -> None:
     [line] = render_lines(["".join(pieces).replace("\n", "").encode(errors="replace")])
-    [linked] = link_files([line], known)
+    [linked] = link_files([line], known_source)
     before, after = Text(), Text()
     before.feed(line)
     after.feed(linked)

@@ -10,16 +10,16 @@ import trio
 
 from bassloop.web.logs import live_feed
 from bassloop.web.logs.live_feed import Cursor, Snapshot, Update
-from tests.records import a_run
+from tests.records import make_run
 
-from .site import Disconnected, a_site
+from .site import Disconnected, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def snapshot() -> Snapshot:
-    return Snapshot(1, a_run(), (), {}, {}, {})
+    return Snapshot(1, make_run(), (), {}, {}, {})
 
 
 def nothing_new(seen: Cursor) -> Update:
@@ -49,7 +49,7 @@ async def test_a_page_hears_a_heartbeat_while_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 0.01)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         async with site.app.test_client().websocket("/runs/r/live") as socket:
             await socket.send(json.dumps({"logs": {}}))
@@ -63,7 +63,7 @@ async def test_a_page_that_stops_answering_is_disconnected(
 ) -> None:
     monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr(live_feed, "SILENT_SECONDS", 0.2)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
 
         async def read_to_the_end() -> None:

@@ -9,7 +9,7 @@ import trio.testing
 
 from tests.store.buckets import MemoryBucket
 
-from .site import a_site
+from .site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def test_a_log_that_can_not_be_read_now_says_so_and_comes_back(tmp_path: Path) -> None:
     bucket = MemoryBucket(tmp_path / "blobs")
-    async with a_site(tmp_path, blobs=bucket) as site:
+    async with open_site(tmp_path, blobs=bucket) as site:
         await site.queued("r")
         row = await site.step("r", "build", b"one\ntwo\n")
         assert await trio.to_thread.run_sync(bucket.created.wait, 30.0)

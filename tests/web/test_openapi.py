@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from bassloop.store import ReportedTest
 from bassloop.web.app import HERE
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
 
 
 async def test_every_address_is_written_down(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         served = {
             re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             for rule in site.app.url_map.iter_rules()
@@ -77,7 +77,7 @@ def test_every_schema_is_one() -> None:
 
 @pytest.mark.parametrize("path", ASKED)
 async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         known = await filled(site)
         asking = await site.signed_in(7, "hubot")
         if path == "/runners" or path.startswith("/deliveries"):
@@ -101,7 +101,7 @@ async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
     ],
 )
 async def test_what_is_private_is_answered_as_what_there_is_not(tmp_path: Path, path: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         known = await filled(site, public=False)
         told = ASKED[path]["responses"]["404"]["content"]["application/json"]
         answers = []
@@ -121,7 +121,7 @@ def test_what_may_be_private_is_written_down_as_hidden(path: str) -> None:
 
 
 async def test_a_question_that_can_not_be_is_answered_as_written(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await filled(site)
         for path in ("/runs?state=x", "/runs/r/search"):
             answer = await site.get(path, accept="application/json")
@@ -130,7 +130,7 @@ async def test_a_question_that_can_not_be_is_answered_as_written(tmp_path: Path)
 
 
 async def test_a_private_run_has_no_websocket(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run(public=False)
         async with site.app.test_client().websocket("/runs/r/live") as socket:
             with pytest.raises(Exception, match="4404"):

@@ -13,7 +13,7 @@ from bassloop.web.logs import log_endpoints
 from bassloop.web.logs import outline as outlining
 from bassloop.web.logs.outline import LogGroup, LogOutline
 
-from .site import a_site
+from .site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +123,7 @@ def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: i
 
 
 async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         path = f"/runs/r/vertexes/{row}/outline"
@@ -145,7 +145,7 @@ async def test_one_answer_takes_so_long_and_the_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_endpoints, "OUTLINE_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"fine\n" * 200_000 + b"error: at the end\n")
         answers = [await site.json(f"/runs/r/vertexes/{row}/outline") for _ in range(6)]
@@ -154,7 +154,7 @@ async def test_one_answer_takes_so_long_and_the_next_goes_on(
 
 
 async def test_a_number_that_no_step_can_have_is_not_found(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         for what in ("outline", "lines", "raw", "text"):
             answer = await site.get(f"/runs/r/vertexes/{2**70}/{what}")

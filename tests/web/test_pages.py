@@ -13,9 +13,9 @@ import pytest
 from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
-from tests.records import a_run, a_step
+from tests.records import make_run, make_step
 
-from .site import HOSTILE, a_site
+from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
     from bassloop.checks.outputs import Outputs
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run()
         page = await site.text("/runs/r")
         assert f'id="v{row}-L1"' in page
@@ -32,7 +32,7 @@ async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) ->
 
 
 async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run(cmdline=HOSTILE, check_name=HOSTILE, head_branch=HOSTILE)
         for path in (
             "/",
@@ -54,7 +54,7 @@ async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None
     "path", ["/", "/runs", "/up", "/ssh", "/nowhere", "/runs/none", "/colours.css"]
 )
 async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         answer = await site.get(path)
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'")
@@ -63,7 +63,7 @@ async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) 
 
 
 async def test_a_node_that_drains_is_open_no_more_and_goes_on_answering(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         assert (await site.get("/open")).status_code == 200
         site.inbox.is_draining = True
         assert (await site.get("/open")).status_code == 404
@@ -81,7 +81,7 @@ def test_no_template_has_inline_script_or_style() -> None:
 
 
 async def test_what_is_private_is_not_there_for_anybody(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run(public=False)
         for path in (
             "/runs/r",
@@ -96,7 +96,7 @@ async def test_what_is_private_is_not_there_for_anybody(tmp_path: Path) -> None:
 
 
 async def test_the_same_addresses_speak_json(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         runs = await (await site.get("/runs", accept="application/json")).get_json()
         assert [run["id"] for run in runs["runs"]] == ["r"]
@@ -107,7 +107,7 @@ async def test_the_same_addresses_speak_json(tmp_path: Path) -> None:
 
 
 async def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for number in range(60):
             await site.run(f"r{number}", created_at=float(number), head_branch=f"b{number % 2}")
         first = await (await site.get("/runs", accept="application/json")).get_json()
@@ -122,7 +122,7 @@ async def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
 
 
 async def test_lines_come_in_bounded_ranges_and_the_log_as_it_was(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run()
         found = await (
             await site.get(f"/runs/r/vertexes/{row}/lines?start=1&stop=99999999")
@@ -136,7 +136,7 @@ async def test_lines_come_in_bounded_ranges_and_the_log_as_it_was(tmp_path: Path
 
 
 async def test_a_webhook_is_handed_to_the_inbox_as_it_came(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         answer = await site.app.test_client().post(
             "/integrations/github/events", data=b'{"a": 1}', headers={"X-GitHub-Event": "push"}
         )
@@ -147,7 +147,7 @@ async def test_a_webhook_is_handed_to_the_inbox_as_it_came(tmp_path: Path) -> No
 
 
 async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         headers = {"Content-Length": str((25 << 20) + 1)}
         answer = await site.app.test_client().post(
             "/integrations/github/events", data=b"x", headers=headers
@@ -157,15 +157,15 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
 
 
 def test_why_a_run_failed_is_what_broke_first() -> None:
-    first = a_step(1, "build", error="exit status 2")
-    then = a_step(2, "test", error="build failed", inputs=("build",))
+    first = make_step(1, "build", error="exit status 2")
+    then = make_step(2, "test", error="build failed", inputs=("build",))
     culprit = failing_step([then, first])
     assert culprit == first
-    assert failure_reason(a_run(state="failed", message=None), culprit) == ("exit status 2")
+    assert failure_reason(make_run(state="failed", message=None), culprit) == ("exit status 2")
 
 
 async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"\x1b[31mred\x1b[0m\nplain\n" * 50_000)
         raw = await site.get(f"/runs/r/vertexes/{row}/raw")
@@ -177,7 +177,7 @@ async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) 
 
 
 async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
         log = await site.store.logs.open("r", row)
@@ -192,7 +192,7 @@ async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("what", ["raw", "text"])
 async def test_who_asks_for_a_logs_headers_has_nothing_read(tmp_path: Path, what: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         path = f"/runs/r/vertexes/{await site.run()}/{what}"
         asked = await site.get(path)
         told = await site.app.test_client().head(path)
@@ -216,7 +216,7 @@ class Unasked:
 
 
 async def test_who_asks_for_an_outputs_headers_has_no_runner_asked(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run(state="succeeded")
         outputs = Unasked()
         app = create_app(replace(site.context, outputs=cast("Outputs", outputs)))

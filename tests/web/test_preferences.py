@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.web.pages.preferences import VALUES, known_preferences, read_cookie, write_cookie
 
-from .site import HOSTILE, a_site
+from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_what_is_no_choice_is_as_nothing_chosen(cookie: str) -> None:
 
 
 async def test_a_page_has_its_looks_from_the_start(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         page = await (await site.get("/", cookie="looks=scheme-dark.theme-nord")).get_data(
             as_text=True
         )
@@ -48,7 +48,7 @@ async def test_a_page_has_its_looks_from_the_start(tmp_path: Path) -> None:
 
 
 async def test_they_are_chosen_by_a_form_without_any_javascript(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         form = await (
             await site.get("/looks", referer="http://localhost/runs?state=failed")
         ).get_data(as_text=True)
@@ -76,13 +76,13 @@ async def test_they_are_chosen_by_a_form_without_any_javascript(tmp_path: Path) 
     ],
 )
 async def test_a_form_leads_back_to_this_site_only(tmp_path: Path, back: str, there: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         answer = await site.app.test_client().post("/looks", form={"back": back})
         assert answer.headers["Location"] == there
 
 
 async def test_what_never_changes_is_kept_for_ever_and_what_may_is_not(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         page = await site.get("/")
         assert page.headers["Cache-Control"] == "no-store"
         text = await page.get_data(as_text=True)

@@ -19,7 +19,7 @@ from bassloop.checks.outputs import OutputUnavailable
 from bassloop.store import User
 from bassloop.web import create_app
 
-from .site import Disconnected, FakeControl, Site, a_site
+from .site import Disconnected, FakeControl, Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -104,15 +104,15 @@ async def two(tmp_path: Path) -> AsyncGenerator[Two]:
     async with AsyncExitStack() as stack:
         sites = []
         for name in ("a", "b"):
-            site = await stack.enter_async_context(a_site(tmp_path / name))
+            site = await stack.enter_async_context(open_site(tmp_path / name))
             context = replace(site.context, outputs=Outputs(), control=FakeControl())
             sites.append(replace(site, app=create_app(context), context=context))
         its = Two(*sites)
-        await _a_private_run(its.with_it)
+        await _add_private_run(its.with_it)
         yield its
 
 
-async def _a_private_run(site: Site) -> None:
+async def _add_private_run(site: Site) -> None:
     from bassloop.store import ReportedTest, ThunkRecord
 
     await site.store.users.put(User(1, "U_1", "hush-login"))
@@ -158,7 +158,7 @@ def addresses(site: Site, method: str) -> list[str]:
     return found
 
 
-async def asked(site: Site, method: str, path: str, headers: dict[str, str]) -> Any:
+async def comparable_answer(site: Site, method: str, path: str, headers: dict[str, str]) -> Any:
     """An answer, without what differs between any two sessions or moments."""
     form = None
     csrf = "none"
@@ -189,7 +189,7 @@ async def test_both_loops_give_who_may_not_see_it_the_same_answer(
         paths = [*addresses(its.with_it, "GET"), *NARROWED]
         for path in paths:
             answers = [
-                await asked(site, "GET", path, {**headers, "accept": kind})
+                await comparable_answer(site, "GET", path, {**headers, "accept": kind})
                 for site, headers in ((its.with_it, one), (its.without, other))
             ]
             assert answers[0] == answers[1], path
@@ -206,7 +206,7 @@ async def test_nobody_changes_what_they_may_not_see(tmp_path: Path, who: str) ->
             if path == "/sign-out":
                 continue
             answers = [
-                await asked(site, "POST", path, headers)
+                await comparable_answer(site, "POST", path, headers)
                 for site, headers in ((its.with_it, one), (its.without, other))
             ]
             assert answers[0] == answers[1], path
@@ -214,7 +214,9 @@ async def test_nobody_changes_what_they_may_not_see(tmp_path: Path, who: str) ->
             assert site.context.control.asked == []  # type: ignore[attr-defined]
 
 
-async def heard(site: Site, path: str, headers: dict[str, str], seconds: float = 0.3) -> Any:
+async def first_message(
+    site: Site, path: str, headers: dict[str, str], seconds: float = 0.3
+) -> Any:
     """Return a websocket's first message within so many seconds, or how it ends."""
     async with site.app.test_client(use_cookies=False).websocket(path, headers=headers) as socket:
         try:
@@ -232,8 +234,8 @@ async def test_no_websocket_tells_of_it_either(tmp_path: Path, who: str) -> None
         one, other = await its.headers(who)
         for path in addresses(its.with_it, "WEBSOCKET"):
             answers = [
-                await heard(its.with_it, path, one),
-                await heard(its.without, path, other),
+                await first_message(its.with_it, path, one),
+                await first_message(its.without, path, other),
             ]
             assert answers[0] == answers[1], path
 
@@ -248,16 +250,18 @@ async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
             if KNOWN["guid"] not in path and any(
                 KNOWN[name] in path for name in ("run_id", "sha", "digest", "number", "owner")
             ):
-                status, kept, body = await asked(its.with_it, "GET", path, headers)
+                status, kept, body = await comparable_answer(its.with_it, "GET", path, headers)
                 assert status == 200 or "swordfish" in body, path
                 assert "Cookie" in kept["vary"], path
                 if not path.endswith("avatar.svg"):
                     assert not kept["cache-control"].startswith(("public", "max-age")), path
                 told += [word for word in SECRETS if word in body]
         assert set(told) == set(SECRETS)
-        assert "swordfish" in await heard(its.with_it, f"/runs/{RUN}/live", headers)
-        assert "hush-check" in await heard(its.with_it, "/runs/live", headers)
-        _, _, listed = await asked(its.with_it, "GET", "/runs?repository=acme/vault", headers)
+        assert "swordfish" in await first_message(its.with_it, f"/runs/{RUN}/live", headers)
+        assert "hush-check" in await first_message(its.with_it, "/runs/live", headers)
+        _, _, listed = await comparable_answer(
+            its.with_it, "GET", "/runs?repository=acme/vault", headers
+        )
         assert "hush-check" in listed
 
 
@@ -274,19 +278,19 @@ async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
 async def test_another_sites_page_hears_nothing_through_a_visitors_browser(
     tmp_path: Path, origin: str | None, seen: bool
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("r", public=False)
         headers = await site.signed_in(60, "reader", r2="read")
         if origin is not None:
             headers["origin"] = origin
-        said = await heard(site, "/runs/live", headers, seconds=30 if seen else 0.3) or ""
+        said = await first_message(site, "/runs/live", headers, seconds=30 if seen else 0.3) or ""
         assert ('"r"' in said) is seen
 
 
 async def test_a_page_that_is_open_says_nothing_more_once_its_reader_may_not_read(
     tmp_path: Path,
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("r", public=False)
         headers = await site.signed_in(60, "reader", r2="read")
         client = site.app.test_client(use_cookies=False)

@@ -10,7 +10,7 @@ from bassloop.terminal import Terminal
 from bassloop.web.logs import replay
 from bassloop.web.logs.replay import Recording, ReplayFrames
 
-from .site import a_site
+from .site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def test_a_piece_comes_when_it_came_and_characters_stay_whole() -> None:
 
 
 async def test_a_log_is_downloaded_as_a_recording(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = (await site.store.steps.put("r", [StepUpdate("v", "make", 1.0)]))["v"].row
         log = await site.store.logs.open("r", row)
@@ -112,7 +112,7 @@ def test_a_long_recording_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_frames_are_for_those_who_may_see_the_run(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run("r")
         found = await site.json(f"/runs/r/vertexes/{row}/frames")
         assert [(at, count) for at, count, _ in found["frames"]] == [(0.0, 3)]

@@ -9,9 +9,9 @@ import pytest
 
 from bassloop.web.feeds import BADGES, atom_feed, badge_svg
 from bassloop.web.presentation import overall_state
-from tests.records import a_run
+from tests.records import make_run
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ async def some_runs(site: Site) -> None:
 
 
 async def test_a_repository_shows_each_check_as_the_newest_push_left_it(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         found = await site.json("/repositories/Octocat/Hello")
         assert [check["id"] for check in found["checks"]] == ["lint", "new"]
@@ -44,7 +44,7 @@ async def test_a_repository_shows_each_check_as_the_newest_push_left_it(tmp_path
 
 
 async def test_a_commit_has_all_checks_of_its_head(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         found = await site.json(f"{HERE}/commits/c0de")
         assert [check["id"] for check in found["checks"]] == ["pull2", "pull"]
@@ -58,7 +58,7 @@ async def test_a_commit_has_all_checks_of_its_head(tmp_path: Path) -> None:
 
 
 async def test_a_pull_request_has_all_checks_of_its_newest_head(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         await site.run("again", "succeeded", check_name="test", pull_request=7, head_sha="cafe")
         found = await site.json(f"{HERE}/pulls/7")
@@ -68,7 +68,7 @@ async def test_a_pull_request_has_all_checks_of_its_newest_head(tmp_path: Path) 
 
 
 async def test_a_rerun_takes_the_place_of_what_it_repeats(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         await site.run("rerun", "succeeded", check_name="test", pull_request=7, head_sha="c0de")
         found = await site.json(f"{HERE}/commits/c0de")
@@ -77,7 +77,7 @@ async def test_a_rerun_takes_the_place_of_what_it_repeats(tmp_path: Path) -> Non
 
 
 async def test_a_badge_tells_how_pushes_stand(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         for query, words in (
             ("", "checks: timed out"),
@@ -90,7 +90,7 @@ async def test_a_badge_tells_how_pushes_stand(tmp_path: Path) -> None:
 
 
 async def test_a_badge_is_sent_again_only_when_it_changed(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         first = await site.get(f"{HERE}/badge.svg")
         assert first.headers["Content-Type"] == "image/svg+xml"
@@ -108,7 +108,7 @@ def test_every_badge_is_xml_that_names_check_and_state(state: str) -> None:
 
 def test_the_worst_check_is_what_counts() -> None:
     states = ["succeeded", "running", "failed"]
-    assert [overall_state([a_run(state=state) for state in states[:n]]) for n in range(4)] == [
+    assert [overall_state([make_run(state=state) for state in states[:n]]) for n in range(4)] == [
         "none",
         "succeeded",
         "running",
@@ -117,7 +117,7 @@ def test_the_worst_check_is_what_counts() -> None:
 
 
 async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await some_runs(site)
         answer = await site.get(f"{HERE}/failures.atom")
         assert answer.headers["Content-Type"].startswith("application/atom+xml")
@@ -132,7 +132,7 @@ async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
 
 
 async def test_a_feed_says_what_broke(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("r")
         await site.step("r", "make", b"a.c:1:2: error: no such type\n", error="exit status 2")
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
@@ -147,7 +147,7 @@ async def test_a_feed_says_what_broke(tmp_path: Path) -> None:
 
 def test_a_feed_is_xml_whatever_is_in_it() -> None:
     odd = '\x00\x1b[31m<b>&\ud800]]>\ufffe"'
-    run = a_run(state="failed", check_name=odd, message=odd, head_branch=odd, login=odd)
+    run = make_run(state="failed", check_name=odd, message=odd, head_branch=odd, login=odd)
     found = ElementTree.fromstring(
         atom_feed(run, [run], {}, f"/x?a={odd}&", "https://x.test").encode()
     )
@@ -159,7 +159,7 @@ def test_a_feed_is_xml_whatever_is_in_it() -> None:
     ["", "/commits/c0de", "/pulls/7", "/badge.svg", "/badge.svg?check=test", "/failures.atom"],
 )
 async def test_a_private_repository_is_as_if_there_were_none(tmp_path: Path, path: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("a", public=False, check_name="test")
         await site.run("b", public=False, check_name="test", head_sha="c0de", pull_request=7)
         hidden = await site.get(f"{HERE}{path}")
@@ -169,7 +169,7 @@ async def test_a_private_repository_is_as_if_there_were_none(tmp_path: Path, pat
 
 
 async def test_spot_checks_show_their_record(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("plain", check_name="a")
         assert "Spot checks" not in await site.text("/repositories/octocat/hello")
         for number, state in enumerate(("succeeded", "failed", "action_required", None)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bassloop.store import FilterBuilder
 from bassloop.web.logs import repository_search
 
-from .site import HOSTILE, Site, a_site
+from .site import HOSTILE, Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ async def logged(site: Site, run_id: str, *texts: bytes, index: bool = True) -> 
 
 
 async def test_lines_are_found_by_their_runs_newest_first(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         old, _ = await logged(site, "old", b"fine\nconnection REFUSED\n", b"other\n")
         await logged(site, "between", b"nothing of it\n")
         _, new = await logged(site, "new", b"other\n", b"Connection refused\n" * 9)
@@ -58,7 +58,7 @@ async def test_a_search_goes_on_where_time_was_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository_search, "SEARCH_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await logged(site, "oldest", b"the needle\n")
         await logged(site, "long", b"hay\n" * 300_000 + b"needle here\n", index=False)
         await logged(site, "newest", b"hay with a needle in it\n")
@@ -81,7 +81,7 @@ async def test_an_answer_has_a_number_of_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository_search, "MAX_RUNS", 1)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for run_id in ("one", "two"):
             await logged(site, run_id, b"a needle\n")
         found = await site.json(f"{HERE}/search?q=needle")
@@ -91,7 +91,7 @@ async def test_an_answer_has_a_number_of_runs(
 
 
 async def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await logged(site, "one", HOSTILE.encode())
         assert (await site.get("/repositories/octocat/none/search?q=a")).status_code == 404
         assert (await site.get(f"{HERE}/search", accept="application/json")).status_code == 400
@@ -106,7 +106,7 @@ async def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
 
 
 async def test_private_logs_are_for_readers(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await logged(site, "open", b"a needle\n")
         await site.queued("hidden", public=False)
         await site.step("hidden", "step", b"a needle\n")

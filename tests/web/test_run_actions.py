@@ -13,7 +13,7 @@ from bassloop.web.guard import visible_run
 from bassloop.web.pages import run_page
 from tests.until import until
 
-from .site import FakeControl, Site, a_site
+from .site import FakeControl, Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def control(site: Site) -> FakeControl:
 
 @pytest.mark.parametrize("deed", ["cancel", "approve"])
 async def test_a_form_of_ones_own_session_does_it(tmp_path: Path, deed: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r")
         headers = await site.signed_in(7, "hubot")
         answer = await post(site, f"/runs/r/{deed}", headers, csrf=await csrf(site, headers))
@@ -58,7 +58,7 @@ async def test_a_form_of_ones_own_session_does_it(tmp_path: Path, deed: str) -> 
 async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
     tmp_path: Path, deed: str
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r")
         await site.run("private", public=False)
         headers = await site.signed_in(7, "hubot")
@@ -79,7 +79,7 @@ async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
     [(NotAllowed("hubot may not"), 403), (PermissionUnknown("GitHub is down"), 502)],
 )
 async def test_who_may_not_is_told_why(tmp_path: Path, refusal: Exception, status: int) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r")
         headers = await site.signed_in(7, "hubot")
         control(site).refusal = refusal
@@ -104,7 +104,7 @@ async def page_of(site: Site, run_id: str, headers: dict[str, str]) -> str:
 
 
 async def test_a_page_offers_what_its_reader_may_do_now(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("waits", head_branch=None, check_name="waits")
         await site.queued("own", head_branch="main", check_name="own")
         await site.run("over", check_name="over")
@@ -135,7 +135,7 @@ async def rerun(site: Site, headers: dict[str, str]) -> str:
 async def test_who_runs_a_check_again_is_shown_the_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("r")
         run = await site.store.runs.get("r")
         assert run is not None
@@ -159,7 +159,7 @@ async def test_who_runs_a_check_again_is_shown_the_new_run(
 
 
 async def test_all_failed_checks_of_a_commit_are_run_again(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("bad", check_name="bad")
         await site.run("late", "timed_out", check_name="late")
         await site.run("good", "succeeded", check_name="good")
@@ -187,7 +187,7 @@ async def test_all_failed_checks_of_a_commit_are_run_again(tmp_path: Path) -> No
 
 
 async def test_a_commit_offers_what_can_be_done_with_all_its_checks(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("bad", check_name="bad")
         await site.run("good", "succeeded", check_name="good")
         run = await site.store.runs.get("bad")
@@ -223,7 +223,7 @@ async def test_a_commit_offers_what_can_be_done_with_all_its_checks(tmp_path: Pa
 
 
 async def test_a_run_offers_to_run_all_failed_checks_of_its_commit_again(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("one", check_name="one")
         own = await site.signed_in(1, "octocat")
         assert await words(site, "one", own) == ["Run again"]
@@ -239,7 +239,7 @@ async def test_what_a_trusted_runner_has_found_is_shown_with_links_to_runs_only(
         f"differs: it passed on ada's runner, and failed on alice's (http://loop/runs/{other})\n"
         "see http://evil.example/x and <b>this</b>"
     )
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("r")
         await site.store.runs.start("r", "t", "ada", "linux/amd64", 100.0)
         await site.store.runs.end("r", "failed", message, 101.0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bassloop.runtimes import Platform, RuntimeStatus, caveats
 from bassloop.store import RuntimeRecord
 
-from .site import HOSTILE, a_site
+from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def runner(kind: str, *runs: str, login: str = "octocat") -> RuntimeStatus:
 
 
 async def test_runners_are_for_operators_only(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         site.connected.append(runner("go"))
         for asking in ({}, await site.signed_in(7, "hubot")):
             answer = await site.get("/runners", **asking)
@@ -42,7 +42,7 @@ async def test_runners_are_for_operators_only(tmp_path: Path) -> None:
 
 
 async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         empty = await site.get("/runners", **operator)
         assert "No runner is connected" in await empty.get_data(as_text=True)
@@ -64,7 +64,7 @@ async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path:
 
 
 async def test_runners_are_json_at_the_same_address(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         await site.queued("seen", check_name="test")
         site.connected.append(runner("bassloop", "seen"))
@@ -84,7 +84,7 @@ async def test_runners_of_other_nodes_are_listed_too(
     async def elsewhere(self: object) -> list[RuntimeRecord]:
         return [there]
 
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         await site.queued("seen", check_name="test")
         await site.store.runs.start("seen", "there", "ada", "linux", 1.0)
@@ -98,7 +98,7 @@ async def test_runners_of_other_nodes_are_listed_too(
 
 
 async def test_only_operators_are_led_there(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         assert "/runners" not in await site.text("/runs")
         page = await site.get("/runs", **await site.signed_in(9, "operator"))
         assert 'href="/runners"' in await page.get_data(as_text=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ async def ids(site: Site, path: str) -> list[str]:
     ],
 )
 async def test_runs_are_narrowed_by(tmp_path: Path, query: str, expected: list[str]) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run("a")
         await site.run("b", "succeeded", repository="ada/engine", login="ada")
         await site.run("c", head_branch="topic", head_sha="beef")
@@ -45,7 +45,7 @@ async def test_runs_are_narrowed_by(tmp_path: Path, query: str, expected: list[s
 
 @pytest.mark.parametrize("query", ["state=nonsense", "pull=x", "pull=-1", "pull=" + "9" * 30])
 async def test_a_filter_that_there_is_not_is_told(tmp_path: Path, query: str) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         assert (await site.get(f"/runs?{query}")).status_code == 400
         async with site.app.test_client().websocket(f"/runs/live?{query}") as socket:
             with pytest.raises(Exception, match="4400"):
@@ -53,7 +53,7 @@ async def test_a_filter_that_there_is_not_is_told(tmp_path: Path, query: str) ->
 
 
 async def test_older_runs_keep_the_filters(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         for number in range(52):
             await site.queued(f"r{number}", head_branch="a/b&c")
         page = await site.text("/runs?branch=a/b%26c")
@@ -66,7 +66,7 @@ async def test_older_runs_keep_the_filters(tmp_path: Path) -> None:
 
 
 async def test_a_list_is_kept_as_it_stands(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued("a", head_branch="topic")
         async with site.app.test_client().websocket("/runs/live?branch=topic") as socket:
             first = json.loads(await socket.receive())
@@ -86,7 +86,7 @@ async def test_a_list_is_kept_as_it_stands(tmp_path: Path) -> None:
 
 
 async def test_the_front_page_says_what_this_is_and_how_to_connect(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         page = await site.text("/")
         assert "No runs yet" in page
         assert "bassloop runner YOUR-LOGIN@loop.example.com" in page

@@ -9,7 +9,7 @@ import trio
 from bassloop.store import StepUpdate
 from bassloop.web.logs import search
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ async def three_logs(site: Site) -> list[int]:
 
 
 async def test_all_logs_of_a_run_are_searched_in_their_order(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         first, second, third = await three_logs(site)
         answer = await site.json("/runs/r/search?q=error")
         assert [(match["vertex"], match["line"]) for match in answer["matches"]] == [
@@ -42,7 +42,7 @@ async def test_all_logs_of_a_run_are_searched_in_their_order(tmp_path: Path) -> 
 
 
 async def test_case_expressions_and_one_step_can_be_asked_for(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         first, second, _ = await three_logs(site)
         assert (await site.json("/runs/r/search?q=ERROR&case=yes"))["total"] == 1
         assert (await site.json("/runs/r/search?q=^f.*e$&regex=yes"))["total"] == 100_001
@@ -52,7 +52,7 @@ async def test_case_expressions_and_one_step_can_be_asked_for(tmp_path: Path) ->
 
 
 async def test_matches_come_in_pages(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await three_logs(site)
         seen, after = [], ""
         for _ in range(4):
@@ -68,7 +68,7 @@ async def test_an_answer_that_takes_long_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await three_logs(site)
         lines = sum(step.lines for step in await site.store.steps.of_run("r"))
         seen, after, answers, searched = [], "", 0, -1
@@ -88,7 +88,7 @@ async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "SEARCH_SECONDS", 0.0)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await three_logs(site)
         page = await site.text("/runs/r/search?q=nowhere")
         assert "No matches so far" in page
@@ -98,7 +98,7 @@ async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
 
 async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_COUNT", 1000)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await three_logs(site)
         answer = await site.json("/runs/r/search?q=fine")
         assert 1000 <= answer["total"] < 100_000
@@ -106,7 +106,7 @@ async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "done", b"")
         [step] = await site.store.steps.of_run("r")
@@ -121,14 +121,14 @@ async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
 
 
 async def test_a_bad_query_is_told_why(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         for path in ("", "?q=", "?q=(&regex=yes", "?q=a&after=nonsense", f"?q={'a' * 501}"):
             assert (await site.get(f"/runs/r/search{path}")).status_code == 400, path
 
 
 async def test_a_private_run_is_not_searched(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run(public=False)
         assert (await site.get("/runs/r/search?q=one")).status_code == 404
 
@@ -146,7 +146,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
 
     monkeypatch.setattr(search, "MAX_SEARCHES", 1)
     monkeypatch.setattr(search.RunSearch, "run", held)
-    async with a_site(tmp_path) as site, trio.open_nursery() as nursery:
+    async with open_site(tmp_path) as site, trio.open_nursery() as nursery:
         await three_logs(site)
         codes = []
 
@@ -162,7 +162,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
 
 
 async def test_what_is_found_is_a_page_too_for_who_has_no_javascript(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         first, *_ = await three_logs(site)
         page = await site.text("/runs/r/search?q=error&limit=2")
         assert f'href="/runs/r/vertexes/{first}?start=0#L3"' in page

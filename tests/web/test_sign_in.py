@@ -18,7 +18,7 @@ from bassloop.standin import Account, Fault, serve_standin
 from bassloop.web.sign_in import CALLBACK_PATH, safe_next
 from tests.github.world import KEY, QUICK, make_repository, standin_of
 
-from .site import Site, a_site
+from .site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -76,20 +76,20 @@ class Browser:
 
 
 @asynccontextmanager
-async def a_browser(tmp_path: Path) -> AsyncGenerator[Browser]:
+async def open_browser(tmp_path: Path) -> AsyncGenerator[Browser]:
     standin = standin_of(make_repository(tmp_path / "repo"), private=True)
     standin.sign_ins.callback_urls.append(HOME + CALLBACK_PATH)
     async with trio.open_nursery() as nursery:
         url: str = await nursery.start(serve_standin, standin)
         oauth = OAuthConfig(url, url, "Iv1.0000000000000001", "client-secret")
         config = GitHubConfig(url, 1, KEY.private, oauth=oauth, retries=QUICK)
-        async with open_github(config) as github, a_site(tmp_path, github.oauth) as site:
+        async with open_github(config) as github, open_site(tmp_path, github.oauth) as site:
             yield Browser(site, standin)
         nursery.cancel_scope.cancel()
 
 
 async def test_who_signs_in_is_led_back_to_where_they_were(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         answer = await browser.sign_in("octocat", "/runs?state=failed")
         assert answer.headers["location"] == "/runs?state=failed"
         assert set(browser.cookies) == {COOKIE}
@@ -99,7 +99,7 @@ async def test_who_signs_in_is_led_back_to_where_they_were(tmp_path: Path) -> No
 
 
 async def test_githubs_token_is_used_once_and_revoked(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         await browser.sign_in("octocat")
         assert browser.standin.sign_ins.issued == 1
         assert browser.standin.sign_ins.tokens == {}
@@ -110,7 +110,7 @@ async def test_githubs_token_is_used_once_and_revoked(tmp_path: Path) -> None:
 async def test_a_private_run_is_seen_once_signed_in_and_not_after_signing_out(
     tmp_path: Path,
 ) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         await browser.site.run(public=False)
         assert (await browser.get("/runs/r")).status_code == 404
         await browser.sign_in("octocat")
@@ -158,7 +158,7 @@ def test_wherever_it_leads_it_is_a_path_of_this_site(where: str) -> None:
 
 
 async def test_a_code_counts_only_in_the_browser_that_asked_for_it(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         set_out = await browser.get("/sign-in")
         back = await browser.lead_back(set_out.headers["location"], "octocat")
         victim = Browser(browser.site, browser.standin)
@@ -170,7 +170,7 @@ async def test_a_code_counts_only_in_the_browser_that_asked_for_it(tmp_path: Pat
 
 
 async def test_a_callback_is_good_once(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         set_out = await browser.get("/sign-in")
         kept = dict(browser.cookies)
         back = await browser.lead_back(set_out.headers["location"], "octocat")
@@ -182,7 +182,7 @@ async def test_a_callback_is_good_once(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_on_github_signs_nobody_in(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         assert (await browser.sign_in("")).status_code == 403
         assert COOKIE not in browser.cookies
 
@@ -194,7 +194,7 @@ async def test_a_refusal_on_github_signs_nobody_in(tmp_path: Path) -> None:
 async def test_while_github_can_not_say_nobody_is_signed_in(
     tmp_path: Path, where: str, fault: dict[str, Any]
 ) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         options = {"status": None, **fault} if "cut" in fault else fault
         browser.standin.faults.add(Fault("*", where, **options))
         assert (await browser.sign_in("octocat")).status_code == 502
@@ -205,13 +205,13 @@ async def test_while_github_can_not_say_nobody_is_signed_in(
 
 
 async def test_a_token_that_can_not_be_revoked_keeps_nobody_out(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         browser.standin.faults.add(Fault("DELETE", ".*", status=500))
         assert (await browser.sign_in("octocat")).status_code == 303
 
 
 async def test_the_case_of_a_login_and_a_new_one_make_nobody_another(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         await browser.site.run(public=False)
         browser.site.permissions.levels[101, 2] = "read"
         await browser.sign_in("OctoCat")
@@ -227,7 +227,7 @@ async def test_the_case_of_a_login_and_a_new_one_make_nobody_another(tmp_path: P
 
 
 async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         await browser.sign_in("octocat")
         good = browser.cookies[COOKIE]
         secret, _, signature = good.partition(".")
@@ -247,7 +247,7 @@ async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:
 
 
 async def test_what_a_session_posts_must_come_from_its_own_pages(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         assert (await browser.post("/sign-out")).status_code == 401
         await browser.sign_in("octocat")
         visitor = await browser.site.context.sessions.visitor(browser.cookies[COOKIE])
@@ -262,7 +262,7 @@ async def test_what_a_session_posts_must_come_from_its_own_pages(tmp_path: Path)
 
 
 async def test_signing_out_everywhere_ends_every_session(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         other = Browser(browser.site, browser.standin)
         await browser.sign_in("octocat")
         await other.sign_in("octocat")
@@ -275,7 +275,7 @@ async def test_signing_out_everywhere_ends_every_session(tmp_path: Path) -> None
 
 
 async def test_where_the_app_has_no_client_secret_nobody_is_led_anywhere(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         assert (await site.get("/sign-in")).status_code == 404
         assert "/sign-in" not in await site.text("/")
 
@@ -300,7 +300,7 @@ class Terminal:
 
 
 async def test_a_terminal_signs_in_with_a_code_that_is_typed_in_on_github(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         terminal = Terminal(browser)
         code = await terminal.begin()
         assert await terminal.ask() == (202, {"pending": "authorization_pending", "interval": 5.0})
@@ -318,7 +318,7 @@ async def test_a_terminal_signs_in_with_a_code_that_is_typed_in_on_github(tmp_pa
 
 
 async def test_a_terminal_is_told_when_it_is_refused_or_too_late(tmp_path: Path) -> None:
-    async with a_browser(tmp_path) as browser:
+    async with open_browser(tmp_path) as browser:
         terminal = Terminal(browser)
         browser.standin.sign_ins.decide(await terminal.begin(), "octocat", allow=False)
         status, told = await terminal.ask()

@@ -13,7 +13,7 @@ from bassloop.web import create_app
 from bassloop.wire import progrock_pb2 as progrock
 from tests.until import until
 
-from .site import Disconnected, a_site
+from .site import Disconnected, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ async def rest_of(socket: Any) -> list[Any]:
 
 
 async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         app = create_app(replace(site.context, slow_seconds=0.1))
         await site.queued()
         told: list[Any] = []

@@ -19,9 +19,9 @@ from bassloop.web.pages.thunk_tree import TreeNode, json_html, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.nesting import nested
-from tests.records import a_run
+from tests.records import make_run
 
-from .site import HOSTILE, a_site
+from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +119,7 @@ async def test_a_page_takes_a_thunk_apart_in_a_thread(
         return thunk_tree(text)
 
     monkeypatch.setattr(thunk_page, "thunk_tree", noted)
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.run()
         await site.text("/thunks/DIGEST")
     assert on
@@ -184,9 +184,9 @@ def test_a_face_is_its_digests_own() -> None:
 
 def test_durations_are_drawn_oldest_first() -> None:
     runs = [
-        a_run(id="c", started_at=100.0, ended_at=110.0),
-        a_run(id="b", started_at=None, ended_at=110.0, state="cancelled"),
-        a_run(id="a", started_at=100.0, ended_at=105.0, state="failed"),
+        make_run(id="c", started_at=100.0, ended_at=110.0),
+        make_run(id="b", started_at=None, ended_at=110.0, state="cancelled"),
+        make_run(id="a", started_at=100.0, ended_at=105.0, state="failed"),
     ]
     bars = duration_chart(runs)
     assert [(bar.run, bar.x, bar.height, bar.colour) for bar in bars] == [
@@ -197,7 +197,7 @@ def test_durations_are_drawn_oldest_first() -> None:
 
 
 async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.store.users.put(User(1, "U_1", "octocat"))
         thunk = {**THUNK, "env": [{"symbol": HOSTILE, "value": {"string": {"value": HOSTILE}}}]}
         text = json.dumps(thunk, indent=2)
@@ -214,7 +214,7 @@ async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:
 
 
 async def test_a_step_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         await site.queued()
         await site.step("r", "build", b"")
         text = b"".join(b"line %d\n" % number for number in range(2500))
@@ -235,6 +235,6 @@ async def test_a_step_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None:
 
 
 async def test_a_step_of_a_private_run_is_as_if_there_were_none(tmp_path: Path) -> None:
-    async with a_site(tmp_path) as site:
+    async with open_site(tmp_path) as site:
         row = await site.run(public=False)
         assert (await site.get(f"/runs/r/vertexes/{row}")).status_code == 404

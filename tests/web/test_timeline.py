@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, critical_path, lay_out_timeline
-from tests.records import a_step
+from tests.records import make_step
 
 if TYPE_CHECKING:
     from bassloop.store import Step
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def test_it_has_a_bar_for_each_step_that_began() -> None:
     drawn = lay_out_timeline(
         [
-            a_step(1, "a", started_at=100.0, completed_at=105.0),
-            a_step(2, "b", started_at=105.0, completed_at=110.0, error="x"),
-            a_step(3, "c", started_at=None, completed_at=None),
-            a_step(4, "d", started_at=107.5, completed_at=None),
-            a_step(5, "e", internal=True),
+            make_step(1, "a", started_at=100.0, completed_at=105.0),
+            make_step(2, "b", started_at=105.0, completed_at=110.0, error="x"),
+            make_step(3, "c", started_at=None, completed_at=None),
+            make_step(4, "d", started_at=107.5, completed_at=None),
+            make_step(5, "e", internal=True),
         ],
         100.0,
         110.0,
@@ -34,7 +34,7 @@ def test_it_has_a_bar_for_each_step_that_began() -> None:
 
 def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
     [bar] = lay_out_timeline(
-        [a_step(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
+        [make_step(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
     ).bars
     assert (bar.x, bar.width) == (100 - MIN_WIDTH, MIN_WIDTH)
 
@@ -43,9 +43,9 @@ def test_a_label_is_where_there_is_room_for_it() -> None:
     name = "x" * 30
     bars = lay_out_timeline(
         [
-            a_step(1, name, started_at=100.0, completed_at=120.0),
-            a_step(2, name, started_at=180.0, completed_at=200.0),
-            a_step(3, name, started_at=105.0, completed_at=198.0),
+            make_step(1, name, started_at=100.0, completed_at=120.0),
+            make_step(2, name, started_at=180.0, completed_at=200.0),
+            make_step(3, name, started_at=105.0, completed_at=198.0),
         ],
         100.0,
         200.0,
@@ -54,16 +54,16 @@ def test_a_label_is_where_there_is_room_for_it() -> None:
 
 
 def test_a_bar_is_joined_to_what_it_waited_for() -> None:
-    first = a_step(1, "a", started_at=100.0, completed_at=105.0)
-    then = a_step(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
+    first = make_step(1, "a", started_at=100.0, completed_at=105.0)
+    then = make_step(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
     [edge] = lay_out_timeline([first, then], 100.0, 110.0).edges
     assert (edge.x, edge.to_x) == (50, 60)
     assert edge.y < edge.to_y
 
 
 def test_many_rows_are_low_and_more_are_left_out() -> None:
-    some = lay_out_timeline([a_step(row, str(row)) for row in range(MAX_THICK)], 100.0, 101.0)
-    many = lay_out_timeline([a_step(row, str(row)) for row in range(10_000)], 100.0, 101.0)
+    some = lay_out_timeline([make_step(row, str(row)) for row in range(MAX_THICK)], 100.0, 101.0)
+    many = lay_out_timeline([make_step(row, str(row)) for row in range(10_000)], 100.0, 101.0)
     assert not some.labelled
     assert many.pitch < some.pitch
     assert many.height < 2000
@@ -71,7 +71,7 @@ def test_many_rows_are_low_and_more_are_left_out() -> None:
 
 def test_the_critical_path_is_what_the_end_waited_for() -> None:
     def step(row: int, start: float, end: float | None, *inputs: str) -> Step:
-        return a_step(
+        return make_step(
             row, f"s{row}", digest=f"s{row}", started_at=start, completed_at=end, inputs=inputs
         )
 

@@ -21,7 +21,7 @@ from tests.bass.conformance.corpus import answers
 ROOT = Path(__file__).parents[3]
 
 
-def told(text: str) -> list[str]:
+def problems_of(text: str) -> list[str]:
     """Return the problems of a text, each with the part of it that it is about."""
     return [
         f"{text[each.span.start : each.span.end]}: {each.message}"
@@ -77,8 +77,10 @@ def test_a_name_that_nothing_binds_is_told(text: str) -> None:
 
 
 def test_names_that_look_alike_are_offered() -> None:
-    assert told("(def twice 1) twise") == ["twise: unbound symbol: twise (did you mean twice?)"]
-    assert told("(maap 1)") == ["maap: unbound symbol: maap (did you mean map?)"]
+    assert problems_of("(def twice 1) twise") == [
+        "twise: unbound symbol: twise (did you mean twice?)"
+    ]
+    assert problems_of("(maap 1)") == ["maap: unbound symbol: maap (did you mean map?)"]
 
 
 # --- names that something binds, or may bind ---
@@ -177,14 +179,14 @@ def test_functions_of_the_text_and_of_std_evaluate_what_they_are_given() -> None
 
 
 def test_a_member_that_std_does_not_have_is_told() -> None:
-    assert told("(use (.strings)) (strings:jion)") == [
+    assert problems_of("(use (.strings)) (strings:jion)") == [
         "jion: .strings does not bind jion (did you mean join?)"
     ]
-    assert told("(use (.strings)) strings:map strings:*dir*") == []
+    assert problems_of("(use (.strings)) strings:map strings:*dir*") == []
 
 
 def test_a_module_that_std_does_not_have_is_told() -> None:
-    assert told("(use (.strngs))") == [
+    assert problems_of("(use (.strngs))") == [
         ".strngs: there is no standard module .strngs (did you mean strings?)"
     ]
 
@@ -212,11 +214,11 @@ def test_what_is_deprecated_is_marked() -> None:
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_place(text: str, said: list[str]) -> None:
-    assert told(text) == said
+    assert problems_of(text) == said
 
 
 def test_a_broken_text_is_not_judged_any_further() -> None:
-    assert told("(nope\n(def x 1)") == ["(: unexpected end: ( is never closed"]
+    assert problems_of("(nope\n(def x 1)") == ["(: unexpected end: ( is never closed"]
 
 
 def test_what_stands_around_a_mistake_is_still_known() -> None:
@@ -246,7 +248,7 @@ def test_all_operatives_of_std_are_known() -> None:
 
 def test_programs_of_the_corpus_that_succeed_are_not_warned_of() -> None:
     wrong = {
-        each["program"]: told(each["program"])
+        each["program"]: problems_of(each["program"])
         for each in answers()
         if each["ok"] and any(one.severity != "hint" for one in analyse(each["program"]).problems)
     }

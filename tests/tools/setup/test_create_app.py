@@ -142,10 +142,10 @@ async def test_an_organizations_app_is_asked_for_at_its_own_page(
     async with making(repository, tmp_path, organization="acme", owner="acme") as it:
         await it.confirmed()
         assert it.its.asked("/organizations/acme/settings/apps/new")
-        assert "/organizations/acme/settings/apps/" in made_of(it).settings_url
+        assert "/organizations/acme/settings/apps/" in settings_made(it).settings_url
 
 
-def made_of(it: Making) -> CreatedApp:
+def settings_made(it: Making) -> CreatedApp:
     from bassloop.github.manifest import NewApp
 
     app = NewApp(1, "my-loop", "https://github.test/apps/my-loop", "c", "s", "k", "w")

@@ -86,7 +86,7 @@ async def examined(
     return found
 
 
-def wrong(found: list[Diagnosis]) -> list[str]:
+def failed_checks(found: list[Diagnosis]) -> list[str]:
     return [each.text for each in found if each.state == "wrong"]
 
 
@@ -96,7 +96,7 @@ def doubtful(found: list[Diagnosis]) -> list[str]:
 
 async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: Path) -> None:
     found = await examined(repository)
-    assert wrong(found) == []
+    assert failed_checks(found) == []
     assert doubtful(found) == ["deliveries are sent without TLS"]
     told = "\n".join(each.text for each in found)
     for part in (
@@ -127,7 +127,7 @@ async def test_github_out_of_reach_is_all_that_is_said() -> None:
             settings = Settings(github_api_url=url)
             found = [each async for each in examine(settings, github)]
     assert len(found) == 1
-    assert "GITHUB_API_URL" in wrong(found)[0]
+    assert "GITHUB_API_URL" in failed_checks(found)[0]
 
 
 async def test_without_an_app_the_command_that_makes_one_is_named(repository: Path) -> None:
@@ -135,15 +135,15 @@ async def test_without_an_app_the_command_that_makes_one_is_named(repository: Pa
 
     async with world(repository) as its, open_github(GitHubConfig(its.standin.url)) as github:
         found = [each async for each in examine(settings_of(its, None), github)]
-    assert wrong(found) == ["no GitHub App is set"]
+    assert failed_checks(found) == ["no GitHub App is set"]
     assert "bassloop github create-app" in (found[-1].fix or "")
 
 
 async def test_another_apps_key_is_wrong(repository: Path) -> None:
     found = await examined(repository, key=app_key())
-    assert len(wrong(found)) == 1
-    assert "401" in wrong(found)[0]
-    assert "private key" in wrong(found)[0]
+    assert len(failed_checks(found)) == 1
+    assert "401" in failed_checks(found)[0]
+    assert "private key" in failed_checks(found)[0]
 
 
 async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installed(
@@ -151,7 +151,7 @@ async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installe
 ) -> None:
     granted = {"checks": "write", "contents": "read", "metadata": "read", "pull_requests": "read"}
     found = await examined(repository, permissions=granted)
-    assert wrong(found) == [
+    assert failed_checks(found) == [
         "the App lacks the permissions merge_queues (read)",
         "the installation on octocat lacks the permissions merge_queues (read)",
     ]
@@ -159,19 +159,21 @@ async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installe
 
 async def test_an_event_that_is_not_subscribed_is_wrong(repository: Path) -> None:
     found = await examined(repository, events=("push",))
-    assert wrong(found) == ["the App is not subscribed to merge_group, pull_request, repository"]
+    assert failed_checks(found) == [
+        "the App is not subscribed to merge_group, pull_request, repository"
+    ]
 
 
 async def test_a_webhook_that_delivers_forms_is_wrong_and_mended_when_asked(
     repository: Path,
 ) -> None:
     found = await examined(repository, hook_config={"content_type": "form"})
-    assert wrong(found) == ["deliveries come as form, which the loop refuses with 415"]
+    assert failed_checks(found) == ["deliveries come as form, which the loop refuses with 415"]
     assert "--fix" in next(each.fix or "" for each in found if each.state == "wrong")
     found = await examined(
         repository, hook_config={"content_type": "form"}, treatment=Treatment(fix=True)
     )
-    assert wrong(found) == []
+    assert failed_checks(found) == []
     assert "the webhook's settings were set" in "\n".join(each.text for each in found)
 
 
@@ -184,8 +186,8 @@ async def test_a_delivery_is_sent_again_when_asked(repository: Path) -> None:
 
 async def test_a_delivery_that_fails_again_is_wrong_with_its_mend(repository: Path) -> None:
     found = await examined(repository, statuses=(202, 403), treatment=Treatment(redeliver=True))
-    assert len(wrong(found)) == 1
-    assert "the answer was 403" in wrong(found)[0]
+    assert len(failed_checks(found)) == 1
+    assert "the answer was 403" in failed_checks(found)[0]
 
 
 async def test_without_a_delivery_none_can_be_sent_again(repository: Path) -> None:
@@ -196,14 +198,14 @@ async def test_without_a_delivery_none_can_be_sent_again(repository: Path) -> No
 async def test_one_part_that_github_refuses_does_not_hide_the_others(repository: Path) -> None:
     refused = Fault("GET", "/app/installations.*", status=500)
     found = await examined(repository, faults=(refused, refused, refused))
-    assert any("500" in said for said in wrong(found))
+    assert any("500" in said for said in failed_checks(found))
     assert "deliveries come as JSON" in [each.text for each in found]
 
 
 async def test_a_loop_that_is_not_reached_from_here_is_doubtful(repository: Path) -> None:
     found = await examined(repository, settings={"external_url": "http://127.0.0.1:9"})
     assert any("can't be reached from here" in said for said in doubtful(found))
-    assert any("the loop is at http://127.0.0.1:9" in said for said in wrong(found))
+    assert any("the loop is at http://127.0.0.1:9" in said for said in failed_checks(found))
 
 
 async def test_a_device_flow_that_is_not_ticked_is_doubtful(repository: Path) -> None:

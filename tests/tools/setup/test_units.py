@@ -81,7 +81,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(machine: Path) -> list[str]:
+def systemctl_calls(machine: Path) -> list[str]:
     """Return the arguments that systemctl was called with."""
     path = machine / "told"
     return path.read_text().splitlines() if path.exists() else []
@@ -107,7 +107,7 @@ def test_the_daemon_is_installed_with_the_secrets_that_are_there(machine: Path) 
     assert values(unit, "SupplementaryGroups") == ["ssl-cert"]
     assert values(unit, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]
     assert values(unit, "TimeoutStopSec") == ["40"]
-    assert told(machine) == [
+    assert systemctl_calls(machine) == [
         "daemon-reload",
         "enable bass-loop.service",
         "restart bass-loop.service",
@@ -132,7 +132,7 @@ def test_a_credential_that_no_setting_has_is_told(machine: Path) -> None:
 def test_print_shows_and_changes_nothing(machine: Path) -> None:
     assert done("install", "serve", "--print").startswith("[Unit]\n")
     assert done("install", "runner", "--print", "me@loop.example.com").startswith("[Unit]\n")
-    assert not told(machine)
+    assert not systemctl_calls(machine)
     assert not (machine / "etc").exists()
 
 
@@ -145,7 +145,7 @@ def test_a_runner_is_installed_for_its_user_and_removed(machine: Path) -> None:
     assert values(unit, "NoNewPrivileges") == ["yes"]
     done("uninstall", "runner")
     assert not path.exists()
-    assert told(machine) == [
+    assert systemctl_calls(machine) == [
         "--user daemon-reload",
         "--user enable bass-loop-runner.service",
         "--user restart bass-loop-runner.service",
@@ -160,7 +160,7 @@ def test_a_runner_that_could_not_run_is_not_installed(machine: Path) -> None:
     result = CliRunner().invoke(cli, ["service", "install", "runner", "me@x", "--driver", "magic"])
     assert result.exit_code == 2
     assert "'magic' is not one of" in result.output
-    assert not told(machine)
+    assert not systemctl_calls(machine)
 
 
 def test_what_is_in_a_home_is_refused_with_how_to_install_it(
@@ -183,7 +183,7 @@ def test_a_unit_that_systemd_refuses_is_taken_back(machine: Path) -> None:
     assert f"{path} is as it was before" in said
     assert not path.exists()
     assert f"{machine / 'etc'}, which was made for its settings, stays" in said
-    assert told(machine)[-3:] == [
+    assert systemctl_calls(machine)[-3:] == [
         "disable --now bass-loop.service",
         "reset-failed bass-loop.service",
         "daemon-reload",
@@ -191,7 +191,7 @@ def test_a_unit_that_systemd_refuses_is_taken_back(machine: Path) -> None:
     path.write_text("an older unit")
     assert "which was made" not in done("install", "serve", fails=True)
     assert path.read_text() == "an older unit"
-    assert told(machine)[-2:] == ["daemon-reload", "restart bass-loop.service"]
+    assert systemctl_calls(machine)[-2:] == ["daemon-reload", "restart bass-loop.service"]
 
 
 @pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])
@@ -212,7 +212,7 @@ def test_an_interrupted_installation_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         systemd.install(path, "[Unit]\n")
     assert list(path.parent.iterdir()) == []
-    assert told(machine)[-1] == "daemon-reload"
+    assert systemctl_calls(machine)[-1] == "daemon-reload"
 
 
 def test_what_is_left_of_a_unit_without_a_file_is_removed(machine: Path) -> None:
