@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.project import Proposal
+    from bassloop.project.workflows import Workflow
 
 MAX_PROPOSALS = 40
 
@@ -40,14 +41,23 @@ run = "echo hello"
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
 @click.option(
+    "--workflows/--no-workflows",
+    default=True,
+    show_default=True,
+    help="Translate the jobs of .github/workflows, if there are any.",
+)
+@click.option(
     "--print", "print_only", is_flag=True, help="Write nothing; show what would be written."
 )
-def init(path: Path, print_only: bool) -> None:
+def init(path: Path, workflows: bool, print_only: bool) -> None:
     """Propose checks for the repository at PATH, and write them to .bassloop.toml.
 
     Looks at what the project is made with (pyproject.toml, package.json, go.mod, Cargo.toml, a
     Makefile, …) and declares the checks that such a project usually has. It also looks
     two folders down, for projects of other kinds. Edit the checks as you like.
+
+    The jobs of GitHub Actions' workflows are translated instead, if the repository has any that run on
+    pushes or pull requests. What has no translation is listed, and noted in the file.
 
     \b
     Example:
@@ -69,10 +79,8 @@ def init(path: Path, print_only: bool) -> None:
     with report_errors(ChecksFileError):
         if read_checks(before.encode(), str(file)):
             raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
-    proposals = _proposals(root)
-    kinds = set(map(_kind, proposals))
-    # What is of the same kind as the top is a part of that.
-    proposals += [each for each in _inner_proposals(root) if _kind(each) not in kinds]
+    translated = _translate_workflows(root) if workflows else None
+    proposals = (translated and translated.checks) or _detected(root)
     left_out = len(proposals) - MAX_PROPOSALS
     proposals = proposals[:MAX_PROPOSALS]
     text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
@@ -83,7 +91,14 @@ def init(path: Path, print_only: bool) -> None:
         return
     file.write_text(text, encoding="utf-8")
     for proposal in proposals:
-        click.echo(f"{proposal.name}: {'; '.join(proposal.run)}  (for {proposal.why})")
+        commands = "; ".join(
+            each if isinstance(each, str) else " ".join(each) for each in proposal.run
+        )
+        click.echo(f"{proposal.name}: {' '.join(commands.split())}  (for {proposal.why})")
+        for note in proposal.notes:
+            click.echo(f"  - {note}")
+    for reason in translated.left_out if translated else ():
+        click.echo(f"left out: {reason}")
     if not proposals:
         click.echo(
             "found no project that init knows, here or two folders down, so this is an example: "
@@ -92,6 +107,30 @@ def init(path: Path, print_only: bool) -> None:
     if left_out > 0:
         click.echo(f"left out {left_out} more: add those that you want in the same way")
     click.echo(f"wrote {file}\n\nTry it with: bassloop try")
+
+
+def _translate_workflows(root: Path) -> Workflow:
+    """Return the checks of all workflows, each with a name of its own."""
+    from bassloop.project.workflows import Workflow, translate_workflow
+
+    together = Workflow()
+    folder = root / ".github" / "workflows"
+    for file in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+        translated = translate_workflow(_text(file) or "", str(file.relative_to(root)))
+        taken = {check.name for check in together.checks}
+        if any(check.name in taken for check in translated.checks):
+            translated.checks = [check.renamed(f"{file.stem}-") for check in translated.checks]
+        together.checks += translated.checks
+        together.left_out += translated.left_out
+    return together
+
+
+def _detected(root: Path) -> list[Proposal]:
+    """Return the checks for the projects that are found."""
+    proposals = _proposals(root)
+    kinds = set(map(_kind, proposals))
+    # What is of the same kind as the top is a part of that.
+    return proposals + [each for each in _inner_proposals(root) if _kind(each) not in kinds]
 
 
 def _proposals(folder: Path) -> list[Proposal]:

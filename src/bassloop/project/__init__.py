@@ -4,7 +4,8 @@
     source = write_bass(checks)          # the hook that they mean
 
 :mod:`declaration` is the file's shape, :mod:`reading` finds the line of what is wrong with it,
-:mod:`compiling` writes the Bass, and :mod:`detection` proposes checks for a project.
+:mod:`compiling` writes the Bass, :mod:`detection` proposes checks for a project, and :mod:`workflows` does so from
+those that it has on GitHub Actions.
 """
 
 from __future__ import annotations

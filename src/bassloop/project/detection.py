@@ -25,14 +25,26 @@ class Proposal:
 
     Args:
         why: what in the project it was proposed for, for the file's comment.
+        run: lines for the shell, or programs with their arguments.
+        notes: what somebody should know who reads the declaration.
     """
 
     name: str
     why: str
     image: str
-    run: tuple[str, ...]
+    run: tuple[str | tuple[str, ...], ...]
     caches: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
+    matrix: Mapping[str, list[str]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    needs: list[str] = field(default_factory=list)
+    uses: list[str] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    timeout: str = ""
+    when: Mapping[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def within(self, folder: str) -> Proposal:
         """Return the same check for a project in a folder of the repository."""
@@ -42,6 +54,11 @@ class Proposal:
             why=f"{folder}/{self.why}",
             workdir=folder,
         )
+
+    def renamed(self, prefix: str) -> Proposal:
+        """Return the same check with a prefix to all names of checks."""
+        needs, uses = ([prefix + each for each in names] for names in (self.needs, self.uses))
+        return replace(self, name=prefix + self.name, needs=needs, uses=uses)
 
 
 def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[Proposal]:
@@ -327,30 +344,63 @@ def write_declaration(proposals: list[Proposal]) -> str:
         "# Try it here: bassloop try",
     ]
     for proposal in proposals:
-        lines += [
-            "",
-            f"[checks.{_key(proposal.name)}]   # for {proposal.why}",
-            f"image = {_quoted(proposal.image)}",
-            *([f"workdir = {_quoted(proposal.workdir)}"] if proposal.workdir else []),
-        ]
-        if len(proposal.run) == 1:
-            lines.append(f"run = {_quoted(proposal.run[0])}")
-        else:
-            lines += ["run = [", *(f"    {_quoted(command)}," for command in proposal.run), "]"]
-        if proposal.caches:
-            pairs = ", ".join(
-                f"{name} = {_quoted(place)}" for name, place in proposal.caches.items()
-            )
-            lines.append(f"caches = {{ {pairs} }}")
+        table = f"checks.{_key(proposal.name)}"
+        lines += ["", f"[{table}]   # for {proposal.why}"]
+        lines += [f"# - {' '.join(note.split())}" for note in proposal.notes]
+        commands = [_literal(command) for command in proposal.run]
+        declared = {
+            "image": _literal(proposal.image),
+            "workdir": _literal(proposal.workdir),
+            "run": commands[0]
+            if len(commands) == 1 and isinstance(proposal.run[0], str)
+            else "\n".join(["[", *(f"    {command}," for command in commands), "]"]),
+        }
+        parts = (
+            "matrix",
+            "caches",
+            "env",
+            "secrets",
+            "needs",
+            "uses",
+            "artifacts",
+            "timeout",
+            "when",
+        )
+        declared |= {part: _literal(getattr(proposal, part)) for part in parts}
+        lines += [f"{key} = {text}" for key, text in declared.items() if text not in EMPTY]
+        for name, service in proposal.services.items():
+            lines += ["", f"[{table}.services.{_key(name)}]"]
+            said = {key: _literal(value) for key, value in service.items()}
+            lines += [f"{key} = {text}" for key, text in said.items() if text not in EMPTY]
     return "\n".join(lines) + "\n"
 
 
+EMPTY = ('""', "[]", "{}")
+
+
+def _literal(value: Any) -> str:
+    """Return a value as TOML."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{_key(name)} = {_literal(each)}" for name, each in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    return json.dumps(value)
+
+
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _quoted(text: str) -> str:
-    return f"'{text}'" if '"' in text and "'" not in text else json.dumps(text, ensure_ascii=False)
+    plain = text.isprintable() or ("\n" in text and text.replace("\n", "").isprintable())
+    if plain and "\n" in text and "'''" not in text and not text.endswith("'"):
+        return f"'''\n{text}'''"
+    if plain and "\n" not in text and '"' in text and "'" not in text:
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
