@@ -77,3 +77,23 @@ def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -
 def test_nothing_is_written_where_it_is_only_shown(tmp_path: Path) -> None:
     assert "[checks.hello]" in initialized(tmp_path, "--print")
     assert not list(tmp_path.iterdir())
+
+
+def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (tmp_path / "go.mod").touch()
+    for name in ("a.yml", "b.yaml"):
+        (folder / name).write_text(
+            "on: push\njobs: {t: {steps: [{run: ls}]}, u: {needs: t, steps: [{uses: x/y@v1}]}}"
+        )
+    assert "the action x/y@v1 is left out" in initialized(tmp_path)
+    checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
+    assert {name: check.needs for name, check in checks.items()} == {
+        "t": [],
+        "u": ["t"],
+        "b-t": [],
+        "b-u": ["b-t"],
+    }
+    (tmp_path / ".bassloop.toml").unlink()
+    assert "go test ./..." in initialized(tmp_path, "--no-workflows")

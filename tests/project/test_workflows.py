@@ -127,6 +127,22 @@ def test_a_job_without_a_command_fails_rather_than_pass() -> None:
     assert "exit 1" in check.run[0]
 
 
+def test_artifacts_of_a_matrix_are_those_of_all_its_checks() -> None:
+    text = """
+on: push
+jobs:
+  a:
+    strategy: {matrix: {v: [1, 2]}}
+    steps: [{run: ls}, {uses: actions/upload-artifact@v4, with: {path: dist}}]
+  b:
+    needs: a
+    steps: [{uses: actions/download-artifact@v4, with: {path: got}}]
+"""
+    _, check = translate_workflow(text, "x.yml", "x-").checks
+    assert (check.name, check.uses, check.needs) == ("x-b", ["x-a"], [])
+    assert check.run == ('mkdir -p got && cp -r "artifacts/x-a ("*/dist/. got',)
+
+
 def test_a_need_that_was_left_out_is_told() -> None:
     text = "on: push\njobs: {a: {if: x, steps: []}, b: {needs: a, steps: [{run: ls}]}}"
     [check] = translate_workflow(text, "x.yml").checks

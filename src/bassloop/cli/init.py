@@ -116,10 +116,11 @@ def _translate_workflows(root: Path) -> Workflow:
     together = Workflow()
     folder = root / ".github" / "workflows"
     for file in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
-        translated = translate_workflow(_text(file) or "", str(file.relative_to(root)))
+        text, path = _text(file) or "", str(file.relative_to(root))
+        translated = translate_workflow(text, path)
         taken = {check.name for check in together.checks}
         if any(check.name in taken for check in translated.checks):
-            translated.checks = [check.renamed(f"{file.stem}-") for check in translated.checks]
+            translated = translate_workflow(text, path, f"{file.stem}-")
         together.checks += translated.checks
         together.left_out += translated.left_out
     return together

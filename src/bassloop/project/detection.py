@@ -55,11 +55,6 @@ class Proposal:
             workdir=folder,
         )
 
-    def renamed(self, prefix: str) -> Proposal:
-        """Return the same check with a prefix to all names of checks."""
-        needs, uses = ([prefix + each for each in names] for names in (self.needs, self.uses))
-        return replace(self, name=prefix + self.name, needs=needs, uses=uses)
-
 
 def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[Proposal]:
     """Return the checks that a project should begin with; none where nothing is recognized.

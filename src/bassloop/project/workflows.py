@@ -78,11 +78,12 @@ class Workflow:
     left_out: list[str] = field(default_factory=list)
 
 
-def translate_workflow(text: str, path: str) -> Workflow:
+def translate_workflow(text: str, path: str, prefix: str = "") -> Workflow:
     """Return the checks that a workflow means.
 
     Args:
         path: the file's, for what is said of it.
+        prefix: begins the name of each check.
     """
     translated = Workflow()
     try:
@@ -98,12 +99,14 @@ def translate_workflow(text: str, path: str) -> Workflow:
         names = ", ".join(map(str, events)) or "nothing"
         translated.left_out.append(f"{path}: it runs on {names}, not on pushes or pull requests")
         return translated
-    jobs = {str(name): _table(job) for name, job in _table(data.get("jobs")).items()}
+    jobs = {f"{prefix}{name}": _table(job) for name, job in _table(data.get("jobs")).items()}
     for name, job in jobs.items():
         if reason := _reason_to_leave_out(job):
             translated.left_out.append(f"{path}: job {name}: {reason}")
         else:
-            translated.checks.append(_WorkflowJob(name, path, data, job, jobs, events).proposal())
+            translated.checks.append(
+                _WorkflowJob(name, path, data, job, jobs, events, prefix).proposal()
+            )
     there = {check.name for check in translated.checks}
     for check in translated.checks:
         missing = [need for need in (*check.needs, *check.uses) if need not in there]
@@ -145,9 +148,10 @@ class _WorkflowJob:
         job: Mapping[str, Any],
         jobs: Mapping[str, Mapping[str, Any]],
         events: Mapping[str, Any],
+        prefix: str,
     ) -> None:
         self._path, self._workflow, self._job, self._jobs = path, workflow, job, jobs
-        self._events = events
+        self._events, self._prefix = events, prefix
         self._notes: dict[str, None] = {}
         self._secrets: dict[str, None] = {}
         self._aliases: dict[str, str] = {}
@@ -178,7 +182,7 @@ class _WorkflowJob:
             self._notes[f"ubuntu-latest has programs that {IMAGE} hasn't"] = None
         defaults = _table(_table(job.get("defaults", self._workflow.get("defaults"))).get("run"))
         minutes = job.get("timeout-minutes")
-        needs = job.get("needs")
+        needs = [f"{self._prefix}{need}" for need in _list(job.get("needs"))]
         services = dict(self._services())
         return Proposal(
             self._name,
@@ -191,7 +195,7 @@ class _WorkflowJob:
             env=env,
             secrets=list(self._secrets),
             services=services,
-            needs=[need for need in map(str, _list(needs)) if need not in self._uses],
+            needs=[need for need in needs if need not in self._uses],
             uses=list(self._uses),
             artifacts=self._artifacts,
             timeout=f"{minutes}m" if isinstance(minutes, int) else "",
@@ -324,9 +328,12 @@ class _WorkflowJob:
             paths = _uploaded(uploads[0])
             if "path" in inputs and len(uploads) == len(paths) == 1:
                 inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
-                source = f"{there}/{inner}".rstrip("/")
+                # A check with a matrix has artifacts for each combination, in "NAME (VALUES)".
+                is_matrix = "matrix" in _table(job.get("strategy"))
+                source = f'"{there} ("*/' if is_matrix else f"{_quoted(there)}/"
+                source += f"{_quoted(inner)}/." if inner else "."
                 folder = _quoted(self._text(str(inputs["path"])))
-                yield f"mkdir -p {folder} && cp -r {_quoted(source)}/. {folder}"
+                yield f"mkdir -p {folder} && cp -r {source} {folder}"
 
     def _services(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, service in _table(self._job.get("services")).items():
