@@ -10,7 +10,7 @@ import pytest
 from bassloop.checks.given_artifacts import NotGiven, gather, give
 from bassloop.checks.loop import CheckHandle
 from bassloop.runtimes import Platform, RunFailed, Runtime
-from bassloop.store import Retention
+from bassloop.store import ArtifactWriter, Retention, StoreFull
 from tests.checks.test_actions import press
 from tests.checks.test_statements import KEY, list_keys, signing_runner
 from tests.checks.test_trusted import open_loop_with_policy, output_text, trusted_runner
@@ -69,8 +69,44 @@ async def test_a_check_that_left_nothing_can_not_be_used(
         async with signing_runner(its) as runner:
             check = await checked(its)
         assert check["conclusion"] == "action_required"
-        assert "which has left none" in output_text(check)
+        assert "it uses the artifacts of build: it has left none; run build again" in output_text(
+            check
+        )
         assert len(runner.told) == 1
+
+
+async def test_a_check_is_not_given_a_part_of_what_another_has_left(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    """It might deploy that, and be green."""
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its, leaves={**FILES, "dist/../b": b"b"}) as runner:
+            check = await checked(its)
+        build = its.check_run("build")
+        assert build["conclusion"] == "success"
+        why = "the artifact dist/../b is not kept: its path is not a relative one within a folder"
+        assert why in output_text(build)
+        assert check["conclusion"] == "action_required"
+        assert f"it uses the artifacts of build: {why}; run build again" in output_text(check)
+        assert len(runner.told) == 1
+
+
+async def test_a_full_disk_is_named_and_no_folder_of_the_loops(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write(self: ArtifactWriter, data: bytes) -> None:
+        raise StoreFull(f"{tmp_path}: [Errno 28] No space left on device")
+
+    monkeypatch.setattr(ArtifactWriter, "write", write)
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
+        list_keys(its, KEY)
+        async with signing_runner(its, leaves=FILES):
+            check = await checked(its)
+        build = its.check_run("build")
+        assert "the artifact dist/a.whl is not kept: the loop's disk is full" in output_text(build)
+        assert str(tmp_path) not in output_text(build) + output_text(check)
+        assert check["conclusion"] == "action_required"
 
 
 async def test_what_has_expired_or_is_a_contributors_is_not_given(tmp_path: Path) -> None:
@@ -86,7 +122,7 @@ async def test_what_has_expired_or_is_a_contributors_is_not_given(tmp_path: Path
         with pytest.raises(NotGiven, match="no trusted runner has made"):
             await gather(site.store, sources, ["alice"])
         await site.store.prune(Retention(), now=4e9)
-        with pytest.raises(NotGiven, match="has expired; run build again"):
+        with pytest.raises(NotGiven, match="of build: dist/a has expired; run build again"):
             await gather(site.store, sources, None)
 
 

@@ -9,7 +9,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.store import Artifact, StoreError
+import structlog
+
+from bassloop.store import Artifact, StoreError, StoreFull
 from bassloop.units import format_size, write_size
 from bassloop.wire.conventions import (
     LIMITS_METADATA,
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from bassloop.checks.run_quotas import RunQuotas
     from bassloop.store import ArtifactWriter, Run, Store
     from bassloop.wire import progrock_pb2
+
+
+log = structlog.get_logger(__name__)
+
+NOT_KEPT = "loop:artifact:"
+"""Begins the digest of the loop's own step that says why an artifact isn't kept. Its path follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +111,7 @@ class ArtifactCollector:
             try:
                 await writer.write(data)
             except StoreError as error:
-                why = str(error)
+                why = _not_stored(path, error)
             else:
                 return
         await self._drop(path, why)
@@ -120,7 +128,7 @@ class ArtifactCollector:
             )
             used = await self.store.artifacts.put(artifact, self.limits.repository)
         except StoreError as error:
-            await self._drop(path, str(error))
+            await self._drop(path, _not_stored(path, error))
             return
         del self._open[path]
         if used is None:
@@ -139,6 +147,14 @@ class ArtifactCollector:
             await writer.discard()
         if path not in self._kept and len(self.problems) < MAX_ARTIFACTS:
             self.problems.setdefault(path[:MAX_ARTIFACT_PATH], why)
+
+
+def _not_stored(path: str, error: StoreError) -> str:
+    """Return why an artifact couldn't be stored, for anybody to read. The operator's log has the rest."""
+    log.warning("artifact not stored", artifact=path, error=str(error))
+    if isinstance(error, StoreFull):
+        return "the loop's disk is full"
+    return "the loop can't store it now"
 
 
 def is_artifact(vertex: str) -> bool:

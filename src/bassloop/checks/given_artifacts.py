@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bassloop.checks.artifact_collector import NOT_KEPT
 from bassloop.runtimes import RunFailed
 from bassloop.store import StoreError
 from bassloop.wire.conventions import (
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bassloop.checks.loop import CheckHandle
     from bassloop.runtimes import Runtime
-    from bassloop.store import Artifact, Store
+    from bassloop.store import Artifact, Run, Store
 
 
 class NotGiven(Exception):
@@ -53,11 +54,9 @@ async def gather(
             raise NotGiven(
                 f"it uses the artifacts of {check}, which no trusted runner has made; run {check} again"
             )
+        if (why := await missing_artifacts(store, handle.run)) is not None:
+            raise NotGiven(f"it uses the artifacts of {check}: {why}; run {check} again")
         artifacts = await store.artifacts.of_run(handle.run.id)
-        if not artifacts:
-            raise NotGiven(f"it uses the artifacts of {check}, which has left none")
-        if gone := [each.path for each in artifacts if not each.kept]:
-            raise NotGiven(f"the artifact {gone[0]} of {check} has expired; run {check} again")
         found += [GivenFile(given_name(check, each.path), each) for each in artifacts]
     if len(found) > MAX_GIVEN:
         raise NotGiven(
@@ -65,6 +64,18 @@ async def gather(
             "folders, with a slash at the end, which are one archive each"
         )
     return found
+
+
+async def missing_artifacts(store: Store, run: Run) -> str | None:
+    """Return why there isn't all that a run has left, or None."""
+    for step in await store.steps.of_run(run.id):
+        path = step.digest.removeprefix(NOT_KEPT)
+        if path not in (step.digest, "?"):  # patterns that name nothing are the check's own matter
+            return step.name.removeprefix("[loop] ")
+    artifacts = await store.artifacts.of_run(run.id)
+    if gone := [each.path for each in artifacts if not each.kept]:
+        return f"{gone[0]} has expired"
+    return None if artifacts else "it has left none"
 
 
 async def give(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from bassloop.checks.artifact_collector import ArtifactCollector, is_artifact
+from bassloop.checks.artifact_collector import NOT_KEPT, ArtifactCollector, is_artifact
 from bassloop.checks.check_output import HOOK
 from bassloop.checks.run_quotas import RunQuota, RunQuotas
 from bassloop.checks.test_reports import ReportCollector, is_report
@@ -42,6 +42,8 @@ ENTRIES_AT_ONCE = 500
 YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
+MAX_NOTED = 3
+"""Artifacts that are not kept and that the message of a run names."""
 RESERVED = (HOOK, "loop:", "[hook]", "[loop]")
 """How ids and names of the loop's own steps begin."""
 CLOSE_SECONDS = 10.0
@@ -115,6 +117,11 @@ class Recorder:
             notes.append(f"more than {self.quota.steps:,} steps (RUN_STEPS); the rest is not kept")
         if self.quota.exceeded is not None:
             notes.append(f"{self.quota.exceeded}; the rest of the logs is not kept")
+        problems = self.artifacts.problems if self.artifacts is not None else {}
+        lost = [(path, why) for path, why in problems.items() if path != "?"]
+        notes += (f"the artifact {path} is not kept: {why}" for path, why in lost[:MAX_NOTED])
+        if len(lost) > MAX_NOTED:
+            notes.append(f"nor are {len(lost) - MAX_NOTED} other artifacts")
         return notes
 
     async def add_step(
@@ -142,7 +149,7 @@ class Recorder:
         for path, why in problems.items():
             what = "artifacts are missing" if path == "?" else f"the artifact {path} is not kept"
             name = f"[loop] {what}: {why}"
-            await self.add_step(f"loop:artifact:{path}", name[:MAX_NAME], "")
+            await self.add_step(f"{NOT_KEPT}{path}", name[:MAX_NAME], "")
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)

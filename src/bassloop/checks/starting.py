@@ -13,6 +13,7 @@ from bassloop.access.trust_policy import fold_name
 from bassloop.checks import check_output
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.check_request import CheckRefused, CheckRequest
+from bassloop.checks.given_artifacts import missing_artifacts
 from bassloop.checks.loop import CheckHandle
 from bassloop.checks.notices import post_notice
 from bassloop.evaluator.errors import HookFailed, HookStopped, HostRefusal
@@ -244,8 +245,7 @@ async def _has_artifacts(
         return False
     if runners == "trusted" and not context.trusts(run.runner_login):
         return False
-    artifacts = await context.loop.store.artifacts.of_run(run.id)
-    return bool(artifacts) and all(each.kept for each in artifacts)
+    return await missing_artifacts(context.loop.store, run) is None
 
 
 def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHandle]:
