@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.project import propose_checks, read_checks, write_declaration
+from bassloop.project import read_checks
+from bassloop.project.detection import propose_checks, write_declaration
 
 PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "a Python package with extras and tools": (

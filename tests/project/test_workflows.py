@@ -7,7 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.project import read_checks, write_bass, write_declaration
+from bassloop.project import read_checks, write_bass
+from bassloop.project.detection import write_declaration
 from bassloop.project.workflows import translate_workflow
 
 WORKFLOW = """

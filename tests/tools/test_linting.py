@@ -182,3 +182,18 @@ except SystemExit as end:
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], check=True, stdout=subprocess.DEVNULL
     )
+
+
+def test_lint_imports_nothing_that_takes_long_and_is_not_needed(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "make"\n')
+    program = (
+        "import atexit, sys\n"
+        "heavy = ('rich', 'structlog', 'httpx', 'trio', 'asyncssh', 'yaml', 'bassloop.project.detection')\n"
+        "atexit.register(lambda: print([name for name in heavy if name in sys.modules]))\n"
+        "from bassloop.cli import cli\n"
+        f"cli(['lint', {str(tmp_path)!r}])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("merge queue starts a\n[]\n"), done.stdout

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.project import Proposal
+    from bassloop.project.detection import Proposal
     from bassloop.project.workflows import Workflow
 
 MAX_PROPOSALS = 40
@@ -64,7 +64,8 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
       bassloop init && bassloop try
     """
     from bassloop.cli.errors import report_errors
-    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_declaration
+    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
+    from bassloop.project.detection import write_declaration
 
     root = next(
         (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
@@ -135,7 +136,7 @@ def _detected(root: Path) -> list[Proposal]:
 
 
 def _proposals(folder: Path) -> list[Proposal]:
-    from bassloop.project import propose_checks
+    from bassloop.project.detection import propose_checks
 
     return propose_checks(
         lambda name: _text(folder / name), {each.name for each in folder.iterdir()}

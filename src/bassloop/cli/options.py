@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
 
 from bassloop.cli.errors import report_errors
 from bassloop.units import parse_duration, parse_size
@@ -127,6 +126,8 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
 
 def configure_logs(level: str) -> None:
     """Write log lines, ours and the libraries', to standard error."""
+    import structlog  # takes long, as it imports Rich
+
     stream = sys.stderr
     number = LEVELS.get(level.lower(), logging.INFO)
     shared: list[structlog.typing.Processor] = [

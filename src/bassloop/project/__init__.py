@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bassloop.project.compiling import write_bass
 from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
-from bassloop.project.detection import Proposal, propose_checks, write_declaration
 from bassloop.project.reading import ChecksFileError, TomlLines, read_checks
 
 __all__ = [
@@ -20,11 +19,8 @@ __all__ = [
     "CheckDeclaration",
     "ChecksFileError",
     "Matrix",
-    "Proposal",
     "TomlLines",
     "json_schema",
-    "propose_checks",
     "read_checks",
     "write_bass",
-    "write_declaration",
 ]
