@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop.access.policy import read_rules
 from bassloop.project import ChecksFileError, json_schema, read_checks
 
 WHOLE = b"""
@@ -124,3 +125,9 @@ def test_the_schema_for_editors_takes_what_the_loop_takes() -> None:
     declared["checks"]["test"]["imag"] = "x"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(declared, schema)
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    content = b'\xef\xbb\xbf[checks.a]\r\nrun = "ls"\r\n'
+    assert read_checks(content)["a"].commands == ["ls"]
+    assert read_rules(content).checks == {}

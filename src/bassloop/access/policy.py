@@ -171,7 +171,7 @@ def read_rules(content: bytes) -> Rules:
     if len(content) > MAX_FILE:
         raise PolicyError(f"{OWNERS_FILE} is longer than {MAX_FILE >> 10} KiB")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
         raise PolicyError(f"{OWNERS_FILE} is not UTF-8 text") from error
     return _validated(Rules, text, OWNERS_FILE)

@@ -42,7 +42,7 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     if len(content) > MAX_FILE:
         raise ChecksFileError(f"{name}: the file is longer than {MAX_FILE >> 10} KiB")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ChecksFileError(f"{name}:{line}: this is not UTF-8 text") from error
