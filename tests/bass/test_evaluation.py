@@ -242,6 +242,11 @@ def test_ten_megabytes_of_brackets_fail_cleanly() -> None:
         bass.read_source("(" * 100_000, "text")
 
 
+def test_the_mark_before_a_text_in_utf_8_is_no_part_of_it() -> None:
+    (marked,) = bass.read_source("\ufeff1", "text")
+    assert marked.form == 1
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(bass.ReadError):

@@ -65,13 +65,14 @@ class _Open:
 class Reader:
     """An iterator over the forms of a source text, from an offset on.
 
-    Raises `ReadError`, with the place, when the text there is no form.
+    Raises `ReadError`, with the place, when the text there is no form. The mark that some editors put before a text
+    in UTF-8 is no part of it.
     """
 
     def __init__(self, source: SourceText, start: int = 0) -> None:
         self.source = source
         self._text = source.text
-        self._at = start
+        self._at = start or len(source.text) - len(source.text.removeprefix("\ufeff"))
         self._stack: list[_Open] = []
 
     def __iter__(self) -> Iterator[Located]:
