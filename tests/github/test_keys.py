@@ -11,7 +11,14 @@ import httpx
 import pytest
 import trio
 
-from bassloop.github import GitHubConfig, GitHubError, LoginKeys, RateLimited, open_github
+from bassloop.github import (
+    GitHubConfig,
+    GitHubError,
+    LoginKeys,
+    RateLimited,
+    app_credentials,
+    open_github,
+)
 from bassloop.github.api import API
 from bassloop.github.login_keys import (
     CACHE_SECONDS,
@@ -21,6 +28,7 @@ from bassloop.github.login_keys import (
     NOBODY_SECONDS,
 )
 from bassloop.github.request import ANONYMOUS, Credential
+from bassloop.standin import Fault
 
 from .world import world
 
@@ -228,6 +236,35 @@ async def test_they_are_asked_for_through_an_installation_when_there_is_one(
         async with open_github(GitHubConfig(its.standin.url)) as anonymous:
             with pytest.raises(RateLimited):
                 await anonymous.keys.keys("octocat")
+
+
+async def test_all_who_ask_at_once_wait_for_the_search_for_an_installation(
+    repository: Path,
+) -> None:
+    found: list[Credential] = []
+    async with world(repository) as its:
+        app = its.github.app
+        assert app is not None
+
+        async def ask() -> None:
+            found.append(await app.any_installation())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+    assert len(found) == 3
+    assert ANONYMOUS not in found
+
+
+async def test_a_search_for_an_installation_that_failed_is_soon_made_again(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_credentials, "FAILED_SEARCH_SECONDS", 0.0)
+    async with world(repository) as its:
+        its.standin.faults.add(Fault("GET", "/app/installations", status=404, times=1))
+        assert its.github.app is not None
+        assert await its.github.app.any_installation() is ANONYMOUS
+        assert await its.github.app.any_installation() is not ANONYMOUS
 
 
 async def test_without_a_good_app_key_they_are_asked_for_anonymously(repository: Path) -> None:

@@ -5,6 +5,7 @@ https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-a
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ MAX_INSTALLATIONS = 10_000
 READ_CONTENTS = {"contents": "read", "metadata": "read"}
 REVOKE_SECONDS = 10.0
 SEARCH_AGAIN_SECONDS = 600.0
+FAILED_SEARCH_SECONDS = 10.0
 UNUSABLE_KEY = ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature
 NO_APP = "no GitHub App is set (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY)"
 
@@ -84,7 +86,8 @@ class App:
         default_factory=lambda: TTLCache(MAX_INSTALLATIONS), repr=False
     )
     _renewing: KeyedLock[int] = field(default_factory=KeyedLock, repr=False)
-    _searched_at: float | None = field(default=None, repr=False)
+    _search_at: float = field(default=-math.inf, repr=False)
+    _searching: trio.Lock = field(default_factory=trio.Lock, repr=False)
 
     def make_jwt(self) -> str:
         """Return a JWT that identifies the App. Raises Unauthorized when the private key isn't one."""
@@ -133,13 +136,26 @@ class App:
 
         Never raises GitHubError: what is public can be read without a token.
         """
+        if (known := self._known_installation()) is not None:
+            return known
+        async with self._searching:
+            if (known := self._known_installation()) is not None:
+                return known
+            return await self._search()
+
+    def _known_installation(self) -> Credential | None:
+        """Return some installation whose token is known, or None."""
         for number in self._tokens:
             if (token := self._tokens.get(number)) is not None:
                 return Credential.of_installation(number, token.value)
+        return None
+
+    async def _search(self) -> Credential:
+        """Ask GitHub for an installation, but seldom."""
         now = trio.current_time()
-        if self._searched_at is not None and now - self._searched_at < SEARCH_AGAIN_SECONDS:
+        if now < self._search_at:
             return ANONYMOUS
-        self._searched_at = now
+        self._search_at = now + SEARCH_AGAIN_SECONDS
         try:
             path = "/app/installations?per_page=100"
             page, _ = await self.api.page(path, credential=self.credential)
@@ -148,6 +164,7 @@ class App:
                     return await self.installation_credential(int(found["id"]))
         except (GitHubError, AttributeError, TypeError, KeyError, ValueError) as error:
             log.warning("no installation to ask through", error=str(error))
+            self._search_at = trio.current_time() + FAILED_SEARCH_SECONDS
         return ANONYMOUS
 
     @asynccontextmanager
