@@ -8,16 +8,24 @@ const NEAR = 80;
 
 let ownScrollY = -1;
 
+/** Where the page was when it was last known to scroll, by itself or by the reader. */
+let lastScrollY = 0;
+
 /** @param {number} pixels down */
 export function scrollDown(pixels) {
   window.scrollBy({ top: pixels, behavior: "instant" });
-  ownScrollY = window.scrollY;
+  noteOwnScroll();
 }
 
 /** @param {Element} element @param {ScrollLogicalPosition} block where on the screen to put it */
 export function scrollTo(element, block) {
   element.scrollIntoView({ block, behavior: "instant" });
-  ownScrollY = window.scrollY;
+  noteOwnScroll();
+}
+
+/** Note it at once: its event comes later, when the reader may have scrolled on. */
+function noteOwnScroll() {
+  ownScrollY = lastScrollY = window.scrollY;
 }
 
 /** Tell whether the page is where its own scrolling left it. */
@@ -30,7 +38,6 @@ export class AutoScroll {
   step = null;
   active = false;
   #unseen = 0;
-  #lastScrollY = 0;
 
   /** @param {HTMLButtonElement} button goes back to the end */
   constructor(button) {
@@ -86,8 +93,8 @@ export class AutoScroll {
 
   #onScroll() {
     // On the way up the end is still near for a while: only who scrolls down to it wants to follow it.
-    const isDown = window.scrollY > this.#lastScrollY;
-    this.#lastScrollY = window.scrollY;
+    const isDown = window.scrollY > lastScrollY;
+    lastScrollY = window.scrollY;
     if (!this.step || isOwnScroll()) return;
     const { bottom } = this.step.log.getBoundingClientRect();
     const atEnd = bottom <= window.innerHeight + NEAR && bottom > 0 && this.step.view.atEnd;
