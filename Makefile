@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # The first Python that is new enough and really starts (a version manager's shim may not).
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-# The sessions of `make check` beside the tests; two run side by side.
-SESSIONS := lint pythons docs openssh audit published systemd booted disk browser containers attacks outage
+# The sessions of `make check` beside the tests, the longest first. Two run side by side; those whose bounds are times
+# have the machine for themselves.
+SESSIONS := containers browser pythons lint docs openssh audit published systemd disk
+TIMED := booted attacks outage
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint docs serve clean
@@ -34,7 +36,7 @@ test: $(VENV)/tools  ## run the tests, on one Python; arguments of pytest in ARG
 	$(BIN)/nox --session tests -- $(ARGS)
 
 check: test  ## run everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target --keep-going $(SESSIONS:%=session-%); status=$$?; \
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-going $(SESSIONS:%=session-%); status=$$?; \
 	$(MAKE) --no-print-directory --keep-going $(TIMED:%=session-%) && exit $$status
 
 session-%: $(VENV)/tools
