@@ -189,7 +189,6 @@ async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenera
         await target.other_is_concluded("nothing yet")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(target.visit)
-            while not target.visits:
-                await trio.sleep(0.01)
+            await until(lambda: target.visits)
             yield target
             nursery.cancel_scope.cancel()

@@ -115,10 +115,8 @@ class World:
                 yield daemon
                 nursery.cancel_scope.cancel()
         finally:
+            await _kill(process)
             with trio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
                 await process.stderr.aclose()
 
     @asynccontextmanager
@@ -136,10 +134,7 @@ class World:
                 yield node
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
+            await _kill(process)
 
     async def _ready(self, stream: trio.abc.ReceiveStream) -> dict[str, Any]:
         text = b""
@@ -168,13 +163,12 @@ class World:
 
     @asynccontextmanager
     async def runner_process(
-        self, daemon: Daemon, login: str, key: asyncssh.SSHKey, *, name: str = "", main: str = ""
+        self, daemon: Daemon, login: str, key: asyncssh.SSHKey, *, name: str = ""
     ) -> AsyncGenerator[trio.Process]:
         """A user's `bassloop runner` in a process of its own, connected; killed (SIGKILL) at the end.
 
         Args:
             name: names its folder, if the user has several.
-            main: Python that is run instead of `bassloop`, with its arguments.
         """
         folder = self.folder / f"runner-{name or login}"
         folder.mkdir(exist_ok=True)
@@ -182,12 +176,11 @@ class World:
         identity.touch(mode=0o600)
         identity.write_bytes(key.export_private_key())
         known_hosts.write_text(f"{daemon.host_key}\n")
-        program = ["-c", main] if main else ["-m", "bassloop"]
         options = ["--driver", "host", "--unsandboxed", "--allow-foreign", "--images", "ignore"]
         options += ["-i", str(identity), "--known-hosts", str(known_hosts), "--json"]
         options += ["--state-dir", str(folder / "state"), f"{login}@127.0.0.1:{daemon.ssh_port}"]
         process = await trio.lowlevel.open_process(
-            [sys.executable, *program, "runner", *options],
+            [sys.executable, "-m", "bassloop", "runner", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**self.env, "HOME": str(folder)},
@@ -202,10 +195,7 @@ class World:
                 yield process
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
+            await _kill(process)
 
     async def command(self, *words: str) -> str:
         """Run `bassloop`, and return what it prints."""
@@ -232,6 +222,14 @@ class World:
     async def seen(self, status: str) -> None:
         """Wait until a check run has this status."""
         await until(lambda: any(run["status"] == status for run in self.standin.check_runs))
+
+
+async def _kill(process: trio.Process) -> None:
+    """Kill a process (SIGKILL) that has not ended, also when cancelled."""
+    with trio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 async def _drain(stream: trio.abc.ReceiveStream, log: deque[bytes]) -> None:

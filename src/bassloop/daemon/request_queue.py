@@ -63,7 +63,7 @@ class RequestQueue:
             return
         address = origins((scope.get("client") or ["unknown"])[0])[0]
         if self._count >= WAITING or self._unanswered[address] >= UNANSWERED:
-            await _refuse(send)
+            await refuse(send, REFUSAL, retry_after=1)
             return
         self._unanswered[address] += 1
         try:
@@ -134,11 +134,12 @@ class RequestQueue:
         return send_and_free
 
 
-async def _refuse(send: Any) -> None:
+async def refuse(send: Any, why: bytes, retry_after: int) -> None:
+    """Answer a request with 503, a line of text, and the seconds after which to try again."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(REFUSAL)).encode()),
-        (b"retry-after", b"1"),
+        (b"content-length", str(len(why)).encode()),
+        (b"retry-after", str(retry_after).encode()),
     ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": REFUSAL})
+    await send({"type": "http.response.body", "body": why})

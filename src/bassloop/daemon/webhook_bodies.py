@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.addresses import origins
+from bassloop.daemon.request_queue import refuse
 from bassloop.web.service_endpoints import WEBHOOKS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class WebhookBodies:
         finally:
             self._remove(upload)
         if upload.scope.cancelled_caught and not upload.is_answered:
-            await _refuse(send)
+            await refuse(send, REFUSAL, retry_after=10)
 
     def _note(self, upload: _Upload, message: dict[str, Any]) -> None:
         """Count a part of a body, and make room for it. What has arrived in whole is not counted any more."""
@@ -103,13 +104,3 @@ class WebhookBodies:
         if upload in self._uploads:
             self._uploads.remove(upload)
             self._size -= upload.size
-
-
-async def _refuse(send: Any) -> None:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(REFUSAL)).encode()),
-        (b"retry-after", b"10"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": REFUSAL})
