@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -281,6 +282,24 @@ async def test_why_an_engine_does_not_work_is_said(
     found = await find("podman")
     assert isinstance(found, str)
     assert reason in found
+
+
+async def test_a_probe_that_is_cancelled_is_removed(fake: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    os.mkfifo(tmp_path / "started")
+    fake.write_text(
+        f'#!/bin/sh\necho "$*" >> {calls}\n'
+        f'case "$*" in *" run "*) echo > {tmp_path}/started; exec sleep 600 ;; esac\n'
+    )
+    engine = ContainerEngine(str(fake), "podman")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(try_limits, engine, CommandLimits())
+        await trio.Path(tmp_path / "started").read_text()
+        nursery.cancel_scope.cancel()
+    started, removed = calls.read_text().splitlines()
+    name = started.partition("--name ")[2].partition(" ")[0]
+    assert name.startswith(f"bassloop-probe-{os.getpid()}-")
+    assert removed == f"--log-level=error rm --force --volumes --time 0 --ignore {name}"
 
 
 ROOTLESS = '{"host": {"cgroupVersion": "%s", "cgroupControllers": %s}}'

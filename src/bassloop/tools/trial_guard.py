@@ -21,6 +21,7 @@ import trio
 from bassloop.concurrency import shielded
 from bassloop.runner import RunnerError, RunnerOptions
 from bassloop.runner.cache_pruning import prune
+from bassloop.runner.container.container_engine import installed_engines, remove_left_probes
 from bassloop.runner.container.image_store import own_images
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
@@ -117,9 +118,13 @@ async def clean_up(folder: Path) -> None:
             async with open_driver(options):  # which ends what a killed one has left
                 pass
             await remove_own_images(folder)
-        elif state.is_dir():
-            async with OutputCache.open(state):  # which does the same
-                pass
+        else:
+            for engine in installed_engines():  # it may have been killed while it looked for one
+                with suppress(DriverError):
+                    await remove_left_probes(engine)
+            if state.is_dir():
+                async with OutputCache.open(state):  # which ends its commands
+                    pass
     except (RunnerError, DriverError, OSError):
         pass  # nobody is there to be told
     await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))

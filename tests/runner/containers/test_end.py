@@ -15,6 +15,12 @@ import trio
 
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_engine import (
+    PROBE_IMAGE,
+    PROBE_LABEL,
+    ContainerEngine,
+    find,
+)
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import CommandLimits
 
@@ -22,8 +28,6 @@ from ..made import Recorder, folder, mount, path_in
 from .test_run import run
 
 if TYPE_CHECKING:
-    from bassloop.runner.container.container_engine import ContainerEngine
-
     from .conftest import Bench
 
 pytestmark = pytest.mark.containers
@@ -111,6 +115,25 @@ trio.run(main)
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+async def test_a_probe_that_a_killed_process_left_is_removed_by_the_next_search(
+    engine: ContainerEngine,
+) -> None:
+    dead = subprocess.Popen("true")  # noqa: ASYNC220
+    dead.wait()
+    label = f"{PROBE_LABEL}={os.uname().nodename}"
+    left, running = (f"bassloop-probe-{pid}-test{os.getpid()}" for pid in (dead.pid, os.getpid()))
+    try:
+        for name in (left, running):
+            await engine.ask("create", "--name", name, "--label", label, PROBE_IMAGE, "/nothing")
+        assert isinstance(await find(network="none"), ContainerEngine)
+        listed = (await engine.ask("ps", "--all", "--format", "{{.Names}}")).split()
+        assert left not in listed
+        assert running in listed
+    finally:
+        for name in (left, running):
+            await engine.remove_container(name)
 
 
 async def test_a_container_takes_no_more_than_it_is_given(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import secrets
 import shutil
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -41,6 +43,8 @@ _MAX_MESSAGE = 500
 PROBE_IMAGE = "localhost/bassloop-probe:1"
 NOTHING = "/bassloop-probe"
 """A program that isn't there: that it is missed shows that all the rest works."""
+PROBE_LABEL = "bassloop.probe"
+"""The label of containers that were only started to see whether that works; its value is the machine's name."""
 LOWER = (None, 32_768, 1_024)
 """Limits to try where an engine's own are refused."""
 OLDEST = {"podman": (4, 0), "docker": (20, 10)}
@@ -245,6 +249,9 @@ async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerE
         await engine.ask("image", "inspect", PROBE_IMAGE)
     except EngineError:
         await engine.ask("import", "-", PROBE_IMAGE, stdin=_empty_tar())
+    else:
+        with suppress(EngineError):
+            await remove_left_probes(engine)
     last = EngineError("it runs no container")
     for options, ulimits in _ways(engine):
         adapted = replace(engine, options=options, ulimits=ulimits)
@@ -322,17 +329,53 @@ def _check_controllers(info: str, limits: CommandLimits) -> None:
 
 
 async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) -> None:
-    """Start a container that has nothing in it. Raises EngineError if it doesn't get that far."""
-    words = ["run", "--rm", "--network", network, *more]
+    """Start a container that has nothing in it. Raises EngineError if it doesn't get that far.
+
+    Nothing of it is left, also if this is cancelled.
+    """
+    name = f"bassloop-probe-{os.getpid()}-{secrets.token_hex(4)}"
+    words = ["run", "--rm", "--name", name, "--label", f"{PROBE_LABEL}={_machine()}"]
+    words += ["--network", network, *more]
     for limit in engine.ulimits:
         words += ["--ulimit", limit]
+    has_ended = False
     try:
         await engine.ask(*words, PROBE_IMAGE, NOTHING, seconds=30)
+        has_ended = True
     except EngineError as error:
+        has_ended = not isinstance(error.__cause__, trio.TooSlowError)
         text = str(error)
         if NOTHING in text and "no such file" in text.lower():
             return
         raise
+    finally:
+        if not has_ended:  # or the engine has removed it
+            await engine.remove_container(name)
+
+
+async def remove_left_probes(engine: ContainerEngine) -> None:
+    """Remove the containers in which a process that was killed tried the engine. Raises EngineError."""
+    label = f"label={PROBE_LABEL}={_machine()}"
+    for name in (
+        await engine.ask("ps", "--all", "--filter", label, "--format", "{{.Names}}")
+    ).split():
+        pid = name.removeprefix("bassloop-probe-").partition("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            await engine.remove_container(name)
+
+
+def _machine() -> str:
+    return os.uname().nodename
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def _empty_tar() -> bytes:
