@@ -291,6 +291,11 @@ class Stored:
     asked_at: float
 
 
+def clock() -> float:
+    """Return the seconds since the epoch, by the test's clock."""
+    return 1_800_000_000.0 + trio.current_time()
+
+
 class Memory(dict[str, Stored]):
     """A store of answers that outlives a restart; `broken`, it can't be read or written."""
 
@@ -308,16 +313,17 @@ class Memory(dict[str, Stored]):
             raise OSError("the disk is full")
         self[name] = Stored(**answer)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, asked_at: float) -> None:
         await trio.lowlevel.checkpoint()
-        self.pop(name, None)
+        if name in self:
+            self[name] = Stored(0, "", name, (), asked_at)
 
 
 @asynccontextmanager
 async def restarted(people: People, memory: Memory, **options: Any) -> AsyncGenerator[LoginKeys]:
     """The users and keys of a process that has just begun."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
-        yield LoginKeys(API(client, "https://api.test"), nobody, memory, **options)
+        yield LoginKeys(API(client, "https://api.test"), nobody, memory, clock=clock, **options)
 
 
 async def test_known_keys_survive_a_restart_while_github_is_down(
@@ -347,7 +353,7 @@ async def test_nobody_is_known_who_has_not_proven_a_key(people: People) -> None:
 async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
     people: People, autojump_clock: MockClock, age: float
 ) -> None:
-    memory = Memory(octocat=Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), time.time() - age))
+    memory = Memory(octocat=Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), clock() - age))
     people.down = True
     async with restarted(people, memory, known_seconds=3600.0) as keys:
         with pytest.raises(GitHubError):
@@ -357,7 +363,7 @@ async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
 async def test_github_is_asked_until_it_answers_and_what_it_says_is_stored(
     people: People, autojump_clock: MockClock
 ) -> None:
-    stored = Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), time.time() - 2 * CACHE_SECONDS)
+    stored = Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), clock() - 2 * CACHE_SECONDS)
     memory = Memory(octocat=stored)
     people.down = True
     async with restarted(people, memory) as keys, trio.open_nursery() as nursery:
@@ -385,7 +391,53 @@ async def test_a_login_that_nobody_has_any_more_is_forgotten(
         del people.keys["octocat"]
         await trio.sleep(CACHE_SECONDS)
         assert await keys.user("octocat") is None
-    assert not memory
+    assert memory["octocat"].keys == ()
+    people.down = True
+    async with restarted(people, memory) as keys:
+        assert await keys.user("octocat") is None
+
+
+async def test_what_another_node_was_told_later_counts_while_github_is_down(
+    people: People, autojump_clock: MockClock
+) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as one, restarted(people, memory) as two:
+        await one.confirmed("octocat")
+        await trio.sleep(CACHE_SECONDS)
+        people.keys["octocat"] = ["ssh-ed25519 BBBB"]
+        await two.confirmed("octocat")
+        people.down = True
+        await trio.sleep(CACHE_SECONDS)
+        assert await one.keys("octocat") == ["ssh-ed25519 BBBB"]
+        people.down = False
+        del people.keys["octocat"]
+        await trio.sleep(CACHE_SECONDS)
+        assert await two.user("octocat") is None
+        people.down = True
+        assert await one.user("octocat") is None
+
+
+async def test_a_known_user_s_answer_is_as_new_in_the_store_as_in_memory(
+    people: People, autojump_clock: MockClock
+) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as keys:
+        await keys.confirmed("octocat")
+        memory["octocat"].asked_at = before = clock() - 2 * CACHE_SECONDS
+        await trio.sleep(CACHE_SECONDS)
+        await keys.keys("octocat")
+    assert memory["octocat"].asked_at > before + CACHE_SECONDS
+
+
+async def test_an_answer_that_another_node_has_just_got_is_not_asked_for_again(
+    people: People, autojump_clock: MockClock
+) -> None:
+    memory = Memory()
+    async with restarted(people, memory) as one, restarted(people, memory) as two:
+        await one.confirmed("octocat")
+        asked = len(people.asked)
+        assert await two.keys("octocat") == ["ssh-ed25519 AAAA"]
+        assert len(people.asked) == asked
 
 
 async def test_a_store_that_fails_keeps_nobody_out(people: People) -> None:

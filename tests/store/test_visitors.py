@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.store import RepositoryRecord, StoreConflict, User, open_store
-from bassloop.store.visitors import SESSIONS_EACH
+from bassloop.store import RepositoryRecord, Store, StoreConflict, User, open_store
+from bassloop.store.visitors import NOBODY, SESSIONS_EACH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,37 @@ async def test_a_session_is_of_a_user_under_their_latest_login(
         assert session is not None
         assert (session.user_id, session.login, session.expires_at) == (5, "renamed", expires_at)
         assert await store.sessions.get("another") is None
+
+
+async def test_an_older_answer_about_a_login_does_not_replace_a_newer_one(
+    location: Path | str, tmp_path: Path
+) -> None:
+    now = time.time()
+
+    async def put(store: Store, key: str, asked_at: float) -> None:
+        await store.logins.put(
+            "octocat", user_id=5, node_id="U_5", login="Octocat", keys=(key,), asked_at=asked_at
+        )
+
+    async with open_store(location, tmp_path / "blobs") as store:
+        await store.logins.remove("octocat", asked_at=now)
+        assert await store.logins.get("octocat") is None
+        await put(store, "new", now - 10)
+        await put(store, "old", now - 20)
+        await store.logins.remove("octocat", asked_at=now - 15)
+        found = await store.logins.get("octocat")
+        assert found is not None
+        assert (found.keys, found.asked_at) == (("new",), now - 10)
+        await store.logins.remove("octocat", asked_at=now - 5)
+        await put(store, "old", now - 7)
+        found = await store.logins.get("octocat")
+        assert found is not None
+        assert (found.user_id, found.keys) == (NOBODY, ())
+        await put(store, "of a wrong clock", now + 86_400)
+        await put(store, "newest", now)
+        found = await store.logins.get("octocat")
+        assert found is not None
+        assert found.keys == ("newest",)
 
 
 async def test_a_session_ends_by_itself_or_is_ended(location: Path | str, tmp_path: Path) -> None:

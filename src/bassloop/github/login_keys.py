@@ -7,7 +7,8 @@ cached apart and for less long, and logins never seen before are looked up at a 
 who dials in under many names can neither push out known users nor spend the rate limit.
 
 While GitHub can't say, or doesn't in a moment, an older result is used for a known user, up to an age that is a
-setting. The results of users who have proven a key are stored with their time, so that they outlive a restart.
+setting. The results of users who have proven a key are stored with their time, so that they outlive a restart, and
+other nodes know them: the newest answer counts, whichever node has asked for it.
 Whoever lets somebody in then waits for GitHub's answer with `confirmed`, and acts on it.
 """
 
@@ -57,7 +58,10 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?\Z")
 
 
 class StoredKeys(Protocol):
-    """An answer of GitHub's about a login, as it was stored. `asked_at` is in seconds since the epoch."""
+    """An answer of GitHub's about a login, as it was stored.
+
+    `asked_at` is in seconds since the epoch, and `user_id` is 0 if nobody has the login.
+    """
 
     @property
     def user_id(self) -> int: ...
@@ -87,10 +91,10 @@ class KeyStore(Protocol):
         keys: tuple[str, ...],
         asked_at: float,
     ) -> None:
-        """Store the answer about a login."""
+        """Store the answer about a login, unless a newer one is stored."""
 
-    async def remove(self, name: str) -> None:
-        """Forget a login, which nobody has any more."""
+    async def remove(self, name: str, *, asked_at: float) -> None:
+        """Store that nobody has a login any more, unless a newer answer is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,10 @@ class _Lookup:
         allowed = seconds if self.user is not None else min(seconds, NOBODY_SECONDS)
         return trio.current_time() - self.asked_at < allowed
 
+    def has_same_answer(self, other: _Lookup) -> bool:
+        """Return whether GitHub gave the same answer both times."""
+        return (self.user, self.keys) == (other.user, other.keys)
+
 
 @dataclass(eq=False)
 class LoginKeys:
@@ -127,6 +135,7 @@ class LoginKeys:
         known_seconds: how old a result may be that is used because GitHub can't say.
         on_lookup: called after each lookup with whether runners can get in: GitHub has answered, or something
             older was usable.
+        clock: returns the seconds since the epoch.
     """
 
     api: API
@@ -134,6 +143,7 @@ class LoginKeys:
     store: KeyStore | None = None
     known_seconds: float = KNOWN_SECONDS
     on_lookup: Callable[[bool], object] = lambda _: None
+    clock: Callable[[], float] = time.time
     _known: TTLCache[str, _Lookup] = field(default_factory=lambda: TTLCache(MAX_LOGINS), init=False)
     _nobodies: TTLCache[str, _Lookup] = field(
         default_factory=lambda: TTLCache(MAX_NOBODIES, NOBODY_SECONDS), init=False
@@ -207,9 +217,11 @@ class LoginKeys:
 
     async def _renew(self, name: str, fresh: bool) -> _Lookup:
         """Ask GitHub and cache the result; an older one has to do when GitHub can't say."""
-        before = self._known.get(name)
-        if before is None and (before := await self._load(name)) is not None:
-            self._remember(name, before)
+        before, stored = self._known.get(name), await self._load(name)
+        if stored is not None and (before is None or stored.asked_at > before.asked_at):
+            if before is not None and stored.has_same_answer(before):
+                stored = replace(stored, fresh_seconds=before.fresh_seconds)
+            self._remember(name, before := stored)
             if (cached := self._cached(name, fresh)) is not None:
                 return cached
         if before is None and not self._strangers.take():
@@ -231,12 +243,11 @@ class LoginKeys:
             self._remember(name, replace(usable, in_vain_at=trio.current_time()))
             return usable
         if before is not None:
-            unchanged = (found.user, found.keys) == (before.user, before.keys)
-            if fresh and unchanged:
+            if fresh and found.has_same_answer(before):
                 longer = min(2 * before.fresh_seconds, CACHE_SECONDS)
                 found = replace(found, fresh_seconds=longer)
             found = replace(found, stored=before.stored)
-            if before.stored and not unchanged:
+            if before.stored:
                 await self._save(name, found)
         self._remember(name, found)
         return found
@@ -257,19 +268,20 @@ class LoginKeys:
             return None
         if stored is None:
             return None
-        age = time.time() - stored.asked_at
+        age = self.clock() - stored.asked_at
         if not 0 <= age < self.known_seconds:
             return None
-        user = User(stored.user_id, stored.node_id, stored.login)
+        user = User(stored.user_id, stored.node_id, stored.login) if stored.user_id else None
         return _Lookup(user, stored.keys, trio.current_time() - age, stored=True)
 
     async def _save(self, name: str, found: _Lookup) -> None:
         """Store a result; if that fails, only the next restart is worse off."""
         if self.store is None:
             return
+        asked_at = self.clock() - (trio.current_time() - found.asked_at)
         try:
             if found.user is None:
-                await self.store.remove(name)
+                await self.store.remove(name, asked_at=asked_at)
                 return
             await self.store.put(
                 name,
@@ -277,7 +289,7 @@ class LoginKeys:
                 node_id=found.user.node_id,
                 login=found.user.login,
                 keys=found.keys,
-                asked_at=time.time() - (trio.current_time() - found.asked_at),
+                asked_at=asked_at,
             )
         except Exception as error:  # noqa: BLE001  (as the docstring says)
             log.warning("keys not stored", login=name, error=str(error))

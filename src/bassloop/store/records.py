@@ -363,6 +363,7 @@ class LoginRecord:
     """GitHub's answer about a login.
 
     Args:
+        user_id: 0 if nobody has it.
         keys: lines of an authorized_keys file.
         asked_at: when GitHub was asked, in seconds since the epoch.
     """

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection, ResultRow
 
 MAX_LOGINS = 10_000
+NOBODY = 0
+"""The id of the user of a login that nobody has any more."""
+
 SESSIONS_EACH = 50
 """The most sessions of one user; a new one replaces the oldest."""
 
@@ -60,7 +63,8 @@ class Logins(Subject):
     ) -> None:
         """Store what GitHub said of a login, and forget those that were asked for longest ago.
 
-        Raises StoreFull or StoreLocked at once: a runner doesn't wait for the disk.
+        Nothing is changed if another node has stored what GitHub said later. Raises StoreFull or StoreLocked
+        at once: a runner doesn't wait for the disk.
 
         Args:
             name: the login in lower case.
@@ -73,8 +77,10 @@ class Logins(Subject):
                 "INSERT INTO logins (name, user_id, node_id, login, keys, asked_at) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 "user_id = excluded.user_id, node_id = excluded.node_id, login = excluded.login, "
-                "keys = excluded.keys, asked_at = excluded.asked_at",
-                row,
+                "keys = excluded.keys, asked_at = excluded.asked_at "
+                # One from the future was stored while a clock was wrong.
+                "WHERE excluded.asked_at >= logins.asked_at OR logins.asked_at > ?",
+                (*row, self._engine.database.now(db)),
             )
             db.execute(
                 "DELETE FROM logins WHERE asked_at < "
@@ -84,17 +90,24 @@ class Logins(Subject):
 
         await self._engine.write(put, wait=False)
 
-    async def remove(self, name: str) -> None:
-        """Forget a login. Raises StoreFull or StoreLocked at once."""
+    async def remove(self, name: str, *, asked_at: float) -> None:
+        """Store that nobody has a login, which stays known, or an older answer of another node could come back.
+
+        Nothing is changed for a login that isn't stored. Raises StoreFull or StoreLocked at once.
+        """
 
         def remove(db: Connection) -> None:
-            db.execute("DELETE FROM logins WHERE name = ?", (name,))
+            db.execute(
+                "UPDATE logins SET user_id = ?, node_id = '', login = name, keys = '[]', asked_at = ? "
+                "WHERE name = ? AND (asked_at <= ? OR asked_at > ?)",
+                (NOBODY, asked_at, name, asked_at, self._engine.database.now(db)),
+            )
 
         await self._engine.write(remove, wait=False)
 
     @reads
     def get(self, db: Connection, name: str) -> LoginRecord | None:
-        """Return what GitHub said of a login, or None."""
+        """Return what GitHub said of a login, or None. The user is NOBODY if nobody has it."""
         row = db.execute(
             "SELECT user_id, node_id, login, keys, asked_at FROM logins WHERE name = ?", (name,)
         ).fetchone()
