@@ -34,6 +34,8 @@ HOLD_SECONDS = 0.1
 LOGGED_AT_ONCE = 10
 LOGGED_PER_MINUTE = 10
 STACK_LINES = 12
+CLOCK_SECONDS = 0.01
+"""How old a reading of the thread's processor clock may be, and so by how much too long its use of a step."""
 
 EVERY_SECONDS = 0.25
 PAUSE_SECONDS = 5.0
@@ -51,9 +53,9 @@ class Watchdog(trio.abc.Instrument):
         self.seconds = seconds
         self.count = {"computing": 0, "waiting": 0}
         self.longest = {"computing": 0.0, "waiting": 0.0}
-        self._used = 0.0
         self._began: float | None = None
-        self._stack = ""
+        self._clock = self._read_at = 0.0
+        self._seen = (0.0, "")  # when the step began that was looked at last, and its stack
         self._logged = TokenBucket(LOGGED_AT_ONCE, LOGGED_PER_MINUTE / 60, clock=time.monotonic)
 
     @contextmanager
@@ -72,32 +74,46 @@ class Watchdog(trio.abc.Instrument):
             thread.join()
             trio.lowlevel.remove_instrument(self)
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._stack = ""
-        self._used = time.thread_time()
+    # The loop does nothing but steps, so noting one has to be cheap. A step begins where the last one has ended,
+    # which saves a call for each, and the processor's clock, which is eight times as slow as the other one, is read
+    # a hundred times a second instead of before each step.
+
+    def after_io_wait(self, timeout: float) -> None:
         self._began = time.monotonic()
 
+    def before_io_wait(self, timeout: float) -> None:
+        self._began = None
+
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        began, self._began = self._began, None
-        if began is None or (held := time.monotonic() - began) <= self.seconds:
-            return
-        used = time.thread_time() - self._used
+        began, now = self._began, time.monotonic()
+        if began is not None and now - began > self.seconds:
+            self._note(task, began, now - began)
+            self._read_at = 0.0  # what it used is not the next one's
+        if now - self._read_at > CLOCK_SECONDS:
+            self._clock, self._read_at = time.thread_time(), now
+        self._began = now
+
+    def _note(self, task: trio.lowlevel.Task, began: float, held: float) -> None:
+        """Count a step that held the loop, and log it."""
+        used = min(held, time.thread_time() - self._clock)
         kind = "computing" if used > self.seconds else "waiting"
         self.count[kind] += 1
         self.longest[kind] = max(self.longest[kind], held)
         if self._logged.take():
+            seen, stack = self._seen
+            stack = stack if seen == began else ""
             times = {"seconds": round(held, 3), "processor_seconds": round(used, 3)}
-            log.warning("loop held", task=task.name, kind=kind, stack=self._stack, **times)
+            log.warning("loop held", task=task.name, kind=kind, stack=stack, **times)
 
     def _look(self, stop: threading.Event, watched: int) -> None:
         """Take the stack of a step that lasts too long, in the watching thread."""
         while not stop.wait(self.seconds / 2):
             began = self._began
-            if began is None or self._stack or time.monotonic() - began <= self.seconds:
+            if began in (None, self._seen[0]) or time.monotonic() - began <= self.seconds:
                 continue
             frame = sys._current_frames().get(watched)
             if frame is not None and self._began == began:
-                self._stack = "".join(traceback.format_stack(frame, STACK_LINES))
+                self._seen = began, "".join(traceback.format_stack(frame, STACK_LINES))
 
 
 @dataclass(eq=False)
