@@ -140,13 +140,15 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
         await store.deliveries.record("g1", "push", None, b"{}", received_at=1.0)
         await store.deliveries.record("g2", "push", None, b"{}")
         await store.deliveries.set_state("g2", "set_aside", "no luck")
-        now = round(time.time())
+        # A clock that has been set back since: nothing of it gets old while this test runs.
+        now = round(time.time()) + 600
         await store.spending.put(
             "installation 1",
             at=now,
-            spent=[(now - 90, 100), (now - 1, 40)],
+            spent=[(now - 690, 100), (now - 2, 4), (now - 1, 30), (now - 1, 6)],
+            purposes=["start", "conclude", "start", "conclude"],
             reserved=5,
-            closed_until=now + 3000,
+            closed_until=now + 2400,
         )
     code, said = status(env, "--json")
     picture = json.loads(said)
@@ -157,11 +159,13 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
     [points] = picture["github_points"].items()
     assert points[0] == "installation 1"
     assert (points[1]["spent"], points[1]["a_minute"]) == (45, 900)
+    assert points[1]["purposes"] == {"start": 30, "conclude": 10}
     assert 2900 < points[1]["closed_seconds"] <= 3001
     assert picture["set_aside"] == ["g2"]
     said = status(env)[1]
     assert "not running" in said
     assert "1 waiting, the oldest for" in said
+    assert "45 of 900 points spent in the last minute (start 30, conclude 10)" in said
     assert status(env, "--up") == (1, "")
 
 

@@ -51,6 +51,7 @@ class Memory:
         *,
         at: float,
         spent: Sequence[tuple[int, int]],
+        purposes: Sequence[str],
         reserved: int,
         closed_until: float,
     ) -> None:
@@ -58,6 +59,7 @@ class Memory:
         await trio.sleep(self.seconds)
         if self.error is not None:
             raise self.error
+        assert len(purposes) == len(spent)
         self.records[credential] = SpendingRecord(tuple(spent), reserved, closed_until)
 
 
@@ -135,7 +137,7 @@ async def test_what_is_under_way_when_a_process_is_killed_counts_as_spent_after_
         assert memory.records[NAME].reserved == 25
         await trio.sleep(9)
         heir = process(memory)
-    assert heir.budget.recently_spent(10.0) == [(10.0, 25)]
+    assert heir.budget.recently_spent(10.0) == [(10.0, 25, None)]
 
 
 async def test_a_clock_that_was_set_back_closes_nothing_for_longer_than_an_hour(
@@ -173,10 +175,17 @@ async def test_the_store_keeps_it_through_a_restart_for_a_day(tmp_path: Path) ->
     for at, reserved in ((100.0, 25), (200.0, 0)):
         async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
             await store.spending.put(
-                NAME, at=at, spent=[(97, 5)], reserved=reserved, closed_until=90.0
+                NAME,
+                at=at,
+                spent=[(97, 5)],
+                purposes=["start"],
+                reserved=reserved,
+                closed_until=90.0,
             )
             found = await store.spending.all()
             assert found == {NAME: SpendingRecord(((97, 5),), reserved, 90.0)}
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        await store.spending.put("app", at=90_000.0, spent=[], reserved=0, closed_until=0.0)
+        await store.spending.put(
+            "app", at=90_000.0, spent=[], purposes=[], reserved=0, closed_until=0.0
+        )
         assert set(await store.spending.all()) == {"app"}

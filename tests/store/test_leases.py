@@ -427,9 +427,13 @@ async def test_what_a_lost_node_has_spent_counts_for_the_next_and_not_what_other
     location: str, tmp_path: Path
 ) -> None:
     async with node(location, tmp_path, "second") as second:
-        await second.spending.put("App", at=1e12, spent=[(5, 50)], reserved=5, closed_until=7.0)
+        await second.spending.put(
+            "App", at=1e12, spent=[(5, 50)], purposes=["start"], reserved=5, closed_until=7.0
+        )
         async with node(location, tmp_path, "first") as first:
-            await first.spending.put("App", at=1e12, spent=[(3, 30)], reserved=3, closed_until=6.0)
+            await first.spending.put(
+                "App", at=1e12, spent=[(3, 30)], purposes=["start"], reserved=3, closed_until=6.0
+            )
         async with node(location, tmp_path, "third") as third:
             found = (await third.spending.all())["App"]
     assert (found.spent, found.reserved, found.closed_until) == (((3, 30),), 3, 7.0)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Delivery,
         Figures,
         NodeRecord,
+        RecentSpending,
         RepositoryBacklog,
         Run,
         RuntimeRecord,
@@ -114,11 +115,12 @@ def _state(settings: Settings) -> dict[str, Any]:
         ],
         "github_points": {
             credential: {
-                "spent": points,
+                "spent": each.points,
+                "purposes": each.purposes,
                 "a_minute": GITHUB_POINTS,
-                "closed_seconds": max(closed_until - time.time(), 0.0),
+                "closed_seconds": max(each.closed_until - time.time(), 0.0),
             }
-            for credential, (points, closed_until) in sorted(spent.items())
+            for credential, each in sorted(spent.items())
         },
         "set_aside": [delivery.guid for delivery in set_aside],
         "runs": figures.runs,
@@ -137,7 +139,7 @@ async def _read(
     list[Delivery],
     list[RepositoryBacklog],
     list[NodeRecord],
-    dict[str, tuple[int, float]],
+    dict[str, RecentSpending],
 ]:
     set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
     backlog, nodes = await store.deliveries.backlog(5), await store.nodes.all()
@@ -176,9 +178,12 @@ def _status_lines(state: dict[str, Any]) -> list[str]:
     for credential, each in state["github_points"].items():
         closed = each["closed_seconds"]
         until = f"; GitHub refuses calls for {_age(closed)} more" if closed else ""
+        spent = ", ".join(
+            f"{purpose.replace('_', ' ')} {points}" for purpose, points in each["purposes"].items()
+        )
         lines.append(
             f"{'budget':>12}  {credential}: {each['spent']} of {each['a_minute']} points spent in the last "
-            f"minute{until}"
+            f"minute{f' ({spent})' if spent else ''}{until}"
         )
     if state["set_aside"]:
         lines.append(f"{'set aside':>12}  {', '.join(state['set_aside'])}")

@@ -24,7 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bassloop import __version__
-from bassloop.github import Purpose
+from bassloop.github import Purpose, purpose_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -174,7 +174,7 @@ class _Now(Collector):
         for budget in budgets:
             spent.update(budget.spent)
             waiting.update(budget.waiting)
-        purposes = [purpose.name.lower() for purpose in Purpose]
+        purposes = [purpose_name(purpose) for purpose in Purpose]
         for purpose in purposes:
             spent[purpose] += 0
             waiting[purpose] += 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.github import Purpose
+from bassloop.github import Purpose, purpose_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,12 +113,12 @@ class Backlog:
                     name,
                     budget.points,
                     {
-                        "before_restart" if purpose is None else purpose.name.lower(): points
+                        purpose_name(purpose): points
                         for purpose, points in budget.spent.items()
                         if points
                     },
                     {
-                        purpose.name.lower(): many
+                        purpose_name(purpose): many
                         for purpose, many in budget.waiting.items()
                         if many
                     },

@@ -10,7 +10,7 @@ Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_run_requests`, 
 
 from __future__ import annotations
 
-from bassloop.github.api_budget import APIBudget, Purpose, spending
+from bassloop.github.api_budget import APIBudget, Purpose, purpose_name, spending
 from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
 from bassloop.github.errors import (
     Forbidden,
@@ -86,6 +86,7 @@ __all__ = [
     "missed",
     "open_github",
     "parse_event",
+    "purpose_name",
     "retry_after",
     "sign",
     "spending",

@@ -50,6 +50,11 @@ class Purpose(IntEnum):
     """Nobody waits for it: visibility, deliveries that never arrived."""
 
 
+def purpose_name(purpose: Purpose | None) -> str:
+    """Return the name of a purpose, as people and programs read it; None is that of an earlier process."""
+    return "before_restart" if purpose is None else purpose.name.lower()
+
+
 class Portion(NamedTuple):
     """A purpose's portion of a window, and of an hour, as fractions.
 
@@ -149,10 +154,13 @@ class APIBudget:
         self._entries = deque(sorted((*self._entries, *earlier), key=lambda entry: entry.at))
         self.spent[None] += sum(entry.points for entry in earlier)
 
-    def recently_spent(self, now: float) -> list[tuple[float, int]]:
-        """Return what is spent in the window, but for what is under way, as pairs of times and points."""
+    def recently_spent(self, now: float) -> list[tuple[float, int, Purpose | None]]:
+        """Return what is spent in the window, but for what is under way: times, points and purposes.
+
+        An earlier process's purposes are None.
+        """
         self.forget(now)
-        return [(entry.at, entry.points) for entry in self._entries]
+        return [(entry.at, entry.points, entry.purpose) for entry in self._entries]
 
     def may_spend_at(self, wanted: Purpose, points: int, now: float) -> float:
         """Return the earliest time at which a request may be made, `now` if it may be at once.

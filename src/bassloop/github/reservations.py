@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
+from bassloop.github.api_budget import purpose_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -56,6 +58,7 @@ class SpendingStore(Protocol):
         *,
         at: float,
         spent: Sequence[tuple[int, int]],
+        purposes: Sequence[str],
         reserved: int,
         closed_until: float,
     ) -> None:
@@ -64,6 +67,7 @@ class SpendingStore(Protocol):
         Args:
             at: seconds since the epoch.
             spent: seconds since the epoch, and points.
+            purposes: what each of those was spent on.
             reserved: the points that are being spent, and may be from now on.
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
@@ -100,16 +104,17 @@ class Reservation:
     async def write(self, left: int | None = None) -> None:
         """Store what is spent so far, and how much more may be; by default, what is left now."""
         now, at = trio.current_time(), time.time()
-        spent = Counter[int]()
-        for when, points in self.budget.recently_spent(now):
+        spent = Counter[tuple[int, str]]()
+        for when, points, purpose in self.budget.recently_spent(now):
             # In whole seconds, which stay the same however often they are read and written again.
-            spent[math.ceil(when - now + at - 0.01)] += points
+            spent[math.ceil(when - now + at - 0.01), purpose_name(purpose)] += points
         try:
             with trio.fail_after(STORE_SECONDS):
                 await self.store.put(
                     self.credential,
                     at=at,
-                    spent=list(spent.items()),
+                    spent=[(second, points) for (second, _), points in spent.items()],
+                    purposes=[purpose for _, purpose in spent],
                     reserved=self.budget.under_way + (self.left if left is None else left),
                     closed_until=at + max(self.budget.closed_until - now, 0.0),
                 )

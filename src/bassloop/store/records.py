@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from bassloop.lifecycle import RUN_FINAL, CheckState, DeliveryState, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -341,6 +344,21 @@ class LogText:
     line: int
     lines: int
     text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecentSpending:
+    """The points that a credential has spent lately, by all nodes.
+
+    Args:
+        points: how many, at most a slice too many.
+        purposes: how many of them were spent on what.
+        closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
+    """
+
+    points: int
+    purposes: Mapping[str, int]
+    closed_until: float
 
 
 @dataclass(frozen=True, slots=True)

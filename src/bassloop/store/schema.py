@@ -305,6 +305,9 @@ _LOG_FILTERS = (
 # All nodes work, so there is no lease of the one that does. An older version has to have it, and ends.
 _NO_STANDBY = ("DELETE FROM leases",)
 
+# The purposes of what is spent, one for each entry of it, for those who look.
+_SPENT_PURPOSES = ("ALTER TABLE spending ADD COLUMN purposes TEXT NOT NULL DEFAULT '[]'",)
+
 
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_first", FIRST),
@@ -326,6 +329,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0017_claims", _CLAIMS),
     ("0018_log_filters", _LOG_FILTERS),
     ("0019_no_standby", _NO_STANDBY),
+    ("0020_spent_purposes", _SPENT_PURPOSES),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, reads
-from bassloop.store.records import SpendingRecord
+from bassloop.store.records import RecentSpending, SpendingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ class Spending(Subject):
         *,
         at: float,
         spent: Sequence[tuple[int, int]],
+        purposes: Sequence[str],
         reserved: int,
         closed_until: float,
     ) -> None:
@@ -36,18 +38,19 @@ class Spending(Subject):
         Args:
             at: seconds since the epoch.
             spent: seconds since the epoch, and points.
+            purposes: what each of those was spent on.
             reserved: the points that are being spent, and may be from now on.
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
         name = f"{credential}\t{self._engine.node}" if self._engine.node else credential
-        row = (name, at, json.dumps(spent), reserved, closed_until)
+        row = (name, at, json.dumps(spent), json.dumps(purposes), reserved, closed_until)
 
         def put(db: Connection) -> None:
             db.execute(
-                "INSERT INTO spending (credential, at, spent, reserved, closed_until) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (credential) DO UPDATE SET at = excluded.at, "
-                "spent = excluded.spent, reserved = excluded.reserved, "
-                "closed_until = excluded.closed_until",
+                "INSERT INTO spending (credential, at, spent, purposes, reserved, closed_until) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (credential) DO UPDATE SET at = excluded.at, "
+                "spent = excluded.spent, purposes = excluded.purposes, "
+                "reserved = excluded.reserved, closed_until = excluded.closed_until",
                 row,
             )
             db.execute("DELETE FROM spending WHERE at < ?", (at - KEPT_SECONDS,))
@@ -55,18 +58,20 @@ class Spending(Subject):
         await self._engine.write(put, wait=False)
 
     @reads
-    def recent(self, db: Connection, since: float) -> dict[str, tuple[int, float]]:
-        """Return the points that each credential has spent since a time, by all nodes, at most a slice too many.
-
-        With them, when GitHub accepts the credential's calls again, in seconds since the epoch.
-        """
-        found: dict[str, tuple[int, float]] = {}
+    def recent(self, db: Connection, since: float) -> dict[str, RecentSpending]:
+        """Return what each credential has spent since a time."""
+        found: dict[str, RecentSpending] = {}
         for row in db.execute("SELECT * FROM spending WHERE at >= ?", (since,)):
             credential = str(row["credential"]).partition("\t")[0]
-            points, closed_until = found.get(credential, (0, 0.0))
-            points += sum(each for at, each in json.loads(row["spent"]) if at >= since)
-            closed_until = max(closed_until, float(row["closed_until"]))
-            found[credential] = points + int(row["reserved"]), closed_until
+            before = found.get(credential, RecentSpending(0, {}, 0.0))
+            purposes = Counter(before.purposes)
+            spent = json.loads(row["spent"])
+            for (at, points), purpose in zip(spent, json.loads(row["purposes"]), strict=False):
+                purposes[purpose] += points if at >= since else 0
+            points = before.points + int(row["reserved"])
+            points += sum(each for at, each in spent if at >= since)
+            closed_until = max(before.closed_until, float(row["closed_until"]))
+            found[credential] = RecentSpending(points, +purposes, closed_until)
         return found
 
     @reads
