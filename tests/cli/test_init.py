@@ -97,3 +97,33 @@ def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Pa
     }
     (tmp_path / ".bassloop.toml").unlink()
     assert "go test ./..." in initialized(tmp_path, "--no-workflows")
+
+
+@pytest.mark.parametrize(
+    ("programs", "euid", "advice"),
+    [
+        ("apt sudo", 1000, "Install Podman (sudo apt install podman) or Docker"),
+        ("apt", 1000, 'Install Podman (su -c "apt install podman") or Docker'),
+        ("dnf sudo", 0, "Install Podman (dnf install podman) or Docker"),
+        ("brew", 501, "Install Podman (brew install podman && podman machine init && podman machine start) or Docker"),
+        ("", 1000, "Install Podman or Docker"),
+    ],
+)
+def test_without_an_engine_the_first_try_is_not_left_to_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: str, euid: int, advice: str
+) -> None:
+    bin_folder, project = tmp_path / "bin", tmp_path / "project"
+    bin_folder.mkdir()
+    project.mkdir()
+    for name in programs.split():
+        (bin_folder / name).touch(mode=0o755)
+    (project / "package.json").write_text('{"scripts": {"test": "true"}}')
+    monkeypatch.setenv("PATH", str(bin_folder))
+    monkeypatch.setattr("os.geteuid", lambda: euid)
+    said = initialized(project)
+    assert f"Neither Podman nor Docker is installed. {advice}" in said
+    assert "so that these checks run in node:22" in said
+    assert "with the programs of this machine, which has no npm." in said
+    (bin_folder / "podman").touch(mode=0o755)
+    (project / ".bassloop.toml").unlink()
+    assert "installed" not in initialized(project)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bassloop.project.detection import Proposal
     from bassloop.project.workflows import Workflow
@@ -31,6 +32,24 @@ ASIDE = {
     *("node_modules", "scripts", "site", "target", "test", "tests", "tools", "vendor", "website"),
 }
 """Folders that are no projects of their own, whatever is in them."""
+
+PROGRAMS = {
+    *(
+        "bundle",
+        "bun",
+        "cargo",
+        "cmake",
+        "composer",
+        "deno",
+        "dotnet",
+        "go",
+        "gradle",
+        "make",
+        "mix",
+    ),
+    *("mvn", "npm", "pip", "pnpm", "python", "python3", "tox", "uv", "yarn"),
+}
+"""First words of commands that tell which programs a project needs."""
 
 EXAMPLE = """
 [checks.hello]
@@ -63,6 +82,7 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     Example:
       bassloop init && bassloop try
     """
+    from bassloop.cli.container_advice import has_engine
     from bassloop.cli.errors import report_errors
     from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
@@ -107,7 +127,29 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
         )
     if left_out > 0:
         click.echo(f"left out {left_out} more: add those that you want in the same way")
-    click.echo(f"wrote {file}\n\nTry it with: bassloop try")
+    click.echo(f"wrote {file}")
+    if not has_engine():
+        click.echo(_without_engine(proposals))
+    click.echo("\nTry it with: bassloop try")
+
+
+def _without_engine(proposals: Sequence[Proposal]) -> str:
+    """Return what to do before a first try, so that it isn't red for want of an image."""
+    from bassloop.cli.container_advice import advise_installation
+
+    images = ", ".join(dict.fromkeys(proposal.image for proposal in proposals)) or "their images"
+    text = (
+        f"\nNeither Podman nor Docker is installed. {advise_installation()}, so that these checks "
+        f"run in {images}. Without, they run with the programs of this machine"
+    )
+    commands = (command for proposal in proposals for command in proposal.run)
+    first = (
+        command.split(maxsplit=1)[0] if isinstance(command, str) else command[0]
+        for command in commands
+    )
+    names = dict.fromkeys(name for name in first if name in PROGRAMS)
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"{text}, which has no {' and no '.join(missing)}." if missing else f"{text}."
 
 
 def _translate_workflows(root: Path) -> Workflow:

@@ -6,12 +6,12 @@ import re
 import signal
 from contextlib import aclosing
 from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING
 
 import trio
 from watchfiles import awatch
 
+from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
@@ -141,10 +141,15 @@ class TrialSession:
             what = "a repository made of its files"
         elif copy.path != copy.source:
             what = "the working tree as it is"
-        event = ", ".join(options.checks) or f"event {options.event}"
+        event = ", ".join(options.checks) or _describe_event(options.event)
         print_(f"Trying [bold]{options.path}[/bold]: {what}, {event}", soft_wrap=True)
         if trial.driver is not None:
             print_(str(trial.driver), soft_wrap=True)
+            if options.engine == "auto" and not has_engine():
+                print_(
+                    f"[yellow]the images that checks name aren't used. {advise_installation()}[/yellow]",
+                    soft_wrap=True,
+                )
         if copy.dirty and options.committed:
             print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
         if len(trial.nodes) > 1:
@@ -212,6 +217,11 @@ async def _changes(folder: Path) -> AsyncIterator[None]:
     async with aclosing(watching) as changes:
         async for _ in changes:
             yield None
+
+
+def _describe_event(event: str) -> str:
+    # GitHub sends a check_suite for each push, which only who writes hooks has to know.
+    return "as if it were pushed" if event == "check_suite" else f"event {event}"
 
 
 def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
@@ -286,7 +296,8 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
     """
     if not results:
         return [
-            f"the hook started no check for the event {trial.options.event}; "
+            f"the hook started no check for the event {trial.options.event}"
+            f"{', which GitHub sends for a push' if trial.options.event == 'check_suite' else ''}; "
             "--event tries another one, such as check_suite or pull_request"
         ]
     if all(each.run.state == RunState.NEUTRAL for each in results):
@@ -323,13 +334,9 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
 
 def _image_advice(engine: str) -> str:
     """Return how to run commands in their images."""
-    if engine not in ("auto", "podman") or which("podman") or which("docker"):
+    if engine not in ("auto", "podman") or has_engine():
         return "With --engine podman or docker, it runs in its image"
-    managers = {"apt": "sudo apt", "dnf": "sudo dnf", "brew": "brew"}
-    install = next(
-        (f" ({each} install podman)" for name, each in managers.items() if which(name)), ""
-    )
-    return f"Install Podman{install} or Docker, and it runs in its image"
+    return f"{advise_installation()}, and it runs in its image"
 
 
 async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:
