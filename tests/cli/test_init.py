@@ -105,7 +105,11 @@ def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Pa
         ("apt sudo", 1000, "Install Podman (sudo apt install podman) or Docker"),
         ("apt", 1000, 'Install Podman (su -c "apt install podman") or Docker'),
         ("dnf sudo", 0, "Install Podman (dnf install podman) or Docker"),
-        ("brew", 501, "Install Podman (brew install podman && podman machine init && podman machine start) or Docker"),
+        (
+            "brew",
+            501,
+            "Install Podman (brew install podman && podman machine init && podman machine start) or Docker",
+        ),
         ("", 1000, "Install Podman or Docker"),
     ],
 )

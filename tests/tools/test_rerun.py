@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from click.testing import CliRunner
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from bassloop.bass.wire.digest import digest_of
+from bassloop.cli import cli
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.store import ThunkRecord
@@ -138,3 +140,29 @@ async def test_what_a_shell_leaves_is_gone(tmp_path: Path) -> None:
         async with driver.calling(LOCAL, bench.send, work):
             pass
     assert not places[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "is_advised"),
+    [
+        ("http://127.0.0.1:3000", (), True),
+        ("http://127.0.0.1:3000", ("--network", "host"), False),
+        ("https://loop.example.com", (), False),
+    ],
+)
+def test_a_failure_of_a_local_run_says_that_its_loop_was_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, url: str, options: tuple[str, ...], is_advised: bool
+) -> None:
+    async def fetch(address: RunAddress, headers: object) -> RemoteRun:
+        await trio.lowlevel.checkpoint()
+        return remote(sh("false"))
+
+    async def fail(run: RemoteRun, options: RerunOptions, say: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
+    monkeypatch.setattr(rerun, "fetch_run", fetch)
+    monkeypatch.setattr(rerun, "rerun", fail)
+    done = CliRunner().invoke(cli, ["rerun", f"{url}/runs/x", *options])
+    assert done.exit_code == 1
+    assert ("--network host" in done.output) == is_advised

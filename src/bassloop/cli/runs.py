@@ -133,6 +133,7 @@ def rerun(
 
     import trio
 
+    from bassloop.addresses import is_loopback
     from bassloop.tools.device_login import SignInError, session_headers
     from bassloop.tools.loop_client import LoopError
     from bassloop.tools.rerun import RerunError, RerunOptions, fetch_run
@@ -149,6 +150,12 @@ def rerun(
         remote = trio.run(fetch_run, address, session_headers(address.server))
         click.echo(f"{remote.check} of {remote.repository} at {remote.head_sha[:12]}", err=True)
         succeeded = trio.run(run_again, remote, options, click.echo)
+    if not succeeded and network == "own" and is_loopback(address.server):
+        click.echo(
+            "\nThe commands had a network of their own, in which nothing that listens on this machine can be "
+            "reached. If they need that, as with bassloop try: --network host",
+            err=True,
+        )
     sys.exit(0 if succeeded else 1)
 
 
