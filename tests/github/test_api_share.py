@@ -47,3 +47,22 @@ async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:
             await api.call("POST", "/repos/o/r/check-runs", data={})
         await api.call("GET", "/rate_limit")
     assert sent == ["POST", "GET"]
+
+
+async def test_a_change_is_not_sent_if_the_node_was_paused_while_it_connected() -> None:
+    sent: list[bytes] = []
+
+    async def answer(stream: trio.SocketStream) -> None:
+        sent.append(await stream.receive_some())
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+    async with httpx.AsyncClient() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, listeners)
+        api, allowed = API(client, url), iter([True, False])
+        api.may_write = lambda: next(allowed)
+        with pytest.raises(GitHubError, match="other nodes may have taken over"):
+            await api.call("PATCH", "/repos/o/r/check-runs/1", data={})
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert sent in ([], [b""])

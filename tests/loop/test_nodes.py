@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,12 @@ def took_over(node: LoopNode, lost: LoopNode) -> bool:
     """Return whether a node has taken over another one's work, alone or together with that of others."""
     events = (json.loads(line) for line in node.log if b'"taken over"' in line)
     return any(lost.name in event["nodes"] for event in events)
+
+
+def log_bytes(its: World) -> dict[Path, bytes]:
+    """Return the files of all logs, which the nodes have in one folder."""
+    logs = its.folder / "data" / "blobs" / "logs"
+    return {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()}
 
 
 def registered(node: LoopNode) -> list[bytes]:
@@ -166,7 +173,7 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
     make_repository: MakeRepository, url: str, tmp_path: Path, how: str
 ) -> None:
     ran, go = tmp_path / "ran", tmp_path / "go"
-    command = f"echo ran >> {ran}; test -e {go} || sleep 300"
+    command = f"echo ran >> {ran}; while ! test -e {go}; do echo line; sleep 0.1; done"
     repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", command)})
     heads = commits(repository, 2)
     cable = Cable(url)
@@ -180,7 +187,7 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
             async with its.runner(await lost.ready()):
                 first = await push(its, await two.ready(), heads[0])
                 await its.seen("in_progress")
-                await until(ran.exists)
+                await until(lambda: b"line\n" in b"".join(log_bytes(its).values()))
                 since = trio.current_time()
                 match how:
                     case "kill":
@@ -192,10 +199,13 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
                 await its.concluded()
                 took = trio.current_time() - since
             assert [run["conclusion"] for run in its.standin.check_runs] == ["cancelled"]
+            stored, shown = log_bytes(its), deepcopy(its.standin.check_runs)
             if how == "pause":
                 lost.process.send_signal(signal.SIGCONT)
             if how != "kill":
                 assert await lost.process.wait() == 1
+            assert log_bytes(its) == stored
+            assert its.standin.check_runs == shown
             assert took < LEASE_SECONDS + GRACE_SECONDS
             go.touch()
             async with its.runner(await two.ready()):

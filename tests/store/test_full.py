@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.store import Store, StoreFull, open_store
+from bassloop.store import Store, StoreError, StoreFull, open_store
 from bassloop.store.logs import appender
 
 from .made import THUNK, step
@@ -132,6 +132,29 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
     lines = await store.logs.lines(*where, 0, 1000)
     assert [int(line.split(b" ")[0]) for line in lines] == list(range(900))
     assert not (await store.logs.extent(*where)).cut
+
+
+async def test_a_paused_node_appends_nothing_before_it_knows_that_none_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = False
+    monkeypatch.setattr("bassloop.store.engines.sqlite.FileLease.may_write", lambda _: may_write)
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        run_id, row = await step(store)
+        log = await store.logs.open(run_id, row)
+        await log.append(b"late\n", None, 1, 1.0)
+        with trio.move_on_after(0.1):
+            await log.flush(patient=True)
+        raw = tmp_path / "blobs" / "logs" / run_id / str(row)
+        assert not raw.exists()
+        may_write = True
+        await log.flush(patient=True)
+        assert await store.logs.lines(run_id, row, 0, 9) == [b"late"]
+        may_write = False
+        await log.append(b"too late\n", None, 1, 2.0)
+        with pytest.raises(StoreError, match="another node may have taken over"):
+            await log.close()
+    assert raw.read_bytes() == b"late\n"
 
 
 async def test_who_appends_waits_so_that_memory_stays_bounded(

@@ -57,6 +57,17 @@ def test_a_node_that_is_alone_waits_for_its_database() -> None:
     assert not tenure.is_over(100.0 + 100 * LEASE_SECONDS)
 
 
+def test_a_node_that_was_paused_looks_before_it_writes_also_if_it_was_alone() -> None:
+    tenure = Tenure(renewed_at=100.0)
+    assert tenure.may_write(100.0 + LEASE_SECONDS - 0.1)
+    assert not tenure.may_write(400.0)
+    tenure.fail(399.0)  # the database can't be reached
+    assert tenure.may_write(400.0)
+    tenure.renew(400.0, others=1)
+    tenure.fail(405.0)
+    assert not tenure.may_write(400.0 + LEASE_SECONDS), "another node may have taken over"
+
+
 # --- nodes in one process ---
 
 

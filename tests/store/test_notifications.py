@@ -60,6 +60,18 @@ async def test_a_process_hears_its_own_in_order(store: Store) -> None:
     assert [await heard.next_key() for _ in range(4)] == ["1:", ":2", "3:4", ""]
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+async def test_to_notify_the_only_daemon_writes_nothing_to_its_file(
+    store: Store, location: Path
+) -> None:
+    heard, journal = Heard(store.notifications), location.with_name(f"{location.name}-wal")
+    await store.probe()
+    before = journal.read_bytes()
+    await store.notifications.publish(Topic.PERMISSIONS, "1:")
+    assert await heard.next_key() == "1:"
+    assert journal.read_bytes() == before
+
+
 async def test_a_run_s_beginning_and_end_are_heard_of_once(store: Store) -> None:
     heard, made = Heard(store.notifications, Topic.RUNS), run()
     await intend(store, made)

@@ -388,10 +388,12 @@ class API:
     async def _attempt(
         self, request: Request, url: str, cached: CachedResponse | None = None
     ) -> Response:
-        if request.method != "GET" and not self.may_write():
-            raise GitHubError(
-                f"{request} isn't sent: other nodes may have taken over from this one"
-            )
+        async def check_fence(event: str, _: object) -> None:
+            """Check it once more when the request is sent: connecting may have taken longer than a lease."""
+            if event.endswith(".send_request_headers.started"):
+                self._check_fence(request)
+
+        self._check_fence(request)
         began = time.time()
         with trio.fail_after(self.retries.answer_seconds):
             response = await fetch(
@@ -401,9 +403,16 @@ class API:
                 limit=request.limit,
                 headers=request.headers(cached.etag if cached is not None else None),
                 content=request.body(),
+                extensions={"trace": check_fence},
             )
         self._note_clock(response, began, time.time())
         return response
+
+    def _check_fence(self, request: Request) -> None:
+        if request.method != "GET" and not self.may_write():
+            raise GitHubError(
+                f"{request} isn't sent: other nodes may have taken over from this one"
+            )
 
     def _note_clock(self, response: Response, began: float, ended: float) -> None:
         if ended - began > LONGEST_TO_COMPARE or not (date := response.headers.get("date")):

@@ -1,4 +1,4 @@
-"""Leases: what a node is, and for how long it is taken to be there. No I/O, no clock.
+"""Leases: what a node is, and for how long it is taken to be there. No I/O.
 
 Several nodes may share a database, and each works for the loop. A node has a *lease*, which it renews. When that is
 over, another node takes over what it had, and from then on it can't write any more: it may have been paused for
@@ -9,6 +9,8 @@ Times of a lease are by the database's clock, the only one that all nodes share.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import trio
@@ -63,21 +65,41 @@ class NodeRecord:
         return "drains" if self.draining else "works"
 
 
+def lease_clock() -> float:
+    """Return the seconds of a clock that is never set, and goes on while the machine is suspended if there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 @dataclass(slots=True)
 class Tenure:
-    """The time for which a node has its lease, as that node knows it by its own monotonic clock.
+    """The time for which a node has its lease, as that node knows it by `lease_clock`.
 
     Args:
         renewed_at: when the last renewal that succeeded was begun.
         others: how many other nodes were there then, which may take over.
+        tried_at: when the last renewal was begun that has ended, if that one failed.
     """
 
     renewed_at: float
     others: int = 0
+    tried_at: float = -math.inf
 
     def renew(self, began: float, others: int) -> None:
         """Note that the lease was renewed."""
         self.renewed_at, self.others = began, others
+
+    def fail(self, began: float) -> None:
+        """Note that the lease couldn't be renewed, because the database didn't answer."""
+        self.tried_at = began
+
+    def may_write(self, now: float) -> bool:
+        """Return whether no other node can have taken over, as far as this one can know.
+
+        A node that was paused for longer than its lease has to look first, also if it was alone: another one may
+        have joined.
+        """
+        looked_at = self.renewed_at if self.others else max(self.renewed_at, self.tried_at)
+        return now < looked_at + LEASE_SECONDS
 
     def is_over(self, now: float) -> bool:
         """Return whether the node must stop, since another one may have taken over.

@@ -127,7 +127,7 @@ async def open_store(
         blobs = FileBlobs(Path(blobs))
     opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
     if not owner:
-        async with opening.open(patient=False) as store:
+        async with opening.open(False) as store:
             yield store
         return
     lease = found.lease(node or new_node(), identity)
@@ -135,11 +135,10 @@ async def open_store(
         await lease.acquire(on_wait)
         async with open_flat_nursery() as nursery:
             nursery.start_soon(lease.keep)
-            async with opening.open(patient=True, node=lease.node) as store:
+            async with opening.open(True, lease.node, lease.may_write) as store:
                 store.drain_requested = lease.drain_requested
                 store.others_ended = lease.others_ended
                 store.company = lease.company
-                store.may_write = lease.may_write
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
                 await store.nodes.take_over()
@@ -161,7 +160,9 @@ class _Opening:
     bucket_waiting: int
 
     @asynccontextmanager
-    async def open(self, *, patient: bool, node: str = "") -> AsyncIterator[Store]:
+    async def open(
+        self, patient: bool, node: str = "", may_write: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[Store]:
         bucket = self.blobs.bucket
         shipper = None if bucket is None else Shipper(bucket, self.bucket_waiting)
         queue = LogQueue(self.blobs.folder, self.log_waiting, shipper)
@@ -170,7 +171,7 @@ class _Opening:
             open_flat_nursery() as nursery,
         ):
             await nursery.start(queue.serve)
-            store = Store(engine, queue, self.blobs, self.log_limit, shipper)
+            store = Store(engine, queue, self.blobs, self.log_limit, shipper, may_write)
             if shipper is not None:
                 await nursery.start(shipper.serve, store.logs.note_shipped)
             try:
@@ -204,6 +205,7 @@ class Store(Subject):
         blobs: Blobs,
         log_limit: int,
         shipper: Shipper | None,
+        may_write: Callable[[], bool],
     ) -> None:
         super().__init__(engine)
         self._queue = queue
@@ -213,7 +215,7 @@ class Store(Subject):
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
         self.company = Company()
-        self.may_write: Callable[[], bool] = lambda: True
+        self.may_write = may_write
         self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
         self.artifacts = Artifacts(engine, blobs)
@@ -244,6 +246,7 @@ class Store(Subject):
             log_limit,
             shipper,
             self.log_index.log_closed.set,
+            may_write,
         )
 
     @property

@@ -19,7 +19,7 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import RENEW_SECONDS, Company, Tenure
+from bassloop.store.leases import RENEW_SECONDS, Company, Tenure, lease_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class PostgreSQLLease:
             on_wait: called with the reason each time that it has to wait.
         """
         while True:
-            began = trio.current_time()
+            began = lease_clock()
             try:
                 await trio.to_thread.run_sync(self._database.prepare)
                 has_joined = await self._run(self._join)
@@ -103,12 +103,13 @@ class PostgreSQLLease:
         assert tenure is not None, "acquire comes first"
         while True:
             await self._pause()
-            began = trio.current_time()
+            began = lease_clock()
             try:
                 found = await self._run(self._renew)
             except TEMPORARY as error:
                 log.warning("lease not renewed", error=str(error))
-                if tenure.is_over(trio.current_time()):
+                tenure.fail(began)
+                if tenure.is_over(lease_clock()):
                     raise StoreTaken(
                         f"database {self._database}: the lease couldn't be renewed in time, and other "
                         "nodes are there to take over; start this one again"
@@ -125,7 +126,7 @@ class PostgreSQLLease:
 
     def may_write(self) -> bool:
         """Return whether no other node can have taken over, by this node's own clock."""
-        return self._tenure is None or not self._tenure.is_over(trio.current_time())
+        return self._tenure is None or self._tenure.may_write(lease_clock())
 
     async def release(self) -> None:
         """Give the lease back, so that others take over at once. Doesn't raise StoreError."""

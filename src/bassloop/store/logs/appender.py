@@ -19,7 +19,7 @@ from bassloop.store.logs.log_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SAME_TIME = 0.01
@@ -45,14 +45,22 @@ class Piece:
     at: float
 
 
+class MayBeTakenOver(OSError):
+    """This node hasn't renewed its lease in time, and may not be the one that writes the log any more."""
+
+
 class LogAppender:
     """Appends pieces to the files of one log.
 
     Files are opened for each call, so that a thousand open logs need no file descriptors.
+
+    Args:
+        may_write: returns whether no other node, which may have the same folder, can have taken the log over.
     """
 
-    def __init__(self, files: LogFiles) -> None:
+    def __init__(self, files: LogFiles, may_write: Callable[[], bool] = lambda: True) -> None:
         self._files = files
+        self._may_write = may_write
         self._counter = LineCounter()
         self._plain = True
         self._partial = False
@@ -69,8 +77,10 @@ class LogAppender:
     def write(self, pieces: Sequence[Piece]) -> None:
         """Append the pieces: data first, then the records that point at it.
 
-        Raises OSError; then none of the pieces is in the files, and they may be written again.
+        Raises OSError; then none of the pieces is in the files, and they may be written again. It is
+        MayBeTakenOver if another node may have taken over.
         """
+        self._check_fence()
         before = copy.copy(self._counter), self._plain, self._partial, self._last_piece
         before_line, before_bytes = self._last_line, self.raw_bytes
         sizes = [_size(path) for path in self._files.all]
@@ -119,6 +129,7 @@ class LogAppender:
 
         Raises OSError.
         """
+        self._check_fence()
         if self._plain:
             self._settle_rest()
         if self._partial:
@@ -128,6 +139,10 @@ class LogAppender:
             if path.exists():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
+
+    def _check_fence(self) -> None:
+        if not self._may_write():
+            raise MayBeTakenOver("another node may have taken over")
 
     def _settle_rest(self) -> None:
         if self._counter.offset == self.raw_bytes:

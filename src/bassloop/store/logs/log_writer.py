@@ -1,6 +1,7 @@
 """Appends to logs from Trio: pieces queue in memory, and a thread writes what has queued up.
 
-While the disk is full nothing is dropped: the queued pieces are tried again until there is room. The
+While the disk is full nothing is dropped: the queued pieces are tried again until there is room. So are those of a
+node that was paused for longer than its lease, until it has renewed that, or ends. The
 queue is bounded, so tasks that append wait, and with them the commands that produce the output.
 """
 
@@ -13,7 +14,7 @@ import trio
 
 from bassloop.concurrency import shielded
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
-from bassloop.store.logs.appender import LogAppender, Piece
+from bassloop.store.logs.appender import LogAppender, MayBeTakenOver, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -25,7 +26,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 """The default for how many bytes of all logs together may wait to be written."""
 
 RETRY_SECONDS = 1.0
-"""The delay before pieces that found a full disk are tried again."""
+"""The delay before pieces that couldn't be written for now are tried again."""
 
 CLOSE_SECONDS = 30.0
 """How long a log, or the queue, may take to end under a cancellation."""
@@ -101,10 +102,11 @@ class LogQueue:
             dirty, self._dirty = self._dirty, {}
             jobs = [(log.appender, log.take()) for log in dirty]
             failures = await trio.to_thread.run_sync(_write_all, jobs, limiter=limiter)
-            full = False
+            full = again = False
             for each, (_, pieces), failure in zip(dirty, jobs, failures, strict=True):
-                if is_disk_full(failure) and not each.closing and not self._closed:
-                    full = True
+                must_wait = is_disk_full(failure) or isinstance(failure, MayBeTakenOver)
+                if must_wait and not each.closing and not self._closed:
+                    again, full = True, full or is_disk_full(failure)
                     each.put_back(pieces)
                     self._dirty[each] = None
                     continue
@@ -113,7 +115,7 @@ class LogQueue:
             self._note_full(full)
             written, self._written = self._written, trio.Event()
             written.set()
-            if full:
+            if again:
                 self._wake.set()
                 await trio.sleep(RETRY_SECONDS)
 

@@ -54,6 +54,7 @@ class Logs(Subject):
         limit: int,
         shipper: Shipper | None,
         note_closed: Callable[[], None],
+        may_write: Callable[[], bool],
     ) -> None:
         super().__init__(engine)
         self._steps = steps
@@ -63,6 +64,7 @@ class Logs(Subject):
         self._limit = limit
         self._shipper = shipper
         self._note_closed = note_closed
+        self._may_write = may_write
 
     async def open(self, run_id: str, row: int) -> LogWriter:
         """Begin the log of a step, which the caller must close.
@@ -73,7 +75,7 @@ class Logs(Subject):
         files = LogFiles.of(self._blobs.folder, run_id, row)
         if not await self._engine.write(partial(open_log, run_id=run_id, row=row)):
             raise StoreConflict(f"step {row} of run {run_id} has a log already")
-        appender = LogAppender(files)
+        appender = LogAppender(files, self._may_write)
         if self._shipper is None:
             log = LogWriter(self._queue, appender, self._limit, partial(self._close_row, row))
         else:
