@@ -94,6 +94,8 @@ class Report:
         unmarked: logs that miss lines and don't say so.
         takeovers: seconds from each loss of a node until its checks were interrupted.
         faults: what went wrong, and how often.
+        calls: calls to GitHub in its last hour, by credential.
+        calls_refused: calls that exceeded a limit of GitHub's.
         seconds: from the last push until nothing was left to do; None if that never came.
         left: what isn't done then, and what was lost.
     """
@@ -114,6 +116,8 @@ class Report:
     unmarked: int = 0
     takeovers: list[float] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, int] = field(default_factory=dict)
+    calls_refused: int = 0
     seconds: float | None = None
     left: list[str] = field(default_factory=list)
 
@@ -130,6 +134,7 @@ class Report:
                 f"{self.log_bytes_lost_without_bucket} lost without the bucket, too; {self.unmarked} not marked; "
                 f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
                 f"faults: {dict(self.faults)}; through {through}",
+                f"calls to GitHub in its last hour: {self.calls}; {self.calls_refused} refused",
                 *self.left,
                 f"checks interrupted after the loss of their node, seconds: {takeovers}",
             )
@@ -405,5 +410,7 @@ async def play(chaos: Chaos) -> Report:
             harm.cancel_scope.cancel()
         await chaos.cluster.ready()
         await chaos.finish()
+        chaos.report.calls = chaos.cluster.its.standin.quotas.used()
+        chaos.report.calls_refused = chaos.cluster.its.standin.quotas.refused
         nursery.cancel_scope.cancel()
     return chaos.report

@@ -145,6 +145,10 @@ class Quotas:
         """Return the seconds for which a credential is still refused everything."""
         return max(self._of(who).closed_until - trio.current_time(), 0.0)
 
+    def used(self) -> dict[str, int]:
+        """Return the calls of the current hour, by credential."""
+        return {who: used.calls for who, used in self._used.items()}
+
     def _exceeded(self, who: str, method: str) -> str | None:
         used, now = self._of(who), trio.current_time()
         used.now += 1
