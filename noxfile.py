@@ -6,6 +6,7 @@ installed says so and is left out.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -99,8 +100,30 @@ def _other_interpreters() -> list[str]:
 PYTHONS = _other_interpreters()
 
 
+COMMON = Path(".nox/tests")
+"""The environment of `tests`, which most sessions use, too: each one of its own takes seconds and 500 MB."""
+
+UP_TO_DATE = COMMON / "up-to-date"
+
+
 def _install(session: nox.Session, *more: str) -> None:
     session.install("--quiet", "--editable", ".", *TEST, *more)
+
+
+def _inputs() -> str:
+    """Return what an environment is made of; one made of something else is made again."""
+    return sys.version + "".join(Path(each).read_text() for each in ("pyproject.toml", __file__))
+
+
+def _use_common_environment(session: nox.Session) -> None:
+    """Use the environment of `tests`; sessions that start together wait for the one that makes it."""
+    COMMON.parent.mkdir(exist_ok=True)
+    with Path(".nox/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not UP_TO_DATE.exists() or UP_TO_DATE.read_text() != _inputs():
+            nox_itself = (sys.executable, "-m", "nox", "--session", "tests", "--install-only")
+            session.run(*nox_itself, external=True)
+    session.env["PATH"] = os.pathsep.join((str(COMMON.resolve() / "bin"), os.environ["PATH"]))
 
 
 def _needs(session: nox.Session, *programs: str, debian: str) -> None:
@@ -121,13 +144,17 @@ def _pytest(
     ]
     if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
         paths = []
-    session.run("pytest", "-q", *options, "-m", mark, *paths, *session.posargs, env=env)
+    program = "pytest" if session.python is not False else str(COMMON.resolve() / "bin/pytest")
+    command = (program, "-q", *options, "-m", mark, *paths, *session.posargs)
+    session.run(*command, env=env, external=session.python is False)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Everything that needs Python and Git only, on one Python."""
+    UP_TO_DATE.unlink(missing_ok=True)
     _install(session)
+    UP_TO_DATE.write_text(_inputs())
     session.run("pytest", "-q", "-n", "auto", "-m", UNMARKED, *session.posargs)
 
 
@@ -159,11 +186,11 @@ def lint(session: nox.Session) -> None:
     session.run("lint-imports", env={"PYTHONPATH": "src"})
 
 
-@nox.session
+@nox.session(python=False)
 def openssh(session: nox.Session) -> None:
     """The stock OpenSSH client in front of the gateway."""
     _needs(session, "ssh", debian="openssh-client")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "openssh")
 
 
@@ -195,24 +222,25 @@ def _browser(session: nox.Session, kind: str, *programs: str) -> None:
     _pytest(session, "browser", env={"BROWSER": f"{kind}={found}"})
 
 
-@nox.session
+@nox.session(python=False)
 def containers(session: nox.Session) -> None:
     """Thunks in real containers and sandboxes, of a base image made here and a registry on loopback."""
     packages = "podman runc slirp4netns passt bubblewrap busybox-static openssl docker-registry"
     programs = ("podman", "busybox", "openssl", "bwrap", "slirp4netns", "pasta", "perl")
     _needs(session, *programs, debian=packages)
-    _install(session)
-    reason = str(session.run("python", "-c", PROBE, silent=True)).strip()
+    _use_common_environment(session)
+    python = str(COMMON / "bin/python")
+    reason = str(session.run(python, "-c", PROBE, silent=True, external=True)).strip()
     if reason:
         session.skip(f"left out: {reason}")
     _pytest(session, "containers")
 
 
-@nox.session
+@nox.session(python=False)
 def systemd(session: nox.Session) -> None:
     """systemd's opinion of the units, and what the daemon asks of the kernel under them."""
     _needs(session, "systemd-analyze", "strace", debian="systemd strace")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "systemd")
 
 
@@ -227,7 +255,7 @@ mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mn
 """
 
 
-@nox.session
+@nox.session(python=False)
 def booted(session: nox.Session) -> None:
     """The daemon's unit under a systemd that is booted for it: start, kill, hang, restart, drain."""
     _needs(session, "unshare", "nsenter", "systemctl", "journalctl", debian="systemd util-linux")
@@ -236,7 +264,7 @@ def booted(session: nox.Session) -> None:
         session.skip("left out: systemd can't be booted here (it takes root, and cgroups)")
     if any(Path.cwd().is_relative_to(hidden) for hidden in ("/tmp", "/var/tmp")):  # noqa: S108
         session.skip("left out: this checkout is in /tmp, and the unit has a /tmp of its own")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "booted")
 
 
@@ -247,13 +275,13 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", *session.posargs)
 
 
-@nox.session
+@nox.session(python=False)
 def disk(session: nox.Session) -> None:
     """A disk that fills up under a daemon: a small file system in memory, mounted for the test."""
     command = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
     if shutil.which("unshare") is None or subprocess.run(command, capture_output=True).returncode:
         session.skip("left out: nothing may be mounted here (it takes root)")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "mounts")
 
 
@@ -297,19 +325,19 @@ def bare(session: nox.Session) -> None:
             session.run(*command, external=True)
 
 
-@nox.session(default=False)
+@nox.session(default=False, python=False)
 def image(session: nox.Session) -> None:
     """The container, built and run with Podman: of IMAGE_BASE, or the base that it names."""
     _needs(session, "podman", debian="podman")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "image")
 
 
-@nox.session
+@nox.session(python=False)
 def published(session: nox.Session) -> None:
     """The client and the stand-in, compared with what GitHub publishes of its API and its webhooks."""
     _needs(session, "npm", debian="npm")
-    _install(session)
+    _use_common_environment(session)
     where = Path(session.create_tmp())
     packages = ("@octokit/openapi@23.0.2", "@octokit/webhooks-examples@7.6.1")
     session.run("npm", "install", "--silent", "--prefix", str(where), *packages, external=True)
@@ -394,40 +422,40 @@ Description: {PROJECT["project"]["description"]}
     session.run(*building, external=True)
 
 
-@nox.session
+@nox.session(python=False)
 def attacks(session: nox.Session) -> None:
     """Attacks on a daemon in a process of its own, while others go on using it."""
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "attacks", "-n", "2")
 
 
-@nox.session
+@nox.session(python=False)
 def outage(session: nox.Session) -> None:
     """A backlog that GitHub's real limits make, under a daemon that is killed again and again."""
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "outage", "-s")
 
 
-@nox.session
+@nox.session(python=False)
 def pgbouncer(session: nox.Session) -> None:
     """A store behind PgBouncer in transaction mode."""
     _needs(session, "pgbouncer", debian="pgbouncer")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "pgbouncer")
 
 
-@nox.session
+@nox.session(python=False)
 def chaos(session: nox.Session) -> None:
     """A minute of lost nodes in a cluster behind HAProxy; CHAOS_SECONDS=1800 makes it half an hour."""
     _needs(session, "haproxy", debian="haproxy")
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "chaos", "-s", "--show-capture=no", "--timeout=7200")
 
 
-@nox.session(default=False)
+@nox.session(default=False, python=False)
 def slow(session: nox.Session) -> None:
     """What takes minutes: fuzzing and soak."""
-    _install(session)
+    _use_common_environment(session)
     _pytest(session, "slow", "--timeout=1800")
 
 
