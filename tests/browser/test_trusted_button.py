@@ -10,11 +10,12 @@ import pytest
 import trio
 
 from bassloop.runner import run_runner
+from bassloop.tools.trial import TrialOptions, open_trial
 from tests.loop.test_whole_path import check_run, tried
 from tests.runners import host_runner
 
 from .scene_runner import run_scene
-from .trusted_scenes import pressed
+from .trusted_scenes import pressed, pressed_live
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -80,3 +81,29 @@ async def test_who_can_write_has_a_trusted_runner_say_the_same_and_nobody_else_h
         assert await press(trial, newest["id"], "alice") is None
         again = trial.standin.check_runs[-1]
         assert (again["id"] != newest["id"], again["conclusion"]) == (True, "success")
+
+
+async def test_a_page_that_watches_a_run_end_offers_the_button_and_so_does_the_commits(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    script = f"echo started; until test -e {gate}; do sleep 0.1; done"
+    path = make_repository(
+        f':waits (on src ($ sh -c "{script}"))',
+        **{".bassloop.toml": '[trust]\nrunners = ["alice"]\n'},
+    )
+    async with open_trial(TrialOptions(path)) as trial, trusted_runner(trial, tmp_path):
+        store = trial.daemon.store
+        async with trial.daemon.tail.follow(None) as following:
+            while not (runs := (await store.runs.newest()).items):
+                await following.changed()
+        address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
+        found = await run_scene(
+            pressed_live, address, GATE=str(gate), MAINTAINER=trial.standin.login
+        )
+        assert found["before"] == ["Cancel"]
+        assert found["after"] == ["Run again", "Run on a trusted runner"]
+        assert (found["kept"], found["tokens"], found["commit"]) == (1, 1, True)
+        assert "waits" in found["checks"]
+        newest = (await store.runs.newest()).items[0]
+        assert (newest.runner_login, newest.state) == ("alice", "succeeded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,41 @@ def sign_in(page: Page, login: str) -> None:
     page.click(".menu >> text=Sign in")
     page.click(f"text=Authorize as {login}")
     page.wait_for_selector(f".menu >> text={login}")
+
+
+def pressed_live(page: Page, address: str) -> dict[str, Any]:
+    """A run's page while the run ends, and its commit's page, by a maintainer with the keyboard alone."""
+    page.goto(address)
+    sign_in(page, os.environ["MAINTAINER"])
+    page.wait_for_selector(".step:last-child .line >> text=started")
+    before = buttons(page)
+    # The button under the keyboard's focus when the run ends stays the same element.
+    page.locator("form.when-ended button").first.evaluate("each => { each.dataset.same = 'yes' }")
+    Path(os.environ["GATE"]).touch()
+    page.wait_for_selector(BUTTON)
+    after = buttons(page)
+    kept = page.locator("button[data-same=yes]:visible").count()
+    tokens = page.eval_on_selector_all("main [name=csrf]", "all => all.map(one => one.value)")
+    page.click("nav a.sha, .crumbs a.sha >> nth=0")
+    page.wait_for_selector(BUTTON)
+    commit = page.url
+    page.locator(BUTTON).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Earlier runs")
+    page.wait_for_selector(".head.ok")
+    return {
+        "before": before,
+        "after": after,
+        "kept": kept,
+        "tokens": len(set(tokens)),
+        "commit": commit == page.url,
+        "checks": page.locator(".runs").first.inner_text(),
+    }
+
+
+def buttons(page: Page) -> list[str]:
+    """Return the labels of the buttons that are shown."""
+    return page.locator("main form[method=post]:visible").all_inner_texts()
 
 
 def pressed(page: Page, address: str) -> dict[str, Any]:

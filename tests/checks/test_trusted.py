@@ -488,7 +488,7 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
     ):
         run = (await checked(its))["external_id"]
         control = Control(its.loop, its.inbox)
-        assert await control.is_verifiable(run)
+        assert await control.is_any_verifiable(run)
         alice = its.standin.account("alice")
         by = User(alice.id, "", alice.login)
         assert [await control.verify(run, by), await control.verify(run, by)] == [True, False]
@@ -497,6 +497,23 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
         reader = its.standin.add_user("reader", permission="read")
         with pytest.raises(NotAllowed):
             await control.verify(run, User(reader.id, "", reader.login))
+
+
+async def test_who_finds_no_trusted_runner_asks_again_from_the_newest_run(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with open_loop_with_policy(make_repository, tmp_path, NAMED) as its, its.runner():
+        first = await checked(its)
+        await press(its, "verify", "nobody", name="it", sender="alice")
+        attempt = its.check_run()
+        assert (attempt["id"] != first["id"], attempt["conclusion"]) == (True, "action_required")
+        assert buttons(its, "it") == ["rerun", "verify"]
+        async with trusted_runner(its) as trusted:
+            await press(its, "verify", "again", name="it", sender="alice")
+            assert len(trusted.told) == 1
+        assert its.check_run()["conclusion"] == "success"
+        assert "same outcome as on octocat's runner" in output_text(its.check_run())
+        assert first["external_id"] in output_text(its.check_run())
 
 
 async def test_without_a_named_runner_there_is_no_button(
@@ -508,7 +525,7 @@ async def test_without_a_named_runner_there_is_no_button(
     ):
         run = (await checked(its))["external_id"]
         assert buttons(its, "it") == []
-        assert not await Control(its.loop, its.inbox).is_verifiable(run)
+        assert not await Control(its.loop, its.inbox).is_any_verifiable(run)
         assert "ignored" in await press(its, "verify", "no", name="it", sender="alice")
 
 

@@ -61,6 +61,9 @@ class MemoryBucket:
             raise FileNotFoundError(name)
         return MemoryObject(self.objects[name])
 
+    def open_sequential(self, name: str) -> MemoryObject:
+        return self.open(name)
+
     def read(self, name: str, offset: int, size: int) -> bytes:
         return self.open(name).read(offset, size)
 

@@ -100,6 +100,50 @@ def test_an_empty_blob_and_a_large_one_take_the_place_of_files(
             assert reader.read(0, size + 1) == b"z" * size
 
 
+def test_a_large_object_is_read_by_one_request_which_goes_on_where_it_was_cut(
+    blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"".join(number.to_bytes(4, "big") for number in range(500_000))
+    blobs.create("large", data)
+    starts: list[int] = []
+    stream, cut = ObjectBlobs.stream, False
+
+    def recorded(self: ObjectBlobs, name: str, start: int) -> Iterator[bytes]:
+        nonlocal cut
+        starts.append(start)
+        for piece in stream(self, name, start):
+            yield piece
+            if cut:
+                cut = False
+                raise BucketError("the request took too long")
+
+    monkeypatch.setattr(ObjectBlobs, "stream", recorded)
+
+    def read(start: int) -> bytes:
+        with blobs.open_sequential("large") as reader:
+            assert reader.size == len(data)
+            found = b""
+            while piece := reader.read(start + len(found), 100_000):
+                found += piece
+            assert reader.read(len(data), 1) == b""
+            return found
+
+    assert read(0) == data
+    assert read(len(data) - 10) == data[-10:]
+    assert starts == [0, len(data) - 10]
+    cut = True
+    assert read(0) == data
+    assert len(starts) == 4
+    assert 0 < starts[-1] < len(data)
+    monkeypatch.setattr(ObjectBlobs, "stream", stream)
+    with blobs.open_sequential("large") as reader:
+        blobs.remove("large")
+        with pytest.raises(FileNotFoundError):
+            reader.read(0, 1)
+    with pytest.raises(FileNotFoundError):
+        blobs.open_sequential("large")
+
+
 async def test_a_store_over_a_service(settings: Settings, blobs: ObjectBlobs) -> None:
     line = b"0123456789" * 10 + b"\n"
     async with open_store(settings.database, blobs, synchronous="OFF") as store:

@@ -158,6 +158,60 @@ async def test_who_runs_a_check_again_is_shown_the_new_run(
         assert '<a href="/runs/newer">the newest run</a>' in await page_of(site, "r", headers)
 
 
+async def test_a_page_asks_what_can_be_done_when_its_run_has_ended(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await site.run("verifiable", check_name="verifiable")
+        writer = await site.signed_in(7, "hubot", r2="write")
+        path = "/runs/verifiable/actions"
+        buttons = await (await site.get(path, **writer)).get_data(as_text=True)
+        assert re.findall('action="([^"]+)"', buttons) == [
+            "/runs/verifiable/rerun",
+            "/runs/verifiable/verify",
+        ]
+        assert f'name="csrf" value="{await csrf(site, writer)}"' in buttons
+        assert "form" not in await (await site.get(path)).get_data(as_text=True)
+        answer = await site.get(path, **writer, accept="application/json")
+        assert (await answer.get_json())["actions"] == [
+            {"label": "Run again", "url": "/runs/verifiable/rerun"},
+            {"label": "Run on a trusted runner", "url": "/runs/verifiable/verify"},
+        ]
+        assert (await site.get("/runs/none/actions")).status_code == 404
+
+
+async def test_a_run_is_offered_again_that_no_trusted_runner_came_for(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await site.run("verifiable")
+        writer = await site.signed_in(7, "hubot", r2="write")
+        await site.run("attempt", "action_required")
+        assert await words(site, "verifiable", writer) == ["Run on a trusted runner"]
+        await site.run("confirmed", "succeeded")
+        assert await words(site, "verifiable", writer) == []
+
+
+async def test_all_checks_of_a_commit_are_verified_by_who_can_write(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await site.run("verifiable", check_name="verifiable")
+        await site.run("bad", check_name="bad")
+        await site.queued("waits", check_name="waits")
+        run = await site.store.runs.get("bad")
+        assert run is not None
+        commit = f"/repositories/{run.repository}/commits/{run.head_sha}"
+        button = f'action="{commit}/verify"'
+        own = await site.signed_in(1, "octocat")
+        writer = await site.signed_in(7, "hubot", r2="write")
+        for headers, is_offered in (({}, False), (own, False), (writer, True)):
+            page = await (await site.get(commit, **headers)).get_data(as_text=True)
+            assert (button in page) is is_offered
+        assert (await post(site, f"{commit}/verify", {})).status_code == 401
+        assert (await post(site, f"{commit}/verify", writer, csrf="x")).status_code == 403
+        assert control(site).asked == []
+        form = {"csrf": await csrf(site, writer)}
+        answer = await post(site, f"{commit}/verify", writer, **form)
+        assert (answer.status_code, answer.headers["location"]) == (303, commit)
+        asked = [("verify", "bad", "hubot"), ("verify", "verifiable", "hubot")]
+        assert sorted(control(site).asked) == asked
+
+
 async def test_all_failed_checks_of_a_commit_are_run_again(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("bad", check_name="bad")

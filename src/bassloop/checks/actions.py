@@ -18,7 +18,7 @@ import trio
 from bassloop import store
 from bassloop.access.permissions import WRITE, at_least
 from bassloop.checks.check_output import VERIFY, is_verification
-from bassloop.checks.check_request import is_verifiable
+from bassloop.checks.check_request import MAX_ATTEMPTS, verifiable_run
 from bassloop.checks.conclude import cancel_anywhere
 from bassloop.concurrency import shielded
 from bassloop.github import GitHubError, User
@@ -40,8 +40,6 @@ VERIFICATIONS = UUID("c1f2b7a0-52a3-5b0d-8f0e-7c1d3a9e4b62")
 """The same for those that have a trusted runner confirm a run."""
 
 
-MAX_NEWER = 20
-"""Attempts to have a run confirmed that are looked at."""
 POLICY_SECONDS = 2.0
 """How long a page waits for GitHub to say what a repository's policy is."""
 
@@ -96,12 +94,13 @@ class Control:
         # However often somebody asks: one run is run again once.
         return await self._add(uuid5(RERUNS, run_id), payload)
 
-    async def is_verifiable(self, run_id: str) -> bool:
-        """Return whether a trusted runner can confirm a run. False if GitHub doesn't say so soon."""
-        found = await self._ended(run_id)
-        if found is not None:
-            with trio.move_on_after(POLICY_SECONDS):
-                return await is_verifiable(self.loop, *found)
+    async def is_any_verifiable(self, *run_ids: str) -> bool:
+        """Return whether a trusted runner can confirm one of these runs. False if GitHub doesn't say so soon."""
+        with trio.move_on_after(POLICY_SECONDS):
+            for run_id in run_ids:
+                found = await self._ended(run_id)
+                if found is not None and await verifiable_run(self.loop, *found) is not None:
+                    return True
         return False
 
     async def verify(self, run_id: str, by: Person) -> bool:
@@ -114,7 +113,8 @@ class Control:
             return False
         run, check_run = found
         payload = await self._payload(run, check_run, by, "have this check verified")
-        if not await is_verifiable(self.loop, run, check_run):
+        confirmed = await verifiable_run(self.loop, run, check_run)
+        if confirmed is None:
             return False
         pressed = {
             "action": "requested_action",
@@ -123,16 +123,18 @@ class Control:
         log.info("run on a trusted runner", run=run_id, by=by.login)
         # However often somebody asks: once, and again if no trusted runner came.
         runs = await self.loop.store.runs.newest(
-            MAX_NEWER,
+            MAX_ATTEMPTS,
             public_only=False,
             repository=run.repository,
             head_sha=run.head_sha,
             check_name=run.check_name,
         )
-        newer = list(takewhile(lambda each: each.id != run_id, runs.items))
+        newer = list(takewhile(lambda each: each.id != confirmed.id, runs.items))
         if any(each.state != RunState.ACTION_REQUIRED for each in newer):
             return False
-        return await self._add(uuid5(VERIFICATIONS, f"{run_id} {len(newer)}"), payload | pressed)
+        return await self._add(
+            uuid5(VERIFICATIONS, f"{confirmed.id} {len(newer)}"), payload | pressed
+        )
 
     async def _ended(self, run_id: str) -> tuple[Run, CheckRun] | None:
         """Return an ended run with its check run on GitHub, or None."""

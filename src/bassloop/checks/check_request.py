@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 from bassloop.access.policy import PolicyError
@@ -47,19 +48,47 @@ class CheckRequest:
         return tuple(dict.fromkeys(label_texts(self.thunk, USES_LABEL)))
 
 
-async def is_verifiable(loop: Loop, run: Run, check_run: CheckRun) -> bool:
-    """Return whether a trusted runner can run an ended run's thunk to confirm its outcome.
+MAX_ATTEMPTS = 20
+"""Runs of a check and head among which the one is looked for that a trusted runner can confirm."""
 
-    False if GitHub can't say what the repository's policy is.
+
+async def verifiable_run(loop: Loop, run: Run, check_run: CheckRun) -> Run | None:
+    """Return the run whose outcome a trusted runner can confirm by running an ended run's thunk, or None.
+
+    That is the run itself, or, if no runner came for it, the newest earlier run of the same thunk that has an
+    outcome. None if GitHub can't say what the repository's policy is.
     """
-    if run.state not in (RunState.SUCCEEDED, RunState.FAILED) or run.runner_login is None:
-        return False
     if not run.thunk_digest or check_output.is_verification(run.check_name):
-        return False
+        return None
+    if run.state == RunState.ACTION_REQUIRED:
+        confirmed = await _earlier_outcome(loop, run)
+    else:
+        confirmed = run if _has_outcome(run) else None
+    if confirmed is None:
+        return None
     owner, _, name = check_run.repository.partition("/")
     repo = loop.github.repository(check_run.installation_id, owner, name)
     try:
         policy = await loop.policies.policy_of(check_run.repository_id, check_run.repository, repo)
     except (GitHubError, PolicyError):
-        return False
-    return bool(policy.trust.runners) and policy.trust.runners_of(run.check_name) == "sender"
+        return None
+    allowed = bool(policy.trust.runners) and policy.trust.runners_of(run.check_name) == "sender"
+    return confirmed if allowed else None
+
+
+def _has_outcome(run: Run) -> bool:
+    return run.state in (RunState.SUCCEEDED, RunState.FAILED) and run.runner_login is not None
+
+
+async def _earlier_outcome(loop: Loop, run: Run) -> Run | None:
+    """Return the newest run before this one, of the same thunk, that has an outcome."""
+    found = await loop.store.runs.newest(
+        MAX_ATTEMPTS,
+        public_only=False,
+        repository=run.repository,
+        head_sha=run.head_sha,
+        check_name=run.check_name,
+    )
+    earlier = dropwhile(lambda each: each.id != run.id, found.items)
+    same = (each for each in earlier if each.thunk_digest == run.thunk_digest)
+    return next((each for each in same if _has_outcome(each)), None)

@@ -18,7 +18,7 @@ import trio
 from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
-from bassloop.checks.check_request import is_verifiable
+from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.comparison import normalize_line
 from bassloop.checks.run_failure import failing_step, find_run_failure, unfinished_step
 from bassloop.checks.source_links import RepositoryPaths, annotate, files_url, source_urls
@@ -99,6 +99,8 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
     try:
         with spending(Purpose.CONCLUDE):
             output = output or await describe(loop, run, check_run)
+            if await verifiable_run(loop, run, check_run) is not None:
+                output = replace(output, actions=(*output.actions, check_output.VERIFY))
             await _complete(loop, run, check_run, conclusion, output)
     except GitHubError as error:
         if not await _postpone(loop, run, check_run, error):
@@ -194,8 +196,6 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         return check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
     output = check_output.ended(run, steps, url, shown, last_lines, findings)
     output = check_output.with_artifacts(output, await loop.store.artifacts.of_run(run.id), url)
-    if await is_verifiable(loop, run, check_run):
-        output = replace(output, actions=(*output.actions, check_output.VERIFY))
     thunk = await loop.store.thunks.get(run.thunk_digest)
     return check_output.with_notes(output, check_output.caveats_met(run, thunk))
 

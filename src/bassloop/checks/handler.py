@@ -14,7 +14,7 @@ from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
-from bassloop.checks.check_request import is_verifiable
+from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, run_hook
 from bassloop.checks.loop import ActiveHead
@@ -104,10 +104,10 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
                 return None
             case check_output.VERIFY.identifier:
                 await require_writer(loop, check_run, event.sender, "have this check verified")
-                if not await is_verifiable(loop, run, check_run):
-                    why = "no trusted runner can verify this run: none is named, or the run has no outcome"
-                    return Outcome(DeliveryState.IGNORED, why)
-                return run
+                if (confirmed := await verifiable_run(loop, run, check_run)) is not None:
+                    return confirmed
+                why = "no trusted runner can verify this run: none is named, or the run has no outcome"
+                return Outcome(DeliveryState.IGNORED, why)
     except NotAllowed as error:
         return Outcome(DeliveryState.IGNORED, str(error))
     return Outcome(DeliveryState.IGNORED, "there is no such button")

@@ -146,7 +146,7 @@ async def read_chunks(
     blobs: Blobs, name: str, start: int = 0, stop: float = math.inf
 ) -> AsyncGenerator[bytes]:
     """Generate a blob's bytes, or those from `start` to before `stop`. Raises OSError."""
-    with await trio.to_thread.run_sync(blobs.open, name) as reader:
+    with await trio.to_thread.run_sync(blobs.open_sequential, name) as reader:
         while start < stop:
             size = int(min(CHUNK, stop - start))
             chunk = await trio.to_thread.run_sync(reader.read, start, size)
@@ -272,7 +272,7 @@ class Artifacts(Subject):
 
 def _exists(blobs: Blobs, name: str) -> bool:
     try:
-        with blobs.open(name):
+        with blobs.open_sequential(name):
             return True
     except FileNotFoundError:
         return False

@@ -70,6 +70,9 @@ class Blobs(Protocol):
     def open(self, name: str) -> BlobReader:
         """Open a blob. Raises FileNotFoundError if there is none."""
 
+    def open_sequential(self, name: str) -> BlobReader:
+        """Open a blob to be read from one end to the other, past a cache. Raises FileNotFoundError."""
+
     def move_in(self, path: Path, name: str) -> None:
         """Store a complete file of `folder` as a blob, and remove the file. May be repeated.
 
@@ -156,6 +159,9 @@ class FileBlobs:
 
     def open(self, name: str) -> FileReader:
         return FileReader(self.folder / name)
+
+    def open_sequential(self, name: str) -> FileReader:
+        return self.open(name)
 
     def move_in(self, path: Path, name: str) -> None:
         to = self.folder / name

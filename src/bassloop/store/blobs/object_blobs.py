@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 BLOCK = 1024 * 1024
 """The bytes of a blob that are fetched at once, and are a file of the cache."""
 
+PIECE = 256 * 1024
+"""The bytes, at least, of the pieces of an object that is read from one end to the other."""
+
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
 RETRIES = 2
@@ -184,6 +187,40 @@ class ObjectReader(NothingToClose):
         return self._blobs.read(self._name, offset, size)
 
 
+class ObjectStream(NothingToClose):
+    """An object that is read from one end to the other by one request, past the cache.
+
+    A request for each block would cost a large object hundreds of them. A request is cut after REQUEST_SECONDS,
+    however fast the reader is: then another one goes on from there.
+    """
+
+    def __init__(self, blobs: ObjectBlobs, name: str) -> None:
+        self.size = blobs.size_of(name)
+        self._blobs = blobs
+        self._name = name
+        self._position = 0
+        self._rest = memoryview(b"")
+        self._pieces: Iterator[bytes] = iter(())
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on, or nothing at the end. Raises OSError."""
+        if offset != self._position:
+            self._position, self._rest, self._pieces = offset, memoryview(b""), iter(())
+        if not self._rest and offset < self.size:
+            self._rest = memoryview(self._next_piece())
+        found = bytes(self._rest[:size])
+        self._rest = self._rest[size:]
+        self._position += len(found)
+        return found
+
+    def _next_piece(self) -> bytes:
+        with contextlib.suppress(BucketError):
+            if piece := next(self._pieces, b""):
+                return piece
+        self._pieces = self._blobs.stream(self._name, self._position)
+        return next(self._pieces, b"")
+
+
 class ObjectBlobs:
     """The objects of a bucket below a prefix, with a cache in `folder`. Made by `connect_bucket`."""
 
@@ -225,6 +262,16 @@ class ObjectBlobs:
                 if _code(error) == "InvalidRange":
                     return b""
                 raise
+
+    def open_sequential(self, name: str) -> ObjectStream:
+        return ObjectStream(self, name)
+
+    def stream(self, name: str, start: int) -> Iterator[bytes]:
+        """Yield the bytes of an object from `start` on, which isn't its end, past the cache."""
+        with self._errors():
+            found = obstore.get(self._store, name, options={"range": {"offset": start}})
+            for piece in found.stream(min_chunk_size=PIECE):
+                yield bytes(piece)
 
     def create(self, name: str, data: bytes) -> bool:
         """Store an object, and return True, or False if there is one of that name already."""

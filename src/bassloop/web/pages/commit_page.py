@@ -10,7 +10,7 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.checks.check_output import APPROVAL
 from bassloop.lifecycle import RunState
-from bassloop.web.guard import current_visitor, may_rerun, visible_checks, visible_runs
+from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_runs
 from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import (
     PAGE_SIZE,
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from bassloop.store import Run
     from bassloop.web.web_context import WebContext
     from bassloop.web.web_sessions import Visitor
+
+
+VERIFY_LABEL = "Run on a trusted runner"
+"""The button that has a trusted runner confirm what has ended."""
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -64,6 +68,11 @@ def routes(context: WebContext) -> Blueprint:
     async def rerun_failed(owner: str, name: str, sha: str) -> Response | AnyResponse:
         """Run those checks of a commit again that did not succeed."""
         return await perform(f"{owner}/{name}", sha, has_failed, context.control.rerun)
+
+    @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/verify")
+    async def verify(owner: str, name: str, sha: str) -> Response | AnyResponse:
+        """Have a trusted runner confirm those checks of a commit that it can."""
+        return await perform(f"{owner}/{name}", sha, is_rerunnable, context.control.verify)
 
     @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/cancel")
     async def cancel(owner: str, name: str, sha: str) -> Response | AnyResponse:
@@ -128,7 +137,14 @@ def routes(context: WebContext) -> Blueprint:
             checks=view_runs(worst_first(checks)),
             reasons=await failure_summaries(context, checks),
             actions=await commit_actions(context, checks),
-            earlier=view_runs([run for run in runs.items if run.id not in current]),
+            # A run that began meanwhile is none of the earlier ones.
+            earlier=view_runs(
+                [
+                    run
+                    for run in runs.items
+                    if run.id not in current and run.created_at <= newest.created_at
+                ]
+            ),
             live=f"/runs/live?{feed}",
         )
 
@@ -149,6 +165,13 @@ async def commit_actions(context: WebContext, checks: Sequence[Run]) -> list[Run
         runs = [run for run in checks if applies(run)]
         if runs and all([await may_rerun(context, visitor, run) for run in runs]):
             actions.append(RunAction(f"{url}/{name}", label))
+    ended = [run.id for run in checks if is_rerunnable(run)]
+    if (
+        ended
+        and await may_write(context, visitor, checks[0])
+        and await context.control.is_any_verifiable(*ended)
+    ):
+        actions.append(RunAction(f"{url}/verify", VERIFY_LABEL))
     return actions
 
 

@@ -16,7 +16,7 @@ from bassloop.lifecycle import RunState
 from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
-from bassloop.web.pages.commit_page import commit_url, has_failed
+from bassloop.web.pages.commit_page import VERIFY_LABEL, commit_url, has_failed
 from bassloop.web.pages.downloads import artifact_json, run_with_outputs
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.statement_page import signature_view
@@ -89,6 +89,19 @@ def routes(context: WebContext) -> Blueprint:
             return jsonify({"failure": found})
         return await render_template("failure_card.html", run=run, card=card)
 
+    @blueprint.get("/runs/<run_id>/actions")
+    async def actions(run_id: str) -> str | Response:
+        """Return what the visitor may do with a run now: as JSON, or as the buttons of its page."""
+        run = await visible_run(context, run_id)
+        if run is None:
+            abort_not_found("run")
+        offered = await run_actions(context, run, await newer_run(context, run))
+        if wants_json():
+            listed = [{"label": action.label, "url": action.url} for action in offered]
+            return jsonify({"actions": listed})
+        view = presentation.view_run(run, time.time())
+        return await render_template("run_actions.html", actions=offered, view=view)
+
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:
         """Show a step, and 1,000 lines of its log: from line `start` on, or the last ones."""
@@ -136,13 +149,15 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
     if may and await _failed_checks(context, run) > 1:
         url = commit_url(run.repository, run.head_sha)
         actions.append(RunAction(f"{url}/rerun-failed", "Run failed again", when="ended"))
+    # A newer run that waits for somebody is a confirmation that no trusted runner came for.
+    is_newest = newer is None or newer.state == RunState.ACTION_REQUIRED
     if (
         run.ended
-        and newer is None
+        and is_newest
         and await may_write(context, visitor, run)
-        and await context.control.is_verifiable(run.id)
+        and await context.control.is_any_verifiable(run.id)
     ):
-        actions.append(RunAction(f"/runs/{run.id}/verify", "Run on a trusted runner"))
+        actions.append(RunAction(f"/runs/{run.id}/verify", VERIFY_LABEL))
     may_cancel = may and (
         not is_verification(run.check_name) or await may_write(context, visitor, run)
     )

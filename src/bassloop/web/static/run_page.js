@@ -194,6 +194,22 @@ function endRun() {
   }
   updateDurations();
   timeline.draw();
+  updateActions();
+}
+
+/** Show the buttons for what can be done now that the run is over, such as having a trusted runner run it too. */
+async function updateActions() {
+  const response = await get(`/runs/${encodeURIComponent(run)}/actions`);
+  if (!response?.ok) return;
+  const template = document.createElement("template");
+  template.innerHTML = await response.text();
+  const formsByAction = (/** @type {ParentNode} */ root) =>
+    new Map([...root.querySelectorAll("form")].map((form) => [form.getAttribute("action"), form]));
+  const box = part("head").querySelector(".actions");
+  const [shown, offered] = [formsByAction(box), formsByAction(template.content)];
+  // A button that stays isn't replaced: it may have the focus, or be under the pointer.
+  for (const [action, form] of shown) if (!offered.has(action)) form.remove();
+  for (const [action, form] of offered) if (!shown.has(action)) box.append(form);
 }
 
 function updateDurations() {
