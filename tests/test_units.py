@@ -99,7 +99,7 @@ def test_what_is_written_is_short() -> None:
 
 
 def test_for_people() -> None:
-    spans = (-1, 0, 0.44, 12.4, 59.7, 68, 185, 7440)
+    spans = (-1, 0, 0.44, 12.4, 59.7, 68, 185, 7440, 172_799, 270_000)
     assert [format_duration(each) for each in spans] == [
         "0.0 s",
         "0.0 s",
@@ -109,6 +109,8 @@ def test_for_people() -> None:
         "1 min 8 s",
         "3 min 5 s",
         "2 h 4 min",
+        "47 h 59 min",
+        "3 d 3 h",
     ]
     counts = (0, 999, 1000, 2_500_000, 10**9, 25 * 10**12)
     assert [format_size(each) for each in counts] == [

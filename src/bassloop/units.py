@@ -74,7 +74,7 @@ def write_size(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds as ``0.4 s``, ``12 s``, ``3 min 5 s`` or ``2 h 4 min``."""
+    """Return seconds as ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 4 min`` or ``3 d 2 h``."""
     if seconds < 10:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)
@@ -82,7 +82,9 @@ def format_duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def format_size(count: float) -> str:

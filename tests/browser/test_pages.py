@@ -359,6 +359,10 @@ PAGES = (
     "/repositories/octocat/hello-world/tests?check=tests&name=adds",
     "/looks",
     "/nowhere",
+    "/me",
+    "/deliveries",
+    "/deliveries/failed",
+    "/runners",
 )
 
 
@@ -377,8 +381,18 @@ async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
         await trial.store.journals.append(run, "octocat", "started", "tests")
         await trial.site.sign("failed")
         await trial.site.keep("failed", "dist/a.whl", b"a wheel")
+        await trial.store.deliveries.record(
+            "failed", "push", None, b'{"a": 1}', repository=run.repository, head_sha=run.head_sha
+        )
+        await trial.store.deliveries.set_state("failed", "handling")
+        await trial.store.deliveries.set_state("failed", "failed", "it can't be read")
+        operator = await trial.site.signed_in(
+            9, "somebody-with-a-login-of-39-characters-", r2="admin"
+        )
         address = f"{trial.url}{path.format(row=row)}"
-        found = await run_scene(scenes.accessible, address, AXE=os.environ.get("AXE", _axe()))
+        found = await run_scene(
+            scenes.accessible, address, AXE=os.environ.get("AXE", _axe()), COOKIE=operator["cookie"]
+        )
     assert found["violations"] == []
 
 

@@ -6,9 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import pytest
+
 from bassloop.checks.source_links import SourceLinks
 from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
 from bassloop.web import create_app
+from bassloop.web.pages.tests_page import TestRun, course_of, plain_lines
+from bassloop.web.presentation import view_runs
+from tests.records import make_run
 
 from .site import HOSTILE, Site, open_site
 
@@ -124,7 +129,10 @@ async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
             ("one", "passed"),
         ]
         history = await site.text(address)
-        assert "1 of the last 2 results failed" in history
+        assert "It fails since" in history
+        assert "and passed last at" in history
+        assert "Of the last 2 results, 1 is a failure." in history
+        assert history.count('<rect class="bar') == 2
         assert "the very same thunk both passed and failed it" in history
         assert "<script>alert" not in history
         passed = await site.json("/runs/two/tests?outcome=passed")
@@ -133,6 +141,34 @@ async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
         assert (
             await site.get("/repositories/octocat/hello/tests?check=test&name=x")
         ).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fails", "since", "before", "failed"),
+    [
+        ("f", True, 0, None, 1),
+        ("ppp", False, 2, None, 0),
+        ("fsfp", True, 2, 3, 2),
+        ("ppfpf", False, 1, 2, 2),
+        ("ss", False, 1, None, 0),
+    ],
+)
+def test_the_course_of_a_test_is_read_from_the_newest_result_on(
+    outcomes: str, fails: bool, since: int, before: int | None, failed: int
+) -> None:
+    words = {"f": "failed", "p": "passed", "s": "skipped"}
+    results = [
+        TestRun(view_runs([make_run(id=str(n))])[0], ReportedTest("t", words[each]))
+        for n, each in enumerate(outcomes)
+    ]
+    course = course_of(results)
+    assert (course.fails, course.failed) == (fails, failed)
+    assert course.since is results[since]
+    assert course.before is (None if before is None else results[before])
+
+
+def test_lines_of_a_message_stay_lines() -> None:
+    assert plain_lines("\x1b[31ma\x1b[0m\nb\n") == "a\nb"
 
 
 async def test_a_run_without_reports_says_how_to_name_one(tmp_path: Path) -> None:

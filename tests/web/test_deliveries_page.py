@@ -100,7 +100,7 @@ async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_
                 f"waits-{number}", "push", None, b"{}", repository=name, received_at=60.0
             )
         page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
-        assert "3 not ended" in page
+        assert "3 deliveries haven’t ended" in page
         assert "20 of 890 · start 20" in page
         assert HOSTILE not in page
         answer = await site.get("/deliveries", accept="application/json", **headers)
@@ -108,3 +108,24 @@ async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_
         assert [each["waiting"] for each in backlog["repositories"]] == [2, 1]
         assert (backlog["deliveries"], backlog["seconds_left"]) == (3, None)
         assert backlog["budgets"][0]["waiting"] == {"conclude": 3}
+
+
+async def test_a_payload_that_is_too_long_to_show_is_measured(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await site.store.deliveries.record(
+            "long", "push", None, b'{"a": "%s"}' % (b"x" * 2_000_000)
+        )
+        headers = await site.signed_in(9, "ops")
+        page = await (await site.get("/deliveries/long", **headers)).get_data(as_text=True)
+        assert "The payload has 2.0 MB." in page
+        assert "Handling it hasn’t begun." in page
+
+
+async def test_a_list_says_what_became_of_each(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        headers = await filled(site, 1)
+        page = await (await site.get("/deliveries?state=set_aside", **headers)).get_data(
+            as_text=True
+        )
+        assert '<span class="word">set aside</span>' in page
+        assert '<span class="reason">&lt;script&gt;' in page

@@ -223,3 +223,23 @@ async def test_who_asks_for_an_outputs_headers_has_no_runner_asked(tmp_path: Pat
         told = await app.test_client().head("/runs/r/output?path=x")
         assert told.status_code == 405
         assert outputs.asked == []
+
+
+async def test_pages_of_errors_say_what_happened_and_what_to_do(tmp_path: Path) -> None:
+    async def broken() -> str:
+        raise ZeroDivisionError
+
+    async with open_site(tmp_path) as site:
+        site.app.add_url_rule("/broken", "broken", broken)
+        site.app.config["PROPAGATE_EXCEPTIONS"] = False
+        for path, code, title, text in (
+            ("/nowhere", 404, "Not found", "There is no page at this address."),
+            ("/runs/x", 404, "Not found", "There is no such run, or you don"),
+            ("/deliveries", 403, "Not allowed", "Deliveries are for the loop"),
+            ("/broken", 500, "Something went wrong here", "find the reason in its log"),
+        ):
+            answer = await site.get(path)
+            page = await answer.get_data(as_text=True)
+            assert answer.status_code == code
+            assert f"<h1>{title} <small>{code}</small></h1>" in page
+            assert text in page

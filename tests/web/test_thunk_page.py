@@ -14,7 +14,8 @@ from google.protobuf.json_format import MessageToJson
 from bassloop.store import ThunkRecord, User
 from bassloop.web.pages import thunk_page
 from bassloop.web.pages import thunk_tree as thunk_trees
-from bassloop.web.pages.thunk_page import CHART_HEIGHT, avatar_svg, duration_chart
+from bassloop.web.pages.duration_chart import CHART_HEIGHT, duration_chart, run_results
+from bassloop.web.pages.thunk_page import avatar_svg
 from bassloop.web.pages.thunk_tree import TreeNode, json_html, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
@@ -188,7 +189,7 @@ def test_durations_are_drawn_oldest_first() -> None:
         make_run(id="b", started_at=None, ended_at=110.0, state="cancelled"),
         make_run(id="a", started_at=100.0, ended_at=105.0, state="failed"),
     ]
-    bars = duration_chart(runs)
+    bars = duration_chart(run_results(runs))
     assert [(bar.run, bar.x, bar.height, bar.colour) for bar in bars] == [
         ("a", 0, CHART_HEIGHT / 2, "bad"),
         ("c", 14, CHART_HEIGHT, "ok"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,25 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+
+
+ERROR_TITLES = {
+    400: "This can’t be asked",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    409: "Not possible now",
+    429: "Too many requests",
+    500: "Something went wrong here",
+    502: "GitHub doesn’t answer",
+    503: "Not available now",
+}
+
+ERROR_TEXTS = {
+    404: "there is no page at this address",
+    500: "this page couldn’t be made, because of a mistake in the loop; try again in a moment",
+}
+"""What is said where an error has no text of its own."""
 
 
 class BoundedRequest(Request):
@@ -170,7 +190,12 @@ async def _error_page(error: HTTPException) -> tuple[str | dict[str, Any], int]:
     code, text = error.code or 500, error.description or "something went wrong"
     if wants_json():
         return {"error": text}, code
-    return await render_template("error.html", code=code, text=text), code
+    if error.description == type(error).description:
+        # Werkzeug's own words are about servers and URLs.
+        text = ERROR_TEXTS.get(code, text)
+    title = ERROR_TITLES.get(code, error.name.capitalize())
+    now = instant(time.time())
+    return await render_template("error.html", code=code, title=title, text=text, now=now), code
 
 
 async def _bucket_error_page(error: BucketError) -> tuple[str | dict[str, Any], int]:

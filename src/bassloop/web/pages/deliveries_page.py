@@ -78,6 +78,7 @@ def routes(context: WebContext) -> Blueprint:
             state=state,
             states=sorted(DeliveryState),
             older=urlencode({**query, "before": next_page}) if next_page else None,
+            plain=plain,
         )
 
     @blueprint.get("/deliveries/<guid>")
@@ -87,12 +88,15 @@ def routes(context: WebContext) -> Blueprint:
         runs = await visible_runs(context, PAGE_SIZE, delivery=found.guid)
         if wants_json():
             return jsonify({**_json(found), "runs": [run_json(run) for run in runs.items]})
+        body = await context.store.deliveries.body(found.guid)
         return await render_template(
             "delivery.html",
             delivery=found,
+            signs=SIGNS,
             facts=_json(found),
             runs=view_runs(runs.items),
-            payload=await _payload_html(await context.store.deliveries.body(found.guid)),
+            payload=await _payload_html(body),
+            payload_size=len(body),
             replayable=found.state in REPLAYABLE,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 from bassloop.terminal import plain
 from bassloop.units import format_duration
 from bassloop.web.guard import visible_run, visible_runs
+from bassloop.web.pages.duration_chart import TimedResult, duration_chart
 from bassloop.web.presentation import RunView, abort_not_found, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 MAX_TESTS = 500
 MAX_HISTORY = 100
 OUTCOMES = ("failed", "passed", "skipped")
+COLOURS = {"failed": "bad", "passed": "ok", "skipped": "waits"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,25 @@ class TestRun:
 
     view: RunView
     result: ReportedTest
+
+
+@dataclass(frozen=True, slots=True)
+class TestCourse:
+    """How a test came to be as it is now, by its newest results.
+
+    Args:
+        fails: whether it failed when it last passed or failed.
+        since: the first result of an uninterrupted row of such outcomes up to now.
+        before: the last one of the other outcome before that.
+        failed: how many of the results are failures.
+    """
+
+    __test__ = False  # it is no test of pytest's
+
+    fails: bool
+    since: TestRun
+    before: TestRun | None
+    failed: int
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -63,6 +85,7 @@ def routes(context: WebContext) -> Blueprint:
             results=results,
             history_url=lambda name: history_url(run, name),
             plain=plain,
+            plain_lines=plain_lines,
             format_duration=format_duration,
         )
 
@@ -89,7 +112,22 @@ def routes(context: WebContext) -> Blueprint:
             name=test,
             results=found,
             flaky=flaky_thunks(found),
+            course=course_of(found),
+            outcome_colours=COLOURS,
+            bars=duration_chart(
+                [
+                    TimedResult(
+                        each.view.run.id,
+                        each.result.outcome,
+                        COLOURS[each.result.outcome],
+                        each.view.run.created_at,
+                        each.result.seconds,
+                    )
+                    for each in found
+                ]
+            ),
             plain=plain,
+            plain_lines=plain_lines,
             format_duration=format_duration,
         )
 
@@ -128,6 +166,21 @@ def flaky_thunks(results: Sequence[TestRun]) -> set[str]:
         if digest and each.result.outcome != "skipped":
             outcomes.setdefault(digest, set()).add(each.result.outcome)
     return {digest for digest, both in outcomes.items() if len(both) > 1}
+
+
+def course_of(results: Sequence[TestRun]) -> TestCourse:
+    """Return since when a test fails or passes. There is at least one result, the newest first."""
+    ended = [each for each in results if each.result.outcome != "skipped"] or list(results)
+    current = ended[0].result.outcome
+    streak = list(takewhile(lambda each: each.result.outcome == current, ended))
+    before = ended[len(streak)] if len(streak) < len(ended) else None
+    failed = sum(each.result.outcome == "failed" for each in results)
+    return TestCourse(current == "failed", streak[-1], before, failed)
+
+
+def plain_lines(text: str) -> str:
+    """Return a report's text without escape sequences; its lines stay lines."""
+    return "\n".join(map(plain, text.splitlines()))
 
 
 def _json(result: ReportedTest) -> dict[str, Any]:

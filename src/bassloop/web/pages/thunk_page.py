@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import trio
 from quart import Blueprint, Response, render_template, request
 
-from bassloop.units import format_duration
 from bassloop.web.guard import visible_thunk
 from bassloop.web.pages.downloads import run_with_outputs
+from bassloop.web.pages.duration_chart import duration_chart, run_results
 from bassloop.web.pages.thunk_tree import json_html, thunk_tree
 from bassloop.web.presentation import (
     IMMUTABLE,
     PAGE_SIZE,
-    RUN_LABELS,
     abort_not_found,
-    instant,
     render_document,
     view_runs,
     wants_json,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bassloop.store import Run
     from bassloop.web.web_context import WebContext
-
-CHART_HEIGHT = 60
-MIN_BAR_HEIGHT = 2.0
-BAR_PITCH = 14
 
 AVATAR_CELLS = 7
 AVATAR_SIZE = 96
@@ -62,8 +52,7 @@ def routes(context: WebContext) -> Blueprint:
             json=json_html(record.json),
             runs=view_runs(page.items),
             outputs=run_with_outputs(context, page.items),
-            bars=duration_chart(page.items),
-            height=CHART_HEIGHT,
+            bars=duration_chart(run_results(page.items)),
             older=older,
         )
 
@@ -85,36 +74,6 @@ def routes(context: WebContext) -> Blueprint:
         )
 
     return blueprint
-
-
-@dataclass(frozen=True, slots=True)
-class ChartBar:
-    """One run in the chart of durations."""
-
-    run: str
-    colour: str
-    label: str
-    x: int
-    y: float
-    height: float
-
-
-def duration_chart(runs: Sequence[Run]) -> list[ChartBar]:
-    """Return a bar for each run that started and ended, oldest first; the longest run has full height."""
-    durations = [
-        (run, run.ended_at - run.started_at)
-        for run in reversed(runs)
-        if run.started_at is not None and run.ended_at is not None
-    ]
-    longest = max((seconds for _, seconds in durations), default=0.0) or 1.0
-    bars = []
-    for index, (run, seconds) in enumerate(durations):
-        height = max(MIN_BAR_HEIGHT, round(seconds / longest * CHART_HEIGHT, 1))
-        state = RUN_LABELS[run.state]
-        label = f"{instant(run.started_at)[:10]}: {state.word} after {format_duration(seconds)}"
-        x, y = index * BAR_PITCH, CHART_HEIGHT - height
-        bars.append(ChartBar(run.id, state.colour, label, x, y, height))
-    return bars
 
 
 def avatar_svg(digest: str) -> str:

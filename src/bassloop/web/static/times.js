@@ -25,7 +25,7 @@ export function serverNow() {
 }
 
 /**
- * Format a duration as the server does: `0.4 s`, `12 s`, `1 min 8 s`, `2 h 4 min`.
+ * Format a duration as the server does: `0.4 s`, `12 s`, `1 min 8 s`, `2 h 4 min`, `3 d 2 h`.
  * @param {number} seconds
  */
 export function formatDuration(seconds) {
@@ -33,7 +33,8 @@ export function formatDuration(seconds) {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  if (whole < 2 * 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
 /**
