@@ -27,6 +27,9 @@ GOOD = '(defn github-hook [event client] (error "this hook was evaluated"))'
 OTHER = 1000
 """The offset of the id of the repository that isn't attacking."""
 
+OTHER_NAME = "octocat/Hello"
+"""Its name, which is the same repository for GitHub, and another one for the loop."""
+
 HOLD_SECONDS = 0.1
 MEDIAN_SECONDS = 0.05
 LONGEST_SECONDS = 0.25
@@ -146,7 +149,12 @@ class Target:
             (standin.repository_path / "project.bass").write_text(hook)
             commit(standin.repository_path)
             payload: dict[str, Any] = copy.deepcopy(dict(await standin.payload("check_suite")))
-        payload["repository"]["id"] += repository
+        if repository:
+            payload["repository"] |= {
+                "id": payload["repository"]["id"] + repository,
+                "full_name": OTHER_NAME,
+                "name": OTHER_NAME.rpartition("/")[2],
+            }
         delivered = await standin.deliver(self.daemon.url, "check_suite", payload)
         assert delivered.status == 202
         return str(payload["check_suite"]["head_sha"])

@@ -82,10 +82,10 @@ def test_what_its_installation_cannot_begin_now_waits_and_the_others_go() -> Non
         QueuedDelivery("b", None, "two/b", 2),
         QueuedDelivery("c", None, "one/a", 1),
     )
-    first = queue.take(0.0, lambda installation: installation != 1)
+    first = queue.take(0.0, lambda installation, _: installation != 1)
     assert first is not None
     assert first.guid == "b"
-    assert queue.take(0.0, lambda installation: installation != 1) is None
+    assert queue.take(0.0, lambda installation, _: installation != 1) is None
     assert taken(queue) == ["a", "c"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,18 +17,26 @@ PEOPLE, CONCLUDE, START, BACKGROUND = Purpose
 WINDOW = 60.0
 
 
-def spend(budget: APIBudget, wanted: Purpose, points: int, now: float) -> None:
+def spend(
+    budget: APIBudget, wanted: Purpose, points: int, now: float, repository: str | None = None
+) -> None:
     """Count a request that is answered at once."""
     budget.forget(now)
-    budget.begin(wanted, points)
-    budget.end(wanted, points, now)
+    budget.begin(wanted, points, repository)
+    budget.end(wanted, points, now, repository)
 
 
-def spend_all(budget: APIBudget, wanted: Purpose, points: int = 5, now: float = 0.0) -> int:
+def spend_all(
+    budget: APIBudget,
+    wanted: Purpose,
+    points: int = 5,
+    now: float = 0.0,
+    repository: str | None = None,
+) -> int:
     """Spend for a purpose for as long as it may, and return how many points that were."""
     spent = 0
-    while budget.may_spend_at(wanted, points, now) <= now:
-        spend(budget, wanted, points, now)
+    while budget.may_spend_at(wanted, points, now, repository) <= now:
+        spend(budget, wanted, points, now, repository)
         spent += points
     return spent
 
@@ -44,6 +54,31 @@ def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
     assert spend_all(budget, CONCLUDE) == 770
     assert spend_all(budget, PEOPLE, points=1) == 30
     assert spend_all(budget, START) == 200
+
+
+def test_a_repository_leaves_a_part_of_the_window_to_the_others() -> None:
+    budget = APIBudget(1000)
+    assert spend_all(budget, START, repository="flood") == 855
+    assert spend_all(budget, CONCLUDE, repository="flood") == 15
+    assert spend_all(budget, START, repository="calm") == 70
+    assert spend_all(budget, PEOPLE, points=1) == 60
+    assert spend_all(budget, START, now=WINDOW, repository="flood") == 855
+    assert set(budget.spent_for) == {"flood"}
+
+
+def test_a_repository_leaves_a_part_of_the_hour_to_the_others() -> None:
+    budget = APIBudget(1000)
+    budget.update(left=1000, limit=1000, resets_at=1800.0)
+    for minute in range(18):  # 50 calls in each
+        for _ in range(50):
+            if budget.may_spend_at(START, 1, minute * WINDOW, "flood") == minute * WINDOW:
+                spend(budget, START, 1, minute * WINDOW, "flood")
+        budget.update(budget.calls_left or 0, 1000, 1800.0 + minute / 1000)
+    assert budget.may_spend_at(START, 1, 1080.0, "flood") == 1800.017
+    assert budget.may_spend_at(START, 1, 1080.0, "calm") == 1080.0
+    assert budget.calls_left == 145
+    budget.update(left=100, limit=1000, resets_at=5400.0)
+    assert budget.may_spend_at(START, 1, 1800.0, "flood") == 1800.0
 
 
 def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -> None:
@@ -109,6 +144,8 @@ def test_a_purpose_holds_for_what_is_done_within() -> None:
         with spending(CONCLUDE):
             assert current_turn() == Turn(CONCLUDE)
         assert current_turn() == Turn(START, 7.0)
+        with spending(START, repository="o/r"), spending(CONCLUDE):
+            assert current_turn() == Turn(CONCLUDE, 0.0, "o/r")
     assert current_turn() == Turn(PEOPLE)
 
 
@@ -147,6 +184,63 @@ def test_no_interleaving_starves_a_purpose_or_spends_too_much(
     for began, _ in history[:: max(len(history) // 200, 1)]:
         window = sum(points for at, points in history if began <= at < began + WINDOW - 0.1)
         assert window <= budget.points
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 8), st.integers(0, 2**32))
+def test_no_repository_starves_however_much_the_others_ask_for(floods: int, seed: int) -> None:
+    """Floods always have requests of two purposes that wait. One that asks now and then waits for a moment only."""
+    rng = random.Random(seed)
+    budget, now, windows = APIBudget(890), 0.0, 6
+    names = [f"flood {number}" for number in range(floods)]
+    for name in names:
+        for purpose in (START, CONCLUDE):
+            budget.wait(purpose, name)
+    costs = {(purpose, name): 5 for name in [*names, "calm"] for purpose in (START, CONCLUDE)}
+    got = Counter[str]()
+    calm_since, longest = 10.0, 0.0
+    while now < windows * WINDOW:
+        waiting = list(names)
+        if now >= calm_since:
+            if not budget.waiting[START] > floods:
+                budget.wait(START, "calm")
+            waiting.append("calm")
+        firsts = [
+            (
+                purpose,
+                min(
+                    waiting if purpose is START else names, key=partial(place, budget, purpose, now)
+                ),
+            )
+            for purpose in (START, CONCLUDE)
+        ]
+        times = {
+            (purpose, name): budget.may_spend_at(purpose, costs[purpose, name], now, name)
+            for purpose, name in firsts
+        }
+        ready = [each for each, at in times.items() if at <= now]
+        if not ready:
+            now = min(min(times.values()), calm_since if calm_since > now else math.inf)
+            continue
+        purpose, name = rng.choice(ready)
+        spend(budget, purpose, costs[purpose, name], now, name)
+        costs[purpose, name] = rng.choice((1, 5))
+        if name == "calm":
+            budget.stop_waiting(START, "calm")
+            longest = max(longest, now - calm_since)
+            calm_since = now + rng.uniform(5, 20)
+        elif now >= WINDOW:
+            got[name] += 1
+        now += rng.choice((0.0, 0.0, 0.01, 0.2))
+    assert longest < (1.0 if floods == 1 else WINDOW)
+    assert min(got[name] for name in names) * 2 > max(got.values()), got
+
+
+def place(
+    budget: APIBudget, wanted: Purpose, now: float, repository: str
+) -> tuple[tuple[float, int], str]:
+    """Return what is smallest for the repository whose request goes first; the names decide among equal ones."""
+    return budget.place(wanted, now, repository), repository
 
 
 def test_every_purpose_has_a_portion_and_the_shares_leave_room() -> None:

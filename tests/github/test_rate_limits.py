@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+import trio.testing
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
@@ -104,6 +105,61 @@ async def test_what_has_waited_longer_goes_first(autojump_clock: MockClock) -> N
     assert idle == [START, START]
 
 
+async def test_of_repositories_the_one_that_has_spent_the_least_goes_first(
+    autojump_clock: MockClock,
+) -> None:
+    pacer, order = Pacer(APIBudget(100)), []
+
+    async def spend_for(repository: str, since: float) -> None:
+        await spend(pacer, Turn(START, since, repository), 5)
+        order.append((repository, since))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(spend_for, "flood", float(number))
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(order) == 17  # of 19, which the purpose may have
+        assert not pacer.is_waiting(START, "calm")
+        nursery.start_soon(spend_for, "calm", 100.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert order[17:] == [("calm", 100.0)]
+        for number in range(5):
+            nursery.start_soon(spend_for, "calm", 101.0 + number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pacer.is_waiting(START, "calm")
+        del order[:]
+        await trio.sleep_until(61)
+        assert order[:8] == [
+            each
+            for number in range(4)
+            for each in (("flood", 17.0 + number), ("calm", 101.0 + number))
+        ]
+        nursery.cancel_scope.cancel()
+    assert pacer.waiting == 0
+
+
+async def test_one_that_has_had_its_part_of_the_hour_stands_before_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    pacer, done = Pacer(APIBudget(1000)), []
+    pacer.budget.update(left=100, limit=100, resets_at=3000.0)
+
+    async def spend_for(repository: str, since: float) -> None:
+        await spend(pacer, Turn(START, since, repository), 1)
+        done.append((repository, trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(90):
+            nursery.start_soon(spend_for, "flood", float(number))
+        await trio.sleep(61)
+        assert pacer.is_waiting(START, "flood")
+        del done[:]
+        nursery.start_soon(spend_for, "calm", 1000.0)
+        await trio.sleep(1)
+        assert done == [("calm", 61.0)]
+        nursery.cancel_scope.cancel()
+
+
 async def test_one_that_is_cancelled_spends_nothing_and_lets_the_next_go(
     autojump_clock: MockClock,
 ) -> None:
@@ -129,10 +185,10 @@ async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockC
     pacer = Pacer()
     await pacer.close(30)
     await pacer.close(5)
-    assert pacer.closed_for(PEOPLE) == 30
+    assert pacer.closed_for(Turn(PEOPLE)) == 30
     await spend(pacer, Turn(PEOPLE), 1)
     assert trio.current_time() == 30
-    assert pacer.closed_for(PEOPLE) == 0
+    assert pacer.closed_for(Turn(PEOPLE)) == 0
 
 
 async def test_headers_steer_what_is_left_of_the_hour(autojump_clock: MockClock) -> None:
@@ -143,5 +199,5 @@ async def test_headers_steer_what_is_left_of_the_hour(autojump_clock: MockClock)
         "x-ratelimit-reset": "99999999999",  # a clock that is wrong
     }
     pacer.update(headers)
-    assert pacer.closed_for(PEOPLE) == 0
-    assert pacer.closed_for(START) == 3700
+    assert pacer.closed_for(Turn(PEOPLE)) == 0
+    assert pacer.closed_for(Turn(START)) == 3700

@@ -123,7 +123,7 @@ async def test_a_limit_that_github_set_is_kept_by_the_next_process(clock: MockCl
     await pacer.close(30.0)
     assert memory.writes == 1
     await trio.sleep(10)
-    assert process(memory).closed_for(Purpose.PEOPLE) == 20.0
+    assert process(memory).closed_for(Turn(Purpose.PEOPLE)) == 20.0
 
 
 async def test_what_is_under_way_when_a_process_is_killed_counts_as_spent_after_it(
@@ -145,7 +145,7 @@ async def test_a_clock_that_was_set_back_closes_nothing_for_longer_than_an_hour(
 ) -> None:
     memory = Memory({NAME: SpendingRecord(((2_000_000, 5),), 25, 2_000_060.0)})
     pacer = process(memory)
-    assert pacer.closed_for(Purpose.PEOPLE) == 3600.0
+    assert pacer.closed_for(Turn(Purpose.PEOPLE)) == 3600.0
     assert pacer.budget.spent[None] == 30
     pacer.budget.forget(61.0)
     assert pacer.budget.spent[None] == 0

@@ -97,7 +97,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
     conclusion = check_output.CONCLUSIONS[run.state]
     loop.concluding.add(run.id)
     try:
-        with spending(Purpose.CONCLUDE):
+        with spending(Purpose.CONCLUDE, repository=run.repository):
             output = output or await describe(loop, run, check_run)
             if await verifiable_run(loop, run, check_run) is not None:
                 output = replace(output, actions=(*output.actions, check_output.VERIFY))

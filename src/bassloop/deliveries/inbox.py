@@ -112,8 +112,8 @@ class Inbox:
         at_once: how many slots there are.
         attempts: how often a delivery that fails is tried before it is set aside.
         on_set_aside: called with a delivery that was set aside, and why.
-        may_begin: from an installation's id to whether GitHub lets anything more be begun through it; call
-            :meth:`wake` when that may have changed.
+        may_begin: from an installation's id and a repository's name to whether GitHub lets anything more be begun
+            there; call :meth:`wake` when that may have changed.
         backoff: how long to wait before GitHub is tried again.
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
@@ -127,7 +127,7 @@ class Inbox:
     at_once: int = 64
     attempts: int = 3
     on_set_aside: Callable[[Delivery, str], Awaitable[None]] | None = None
-    may_begin: Callable[[int | None], bool] = lambda _: True
+    may_begin: Callable[[int | None, str | None], bool] = lambda _, __: True
     backoff: Backoff = BACKOFF
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -391,7 +391,9 @@ class Inbox:
             await self._set_aside(delivery, message)
             return None
         try:
-            with spending(Purpose.START, since=delivery.received_at):
+            with spending(
+                Purpose.START, since=delivery.received_at, repository=delivery.repository
+            ):
                 outcome = await self.handle(delivery, slot)
         except Exception as error:  # noqa: BLE001  (stored and logged by _reschedule)
             return await self._reschedule(delivery, error)

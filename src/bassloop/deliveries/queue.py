@@ -68,18 +68,25 @@ class DeliveryQueue:
             self._make_ready(delivery)
 
     def take(
-        self, now: float, may_begin: Callable[[int | None], bool] = lambda _: True
+        self,
+        now: float,
+        may_begin: Callable[[int | None, str | None], bool] = lambda _, __: True,
     ) -> QueuedDelivery | None:
         """Remove and return the next delivery that may be handled now, or None.
 
         Repositories take turns.
 
         Args:
-            may_begin: from an installation's id to whether anything can be handled through it now.
+            may_begin: from the id of an installation and a repository's name to whether anything can be handled
+                there now.
         """
         while self._delayed and self._delayed[0][0] <= now:
             self._make_ready(heapq.heappop(self._delayed)[2])
-        found = (each for each in self._ready.values() if may_begin(each[0].installation_id))
+        found = (
+            each
+            for repository, each in self._ready.items()
+            if may_begin(each[0].installation_id, repository)
+        )
         if (ready := next(found, None)) is None:
             return None
         delivery = ready.popleft()

@@ -155,15 +155,15 @@ class API:
             if pacer.reservation is not None:
                 await pacer.reservation.end()
 
-    def may_start(self, installation_id: int | None) -> bool:
-        """Return whether anything can be started through an installation without waiting behind others.
+    def may_start(self, installation_id: int | None, repository: str | None) -> bool:
+        """Return whether nothing of a repository waits yet to be started through an installation.
 
         `on_start_possible` is called when that may have changed.
         """
         if installation_id is None:
             return True
         pacer = self._pacers.get(Credential.of_installation(installation_id).name)
-        return pacer is None or not pacer.budget.waiting[Purpose.START]
+        return pacer is None or not pacer.is_waiting(Purpose.START, repository)
 
     def _on_idle(self, purpose: Purpose) -> None:
         if purpose is Purpose.START:
@@ -335,9 +335,9 @@ class API:
 
         What is to be started has nobody who waits for an answer, and keeps its place in the line.
         """
-        purpose = current_turn().purpose
-        seconds = pacer.closed_for(purpose)
-        if purpose < Purpose.START and seconds > self.retries.longest_delay:
+        turn = current_turn()
+        seconds = pacer.closed_for(turn)
+        if turn.purpose < Purpose.START and seconds > self.retries.longest_delay:
             message = f"GitHub's rate limit keeps {request} waiting for {seconds:.0f} s more"
             raise RateLimited(message, 429, seconds, retryable=False)
 

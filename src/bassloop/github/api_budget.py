@@ -11,6 +11,11 @@ request has a *purpose*:
   leave that much of the window to it, so none is starved, however much the others ask for. The share of people
   is always kept for them.
 
+All repositories of an installation share its budget. One that pushes without an end mustn't keep the others waiting, so
+a repository may have spent at most EVENNESS times what it leaves, of the window and of the hour. Alone it gets nine
+tenths of what there is, and another one finds the rest at once. This is the dynamic threshold by which switches share
+their buffers: the more repositories are busy, the less each may have, and nothing is set aside for those that aren't.
+
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
@@ -32,6 +37,15 @@ POINTS = 890
 
 WINDOW_SECONDS = 60.0
 GRAIN_SECONDS = 0.05
+
+EVENNESS = 9
+"""How many times what a repository leaves to the others it may have spent."""
+
+_DEAREST = 5
+"""The points of the dearest request."""
+
+ANOTHER_HOUR = 60.0
+"""Seconds; GitHub's reset that comes so much later than the one before is that of another hour."""
 
 
 class Purpose(IntEnum):
@@ -78,14 +92,16 @@ PORTIONS = {
 
 
 class Turn(NamedTuple):
-    """The position of a waiting request: by purpose, and within one by `since`, the older first.
+    """The position of a waiting request: by purpose, then by repository, then by `since`, the older first.
 
     Args:
         since: any number; requests of the same number go first come, first served.
+        repository: the repository's name; None for what is done for none, which is never held back for others.
     """
 
     purpose: Purpose = Purpose.PEOPLE
     since: float = 0.0
+    repository: str | None = None
 
 
 _turn: ContextVar[Turn] = ContextVar("turn", default=Turn())  # noqa: B039  (immutable)
@@ -97,13 +113,16 @@ def current_turn() -> Turn:
 
 
 @contextmanager
-def spending(purpose: Purpose, since: float = 0.0) -> Generator[None]:
+def spending(
+    purpose: Purpose, since: float = 0.0, repository: str | None = None
+) -> Generator[None]:
     """Give the requests that the body makes, and the tasks that it starts, a purpose.
 
     Args:
         since: when that which they are for began to wait; what has waited longer goes first.
+        repository: for which they are made; by default, the one that was named around this.
     """
-    token = _turn.set(Turn(purpose, since))
+    token = _turn.set(Turn(purpose, since, repository or _turn.get().repository))
     try:
         yield
     finally:
@@ -116,6 +135,7 @@ class _Spent(NamedTuple):
     at: float
     points: int
     purpose: Purpose | None
+    repository: str | None
     since: float
 
 
@@ -126,8 +146,9 @@ class APIBudget:
     Args:
         points: that may be spent in any window.
         seconds: the length of the window.
-        waiting: the number of requests that wait, by purpose. The caller counts them.
+        waiting: the number of requests that wait, by purpose.
         spent: the points spent in the window, by purpose; those of requests that are under way, too.
+        spent_for: the points spent in the window, by repository; those of requests that are under way, too.
         under_way: the points of requests that are under way.
         calls_left: the calls that GitHub said are left until `resets_at`; None while it hasn't said.
         call_limit: the calls that it allows an hour.
@@ -137,12 +158,17 @@ class APIBudget:
     seconds: float = WINDOW_SECONDS
     waiting: Counter[Purpose] = field(default_factory=Counter, init=False)
     spent: Counter[Purpose | None] = field(default_factory=Counter, init=False)
+    spent_for: Counter[str] = field(default_factory=Counter, init=False)
     under_way: int = field(default=0, init=False)
     calls_left: int | None = field(default=None, init=False)
     call_limit: int = field(default=0, init=False)
     resets_at: float = field(default=-math.inf, init=False)
     closed_until: float = field(default=-math.inf, init=False)
     _entries: deque[_Spent] = field(default_factory=deque, init=False)
+    _calls_for: Counter[str] = field(default_factory=Counter, init=False)
+    _waiting_for: dict[Purpose, Counter[str]] = field(
+        default_factory=lambda: {purpose: Counter() for purpose in Purpose}, init=False
+    )
 
     def __repr__(self) -> str:
         waiting = self.waiting.total()
@@ -150,7 +176,9 @@ class APIBudget:
 
     def count_earlier(self, spent: Iterable[tuple[float, int]], now: float) -> None:
         """Count what an earlier process has spent, as pairs of times until now, and points."""
-        earlier = [_Spent(at, points, None, at) for at, points in spent if at + self.seconds > now]
+        earlier = [
+            _Spent(at, points, None, None, at) for at, points in spent if at + self.seconds > now
+        ]
         self._entries = deque(sorted((*self._entries, *earlier), key=lambda entry: entry.at))
         self.spent[None] += sum(entry.points for entry in earlier)
 
@@ -162,46 +190,86 @@ class APIBudget:
         self.forget(now)
         return [(entry.at, entry.points, entry.purpose) for entry in self._entries]
 
-    def may_spend_at(self, wanted: Purpose, points: int, now: float) -> float:
+    def may_spend_at(
+        self, wanted: Purpose, points: int, now: float, repository: str | None = None
+    ) -> float:
         """Return the earliest time at which a request may be made, `now` if it may be at once.
 
         Others can spend in between, so ask again at that time.
         """
         self.forget(now)
-        opens = self.opens_at(wanted, now)
-        excess = self._excess(wanted, points)
+        opens = self.opens_at(wanted, now, repository)
+        excess = self._excess(wanted, points, repository)
         if excess <= 0:
             return opens
         for entry in self._entries:
             excess -= entry.points
+            if repository is not None and entry.repository == repository:
+                excess -= entry.points / EVENNESS
             if excess <= 0:
                 return max(opens, entry.at + self.seconds)
         return max(opens, now + self.seconds)
 
-    def opens_at(self, wanted: Purpose, now: float) -> float:
+    def opens_at(self, wanted: Purpose, now: float, repository: str | None = None) -> float:
         """Return when GitHub lets this purpose spend again, however little is spent; `now` if it does."""
         opens = max(now, self.closed_until)
-        return max(opens, self.resets_at) if self._hour_is_kept(wanted, now) else opens
+        if self._hour_is_kept(wanted, now, repository):
+            return max(opens, self.resets_at)
+        return opens
 
-    def begin(self, wanted: Purpose, points: int) -> None:
+    def place(
+        self, wanted: Purpose, now: float, repository: str | None = None
+    ) -> tuple[float, int]:
+        """Return what is smaller for repositories whose requests of a purpose go before those of others.
+
+        The one that has spent the least in this window goes first; one that has had its part of the hour goes last.
+        """
+        self.forget(now)
+        spent = 0 if repository is None else self.spent_for[repository]
+        return self.opens_at(wanted, now, repository), spent
+
+    def wait(self, wanted: Purpose, repository: str | None = None) -> None:
+        """Count a request that waits from now on."""
+        self.waiting[wanted] += 1
+        if repository is not None:
+            self._waiting_for[wanted][repository] += 1
+
+    def stop_waiting(self, wanted: Purpose, repository: str | None = None) -> None:
+        """Count a request no longer that has waited."""
+        self.waiting[wanted] -= 1
+        if repository is not None:
+            self._waiting_for[wanted][repository] -= 1
+            if not self._waiting_for[wanted][repository]:
+                del self._waiting_for[wanted][repository]
+
+    def begin(self, wanted: Purpose, points: int, repository: str | None = None) -> None:
         """Count a request that begins now."""
         self.spent[wanted] += points
         self.under_way += points
+        if repository is not None:
+            self.spent_for[repository] += points
         if self.calls_left is not None:
             self.calls_left -= 1
+            if repository is not None:
+                self._calls_for[repository] += 1
 
-    def end(self, wanted: Purpose, points: int, now: float) -> None:
+    def end(self, wanted: Purpose, points: int, now: float, repository: str | None = None) -> None:
         """Note that a request was answered, or never will be.
 
         GitHub counted it at some time since it began, and won't for longer than a window from now.
         """
         self.under_way -= points
         last = self._entries[-1] if self._entries else None
-        if last is not None and last.purpose is wanted and now - last.since < GRAIN_SECONDS:
+        if (
+            last is not None
+            and (last.purpose, last.repository) == (wanted, repository)
+            and now - last.since < GRAIN_SECONDS
+        ):
             # Counted with what was spent just before: few entries, however much is asked.
-            self._entries[-1] = _Spent(now, last.points + points, wanted, last.since)
+            points += self._entries.pop().points
+            self._entries.append(last._replace(at=now, points=points))
         else:
-            self._entries.append(_Spent(now, points, wanted, now))
+            self._entries.append(_Spent(now, points, wanted, repository, now))
 
     def close(self, until: float) -> None:
         """Let nothing be spent until a time, unless it is closed for longer already."""
@@ -209,27 +277,9 @@ class APIBudget:
 
     def update(self, left: int, limit: int, resets_at: float) -> None:
         """Note what GitHub says is left of the hour."""
+        if resets_at > self.resets_at + ANOTHER_HOUR:
+            self._calls_for.clear()
         self.calls_left, self.call_limit, self.resets_at = left, limit, resets_at
-
-    def _hour_is_kept(self, wanted: Purpose, now: float) -> bool:
-        """Return whether what is left of the hour's calls is for others."""
-        if self.calls_left is None or now >= self.resets_at:
-            return False
-        return self.calls_left <= self.call_limit * PORTIONS[wanted].hourly_reserve
-
-    def _excess(self, wanted: Purpose, points: int) -> float:
-        """Return by how many points a request is over what its purpose may spend now; none if 0 or less."""
-        total = self.spent.total() + points
-        # What people may need in a moment is kept for them, even while none of them waits.
-        others = {other for other, waiting in self.waiting.items() if waiting} | {Purpose.PEOPLE}
-        kept = sum(max(self._share(other) - self.spent[other], 0.0) for other in others - {wanted})
-        over = total + kept - self.points
-        if self.spent[wanted] + points > self._share(wanted):
-            over = max(over, total - self.points * PORTIONS[wanted].ceiling)
-        return over
-
-    def _share(self, of: Purpose) -> float:
-        return self.points * PORTIONS[of].share
 
     def forget(self, now: float) -> None:
         """Count no longer what was spent before the window."""
@@ -237,3 +287,42 @@ class APIBudget:
         while self._entries and self._entries[0].at + self.seconds <= now:
             entry = self._entries.popleft()
             self.spent[entry.purpose] -= entry.points
+            if entry.repository is not None:
+                self.spent_for[entry.repository] -= entry.points
+                if not self.spent_for[entry.repository]:
+                    del self.spent_for[entry.repository]
+
+    def _hour_is_kept(self, wanted: Purpose, now: float, repository: str | None) -> bool:
+        """Return whether what is left of the hour's calls is for others."""
+        if self.calls_left is None or now >= self.resets_at:
+            return False
+        left = self.calls_left - self.call_limit * PORTIONS[wanted].hourly_reserve
+        theirs = 0 if repository is None else self._calls_for[repository]
+        return left <= theirs / EVENNESS
+
+    def _excess(self, wanted: Purpose, points: int, repository: str | None) -> float:
+        """Return by how many points a request is over what it may spend now; none if 0 or less."""
+        total = self.spent.total() + points
+        # What people may need in a moment is kept for them, even while none of them waits.
+        others = {other for other in Purpose if self._is_kept_for(other)} | {Purpose.PEOPLE}
+        kept = sum(max(self._share(other) - self.spent[other], 0.0) for other in others - {wanted})
+        most = self.points - kept
+        if self.spent[wanted] + points > self._share(wanted):
+            most = min(most, self.points * PORTIONS[wanted].ceiling)
+        if repository is not None:
+            most -= (self.spent_for[repository] + points) / EVENNESS
+        return total - most
+
+    def _is_kept_for(self, other: Purpose) -> bool:
+        """Return whether a request of a purpose waits that could be made if its share is kept."""
+        total = self.spent.total() + _DEAREST
+        room = self.points - self._share(Purpose.PEOPLE) - total
+        held_back = sum(
+            many
+            for repository, many in self._waiting_for[other].items()
+            if (self.spent_for[repository] + _DEAREST) / EVENNESS > room
+        )
+        return self.waiting[other] > held_back
+
+    def _share(self, of: Purpose) -> float:
+        return self.points * PORTIONS[of].share

@@ -80,27 +80,32 @@ def _number(header: str | None) -> float | None:
 
 @dataclass(order=True)
 class _Waiter:
-    """A request that waits for its turn. `is_first` is set once it is the first of its purpose."""
+    """A request that waits for its turn. `may_be_first` is set when it may have become the first of its purpose."""
 
     since: float
     number: int
-    is_first: trio.Event = field(default_factory=trio.Event, compare=False)
+    may_be_first: trio.Event = field(default_factory=trio.Event, compare=False)
 
 
 @dataclass(eq=False)
 class Pacer:
-    """Lets the requests of one credential be made when its budget allows, in order for each purpose.
+    """Lets the requests of one credential be made when its budget allows.
+
+    Of each purpose, the repository goes first that has spent the least in this window, and of each repository what has
+    waited the longest.
 
     Args:
         budget: who may spend how much.
-        on_idle: called when the last request of a purpose that waited no longer does.
+        on_idle: called when the last request of a purpose and a repository that waited no longer does.
         reservation: what is stored of the budget, if anything is.
     """
 
     budget: APIBudget = field(default_factory=APIBudget)
     on_idle: Callable[[Purpose], object] = lambda _: None
     reservation: Reservation | None = None
-    _waiters: dict[Purpose, list[_Waiter]] = field(default_factory=dict, init=False)
+    _waiters: dict[Purpose, dict[str | None, list[_Waiter]]] = field(
+        default_factory=lambda: {purpose: {} for purpose in Purpose}, init=False
+    )
     _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
 
     def __repr__(self) -> str:
@@ -111,10 +116,14 @@ class Pacer:
         """The number of requests that wait for their turn."""
         return self.budget.waiting.total()
 
-    def closed_for(self, purpose: Purpose) -> float:
-        """Return for how many seconds GitHub lets nothing of this purpose be sent; 0 if it does."""
+    def is_waiting(self, purpose: Purpose, repository: str | None) -> bool:
+        """Return whether a request of this purpose waits that is made for this repository."""
+        return repository in self._waiters[purpose]
+
+    def closed_for(self, turn: Turn) -> float:
+        """Return for how many seconds GitHub lets nothing like this be sent; 0 if it does."""
         now = trio.current_time()
-        return self.budget.opens_at(purpose, now) - now
+        return self.budget.opens_at(turn.purpose, now, turn.repository) - now
 
     async def close(self, seconds: float) -> None:
         """Let nothing be sent for so long, unless it is closed for longer already."""
@@ -145,37 +154,49 @@ class Pacer:
         try:
             yield
         finally:
-            self.budget.end(turn.purpose, points, trio.current_time())
+            self.budget.end(turn.purpose, points, trio.current_time(), turn.repository)
 
     async def _wait_for(self, turn: Turn, points: int) -> None:
-        purpose = turn.purpose
-        waiters = self._waiters.setdefault(purpose, [])
+        purpose, repository = turn.purpose, turn.repository
+        waiters = self._waiters[purpose].setdefault(repository, [])
         mine = _Waiter(turn.since, next(self._numbers))
         heapq.heappush(waiters, mine)
-        self.budget.waiting[purpose] += 1
+        self.budget.wait(purpose, repository)
         try:
             while True:
-                if waiters[0] is not mine:
-                    await mine.is_first.wait()
-                    mine.is_first = trio.Event()
+                if (first := self._first(purpose)) is not mine:
+                    # It may be so only since something that it had spent was forgotten.
+                    first.may_be_first.set()
+                    await mine.may_be_first.wait()
+                    mine.may_be_first = trio.Event()
                     continue
                 now = trio.current_time()
-                at = self.budget.may_spend_at(purpose, points, now)
+                at = self.budget.may_spend_at(purpose, points, now, repository)
                 if at > now:
-                    # Meanwhile one that has waited longer may have come.
+                    # Meanwhile one that goes first may have come.
                     await trio.sleep_until(at)
                 elif self.reservation is not None and self.reservation.left < points:
                     await self.reservation.renew(points)
                 else:
                     break
-            self.budget.begin(purpose, points)
+            self.budget.begin(purpose, points, repository)
             if self.reservation is not None:
                 self.reservation.left -= points
         finally:
-            self.budget.waiting[purpose] -= 1
+            self.budget.stop_waiting(purpose, repository)
             waiters.remove(mine)
             heapq.heapify(waiters)
-            if waiters:
-                waiters[0].is_first.set()
-            else:
+            if not waiters:
+                del self._waiters[purpose][repository]
                 self.on_idle(purpose)
+            if self._waiters[purpose]:
+                self._first(purpose).may_be_first.set()
+
+    def _first(self, purpose: Purpose) -> _Waiter:
+        """Return the request of a purpose whose turn comes next; at least one has to wait."""
+        now, waiters = trio.current_time(), self._waiters[purpose]
+        first = min(
+            waiters,
+            key=lambda each: (self.budget.place(purpose, now, each), waiters[each][0]),
+        )
+        return waiters[first][0]
