@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.access.policy import (
+    NamedUser,
     OperatorRules,
     Policy,
     PolicyError,
@@ -18,7 +19,6 @@ from bassloop.access.policy import (
     read_rules,
     resolve_policy,
 )
-from bassloop.access.trust_policy import NamedUser
 
 SETTINGS = Policy(runner_wait=600, check_limit=3600)
 OPERATOR = """

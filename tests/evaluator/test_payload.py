@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bassloop import bass
-from bassloop.evaluator.evaluation import read_event
+from bassloop.evaluator.fork_server import read_event
 
 PRESSED = {
     "action": "requested_action",

@@ -13,7 +13,7 @@ import pytest
 import trio
 from hypothesis import given, strategies
 
-from bassloop.runner.container import image_info, spec
+from bassloop.runner.container import image_info, launcher
 from bassloop.runner.container.container_engine import (
     ContainerEngine,
     EngineError,
@@ -37,7 +37,7 @@ PODMAN = ContainerEngine(
 DOCKER = ContainerEngine("/usr/bin/docker", "docker", network="bridge")
 
 
-def container(**more: object) -> spec.ContainerSpec:
+def container(**more: object) -> launcher.ContainerSpec:
     given: dict[str, object] = {
         "name": "c1",
         "image": "abc",
@@ -46,7 +46,7 @@ def container(**more: object) -> spec.ContainerSpec:
         "dir": WORK,
         "owner": "me",
     }
-    return spec.ContainerSpec(**{**given, **more})  # type: ignore[arg-type]
+    return launcher.ContainerSpec(**{**given, **more})  # type: ignore[arg-type]
 
 
 def pairs(words: list[str]) -> set[tuple[str, str]]:
@@ -57,7 +57,7 @@ def pairs(words: list[str]) -> set[tuple[str, str]]:
 def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
     engine: ContainerEngine,
 ) -> None:
-    words = spec.run_words(engine, container())
+    words = launcher.run_words(engine, container())
     assert words[-3:] == ["abc", "-c", "echo $X"]
     begin = engine.command("run")
     assert words[: len(begin)] == begin
@@ -68,8 +68,8 @@ def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
 
 
 def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
-    assert "--unsetenv-all" in spec.run_words(PODMAN, container(image_env=["SEEN"]))
-    words = spec.run_words(DOCKER, container(image_env=["SEEN", "X"]))
+    assert "--unsetenv-all" in launcher.run_words(PODMAN, container(image_env=["SEEN"]))
+    words = launcher.run_words(DOCKER, container(image_env=["SEEN", "X"]))
     assert ("--env", "SEEN") in pairs(words)
     assert ("--env", "X") not in pairs(words)
 
@@ -80,13 +80,13 @@ def test_limits_and_mounts_are_said() -> None:
         BindMount(Path("/s/b"), "/t/b", overlay=True),
     ]
     limits = CommandLimits(cpus=1.5, memory=1024, pids=10)
-    found = pairs(spec.run_words(PODMAN, container(limits=limits, binds=binds)))
+    found = pairs(launcher.run_words(PODMAN, container(limits=limits, binds=binds)))
     assert {("--cpus", "1.5"), ("--memory", "1024"), ("--pids-limit", "10")} <= found
     assert {("--volume", "/s/a:/t/a:rw"), ("--volume", "/s/b:/t/b:O")} <= found
 
 
 def test_a_secret_is_on_no_command_line() -> None:
-    words = spec.run_words(PODMAN, container(secrets=[spec.SecretVariable("s1", "TOKEN")]))
+    words = launcher.run_words(PODMAN, container(secrets=[launcher.SecretVariable("s1", "TOKEN")]))
     assert ("--secret", "s1,type=env,target=TOKEN") in pairs(words)
 
 
@@ -191,7 +191,7 @@ def test_only_what_a_command_changed_makes_an_image(diff: str, changed: bool) ->
 )
 def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None:
     with pytest.raises(DriverError, match="mounted"):
-        spec.mount_support(PODMAN).target(target)
+        launcher.mount_support(PODMAN).target(target)
 
 
 def test_an_image_adds_what_a_thunk_does_not_say() -> None:

@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.runner.engine.step_log import (
+from bassloop.runner.engine.step_progress import (
     BATCH_SECONDS,
     CHUNK_SIZE,
     HOLD_SECONDS,

@@ -17,7 +17,7 @@ from bassloop.github import GitHubError, User, retry_after
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.access.trust_policy import NamedUser
+    from bassloop.access.policy import NamedUser
     from bassloop.github import GitHub, GitHubRepository
 
 log = structlog.get_logger(__name__)

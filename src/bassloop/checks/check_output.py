@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bassloop.access.trust_policy import fold_name
+from bassloop.access.policy import fold_name
 from bassloop.failures import Rank
 from bassloop.github import Action, CheckOutput
 from bassloop.lifecycle import RunState

@@ -133,7 +133,7 @@ async def _handle_hook(
     """Find out what applies to the event's head, and run the hook for it.
 
     Args:
-        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.evaluation.EDITS`, or "".
+        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
         earlier: the run that a trusted runner is to confirm. Then no hook runs.
     """
     rerun_of = _rerun_of(event)

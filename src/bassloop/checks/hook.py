@@ -55,7 +55,7 @@ async def run_hook(context: DeliveryContext, edit: str) -> None:
     """Run the hook of the event's head, and wait for what it waits for.
 
     Args:
-        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.evaluation.EDITS`, or "".
+        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
 
     What is wrong with the hook is reported on a check run of its name. Raises GitHubError if the repository
     can't be read, StoreError, and EvaluatorLost.

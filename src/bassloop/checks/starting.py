@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bassloop import bass
-from bassloop.access.trust_policy import fold_name
+from bassloop.access.policy import fold_name
 from bassloop.checks import check_output
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.check_request import CheckRefused, CheckRequest
@@ -25,7 +25,7 @@ from bassloop.wire import bass_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bassloop.access.trust_policy import RunnersOfCheck
+    from bassloop.access.policy import RunnersOfCheck
     from bassloop.checks.context import DeliveryContext
     from bassloop.store import Run
 

@@ -15,7 +15,7 @@ from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.statement import FAILED
 
 if TYPE_CHECKING:
-    from bassloop.access.trust_policy import OnDifference
+    from bassloop.access.policy import OnDifference
     from bassloop.checks.context import DeliveryContext
     from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run

@@ -2,7 +2,7 @@
 
     the daemon, with Trio          the fork server               a process for each hook
     evaluators.py
-      server_process.py   <--->    fork_server.py    -- fork -->   evaluation.py, fibers.py
+      server_process.py   <--->    fork_server.py    -- fork -->   a fork of it
       hook_process.py     <------------------------------------>   link.py, remote_host.py
 
 The daemon starts the fork server as a program of its own, with nothing of the daemon's but one socket. It imports

@@ -1,22 +1,27 @@
 """The fork server: `python -P -m bassloop.evaluator.fork_server CPU_SECONDS MEMORY`, with its socket as standard input.
 
 It imports the language, evaluates something to be warm, locks itself in, and says that it is ready. For each
-socket that it is then sent it forks a process that evaluates one hook over it (:mod:`.evaluation`), and tells how
+socket that it is then sent it forks a process that evaluates one hook over it, and tells how
 that process ended. It keeps a descriptor of each of these sockets: when the daemon closes the other end, for
 whatever reason, the process is killed. When the daemon is gone, so is the server, and every process with it.
 
 It has one thread and no event loop, and decodes nothing that a process has sent.
+
+Two forms of hooks are known. A module's `github-hook` is called with the event and a client; a script's `main` reads
+the event from `*stdin*`, with the client bound to `*loop*`. Both start checks with the client's `start-check`.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pkgutil
 import select
 import signal
 import socket
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,14 +35,35 @@ from bassloop.evaluator.confinement import (
     limit_process,
     lock_in,
     probe,
+    use_reserve,
 )
-from bassloop.evaluator.evaluation import serve_one
-from bassloop.evaluator.messages import Ended, Fork, Message, MessageReader, Ready, frames
-from bassloop.evaluator.remote_host import encode_thunk
+from bassloop.evaluator.link import DaemonGone, Link
+from bassloop.evaluator.messages import (
+    Crashed,
+    Describe,
+    Ended,
+    Ending,
+    Evaluated,
+    Failed,
+    Fork,
+    Message,
+    MessageReader,
+    OutOfMemory,
+    Ready,
+    as_text,
+    frames,
+)
+from bassloop.evaluator.remote_host import RemoteHost, Tree, encode_thunk
 from bassloop.evaluator.thunk_description import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bassloop.evaluator.messages import Evaluate
+
+
+_LONGEST_MESSAGE: Final = 64 << 10
+_LONGEST_REPORT: Final = 256 << 10
 
 _READ: Final = 4_096
 _MOST_SOCKETS: Final = 64
@@ -50,6 +76,143 @@ _NICENESS: Final = 10
 
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """Bytes in a unit of `ru_maxrss`."""
+
+
+def read_event(name: str, payload: bytes, edit: str) -> bass.Value:
+    """Return the value that a hook is called with. Raises BassError for a payload that can't be read."""
+    try:
+        event = json.loads(payload)
+        if edit:
+            name, event = EDITS[edit](event)
+        return bass.from_python({"event": name, "payload": event})
+    except RecursionError as error:
+        raise bass.BassError("the event's payload is nested too deep") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise bass.BassError(f"the event's payload can't be read: {error}") from error
+
+
+def _as_check_rerun(payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The event of GitHub's own button to run a check again, for the same button of the loop's."""
+    payload = {name: part for name, part in payload.items() if name != "requested_action"}
+    return "check_run", {**payload, "action": "rerequested"}
+
+
+def _as_suite_rerun(payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The event that asks for all checks of a head again, for one that asks for a check that no script knows."""
+    check = payload["check_run"]
+    suite = {**(check.get("check_suite") or {}), "head_sha": check["head_sha"]}
+    rest = {
+        name: part
+        for name, part in payload.items()
+        if name not in ("check_run", "requested_action")
+    }
+    return "check_suite", {**rest, "action": "rerequested", "check_suite": suite}
+
+
+EDITS: Final[dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]]] = {
+    "check rerun": _as_check_rerun,
+    "suite rerun": _as_suite_rerun,
+}
+"""The changes that may be made to a payload before a hook is called with it."""
+
+
+def serve_one(connection: socket.socket) -> None:
+    """Do what the daemon asks for on a socket, and tell it how that ended."""
+    link = Link(connection)
+    try:
+        link.send(_answer(link))
+    except DaemonGone:
+        return
+
+
+def _answer(link: Link) -> Ending:
+    try:
+        request = link.first()
+        if isinstance(request, Describe):
+            return describe(request.content)
+        link.fibers.run(_evaluate(link, request))
+    except bass.BassError as error:
+        return _failed(error)
+    except DaemonGone:
+        raise
+    except MemoryError:
+        use_reserve()
+        return OutOfMemory()
+    except BaseException as error:  # noqa: BLE001 - told to the daemon
+        trace = "".join(traceback.format_exception(error))
+        return Crashed(
+            as_text(f"{type(error).__name__}: {error}")[:_LONGEST_MESSAGE],
+            as_text(trace)[-_LONGEST_MESSAGE:],
+        )
+    return Evaluated()
+
+
+def _failed(error: bass.BassError) -> Failed:
+    message, report = as_text(error.message), as_text(bass.render(error))
+    return Failed(message[:_LONGEST_MESSAGE], report[:_LONGEST_REPORT])
+
+
+async def _evaluate(link: Link, request: Evaluate) -> None:
+    host = RemoteHost(link)
+    # Its memory and time are the kernel's to limit, and so are its steps.
+    budget = bass.Budget(steps=sys.maxsize, output=request.output, setting="HOOK_{}")
+    session = bass.Session(host, link.fibers, budget)
+    client = _client(session, host)
+    event = read_event(request.event, request.content, request.edit)
+    folder = request.path.rpartition("/")[0] or "."
+    directory = bass.repository_dir(Tree(link, request.tree), bass.DirPath(folder))
+    if request.module:
+        module = await session.load(request.source, request.path, directory)
+        hook = bass.binding(module, "github-hook", request.path)
+        await session.call(hook, event, client)
+    else:
+        await session.run_script(
+            request.source,
+            request.path,
+            directory=directory,
+            stdin=[event],
+            bindings={"*loop*": client},
+        )
+    await session.wait()
+
+
+def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
+    """Return the client that a hook is given: a scope with `start-check`.
+
+    `start-check-with` takes options as well, which other loops don't have: a scope of `:after`, names of
+    checks that must have succeeded first, and `:limit`, seconds.
+    """
+
+    async def start(
+        thunk: bass.Value, name: bass.Value, sha: bass.Value, options: bass.Value = None
+    ) -> bass.Value:
+        if not (isinstance(thunk, bass.Thunk) and isinstance(name, str) and isinstance(sha, str)):
+            given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
+            raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
+        after, limit = _options(options)
+        await bass.read_files(thunk)
+        wait = await host.start_check(encode_thunk(thunk), name, sha, after, limit)
+        return bass.builtin(f"wait-{name}", "[]", wait)
+
+    return bass.scope(
+        {
+            "start-check": bass.builtin("start-check", "[thunk name sha]", start),
+            "start-check-with": bass.builtin("start-check-with", "[thunk name sha options]", start),
+        }
+    )
+
+
+def _options(options: bass.Value) -> tuple[Sequence[str], float | None]:
+    """Return the options of a check: what it needs, and its limit in seconds."""
+    given = {} if options is None else bass.to_python(options)
+    if not isinstance(given, dict):
+        raise bass.BassError(f"a check's options are a scope, not {bass.show(options)[:100]}")
+    after, limit = given.get("after") or (), given.get("limit")
+    if not isinstance(after, list | tuple) or not all(isinstance(name, str) for name in after):
+        raise bass.BassError("a check's :after is a list of names")
+    if limit is not None and not isinstance(limit, int):
+        raise bass.BassError("a check's :limit is a number of seconds")
+    return after, limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Evaluate(Message, frozen=True):
         module: whether it is a module whose `github-hook` is called, or else a script whose `main` is run.
         tree: what paths into the repository print as.
         event: the event's name.
-        edit: how the payload is changed first: "", or a name in :data:`bassloop.evaluator.evaluation.EDITS`.
+        edit: how the payload is changed first: "", or a name in :data:`bassloop.evaluator.fork_server.EDITS`.
         output: how many bytes the script may log.
         content: the event's payload, as it was received; the host has it.
     """

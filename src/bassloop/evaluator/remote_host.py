@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bassloop import bass
-from bassloop.evaluator.fibers import Pending
+from bassloop.evaluator.link import Pending
 from bassloop.evaluator.messages import (
     MAX_CONTENT,
     MAX_LIMIT,

@@ -15,7 +15,7 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.private_files import make_private_folder
-from bassloop.runner import ssh_keys
+from bassloop.runner import ssh
 from bassloop.runner.container.container_engine import ContainerEngine
 from bassloop.runner.driver_choice import (
     container_limits,
@@ -56,11 +56,11 @@ async def check_runner(options: RunnerOptions) -> AsyncGenerator[PreflightResult
 
 async def _keys(options: RunnerOptions) -> PreflightResult:
     try:
-        loaded = await trio.to_thread.run_sync(ssh_keys.load, options)
+        loaded = await trio.to_thread.run_sync(ssh.load, options)
     except RunnerError as error:
         return PreflightResult("keys", False, str(error))
     texts = [str(path) for path in loaded.paths]
-    if (agent := ssh_keys.agent_path(options)) is not None:
+    if (agent := ssh.agent_path(options)) is not None:
         texts.append(f"the agent's ({agent})")
     texts += [f"({text})" for text in loaded.skipped]
     if not texts:

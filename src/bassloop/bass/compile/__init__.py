@@ -3,5 +3,5 @@
 * `code.py`: `code(form)` and how each class of form is compiled, apart from combinations.
 * `patterns.py`: `binder(pattern)`.
 * `apply.py`: `call(combiner, args)`, what a call of each class of combiner does.
-* `combination.py`: `(f x y)`, the code of which is made from the templates in `template.py`.
+* `combination.py`: `(f x y)`, the code of which is made from templates.
 """

@@ -6,26 +6,280 @@ operands as they are written. Operands are compiled when an applicative first as
 One thing is known ahead: a name of Ground that no scope under Ground has bound (`Machine.rebound` has the names that
 were) has Ground's meaning in every scope that descends from it (`Scope.grounded`). So a call of a builtin is compiled
 for that builtin. The code checks each time that the name still has its meaning; otherwise the general code runs.
+
+A call would be mostly closures that call closures. So its code is generated for the number of its operands, for
+whether it is in tail position, and so on: what a shape doesn't need isn't in it. A shape is made when it is first met,
+and once. Nothing of a script gets into the text of one: names and forms are arguments of the function that makes it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.compile import template
-from bassloop.bass.compile.apply import apply_operands, as_combiner, call
+from bassloop.bass.combiner import Applicative, Operative
+from bassloop.bass.compile.apply import apply, apply_operands, as_combiner, call
 from bassloop.bass.compile.code import COMPILED, code, operands_of
 from bassloop.bass.errors import BassError
+from bassloop.bass.machine import TAIL
 from bassloop.bass.path import DirPath, ExtendPath
 from bassloop.bass.registry import TABLE, Combination
-from bassloop.bass.values import EMPTY, Located, Pair, Symbol
+from bassloop.bass.values import (
+    EMPTY,
+    INT_MAX,
+    INT_MIN,
+    MISSING,
+    Located,
+    Pair,
+    Scope,
+    Symbol,
+    WithMeta,
+    wrap_int,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.path import Path
     from bassloop.bass.ranges import Range
     from bassloop.bass.registry import BuiltinDefinition
-    from bassloop.bass.values import Scope, Value
+    from bassloop.bass.values import Value
+
+
+_GLOBALS = {
+    each.__name__: each
+    for each in (
+        Applicative, BassError, Operative, Scope, WithMeta, apply, apply_operands, as_combiner, wrap_int
+    )
+} | {"INT_MAX": INT_MAX, "INT_MIN": INT_MIN, "MISSING": MISSING, "TAIL": TAIL}  # fmt: skip
+
+_UNROLLED = 4
+"""The most operands for which a shape has a variable each."""
+
+# --- the parts of shapes ---
+
+_GUARD = """\
+if not scope.grounded or name in machine.rebound:
+    return slow(scope, machine)
+"""
+_CAUGHT = """\
+try:
+{body}
+except BassError as error:
+    error.add_call(place)
+    raise
+"""
+_HEAD_NAME = """\
+combiner = scope.vars.get(name, MISSING)
+if combiner is MISSING:
+    parents = scope.parents
+    if len(parents) == 1:
+        combiner = parents[0].vars.get(name, MISSING)
+    if combiner is MISSING:
+        combiner = head(scope, machine)
+"""
+_HEAD = """\
+combiner = head(scope, machine)
+"""
+_CALL = """\
+while combiner.__class__ is WithMeta:
+    combiner = combiner.value
+if combiner.__class__ is Applicative:
+{compile}
+    inside = combiner.underlying
+    if inside.__class__ is Operative and inside.count == {count}:
+        names = inside.names
+        inner = Scope({bindings}, inside.parents, inside.static.grounded)
+{enter}
+    else:
+        result = apply(combiner, {arguments}, scope, machine)
+else:
+    result = apply_operands(as_combiner(combiner), operands, scope, machine)
+"""
+_ENTER_TAIL = """\
+machine.run = inside.run
+machine.scope = inner
+return TAIL
+"""
+_ENTER = """\
+machine.fuel -= 1
+if machine.fuel < 0:
+    machine.refuel()
+result = inside.run(inner, machine)
+"""
+_RETURN_TAIL = """\
+return result
+"""
+_RETURN = """\
+return machine.finish(result) if result is TAIL else result
+"""
+_PARAMETER = """\
+{variable} = scope.vars.get({operand}, MISSING)
+if {variable} is MISSING:
+    {variable} = {operand}_code(scope, machine)
+"""
+_SUM = """\
+result = {a} {operator} {b}
+return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
+"""
+_COMPARISON = """\
+return {a} {operator} {b}
+"""
+_ARITHMETIC = """\
+{operands}
+if {integers}:
+{answer}
+"""
+
+# --- shapes ---
+
+
+@functools.cache
+def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
+    """Return the maker of a call with so many operands of whatever the head is at run time.
+
+    Its arguments are `name`, the name that the head is nothing but if `named`; `head`, its code; `operands` as they
+    are written; `compile`, which compiles them when an applicative first needs them; and `place`.
+    """
+    variables = _variables(count)
+    arguments = _evaluated(count)
+    if count <= _UNROLLED:
+        pairs = (f"names[{i}]: {each}(scope, machine)" for i, each in enumerate(variables))
+        bindings = f"{{{', '.join(pairs)}}}"
+    else:
+        bindings = f"dict(zip(names, {arguments}))"
+    compile_operands = ""
+    if variables:
+        compile_operands = f"if {variables[0]} is None:\n    {_assigned(variables)} = compile()"
+    body = (_HEAD_NAME if named else _HEAD) + _CALL.format(
+        compile=indent(compile_operands, " " * 4),
+        count=count,
+        bindings=bindings,
+        enter=indent(_ENTER_TAIL if tail else _ENTER, " " * 8),
+        arguments=arguments,
+    )
+    body += _RETURN_TAIL if tail else _RETURN
+    head = f"nonlocal {', '.join(variables)}\n" if variables else ""
+    return _maker(
+        f"a call with {count} operands",
+        ("name", "head", "operands", "compile", "place"),
+        head + _caught(body),
+        "".join(f"{each} = None\n" for each in variables),
+    )
+
+
+@functools.cache
+def builtin_call(count: int, *, finish: bool) -> Callable[..., Code]:
+    """Return the maker of a call with so many operands of the function of an applicative builtin.
+
+    With `finish`, the function may return `TAIL` and the call isn't in tail position. The maker's arguments are
+    `name`, `slow`, `place`, `function`, and the list `codes` of the operands' code.
+    """
+    variables = _variables(count)
+    return _maker(
+        f"a builtin with {count} operands",
+        ("name", "slow", "place", "function", "codes"),
+        _GUARD + _caught(_result(f"function({_evaluated(count)}, scope, machine)", finish)),
+        f"{_assigned(variables)} = codes\n" if variables else "",
+    )
+
+
+@functools.cache
+def operative_call(*, finish: bool) -> Callable[..., Code]:
+    """Return the maker of a call of an operative builtin: of `name`, `slow`, `place`, `function`, `operands`."""
+    return _maker(
+        "an operative builtin",
+        ("name", "slow", "place", "function", "operands"),
+        _GUARD + _caught(_result("function(operands, scope, machine)", finish)),
+    )
+
+
+@functools.cache
+def special_call() -> Callable[..., Code]:
+    """Return the maker of a call of a special form that was compiled: of `name`, `slow`, `place`, `compiled`."""
+    return _maker(
+        "a special form",
+        ("name", "slow", "place", "compiled"),
+        _GUARD + _caught("return compiled(scope, machine)"),
+    )
+
+
+@functools.cache
+def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Code]:
+    """Return the maker of a call of a builtin that is a Python operator on two integers.
+
+    An operand is a "number", which stands in place, a "parameter", which is looked up in place, or "code". The maker's
+    arguments are `name`, `slow`, `place`, `function` for what isn't an integer, and for both operands the number or
+    name, and the code.
+    """
+    operands, integers = "", []
+    names = {"operator": operator, "a": "first", "b": "second"}
+    for variable, operand, sort in (("a", "first", first), ("b", "second", second)):
+        if sort == "number":
+            continue
+        names[variable] = variable
+        integers.append(f"{variable}.__class__ is int")
+        if sort == "parameter":
+            operands += _PARAMETER.format(variable=variable, operand=operand)
+        else:
+            operands += f"{variable} = {operand}_code(scope, machine)\n"
+    answer = _SUM if operator in ("+", "-") else _COMPARISON
+    body = _ARITHMETIC.format(
+        operands=operands,
+        integers=" and ".join(integers) or "True",
+        answer=indent(answer.format(**names), " " * 4),
+    )
+    otherwise = "return function([{a}, {b}], scope, machine)".format(**names)
+    return _maker(
+        f"{operator} of {first} and {second}",
+        ("name", "slow", "place", "function", "first", "first_code", "second", "second_code"),
+        _GUARD + body + _caught(otherwise),
+    )
+
+
+def _variables(count: int) -> list[str]:
+    """Return the variables that hold the code of the operands: one for each, or one for all if they are many."""
+    return (
+        [f"operand{number}" for number in range(count)] if count <= _UNROLLED else ["all_operands"]
+    )
+
+
+def _assigned(variables: list[str]) -> str:
+    return variables[0] if variables == ["all_operands"] else f"{', '.join(variables)},"
+
+
+def _evaluated(count: int) -> str:
+    """Return the expression of the list of the evaluated operands."""
+    if count > _UNROLLED:
+        return "[operand(scope, machine) for operand in all_operands]"
+    return f"[{', '.join(f'{each}(scope, machine)' for each in _variables(count))}]"
+
+
+def _result(call: str, finish: bool) -> str:
+    return f"result = {call}\n{_RETURN}" if finish else f"return {call}\n"
+
+
+def _caught(body: str) -> str:
+    return _CAUGHT.format(body=indent(body, " " * 4))
+
+
+def _maker(
+    title: str, parameters: tuple[str, ...], body: str, begin: str = ""
+) -> Callable[..., Code]:
+    """Return a function with these parameters that returns a closure with this body, after it did `begin`."""
+    text = (
+        f"def make({', '.join(parameters)}):\n"
+        + indent(begin, " " * 4)
+        + "    def run(scope, machine):\n"
+        + indent(body, " " * 8)
+        + "    return run\n"
+    )
+    namespace: dict[str, Any] = dict(_GLOBALS)
+    exec(compile(text, f"<{title}>", "exec"), namespace)  # noqa: S102
+    made: Callable[..., Code] = namespace["make"]
+    return made
 
 
 @COMPILED.of(Pair)
@@ -53,7 +307,7 @@ def _general_call(form: Pair, tail: bool, place: Range | None) -> Code:
     def compile_operands() -> list[Code]:
         return [code(operand) for operand in operands]
 
-    make = template.general_call(len(operands), named=name is not None, tail=tail)
+    make = general_call(len(operands), named=name is not None, tail=tail)
     return make(name, code(form.a), form.d, compile_operands, place)
 
 
@@ -95,17 +349,15 @@ def _call_of_builtin(
             compiled = definition.compiler(Combination(name, operands, tail, place, slow))
         except BassError:
             return slow  # and raise it when it runs
-        return (
-            compiled if definition.guards else template.special_call()(name, slow, place, compiled)
-        )
+        return compiled if definition.guards else special_call()(name, slow, place, compiled)
     if definition.operative:
-        return template.operative_call(finish=finish)(name, slow, place, function, operands)
+        return operative_call(finish=finish)(name, slow, place, function, operands)
     codes = [code(operand) for operand in operands]
     if definition.inline and count == 2:
         sorts, given = zip(*map(_sort, operands), strict=True)
-        make = template.arithmetic_call(definition.inline, *sorts)
+        make = arithmetic_call(definition.inline, *sorts)
         return make(name, slow, place, function, given[0], codes[0], given[1], codes[1])
-    return template.builtin_call(count, finish=finish)(name, slow, place, function, codes)
+    return builtin_call(count, finish=finish)(name, slow, place, function, codes)
 
 
 def _sort(operand: Value) -> tuple[str, Value]:

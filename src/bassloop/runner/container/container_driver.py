@@ -22,6 +22,7 @@ from bassloop.runner.container.container_engine import ContainerEngine, EngineEr
 from bassloop.runner.container.image_builder import ImageBuilder, source_of
 from bassloop.runner.container.image_store import PUBLISHED, ImageStore, image_key, read_secret
 from bassloop.runner.container.launcher import (
+    LABEL,
     ContainerLauncher,
     ContainerSettings,
     forget_secrets,
@@ -34,7 +35,6 @@ from bassloop.runner.container.services import (
     address_text,
     trust_mounts,
 )
-from bassloop.runner.container.spec import LABEL
 from bassloop.runner.engine.command import (
     Command,
     Environment,

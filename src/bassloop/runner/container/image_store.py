@@ -28,7 +28,7 @@ from bassloop.runner.container.container_engine import (
     is_missing,
     last_message,
 )
-from bassloop.runner.container.spec import LABEL
+from bassloop.runner.container.launcher import LABEL
 from bassloop.runner.engine.execution import Launch, run_logged
 from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.step_progress import Send, StepReporter

@@ -21,7 +21,7 @@ import trustme
 
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError
-from bassloop.runner.container.spec import LABEL
+from bassloop.runner.container.launcher import LABEL
 from bassloop.runner.engine.command import command_line, parse_thunk
 from bassloop.runner.engine.execution import describe_exit
 from bassloop.runner.engine.graph import describe_os_error

@@ -22,7 +22,7 @@ from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.sent_files import send_artifacts, send_reports
-from bassloop.runner.engine.step_log import STDERR, STDOUT, LogBatcher, LogChunk
+from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import is_nearly_full
 from bassloop.runner.process import GRACE_SECONDS, run_command

@@ -13,7 +13,7 @@ import trio
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS
-from bassloop.runner.engine.step_log import CHUNK_SIZE, STDOUT, LogChunk
+from bassloop.runner.engine.step_progress import CHUNK_SIZE, STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.wire.conventions import (
     ARTIFACT_PREFIX,

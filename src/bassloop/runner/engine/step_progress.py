@@ -1,22 +1,200 @@
-"""Reports a driver's work, its steps and their logs, as the messages that a loop reads."""
+"""The progress of a driver's steps, and their logs, as the messages that a loop reads.
+
+A log has the bytes of a command's two streams, in batches, with their lines kept whole: a pipe gives bytes in chunks
+that end anywhere, and put one after the other as they come, the lines ``1860`` and ``last`` of two streams may become
+``1860last``.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bassloop.runner.engine.step_log import STDERR, STDOUT, LogChunk
 from bassloop.runner.secrets.masking import Mask
 from bassloop.wire import progrock_pb2 as progrock
+
+BATCH_SECONDS = 0.05
+CHUNK_SIZE = 32 * 1024
+MAX_WAITING = 4 * CHUNK_SIZE
+HOLD_SECONDS = 0.1
+"""How long the beginning of a line waits for its end. What has none, such as a prompt, is shown then."""
+MAX_HELD = 8 * CHUNK_SIZE
+"""Bytes of one stream that wait for the end of a line."""
+
+STDOUT, STDERR = 1, 2
+
+_CLEARED = re.compile(rb"\r\x1b\[[02]?K|\x1b\[2K\r")
+_INVISIBLE = re.compile(rb"(?:\r|\x1b\[[0-?]*[ -/]*[@-~])*")
 
 Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 """Sends an update; returns when there is room for the next one."""
 
 _STREAMS = {STDOUT: progrock.LogStream.STDOUT, STDERR: progrock.LogStream.STDERR}
 _NO_SECRETS = Mask(())
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Bytes that a command wrote to one stream."""
+
+    stream: int
+    data: bytes
+
+
+class LineMerger:
+    """Merges streams so that the lines of each stay whole. No I/O.
+
+    Whole lines are passed on at once. The beginning of a line is held for its end, `HOLD_SECONDS` and
+    `MAX_HELD` bytes at most. A line that was passed on without its end is open: other streams wait for the
+    end as long, and then go on in a line of their own.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, bytearray] = {}
+        self._deadlines: dict[int, float] = {}
+        self._open: int | None = None
+        self._shows_text = False
+        """Whether the open line has text in it that another stream would continue."""
+        self._merged: list[LogChunk] = []
+
+    @property
+    def deadline(self) -> float:
+        """The time at which to call :meth:`pass_on_held`; infinite while nothing is held."""
+        return min(self._deadlines.values(), default=math.inf)
+
+    def feed(self, stream: int, data: bytes, now: float) -> list[LogChunk]:
+        """Take what a stream has written, and return what can be passed on."""
+        if stream == self._open:
+            end = data.find(b"\n") + 1
+            self._emit(stream, data[: end or None])
+            data = data[end:] if end else b""
+            for other in list(self._held) if end else ():
+                self._emit_lines(other, now)
+        if data:
+            self._held.setdefault(stream, bytearray()).extend(data)
+            self._deadlines.setdefault(stream, now + HOLD_SECONDS)
+            if self._open is None:
+                self._emit_lines(stream, now)
+            if len(self._held.get(stream, b"")) > MAX_HELD:
+                self._emit_lines(stream, now, open_line=True)
+        return self._take_merged()
+
+    def pass_on_held(self, now: float) -> list[LogChunk]:
+        """Return what has been held until its deadline."""
+        for stream in sorted(self._held, key=self._deadlines.__getitem__):
+            if self._deadlines[stream] <= now:
+                self._emit_lines(stream, now, open_line=True)
+        return self._take_merged()
+
+    def end(self) -> list[LogChunk]:
+        """Return all that is held."""
+        while self._held:
+            for stream in list(self._held):
+                self._emit_lines(stream, math.inf, open_line=True)
+        return self._take_merged()
+
+    def _emit_lines(self, stream: int, now: float, *, open_line: bool = False) -> None:
+        """Pass on the whole lines that are held; if there are none and it is asked for, the begun one."""
+        held = self._held[stream]
+        end = held.rfind(b"\n") + 1
+        if not end and open_line:
+            end = len(held)
+        if end:
+            self._emit(stream, bytes(held[:end]))
+            del held[:end]
+            self._deadlines[stream] = now + HOLD_SECONDS
+        if not held:
+            del self._held[stream], self._deadlines[stream]
+
+    def _emit(self, stream: int, data: bytes) -> None:
+        if self._open not in (None, stream) and self._shows_text:
+            self._merged.append(LogChunk(self._open, b"\n"))
+        self._merged.append(LogChunk(stream, data))
+        line = data[data.rfind(b"\n") + 1 :]
+        before, *cleared = _CLEARED.split(line)
+        continues = stream == self._open and len(line) == len(data) and not cleared
+        shows_text = _INVISIBLE.fullmatch((cleared or [before])[-1]) is None
+        self._shows_text = shows_text or (continues and self._shows_text)
+        self._open = stream if line else None
+
+    def _take_merged(self) -> list[LogChunk]:
+        merged, self._merged = self._merged, []
+        return merged
+
+
+class LogBatcher:
+    """Merges and collects log bytes, so that not every line costs a message: :meth:`run` sends them on.
+
+    The first bytes are sent at once, then those of each `BATCH_SECONDS` together. At most `MAX_WAITING`
+    bytes wait, besides begun lines: if the loop doesn't take them, whoever adds more waits, and so does the
+    command.
+    """
+
+    def __init__(self, send: Callable[[list[LogChunk]], Awaitable[None]]) -> None:
+        self._send = send
+        self._lines = LineMerger()
+        self._chunks: list[tuple[int, bytearray]] = []
+        self._size = 0
+        self._changed = trio.Event()
+        self._room = trio.Event()
+        self._closed = False
+
+    async def add(self, stream: int, data: bytes) -> None:
+        """Add bytes; wait while too many wait to be sent. Cancelled, nothing was added."""
+        if not data:
+            return
+        while self._size >= MAX_WAITING:
+            await self._room.wait()
+        now = trio.current_time()
+        self._append(self._lines.feed(stream, data, now))
+        self._append(self._lines.pass_on_held(now))
+        self._changed.set()
+
+    def close(self) -> None:
+        """Let :meth:`run` return once everything is sent."""
+        self._append(self._lines.end())
+        self._closed = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send until closed. Raises what `send` raises."""
+        while True:
+            while not self._size:
+                if self._closed:
+                    return
+                await self._wait_for_change(math.inf)
+            chunks, self._chunks, self._size = self._chunks, [], 0
+            self._room.set()
+            self._room = trio.Event()
+            await self._send([LogChunk(stream, bytes(data)) for stream, data in chunks])
+            until = trio.current_time() + BATCH_SECONDS
+            while self._size < CHUNK_SIZE and not self._closed and trio.current_time() < until:
+                await self._wait_for_change(until)
+
+    async def _wait_for_change(self, until: float) -> None:
+        """Wait until bytes were added, or a time; pass on what has been held too long."""
+        self._changed = trio.Event()
+        with trio.move_on_at(min(until, self._lines.deadline)):
+            await self._changed.wait()
+        if self._lines.deadline <= trio.current_time():
+            # Where this process was held up, the end of a line may be there to be read.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            self._append(self._lines.pass_on_held(trio.current_time()))
+
+    def _append(self, chunks: Sequence[LogChunk]) -> None:
+        for each in chunks:
+            if self._chunks and self._chunks[-1][0] == each.stream:
+                self._chunks[-1][1].extend(each.data)
+            else:
+                self._chunks.append((each.stream, bytearray(each.data)))
+            self._size += len(each.data)
 
 
 class StepReporter:
