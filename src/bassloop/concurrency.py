@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import random
+import sys
+import time
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +87,15 @@ async def run_all(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
                 nursery.start_soon(each)
     except ExceptionGroup as several:  # they failed at once, or while they were cancelled
         raise several.exceptions[0] from several
+
+
+# On macOS, the monotonic clock is one that goes on.
+_SLEEPLESS_CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
+
+def sleepless_time() -> float:
+    """Return the seconds of a clock that isn't set, and that goes on while the machine sleeps, unlike Trio's."""
+    return time.clock_gettime(_SLEEPLESS_CLOCK)
 
 
 def shielded(seconds: float) -> trio.CancelScope:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import trio
 
+from bassloop.deliveries import redelivery
 from bassloop.deliveries.redelivery import fetch_missed, keep_fetching
 from bassloop.standin import Fault
+from bassloop.store import StoreFull
 from tests.small_loop import START, small_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.repositories import MakeRepository
 
@@ -95,6 +100,27 @@ async def test_a_look_that_github_does_not_answer_is_taken_again(
                 assert (await its.inbox.finished(guid)).state == "done"
             later = its.standin.lose("ping", {})
             assert (await its.inbox.finished(later)).state == "done"
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_was_missed_is_fetched_soon_after_some_were_refused_and_after_an_outage(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "SETTLE_SECONDS", 0.0)
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+        first = its.standin.lose("ping", {})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_fetching, its.loop.github, its.inbox)
+            await its.inbox.finished(first)
+            with monkeypatch.context() as patched:
+                refuse = AsyncMock(side_effect=StoreFull("no room"))
+                patched.setattr(its.store.deliveries, "record", refuse)
+                assert await its.deliver({"zen": "Speak like a human."}, "g", "ping") == 507
+            refused = its.standin.lose("ping", {})
+            await its.inbox.finished(refused)
+            meanwhile = its.standin.lose("ping", {})
+            its.inbox.hurry()
+            await its.inbox.finished(meanwhile)
             nursery.cancel_scope.cancel()
 
 

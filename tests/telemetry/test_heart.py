@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from bassloop.telemetry import heartbeat
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.telemetry.tally import Histogram, Tally
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_a_loop_that_turns_has_a_heart_on_time(
@@ -38,15 +43,30 @@ async def test_a_task_that_holds_the_loop_is_seen() -> None:
 
 
 async def test_a_process_that_was_stopped_says_so(mock_clock: trio.testing.MockClock) -> None:
+    pauses: list[float] = []
+    heart = Heart(on_pause=lambda: pauses.append(trio.current_time()))
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Heart().beat)
+            nursery.start_soon(heart.beat)
             await trio.testing.wait_all_tasks_blocked()
             mock_clock.jump(60.25)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     [line] = lines
     assert (line["event"], line["seconds"]) == ("nothing ran", 60.0)
+    assert pauses == [60.25]
+
+
+async def test_a_machine_that_slept_says_so_although_trio_s_clock_stood_still(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([100.0, 100.25, 100.25, 400.5])
+    monkeypatch.setattr(heartbeat, "sleepless_time", lambda: next(times, 400.5))
+    pauses: list[float] = []
+    with capture_logs() as lines, trio.move_on_after(1.0):
+        await Heart(on_pause=lambda: pauses.append(trio.current_time())).beat()
+    assert [line["seconds"] for line in lines] == [300.0]
+    assert pauses == [0.5]
 
 
 def test_a_duration_is_counted_at_the_first_bound_that_is_no_less() -> None:

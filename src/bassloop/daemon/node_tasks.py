@@ -44,7 +44,7 @@ async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
                     runs=len(left.runs),
                 )
             if left.nodes:
-                inbox.node_lost.set()
+                inbox.fetch_soon.set()
             inbox.adopt(left.deliveries)
             own = [run for run in left.runs if run.node == store.nodes.own_id]
             await store.logs.repair({run.id for run in own})

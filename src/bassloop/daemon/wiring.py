@@ -165,6 +165,7 @@ def wire(
     )
     github.api.on_start_possible = inbox.wake
     github.api.on_recovered = inbox.hurry
+    heart.on_pause = inbox.fetch_soon.set
     github.api.may_write = store.may_write
     github.keys.on_lookup = pool.note_lookup
     store.notifications.subscribe(Topic.PERMISSIONS, loop.permissions.apply_notification)

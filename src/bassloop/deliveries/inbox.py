@@ -118,7 +118,7 @@ class Inbox:
         answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
         outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
         pace: how quickly they come to an end.
-        node_lost: set when another node was lost, to which GitHub may have sent deliveries in vain.
+        fetch_soon: set when GitHub may have sent deliveries in vain: some were refused, or another node was lost.
     """
 
     store: Store
@@ -132,7 +132,7 @@ class Inbox:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     pace: Pace = field(default_factory=Pace)
-    node_lost: AutoResetEvent = field(default_factory=AutoResetEvent)
+    fetch_soon: AutoResetEvent = field(default_factory=AutoResetEvent)
     _queue: DeliveryQueue = field(default_factory=DeliveryQueue)
     _changed: AutoResetEvent = field(default_factory=AutoResetEvent)
     _slots_taken: int = 0
@@ -154,9 +154,10 @@ class Inbox:
         self._changed.set()
 
     def hurry(self) -> None:
-        """Try again now what was put off, the oldest first: GitHub is back."""
+        """Try again now what was put off, the oldest first, and fetch what was missed: GitHub is back."""
         self._queue.hurry()
         self.wake()
+        self.fetch_soon.set()
 
     @property
     def is_draining(self) -> bool:
@@ -196,6 +197,7 @@ class Inbox:
             return WebhookResponse(400, f"the payload can't be read: {error}")
         except StoreError as error:
             log.error("delivery not stored", delivery=guid, error=str(error))
+            self.fetch_soon.set()
             if isinstance(error, StoreFull):
                 return WebhookResponse(507, "the loop's disk is full; deliver again later")
             return WebhookResponse(503, "the loop can't store it now; deliver again later")

@@ -35,13 +35,16 @@ EVERY_SECONDS = 3600.0
 OVERLAP_SECONDS = 3600.0
 """Each look goes back this much further than the previous one, because clocks differ."""
 
+SETTLE_SECONDS = 10.0
+"""How long GitHub waits for an answer, and so until what was missed is listed."""
+
 FETCHED_AT_ONCE = 8
 
 
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
     """Fetch missed deliveries now, and then every so many seconds, until cancelled.
 
-    Of several nodes, one does that; and whoever takes over from one that was lost, which may have missed some.
+    Of several nodes, one does that. A node that knows that some may have been missed does it soon, on `fetch_soon`.
     While GitHub doesn't answer, it is asked again sooner.
     """
     backoff = replace(inbox.backoff, longest=min(inbox.backoff.longest, every))
@@ -54,18 +57,18 @@ async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SE
     def log_failure(error: Exception, seconds: float) -> None:
         log.warning("missed deliveries not fetched", error=str(error), seconds=round(seconds))
 
-    since, node_lost = time.time() - LISTED_SECONDS, False
+    since, is_asked = time.time() - LISTED_SECONDS, False
     while True:
         began = time.time()
         fetch = partial(fetch_missed, github, inbox, since=since)
-        if node_lost or await inbox.store.nodes.take_duty(Duty.REDELIVERY):
+        if is_asked or await inbox.store.nodes.take_duty(Duty.REDELIVERY):
             with spending(Purpose.BACKGROUND):
                 await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)
-            since = began - OVERLAP_SECONDS
-        node_lost = False
+        since, is_asked = began - OVERLAP_SECONDS, False
         with trio.move_on_after(every):
-            await inbox.node_lost.wait()
-            node_lost, since = True, max(since, time.time() - OVERLAP_SECONDS)
+            await inbox.fetch_soon.wait()
+            is_asked = True
+            await trio.sleep(SETTLE_SECONDS)
 
 
 async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:

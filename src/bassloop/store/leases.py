@@ -1,4 +1,4 @@
-"""Leases: what a node is, and for how long it is taken to be there. No I/O.
+"""Leases: what a node is, and for how long it is taken to be there. No I/O, no clock.
 
 Several nodes may share a database, and each works for the loop. A node has a *lease*, which it renews. When that is
 over, another node takes over what it had, and from then on it can't write any more: it may have been paused for
@@ -10,7 +10,6 @@ Times of a lease are by the database's clock, the only one that all nodes share.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import trio
@@ -65,14 +64,9 @@ class NodeRecord:
         return "drains" if self.draining else "works"
 
 
-def lease_clock() -> float:
-    """Return the seconds of a clock that is never set, and goes on while the machine is suspended if there is one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 @dataclass(slots=True)
 class Tenure:
-    """The time for which a node has its lease, as that node knows it by `lease_clock`.
+    """The time for which a node has its lease, as that node knows it by `sleepless_time`.
 
     Args:
         renewed_at: when the last renewal that succeeded was begun.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.concurrency import TokenBucket
+from bassloop.concurrency import TokenBucket, sleepless_time
 from bassloop.telemetry.tally import Histogram
 
 if TYPE_CHECKING:
@@ -118,20 +118,26 @@ class Watchdog(trio.abc.Instrument):
 
 @dataclass(eq=False)
 class Heart:
-    """`lag` is how late each beat was; `watchdog` knows what held the loop meanwhile."""
+    """`lag` is how late each beat was; `watchdog` knows what held the loop meanwhile.
+
+    `on_pause` is called once the loop turns again after nothing had run for seconds.
+    """
 
     lag: Histogram = field(default_factory=Histogram)
     watchdog: Watchdog = field(default_factory=Watchdog)
+    on_pause: Callable[[], object] = lambda: None
 
     async def beat(self, on_beat: Callable[[], None] = lambda: None) -> None:
         """Beat until cancelled; `on_beat` is called each time, and should be quick."""
         with self.watchdog.watching():
             while True:
-                due = trio.current_time() + EVERY_SECONDS
+                due, began = trio.current_time() + EVERY_SECONDS, sleepless_time()
                 await trio.sleep_until(due)
                 late = trio.current_time() - due
                 self.lag.add(late)
-                if late > PAUSE_SECONDS:
-                    why = "the process was stopped, or this machine is overloaded"
-                    log.warning("nothing ran", seconds=round(late, 1), why=why)
+                paused = max(late, sleepless_time() - began - EVERY_SECONDS)
+                if paused > PAUSE_SECONDS:
+                    why = "the process was stopped, or this machine slept or is overloaded"
+                    log.warning("nothing ran", seconds=round(paused, 1), why=why)
+                    self.on_pause()
                 on_beat()

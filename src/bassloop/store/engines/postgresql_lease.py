@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 import trio
 
-from bassloop.concurrency import AutoResetEvent
+from bassloop.concurrency import AutoResetEvent, sleepless_time
 from bassloop.store import nodes
 from bassloop.store.engines.postgresql_connection import LOCK_KEY, MAINTENANCE
 from bassloop.store.errors import (
@@ -19,7 +19,7 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import RENEW_SECONDS, Company, Tenure, lease_clock
+from bassloop.store.leases import RENEW_SECONDS, Company, Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class PostgreSQLLease:
             on_wait: called with the reason each time that it has to wait.
         """
         while True:
-            began = lease_clock()
+            began = sleepless_time()
             try:
                 await trio.to_thread.run_sync(self._database.prepare)
                 has_joined = await self._run(self._join)
@@ -103,13 +103,13 @@ class PostgreSQLLease:
         assert tenure is not None, "acquire comes first"
         while True:
             await self._pause()
-            began = lease_clock()
+            began = sleepless_time()
             try:
                 found = await self._run(self._renew)
             except TEMPORARY as error:
                 log.warning("lease not renewed", error=str(error))
                 tenure.fail(began)
-                if tenure.is_over(lease_clock()):
+                if tenure.is_over(sleepless_time()):
                     raise StoreTaken(
                         f"database {self._database}: the lease couldn't be renewed in time, and other "
                         "nodes are there to take over; start this one again"
@@ -126,7 +126,7 @@ class PostgreSQLLease:
 
     def may_write(self) -> bool:
         """Return whether no other node can have taken over, by this node's own clock."""
-        return self._tenure is None or self._tenure.may_write(lease_clock())
+        return self._tenure is None or self._tenure.may_write(sleepless_time())
 
     async def release(self) -> None:
         """Give the lease back, so that others take over at once. Doesn't raise StoreError."""
