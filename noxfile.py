@@ -257,7 +257,7 @@ mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mn
 
 @nox.session(python=False)
 def booted(session: nox.Session) -> None:
-    """The daemon's unit under a systemd that is booted for it: start, kill, hang, restart, drain."""
+    """Both units under a systemd that is booted for them: start, kill, hang, restart, drain, upgrade."""
     _needs(session, "unshare", "nsenter", "systemctl", "journalctl", debian="systemd util-linux")
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "--net"]
     if subprocess.run([*namespaces, "sh", "-c", CAN_BOOT], capture_output=True).returncode:
