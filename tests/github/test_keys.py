@@ -28,6 +28,7 @@ from bassloop.github.login_keys import (
 )
 from bassloop.github.request import ANONYMOUS, Credential
 from bassloop.standin import Fault
+from tests.until import until
 
 from .world import world
 
@@ -264,6 +265,20 @@ async def test_a_search_for_an_installation_that_failed_is_soon_made_again(
         assert its.github.app is not None
         assert await its.github.app.any_installation() is ANONYMOUS
         assert await its.github.app.any_installation() is not ANONYMOUS
+
+
+async def test_a_search_for_an_installation_that_was_cancelled_is_made_by_the_next(
+    repository: Path,
+) -> None:
+    async with world(repository) as its:
+        slow = its.standin.faults.add(Fault("GET", "/app/installations", delay=60.0))
+        app = its.github.app
+        assert app is not None
+        async with trio.open_nursery() as impatient:
+            impatient.start_soon(app.any_installation)
+            await until(lambda: slow.happened)
+            impatient.cancel_scope.cancel()
+        assert await app.any_installation() is not ANONYMOUS
 
 
 async def test_without_a_good_app_key_they_are_asked_for_anonymously(repository: Path) -> None:

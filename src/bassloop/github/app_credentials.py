@@ -151,11 +151,10 @@ class App:
         return None
 
     async def _search(self) -> Credential:
-        """Ask GitHub for an installation, but seldom."""
-        now = trio.current_time()
-        if now < self._search_at:
+        """Ask GitHub for an installation, but seldom. When cancelled, the next one asks."""
+        if trio.current_time() < self._search_at:
             return ANONYMOUS
-        self._search_at = now + SEARCH_AGAIN_SECONDS
+        pause = SEARCH_AGAIN_SECONDS
         try:
             path = "/app/installations?per_page=100"
             page, _ = await self.api.page(path, credential=self.credential)
@@ -164,7 +163,8 @@ class App:
                     return await self.installation_credential(int(found["id"]))
         except (GitHubError, AttributeError, TypeError, KeyError, ValueError) as error:
             log.warning("no installation to ask through", error=str(error))
-            self._search_at = trio.current_time() + FAILED_SEARCH_SECONDS
+            pause = FAILED_SEARCH_SECONDS
+        self._search_at = trio.current_time() + pause
         return ANONYMOUS
 
     @asynccontextmanager
