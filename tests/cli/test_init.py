@@ -85,7 +85,7 @@ def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Pa
     (tmp_path / "go.mod").touch()
     for name in ("a.yml", "b.yaml"):
         (folder / name).write_text(
-            "on: push\njobs: {t: {steps: [{run: ls}]}, u: {needs: t, steps: [{uses: x/y@v1}]}}"
+            "on: push\njobs: {t: {steps: [{run: ls}]}, u: {needs: t, steps: [{run: go test}, {uses: x/y@v1}]}}"
         )
     assert "the action x/y@v1 is left out" in initialized(tmp_path)
     checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, write_bass
+from bassloop.project.conditions import Value, evaluate
 from bassloop.project.detection import write_declaration
 from bassloop.project.workflows import translate_workflow
 
@@ -112,6 +115,7 @@ def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
     [
         ("on: [schedule, workflow_dispatch]", "runs on schedule, workflow_dispatch, not on"),
         ("a: [", "this is not YAML"),
+        ("on: {push: {tags: ['*']}}", "it runs for tags alone"),
         ("", "runs on nothing"),
         ("on: push\njobs: {a: {uses: ./x.yml}}", "the reusable workflow ./x.yml"),
         ("on: push\njobs: {a: {environment: live, steps: []}}", "deploys to an environment"),
@@ -123,9 +127,161 @@ def test_what_is_no_check_is_left_out_with_the_reason(text: str, reason: str) ->
     assert reason in translated.left_out[0]
 
 
-def test_a_job_without_a_command_fails_rather_than_pass() -> None:
-    [check] = translate_workflow("on: push\njobs: {a: {steps: [{uses: x/y@v1}]}}", "x.yml").checks
-    assert "exit 1" in check.run[0]
+def test_a_job_without_a_command_is_no_check() -> None:
+    text = "on: push\njobs: {a: {steps: [{uses: actions/checkout@v4}, {uses: x/y@v1}]}}"
+    translated = translate_workflow(text, "x.yml")
+    assert not translated.checks
+    assert translated.left_out == [
+        "x.yml: job a: no step has a command that could be translated (x/y)"
+    ]
+
+
+def test_conditions_that_can_be_told_are() -> None:
+    text = """
+on: [push, pull_request]
+jobs:
+  ours:
+    if: "!contains(github.event.head_commit.message, '[ci skip]')"
+    strategy: {matrix: {os: [ubuntu-latest, windows-latest], node: [22, 24]}}
+    steps:
+      - run: tests
+        if: matrix.os != 'windows-latest' && !(matrix.node == 24 && matrix.os == 'ubuntu-latest')
+      - run: dir
+        if: runner.os == 'Windows'
+      - run: coverage
+        if: ${{ matrix.node == 24 }}
+      - run: cat log
+        if: failure()
+      - run: upload
+        if: github.repository == 'us/it'
+  tagged:
+    if: startsWith(github.ref, 'refs/tags/')
+    steps: [{run: publish}]
+"""
+    translated = translate_workflow(text, "x.yml")
+    [check] = translated.checks
+    assert check.run == (
+        """case "${node}" in '22')\ntests\n;; esac""",
+        """case "${node}" in '24')\ncoverage\n;; esac""",
+    )
+    assert check.notes[:2] == [
+        "only Linux, not all of os: ubuntu-latest, windows-latest",
+        "step 'upload' only runs if github.repository == 'us/it'; it is left out",
+    ]
+    assert translated.left_out == [
+        "x.yml: job tagged: it only runs if startsWith(github.ref, 'refs/tags/')"
+    ]
+
+
+def test_a_matrix_that_is_a_list_becomes_a_check_for_each_entry() -> None:
+    text = """
+on: push
+jobs:
+  test:
+    runs-on: ${{ matrix.os || 'ubuntu-latest' }}
+    strategy:
+      matrix:
+        include:
+          - {python: "3.14"}
+          - {python: "3.11", tox: lowest}
+          - {name: Windows, python: "3.14", os: windows-latest}
+    steps:
+      - uses: actions/setup-python@v6
+        with: {python-version: "${{ matrix.python }}"}
+      - run: tox run -e ${{ matrix.tox || format('py{0}', matrix.python) }}
+  done: {needs: test, steps: [{run: ls}]}
+"""
+    first, second, last = translate_workflow(text, "x.yml").checks
+    assert (first.name, first.image, first.run) == (
+        "test-3.14",
+        "python:3.14",
+        ("tox run -e py3.14",),
+    )
+    assert (second.name, second.run) == ("test-3.11", ("tox run -e lowest",))
+    assert last.needs == ["test-3.14", "test-3.11"]
+
+
+def test_an_action_of_the_repository_is_read() -> None:
+    text = "on: push\njobs: {a: {steps: [{uses: ./ci/setup, with: {node: 24}}, {run: npm test}]}}"
+    action = """
+inputs: {node: {default: "22"}, install: {default: "true"}}
+runs:
+  steps:
+    - uses: actions/setup-node@v6
+      with: {node-version: "${{ inputs.node }}"}
+    - run: npm ci
+      if: inputs.install == 'true'
+    - uses: ./ci/setup
+"""
+    files = {"ci/setup/action.yml": action}
+    [check] = translate_workflow(text, "x.yml", read=files.get).checks
+    assert check.image == "node:24"
+    assert (set(check.run), check.run[-1]) == ({"npm ci", "npm test"}, "npm test")
+    assert len(check.run) < 8  # it uses itself, which has an end
+
+
+def test_commands_run_as_root_with_lists_of_packages() -> None:
+    text = """
+on: push
+jobs:
+  a: {steps: [{run: "sudo apt-get -y install lcov && sudo -E make\\nif x; then sudo y; fi\\necho sudo z"}]}
+  b: {steps: [{run: sudo apt-get update && sudo apt-get install -y git}]}
+"""
+    first, second = translate_workflow(text, "x.yml").checks
+    assert first.run == (
+        "apt-get update",
+        "apt-get -y install lcov && make\nif x; then y; fi\necho sudo z",
+    )
+    assert second.run == ("apt-get update && apt-get install -y git",)
+
+
+def test_a_value_that_depends_on_the_matrix_is_chosen_by_the_shell() -> None:
+    text = """
+on: push
+jobs:
+  a:
+    strategy: {matrix: {python: ["3.14", "3.15-dev"]}}
+    steps: [{run: make, env: {ABI: "${{ matrix.python == '3.15-dev' && '1' || '' }}"}}]
+"""
+    [check] = translate_workflow(text, "x.yml").checks
+    [command] = check.run
+    assert isinstance(command, str)
+    for python, expected in (("3.14", ""), ("3.15-dev", "1")):
+        script = command.replace("${python}", python).replace("make", 'echo "<$ABI>"')
+        printed = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        assert printed.stdout == f"<{expected}>\n"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("always()", True),
+        ("${{ success() || failure() }}", True),
+        ("github.event_name == 'schedule'", False),
+        ("github.event_name == 'push'", None),
+        ("github.event_name == 'push' && github.ref == 'refs/heads/main'", None),
+        ("github.event_name == 'schedule' && github.ref == 'refs/heads/main'", False),
+        ("github.ref != 'refs/tags/v1'", True),
+        ("startsWith(github.ref, 'refs/')", True),
+        ("github.actor != 'dependabot[bot]'", True),
+        ("contains(needs.*.result, 'failure')", False),
+        ("contains(github.event.pull_request.labels.*.name, 'skip')", False),
+        ("github.event.pull_request.draft == false", True),
+        ("steps.cache.outputs.cache-hit != 'true'", True),
+        ("steps.changes.outputs.src == 'true'", None),
+        ("matrix.n >= 16 && 'it''s' == 'IT''S'", True),
+        ("true && null", False),
+        ("1 < 2 == true", True),
+        ("env.X", None),
+        ("a b", None),
+        ("(", None),
+        ("'", None),
+        ("", None),
+    ],
+)
+def test_conditions_have_githubs_meaning(condition: str, expected: bool | None) -> None:
+    known: dict[str, Value] = {"github.event_name": ("push", "pull_request"), "matrix.n": "20"}
+    assert evaluate(condition, known) is expected
 
 
 def test_artifacts_of_a_matrix_are_those_of_all_its_checks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ PROGRAMS = {
 }
 """First words of commands that tell which programs a project needs."""
 
+_TESTS = re.compile(r"test|check|spec\b|\btox\b|\bnox\b", re.IGNORECASE)
+
 EXAMPLE = """
 [checks.hello]
 run = "echo hello"
@@ -76,7 +79,8 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     two folders down, for projects of other kinds. Edit the checks as you like.
 
     The jobs of GitHub Actions' workflows are translated instead, if the repository has any that run on
-    pushes or pull requests. What has no translation is listed, and noted in the file.
+    pushes or pull requests. What has no translation is listed, and noted in the file. If none of them
+    runs tests, the project's own are added.
 
     \b
     Example:
@@ -101,7 +105,10 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
         if read_checks(before.encode(), str(file)):
             raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
     translated = _translate_workflows(root) if workflows else None
-    proposals = (translated and translated.checks) or _detected(root)
+    proposals = list(translated.checks) if translated else []
+    if not any(map(_is_test, proposals)):
+        taken = {proposal.name for proposal in proposals}
+        proposals += [each for each in _detected(root) if each.name not in taken]
     left_out = len(proposals) - MAX_PROPOSALS
     proposals = proposals[:MAX_PROPOSALS]
     text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
@@ -133,6 +140,12 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     click.echo("\nTry it with: bassloop try")
 
 
+def _is_test(proposal: Proposal) -> bool:
+    """Return whether a check seems to run tests, and not only to build or to lint."""
+    commands = " ".join(each if isinstance(each, str) else " ".join(each) for each in proposal.run)
+    return _TESTS.search(commands) is not None
+
+
 def _without_engine(proposals: Sequence[Proposal]) -> str:
     """Return what to do before a first try, so that it isn't red for want of an image."""
     from bassloop.cli.container_advice import advise_installation
@@ -156,14 +169,17 @@ def _translate_workflows(root: Path) -> Workflow:
     """Return the checks of all workflows, each with a name of its own."""
     from bassloop.project.workflows import Workflow, translate_workflow
 
+    def read(path: str) -> str | None:
+        return _text(root / path) if ".." not in Path(path).parts else None
+
     together = Workflow()
     folder = root / ".github" / "workflows"
     for file in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
         text, path = _text(file) or "", str(file.relative_to(root))
-        translated = translate_workflow(text, path)
+        translated = translate_workflow(text, path, read=read)
         taken = {check.name for check in together.checks}
         if any(check.name in taken for check in translated.checks):
-            translated = translate_workflow(text, path, f"{file.stem}-")
+            translated = translate_workflow(text, path, f"{file.stem}-", read)
         together.checks += translated.checks
         together.left_out += translated.left_out
     return together

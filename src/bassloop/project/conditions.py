@@ -1,0 +1,273 @@
+"""Evaluate the `if:` of GitHub Actions' jobs and steps, as far as that can be told without running anything.
+
+The rules are those of GitHub's expressions: `&&` and `||` return one of their operands, texts are compared
+without regard to case, and values of different types as numbers. What isn't known before a run is UNKNOWN, and so
+is all that depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """The type of UNKNOWN."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """The ref of a branch whose name isn't known."""
+
+
+UNKNOWN: Final = _Unknown()
+BRANCH: Final = _Branch()
+HEADS = "refs/heads/"
+
+Value: TypeAlias = "str | float | bool | tuple[str, ...] | _Unknown | _Branch | None"
+"""A tuple is a list, or a text that is one of several."""
+
+NAMES: Mapping[str, Value] = {
+    "github.ref": BRANCH,
+    "github.ref_type": "branch",
+    "github.actor": "octocat",
+    "github.triggering_actor": "octocat",
+    "github.event.deleted": False,
+    "github.event.head_commit.message": "",
+    "runner.os": "Linux",
+    "needs.*.result": ("success",),
+    "job.status": "success",
+}
+"""What is known of any push."""
+
+PATTERNS: tuple[tuple[re.Pattern[str], Value], ...] = (
+    (re.compile(r"github\.event\.(pull_request|inputs|schedule|release)(\..*)?|inputs\..*"), None),
+    (re.compile(r"needs\.[^.]+\.result|steps\.[^.]+\.(outcome|conclusion)"), "success"),
+    (re.compile(r"steps\.[^.]+\.outputs\.cache-hit"), ""),
+)
+"""The same, by the form of a name."""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?))|"
+    r"(?P<name>[a-z_][\w-]*(?:\.(?:[\w-]+|\*)|\['[^']*'\])*)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))",
+    re.IGNORECASE,
+)
+_WRAPPED = re.compile(r"\s*\$\{\{(.*)\}\}\s*", re.DOTALL)
+
+
+def evaluate(condition: str, names: Mapping[str, Value]) -> bool | None:
+    """Return whether a condition is true; None if that can't be told.
+
+    Args:
+        names: values that are known, by names such as `matrix.os`.
+    """
+    wrapped = _WRAPPED.fullmatch(condition)
+    value = _value(wrapped[1] if wrapped else condition, names)
+    return None if isinstance(value, _Unknown) else _is_true(value)
+
+
+def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
+    """Return an expression's value as the text that GitHub puts in its place; None if that can't be told."""
+    match _value(expression, names):
+        case None:
+            return ""
+        case bool(value):
+            return str(value).lower()
+        case float(value):
+            return f"{value:g}"
+        case str(value):
+            return value
+    return None
+
+
+def _value(expression: str, names: Mapping[str, Value]) -> Value:
+    try:
+        return _Parser(expression, names).parse()
+    except (ValueError, RecursionError):
+        return UNKNOWN
+
+
+def names_in(condition: str) -> set[str]:
+    """Return the names that a condition depends on."""
+    return {found["name"].lower() for found in _TOKEN.finditer(condition) if found["name"]}
+
+
+@dataclass
+class _Parser:
+    text: str
+    names: Mapping[str, Value]
+    tokens: list[re.Match[str]] = field(default_factory=list)
+
+    def parse(self) -> Value:
+        """Return the value. Raises ValueError for a text that isn't an expression."""
+        end, text = 0, self.text.rstrip()
+        while end < len(text):
+            token = _TOKEN.match(text, end)
+            if token is None:
+                raise ValueError(text)
+            self.tokens.append(token)
+            end = token.end()
+        self.tokens.reverse()
+        value = self._or()
+        if self.tokens:
+            raise ValueError(text)
+        return value
+
+    def _take(self, *signs: str) -> str | None:
+        if self.tokens and self.tokens[-1]["sign"] in signs:
+            return self.tokens.pop()["sign"]
+        return None
+
+    def _or(self) -> Value:
+        value = self._and()
+        while self._take("||"):
+            value = _either(value, self._and(), wanted=True)
+        return value
+
+    def _and(self) -> Value:
+        value = self._comparison()
+        while self._take("&&"):
+            value = _either(value, self._comparison(), wanted=False)
+        return value
+
+    def _comparison(self) -> Value:
+        value = self._not()
+        while sign := self._take("==", "!=", "<", "<=", ">", ">="):
+            value = _compare(sign, value, self._not())
+        return value
+
+    def _not(self) -> Value:
+        if self._take("!"):
+            value = self._not()
+            return value if isinstance(value, _Unknown) else not _is_true(value)
+        if self._take("("):
+            value = self._or()
+            self._expect(")")
+            return value
+        return self._operand()
+
+    def _operand(self) -> Value:
+        if not self.tokens:
+            raise ValueError(self.text)
+        token = self.tokens.pop()
+        if token["text"]:
+            return token["text"][1:-1].replace("''", "'")
+        if token["number"]:
+            return _number(token["number"])
+        if token["name"] is None:
+            raise ValueError(self.text)
+        name = re.sub(r"\['([^']*)'\]", r".\1", token["name"]).lower()
+        if self._take("("):
+            return _call(name, self._arguments())
+        return self._named(name)
+
+    def _arguments(self) -> list[Value]:
+        if self._take(")"):
+            return []
+        values = [self._or()]
+        while self._take(","):
+            values.append(self._or())
+        self._expect(")")
+        return values
+
+    def _expect(self, sign: str) -> None:
+        if self._take(sign) is None:
+            raise ValueError(self.text)
+
+    def _named(self, name: str) -> Value:
+        literal: dict[str, Value] = {"true": True, "false": False, "null": None}
+        for table in (literal, self.names, NAMES):
+            if name in table:
+                return table[name]
+        return next((value for form, value in PATTERNS if form.fullmatch(name)), UNKNOWN)
+
+
+def _either(left: Value, right: Value, *, wanted: bool) -> Value:
+    """Return what `||` (wanted) or `&&` of two values is."""
+    if isinstance(left, _Unknown):
+        decides = not isinstance(right, _Unknown) and _is_true(right) is wanted
+        return right if decides else UNKNOWN
+    return left if _is_true(left) is wanted else right
+
+
+def _is_true(value: Value) -> bool:
+    return value is not None and value != "" and value != 0
+
+
+def _compare(sign: str, left: Value, right: Value) -> Value:
+    match left, right:
+        case (_Branch(), str(text)) | (str(text), _Branch()):
+            differ = not text.startswith(HEADS)
+            return sign == "!=" if differ and sign in ("==", "!=") else UNKNOWN
+        case (tuple(values), str(text)) | (str(text), tuple(values)):
+            differ = text.lower() not in values
+            return sign == "!=" if differ and sign in ("==", "!=") else UNKNOWN
+    if any(isinstance(each, (_Unknown, _Branch, tuple)) for each in (left, right)):
+        return UNKNOWN
+    one: str | float
+    two: str | float
+    if isinstance(left, str) and isinstance(right, str):
+        one, two = left.lower(), right.lower()
+    else:
+        one, two = _number(left), _number(right)
+    match sign:
+        case "==":
+            return one == two
+        case "!=":
+            return one != two
+    if isinstance(one, str) or isinstance(two, str):
+        return UNKNOWN
+    return {"<": one < two, "<=": one <= two, ">": one > two, ">=": one >= two}[sign]
+
+
+def _number(value: Value) -> float:
+    """Return a value as a number, as GitHub does."""
+    match value:
+        case None:
+            return 0.0
+        case bool() | float():
+            return float(value)
+        case str():
+            try:
+                text = value.strip()
+                return float(int(text, 16) if text[:2].lower() == "0x" else text or 0)
+            except ValueError:
+                return math.nan
+    return math.nan
+
+
+def _call(name: str, arguments: list[Value]) -> Value:
+    constant = {"always": True, "success": True, "failure": False, "cancelled": False}
+    if name in constant and not arguments:
+        return constant[name]
+    tests: dict[str, Callable[[str, str], bool]] = {
+        "contains": lambda text, part: part in text,
+        "startswith": str.startswith,
+        "endswith": str.endswith,
+    }
+    match arguments:
+        case [_Branch(), str(part)] if name == "startswith":
+            if HEADS.startswith(part):
+                return True
+            return UNKNOWN if part.startswith(HEADS) else False
+        case [str(text), *values] if name == "format":
+            return _format(text, values)
+        case [tuple(values), str(part)] if name == "contains":
+            return part.lower() in values
+        case [(str() | None) as text, str(part)] if name in tests:
+            return tests[name]((text or "").lower(), part.lower())
+    return UNKNOWN
+
+
+def _format(text: str, values: list[Value]) -> Value:
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            return UNKNOWN
+        text = text.replace(f"{{{number}}}", value)
+    return text

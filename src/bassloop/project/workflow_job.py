@@ -1,0 +1,485 @@
+"""Translate one job of a GitHub Actions' workflow into a check. Pure, no I/O.
+
+Its `run:` steps become commands. Of the actions, those that everybody uses are known: check out, set up a language,
+cache, upload and download; those of the repository itself are read. All that can't be translated is told in the notes,
+so that nobody takes a check for more than it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bassloop.project.conditions import evaluate, names_in, text_of
+from bassloop.project.detection import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bassloop.project.conditions import Value
+
+IMAGE = "buildpack-deps:stable"
+"""The image of a job that sets up no language; ubuntu-latest is too large to have one."""
+
+LANGUAGES = {
+    "actions/setup-python": ("python", "python-version", "3.13"),
+    "actions/setup-node": ("node", "node-version", "22"),
+    "actions/setup-go": ("golang", "go-version", "1.23"),
+    "actions/setup-java": ("eclipse-temurin", "java-version", "21"),
+    "ruby/setup-ruby": ("ruby", "ruby-version", "3.3"),
+    "dtolnay/rust-toolchain": ("rust", "toolchain", "1"),
+    "actions-rs/toolchain": ("rust", "toolchain", "1"),
+    "shivammathur/setup-php": ("php", "php-version", "8.4"),
+    "oven-sh/setup-bun": ("oven/bun", "bun-version", "1"),
+}
+"""Actions that set up a language: the image that has it, the action's input for the version, and a usual one."""
+
+INSTALLS = {
+    "astral-sh/setup-uv": "command -v uv || pip install uv",
+    "snok/install-poetry": "pip install poetry",
+    "pnpm/action-setup": "npm install --global pnpm",
+}
+CACHES = {
+    "pip": {"pip": "/root/.cache/pip"},
+    "npm": {"npm": "/root/.npm"},
+    "yarn": {"yarn": "/usr/local/share/.cache/yarn"},
+    "pnpm": {"pnpm": "/root/.local/share/pnpm/store"},
+    "maven": {"maven": "/root/.m2"},
+    "gradle": {"gradle": "/root/.gradle"},
+    "golang": {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"},
+}
+SERVERS = {
+    "postgres": ("docker-entrypoint.sh postgres", 5432),
+    "mysql": ("docker-entrypoint.sh mysqld", 3306),
+    "mariadb": ("docker-entrypoint.sh mariadbd", 3306),
+    "redis": ("docker-entrypoint.sh redis-server", 6379),
+    "mongo": ("docker-entrypoint.sh mongod", 27017),
+    "rabbitmq": ("docker-entrypoint.sh rabbitmq-server", 5672),
+    "memcached": ("docker-entrypoint.sh memcached", 11211),
+}
+"""Images of services: their command, which a workflow needn't tell, and their port."""
+
+EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
+_INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
+_SUDO = re.compile(r"(^|[;&|(]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
+"""In a container, commands run as root, and there is no sudo."""
+
+_INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
+_BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
+MAX_COMBINATIONS = 64
+MAX_DEPTH = 4
+"""How deep actions of the repository may use each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFile:
+    """A workflow whose jobs are translated.
+
+    Args:
+        data: its content.
+        jobs: by the names of their checks.
+        events: what it runs on, with options.
+        started: those events that start checks.
+        prefix: begins the name of each check.
+        read: returns the text of a file of the repository, None where there is none.
+    """
+
+    path: str
+    data: Mapping[str, Any]
+    jobs: Mapping[str, Mapping[str, Any]]
+    events: Mapping[str, Any]
+    started: tuple[str, ...]
+    prefix: str
+    read: Callable[[str], str | None]
+
+
+class WorkflowJob:
+    """A job that is being translated."""
+
+    def __init__(
+        self, name: str, workflow: WorkflowFile, job: Mapping[str, Any], known: Mapping[str, Value]
+    ) -> None:
+        self._name, self._workflow, self._job, self._known = name, workflow, job, known
+        self._notes: dict[str, None] = {}
+        self._secrets: dict[str, None] = {}
+        self._aliases: dict[str, str] = {}
+        self._caches: dict[str, str] = {}
+        self._artifacts: list[str] = []
+        self._uses: dict[str, None] = {}
+        self._image: str | None = None
+        self._matrix = self._read_matrix()
+
+    def proposal(self) -> Proposal | None:
+        """Return the job's check; None if nothing of it could be translated."""
+        job = self._job
+        env = self._variables(self._workflow.data.get("env")) | self._variables(job.get("env"))
+        container = job.get("container")
+        image = table(container).get("image") if isinstance(container, dict) else container
+        exported = dict(self._aliases)
+        commands = [
+            command
+            for step in as_list(job.get("steps"))
+            for command in self._commands(table(step), exported)
+        ]
+        if not commands:
+            return None
+        together = "\n".join(each if isinstance(each, str) else each[-1] for each in commands)
+        if _INSTALLS.search(together) and "apt-get update" not in together:
+            commands.insert(0, "apt-get update")  # images come without lists of packages
+        image = self._text(str(image)) if image else self._image
+        if image is None:
+            self._notes[f"ubuntu-latest has programs that {IMAGE} hasn't"] = None
+        defaults = table(table(job.get("defaults", self._workflow.data.get("defaults"))).get("run"))
+        minutes = job.get("timeout-minutes")
+        needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
+        services = dict(self._services())
+        return Proposal(
+            self._name,
+            f"{self._workflow.path}",
+            image or IMAGE,
+            tuple(commands),
+            self._caches,
+            str(defaults.get("working-directory", "")),
+            matrix=self._matrix,
+            env=env,
+            secrets=list(self._secrets),
+            services=services,
+            needs=[need for need in needs if need not in self._uses],
+            uses=list(self._uses),
+            artifacts=self._artifacts,
+            timeout=f"{minutes}m" if isinstance(minutes, int) else "",
+            when=self._when(),
+            notes=list(self._notes),
+        )
+
+    def _read_matrix(self) -> dict[str, list[str]]:
+        strategy = table(self._job.get("strategy"))
+        if isinstance(strategy.get("matrix"), str):
+            self._notes["its matrix is computed by another job"] = None
+        matrix: dict[str, list[str]] = {}
+        if any(name.startswith("matrix.") for name in self._known):
+            return matrix  # one entry of a list, whose values are put in
+        for name, values in table(strategy.get("matrix")).items():
+            scalars = [
+                str(value) for value in as_list(values) if isinstance(value, (str, int, float))
+            ]
+            if name in ("include", "exclude"):
+                self._notes[f"the matrix's {name} is left out"] = None
+            elif scalars and all("ubuntu" in each or "-latest" in each for each in scalars):
+                if any("ubuntu" not in each for each in scalars):
+                    self._notes[f"only Linux, not all of {name}: {', '.join(scalars)}"] = None
+                linux = next((each for each in scalars if "ubuntu" in each), None)
+                self._known = {**self._known, f"matrix.{name}".lower(): linux}
+            elif scalars and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(name)):
+                matrix[str(name)] = scalars
+            else:
+                self._notes[f"the matrix's {name} is left out"] = None
+        return matrix
+
+    def _when(self) -> dict[str, list[str]]:
+        """Return the condition on events and branches; where in doubt, a check runs more often."""
+        started = self._workflow.started
+        when = {} if {"push", "pull_request"} <= set(started) else {"events": list(started)}
+        options = [table(self._workflow.events[name]) for name in started]
+        branches = [as_list(each.get("branches")) for each in options]
+        if branches[0] and all(each == branches[0] for each in branches):
+            when["branches"] = [str(each) for each in branches[0]]
+        if any(each.keys() & {"paths", "paths-ignore", "branches-ignore"} for each in options):
+            self._notes["paths and branches-ignore are left out: it runs for every change"] = None
+        return when
+
+    def _commands(
+        self, step: Mapping[str, Any], exported: Mapping[str, str], depth: int = 0
+    ) -> Iterator[Any]:
+        if depth > MAX_DEPTH:
+            return
+        runs, cases = self._condition(str(step.get("if", "always()")))
+        if runs is None or (cases and "run" not in step):
+            what = (
+                step.get("name") or step.get("uses") or str(step.get("run", "")).partition("\n")[0]
+            )
+            self._notes[f"step {str(what)!r} only runs if {step['if']}; it is left out"] = None
+            return
+        if not runs:
+            return  # not on Linux, or not for a push
+        if "uses" in step:
+            yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
+        if "run" not in step:
+            return
+        before = dict(exported)
+        fixed = self._variables(step.get("env"), into=before)
+        script = _SUDO.sub(r"\1", self._text(str(step["run"]).strip(), in_script=True))
+        if re.search(r"GITHUB_(ENV|PATH|OUTPUT)\b|::set-output", script):
+            self._notes[
+                "what a step writes to $GITHUB_ENV or $GITHUB_OUTPUT reaches no other step"
+            ] = None
+        lines = [f'export {name}="${value}"' for name, value in before.items()]
+        lines += [f"export {name}={_quoted(value)}" for name, value in fixed.items()]
+        if folder := step.get("working-directory"):
+            lines.append(f"cd {_quoted(self._text(str(folder)))}")
+        script = "\n".join([*lines, script])
+        shell = str(step.get("shell", "")).split()[:1]
+        if step.get("continue-on-error") is True:
+            script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
+        if cases:
+            script = f"case {cases[0]} in {cases[1]})\n{script}\n;; esac"
+        if shell and shell[0] in ("python", "pwsh", "powershell", "cmd", "node"):
+            if shell[0] != "python":
+                self._notes[f"a step for the shell {shell[0]} is left out"] = None
+                return
+            yield ("python3", "-c", script)
+        elif shell == ["bash"] or _BASH.search(script):
+            yield ("bash", "-ec", script)
+        else:
+            yield script
+
+    def _condition(self, condition: str) -> tuple[bool | None, tuple[str, str] | None]:
+        """Return whether a step runs, None if that can't be told, and what `case` tells its combinations apart.
+
+        Of a matrix, all combinations are tried.
+        """
+        names, combinations = self._combinations(condition)
+        if len(combinations) > MAX_COMBINATIONS:
+            return None, None
+        runs = {
+            values: evaluate(condition, self._with_values(names, values)) for values in combinations
+        }
+        if None in runs.values():
+            return None, None
+        if len(set(runs.values())) == 1:
+            return next(iter(runs.values())), None
+        subject = " ".join(f"${{{name}}}" for name in names)
+        patterns = [" ".join(values) for values, is_run in runs.items() if is_run]
+        return True, (f'"{subject}"', "|".join(map(_shell_word, patterns)))
+
+    def _combinations(self, expression: str) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the names of the matrix that an expression depends on, and all combinations of their values."""
+        wanted = names_in(expression)
+        names = [name for name in self._matrix if f"matrix.{name}".lower() in wanted]
+        return names, list(itertools.product(*(self._matrix[name] for name in names)))
+
+    def _with_values(self, names: list[str], values: tuple[str, ...]) -> dict[str, Value]:
+        matrix = zip((f"matrix.{name}".lower() for name in names), values, strict=True)
+        return {**self._known, **dict(matrix)}
+
+    def _chosen(self, expression: str) -> str | None:
+        """Return what the shell puts in for an expression that depends on the matrix; None if that can't be told."""
+        names, combinations = self._combinations(expression)
+        texts = [text_of(expression, self._with_values(names, values)) for values in combinations]
+        plain = all(re.fullmatch(r"[\w.-]+", value) for values in combinations for value in values)
+        if not plain or len(combinations) > MAX_COMBINATIONS:
+            return None
+        subject = "/".join(f"${{{name}}}" for name in names)
+        cases = [
+            f"{'/'.join(values)}) echo {_shell_word(text)};;"
+            for values, text in zip(combinations, texts, strict=True)
+            if text is not None
+        ]
+        return f"$(case {subject} in {' '.join(cases)} esac)" if None not in texts else None
+
+    def _action(
+        self, uses: str, inputs: Mapping[str, Any], exported: Mapping[str, str], depth: int
+    ) -> Iterator[Any]:
+        action = uses.partition("@")[0]
+        if action == "actions/checkout":
+            if inputs.keys() & {"repository", "path"}:
+                self._notes["it checks out another repository, or into a folder"] = None
+        elif action in LANGUAGES:
+            self._set_up(action, inputs)
+        elif action in INSTALLS:
+            yield INSTALLS[action]
+        elif action == "actions/cache":
+            self._cache(inputs)
+        elif action == "actions/upload-artifact":
+            self._artifacts += [self._text(path) for path in _uploaded(inputs)]
+        elif action == "actions/download-artifact":
+            yield from self._download(inputs)
+        elif uses.startswith(("./", "$/")) and (steps := self._steps_of(uses, inputs)):
+            for step in steps:
+                yield from self._commands(step, exported, depth + 1)
+        else:
+            self._notes[f"the action {uses} is left out"] = None
+
+    def _steps_of(self, uses: str, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the steps of an action that is in the repository, with its inputs put in."""
+        folder = uses.partition("/")[2].strip("/")
+        texts = (self._workflow.read(f"{folder}/{name}") for name in ("action.yml", "action.yaml"))
+        action = table(parse_yaml(next(filter(None, texts), "")))
+        declared = table(action.get("inputs"))
+        values = {name: table(about).get("default", "") for name, about in declared.items()}
+        values |= inputs
+
+        def literal(match: re.Match[str]) -> str:
+            text = values.get(match[1], "")
+            text = str(text).lower() if isinstance(text, bool) else str(text)
+            return "'" + text.replace("'", "''") + "'"
+
+        def put_in(value: object, key: object = None) -> Any:
+            match value:
+                case str() if key == "if":
+                    return _INPUT.sub(literal, value)
+                case str():
+                    return EXPRESSION.sub(
+                        lambda match: (
+                            str(values.get(whole[1], ""))
+                            if (whole := _INPUT.fullmatch(match[1]))
+                            else _INPUT.sub(literal, match[0])
+                        ),
+                        value,
+                    )
+                case dict():
+                    return {name: put_in(each, name) for name, each in value.items()}
+                case list():
+                    return [put_in(each) for each in value]
+            return value
+
+        return [table(put_in(step)) for step in as_list(table(action.get("runs")).get("steps"))]
+
+    def _set_up(self, action: str, inputs: Mapping[str, Any]) -> None:
+        image, key, usual = LANGUAGES[action]
+        version = self._text(str(inputs.get(key, usual))).strip()
+        version = version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
+        if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in ("stable", "lts"):
+            self._notes[f"{key} {version!r} was taken for {usual}"] = None
+            version = usual
+        if self._image is not None:
+            self._notes[f"it sets up {image}, too, which isn't in {self._image}"] = None
+            return
+        self._image = f"{image}:{version}"
+        self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(image, {}))
+
+    def _cache(self, inputs: Mapping[str, Any]) -> None:
+        for line in str(inputs.get("path", "")).split("\n"):
+            path = line.strip().replace("~", "/root", 1)
+            name = re.sub(r"[^A-Za-z0-9]+", "-", path.rpartition("/")[2]).strip("-")
+            if path.startswith("/") and name[:1].isalpha():
+                self._caches[name] = path
+            elif path:
+                self._notes[f"the cache of {path} is left out: it isn't an absolute path"] = None
+
+    def _download(self, inputs: Mapping[str, Any]) -> Iterator[str]:
+        wanted = inputs.get("name")
+        for name, job in self._workflow.jobs.items():
+            uploads = [
+                table(table(step).get("with"))
+                for step in as_list(job.get("steps"))
+                if str(table(step).get("uses", "")).startswith("actions/upload-artifact@")
+            ]
+            uploads = [each for each in uploads if wanted in (None, each.get("name"))]
+            if not uploads or name == self._name:
+                continue
+            self._uses[name] = None
+            there = f"artifacts/{name}"
+            self._notes[f"what {name} keeps is in {there}, under its paths there"] = None
+            paths = _uploaded(uploads[0])
+            if "path" in inputs and len(uploads) == len(paths) == 1:
+                inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
+                # A check with a matrix has artifacts for each combination, in "NAME (VALUES)".
+                is_matrix = "matrix" in table(job.get("strategy"))
+                source = f'"{there} ("*/' if is_matrix else f"{_quoted(there)}/"
+                source += f"{_quoted(inner)}/." if inner else "."
+                folder = _quoted(self._text(str(inputs["path"])))
+                yield f"mkdir -p {folder} && cp -r {source} {folder}"
+
+    def _services(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, service in table(self._job.get("services")).items():
+            image = self._text(str(table(service).get("image", "")))
+            known = image.rpartition("/")[2].partition(":")[0]
+            if known not in SERVERS or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(name)):
+                self._notes[f"the service {name} is left out: its command isn't known"] = None
+                continue
+            run, port = SERVERS[known]
+            variable = re.sub(r"[^A-Za-z0-9]", "_", str(name)).upper()
+            self._notes[f"{name} is at ${variable}_HOST:${variable}_PORT, not at localhost"] = None
+            env = self._variables(table(service).get("env"))
+            yield str(name), {"image": image, "run": run, "port": port, "env": env}
+
+    def _variables(self, value: object, into: dict[str, str] | None = None) -> dict[str, str]:
+        """Return variables with their texts. Those that are a secret by another name go `into` a table."""
+        aliases = self._aliases if into is None else into
+        found = {}
+        for name, text in table(value).items():
+            said = str(text).lower() if isinstance(text, bool) else str(text)
+            secret = re.fullmatch(r"\$\{\{\s*secrets\.(\w+)\s*\}\}", said.strip())
+            if secret is None:
+                found[str(name)] = self._text(said, in_script=into is not None)
+            elif secret[1] == "GITHUB_TOKEN":
+                self._notes["there is no GITHUB_TOKEN"] = None
+            else:
+                self._secrets[secret[1]] = None
+                if name != secret[1]:
+                    aliases[str(name)] = secret[1]
+        return found
+
+    def _text(self, text: str, *, in_script: bool = False) -> str:
+        """Return a text with the expressions that have a meaning here, and a note of the others."""
+        return EXPRESSION.sub(partial(self._expression, in_script=in_script), text)
+
+    def _expression(self, match: re.Match[str], *, in_script: bool) -> str:
+        named = _NAMED.fullmatch(match[1])
+        if named is not None and named[1] == "matrix" and named[2] in self._matrix:
+            return f"${{{named[2]}}}"
+        if named is not None and named[1] == "env":
+            return f"${named[2]}"
+        if named is not None and named[1] == "secrets" and named[2] != "GITHUB_TOKEN":
+            self._secrets[named[2]] = None
+            return f"${named[2]}"
+        if match[1] == "github.sha":
+            return "$(git rev-parse HEAD)"
+        names = names_in(match[1])
+        # What conditions assume of a push isn't a value to put in.
+        if names and all(name.startswith("matrix.") or name == "format" for name in names):
+            if (value := text_of(match[1], self._known)) is not None:
+                return value
+            if in_script and (chosen := self._chosen(match[1])):
+                return chosen
+        self._notes[f"${{{{ {match[1]} }}}} has no meaning here"] = None
+        return match[0]
+
+
+def _uploaded(inputs: Mapping[str, Any]) -> list[str]:
+    """Return the patterns of the files that an upload keeps. A path without a suffix is taken for a folder."""
+    found = []
+    for line in str(inputs.get("path", "")).splitlines():
+        path = line.strip().removeprefix("./")
+        last = path.rstrip("/").rpartition("/")[2]
+        if path and not path.startswith("!"):
+            is_folder = path.endswith("/") or not set(last) & set(".*?$")
+            found.append(f"{path.rstrip('/')}/**" if is_folder else path)
+    return found
+
+
+def _shell_word(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _quoted(text: str) -> str:
+    """Return a word for the shell; variables in it are replaced."""
+    if re.fullmatch(r"[\w./@:+-]+", text):
+        return text
+    escaped = re.sub(r'(["\\`])', r"\\\1", text)
+    return f'"{escaped}"'
+
+
+def table(value: object) -> dict[Any, Any]:
+    """Return a mapping of YAML; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return a list of YAML; one of a single value for anything else."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def parse_yaml(text: str) -> object:
+    """Return a YAML document; None for what isn't one."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
