@@ -32,8 +32,8 @@ from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, superseded
 from bassloop.checks.trusted_runs import (
     confirmed_by,
-    confirming,
     is_spot_checked,
+    trusted_ending,
     trusted_failures,
 )
 from bassloop.concurrency import open_flat_nursery, retry, shielded
@@ -272,10 +272,8 @@ class ActiveCheck:
                 url = loop.run_url(each.id)
                 message = f"a trusted runner answers differently: the same thunk of this commit failed in {url}"
                 return Ending(RunState.FAILED, message)
-        if self.earlier is not None:
-            return await confirming(context, ending, run, self.earlier)
         if self.trusted:
-            return ending
+            return await trusted_ending(context, ending, run, self.earlier)
         share = context.policy.trust.spot_check
         # A hook could make another thunk of the same commit each time.
         if (

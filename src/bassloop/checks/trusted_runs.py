@@ -7,8 +7,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
+from bassloop.access.policy import PolicyError
 from bassloop.checks.check_output import VERIFICATION
 from bassloop.checks.conclude import Ending
+from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import SignedStatement
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run
     from bassloop.trust.statement import RunStatement
+
+log = structlog.get_logger(__name__)
 
 FOUND_OUT_SECONDS = 30 * 86_400.0
 """How long everything is verified that succeeds for somebody whose spot check differed."""
@@ -55,9 +61,7 @@ def combine(
     trusted = verification.runner_login or "a trusted runner"
     if ending.state == verification.state:
         message = f"verified by {trusted}: same thunk, same outcome ({url})"
-        return Ending(
-            ending.state, "\n".join(filter(None, (ending.message, message))), ending.output
-        )
+        return _with_message(ending, message, last=True)
     if ending.state == RunState.SUCCEEDED:
         message = (
             f"differs: it passed on {sender}'s runner, and the same thunk failed on {trusted}'s ({url}): "
@@ -71,9 +75,7 @@ def combine(
         )
         if on_difference == "trust":
             return Ending(RunState.SUCCEEDED, message)
-        return Ending(
-            ending.state, "\n".join(filter(None, (ending.message, message))), ending.output
-        )
+        return _with_message(ending, message, last=True)
     return ending
 
 
@@ -106,8 +108,9 @@ def compare(
     return _with_message(ending, message)
 
 
-def _with_message(ending: Ending, message: str) -> Ending:
-    return replace(ending, message="\n".join(filter(None, (message, ending.message))))
+def _with_message(ending: Ending, message: str, *, last: bool = False) -> Ending:
+    parts = (ending.message, message) if last else (message, ending.message)
+    return replace(ending, message="\n".join(filter(None, parts)))
 
 
 async def confirmed_by(
@@ -140,16 +143,74 @@ async def confirmed_by(
             )
             combined = Ending(RunState.ACTION_REQUIRED, message)
     await _note(loop, run, verification, same=verification.state == ending.state)
+    if verification.state in (RunState.SUCCEEDED, RunState.FAILED):
+        combined = await _with_images(loop, combined, run, verification)
     return combined
 
 
-async def confirming(context: DeliveryContext, ending: Ending, run: Run, earlier: Run) -> Ending:
-    """Return how a trusted runner's run ends that is to confirm an earlier one."""
+async def trusted_ending(
+    context: DeliveryContext, ending: Ending, run: Run, earlier: Run | None
+) -> Ending:
+    """Return how a trusted runner's run ends.
+
+    Args:
+        earlier: the run that it is to confirm, if somebody has asked for that.
+    """
+    if ending.state == RunState.SUCCEEDED and (why := await _trust_withdrawn(context, run)):
+        return Ending(RunState.ACTION_REQUIRED, why)
+    if earlier is None:
+        return ending
     loop, on_difference = context.loop, context.policy.trust.on_difference
     compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
     if compared != ending:
         await _note(loop, earlier, run, same=ending.state == earlier.state)
+        compared = await _with_images(loop, compared, earlier, run)
     return compared
+
+
+async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:
+    """Return why the runner that has run something isn't trusted any more, or None.
+
+    A check may wait for days, and the policy, or who can write to the repository, may have changed since its
+    event. If GitHub can't say, what it said then holds.
+    """
+    login = run.runner_login or ""
+    try:
+        policy = await context.loop.policies.policy_for(context.repository, context.repo)
+        users = [
+            each
+            for each in policy.trust.runners
+            if each.login.startswith("@") or each.login.lower() == login.lower()
+        ]
+        found = await context.loop.named_users.find(users, context.repo)
+    except PolicyError as error:
+        return f"the policy can't be used any more: {error}"
+    except GitHubError as error:
+        log.warning("trust not looked up again", login=login, error=str(error))
+        return None
+    if login.lower() in {user.login.lower() for user in found.users}:
+        return None
+    why = f"{login}'s runner has run this, and the policy doesn't trust it any more"
+    return "; ".join([why, *found.problems])
+
+
+async def _with_images(loop: Loop, ending: Ending, run: Run, verification: Run) -> Ending:
+    """Return an ending that says which images the two runners state differently."""
+    statements = [await _signed_statement(loop, each) for each in (run, verification)]
+    if None in statements:
+        return ending
+    one, other = (dict(its.images) for its in statements if its is not None)
+    differing = [name for name in sorted(one) if other.get(name, one[name]) != one[name]]
+    if not differing:
+        return ending
+    name = differing[0]
+    message = (
+        f"the images differ: {name} was {one[name]} on {run.runner_login}'s runner, and {other[name]} on "
+        f"{verification.runner_login}'s"
+    )
+    if len(differing) > 1:
+        message += f"; so do {len(differing) - 1} more"
+    return _with_message(ending, message, last=True)
 
 
 async def _note(loop: Loop, run: Run, verification: Run, *, same: bool) -> None:
