@@ -73,7 +73,10 @@ class Cable:
 
 @dataclass
 class Slot:
-    """A node that is started again whenever it ends, as a service manager does."""
+    """A node that is started again whenever it ends, as a service manager does.
+
+    What all its processes log is in NAME.log.
+    """
 
     name: str
     database: Cable
@@ -89,7 +92,11 @@ class Slot:
                 self.starts += 1
                 self.changed.set()
                 self.changed = trio.Event()
-                self.exits.append(await self.node.process.wait())
+                try:
+                    self.exits.append(await self.node.process.wait())
+                finally:
+                    with (its.folder / f"{self.name}.log").open("ab") as file:
+                        file.writelines(line + b"\n" for line in self.node.log)
             await trio.sleep(RESTART_SECONDS)
 
     async def ready(self) -> None:

@@ -163,6 +163,8 @@ class Chaos:
     accepted: dict[str, str] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     bucket_gone: list[tuple[float, float]] = field(default_factory=list)
+    harm: list[tuple[float, str, str]] = field(default_factory=list)
+    """When what went wrong, and with which slot."""
     recorders: dict[str, str] = field(default_factory=dict)
     """The slot of the node that recorded each run, by the run's id."""
 
@@ -202,7 +204,9 @@ class Chaos:
             for name in chance.sample(self.plan.faults, len(self.plan.faults)):
                 await trio.sleep(self.plan.pause)
                 self.report.faults[name] += 1
-                await do[name](chance.choice(self.cluster.slots))
+                slot = chance.choice(self.cluster.slots)
+                self.harm.append((time.time(), name, slot.name))
+                await do[name](slot)
                 await self.cluster.ready()
 
     async def _kill(self, slot: Slot) -> None:
@@ -300,10 +304,6 @@ class Chaos:
         for run in await self.store.runs.unfinished():
             where = names.get(run.node, f"a node that is gone ({run.node})")
             self.report.left.append(f"run {run.id} {run.state} at {where}: {run}")
-        for slot in self.cluster.slots:
-            assert slot.node is not None
-            log = b"\n".join(slot.node.log)
-            (self.cluster.its.folder / f"{slot.name}.log").write_bytes(log)
 
     async def _runs(self) -> AsyncGenerator[Run]:
         before = None
@@ -343,7 +343,10 @@ class Chaos:
                 report.log_bytes_lost += len(line) + 1
         if lost := report.log_bytes_lost - lost_before:
             where = self.recorders.get(run.id, "an unknown node")
-            report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}")
+            times = [f"{at:.1f}: {line}" for at, line in missing]
+            report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}: {times}")
+            harm = [f"{at:.1f}: {name} {slot}" for at, name, slot in self.harm]
+            report.left.append(f"what went wrong, and when: {harm}")
 
     def _emitted(self, head: str) -> Iterator[tuple[float, str]]:
         """Yield when the command for a head wrote what."""

@@ -1,27 +1,31 @@
 """RunQuotas: what one run, one user and one repository may make the loop do and store.
 
 A limit that bites is named in words, with its setting: `RunQuota.exceeded` for what isn't kept, on the log and on
-the check, and `RunQuota.slowed` for what was only slowed down. What is counted a day is counted in memory: a
-restart begins anew.
+the check, and `RunQuota.slowed` for what was only slowed down. What is counted a day is counted in memory, so a
+restart begins anew; nodes that share a database count it there, as they do what runs (`checks.shared_usage`).
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from bassloop.bridge.metering import TimeBudget
 from bassloop.concurrency import TokenBucket, TTLCache
+from bassloop.store import UserKind
 from bassloop.units import write_size
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
+    from bassloop.checks.shared_usage import SharedUsage
     from bassloop.store import Run
+
+_Who: TypeAlias = "tuple[UserKind, int]"
 
 DAY = 86_400.0
 MAX_REMEMBERED = 10_000
@@ -51,10 +55,11 @@ class QuotaLimits:
 
 @dataclass(eq=False)
 class _Bound:
-    """One bound of the bytes that are stored."""
+    """One bound of the bytes that are stored, of a run, a user or a repository."""
 
     bucket: TokenBucket
     message: str
+    who: _Who | None = None
 
 
 class RunQuotas:
@@ -62,19 +67,22 @@ class RunQuotas:
 
     Args:
         free_bytes: returns how much room the disk of the logs has; called in a thread.
+        shared: counts what other nodes use, too.
     """
 
     def __init__(
         self,
         limits: QuotaLimits | None = None,
         free_bytes: Callable[[], int] = lambda: sys.maxsize,
+        shared: SharedUsage | None = None,
     ) -> None:
         self.limits = limits or QuotaLimits()
         self.reading = trio.CapacityLimiter(REPORTS_AT_ONCE)
         """Threads that read test reports."""
         self._free_bytes = free_bytes
-        self._days = TTLCache[tuple[str, int], TokenBucket](MAX_REMEMBERED, 2 * DAY)
-        self._under_way: dict[tuple[str, int], trio.CapacityLimiter] = {}
+        self._shared = shared
+        self._days = TTLCache[_Who, TokenBucket](MAX_REMEMBERED, 2 * DAY)
+        self._under_way: dict[_Who, trio.CapacityLimiter] = {}
         self._room = 0
         self._looked_at = -DISK_SECONDS
 
@@ -84,20 +92,42 @@ class RunQuotas:
         whole = f"{write_size(limits.run_log)} (RUN_LOG)"
         bounds = [_Bound(TokenBucket(limits.run_log, 0), f"the logs of one run may have {whole}")]
         for kind, id_, name, size in (
-            ("user", run.user_id, run.login, limits.user_log_a_day),
-            ("repository", run.repository_id, run.repository, limits.repository_log_a_day),
+            (UserKind.USER, run.user_id, run.login, limits.user_log_a_day),
+            (
+                UserKind.REPOSITORY,
+                run.repository_id,
+                run.repository,
+                limits.repository_log_a_day,
+            ),
         ):
             setting = f"{kind.upper()}_LOG_A_DAY"
             allowed = f"the logs of {name} may have {write_size(size)} a day ({setting})"
-            bounds.append(_Bound(self._day((kind, id_), size), allowed))
+            bounds.append(_Bound(self._day((kind, id_), size), allowed, (kind, id_)))
         return RunQuota(self, bounds)
 
-    def _day(self, key: tuple[str, int], size: int) -> TokenBucket:
-        bucket = self._days.get(key)
+    def _day(self, who: _Who, size: int) -> TokenBucket:
+        bucket = self._days.get(who)
         if bucket is None:
             bucket = TokenBucket(size, size / DAY)
-            self._days.store(key, bucket)
+            self._days.store(who, bucket)
         return bucket
+
+    def note_stored(self, who: _Who, bucket: TokenBucket, size: int) -> None:
+        """Note that bytes of somebody's logs are stored here, which other nodes have to know."""
+        if self._shared is not None:
+            self._shared.note_bytes(who, size, bucket.capacity, bucket.rate)
+
+    async def keep_counting(self) -> None:
+        """Count with the other nodes what is stored, until cancelled."""
+        if self._shared is not None:
+            await self._shared.keep_counting(self._note_counted)
+
+    def _note_counted(self, counted: Mapping[_Who, float]) -> None:
+        assert self._shared is not None
+        for who, size in counted.items():
+            if (bucket := self._days.get(who)) is not None:
+                left = bucket.capacity - size - self._shared.waiting_bytes(who)
+                bucket.charge(bucket.tokens - left)
 
     @asynccontextmanager
     async def under_way(
@@ -108,44 +138,43 @@ class RunQuotas:
         Args:
             on_wait: told why it has to wait, before it does.
         """
-        limits = self.limits
-        async with (
-            self._slot(
-                ("repository", run.repository_id),
-                limits.repository_runs,
-                f"{limits.repository_runs} checks of {run.repository} are running (REPOSITORY_RUNS)",
-                on_wait,
-            ),
-            self._slot(
-                ("user", run.user_id),
-                limits.user_runs,
-                f"{limits.user_runs} checks of {run.login} are running (USER_RUNS)",
-                on_wait,
-            ),
-        ):
+        most = {
+            UserKind.REPOSITORY: self.limits.repository_runs,
+            UserKind.USER: self.limits.user_runs,
+        }
+        names = {UserKind.REPOSITORY: run.repository, UserKind.USER: run.login}
+
+        async def wait(kind: UserKind) -> None:
+            setting = f"{kind.upper()}_RUNS"
+            await on_wait(f"{most[kind]} checks of {names[kind]} are running ({setting})")
+
+        async with AsyncExitStack() as stack:
+            for kind, id_ in (
+                (UserKind.REPOSITORY, run.repository_id),
+                (UserKind.USER, run.user_id),
+            ):
+                await stack.enter_async_context(self._slot((kind, id_), most[kind], wait))
+            if self._shared is not None:
+                await stack.enter_async_context(self._shared.place(run, most, wait))
             yield
 
     @asynccontextmanager
     async def _slot(
-        self,
-        key: tuple[str, int],
-        most: int,
-        why: str,
-        on_wait: Callable[[str], Awaitable[object]],
+        self, who: _Who, most: int, on_wait: Callable[[UserKind], Awaitable[None]]
     ) -> AsyncGenerator[None]:
-        limiter = self._under_way.setdefault(key, trio.CapacityLimiter(most))
+        limiter = self._under_way.setdefault(who, trio.CapacityLimiter(most))
         holder = object()
         try:
             limiter.acquire_on_behalf_of_nowait(holder)
         except trio.WouldBlock:
-            await on_wait(why)
+            await on_wait(who[0])
             await limiter.acquire_on_behalf_of(holder)
         try:
             yield
         finally:
             limiter.release_on_behalf_of(holder)
             if not limiter.borrowed_tokens:
-                self._under_way.pop(key, None)
+                self._under_way.pop(who, None)
 
     async def disk_room(self, size: int) -> int:
         """Return how many of so many bytes may be stored before the disk has less room than it should."""
@@ -211,6 +240,8 @@ class RunQuota:
         room = max(0, room)
         for bound in self._bounds:
             bound.bucket.charge(room)
+            if bound.who is not None:
+                self.quotas.note_stored(bound.who, bound.bucket, room)
         if room < size:
             self.exceeded = why
         return room

@@ -133,6 +133,7 @@ async def _serve(
         root.start_soon(keep_taking_over, parts.loop, parts.inbox)
         root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
         root.start_soon(keep_indexing, resources.store)
+        root.start_soon(parts.loop.quotas.keep_counting)
         if resources.github.app is not None:
             await root.start(parts.loop.evaluators.run)
             root.start_soon(keep_sharing, resources.store.company, resources.github.api)

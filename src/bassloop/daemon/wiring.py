@@ -22,6 +22,7 @@ from bassloop.checks.loop import Loop
 from bassloop.checks.outputs import Outputs
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
+from bassloop.checks.shared_usage import SharedUsage
 from bassloop.checks.source_links import SourceLinks
 from bassloop.checks.tail import Tail
 from bassloop.daemon import StartError
@@ -152,7 +153,11 @@ def wire(
         github_url=settings.github_url or web_url(settings.github_api_url),
         policies=policies(settings),
         artifact_quotas=artifact_quotas(settings),
-        quotas=RunQuotas(quota_limits(settings), lambda: shutil.disk_usage(settings.blobs).free),
+        quotas=RunQuotas(
+            quota_limits(settings),
+            lambda: shutil.disk_usage(settings.blobs).free,
+            SharedUsage(store) if store.nodes.own_id else None,
+        ),
     )
     inbox = Inbox(
         store,

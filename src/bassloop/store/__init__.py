@@ -67,6 +67,7 @@ from bassloop.store.records import (
     new_run_id,
 )
 from bassloop.store.store import Store, StoreStatistics, open_store
+from bassloop.store.usage import LogUse, UserKind
 
 __all__ = [
     "Approval",
@@ -91,6 +92,7 @@ __all__ = [
     "LogExtent",
     "LogPiece",
     "LogText",
+    "LogUse",
     "LogWriter",
     "Node",
     "NodeRecord",
@@ -129,6 +131,7 @@ __all__ = [
     "ThunkRecord",
     "Topic",
     "User",
+    "UserKind",
     "find_blobs",
     "find_database",
     "is_served",

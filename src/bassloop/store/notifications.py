@@ -40,6 +40,9 @@ class Topic(StrEnum):
     POLICIES = "policies"
     """The policy in a repository may have changed: its id."""
 
+    PLACES = "places"
+    """A run has ended, or waits again, so that another one of its user or repository may begin. Its key is empty."""
+
     RUNS = "runs"
     """A run is new, in another state, or another node's: its id."""
 

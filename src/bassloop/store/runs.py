@@ -331,7 +331,7 @@ def take_over_runs(db: Connection, heir: str) -> list[Run]:
     """
     rows = db.execute(
         f"UPDATE runs SET node = CASE WHEN state = 'queued' THEN coalesce((SELECT d.node FROM deliveries d "
-        f"WHERE d.guid = runs.delivery AND d.node IN ({LIVE})), :heir) ELSE :heir END "
+        f"WHERE d.guid = runs.delivery AND d.node IN ({LIVE})), :heir) ELSE :heir END, has_place = 0 "
         f"WHERE node != :heir AND node NOT IN ({LIVE}) AND seq IN ("
         "SELECT seq FROM runs WHERE state IN ('queued', 'running') UNION "
         "SELECT r.seq FROM check_runs c JOIN runs r ON r.id = c.run_id WHERE c.state != 'concluded' UNION "

@@ -302,6 +302,20 @@ _LOG_FILTERS = (
     ) STRICT
     """,
 )
+# A run has a place while it counts among those that its user and its repository may have at a time. Bytes are those
+# that were stored until then, less what was forgiven.
+_USAGE = (
+    "ALTER TABLE runs ADD COLUMN has_place INTEGER NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE log_usage (
+        kind TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        bytes REAL NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
 # All nodes work, so there is no lease of the one that does. An older version has to have it, and ends.
 _NO_STANDBY = ("DELETE FROM leases",)
 
@@ -330,6 +344,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0018_log_filters", _LOG_FILTERS),
     ("0019_no_standby", _NO_STANDBY),
     ("0020_spent_purposes", _SPENT_PURPOSES),
+    ("0021_usage", _USAGE),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 

@@ -38,6 +38,7 @@ from bassloop.store.runs import Runs, Statements, Thunks
 from bassloop.store.spending import Spending
 from bassloop.store.steps import Steps
 from bassloop.store.tests import Tests
+from bassloop.store.usage import Usage
 from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ class Store(Subject):
         self.steps = Steps(engine, self._live)
         self.tests = Tests(engine)
         self.thunks = Thunks(engine)
+        self.usage = Usage(engine)
         self.users = Users(engine)
         self.journals = Journals(engine)
         self.logs = Logs(
