@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 import trio
-from benchmarks.deliveries import HOOKS, Load, lost
+from benchmarks.deliveries import HOOKS, lost
+from benchmarks.load import Load
 from tests.databases import run_postgresql
 from tests.loop.world import world
 from tests.repositories import commit, commits, git
