@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from quart import Response, has_request_context, render_template, request, url_for
 from quart_trio import QuartTrio
-from quart_trio.wrappers import TrioRequest as Request
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from bassloop.store import BucketError
@@ -34,6 +33,7 @@ from bassloop.web.pages import (
     thunk_page,
 )
 from bassloop.web.presentation import IMMUTABLE, instant, wants_json
+from bassloop.web.webhook_endpoint import BODY_SECONDS, WebhookEndpoint
 
 if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
@@ -42,19 +42,13 @@ HERE = Path(__file__).parent
 
 log = structlog.get_logger(__name__)
 
-MAX_WEBHOOK = 25 << 20
-"""Bytes of a webhook: GitHub's own limit."""
-
 MAX_BODY = 16 << 10
-"""Bytes of any other request. Forms are small, and one of a megabyte would take a second to parse."""
-
-BODY_SECONDS = 30
+"""Bytes of a request that isn't a webhook. Forms are small, and one of a megabyte would take a second to parse."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-
 
 ERROR_TITLES = {
     400: "This can’t be asked",
@@ -74,21 +68,13 @@ ERROR_TEXTS = {
 }
 """What is said where an error has no text of its own."""
 
-
-class BoundedRequest(Request):
-    """A request, whose body may be large only if it is a webhook."""
-
-    def __init__(
-        self,
-        method: str,
-        scheme: str,
-        path: str,
-        *args: Any,
-        max_content_length: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        limit = max_content_length if path == service_endpoints.WEBHOOKS else MAX_BODY
-        super().__init__(method, scheme, path, *args, max_content_length=limit, **kwargs)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""The headers of each response that says nothing else."""
 
 
 @cache
@@ -107,8 +93,7 @@ def create_app(context: WebContext) -> QuartTrio:
         static_url_path=f"/static/{_version(HERE / 'static')}",
         root_path=str(HERE),
     )
-    app.request_class = BoundedRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_WEBHOOK
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = format_duration
@@ -173,16 +158,15 @@ def create_app(context: WebContext) -> QuartTrio:
     )
     for module in modules:
         app.register_blueprint(module.routes(context))
+    app.asgi_app = WebhookEndpoint(app.asgi_app, context.inbox, HEADERS)  # type: ignore[assignment, method-assign]
     return app
 
 
 async def _set_headers(response: Response) -> Response:
     if request.endpoint == "static" and response.status_code == 200:
         response.headers["Cache-Control"] = IMMUTABLE
-    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
 
 

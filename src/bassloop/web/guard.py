@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 
 WITHOUT_SESSION = frozenset(
     {
-        "service.github_events",
         "device_flow.begin",
         "device_flow.poll",
         "preferences.save",
     }
 )
-"""Endpoints that take a POST without a session: it is signed, or changes nothing of anybody's."""
+"""Endpoints that take a POST without a session: it changes nothing of anybody's."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_LOOKED_UP = object()

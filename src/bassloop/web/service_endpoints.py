@@ -1,4 +1,4 @@
-"""Endpoints for machines: webhooks, health, metrics, and the gateway's host key.
+"""Endpoints for machines: health, metrics, and the gateway's host key. `webhook_endpoint` has the one for webhooks.
 
 `/up` says that the process answers, `/ready` that it can do its work, and `/open` that it takes more. All are public,
 and say nothing that a stranger may not know. `/metrics` takes a token, or a listener of its own.
@@ -26,14 +26,6 @@ def routes(context: WebContext) -> Blueprint:
     """Return the routes."""
     blueprint = Blueprint("service", __name__)
     health = context.health
-
-    @blueprint.post(WEBHOOKS)
-    async def github_events() -> Response:
-        """Hand a webhook to the inbox."""
-        body = bytes(await request.get_data(cache=False, as_text=False))  # type: ignore[arg-type]
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = await context.inbox.accept(headers, body)
-        return Response(f"{answer.message}\n", answer.status, content_type=TEXT)
 
     @blueprint.get("/ssh")
     async def known_hosts() -> Response:
