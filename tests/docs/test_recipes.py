@@ -9,7 +9,8 @@ import pytest
 
 from bassloop.project import read_checks, write_bass
 from bassloop.tools.formatter import format_bass
-from bassloop.tools.linting import EVENTS, foresee, lint_bass
+from bassloop.tools.linting import lint_bass
+from bassloop.tools.outlook import EVENTS, foresee
 
 from .pages import PAGES, ROOT, blocks
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from bassloop.cli import cli
 from bassloop.project import read_checks, write_bass
-from bassloop.tools.linting import EVENTS, foresee, lint_bass
+from bassloop.tools.linting import lint_bass
+from bassloop.tools.outlook import EVENTS, foresee
 
 if TYPE_CHECKING:
     from pathlib import Path

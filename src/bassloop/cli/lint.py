@@ -17,6 +17,7 @@ from bassloop.cli.scripts import run_late
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bassloop.tools.linting import LintMessage
 
 _SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
 
@@ -123,7 +124,7 @@ def lint(path: Path) -> None:
       bassloop lint
     """
     with quick_imports():
-        from bassloop.tools.linting import CHECKS_FILE, EVENTS, PROJECT, SCRIPT, foresee, lint_bass
+        from bassloop.tools.outlook import CHECKS_FILE, PROJECT, SCRIPT, foresee_all
 
     errors = warnings = 0
     root = path if path.is_dir() else path.parent
@@ -134,7 +135,7 @@ def lint(path: Path) -> None:
             click.echo(problem)
         errors += len(problems)
     for script in find_scripts((path,)):
-        for found in lint_bass(script.read_text(encoding="utf-8", errors="replace"), str(script)):
+        for found in _lint_script(script):
             click.echo(str(found))
             errors += found.level == "error"
             warnings += found.level == "warning"
@@ -143,10 +144,7 @@ def lint(path: Path) -> None:
     ):
         click.echo("there are no checks here; bassloop init proposes some")
     elif not errors and path.is_dir():
-        outlooks = {
-            event: run_late(partial(foresee, root, sample, declared=declared))
-            for event, sample in EVENTS.items()
-        }
+        outlooks = run_late(partial(foresee_all, root, declared=declared))
         if all(outlook.fails for outlook in outlooks.values()):
             why = {(outlook.place or "", outlook.error): None for outlook in outlooks.values()}
             for place, message in why:
@@ -165,6 +163,13 @@ def lint(path: Path) -> None:
     if errors or warnings:
         click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
+
+
+def _lint_script(script: Path) -> list[LintMessage]:
+    with quick_imports():  # most repositories have none
+        from bassloop.tools.linting import lint_bass
+
+    return lint_bass(script.read_text(encoding="utf-8", errors="replace"), str(script))
 
 
 def _read_checks_file(file: Path) -> tuple[str | None, list[str]]:

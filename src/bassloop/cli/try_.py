@@ -166,8 +166,8 @@ def try_(
 def _foreseen(path: Path, event: str) -> list[str] | None:
     """Return the checks that an event would start; None if that can't be told without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
-    from bassloop.tools.linting import CHECKS_FILE, foresee
-    from bassloop.tools.linting import EVENTS as SAMPLES
+    from bassloop.tools.outlook import CHECKS_FILE, foresee
+    from bassloop.tools.outlook import EVENTS as SAMPLES
 
     sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
     if sample is None:
