@@ -213,6 +213,13 @@ async def test_the_hours_limit_is_told_and_kept(repository: Path) -> None:
         assert refused.headers["x-ratelimit-remaining"] == "0"
 
 
+async def test_asking_for_the_rate_limit_counts_for_none(repository: Path) -> None:
+    async with served(repository) as its:
+        its.standin.quotas.anonymous_per_hour = 0
+        asked = await its.ask("GET", "/rate_limit")
+        assert (asked.status_code, asked.json()["rate"]["used"]) == (200, 0)
+
+
 async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: Path) -> None:
     async with served(repository) as its:
         its.standin.quotas.points_per_minute = 12

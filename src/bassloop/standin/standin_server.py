@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 << 20
 KEPT_REQUESTS = 10_000
-API = ("/repos/", "/users/", "/user", "/app", "/installation/", "/rate_limit")
+API = ("/repos/", "/users/", "/user", "/app", "/installation/")
+"""The paths whose calls count. Asking for one's rate limit doesn't, as GitHub documents."""
 
 
 async def serve_standin(
