@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.failures import Rank, find_failures
+from bassloop.failures.failure import MAX_LINE
 from bassloop.failures.rules import RULES
-from bassloop.failures.scan import MAX_FAILURES, MAX_LINE
+from bassloop.failures.scan import MAX_FAILURES
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = tomllib.loads((CORPUS / "expected.toml").read_text())

@@ -3,7 +3,8 @@
     failures = find_failures(lines)      # most telling first
     failures[0].test, failures[0].message, failures[0].locations
 
-:mod:`rules` is the table of what is known of each tool, and :mod:`scan` applies it.
+:mod:`rules` is the table of what is known of each tool's text and JSON; :mod:`scan` applies the one, and
+:mod:`json_documents` the other.
 :mod:`annotations` finds all remarks about lines of files, warnings included, and :mod:`reports` reads
 JUnit XML and TAP files.
 """

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import re2
 
-from bassloop.failures.failure import Failure, Location, Rank
-from bassloop.failures.scan import clean_line
+from bassloop.failures.failure import Failure, Location, Rank, clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

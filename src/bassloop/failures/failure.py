@@ -18,8 +18,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+import re2
+
 PATH = r"(?P<path>(?:file://)?[\pL\pN_.@~+/\\$-][^\s:\"'()<>|,;\[\]]*)"
 AT = rf"{PATH}:(?P<line>\d{{1,7}})(?::(?P<column>\d{{1,5}}))?"
+
+
+MAX_LINE = 1_000
+"""Characters of a line that patterns are matched against."""
+
+MAX_MESSAGE_LINES = 6
+
+_LIBRARY = re2.compile(
+    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src)/"
+    r"|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
+)
 
 
 class Rank(IntEnum):
@@ -123,3 +136,16 @@ class Rule:
     ends: str | None = None
     generic: bool = False
     supplement: bool = False
+
+
+def clean_line(line: str) -> str:
+    """Return a line as the patterns take it: valid Unicode, printable, not too long."""
+    cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() or char == "\t" else " " for char in cut).rstrip()
+
+
+def is_library(path: str) -> bool:
+    """Return whether a file is code that the project didn't write: where it fails is seldom where the mistake is."""
+    return _LIBRARY.search(path) is not None

@@ -15,8 +15,8 @@ import defusedxml
 from defusedxml.ElementTree import DefusedXMLParser
 
 from bassloop.failures.annotations import find_annotations
-from bassloop.failures.failure import NOT_IN_LOG, Failure, Location, Rank
-from bassloop.failures.scan import MAX_MESSAGE_LINES, find_failures
+from bassloop.failures.failure import MAX_MESSAGE_LINES, NOT_IN_LOG, Failure, Location, Rank
+from bassloop.failures.scan import find_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

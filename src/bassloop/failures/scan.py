@@ -6,13 +6,21 @@ at most one failure open at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import re2
 
-from bassloop.failures.failure import Failure, Location, Rank
+from bassloop.failures.failure import (
+    MAX_MESSAGE_LINES,
+    Failure,
+    Location,
+    Rank,
+    clean_line,
+    is_library,
+)
+from bassloop.failures.json_documents import JSONDocuments
 from bassloop.failures.rules import RULES
 
 if TYPE_CHECKING:
@@ -20,16 +28,8 @@ if TYPE_CHECKING:
 
     from bassloop.failures.failure import Rule
 
-MAX_LINE = 1_000
 MAX_FAILURES = 200
-MAX_MESSAGE_LINES = 6
 MAX_LOCATIONS = 20
-
-_LIBRARY = re2.compile(
-    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src)/"
-    r"|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
-)
-"""Paths of code that the project didn't write: where it fails is seldom where the mistake is."""
 
 
 def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failure]:
@@ -42,8 +42,10 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
         limit: how many to return at most. Of more than `MAX_FAILURES` the first are taken.
     """
     found = _Findings()
+    documents = JSONDocuments()
     last: tuple[int, str] | None = None
     for number, line in enumerate(lines):
+        documents.feed(number, line)
         cleaned = clean_line(line)
         found.feed(number, cleaned)
         if cleaned:
@@ -51,20 +53,16 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
         if len(found.closed) >= MAX_FAILURES:
             break
     found.close_all()
-    failures = _without_echoes(_merge(_without_covered(found.closed)))
+    closed = [
+        each for each in found.closed if not documents.covers(each.failure.first, each.failure.last)
+    ]
+    failures = _without_echoes(_merge(_without_covered(closed)))
+    failures += documents.failures_of_others({(each.tool, each.rank) for each in failures})
     if not failures and last is not None:
         number, text = last
         return [Failure("log", Rank.CONSEQUENCE, text, None, (), number, number)]
     failures.sort(key=lambda failure: (-failure.rank, failure.first))
     return failures[:limit]
-
-
-def clean_line(line: str) -> str:
-    """Return a line as the patterns take it: valid Unicode, printable, not too long."""
-    cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() or char == "\t" else " " for char in cut).rstrip()
 
 
 class _Compiled(NamedTuple):
@@ -153,7 +151,7 @@ class _Open:
         locations = list(self.locations)
         if rule.innermost_last:
             locations.reverse()
-        locations.sort(key=lambda where: _LIBRARY.search(where.path) is not None)
+        locations.sort(key=lambda where: is_library(where.path))
         message = "\n".join(messages)
         if not locations and self.path and not rule.each:
             message = f"{message}: {_plain(self.path)}" if message else _plain(self.path)
@@ -166,6 +164,8 @@ def _spaced(text: str) -> str:
 
 
 def _plain(path: str) -> str:
+    # What webpack calls a file begins with webpack://PACKAGE/./
+    path = path.rpartition("/./")[2] if path.startswith("//") else path
     return path.removeprefix("file://").removeprefix("./")
 
 
@@ -285,7 +285,27 @@ def _merge(found: list[_Closed]) -> list[Failure]:
     for key, failure in supplements.items():
         if key in merged:
             merged[key] = _joined(merged[key], failure)
-    return list(_without_parents(merged.values()))
+    return _placed(list(_without_parents(merged.values())))
+
+
+def _placed(failures: list[Failure]) -> list[Failure]:
+    """Give tests without a place that of an error with the same message, which is left out then."""
+    errors = {
+        (failure.tool, failure.message): failure
+        for failure in failures
+        if failure.rank == Rank.ERROR and failure.locations
+    }
+    used: set[Failure] = set()
+    placed = []
+    for failure in failures:
+        error = errors.get((failure.tool, failure.headline)) if failure.test else None
+        if error is not None:
+            used.add(error)
+        if error is None or failure.locations:
+            placed.append(failure)
+        else:
+            placed.append(replace(failure, locations=error.locations))
+    return [failure for failure in placed if failure not in used]
 
 
 def _without_echoes(failures: list[Failure]) -> list[Failure]:

@@ -39,7 +39,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "go",
         Rank.ERROR,
-        r"^(?:vet: )?(?P<path>\S+\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): (?P<message>.*)$",
+        r"^(?:vet: )?(?P<path>[^\s{]\S*\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): (?P<message>.*)$",
     ),
     Rule(
         "go",
@@ -55,6 +55,18 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("go", Rank.TEST, r'^\{.*"Action":"fail",.*"Test":"(?P<test>[^"]+)"'),
     Rule("go", Rank.CONSEQUENCE, r"^(?P<message>FAIL\t\S+.*)$"),
+    Rule(
+        "go",
+        Rank.ERROR,
+        r'^\{.*"Action":"build-output","Output":"(?P<path>[^":]+\.go):(?P<line>\d{1,7}):(?P<column>\d{1,5}): '
+        r'(?P<message>.*?)(?:\\n)?"\}$',
+    ),
+    Rule(
+        "go",
+        Rank.MESSAGE,
+        r'^\{.*"Action":"build-output","Output":"(?P<message>[^#"].*?)(?:\\n)?"\}$',
+        generic=True,
+    ),
     # Rust
     Rule(
         "rust",
@@ -94,7 +106,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "compiler",
         Rank.ERROR,
-        rf"^{PATH}\((?P<line>\d{{1,7}})(?:,(?P<column>\d{{1,5}}))?\)\s*: (?:fatal )?error (?P<message>.*)$",
+        rf"^{PATH}\((?P<line>\d{{1,7}})(?:,(?P<column>\d{{1,5}}))?\)\s*: (?:fatal )?error:? "
+        r"(?P<message>.*?)(?: \[[^\]]*proj\])?$",
     ),
     Rule(
         "linker",
@@ -142,5 +155,18 @@ RULES: tuple[Rule, ...] = (
         r"\S+: (?:No such file|Permission denied)|.*missing separator).*)$",
     ),
     Rule("make", Rank.CONSEQUENCE, r"^make(?:\[\d+\])?: \*\*\* (?P<message>\[.*\] .*)$"),
+    Rule(
+        "bazel",
+        Rank.ERROR,
+        r"^ERROR: (?P<path>/\S*BUILD(?:\.bazel)?):(?P<line>\d{1,7}):(?P<column>\d{1,5}):? "
+        r"(?P<message>.*(?:no such|not declared|invalid|undefined|name '|syntax error|does not exist).*)$",
+    ),
+    Rule(
+        "bazel", Rank.CONSEQUENCE, r"^ERROR: (?P<message>\S*BUILD(?:\.bazel)?:\d.* failed: \(.*)$"
+    ),
+    Rule(
+        "bazel", Rank.CONSEQUENCE, r"^(?P<message>//\S+ +(?:FAILED|TIMEOUT|FAILED TO BUILD)\b.*)$"
+    ),
+    Rule("bazel", Rank.CONSEQUENCE, r"^ERROR: (?P<message>Build did NOT complete successfully.*)$"),
     Rule("ninja", Rank.CONSEQUENCE, r"^(?P<message>ninja: (?:build stopped|error): .*)$"),
 )

@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "tap",
         Rank.TEST,
-        r"^\s{0,8}not ok \d+(?: -)? (?P<test>\S.*)$",
+        r"^\s{0,8}not ok \d+(?: -)? (?P<test>\S(?:.*?[^{\s])?)(?: # time=\S+)?$",
         within=(
             r"^\s+(?P<message>(?:error|message|operator|expected|actual): +[^|>].*)$",
             r"^#? {2,}(?P<message>(?:(?:[\pL_][\pL\pN_.]*)?(?:Error|Exception)\b.*|got: +.*|expected: +.*))$",
@@ -107,6 +107,23 @@ RULES: tuple[Rule, ...] = (
         until=r"^ {2}\d+ tests? failed",
         lines=60,
     ),
+    Rule(
+        "playwright",
+        Rank.TEST,
+        r"^ {2}\d+\) (?:\[[^\]]+\] › )?(?P<test>\S+:\d+:\d+ › .*?)(?: ─+)?$",
+        within=(
+            r"^ {4}(?P<message>(?:[\pL_][\pL\pN_.]*(?:Error|Exception)\b|Error:|Test timeout|Expected|Received).*)$",
+            rf"^ {{4,8}}at (?:.*\()?{AT}\)?$",
+        ),
+        until=r"^ {2}(?:\d+\) .*|\d+ (?:failed|passed|flaky|skipped).*)$",
+        lines=80,
+    ),
+    Rule(
+        "eslint",
+        Rank.ERROR,
+        rf"^{PATH}: line (?P<line>\d{{1,7}}), col (?P<column>\d{{1,5}}), Error - (?P<message>.*)$",
+    ),
+    Rule("eslint", Rank.ERROR, rf"^{AT}: (?P<message>.*) \[Error(?:/\S+)?\]$"),
     Rule("tsc", Rank.ERROR, rf"^{AT} - error (?P<message>TS\d+: .*)$"),
     Rule(
         "tsc",

@@ -113,7 +113,63 @@ RULES: tuple[Rule, ...] = (
         Rank.TEST,
         r"^\d+\) (?P<test>\S+::\S+.*)$",
         within=(r"^(?P<path>/?\S+\.php):(?P<line>\d{1,7})$", r"^(?P<message>\S.*)$"),
-        until=r"^(?:\d+\) .*|FAILURES!|ERRORS!)$",
+        until=r"^(?:\d+\) .*|--|FAILURES!|ERRORS!)$",
         lines=40,
+    ),
+    Rule(
+        "phpunit",
+        Rank.TEST,
+        r"^ ✘ (?P<test>\S.*)$",
+        within=(
+            r"^ {3}│ (?P<path>/\S+\.php):(?P<line>\d{1,7})$",
+            r"^ {3}│ (?P<message>\S.*)$",
+        ),
+        until=r"^ {0,1}\S",
+        lines=40,
+        needs="message",
+    ),
+    Rule(
+        "teamcity",
+        Rank.TEST,
+        r"^##teamcity\[testFailed name='(?P<test>(?:[^'|]|\|.)*)' message='(?P<message>(?:[^'|]|\|.)*)'"
+        r"(?: details='\s*(?P<path>/[^:|']+):(?P<line>\d+))?",
+    ),
+    # Kotlin and Scala
+    Rule(
+        "kotlin",
+        Rank.ERROR,
+        rf"^e: {PATH}:(?P<line>\d{{1,7}}):(?P<column>\d{{1,5}}):? (?P<message>.*)$",
+    ),
+    Rule(
+        "kotlin",
+        Rank.ERROR,
+        rf"^e: {PATH}: \((?P<line>\d{{1,7}}), (?P<column>\d{{1,5}})\): (?P<message>.*)$",
+    ),
+    Rule(
+        "sbt",
+        Rank.ERROR,
+        r"^\[error\] (?:-- .*: )?(?P<path>\S+\.(?:scala|sbt|java|sc)):(?P<line>\d{1,7})(?::(?P<column>\d{1,5}))?"
+        r"(?:: (?P<message>\S.*?)| -*)$",
+        within=(r"^\[error\] +\|(?P<message>\s*[^\s^|-].*)$",),
+        until=r"^(?:[^\[].*|\[info\].*|\[error\] -- .*|\[error\] \S+\.scala:.*)?$",
+        lines=8,
+        needs="message",
+    ),
+    Rule(
+        "sbt",
+        Rank.CONSEQUENCE,
+        r"^\[error\] (?P<message>(?:one|\d+) errors? found|Failed tests:|Total time: .*|\(.* / .*\) .*)$",
+    ),
+    Rule(
+        "scalatest",
+        Rank.TEST,
+        r"^(?:\[info\] )?\s*- (?P<test>\S.*) \*\*\* FAILED \*\*\*(?: \(.*\))?$",
+        within=(
+            r"^(?:\[info\] )?\s{2,8}(?P<message>\S.*?) \((?P<path>\w+\.scala):(?P<line>\d{1,7})\)$",
+            r"^(?:\[info\] )?\s{2,8}(?P<message>\S.*)$",
+        ),
+        until=r"^(?:(?:\[info\] )?\s*- .*|(?:\[info\] )?(?:Run completed|[A-Z]\w*:).*)$",
+        lines=12,
+        ends="path",
     ),
 )

@@ -23,6 +23,20 @@ RULES: tuple[Rule, ...] = (
         Rank.TEST,
         r"^(?:FAILED|ERROR) (?:\S+?)::(?P<test>.{1,200}?)(?: - (?P<message>\S.*))?$",
     ),
+    # -v: while the tests run
+    Rule("pytest", Rank.TEST, r"^[^\s:]+::(?P<test>\S.{0,200}?) (?:FAILED|ERROR) +\[ *\d+%\]$"),
+    Rule(
+        "pytest",
+        Rank.TEST,
+        r"^\[gw\d+\] \[ *\d+%\] (?:FAILED|ERROR) [^\s:]+::(?P<test>\S.{0,200}?) *$",
+    ),
+    # --tb=line
+    Rule(
+        "pytest",
+        Rank.ERROR,
+        r"^(?P<path>/[^\s:]+\.py):(?P<line>\d{1,7}): "
+        r"(?P<message>(?:[\w.]*(?:Error|Exception|Failed|Exit)\b|assert ).*)$",
+    ),
     Rule("pytest", Rank.TEST, r"^ERROR (?P<test>\S+\.py)(?: - (?P<message>\S.*))?$"),
     Rule(
         "unittest",
@@ -96,6 +110,16 @@ RULES: tuple[Rule, ...] = (
     Rule("ruff", Rank.ERROR, rf"^(?P<message>Would reformat): {PATH}$"),
     Rule("black", Rank.ERROR, rf"^(?P<message>would reformat|error: cannot format) {PATH}"),
     Rule("flake8", Rank.ERROR, rf"^{AT}: (?P<message>[A-Z]{{1,4}}\d{{3,4}} \S.*)$"),
+    Rule(
+        "pylint",
+        Rank.MESSAGE,
+        rf"^{PATH}:(?P<line>\d{{1,7}}): \[[CRWI]\d{{4}}\([a-z-]+\).*?\] (?P<message>.*)$",
+    ),
+    Rule(
+        "pylint",
+        Rank.ERROR,
+        rf"^{PATH}:(?P<line>\d{{1,7}}): \[(?:[EF]\d{{4}}\([a-z-]+\).*?|[A-Z]{{1,6}}\d{{1,4}})\] (?P<message>.*)$",
+    ),
     Rule("pylint", Rank.ERROR, rf"^{AT}: (?P<message>[EF]\d{{4}}: .*)$"),
     Rule(
         "pyright",

@@ -33,6 +33,7 @@ RULES: tuple[Rule, ...] = (
         lines=8,
         needs="message",
     ),
+    Rule("shellcheck", Rank.ERROR, rf"^{AT}: (?:error|warning|note): (?P<message>.* \[SC\d+\])$"),
     Rule(
         "ansible",
         Rank.ERROR,
@@ -97,8 +98,26 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "github",
         Rank.ERROR,
-        r"^::error (?:title=[^,:]*,)?(?:file=(?P<path>[^,:]+))?(?:,?line=(?P<line>\d{1,7}))?[^:]*::"
+        r"^::error (?:[^:]*?\bfile=(?P<path>[^,:]+))?(?:[^:]*?\bline=(?P<line>\d{1,7}))?[^:]*::"
         r"(?P<message>.*?)(?:%0A.*)?$",
+    ),
+    Rule(
+        "azure",
+        Rank.ERROR,
+        r"^##vso\[task\.logissue type=error;(?:sourcepath=(?P<path>[^;\]]+);)?(?:linenumber=(?P<line>\d{1,7});)?"
+        r"[^\]]*\](?P<message>.*)$",
+    ),
+    Rule(
+        "checkstyle",
+        Rank.ERROR,
+        r"^\s*<file name=['\"](?P<path>[^'\"]+)['\"] ?>$",
+        within=(
+            r"^\s*<error line=['\"](?P<line>\d{1,7})['\"](?: column=['\"](?P<column>\d{1,5})['\"])? "
+            r"severity=['\"](?:error|warning|info)['\"] message=['\"](?P<message>[^'\"]+)['\"]",
+        ),
+        until=r"^\s*</file>$",
+        lines=500,
+        each=True,
     ),
     Rule("any", Rank.MESSAGE, r"^(?i:error|fatal)(?: error)?[:!] (?P<message>\S.*)$", generic=True),
     Rule("any", Rank.MESSAGE, r"^\[(?i:error|fatal)\] (?P<message>\S.*)$", generic=True),

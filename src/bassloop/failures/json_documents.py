@@ -1,0 +1,224 @@
+"""Find failures in the JSON that tools print: documents over many lines, and objects on lines of their own.
+
+What is known of the tools' objects is in :mod:`rules.json_output`. JSON is a stranger's, so little of it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import re2
+
+from bassloop.failures.failure import (
+    AT,
+    MAX_LINE,
+    MAX_MESSAGE_LINES,
+    Failure,
+    Location,
+    clean_line,
+    is_library,
+)
+from bassloop.failures.rules.json_output import JSON_RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from bassloop.failures.failure import Rank
+    from bassloop.failures.rules.json_output import JSONRule
+
+MAX_CHARACTERS = 4 << 20
+"""How much JSON of a log is read."""
+
+MAX_OBJECTS = 100_000
+MAX_FOUND = 200
+MAX_DEPTH = 40
+
+_ESCAPE = re2.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_FRAME = re2.compile(rf"^\s+(?:at\s|.*\bat .*\()?.*?\(?{AT}\)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object of a document, and those around it, the innermost first."""
+
+    value: dict[str, Any]
+    around: tuple[dict[str, Any], ...]
+
+
+class JSONDocuments:
+    """The JSON of a log, and the failures in it."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+        self._ranges: list[tuple[int, int]] = []
+        self._first = 0
+        self._lines: list[str] = []
+        self._left = MAX_CHARACTERS
+        self._objects = MAX_OBJECTS
+
+    def feed(self, number: int, line: str) -> None:
+        """Take the next line."""
+        if self._lines:
+            self._take(line)
+            # Whatever prints a document over many lines ends it at the first column.
+            if line.rstrip() in ("}", "]") and self._lines:
+                self._read(self._first, self._lines)
+                self._lines = []
+            return
+        text = line.strip()
+        if text[:1] not in ("{", "[") or self._left <= 0:
+            return
+        if text in ("{", "[") or text in ("[{",):
+            self._first = number
+            self._take(line)
+        elif text[-1] in ("}", "]") and text[1:2] in ('"', "{") and len(text) <= self._left:
+            self._left -= len(text)
+            self._read(number, [text])
+
+    def covers(self, first: int, last: int) -> bool:
+        """Return whether these lines belong to a document that says what failed."""
+        return any(start <= first and last <= end for start, end in self._ranges)
+
+    def failures_of_others(self, known: Collection[tuple[str, Rank]]) -> list[Failure]:
+        """Return the failures of those tools that aren't known by their text already."""
+        unique: dict[object, Failure] = {}
+        for failure in self.failures:
+            if (failure.tool, failure.rank) not in known:
+                unique.setdefault(failure.test or (failure.message, failure.locations), failure)
+        return list(unique.values())
+
+    def _take(self, line: str) -> None:
+        self._left -= len(line)
+        self._lines.append(line)
+        if self._left <= 0:
+            self._lines = []
+
+    def _read(self, first: int, lines: Sequence[str]) -> None:
+        try:
+            document = json.loads("\n".join(lines))
+        except (ValueError, RecursionError):
+            return
+        before = len(self.failures)
+        position = 0
+        for each in self._walk(document):
+            for rule in JSON_RULES:
+                if len(self.failures) < MAX_FOUND and _fits(rule, each):
+                    message = _message(rule, each)
+                    position = _line_of((message, _field(each, rule.test)), lines, position)
+                    self.failures.append(_failure(rule, each, message, first + position))
+                    break
+        if len(self.failures) > before:
+            self._ranges.append((first, first + len(lines) - 1))
+
+    def _walk(self, document: object) -> Iterator[_Object]:
+        """Return the objects of a document in their order."""
+        waiting: list[tuple[object, tuple[dict[str, Any], ...]]] = [(document, ())]
+        while waiting and self._objects > 0:
+            value, around = waiting.pop()
+            if isinstance(value, dict):
+                self._objects -= 1
+                yield _Object(value, around)
+                around = (value, *around)
+                value = list(value.values())
+            if isinstance(value, list) and len(around) < MAX_DEPTH:
+                waiting += [
+                    (each, around) for each in reversed(value) if isinstance(each, dict | list)
+                ]
+
+
+def _fits(rule: JSONRule, found: _Object) -> bool:
+    for field, values in rule.has.items():
+        value = _field(found, field)
+        if value is None or (values and (isinstance(value, dict | list) or value not in values)):
+            return False
+    return True
+
+
+def _field(found: _Object, path: str | None) -> Any:
+    """Return the value of a field, or None if it isn't there."""
+    if path is None:
+        return None
+    if path.startswith("^"):
+        values = (_value(each, path[1:]) for each in (found.value, *found.around))
+        return next((value for value in values if isinstance(value, str)), None)
+    return _value(found.value, path)
+
+
+def _value(value: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(value, list):
+            if key.startswith("["):
+                wanted = [each for each in value if isinstance(each, dict) and each.get(key[1:-1])]
+                value = next(iter(wanted or value), None)
+            else:
+                index = int(key) if key.isdigit() else len(value)
+                value = value[index] if index < len(value) else None
+        elif isinstance(value, dict):
+            value = value.get(key.strip("[]"))
+        else:
+            return None
+    return value
+
+
+def _message(rule: JSONRule, found: _Object) -> str:
+    """Return the message up to its stack trace."""
+    fields = (_field(found, path) for path in rule.message)
+    text = next((field for field in fields if isinstance(field, str)), "")
+    lines: list[str] = []
+    for line in _ESCAPE.sub("", text[: MAX_LINE * 10]).splitlines():
+        if line.lstrip().startswith("at ") and lines:
+            break
+        if cleaned := " ".join(clean_line(line).split()):
+            lines.append(cleaned)
+    return "\n".join(lines[:MAX_MESSAGE_LINES])
+
+
+def _locations(rule: JSONRule, found: _Object) -> tuple[Location, ...]:
+    stack = _field(found, rule.stack)
+    if isinstance(stack, str):
+        frames = [_FRAME.search(line) for line in stack[: MAX_LINE * 10].splitlines()]
+        places = [
+            Location(
+                frame["path"].removeprefix("file://"), int(frame["line"]), _number(frame["column"])
+            )
+            for frame in frames
+            if frame is not None
+        ]
+        own = [place for place in places if not is_library(place.path)]
+        return tuple((own or places)[:2])
+    path, line = _field(found, rule.path), _number(_field(found, rule.line))
+    if not isinstance(path, str) or not path or line is None:
+        return ()
+    path = clean_line(path).removeprefix("file://").removeprefix("./")
+    line += 1 - rule.first_line
+    return (Location(path, line, _number(_field(found, rule.column))),) if path and line > 0 else ()
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**8
+    return value if ok and isinstance(value, int) else None
+
+
+def _failure(rule: JSONRule, found: _Object, message: str, line: int) -> Failure:
+    code = _field(found, rule.code)
+    if message and isinstance(code, str | int) and code:
+        first, newline, rest = message.partition("\n")
+        message = f"{first} [{clean_line(str(code))}]{newline}{rest}"
+    test = _field(found, rule.test)
+    named = " ".join(clean_line(test).split()) if isinstance(test, str) else None
+    return Failure(rule.tool, rule.rank, message, named, _locations(rule, found), line, line)
+
+
+def _line_of(texts: Sequence[object], lines: Sequence[str], start: int) -> int:
+    """Return the number of the first line from `start` on that has the beginning of one of these texts."""
+    for text in texts:
+        if isinstance(text, str) and text:
+            needle = json.dumps(text.partition("\n")[0], ensure_ascii=False)[1:30].rstrip('"')
+            for number in range(start, len(lines)):
+                if needle in lines[number]:
+                    return number
+    return start

@@ -1,0 +1,283 @@
+"""Tools that print JSON: linters, compilers and test runners, as one document or one object a line.
+
+A tool is added by a row. A rule fits an object that has all of its `has`, wherever it stands in the document. Fields
+are paths of keys and indexes, such as ``location.row``; ``[KEY]`` takes the element of a list whose KEY is true, or
+else the first. A path that begins with ``^`` is looked up in the objects around.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bassloop.failures.failure import Rank
+
+ERRORS = ("error", "ERROR", "Error", "fatal", "FATAL", "high", "critical", "blocker", "major", 2)
+
+
+@dataclass(frozen=True, slots=True)
+class JSONRule:
+    """The shape of one kind of failure of a tool that prints JSON.
+
+    Args:
+        has: the fields that an object must have, each with its values, or with none if any will do.
+        message, code, test, path, line, column: the fields that say so. `message` may have several, and the first
+            that is there is taken.
+        first_line: the number of a file's first line.
+        stack: the field of a stack trace, which has the locations.
+    """
+
+    tool: str
+    rank: Rank
+    has: dict[str, tuple[object, ...]]
+    message: tuple[str, ...]
+    code: str | None = None
+    test: str | None = None
+    path: str | None = None
+    line: str | None = None
+    column: str | None = None
+    first_line: int = 1
+    stack: str | None = None
+
+
+JSON_RULES: tuple[JSONRule, ...] = (
+    JSONRule(
+        "eslint",
+        Rank.ERROR,
+        {"ruleId": (), "severity": ERRORS, "line": (), "^filePath": ()},
+        ("message",),
+        code="ruleId",
+        path="^filePath",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "stylelint",
+        Rank.ERROR,
+        {"rule": (), "severity": ERRORS, "text": (), "^source": ()},
+        ("text",),
+        path="^source",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "ruff",
+        Rank.ERROR,
+        {"filename": (), "location.row": (), "code": ()},
+        ("message",),
+        code="code",
+        path="filename",
+        line="location.row",
+        column="location.column",
+    ),
+    JSONRule(
+        "pyright",
+        Rank.ERROR,
+        {"file": (), "severity": ERRORS, "range.start.line": ()},
+        ("message",),
+        code="rule",
+        path="file",
+        line="range.start.line",
+        column="range.start.character",
+        first_line=0,
+    ),
+    JSONRule(
+        "pylint",
+        Rank.ERROR,
+        {"type": ("error", "fatal"), "message-id": (), "path": ()},
+        ("message",),
+        code="symbol",
+        path="path",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "pylint",
+        Rank.ERROR,
+        {"type": ("error", "fatal"), "messageId": (), "path": ()},
+        ("message",),
+        code="symbol",
+        path="path",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "mypy",
+        Rank.ERROR,
+        {"file": (), "severity": ERRORS, "line": (), "message": ()},
+        ("message",),
+        code="code",
+        path="file",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "shellcheck",
+        Rank.ERROR,
+        {"file": (), "line": (), "level": ("error", "warning", "info", "style"), "code": ()},
+        ("message",),
+        code="code",
+        path="file",
+        line="line",
+        column="column",
+    ),
+    JSONRule(
+        "bandit",
+        Rank.ERROR,
+        {"issue_text": (), "filename": (), "line_number": ()},
+        ("issue_text",),
+        code="test_id",
+        path="filename",
+        line="line_number",
+    ),
+    JSONRule(
+        "semgrep",
+        Rank.ERROR,
+        {"check_id": (), "path": (), "start.line": ()},
+        ("extra.message",),
+        code="check_id",
+        path="path",
+        line="start.line",
+        column="start.col",
+    ),
+    JSONRule(
+        "golangci-lint",
+        Rank.ERROR,
+        {"FromLinter": (), "Text": (), "Pos.Filename": ()},
+        ("Text",),
+        code="FromLinter",
+        path="Pos.Filename",
+        line="Pos.Line",
+        column="Pos.Column",
+    ),
+    JSONRule(
+        "rubocop",
+        Rank.ERROR,
+        {"cop_name": (), "message": (), "location.start_line": (), "^path": ()},
+        ("message",),
+        code="cop_name",
+        path="^path",
+        line="location.start_line",
+        column="location.start_column",
+    ),
+    JSONRule(
+        "code quality",
+        Rank.ERROR,
+        {"fingerprint": (), "description": (), "location.positions.begin.line": ()},
+        ("description",),
+        path="location.path",
+        line="location.positions.begin.line",
+        column="location.positions.begin.column",
+    ),
+    JSONRule(
+        "code quality",
+        Rank.ERROR,
+        {"fingerprint": (), "description": (), "location.path": ()},
+        ("description",),
+        path="location.path",
+        line="location.lines.begin",
+    ),
+    JSONRule(
+        "sarif",
+        Rank.ERROR,
+        {"ruleId": (), "message.text": (), "locations": ()},
+        ("message.text",),
+        code="ruleId",
+        path="locations.0.physicalLocation.artifactLocation.uri",
+        line="locations.0.physicalLocation.region.startLine",
+        column="locations.0.physicalLocation.region.startColumn",
+    ),
+    JSONRule(
+        "gcc",
+        Rank.ERROR,
+        {"kind": ("error", "fatal error"), "message": (), "locations": ()},
+        ("message",),
+        path="locations.0.caret.file",
+        line="locations.0.caret.line",
+        column="locations.0.caret.column",
+    ),
+    JSONRule(
+        "rust",
+        Rank.ERROR,
+        {"level": ("error",), "message": (), "spans.[is_primary].file_name": ()},
+        ("message",),
+        path="spans.[is_primary].file_name",
+        line="spans.[is_primary].line_start",
+        column="spans.[is_primary].column_start",
+    ),
+    JSONRule(
+        "terraform",
+        Rank.ERROR,
+        {"severity": ("error",), "summary": (), "detail": ()},
+        ("summary",),
+        path="range.filename",
+        line="range.start.line",
+        column="range.start.column",
+    ),
+    # Test runners
+    JSONRule(
+        "jest",
+        Rank.TEST,
+        {"fullName": (), "status": ("failed",), "failureMessages": ()},
+        ("failureMessages.0",),
+        test="fullName",
+        path="^name",
+        stack="failureMessages.0",
+    ),
+    JSONRule(
+        "mocha",
+        Rank.TEST,
+        {"fullTitle": (), "err.message": ()},
+        ("err.message",),
+        test="fullTitle",
+        stack="err.stack",
+    ),
+    JSONRule(
+        "playwright",
+        Rank.TEST,
+        {"title": (), "ok": (False,), "tests": ()},
+        ("tests.0.results.0.error.message",),
+        test="title",
+        path="tests.0.results.0.error.location.file",
+        line="tests.0.results.0.error.location.line",
+        column="tests.0.results.0.error.location.column",
+    ),
+    JSONRule(
+        "rspec",
+        Rank.TEST,
+        {"full_description": (), "status": ("failed",), "file_path": ()},
+        ("exception.message",),
+        test="full_description",
+        path="file_path",
+        line="line_number",
+    ),
+    JSONRule(
+        "pytest",
+        Rank.TEST,
+        {"nodeid": (), "outcome": ("failed",), "longrepr.reprcrash.message": ()},
+        ("longrepr.reprcrash.message",),
+        test="nodeid",
+        path="longrepr.reprcrash.path",
+        line="longrepr.reprcrash.lineno",
+    ),
+    JSONRule(
+        "pytest",
+        Rank.TEST,
+        {"nodeid": (), "outcome": ("failed", "error"), "call.crash.message": ()},
+        ("call.crash.message",),
+        test="nodeid",
+        path="call.crash.path",
+        line="call.crash.lineno",
+    ),
+    JSONRule(
+        "rust",
+        Rank.TEST,
+        {"type": ("test",), "event": ("failed",), "name": ()},
+        ("message", "stdout"),
+        test="name",
+    ),
+    # Without a place
+    JSONRule("any", Rank.MESSAGE, {"level": ERRORS, "msg": ()}, ("msg",)),
+    JSONRule("any", Rank.MESSAGE, {"level": ERRORS, "message": ()}, ("message",)),
+    JSONRule("npm", Rank.MESSAGE, {"error.summary": (), "error.code": ()}, ("error.summary",)),
+    JSONRule("docker", Rank.MESSAGE, {"errorDetail.message": ()}, ("errorDetail.message",)),
+)

@@ -1,0 +1,100 @@
+"""JSON in logs: which is read, how much, and what isn't."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bassloop.failures import Rank, find_failures
+from bassloop.failures.json_documents import MAX_CHARACTERS, MAX_FOUND
+
+ERROR = {
+    "file": "a.py",
+    "line": 3,
+    "column": 1,
+    "severity": "error",
+    "message": "no \u001b[31msuch\u001b[0m\nname",
+    "code": "X1",
+}
+
+
+def test_an_object_on_a_line_of_its_own_is_read() -> None:
+    [found] = find_failures(["Checking", json.dumps(ERROR), "1 error"])
+    assert (found.tool, found.rank, found.first) == ("mypy", Rank.ERROR, 1)
+    assert found.message == "no such [X1]\nname"
+    assert [str(each) for each in found.locations] == ["a.py:3"]
+
+
+def test_a_failure_in_a_long_document_is_where_its_message_is() -> None:
+    document = json.dumps([ERROR | {"message": f"error {n}"} for n in range(3)], indent=1)
+    lines = ["before", *document.splitlines(), "after"]
+    found = find_failures(lines)
+    assert len(found) == 3
+    for n, each in enumerate(found):
+        assert f'"error {n}"' in lines[each.first]
+
+
+def test_what_the_rules_for_text_see_in_a_document_is_not_said_twice() -> None:
+    document = json.dumps([ERROR, {"output": "a.c:1:2: error: no", "x": "fatal: no"}], indent=1)
+    assert len(find_failures(document.splitlines())) == 1
+
+
+def test_a_tool_that_prints_text_too_is_taken_by_its_text() -> None:
+    text = "a.py:3: error: no such  [name-defined]"
+    [found] = find_failures([text, json.dumps(ERROR)])
+    assert found.message == "no such [name-defined]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[{",
+        '{"a": ',
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 50_000 + "1" + "}" * 50_000,
+        json.dumps(ERROR | {"line": True}),
+        json.dumps(ERROR | {"line": -1}),
+        json.dumps(ERROR | {"line": 10**30}),
+        json.dumps(ERROR | {"line": {"a": []}, "message": ["x"], "file": 7}),
+        json.dumps(ERROR | {"severity": ["error"]}),
+        '{"file": NaN, "severity": "error"}',
+        "{}\x00}",
+    ],
+)
+def test_odd_json_is_survived(text: str) -> None:
+    for lines in ([text], ["{", text, "}"], [text, "}"]):
+        assert all(0 <= each.first < len(lines) for each in find_failures(lines))
+
+
+def test_what_is_read_is_bounded() -> None:
+    many = [json.dumps(ERROR | {"message": f"error {n}"}) for n in range(MAX_FOUND + 50)]
+    assert len(find_failures(many)) == MAX_FOUND
+    long = json.dumps({"text": "x" * 1_000_000, **ERROR})
+    began = time.process_time()
+    found = find_failures([long] * 50)
+    assert time.process_time() - began < 4
+    assert len(found) == 1
+    endless = ["{", *['"a": 1,'] * (MAX_CHARACTERS // 7)]
+    assert find_failures([*endless, "fatal: no"])[0].message == "fatal: no"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(list(ERROR.values())),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*ERROR, "location", "err", "spans", "tests"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.none() | st.just(1))
+def test_no_json_makes_it_raise(document: object, indent: int | None) -> None:
+    lines = json.dumps(document, indent=indent).splitlines()
+    for failure in find_failures(lines):
+        assert 0 <= failure.first <= failure.last < len(lines)
