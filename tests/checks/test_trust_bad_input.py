@@ -94,6 +94,27 @@ CASES = {
     "a trusted runner that signs nothing": Case(
         "has not signed what it ran", TRUSTED, trusted={"silent": True}
     ),
+    "a trusted runner that verifies and signs nothing": Case(
+        "no trusted runner has verified that: alice's runner for linux/amd64 has not signed",
+        BOTH,
+        sender={},
+        trusted={"silent": True},
+        conclusion="action_required",
+    ),
+    "a trusted runner that fails and signs nothing": Case(
+        "no trusted runner has verified that: exit status 1",
+        BOTH,
+        sender={},
+        trusted={"silent": True, "failure": "exit status 1"},
+        conclusion="action_required",
+    ),
+    "a trusted runner that verifies and signs for another login": Case(
+        "no trusted runner has verified that: alice's runner for linux/amd64 has signed a statement that is refused",
+        BOTH,
+        sender={},
+        trusted={"changes": {"login": "mallory"}},
+        conclusion="action_required",
+    ),
     "a trusted runner that answers differently twice": Case(
         "answers differently",
         TRUSTED,

@@ -516,6 +516,21 @@ async def test_who_finds_no_trusted_runner_asks_again_from_the_newest_run(
         assert first["external_id"] in output_text(its.check_run())
 
 
+async def test_a_trusted_runner_that_signs_nothing_says_nothing_of_an_earlier_run(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
+        its.runner(),
+        trusted_runner(its, silent=True),
+    ):
+        await checked(its)
+        await press(its, "verify", "pressed", name="it", sender="alice")
+        assert its.check_run()["conclusion"] == "failure"
+        assert "has not signed what it ran" in output_text(its.check_run())
+        assert "differs" not in output_text(its.check_run())
+
+
 async def test_without_a_named_runner_there_is_no_button(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:

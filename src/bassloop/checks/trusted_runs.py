@@ -16,7 +16,7 @@ from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import SignedStatement
-from bassloop.trust.statement import FAILED
+from bassloop.trust.statement import FAILED, PASSED
 
 if TYPE_CHECKING:
     from bassloop.access.policy import OnDifference
@@ -40,7 +40,13 @@ _RANDOM = random.SystemRandom()
 
 
 def combine(
-    ending: Ending, run: Run, verification: Run, url: str, on_difference: OnDifference
+    ending: Ending,
+    run: Run,
+    verification: Run,
+    url: str,
+    on_difference: OnDifference,
+    *,
+    is_signed: bool = True,
 ) -> Ending:
     """Return how a check ends that a trusted runner has run too. Pure.
 
@@ -50,9 +56,10 @@ def combine(
         ending: how it ended on its sender's runner.
         verification: the trusted runner's run, which has ended.
         url: the address of the verification's page.
+        is_signed: whether the trusted runner has signed how that ended.
     """
     sender = run.runner_login or run.login
-    if verification.state not in (RunState.SUCCEEDED, RunState.FAILED):
+    if not is_signed or verification.state not in (RunState.SUCCEEDED, RunState.FAILED):
         if ending.state != RunState.SUCCEEDED:
             return ending
         why = verification.message or verification.state.replace("_", " ")
@@ -129,10 +136,17 @@ async def confirmed_by(
     verification = await loop.store.runs.get(handle.run.id)
     assert verification is not None
     url = loop.run_url(verification.id)
-    combined = combine(ending, run, verification, url, context.policy.trust.on_difference)
+    signed = await _signed_statement(loop, verification)
+    combined = combine(
+        ending,
+        run,
+        verification,
+        url,
+        context.policy.trust.on_difference,
+        is_signed=_states(signed, verification.state),
+    )
     if combined.state == RunState.SUCCEEDED:
         # It may be of an earlier event of the head, for which the hook made another thunk.
-        signed = await _signed_statement(loop, verification)
         if signed is None or signed.thunk != thunk:
             message = f"the trusted runner ran another thunk ({url}); run the check again"
             combined = Ending(RunState.ACTION_REQUIRED, message)
@@ -158,7 +172,8 @@ async def trusted_ending(
     """
     if ending.state == RunState.SUCCEEDED and (why := await _trust_withdrawn(context, run)):
         return Ending(RunState.ACTION_REQUIRED, why)
-    if earlier is None:
+    signed = await _signed_statement(context.loop, run)
+    if earlier is None or not _states(signed, ending.state):
         return ending
     loop, on_difference = context.loop, context.policy.trust.on_difference
     compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
@@ -166,6 +181,12 @@ async def trusted_ending(
         await _note(loop, earlier, run, same=ending.state == earlier.state)
         compared = await _with_images(loop, compared, earlier, run)
     return compared
+
+
+def _states(signed: RunStatement | None, state: RunState) -> bool:
+    """Return whether a statement says that a run ended like this."""
+    result = {RunState.SUCCEEDED: PASSED, RunState.FAILED: FAILED}.get(state)
+    return signed is not None and signed.result == result
 
 
 async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:

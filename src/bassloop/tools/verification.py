@@ -174,11 +174,12 @@ async def verify_run(
     """Verify the statement of a loop's run: signature, key, thunk and log. Raises LoopError."""
     report = VerificationReport()
     loop = LoopClient(address.server, headers)
+    run = await loop.get(address.path)
+    _require_signed(run, address)
     envelope = await loop.download(f"{address.path}/statement.dsse", MAX_ENVELOPE)
     signed = open_statement(envelope, report)
     if signed is None or report.stated is None:
         return report
-    run = await loop.get(address.path)
     logs = {}
     try:
         check_run(run, report.stated, report)
@@ -198,6 +199,17 @@ async def verify_run(
     )
     await _check_listing(signed, keys, online, report)
     return report
+
+
+def _require_signed(run: dict[str, Any], address: RunAddress) -> None:
+    """Raise LoopError if the loop has no statement of a run."""
+    if not run.get("ended_at"):
+        raise LoopError(f"{address.page} hasn't ended, and is signed when it does")
+    signature = run.get("signature")
+    if not isinstance(signature, dict):
+        raise LoopError(f"{address.page} isn't signed: no runner has run it")
+    if signature.get("state") == "none":
+        raise LoopError(f"{address.page}: {plain(str(signature.get('text')))}")
 
 
 async def _check_artifacts(
@@ -232,7 +244,14 @@ async def _check_listing(
     online: bool,
     report: VerificationReport,
 ) -> None:
+    """Check the key, and note what nobody but the runner knows."""
     assert report.stated is not None
+    if report.stated.given is not None:
+        report.unchecked.append(
+            "the artifacts of other checks that it was given: only the loop compared them"
+        )
+    if report.stated.images:
+        report.unchecked.append("the digests of the images, which only the runner's engine knows")
     where = "the file of keys"
     if keys is None:
         where = f"{GITHUB}/{quote(report.stated.login, safe='')}.keys"

@@ -1,0 +1,64 @@
+"""What `bassloop verify` says of what it can't check."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import asyncssh
+import pytest
+import trio
+
+from bassloop.tools.loop_client import LoopClient, LoopError, RunAddress
+from bassloop.tools.verification import verify_file, verify_run
+from bassloop.trust.envelope import SignedStatement, signed_bytes
+from bassloop.trust.sshsig import SSHSignature, to_be_signed
+from bassloop.trust.statement import RunnerDescription, RunStatement
+
+UNSIGNED = {"state": "none", "text": "not signed: Go runners can't"}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ({"ended_at": None, "signature": None}, "hasn't ended, and is signed when it does"),
+        ({"ended_at": "2026-01-01", "signature": None}, "isn't signed: no runner has run it"),
+        ({"ended_at": "2026-01-01", "signature": UNSIGNED}, "not signed: Go runners can't"),
+    ],
+)
+async def test_why_a_run_has_no_statement_is_said(
+    monkeypatch: pytest.MonkeyPatch, run: dict[str, Any], said: str
+) -> None:
+    async def get(self: LoopClient, path: str) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return run
+
+    monkeypatch.setattr(LoopClient, "get", get)
+    with pytest.raises(LoopError, match=said):
+        await verify_run(RunAddress("http://loop", "r"), (), keys=None, online=False)
+
+
+async def test_what_only_the_runner_knows_is_said() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    payload = RunStatement(
+        run="r",
+        login="octocat",
+        repository="octocat/hello",
+        commit="0" * 40,
+        thunk="1" * 64,
+        result="PASSED",
+        log="2" * 64,
+        started_at=1.0,
+        ended_at=2.0,
+        runner=RunnerDescription("1", "podman 5", uses_images=True, contained=True),
+        images=(("alpine", "sha256:" + "3" * 64),),
+        given="4" * 64,
+    ).encode()
+    blob = key.sign(to_be_signed(signed_bytes(payload)), key.algorithm)
+    envelope = SignedStatement(payload, SSHSignature(key.public_data, blob)).envelope()
+    keys = key.export_public_key().decode()
+    report = await verify_file(json.dumps(envelope).encode(), thunk=None, keys=keys, online=False)
+    assert report.wrong == []
+    unchecked = " ".join(report.unchecked)
+    assert "the artifacts of other checks that it was given" in unchecked
+    assert "the digests of the images, which only the runner's engine knows" in unchecked
