@@ -23,6 +23,7 @@ import trio
 from bassloop.concurrency import TTLCache, retry
 from bassloop.github.api_budget import POINTS, APIBudget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
+from bassloop.github.outages import OUTAGE_SECONDS, OutageGate
 from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer, RetryPolicy
 from bassloop.github.request import (
     ANONYMOUS,
@@ -57,7 +58,6 @@ AT_ONCE = 50
 KEPT_CONNECTIONS = 10
 """Connections that what is to be started leaves to those who go before it."""
 
-OUTAGE_SECONDS = 30.0
 LONGEST_TO_COMPARE = 20.0
 """Seconds that an answer may take for its time to be compared with the clock."""
 
@@ -87,8 +87,8 @@ class API:
     gone wrong since. `app_refused` is true while GitHub doesn't accept the App's own credential, and
     `clock_ahead` the seconds that this machine's clock is ahead of GitHub's, if GitHub has said so.
     `points` are what each credential may spend in a minute. `on_start_possible` is called when
-    `may_start` may have become true, and `on_recovered` when GitHub answers again that had answered
-    nobody for OUTAGE_SECONDS. Unless `may_write` is true, nothing is changed.
+    `may_start` may have become true, and `on_recovered` when GitHub answers again after an outage.
+    Unless `may_write` is true, nothing is changed.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class API:
         self.answers: Counter[int] = Counter()
         self.heard_at = -math.inf
         self.trouble: str | None = None
-        self._trouble_since = -math.inf
+        self._outages = OutageGate(lambda: self.on_start_possible())
         self.app_refused = False
         self.clock_ahead: float | None = None
 
@@ -158,10 +158,13 @@ class API:
     def may_start(self, installation_id: int | None, repository: str | None) -> bool:
         """Return whether nothing of a repository waits yet to be started through an installation.
 
+        During an outage, nothing of others may wait either.
         `on_start_possible` is called when that may have changed.
         """
         if installation_id is None:
             return True
+        if not self._outages.has_room:
+            return False
         pacer = self._pacers.get(Credential.of_installation(installation_id).name)
         return pacer is None or not pacer.is_waiting(Purpose.START, repository)
 
@@ -274,6 +277,8 @@ class API:
         points = READ_POINTS if request.method == "GET" else WRITE_POINTS
 
         async def attempt() -> T:
+            if current_turn().purpose >= Purpose.CONCLUDE:
+                await self._outages.wait()
             self._refuse_if_closed(pacer, request)
             async with pacer.admit(current_turn(), points):
                 response = await self._respond(request, self._follow(request))
@@ -318,14 +323,12 @@ class API:
         return found
 
     def _note_trouble(self, trouble: str) -> None:
-        if self.trouble is None:
-            self._trouble_since = trio.current_time()
+        self._outages.note_failure()
         self.trouble = trouble
 
     def _note_success(self) -> None:
-        now = trio.current_time()
-        lasted = 0.0 if self.trouble is None else now - self._trouble_since
-        self.heard_at, self.trouble = now, None
+        lasted = self._outages.note_answer()
+        self.heard_at, self.trouble = trio.current_time(), None
         if lasted > OUTAGE_SECONDS:
             log.info("github answers again", seconds=round(lasted))
             self.on_recovered()
