@@ -324,7 +324,7 @@ class Chaos:
             is_cut = is_cut or step.log_cut
         report.log_bytes += sum(len(line) + 1 for _, line in emitted)
         missing = [(at, line) for at, line in emitted if line not in kept]
-        lost_at = self._lost_at(run, emitted[0][0]) if emitted else None
+        lost_at = self._lost_at(run)
         if lost_at is not None and run.ended_at is not None and run.state == "interrupted":
             report.takeovers.append(run.ended_at - lost_at)
         if missing and not is_cut and run.state == "succeeded":
@@ -355,8 +355,12 @@ class Chaos:
                 at, _, text = line.partition(" ")
                 yield float(at), text
 
-    def _lost_at(self, run: Run, began: float) -> float | None:
-        """Return when the node of a run was lost while it was running."""
+    def _lost_at(self, run: Run) -> float | None:
+        """Return when the node of a run was lost while it was running.
+
+        That may be before the command's first line: a runner takes its time to begin.
+        """
+        began = run.started_at or run.created_at
         slot = self.recorders.get(run.id)
         until = run.ended_at or time.time()
         times = [
