@@ -13,7 +13,7 @@ import trio
 
 from bassloop.store import Store, Topic
 from bassloop.store.engine import open_engine
-from bassloop.store.engines import find_database, postgresql_listener
+from bassloop.store.engines import find_database, postgresql_connection
 from bassloop.store.notifications import Notifications
 from tests.store.made import intend, run
 
@@ -122,10 +122,10 @@ class TestOnAServer:
         self, store: Store, location: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As behind PgBouncer, whose server connections are others from one transaction to the next."""
-        monkeypatch.setattr(postgresql_listener, "ANSWER_SECONDS", 0.1)
-        monkeypatch.setattr(postgresql_listener, "RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(postgresql_connection, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(postgresql_connection, "RETRY_SECONDS", 0.1)
         monkeypatch.setattr(
-            postgresql_listener, "CHANNEL", "'bassloop_' || floor(random() * 1e9)::bigint"
+            postgresql_connection, "CHANNEL", "'bassloop_' || floor(random() * 1e9)::bigint"
         )
         async with another_process(location) as notifications:
             heard = Heard(notifications)

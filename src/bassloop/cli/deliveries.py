@@ -126,8 +126,7 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
       bassloop deliveries replay 72d3162e-cc78-11e3-81ab-4c9367dc0958
     """
     from bassloop.store import is_served
-    from bassloop.tools.delivery_replay import redeliver
-    from bassloop.tools.local_daemon import DaemonError
+    from bassloop.tools.local_daemon import DaemonError, redeliver
 
     delivery = _use_store(settings, lambda store: store.deliveries.get(guid))
     if delivery is None:

@@ -71,7 +71,7 @@ def create_app(
 
     from bassloop.github import GitHubError
     from bassloop.settings_reader import settings_path
-    from bassloop.tools.setup.settings_file import SettingsFileError
+    from bassloop.tools.setup.create_app import SettingsFileError
 
     settings = read_settings(external_url=external_url, github_api_url=github_api_url)
     with report_errors(SettingsFileError, GitHubError):
@@ -84,8 +84,7 @@ def _plan(
     settings: Settings, name: str | None, organization: str | None, replace: bool, path: Path
 ) -> Plan:
     from bassloop.github.manifest import form_url, web_url
-    from bassloop.tools.setup.create_app import CREDENTIALS, MAX_NAME, Plan
-    from bassloop.tools.setup.settings_file import assigned, try_to_write
+    from bassloop.tools.setup.create_app import CREDENTIALS, MAX_NAME, Plan, assigned, try_to_write
 
     if settings.external_url is None:
         message = "--external-url (or EXTERNAL_URL) is missing: the address at which GitHub reaches the loop"

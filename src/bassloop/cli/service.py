@@ -60,22 +60,22 @@ def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
       bassloop service install serve --group ssl-cert
     """
     from bassloop.settings import SettingsError
-    from bassloop.tools.setup import systemd, unit_files
+    from bassloop.tools.setup import systemd
 
     with report_errors(SettingsError, systemd.SystemdError):
-        facts = systemd.serve_facts(unit_files.ETC, groups)
-        text = unit_files.serve_unit(facts)
+        facts = systemd.serve_facts(systemd.ETC, groups)
+        text = systemd.serve_unit(facts)
         if only_print:
             click.echo(text, nl=False)
             return
         systemd.refuse_home()
-        if made := systemd.make_etc(unit_files.ETC):
-            settings = unit_files.ETC / "settings.env"
-            click.echo(f"{settings} has to be filled in; then: systemctl restart {unit_files.NAME}")
+        if made := systemd.make_etc(systemd.ETC):
+            settings = systemd.ETC / "settings.env"
+            click.echo(f"{settings} has to be filled in; then: systemctl restart {systemd.NAME}")
         try:
-            _install(systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service", text)
+            _install(systemd.SYSTEM_UNITS / f"{systemd.NAME}.service", text)
         except systemd.SystemdError as error:
-            rest = f"\n{unit_files.ETC}, which was made for its settings, stays" if made else ""
+            rest = f"\n{systemd.ETC}, which was made for its settings, stays" if made else ""
             raise systemd.SystemdError(f"{error}{rest}") from error
     for name, path in facts.credentials:
         click.echo(f"{name} is handed over from {path}")
@@ -97,20 +97,20 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
       bassloop service install runner octocat@loop.example.com --only 'octocat/*'
     """
     from bassloop.cli.runner import dial
-    from bassloop.tools.setup import systemd, unit_files
+    from bassloop.tools.setup import systemd
 
     # Parsed to report wrong arguments now, and not in the journal.
     with dial.make_context("bassloop runner", list(arguments)) as parsed:
         driver = parsed.params["driver"]
-    facts = unit_files.RunnerFacts(
+    facts = systemd.RunnerFacts(
         (*systemd.program(), "runner", *arguments), containers=driver in ("auto", "container")
     )
-    text = unit_files.runner_unit(facts)
+    text = systemd.runner_unit(facts)
     if only_print:
         click.echo(text, nl=False)
         return
     with report_errors(systemd.SystemdError):
-        _install(systemd.user_units() / f"{unit_files.RUNNER}.service", text, "--user")
+        _install(systemd.user_units() / f"{systemd.RUNNER}.service", text, "--user")
 
 
 @service.command()
@@ -122,18 +122,18 @@ def uninstall(kind: Kind) -> None:
     Example:
       bassloop service uninstall runner
     """
-    from bassloop.tools.setup import systemd, unit_files
+    from bassloop.tools.setup import systemd
 
-    path = systemd.SYSTEM_UNITS / f"{unit_files.NAME}.service"
+    path = systemd.SYSTEM_UNITS / f"{systemd.NAME}.service"
     options: tuple[str, ...] = ()
     if kind == "runner":
-        path, options = systemd.user_units() / f"{unit_files.RUNNER}.service", ("--user",)
+        path, options = systemd.user_units() / f"{systemd.RUNNER}.service", ("--user",)
     with report_errors(systemd.SystemdError):
         systemd.uninstall(path, *options)
     click.echo(f"{path} is removed")
     if kind == "serve":
-        data = f"/var/lib/private/{unit_files.NAME}"
-        click.echo(f"its settings in {unit_files.ETC} and its data in {data} stay")
+        data = f"/var/lib/private/{systemd.NAME}"
+        click.echo(f"its settings in {systemd.ETC} and its data in {data} stay")
 
 
 def _install(path: Path, text: str, *options: str) -> None:

@@ -1,12 +1,4 @@
-"""The daemon on this machine: its address, what it answers, and its store, which commands use if it runs or not.
-
-The daemon writes its address to its data directory, so that commands find it whatever `serve` was given on its command
-line. Where that file is missing, or of a daemon that was killed, the settings say where the daemon is.
-
-Each daemon that `serve` runs has a file in the user's state directory that says where its data is, so that commands
-find one whose data isn't in the default place. A file of a daemon that was killed is ignored, and removed when it is
-found.
-"""
+"""The daemon on this machine: its address, its answers, its store, and replays of its deliveries."""
 
 from __future__ import annotations
 
@@ -20,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx
 import platformdirs
 import trio
 
+from bassloop.github import sign
 from bassloop.private_files import write_private_file
 from bassloop.setting_types import parse_address, reached
 from bassloop.store import find_blobs, find_database, is_served, open_store
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from bassloop.settings import Settings
-    from bassloop.store import Store
+    from bassloop.store import Delivery, Store
 
 
 ANSWER_SECONDS = 10.0
@@ -41,6 +35,8 @@ PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
 """The settings that say where a daemon's data is."""
 
 T = TypeVar("T")
+
+TIMEOUT_SECONDS = 30.0
 
 
 class DaemonError(Exception):
@@ -174,3 +170,38 @@ def check_database(settings: Settings) -> None:
             f"there is no database {database}, so no loop has run here: `bassloop serve` starts one. "
             f"If its data is elsewhere, {where}"
         )
+
+
+def redeliver(settings: Settings, delivery: Delivery, body: bytes, url: str | None = None) -> str:
+    """Post a delivery to the daemon, and return what it answers.
+
+    Args:
+        body: its payload.
+        url: where the daemon listens, if not where the settings say.
+
+    Raises DaemonError if the daemon refuses the delivery, or doesn't answer.
+    """
+    secret = settings.webhook_secret()
+    if secret is None:
+        raise DaemonError("GITHUB_APP_WEBHOOK_SECRET is not set, but the daemon needs it")
+    where = (url or daemon_address(settings)).rstrip("/")
+    headers = {
+        "Content-Type": "application/json",
+        "X-GitHub-Event": delivery.event,
+        "X-GitHub-Delivery": delivery.guid,
+        "X-Hub-Signature-256": sign(secret, body),
+    }
+    try:
+        with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+            answer = client.post(
+                f"{where}/integrations/github/events", content=body, headers=headers
+            )
+    except httpx.HTTPError as error:
+        raise DaemonError(
+            f"the daemon at {where} did not answer: {error} (--url says where it listens)"
+        ) from error
+    if answer.status_code != 202:
+        raise DaemonError(
+            f"the daemon at {where} refused the delivery: {answer.status_code} {answer.text}"
+        )
+    return answer.text

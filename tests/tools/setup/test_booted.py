@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.tools.setup.unit_files import ServeFacts, serve_unit
+from bassloop.tools.setup.systemd import ServeFacts, serve_unit
 from bassloop.tools.trial import app_key
 
 from .booted import (

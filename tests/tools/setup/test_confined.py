@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-from bassloop.tools.setup.unit_files import ServeFacts, serve_unit
+from bassloop.tools.setup.systemd import ServeFacts, serve_unit
 from tests.keys import APP
 
 pytestmark = pytest.mark.systemd

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from bassloop.tools.setup.findings import Diagnosis
+    from bassloop.tools.setup.doctor import Diagnosis
 
 
 def settings_of(its: World, url: str | None, **more: Any) -> Settings:

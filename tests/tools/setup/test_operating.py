@@ -12,7 +12,7 @@ import pytest
 from bassloop.cli import cli
 from bassloop.cli.manual import contexts
 from bassloop.settings import Settings
-from bassloop.tools.setup.unit_files import RUNNER_NEEDS
+from bassloop.tools.setup.systemd import RUNNER_NEEDS
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "operating.md").read_text()

@@ -11,13 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.tools.setup.settings_file import (
-    SettingsFileError,
-    assigned,
-    rescue,
-    try_to_write,
-    write,
-)
+from bassloop.tools.setup.create_app import SettingsFileError, assigned, rescue, try_to_write, write
 from tests.github.world import KEY
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from bassloop.cli import cli
-from bassloop.tools.setup import systemd, unit_files
-from bassloop.tools.setup.unit_files import RunnerFacts, ServeFacts, runner_unit, serve_unit
+from bassloop.tools.setup import systemd
+from bassloop.tools.setup.systemd import RunnerFacts, ServeFacts, runner_unit, serve_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_command_is_what_systemd_runs() -> None:
 
 def test_each_door_that_containers_need_is_named_with_its_reason() -> None:
     unit = runner_unit(RunnerFacts(("x",)))
-    for name, why in unit_files.RUNNER_NEEDS.items():
+    for name, why in systemd.RUNNER_NEEDS.items():
         assert f"#   {name}: {why}" in unit
         for directive in name.split(", "):
             assert not values(unit, directive)
@@ -75,7 +75,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(program.parent))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
-    monkeypatch.setattr(unit_files, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(systemd, "ETC", tmp_path / "etc")
     monkeypatch.setattr(systemd, "SYSTEM_UNITS", tmp_path / "system")
     monkeypatch.setattr(systemd, "refuse_home", lambda: None)
     return tmp_path

@@ -20,18 +20,19 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from bassloop.store.engines.postgresql_connection import (
+    CHANNEL,
     JSON_EACH,
     LOCK_KEY,
     MAINTENANCE,
     MIGRATION,
     WRITER,
     PostgreSQLConnection,
+    PostgreSQLListener,
     PostgreSQLRow,
     make_rows,
     translate_schema,
 )
 from bassloop.store.engines.postgresql_lease import Fence, PostgreSQLLease, taken_message
-from bassloop.store.engines.postgresql_listener import CHANNEL, PostgreSQLListener
 from bassloop.store.errors import (
     StoreConflict,
     StoreError,

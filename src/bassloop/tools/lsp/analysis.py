@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass import reference
 from bassloop.bass.reference import ReferenceEntry
-from bassloop.tools.lsp.forms import read
 from bassloop.tools.lsp.operatives import HANDLERS
 from bassloop.tools.lsp.text_model import (
     EVALUATING,
@@ -28,6 +27,7 @@ from bassloop.tools.lsp.text_model import (
     Problem,
     Reference,
     TextSpan,
+    read,
 )
 from bassloop.tools.lsp.walk import Walk
 

@@ -9,8 +9,7 @@ from bassloop.bass.builtins.paths import stem
 from bassloop.bass.path import CommandPath, ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.values import Bind, Cell, Located, Pair, Symbol, plain
-from bassloop.tools.lsp.forms import listed, threaded
-from bassloop.tools.lsp.text_model import CallSite, Module, TextSpan
+from bassloop.tools.lsp.text_model import CallSite, Module, TextSpan, listed, threaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

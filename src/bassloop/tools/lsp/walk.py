@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from bassloop.bass.path import ExtendPath
 from bassloop.bass.reference import formals_text
 from bassloop.bass.values import Bind, Cell, Keyword, Located, Pair, Symbol, plain
-from bassloop.tools.lsp.forms import listed
 from bassloop.tools.lsp.text_model import (
     CallSite,
     Context,
@@ -19,6 +18,7 @@ from bassloop.tools.lsp.text_model import (
     LexicalScope,
     Reference,
     TextSpan,
+    listed,
 )
 
 if TYPE_CHECKING:
