@@ -18,7 +18,7 @@ import asyncssh
 import pytest
 
 from bassloop import __version__
-from bassloop.tools.setup.unit_files import RUNNER, ServeFacts, serve_unit
+from bassloop.tools.setup.systemd import RUNNER, ServeFacts, serve_unit
 from bassloop.tools.trial import app_key
 from tests.repositories import commit, git
 
