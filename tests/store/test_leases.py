@@ -109,6 +109,19 @@ async def test_all_nodes_work_and_see_the_same(two: tuple[Store, Store]) -> None
     assert named == [("first", "works", "http://first"), ("second", "works", "http://second")]
 
 
+async def test_a_node_knows_how_many_others_there_are_that_do_not_drain(
+    two: tuple[Store, Store],
+) -> None:
+    first, second = two
+    with trio.fail_after(20):
+        while (first.company.size, first.company.successors) != (2, 1):
+            await first.company.changed()
+        await second.nodes.note_draining()
+        while (first.company.size, first.company.successors) != (2, 0):
+            await first.company.changed()
+    assert (second.company.size, second.company.successors) == (2, 1)
+
+
 async def test_a_delivery_is_left_to_the_node_of_its_head_or_of_its_sender_s_runner(
     two: tuple[Store, Store],
 ) -> None:

@@ -127,8 +127,12 @@ async def keep_sharing(company: Company, api: API) -> None:
 
 
 async def hand_over(store: Store, pool: Pool, stopping: trio.Event) -> None:
-    """Let other nodes have what this one won't begin any more, and its idle runners, once it drains."""
+    """Let other nodes have what this one won't begin any more, and its idle runners, once it drains.
+
+    The runners stay while there is no node that they could go to, such as one that is being started.
+    """
     await stopping.wait()
     await store.nodes.note_draining()
-    if store.company.size > 1:
-        pool.dismiss_idle()
+    while not store.company.successors:
+        await store.company.changed()
+    pool.dismiss_idle()

@@ -104,19 +104,25 @@ class Tenure:
 
 
 class Company:
-    """How many nodes there are, this one included."""
+    """How many nodes there are.
+
+    Attributes:
+        size: all of them, this one included.
+        successors: the others that don't drain.
+    """
 
     def __init__(self) -> None:
-        self.size = 1
+        self.size, self.successors = 1, 0
         self._changed = trio.Event()
 
-    def note(self, size: int) -> None:
-        """Note how many there are now."""
-        if size != self.size:
-            self.size = size
+    def note(self, size: int, successors: int | None = None) -> None:
+        """Note how many there are now; of the others, all are successors unless it is said how many are."""
+        now = size, size - 1 if successors is None else successors
+        if now != (self.size, self.successors):
+            self.size, self.successors = now
             self._changed.set()
             self._changed = trio.Event()
 
     async def changed(self) -> None:
-        """Wait until there are more or fewer."""
+        """Wait until there are more or fewer, or another one drains."""
         await self._changed.wait()

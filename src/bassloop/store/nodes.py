@@ -263,12 +263,14 @@ class Renewal(NamedTuple):
         is_renewed: whether it still had one.
         is_draining: whether it is asked to drain.
         others: how many other nodes are there.
+        successors: how many of those don't drain.
         has_ended: whether others have ended, or weren't heard of in time, or drain.
     """
 
     is_renewed: bool
     is_draining: bool
     others: int
+    successors: int
     has_ended: bool
 
 
@@ -305,13 +307,15 @@ def renew_lease(db: Connection, node: Node, now: float) -> Renewal:
         "UPDATE nodes SET alive_until = ? WHERE id = ? AND ended_at IS NULL RETURNING draining",
         (now + LEASE_SECONDS, node.id),
     ).fetchone()
-    others, ended = db.execute(
+    others, successors, ended = db.execute(
         "SELECT coalesce(sum(CASE WHEN ended_at IS NULL AND alive_until > :now THEN 1 ELSE 0 END), 0), "
+        "coalesce(sum(CASE WHEN ended_at IS NULL AND alive_until > :now AND draining = 0 THEN 1 ELSE 0 END), 0), "
         "coalesce(sum(CASE WHEN heir = '' AND (ended_at IS NOT NULL OR alive_until <= :now OR draining = 1) "
         "THEN 1 ELSE 0 END), 0) FROM nodes WHERE id != :id",
         {"now": now, "id": node.id},
     ).fetchone()
-    return Renewal(own is not None, own is not None and bool(own[0]), int(others), bool(ended))
+    is_draining = own is not None and bool(own[0])
+    return Renewal(own is not None, is_draining, int(others), int(successors), bool(ended))
 
 
 def leave(db: Connection, node: Node, now: float) -> None:

@@ -118,7 +118,7 @@ class PostgreSQLLease:
             if not found.is_renewed:
                 raise StoreTaken(taken_message(self._database))
             tenure.renew(began, found.others)
-            self.company.note(found.others + 1)
+            self.company.note(found.others + 1, found.successors)
             if found.is_draining:
                 self.drain_requested.set()
             if found.has_ended:
