@@ -136,9 +136,18 @@ def test_runners_come_with_their_addresses_and_pages_with_theirs() -> None:
     assert list(servers("pages")) == list(servers("runners")) == list(NODES)
     [checked] = re.findall(r"default-server port (\d+)", runners)
     assert all(each.endswith(f":{checked}") for each in servers("pages").values())
-    assert {f":{each}" for each in re.findall(r"bind :(\d+)", text)} == {
-        f":{each.split(':')[0]}" for each in compose()["services"]["haproxy"]["ports"]
-    }
+    bound = set(re.findall(r'bind "\$\{ADDRESS\}:(\d+)"', text))
+    balancer = compose()["services"]["haproxy"]
+    assert bound == {each.split(":")[0] for each in balancer["ports"]}
+    assert balancer["environment"]["ADDRESS"] == "", "a container has its own addresses"
+
+
+def test_the_balancer_and_the_nodes_of_one_machine_listen_on_different_addresses() -> None:
+    balancer = dict(value.split("=", 1) for _, value in unit("haproxy.conf"))
+    addresses = list(balancer.values())
+    assert sorted(balancer) == ["ADDRESS", "LOOP_1", "LOOP_2", "LOOP_3"]
+    assert all(addresses), "all addresses of the machine would take the nodes' port for runners"
+    assert len(set(addresses)) == len(addresses)
 
 
 def test_the_instructions_install_what_is_there() -> None:

@@ -190,7 +190,7 @@ async def run_haproxy(folder: Path, network: str) -> AsyncGenerator[tuple[int, i
     ports = [random.randrange(20_000, 30_000) for _ in range(2)]
     text = CONFIGURATION.read_text()
     for bound, port in zip(("8080", "6455"), ports, strict=True):
-        text = text.replace(f"bind :{bound}\n", f"bind 127.0.0.1:{port}\n")
+        text = text.replace(f'bind "${{ADDRESS}}:{bound}"\n', f"bind 127.0.0.1:{port}\n")
     (folder / "haproxy.cfg").write_text(text)
     process = await trio.lowlevel.open_process(
         ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")],

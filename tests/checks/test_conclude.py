@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bassloop.checks import conclude
 from bassloop.standin import Fault
 from bassloop.standin.faults import secondary_limit
+from bassloop.store import BucketError
 from tests.small_loop import START, SmallLoop, small_loop
 from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bassloop.github import CheckOutput
     from tests.repositories import MakeRepository
 
 
@@ -164,6 +167,26 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
         await until(lambda: its.check_run()["status"] == "completed")
         assert its.check_run()["conclusion"] == "success"
         await its.until_stored(lambda: all_concluded(its))
+
+
+async def test_an_end_is_told_once_the_bucket_with_its_logs_is_back(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = conclude.describe
+    away = [BucketError("the bucket is away")] * 2
+
+    async def describe(*args: Any) -> CheckOutput:
+        if away:
+            raise away.pop()
+        return await original(*args)
+
+    monkeypatch.setattr("bassloop.checks.conclude.describe", describe)
+    repository = make_repository(**{"project.bass": START})
+    async with small_loop(repository, tmp_path) as its, its.runner():
+        await its.deliver(await its.standin.payload("check_suite"), "g1")
+        await until(lambda: its.standin.check_runs and its.check_run()["status"] == "completed")
+        assert its.check_run()["conclusion"] == "success"
+    assert away == []
 
 
 async def test_a_file_that_the_hook_loads_is_waited_for_too(

@@ -5,18 +5,17 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from bassloop.checks import log_indexing
 from bassloop.checks.log_indexing import keep_indexing
-from bassloop.store import FilterQuery, StoreError
+from bassloop.store import BucketError, FilterQuery, StoreError
 from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    import pytest
 
 
 @asynccontextmanager
@@ -72,14 +71,15 @@ async def test_a_long_log_is_indexed_a_little_at_a_time(
         assert await candidates(site, "another") == []
 
 
-async def test_a_store_that_fails_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", [StoreError("the disk is away"), BucketError("no bucket")])
+async def test_a_store_or_a_bucket_that_fails_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     monkeypatch.setattr(log_indexing, "RETRY_SECONDS", 0.0)
     async with open_site(tmp_path) as site:
         await site.queued("one")
         await site.step("one", "a", b"a line\n")
-        pending, failures = site.store.log_index.pending, [StoreError("the disk is away")]
+        pending, failures = site.store.log_index.pending, [failure]
 
         async def failing() -> list[tuple[str, int]]:
             for error in failures:

@@ -76,8 +76,12 @@ async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None)
 
 
 async def index_errors(store: Store, run: Run) -> None:
-    """Store what a run failed of, for searches across runs."""
-    found = await find_run_failure(store, run, await store.steps.of_run(run.id))
+    """Store what a run failed of, for searches across runs; nothing if its logs can't be read now."""
+    try:
+        found = await find_run_failure(store, run, await store.steps.of_run(run.id))
+    except OSError as error:
+        log.warning("failures not found", run=run.id, error=str(error))
+        return
     if found is not None:
         titles = [failure.title for failure in found.failures] or [found.title]
         await store.error_lines.put(run.id, [normalize_line(title) for title in titles])
@@ -86,7 +90,8 @@ async def index_errors(store: Store, run: Run) -> None:
 async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> None:
     """Conclude an ended run's check run on GitHub, once.
 
-    A failure of GitHub's is stored with the time of the next attempt, and not raised.
+    A failure of GitHub's, or logs that can't be read now, are stored with the time of the next attempt, and
+    not raised.
 
     Args:
         output: what the check run says, if not the usual.
@@ -102,7 +107,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
             if await verifiable_run(loop, run, check_run) is not None:
                 output = replace(output, actions=(*output.actions, check_output.VERIFY))
             await _complete(loop, run, check_run, conclusion, output)
-    except GitHubError as error:
+    except (GitHubError, OSError) as error:
         if not await _postpone(loop, run, check_run, error):
             log.error(
                 "check run never concluded", run=run.id, check=check_run.name, error=str(error)
@@ -114,9 +119,11 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
         loop.concluding.discard(run.id)
 
 
-async def _postpone(loop: Loop, run: Run, check_run: CheckRun, error: GitHubError) -> bool:
+async def _postpone(
+    loop: Loop, run: Run, check_run: CheckRun, error: GitHubError | OSError
+) -> bool:
     """Note when to try again to conclude a check run. Returns False if it was tried often enough."""
-    delay = retry_after(error)
+    delay = retry_after(error) if isinstance(error, GitHubError) else 0.0
     if check_run.tries >= (MAX_REFUSED if delay is None else MAX_POSTPONED):
         return False
     backoff = replace(loop.backoff, longest=MAX_DELAY)

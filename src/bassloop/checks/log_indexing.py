@@ -44,7 +44,7 @@ async def keep_indexing(store: Store) -> None:
                 for run_id, row in pending:
                     filters.append((row, await _make_filter(store, run_id, row, thread)))
                 await store.log_index.put(filters)
-        except StoreError as error:
+        except (StoreError, OSError) as error:  # the bucket may be out of reach
             log.warning("logs are not indexed now", error=str(error))
             await trio.sleep(RETRY_SECONDS)
             continue

@@ -284,7 +284,9 @@ def join(db: Connection, node: Node, identity: str, now: float) -> str | None:
         return str(foreign["name"])
     db.execute(
         "INSERT INTO nodes (id, name, address, version, started_at, alive_until, draining, identity) "
-        "VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, 0, ?) "
+        # It has joined already if the connection was lost during the commit.
+        "ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until WHERE nodes.ended_at IS NULL",
         (node.id, node.name, node.address, node.version, now, now + LEASE_SECONDS, identity),
     )
     return None
