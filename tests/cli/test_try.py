@@ -36,7 +36,16 @@ def test_a_hook_that_starts_no_check_is_told_with_the_event(
 ) -> None:
     path = make_repository(**{"project.bass": EVENTLESS})
     said = tried(path, "--event", "push", status=1)
-    assert "the hook started no check for the event push" in said
+    assert "the hook started no check for the event push; --event tries another one" in said
+
+
+def test_events_that_would_start_checks_are_named(make_repository: MakeRepository) -> None:
+    path = make_repository(
+        **{".bassloop.toml": '[checks.a]\nrun = "true"\nwhen = {events = ["merge_group"]}\n'}
+    )
+    said = tried(path, status=1)
+    assert "for the event check_suite, which GitHub sends for a push" in said
+    assert "--event merge_group starts a\n" in said
 
 
 def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:

@@ -220,6 +220,20 @@ runs:
     assert len(check.run) < 8  # it uses itself, which has an end
 
 
+def test_what_no_image_is_named_after_is_no_version() -> None:
+    text = """
+on: {pull_request: {branches: [main]}}
+jobs:
+  a:
+    strategy: {matrix: {go: [oldstable, "1.20.x", v1.21]}}
+    steps: [{uses: actions/setup-go@v5, with: {go-version: "${{ matrix.go }}"}}, {run: go test}]
+"""
+    [check] = translate_workflow(text, "x.yml").checks
+    assert (check.image, check.matrix) == ("golang:${go}", {"go": ["1.20", "1.21"]})
+    assert check.notes == ["go-version oldstable is left out: it names no image"]
+    assert check.when == {"branches": ["main"]}
+
+
 def test_commands_run_as_root_with_lists_of_packages() -> None:
     text = """
 on: push

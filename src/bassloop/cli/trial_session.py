@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
+from bassloop.project import ChecksFileError, read_checks, write_bass
 from bassloop.tools.failure_report import (
     keep_artifacts,
     keep_failures,
@@ -22,6 +23,8 @@ from bassloop.tools.failure_report import (
     plain_lines,
     render_failure,
 )
+from bassloop.tools.outlook import CHECKS_FILE, foresee_all
+from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.trial import open_trial
 from bassloop.units import format_size
 
@@ -178,7 +181,8 @@ class TrialSession:
         for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
-        for hint in _hints(results, trial, causes):
+        hints = _hints(results, trial, causes) if results else [await _explain_silence(trial)]
+        for hint in hints:
             console.print(f"\n{hint}", soft_wrap=True)
         verdict, passed = _verdict(results, self._strict)
         console.print(f"\n[{'green' if passed else 'red'}]{verdict}[/]")
@@ -294,12 +298,6 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
     Args:
         causes: what the logs of failed checks tell.
     """
-    if not results:
-        return [
-            f"the hook started no check for the event {trial.options.event}"
-            f"{', which GitHub sends for a push' if trial.options.event == 'check_suite' else ''}; "
-            "--event tries another one, such as check_suite or pull_request"
-        ]
     if all(each.run.state == RunState.NEUTRAL for each in results):
         return [
             "a hook is the script that says what the checks of a repository are; "
@@ -330,6 +328,28 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
             "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
         )
     return hints
+
+
+async def _explain_silence(trial: Trial) -> str:
+    """Return why there is no check, and which events would start some."""
+    tried = trial.options.event
+    why = ", which GitHub sends for a push" if tried == "check_suite" else ""
+    text = f"the hook started no check for the event {tried}{why}"
+    root = trial.copy.source
+    file = root / CHECKS_FILE
+    declared = None
+    with suppress(ChecksFileError):
+        if file.is_file() and (checks := read_checks(file.read_bytes())):
+            declared = write_bass(checks)
+    outlooks = await foresee_all(root, declared=declared)
+    others = [
+        f"--event {SAMPLES[name]['event']} starts {', '.join(outlook.checks)}"
+        for name, outlook in outlooks.items()
+        if outlook.checks and SAMPLES[name]["event"] != tried
+    ]
+    if not others:
+        return f"{text}; --event tries another one, such as check_suite or pull_request"
+    return f"{text}; {', and '.join(others)}"
 
 
 def _image_advice(engine: str) -> str:

@@ -183,9 +183,12 @@ class WorkflowJob:
         return matrix
 
     def _when(self) -> dict[str, list[str]]:
-        """Return the condition on events and branches; where in doubt, a check runs more often."""
+        """Return the condition on events and branches; where in doubt, a check runs more often.
+
+        A check of a pull request runs for pushes as well: its result is the head's, which both show.
+        """
         started = self._workflow.started
-        when = {} if {"push", "pull_request"} <= set(started) else {"events": list(started)}
+        when = {} if "pull_request" in started else {"events": list(started)}
         options = [table(self._workflow.events[name]) for name in started]
         branches = [as_list(each.get("branches")) for each in options]
         if branches[0] and all(each == branches[0] for each in branches):
@@ -344,7 +347,9 @@ class WorkflowJob:
     def _set_up(self, action: str, inputs: Mapping[str, Any]) -> None:
         image, key, usual = LANGUAGES[action]
         version = self._text(str(inputs.get(key, usual))).strip()
-        version = version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
+        if variable := re.fullmatch(r"\$\{([\w-]+)\}", version):
+            self._keep_versions(variable[1], key, usual)
+        version = _plain_version(version)
         if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in ("stable", "lts"):
             self._notes[f"{key} {version!r} was taken for {usual}"] = None
             version = usual
@@ -353,6 +358,14 @@ class WorkflowJob:
             return
         self._image = f"{image}:{version}"
         self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(image, {}))
+
+    def _keep_versions(self, name: str, key: str, usual: str) -> None:
+        """Leave those of a matrix's values that are versions, since an image is named after them."""
+        values = [_plain_version(value) for value in self._matrix.get(name, ())]
+        versions = [value for value in values if re.fullmatch(r"\d+(\.\d+)*", value)]
+        if other := [value for value in values if value not in versions]:
+            self._notes[f"{key} {', '.join(other)} is left out: it names no image"] = None
+        self._matrix[name] = list(dict.fromkeys(versions)) or [usual]
 
     def _cache(self, inputs: Mapping[str, Any]) -> None:
         for line in str(inputs.get("path", "")).split("\n"):
@@ -453,6 +466,10 @@ def _uploaded(inputs: Mapping[str, Any]) -> list[str]:
             is_folder = path.endswith("/") or not set(last) & set(".*?$")
             found.append(f"{path.rstrip('/')}/**" if is_folder else path)
     return found
+
+
+def _plain_version(version: str) -> str:
+    return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
 
 
 def _shell_word(text: str) -> str:
