@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from bassloop.project.conditions import evaluate, text_of
-from bassloop.project.workflow_job import (
-    EXPRESSION,
-    LANGUAGES,
-    WorkflowFile,
-    WorkflowJob,
-    as_list,
-    table,
-)
+from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
+from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,0 +1,112 @@
+"""The actions and services of GitHub Actions that are known, and those that a repository has itself. Pure, no I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LANGUAGES = {
+    "actions/setup-python": ("python", "python-version", "3.13"),
+    "actions/setup-node": ("node", "node-version", "22"),
+    "actions/setup-go": ("golang", "go-version", "1.23"),
+    "actions/setup-java": ("eclipse-temurin", "java-version", "21"),
+    "ruby/setup-ruby": ("ruby", "ruby-version", "3.3"),
+    "dtolnay/rust-toolchain": ("rust", "toolchain", "1"),
+    "actions-rs/toolchain": ("rust", "toolchain", "1"),
+    "shivammathur/setup-php": ("php", "php-version", "8.4"),
+    "oven-sh/setup-bun": ("oven/bun", "bun-version", "1"),
+}
+"""Actions that set up a language: the image that has it, the action's input for the version, and a usual one."""
+
+INSTALLS = {
+    "astral-sh/setup-uv": "command -v uv || pip install uv",
+    "snok/install-poetry": "pip install poetry",
+    "pnpm/action-setup": "npm install --global pnpm",
+}
+CACHES = {
+    "pip": {"pip": "/root/.cache/pip"},
+    "npm": {"npm": "/root/.npm"},
+    "yarn": {"yarn": "/usr/local/share/.cache/yarn"},
+    "pnpm": {"pnpm": "/root/.local/share/pnpm/store"},
+    "maven": {"maven": "/root/.m2"},
+    "gradle": {"gradle": "/root/.gradle"},
+    "golang": {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"},
+}
+SERVERS = {
+    "postgres": ("docker-entrypoint.sh postgres", 5432),
+    "mysql": ("docker-entrypoint.sh mysqld", 3306),
+    "mariadb": ("docker-entrypoint.sh mariadbd", 3306),
+    "redis": ("docker-entrypoint.sh redis-server", 6379),
+    "mongo": ("docker-entrypoint.sh mongod", 27017),
+    "rabbitmq": ("docker-entrypoint.sh rabbitmq-server", 5672),
+    "memcached": ("docker-entrypoint.sh memcached", 11211),
+}
+"""Images of services: their command, which a workflow needn't tell, and their port."""
+
+EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
+
+
+def local_steps(
+    uses: str, inputs: Mapping[str, Any], read: Callable[[str], str | None]
+) -> list[dict[str, Any]]:
+    """Return the steps of an action that is in the repository, with its inputs put in; none where it isn't there.
+
+    Args:
+        read: returns the text of a file of the repository, None where there is none.
+    """
+    folder = uses.partition("/")[2].strip("/")
+    texts = (read(f"{folder}/{name}") for name in ("action.yml", "action.yaml"))
+    action = table(parse_yaml(next(filter(None, texts), "")))
+    declared = table(action.get("inputs"))
+    values = {name: table(about).get("default", "") for name, about in declared.items()}
+    values |= inputs
+
+    def literal(match: re.Match[str]) -> str:
+        text = values.get(match[1], "")
+        text = str(text).lower() if isinstance(text, bool) else str(text)
+        return "'" + text.replace("'", "''") + "'"
+
+    def put_in(value: object, key: object = None) -> Any:
+        match value:
+            case str() if key == "if":
+                return _INPUT.sub(literal, value)
+            case str():
+                return EXPRESSION.sub(
+                    lambda match: (
+                        str(values.get(whole[1], ""))
+                        if (whole := _INPUT.fullmatch(match[1]))
+                        else _INPUT.sub(literal, match[0])
+                    ),
+                    value,
+                )
+            case dict():
+                return {name: put_in(each, name) for name, each in value.items()}
+            case list():
+                return [put_in(each) for each in value]
+        return value
+
+    return [table(put_in(step)) for step in as_list(table(action.get("runs")).get("steps"))]
+
+
+def table(value: object) -> dict[Any, Any]:
+    """Return a mapping of YAML; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return a list of YAML; one of a single value for anything else."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def parse_yaml(text: str) -> object:
+    """Return a YAML document; None for what isn't one."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
