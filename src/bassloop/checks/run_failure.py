@@ -37,6 +37,7 @@ LINES_AROUND = 2
 """Lines before and after a failure's own."""
 
 SIGNALS = {
+    124: "a time limit was over, such as that of timeout",
     126: "the command can't be executed",
     127: "the command was not found",
     132: "illegal instruction, SIGILL",

@@ -31,7 +31,7 @@ MAX_MESSAGE_LINES = 6
 
 _LIBRARY = re2.compile(
     r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src)/"
-    r"|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
+    r"|^/usr/(?:include|lib|local/include)/|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
 )
 
 

@@ -9,6 +9,17 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "go",
         Rank.TEST,
+        r"^WARNING: (?P<message>DATA RACE)$",
+        within=(
+            r"^(?P<message>(?:Read|Write|Previous read|Previous write) at 0x[0-9a-f]+ by .*):$",
+            r"^ {6}(?P<path>\S+\.go):(?P<line>\d{1,7}) \+0x[0-9a-f]+$",
+        ),
+        until=r"^(?:={10,}|Goroutine .*)$",
+        lines=60,
+    ),
+    Rule(
+        "go",
+        Rank.TEST,
         r"^\s{0,12}--- FAIL: (?P<test>\S+)",
         within=(
             r"^(?P<message>panic: .*?)(?: \[recovered.*)?$",
@@ -54,6 +65,7 @@ RULES: tuple[Rule, ...] = (
         r'(?: \[recovered.*)?(?:\\n)?"\}$',
     ),
     Rule("go", Rank.TEST, r'^\{.*"Action":"fail",.*"Test":"(?P<test>[^"]+)"'),
+    Rule("go", Rank.MESSAGE, r"^\s+(?P<message>imports \S+ from \S+: import cycle not allowed.*)$"),
     Rule("go", Rank.CONSEQUENCE, r"^(?P<message>FAIL\t\S+.*)$"),
     Rule(
         "go",
@@ -101,7 +113,24 @@ RULES: tuple[Rule, ...] = (
         Rank.CONSEQUENCE,
         r"^error: (?P<message>(?:could not compile|test failed|process didn't).*)$",
     ),
+    Rule(
+        "rustfmt",
+        Rank.ERROR,
+        r"^Diff in (?P<path>\S.*?)(?: at line |:)(?P<line>\d{1,7}):$",
+        within=(r"^(?P<message>[-+].*)$",),
+        until=r"^Diff in ",
+        lines=12,
+    ),
     # C, C++, and their builds
+    Rule(
+        "compiler",
+        Rank.ERROR,
+        rf"^{AT}:\s+required from here$",
+        within=(rf"^{AT}: (?:fatal )?error: (?P<message>.*)$",),
+        lines=3,
+        needs="message",
+        ends="message",
+    ),
     Rule("compiler", Rank.ERROR, rf"^{AT}: (?:fatal )?error(?:\[[A-Z]\d+\])?: (?P<message>.*)$"),
     Rule(
         "compiler",

@@ -131,6 +131,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("mypy", Rank.ERROR, rf"^{AT}: error: (?P<message>.*  \[[a-z-]+\])$"),
     Rule(
+        "coverage",
+        Rank.MESSAGE,
+        r"^(?P<message>Coverage failure: .*|(?:FAIL|ERROR|FAILURE)?:? ?Required test coverage of .* not reached.*)$",
+    ),
+    Rule("tox", Rank.MESSAGE, r"^(?P<message>\S+: exit \d+ \([\d.]+ seconds\) .*)$"),
+    Rule(
         "pip",
         Rank.MESSAGE,
         r"^(?P<message>ERROR: (?:Could not|No matching|Cannot|ResolutionImp|Failed|Invalid).*)$",

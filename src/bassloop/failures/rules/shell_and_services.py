@@ -102,6 +102,27 @@ RULES: tuple[Rule, ...] = (
         r"(?P<message>.*?)(?:%0A.*)?$",
     ),
     Rule(
+        "pre-commit",
+        Rank.MESSAGE,
+        r"^(?P<test>\S.*?)\.{3,}(?:\([^)]*\))?Failed$",
+        within=(r"^- (?P<message>(?:hook id|exit code): .*|files were modified by this hook)$",),
+        until=r"^(?:[^-].*|)$",
+        lines=5,
+        needs="message",
+    ),
+    Rule(
+        "diff",
+        Rank.MESSAGE,
+        r"^\+\+\+ (?:b/)?(?P<path>[^\s]+)(?:\s.*)?$",
+        within=(
+            r"^@@ -\d+(?:,\d+)? \+(?P<line>\d{1,7})(?:,\d+)? @@",
+            r"^(?P<message>[-+].*)$",
+        ),
+        until=r"^(?:[^-+ @\\].*|--- .*|)$",
+        lines=40,
+        needs="line",
+    ),
+    Rule(
         "azure",
         Rank.ERROR,
         r"^##vso\[task\.logissue type=error;(?:sourcepath=(?P<path>[^;\]]+);)?(?:linenumber=(?P<line>\d{1,7});)?"
