@@ -1,0 +1,176 @@
+"""Several nodes work on one check: its webhook, its runners, its artifacts and its page are at different ones."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import boto3
+import pytest
+import trio
+from moto.server import ThreadedMotoServer
+
+from bassloop.store import open_store
+from tests.until import until
+
+from .test_trusted_runners import START
+from .world import world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.databases import PostgreSQLServer
+    from tests.repositories import MakeRepository
+
+    from .world import LoopNode, World
+
+# moto uses what Python 3.12 deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+
+POLICY = """
+runner_wait = 60
+[trust]
+runners = ["alice"]
+[trust.checks]
+signed = "both"
+"""
+
+HOOK = """
+(def build (sh "mkdir dist; head -c 300000 /dev/urandom > dist/a; sha256sum < dist/a"))
+(defn github-hook [event client]
+  (start client event "build" (with-label build :artifacts ["dist/*"]) [])
+  (start client event "signed" (sh "echo signed") [])
+  (start client event "live" (sh "echo first; until test -e GO; do sleep 0.05; done; echo last") [])
+  (start client event "use"
+    (with-label (sh "sha256sum < artifacts/build/dist/a") :uses ["build"]) []))
+"""
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """The endpoint of an S3 server with a bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **KEYS).create_bucket(
+        Bucket="loop-data"
+    )
+    yield f"s3://loop-data?endpoint={endpoint}"
+    server.stop()
+
+
+@pytest.fixture
+def url(postgresql: PostgreSQLServer) -> Iterator[str]:
+    url = postgresql.create()
+    yield url
+    postgresql.drop(url)
+
+
+def check(its: World, name: str) -> dict[str, Any]:
+    """The newest check run of a name, as GitHub has it."""
+    return [each for each in its.standin.check_runs if each["name"] == name][-1]
+
+
+async def concluded(its: World, name: str, count: int = 1) -> None:
+    """Wait until so many check runs of a name are concluded."""
+
+    def are_concluded() -> bool:
+        found = [each for each in its.standin.check_runs if each["name"] == name]
+        return len(found) == count and all(each["conclusion"] for each in found)
+
+    await until(are_concluded)
+
+
+async def log(its: World, url: str, name: str) -> str:
+    """The raw logs of a check's commands, as a node shows them."""
+    return await its.command("logs", f"{url}/runs/{check(its, name)['external_id']}")
+
+
+async def test_what_one_check_needs_is_at_different_nodes(
+    make_repository: MakeRepository, url: str, bucket: str, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    hook = START + HOOK.replace("GO", str(go))
+    repository = make_repository(**{"project.bass": hook, ".bassloop.toml": POLICY})
+    alice = asyncssh.generate_private_key("ssh-ed25519")
+    host_key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    settings = {
+        "DATABASE_URL": url,
+        "BLOBS_URL": bucket,
+        "SSH_HOST_KEY": host_key,
+        "SESSION_SECRET": "the secret of all three nodes, of this test",
+        **{name.upper(): value for name, value in KEYS.items()},
+    }
+    with trio.fail_after(230):
+        async with AsyncExitStack() as stack:
+            its = await stack.enter_async_context(world(repository, tmp_path / "world", **settings))
+            its.standin.add_user(
+                "alice", [alice.export_public_key().decode().strip()], permission="write"
+            )
+            found: list[LoopNode] = []
+            for name in ("one", "two", "three"):
+                node = its.node(name, DATA_DIR=str(tmp_path / name))
+                found.append(await stack.enter_async_context(node))
+            one, two, three = [await node.ready() for node in found]
+            await stack.enter_async_context(its.runner_process(two, "alice", alice))
+            async with its.runner_process(one, "octocat", its.key, name="first"):
+                payload = await its.standin.payload("check_suite")
+                await its.standin.deliver(three.url, "check_suite", payload)
+
+                # What alice's runner says at node two confirms what octocat's has said at node one.
+                await concluded(its, "signed")
+                assert check(its, "signed")["conclusion"] == "success"
+
+                # Node three shows live what node one records.
+                await until(lambda: any(run["name"] == "live" for run in its.standin.check_runs))
+                address = f"{three.url}/runs/{check(its, 'live')['external_id']}"
+                followed = await trio.lowlevel.open_process(
+                    [sys.executable, "-m", "bassloop", "logs", "--follow", address],
+                    stdout=subprocess.PIPE,
+                    env=its.env,
+                )
+                assert followed.stdout is not None
+                printed = b""
+                while b"first" not in printed:
+                    printed += (piece := await followed.stdout.receive_some())
+                    assert piece, printed
+                assert b"\nlast\n" not in printed
+                go.touch()
+                async for piece in followed.stdout:
+                    printed += piece
+                assert b"\nlast\n" in printed
+                assert await followed.wait() == 0
+
+                await concluded(its, "build")
+                await concluded(its, "use")
+                assert check(its, "use")["conclusion"] == "success"
+                built = await log(its, two.url, "build")
+
+            # Node two gives its runner what node one has kept.
+            async with its.runner_process(two, "octocat", its.key, name="second"):
+                before = check(its, "use")["id"]
+                payload = await its.standin.payload("check_run", "rerequested", check_run=before)
+                await its.standin.deliver(three.url, "check_run", payload)
+                await concluded(its, "use", 2)
+                assert check(its, "use")["conclusion"] == "success"
+                used = await log(its, one.url, "use")
+            [digest] = re.findall(r"^[0-9a-f]{64}", built, re.MULTILINE)
+            assert digest in used
+
+            async with open_store(url, tmp_path / "blobs", owner=False) as store:
+                names = {each.id: each.name for each in await store.nodes.all()}
+                runs = (await store.runs.newest(20, public_only=False)).items
+                where = {(run.check_name, run.runner_login): names[run.node] for run in runs}
+                latest = next(run for run in runs if run.check_name == "use")
+            assert where["build", "octocat"] == "one"
+            assert [where[each] for each in where if each[1] == "alice"] == ["two"]
+            assert names[latest.node] == "two"
