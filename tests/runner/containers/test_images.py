@@ -164,6 +164,21 @@ async def test_an_image_is_made_as_a_dockerfile_says(bench: Bench) -> None:
     assert bench.seen.text(1).count("sup") >= 1
 
 
+async def test_no_build_uses_the_caches_of_another(bench: Bench) -> None:
+    script = b"cat /c/left > /found || true; echo poison > /c/left; chown -R 7 /c/left"
+    for number in (b"1", b"2"):
+        context = in_memory(
+            "ctx",
+            {
+                "Dockerfile": b"FROM localhost/base:bassloop-tests\n"
+                b"RUN --mount=type=cache,id=shared,target=/c echo " + number + b"; " + script
+            },
+        )
+        given = pb.ImageBuildInput(logical=context)
+        image = pb.ThunkImage(docker_build=pb.ImageDockerBuild(platform=LINUX, context=given))
+        assert await bench.said(run("cat /found; echo end", image=image)) == "end\n"
+
+
 async def test_a_dockerfile_that_fails_says_what_failed(bench: Bench) -> None:
     context = in_memory("ctx", {"Dockerfile": b"FROM localhost/base:bassloop-tests\nRUN exit 3\n"})
     given = pb.ImageBuildInput(logical=context)

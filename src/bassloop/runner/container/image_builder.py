@@ -6,6 +6,10 @@ They are kept under names of this runner's own, by what they are made of, and ma
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
+import sys
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +17,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.bass.wire.digest import encode_go_order
+from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
 from bassloop.runner.container import image_archive
 from bassloop.runner.container import image_info as names
+from bassloop.runner.container.container_engine import EngineError
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
@@ -25,6 +31,8 @@ from bassloop.runner.errors import DriverError, host_path_not_allowed
 from bassloop.runner.options import this_platform
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from bassloop.runner.container.image_info import Image
     from bassloop.runner.container.image_store import ImageStore
     from bassloop.runner.engine.graph import ThunkGraph
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from bassloop.runner.options import CommandLimits
     from bassloop.wire import bass_pb2 as pb
 
+REMOVE_SECONDS = 30.0
 CPU_PERIOD = 100_000
 """Microseconds over which an engine shares processors out."""
 
@@ -92,7 +101,7 @@ class ImageBuilder:
         if message.WhichOneof("image") == "archive":
             await self._load(message.archive, path, name, step, folder)
         else:
-            await self._build(message.docker_build, path, name, step)
+            await self._build(message.docker_build, path, name, step, folder)
 
     async def _input(self, source: pb.ImageBuildInput, folder: Path) -> Path:
         """Return the file or folder that an image is made of, copied if it has to be."""
@@ -129,7 +138,12 @@ class ImageBuilder:
         await self.images.call(self.images.engine.command("load", "--input", str(clean)), step)
 
     async def _build(
-        self, message: pb.ImageDockerBuild, context: Path, name: str, step: StepReporter
+        self,
+        message: pb.ImageDockerBuild,
+        context: Path,
+        name: str,
+        step: StepReporter,
+        folder: Path,
     ) -> None:
         within = layout.inside(message.dockerfile or "Dockerfile", "the Dockerfile")
         dockerfile = await trio.to_thread.run_sync(file_trees.resolved, context, within)
@@ -142,7 +156,37 @@ class ImageBuilder:
         for each in message.args:
             words.append(f"--build-arg={each.name}={each.value}")
         words += ["--label", self.images.label]
-        await self.images.call(self.images.engine.command(*words, str(context)), step)
+        async with self._own_caches(dockerfile, folder) as (options, env):
+            command = self.images.engine.command(*words, *options, str(context))
+            await self.images.call(command, step, env)
+
+    @asynccontextmanager
+    async def _own_caches(
+        self, dockerfile: Path, folder: Path
+    ) -> AsyncGenerator[tuple[list[str], dict[str, str]]]:
+        """Give options and variables with which no other build uses this one's caches (`RUN --mount=type=cache`).
+
+        Engines share them among all builds, whoever they are for. Raises DriverError where that can't be prevented.
+        """
+        engine = self.images.engine
+        if engine.kind == "docker":
+            yield ["--build-arg", f"BUILDKIT_CACHE_MOUNT_NS={secrets.token_hex(16)}"], {}
+            return
+        if sys.platform != "linux":
+            text = await trio.to_thread.run_sync(dockerfile.read_bytes)
+            if re.search(rb"--mount=\S*type=cache", text):
+                raise DriverError(
+                    "this Dockerfile has cache mounts, which podman machine shares among all builds; "
+                    "build it without them"
+                )
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        try:
+            yield [], {"TMPDIR": str(temporary)}
+        finally:
+            if engine.rootless:  # some of it belongs to users that this one has in namespaces only
+                with shielded(REMOVE_SECONDS), suppress(EngineError):
+                    await engine.ask("unshare", "rm", "-rf", str(temporary))
 
     def _rights(self) -> list[str]:
         """Return options that limit a build. Layers aren't shared, as nothing tells for whom they ran."""

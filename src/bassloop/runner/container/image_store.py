@@ -36,7 +36,7 @@ from bassloop.runner.errors import DriverError
 from bassloop.runner.runner_events import PullEnded, PullStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bassloop.runner.container.image_info import Image
@@ -159,9 +159,16 @@ class ImageStore:
         finally:
             self.on_event(PullEnded(name, time.monotonic() - began, error))
 
-    async def call(self, words: Sequence[str], step: StepReporter) -> None:
-        """Call the engine, logging what it says. Raises DriverError with its last message."""
-        done = await run_logged(Launch(words, self.folder, os.environ, marker=None), step)
+    async def call(
+        self, words: Sequence[str], step: StepReporter, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Call the engine, logging what it says. Raises DriverError with its last message.
+
+        Args:
+            env: variables that it gets besides those of this process.
+        """
+        environment = {**os.environ, **(env or {})}
+        done = await run_logged(Launch(words, self.folder, environment, marker=None), step)
         if done.status:
             message = last_message(done.stderr)
             failed = f"{self.engine.kind} failed: exit status {done.status}"
