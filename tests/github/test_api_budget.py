@@ -56,8 +56,26 @@ def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
     assert spend_all(budget, START) == 200
 
 
+def meet(budget: APIBudget, *repositories: str) -> None:
+    """Let a budget know repositories that share it."""
+    for repository in repositories:
+        budget.wait(START, repository)
+        budget.stop_waiting(START, repository)
+
+
+def test_a_repository_without_others_leaves_nothing_to_them() -> None:
+    budget = APIBudget(1000)
+    meet(budget, "only")
+    assert spend_all(budget, START, repository="only") == 950
+    meet(budget, "newcomer")
+    assert budget.may_spend_at(START, 5, 1.0, "only") == WINDOW
+    assert spend_all(budget, START, now=WINDOW, repository="only") == 855
+    assert budget.may_spend_at(START, 5, WINDOW, "newcomer") == WINDOW
+
+
 def test_a_repository_leaves_a_part_of_the_window_to_the_others() -> None:
     budget = APIBudget(1000)
+    meet(budget, "flood", "calm")
     assert spend_all(budget, START, repository="flood") == 855
     assert spend_all(budget, CONCLUDE, repository="flood") == 15
     assert spend_all(budget, START, repository="calm") == 70
@@ -68,6 +86,7 @@ def test_a_repository_leaves_a_part_of_the_window_to_the_others() -> None:
 
 def test_a_repository_leaves_a_part_of_the_hour_to_the_others() -> None:
     budget = APIBudget(1000)
+    meet(budget, "flood", "calm")
     budget.update(left=1000, limit=1000, resets_at=1800.0)
     for minute in range(18):  # 50 calls in each
         for _ in range(50):

@@ -12,9 +12,10 @@ request has a *purpose*:
   is always kept for them.
 
 All repositories of an installation share its budget. One that pushes without an end mustn't keep the others waiting, so
-a repository may have spent at most EVENNESS times what it leaves, of the window and of the hour. Alone it gets nine
-tenths of what there is, and another one finds the rest at once. This is the dynamic threshold by which switches share
-their buffers: the more repositories are busy, the less each may have, and nothing is set aside for those that aren't.
+a repository may have spent at most EVENNESS times what it leaves, of the window and of the hour. While the others do
+nothing it gets nine tenths of what there is, and another one finds the rest at once. One that has had no others gets
+all of it. This is the dynamic threshold by which switches share their buffers: the more repositories are busy, the less
+each may have, and nothing is set aside for those that aren't.
 
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
@@ -165,6 +166,7 @@ class APIBudget:
     resets_at: float = field(default=-math.inf, init=False)
     closed_until: float = field(default=-math.inf, init=False)
     _entries: deque[_Spent] = field(default_factory=deque, init=False)
+    _repositories: set[str] = field(default_factory=set, init=False)
     _calls_for: Counter[str] = field(default_factory=Counter, init=False)
     _waiting_for: dict[Purpose, Counter[str]] = field(
         default_factory=lambda: {purpose: Counter() for purpose in Purpose}, init=False
@@ -205,7 +207,7 @@ class APIBudget:
         for entry in self._entries:
             excess -= entry.points
             if repository is not None and entry.repository == repository:
-                excess -= entry.points / EVENNESS
+                excess -= self._left_for(entry.points)
             if excess <= 0:
                 return max(opens, entry.at + self.seconds)
         return max(opens, now + self.seconds)
@@ -232,6 +234,7 @@ class APIBudget:
         """Count a request that waits from now on."""
         self.waiting[wanted] += 1
         if repository is not None:
+            self._repositories.add(repository)
             self._waiting_for[wanted][repository] += 1
 
     def stop_waiting(self, wanted: Purpose, repository: str | None = None) -> None:
@@ -298,7 +301,7 @@ class APIBudget:
             return False
         left = self.calls_left - self.call_limit * PORTIONS[wanted].hourly_reserve
         theirs = 0 if repository is None else self._calls_for[repository]
-        return left <= theirs / EVENNESS
+        return left <= self._left_for(theirs)
 
     def _excess(self, wanted: Purpose, points: int, repository: str | None) -> float:
         """Return by how many points a request is over what it may spend now; none if 0 or less."""
@@ -310,7 +313,7 @@ class APIBudget:
         if self.spent[wanted] + points > self._share(wanted):
             most = min(most, self.points * PORTIONS[wanted].ceiling)
         if repository is not None:
-            most -= (self.spent_for[repository] + points) / EVENNESS
+            most -= self._left_for(self.spent_for[repository] + points)
         return total - most
 
     def _is_kept_for(self, other: Purpose) -> bool:
@@ -320,9 +323,13 @@ class APIBudget:
         held_back = sum(
             many
             for repository, many in self._waiting_for[other].items()
-            if (self.spent_for[repository] + _DEAREST) / EVENNESS > room
+            if self._left_for(self.spent_for[repository] + _DEAREST) > room
         )
         return self.waiting[other] > held_back
+
+    def _left_for(self, spent: float) -> float:
+        """Return what a repository has to leave to the others, if there are any, for so much that it has spent."""
+        return spent / EVENNESS if len(self._repositories) > 1 else 0.0
 
     def _share(self, of: Purpose) -> float:
         return self.points * PORTIONS[of].share
