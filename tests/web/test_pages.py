@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import pytest
+import trio
 
 from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
+from bassloop.web.app import prepare_templates
 from tests.records import make_run, make_step
 
 from .site import HOSTILE, open_site
@@ -243,3 +245,27 @@ async def test_pages_of_errors_say_what_happened_and_what_to_do(tmp_path: Path) 
             assert answer.status_code == code
             assert f"<h1>{title} <small>{code}</small></h1>" in page
             assert text in page
+
+
+async def test_templates_are_compiled_before_anybody_asks_for_a_page(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        names = site.app.jinja_env.list_templates()
+        assert {"run.html", "base.html", "failures.atom"} <= set(names)
+        await prepare_templates(site.app)
+        cache = site.app.jinja_env.cache
+        assert cache is not None
+        assert {name for _, name in cache.keys()} == set(names)  # noqa: SIM118  (it isn't a dict)
+
+
+async def test_a_server_begins_with_compiling_templates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = trio.Event()
+
+    async def prepare(app: object) -> None:
+        began.set()
+
+    monkeypatch.setattr("bassloop.web.app.prepare_templates", prepare)
+    async with open_site(tmp_path) as site, site.app.test_app():
+        with trio.fail_after(10):
+            await began.wait()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+import trio
 from quart import Response, has_request_context, render_template, request, url_for
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
@@ -130,6 +131,10 @@ def create_app(context: WebContext) -> QuartTrio:
     async def openapi() -> Response:
         return Response(api_description, content_type="application/json")
 
+    @app.before_serving
+    async def start_preparing() -> None:
+        app.add_background_task(prepare_templates, app)
+
     app.after_request(_set_headers)
     guard.install(app, context)
     app.register_error_handler(HTTPException, _error_page)
@@ -160,6 +165,13 @@ def create_app(context: WebContext) -> QuartTrio:
         app.register_blueprint(module.routes(context))
     app.asgi_app = WebhookEndpoint(app.asgi_app, context.inbox, HEADERS)  # type: ignore[assignment, method-assign]
     return app
+
+
+async def prepare_templates(app: QuartTrio) -> None:
+    """Compile all templates, in a thread. Without this, the first visitor of a run's page would wait for 0.2 s of
+    processor time, and everybody else with them."""
+    for name in app.jinja_env.list_templates():
+        await trio.to_thread.run_sync(app.jinja_env.get_template, name)
 
 
 async def _set_headers(response: Response) -> Response:
