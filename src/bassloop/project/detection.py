@@ -13,6 +13,8 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from bassloop.project.pinned_versions import pinned_version
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -82,7 +84,7 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     if not marks:
         return
     why, cache = sorted(marks)[0], {"pip": "/root/.cache/pip"}
-    version = _python_version(project)
+    version = pinned_version("python", read) or _python_version(project)
     image = f"python:{version}-slim"
     install = _python_install(project, read, names)
     text = json.dumps(project) + (read("requirements.txt") or "") + (read("tox.ini") or "")
@@ -191,9 +193,8 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
 
 def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None]) -> str:
     """Return the major version of Node that the project asks for, or a usual one."""
-    for name in (".node-version", ".nvmrc"):
-        if wanted := re.match(r"\s*v?(\d{1,2})\b", read(name) or ""):
-            return wanted[1]
+    if pinned := pinned_version("node", read, parts=1):
+        return pinned
     engines = str(_within(package, "engines", "node") or "")
     least = [int(each) for each in re.findall(r"(?:>=|\^)\s*(\d{1,2})\b", engines)]
     return str(max(min(least, default=0), NODE))
@@ -214,6 +215,8 @@ def _go(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal
         return
     version = re.search(r"^go (\d+\.\d+)", read("go.mod") or "", re.M)
     image = f"golang:{max(version[1], '1.23', key=_numbers)}" if version else "golang:1.23"
+    if pinned := pinned_version("go", read):
+        image = f"golang:{pinned}"
     caches = {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"}
     yield Proposal("test", "go.mod", image, ("go test ./...",), caches)
     yield Proposal("vet", "go.mod", image, ("go vet ./...",), caches)
@@ -224,11 +227,12 @@ def _rust(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
         return
     caches = {"cargo": "/usr/local/cargo/registry"}
     whole = " --workspace" if "workspace" in _toml(read("Cargo.toml")) else ""
-    yield Proposal("test", "Cargo.toml", "rust:1", (f"cargo test{whole}",), caches)
+    image = f"rust:{pinned_version('rust', read, parts=3) or '1'}"
+    yield Proposal("test", "Cargo.toml", image, (f"cargo test{whole}",), caches)
     yield Proposal(
         "clippy",
         "Cargo.toml",
-        "rust:1",
+        image,
         (
             "cargo clippy --version || rustup component add clippy",
             f"cargo clippy{whole} --all-targets",
@@ -238,12 +242,13 @@ def _rust(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
 
 
 def _java(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    java = pinned_version("java", read, parts=1) or "21"
     if "pom.xml" in names:
         command = "./mvnw" if "mvnw" in names else "mvn"
         yield Proposal(
             "test",
             "pom.xml",
-            "maven:3-eclipse-temurin-21",
+            f"maven:3-eclipse-temurin-{java}",
             (f"{command} -B -ntp verify",),
             {"maven": "/root/.m2"},
         )
@@ -252,7 +257,7 @@ def _java(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
         yield Proposal(
             "test",
             "build.gradle",
-            "gradle:8-jdk21",
+            f"gradle:8-jdk{java}",
             (f"{command} --no-daemon check",),
             {"gradle": "/root/.gradle"},
         )
@@ -262,8 +267,9 @@ def _ruby(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
     if "Gemfile" not in names and not any(name.endswith(".gemspec") for name in names):
         return
     tests = "bundle exec rspec" if {"spec", ".rspec"} & names else "bundle exec rake test"
+    image = f"ruby:{pinned_version('ruby', read) or '3.3'}"
     yield Proposal(
-        "test", "Gemfile", "ruby:3.3", ("bundle install", tests), {"bundle": "/usr/local/bundle"}
+        "test", "Gemfile", image, ("bundle install", tests), {"bundle": "/usr/local/bundle"}
     )
 
 
