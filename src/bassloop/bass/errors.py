@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, final
 
+from bassloop.bass.other_lisps import in_bass
 from bassloop.bass.printer import show
 from bassloop.bass.values import kind
 
@@ -128,6 +129,9 @@ class Unbound(BassError):
     def notes(self) -> Iterator[str]:
         if self.name in _MODULES:
             yield f"{self.name} is a module of std: (use (.{self.name})) binds it"
+            return
+        if (instead := in_bass(self.name)) is not None:
+            yield f"in Bass, that is {instead}"
             return
         similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=_NEAR)
         if similar:

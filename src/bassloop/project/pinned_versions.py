@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,8 +45,8 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
     names = {language, ASDF.get(language, language)}
     for name in MISE:
         tools = _toml(read(name)).get("tools")
-        for tool in names if isinstance(tools, dict) else ():
-            wanted = tools.get(tool)
+        for tool in names:
+            wanted = tools.get(tool) if isinstance(tools, dict) else None
             wanted = wanted[0] if isinstance(wanted, list) and wanted else wanted
             yield str(wanted.get("version", "") if isinstance(wanted, dict) else wanted or "")
     for line in (read(".tool-versions") or "")[:MAX_READ].splitlines():
@@ -58,7 +58,7 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
         yield str(toolchain.get("channel", "")) if isinstance(toolchain, dict) else ""
 
 
-def _toml(text: str | None) -> dict[str, object]:
+def _toml(text: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads((text or "")[:MAX_READ])
     except (tomllib.TOMLDecodeError, RecursionError):

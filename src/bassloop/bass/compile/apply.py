@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue, Operative, Unwrapped
 from bassloop.bass.compile.code import evaluate_operands
 from bassloop.bass.errors import (
+    BassError,
     Unbound,
     arity,
     brief,
@@ -172,6 +173,8 @@ def _command(path: Path, args: list[Value], scope: Scope, machine: Machine) -> V
 @APPLIED.of(DirPath)
 def _directory(path: Path, args: list[Value], scope: Scope, machine: Machine) -> Value:
     if len(args) != 1:
+        if brief(path) == "/":
+            raise BassError("/ is the root folder; the quotient is (quot 7 2)")
         raise arity(brief(path), 1, len(args))
     child = strip(args[0])
     if not isinstance(child, Path):

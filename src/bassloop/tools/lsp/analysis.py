@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass import reference
+from bassloop.bass.other_lisps import in_bass
 from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.operatives import HANDLERS
 from bassloop.tools.lsp.text_model import (
@@ -340,6 +341,8 @@ def _around_open(definition: Definition, scopes: list[LexicalScope]) -> bool:
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    if (instead := in_bass(name)) is not None:
+        return f" (in Bass, that is {instead})"
     size = len(name)
     alike = [each for each in names if abs(len(each) - size) <= 3]
     similar = get_close_matches(name, sorted(alike), n=2, cutoff=0.7)
