@@ -38,8 +38,8 @@ async def test_why_a_run_has_no_statement_is_said(
         await verify_run(RunAddress("http://loop", "r"), (), keys=None, online=False)
 
 
-async def test_what_only_the_runner_knows_is_said() -> None:
-    key = asyncssh.generate_private_key("ssh-ed25519")
+def envelope(key: asyncssh.SSHKey) -> bytes:
+    """Return a statement of octocat's, signed with a key."""
     payload = RunStatement(
         run="r",
         login="octocat",
@@ -55,10 +55,33 @@ async def test_what_only_the_runner_knows_is_said() -> None:
         given="4" * 64,
     ).encode()
     blob = key.sign(to_be_signed(signed_bytes(payload)), key.algorithm)
-    envelope = SignedStatement(payload, SSHSignature(key.public_data, blob)).envelope()
+    signed = SignedStatement(payload, SSHSignature(key.public_data, blob))
+    return json.dumps(signed.envelope()).encode()
+
+
+async def test_what_only_the_runner_knows_is_said() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
     keys = key.export_public_key().decode()
-    report = await verify_file(json.dumps(envelope).encode(), thunk=None, keys=keys, online=False)
+    report = await verify_file(envelope(key), thunk=None, keys=keys, online=False)
     assert report.wrong == []
     unchecked = " ".join(report.unchecked)
     assert "the artifacts of other checks that it was given" in unchecked
     assert "the digests of the images, which only the runner's engine knows" in unchecked
+
+
+async def test_who_signs_for_somebody_else_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    mallory, theirs = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    keys = theirs.export_public_key().decode()
+    forged = envelope(mallory)
+    report = await verify_file(forged, thunk=None, keys=keys, online=False)
+    assert report.wrong == [
+        "the file of keys doesn't list the key for octocat: it was never theirs, or has been removed since"
+    ]
+
+    async def download(self: LoopClient, path: str, limit: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return keys.encode()
+
+    monkeypatch.setattr(LoopClient, "download", download)
+    report = await verify_file(forged, thunk=None, keys=None, online=True)
+    assert "https://github.com/octocat.keys doesn't list the key" in report.wrong[0]

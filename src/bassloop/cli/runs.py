@@ -184,7 +184,8 @@ def verify(
 
     URL is the address of the run's page, or its id: the statement, the thunk and the logs are fetched from the loop,
     and compared with what was signed. FILE is the statement as the run's page offers it (a DSSE envelope), which is
-    checked by itself. Whether the key is its owner's is looked up at GitHub.
+    checked by itself. Whether the key is its owner's is looked up at GitHub. A key that isn't listed is wrong, unless
+    the loop at URL says that it was listed when the run ended: then it's something that could not be checked.
 
     \b
     Example:

@@ -90,12 +90,26 @@ def _read_thunk(thunk: bytes) -> bass_pb2.Thunk:
 
 
 def check_key(
-    signed: SignedStatement, keys: str, where: str, stated: RunStatement, report: VerificationReport
+    signed: SignedStatement,
+    keys: str,
+    where: str,
+    stated: RunStatement,
+    report: VerificationReport,
+    *,
+    is_vouched: bool,
 ) -> None:
-    """Look for the key in a list of keys. One that was removed since may have been right then."""
+    """Look for the key in a list of keys.
+
+    Args:
+        is_vouched: whether a loop says that the key was listed then. Otherwise anybody could have signed.
+    """
     listed = {tuple(line.split()[:2]) for line in keys.splitlines()}
     if tuple(signed.signature.public_key.split()) in listed:
         report.right.append(f"{where} lists the key for {stated.login}")
+    elif not is_vouched:
+        report.wrong.append(
+            f"{where} doesn't list the key for {stated.login}: it was never theirs, or has been removed since"
+        )
     else:
         report.unchecked.append(
             f"{where} doesn't list the key for {stated.login} now. It may have been removed since, or "
@@ -164,7 +178,7 @@ async def verify_file(
     else:
         check_thunk(thunk, report.stated, report)
     report.unchecked.append("the log, and that the run is known to a loop: give the run's address")
-    await _check_listing(signed, keys, online, report)
+    await _check_listing(signed, keys, online, report, is_vouched=False)
     return report
 
 
@@ -197,7 +211,7 @@ async def verify_run(
         f"the log is the one that was signed for ({len(logs)} steps have one)",
         "the log is another one than was signed for, or was cut at the loop's limit",
     )
-    await _check_listing(signed, keys, online, report)
+    await _check_listing(signed, keys, online, report, is_vouched=keys is None)
     return report
 
 
@@ -243,6 +257,8 @@ async def _check_listing(
     keys: str | None,
     online: bool,
     report: VerificationReport,
+    *,
+    is_vouched: bool,
 ) -> None:
     """Check the key, and note what nobody but the runner knows."""
     assert report.stated is not None
@@ -264,4 +280,4 @@ async def _check_listing(
             report.unchecked.append(f"the key: {error}")
             return
         keys = listed.decode(errors="replace")
-    check_key(signed, keys, where, report.stated, report)
+    check_key(signed, keys, where, report.stated, report, is_vouched=is_vouched)
