@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 from benchmarks.load import Phase, Target
-from tests.loop.world import world
+from tests.loop.world import open_world
 from tests.repositories import commit, commits, git
 
 from bassloop.store import open_store
@@ -71,10 +71,10 @@ async def measured(what: str, rate: float, seconds: float, settings: Mapping[str
         commit(path)
         heads = commits(path, 4000)
         async with (
-            world(path, Path(folder) / "world", **settings) as its,
-            its.daemon() as daemon,
+            open_world(path, Path(folder) / "world", **settings) as world,
+            world.daemon() as daemon,
         ):
-            payload = await its.standin.payload(event)
+            payload = await world.standin.payload(event)
             target = Target(daemon.url, event, payload, heads)
             titles = iter(
                 (
@@ -90,16 +90,16 @@ async def measured(what: str, rate: float, seconds: float, settings: Mapping[str
                 if title := next(titles):
                     show(title, phase, used - before)
                 accepted.update(phase.accepted)
-            missing = await lost(its, accepted)
+            missing = await lost(world, accepted)
             handled = len(phase.accepted) / (time.monotonic() - phase.began)
             print(
                 f"    of {len(accepted):,} accepted, lost: {missing}; {handled:.0f} handled a second"
             )
 
 
-async def lost(its: Any, accepted: set[str]) -> int:
+async def lost(world: Any, accepted: set[str]) -> int:
     """How many of the accepted deliveries the daemon's database does not have, once it is idle."""
-    async with open_store(its.database, its.folder / "blobs", owner=False) as store:
+    async with open_store(world.database, world.folder / "blobs", owner=False) as store:
         with trio.move_on_after(300):
             while await store.deliveries.unfinished():
                 await trio.sleep(0.5)

@@ -118,10 +118,10 @@ def terminal(chance: random.Random) -> None:
 def conversation(chance: random.Random) -> None:
     """Hear what a process says; answer some of its calls."""
     data = altered(chance, MESSAGES, 8)
-    its = Conversation()
-    its.begin(messages.Evaluate("a", "null", True, "tree", "push", "", 1_000, b"{}"))
+    conversation = Conversation()
+    conversation.begin(messages.Evaluate("a", "null", True, "tree", "push", "", 1_000, b"{}"))
     try:
-        its.receive(data)
+        conversation.receive(data)
     except ProtocolError:
         pass
 

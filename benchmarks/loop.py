@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 import trio
-from tests.loop.world import world
+from tests.loop.world import open_world
 from tests.repositories import commit, git
 from trio_websocket import open_websocket_url
 
@@ -118,7 +118,7 @@ async def memory(path: Path, folder: Path) -> dict[str, float]:
         status = Path(f"/proc/{pid}/status").read_text()
         return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
-    async with world(path, folder) as trial, trial.daemon() as daemon, trial.runner(daemon):
+    async with open_world(path, folder) as trial, trial.daemon() as daemon, trial.runner(daemon):
         pid = daemon.process.pid
         before = resident(pid, "VmRSS")
         began = time.perf_counter()

@@ -23,7 +23,7 @@ import trio
 from benchmarks.deliveries import HOOKS, lost
 from benchmarks.load import Load
 from tests.databases import run_postgresql
-from tests.loop.world import world
+from tests.loop.world import open_world
 from tests.repositories import commit, commits, git
 
 if TYPE_CHECKING:
@@ -81,14 +81,16 @@ async def measure(server: PostgreSQLServer | None, nodes: int, pushes: int) -> s
         commit(path)
         heads = iter(commits(path, pushes + nodes))
         settings = {} if server is None else {"DATABASE_URL": server.create()}
-        its = await stack.enter_async_context(world(path, folder / "world", **settings))
-        daemons = [await stack.enter_async_context(its.daemon(main=UNPACED)) for _ in range(nodes)]
+        world = await stack.enter_async_context(open_world(path, folder / "world", **settings))
+        daemons = [
+            await stack.enter_async_context(world.daemon(main=UNPACED)) for _ in range(nodes)
+        ]
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
-        payload = await its.standin.payload(EVENT)
+        payload = await world.standin.payload(EVENT)
         loads = [Load(daemon.url, EVENT, payload, heads) for daemon in daemons]
         for load in loads:
             await load.send(client)
-        await lost(its, set())
+        await lost(world, set())
         turns = itertools.islice(itertools.cycle(loads), pushes)
 
         async def send() -> None:
@@ -101,7 +103,7 @@ async def measure(server: PostgreSQLServer | None, nodes: int, pushes: int) -> s
             for _ in range(AT_ONCE):
                 nursery.start_soon(send)
         accepted = time.perf_counter() - began
-        missing = await lost(its, {guid for load in loads for guid in load.accepted})
+        missing = await lost(world, {guid for load in loads for guid in load.accepted})
         handled = time.perf_counter() - began
         of_nodes, own, machine = processors.spent()
     each = 1000 / pushes

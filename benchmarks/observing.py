@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import trio
-from tests.loop.world import SECRET, World, world
+from tests.loop.world import SECRET, World, open_world
 from tests.repositories import commit, git
 
 from bassloop.github import sign
@@ -122,7 +122,7 @@ async def measured(
         if kind == KINDS[2]:
             collector = await nursery.start(collect)
             settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector}"
-        async with world(repository, folder, **settings) as of, of.daemon() as daemon:
+        async with open_world(repository, folder, **settings) as of, of.daemon() as daemon:
             url = f"http://127.0.0.1:{port}/metrics"
             async with of.runner(daemon):
                 await handled(of, daemon.url, heads, 3)

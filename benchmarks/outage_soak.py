@@ -27,7 +27,7 @@ import trio
 from benchmarks.runners import resident
 from benchmarks.soak import own_disk
 from tests.loop.test_full_disk import fill
-from tests.loop.world import Daemon, world
+from tests.loop.world import Daemon, open_world
 from tests.outage.trial import LOOK_SECONDS, TOKEN, Outage, Plan, free_address
 from tests.repositories import commit, commits, git
 
@@ -187,7 +187,9 @@ async def soaking(plan: Plan, folder: Path) -> AsyncGenerator[Soak]:
     heads = commits(path, round(plan.rate * plan.seconds))
     addresses = {"LISTEN": free_address(), "SSH_ADDR": free_address()}
     where = folder / "world"
-    async with world(path, where, METRICS_TOKEN=TOKEN, FREE_SPACE="1MB", **addresses) as around:
+    async with open_world(
+        path, where, METRICS_TOKEN=TOKEN, FREE_SPACE="1MB", **addresses
+    ) as around:
         with own_disk(where / "data", 400):
             soak = Soak(plan, around, heads)
             async with trio.open_nursery() as nursery:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import structlog
 import trio
-from tests.loop.world import Daemon, World, world
+from tests.loop.world import Daemon, World, open_world
 from tests.repositories import commit, git
 
 from bassloop.bridge import call_asyncio
@@ -127,16 +127,16 @@ def repository(folder: Path, image: str, checks: dict[str, Check]) -> Path:
 class Go:
     """The Go client, in front of BuildKit."""
 
-    its: World
+    world: World
     bass: Path
     buildkit: str
 
     def command(self, daemon: Daemon) -> tuple[list[str], dict[str, str]]:
-        home = self.its.folder / "go"
+        home = self.world.folder / "go"
         ssh, config = home / "ssh", home / "config" / "bass"
         ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
         config.mkdir(parents=True, exist_ok=True)
-        (ssh / "id_ed25519").write_bytes(self.its.key.export_private_key())
+        (ssh / "id_ed25519").write_bytes(self.world.key.export_private_key())
         (ssh / "id_ed25519").chmod(0o600)
         (ssh / "known_hosts").write_text(daemon.host_key + "\n")
         runtime = {
@@ -156,7 +156,7 @@ class Go:
             stale.unlink()
         theirs = str(Path.home() / ".ssh")
         box = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", theirs, "--bind", str(ssh), theirs]
-        login = self.its.standin.login
+        login = self.world.standin.login
         where = f"{login}@127.0.0.1:{daemon.ssh_port}"
         return [*box, "--", str(self.bass), "--runner", where], env | {"HOME": str(Path.home())}
 
@@ -165,18 +165,18 @@ class Go:
 class OpenSSH:
     """The stock client, in front of this project's runner service on a Unix socket."""
 
-    its: World
+    world: World
     socket: Path
 
     def command(self, daemon: Daemon) -> tuple[list[str], dict[str, str]]:
-        identity, known = self.its.folder / "id", self.its.folder / "known_hosts"
-        identity.write_bytes(self.its.key.export_private_key())
+        identity, known = self.world.folder / "id", self.world.folder / "known_hosts"
+        identity.write_bytes(self.world.key.export_private_key())
         identity.chmod(0o600)
         known.write_text(daemon.host_key + "\n")
         options = [f"UserKnownHostsFile={known}", "IdentitiesOnly=yes", "IdentityAgent=none"]
         flags = [word for option in options for word in ("-o", option)]
         where = ["-p", str(daemon.ssh_port), "-i", str(identity), "-R", f"/runtime:{self.socket}"]
-        login = f"{self.its.standin.login}@127.0.0.1"
+        login = f"{self.world.standin.login}@127.0.0.1"
         return ["ssh", "-F", "none", *flags, *where, login, "forward --os linux --arch amd64"], {}
 
 
@@ -184,7 +184,7 @@ class OpenSSH:
 async def client(kind: Go | OpenSSH, daemon: Daemon) -> AsyncGenerator[trio.Process]:
     """The client in a process group of its own, which is killed at the end."""
     words, env = kind.command(daemon)
-    with (kind.its.folder / "client.log").open("ab") as log:
+    with (kind.world.folder / "client.log").open("ab") as log:
         process = await trio.lowlevel.open_process(
             words,
             env={"PATH": os.environ["PATH"]} | env,
@@ -222,7 +222,7 @@ async def until(condition: Callable[[], Any], seconds: float = 30) -> float:
 class Watch:
     """The daemon's database, looked into from beside it, and its stand-in for GitHub."""
 
-    its: World
+    world: World
     store: Any
     daemon: Daemon
 
@@ -234,12 +234,12 @@ class Watch:
 
     async def deliver(self) -> list[dict[str, Any]]:
         """Deliver an event for HEAD; the check runs that its checks came to."""
-        before = len(self.its.standin.check_runs)
-        payload = await self.its.standin.payload("check_suite")
-        delivered = await self.its.standin.deliver(self.daemon.url, "check_suite", payload)
+        before = len(self.world.standin.check_runs)
+        payload = await self.world.standin.payload("check_suite")
+        delivered = await self.world.standin.deliver(self.daemon.url, "check_suite", payload)
         with trio.fail_after(300):
-            await self.its.handled(delivered.guid)
-        return self.its.standin.check_runs[before:]
+            await self.world.handled(delivered.guid)
+        return self.world.standin.check_runs[before:]
 
     async def running(self) -> bool:
         """Whether a run's command has begun."""
@@ -252,15 +252,21 @@ class Watch:
 
 @asynccontextmanager
 async def watched(path: Path, folder: Path) -> AsyncGenerator[Watch]:
-    async with world(path, folder, SSH_REFUSALS_PER_MINUTE="1000") as its, its.daemon() as daemon:
+    async with (
+        open_world(path, folder, SSH_REFUSALS_PER_MINUTE="1000") as world,
+        world.daemon() as daemon,
+    ):
         data = folder / "data"
         async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
-            yield Watch(its, store, daemon)
+            yield Watch(world, store, daemon)
 
 
 async def conformance(path: Path, folder: Path, bass: Path, buildkit: str) -> None:
     """Every check of `CHECKS` on the Go client, and what came of it."""
-    async with watched(path, folder) as watch, client(Go(watch.its, bass, buildkit), watch.daemon):
+    async with (
+        watched(path, folder) as watch,
+        client(Go(watch.world, bass, buildkit), watch.daemon),
+    ):
         await until(watch.connected)
         found = {run["name"]: run for run in await watch.deliver()}
         async with httpx.AsyncClient() as web:
@@ -296,7 +302,7 @@ async def connections(
     def note(step: str, seconds: float) -> None:
         took.setdefault(step, []).append(seconds)
 
-    async with watched(path, folder) as watch, make(watch.its) as kind:
+    async with watched(path, folder) as watch, make(watch.world) as kind:
         for _ in range(rounds):
             async with client(kind, watch.daemon) as process:
                 note("registered", await until(watch.connected))
@@ -333,27 +339,27 @@ async def connections(
 
 
 @asynccontextmanager
-async def behind_openssh(its: World) -> AsyncGenerator[OpenSSH]:
+async def behind_openssh(world: World) -> AsyncGenerator[OpenSSH]:
     """The stock client in front of this project's runner service, with the host driver, on a socket."""
     from grpclib.server import Server  # after the bridge, which must be there first
 
     options = RunnerOptions(
-        login=its.standin.login,
+        login=world.standin.login,
         host="127.0.0.1",
         port=0,
-        state_dir=its.folder / "state",
+        state_dir=world.folder / "state",
         sandbox=False,
         images="ignore",
         allow_foreign=True,
     )
-    socket = its.folder / "runtime.sock"
+    socket = world.folder / "runtime.sock"
     async with (
         open_driver(options, lambda event: None) as driver,
         RuntimeService.open(driver) as ours,
     ):
         server = Server([ours])
         await call_asyncio(server.start, path=str(socket))
-        yield OpenSSH(its, socket)
+        yield OpenSSH(world, socket)
         server.close()
         await call_asyncio(server.wait_closed)
 
@@ -367,8 +373,8 @@ async def main(arguments: argparse.Namespace) -> None:
         path = repository(folder / "one", arguments.image, {"one": ONE})
 
         @asynccontextmanager
-        async def go(its: World) -> AsyncGenerator[Go]:
-            yield Go(its, arguments.bass, arguments.buildkit)
+        async def go(world: World) -> AsyncGenerator[Go]:
+            yield Go(world, arguments.bass, arguments.buildkit)
 
         for name, make in {"go": go, "openssh": behind_openssh}.items():
             steps = await connections(path, folder / name, arguments.image, make, arguments.rounds)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import trio
-from tests.loop.world import Daemon, World, world
+from tests.loop.world import Daemon, World, open_world
 from tests.repositories import commit, git
 
 from bassloop.store import open_store
@@ -77,16 +77,16 @@ def cpu(pid: int) -> float:
 
 @asynccontextmanager
 async def simulated(
-    its: World, daemon: Daemon, kind: str, count: int, messages: int = 0, size: int = 0
+    world: World, daemon: Daemon, kind: str, count: int, messages: int = 0, size: int = 0
 ) -> AsyncGenerator[tuple[trio.Process, float]]:
     """So many simulated runners, registered, and the seconds that it took."""
-    identity, known = its.folder / "id", its.folder / "known_hosts"
-    identity.write_bytes(its.key.export_private_key())
+    identity, known = world.folder / "id", world.folder / "known_hosts"
+    identity.write_bytes(world.key.export_private_key())
     identity.chmod(0o600)
     known.write_text(daemon.host_key + "\n")
     command = [sys.executable, "-m", f"benchmarks.{kind}_runners"]
     numbers = {"port": daemon.ssh_port, "count": count, "messages": messages, "size": size}
-    texts = {"login": its.standin.login, "identity": identity, "known-hosts": known}
+    texts = {"login": world.standin.login, "identity": identity, "known-hosts": known}
     for name, value in (numbers | texts).items():
         command += [f"--{name}", str(value)]
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
@@ -105,15 +105,15 @@ async def simulated(
 async def idle(folder: Path, count: int, seconds: float) -> None:
     """Many runners that do nothing."""
     path = repository(folder / "repository", 1)
-    async with world(path, folder / "world", **MANY) as its, its.daemon() as daemon:
-        data, pid = its.folder / "data", daemon.process.pid
+    async with open_world(path, folder / "world", **MANY) as world, world.daemon() as daemon:
+        data, pid = world.folder / "data", daemon.process.pid
         async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
-            async with simulated(its, daemon, "idle", 5):
+            async with simulated(world, daemon, "idle", 5):
                 pass  # what is made once is no session's
             while await store.runtimes.connected():
                 await trio.sleep(0.01)
             before, used = resident(pid), cpu(pid)
-            async with simulated(its, daemon, "idle", count) as (process, took):
+            async with simulated(world, daemon, "idle", count) as (process, took):
                 print(f"{count} runners registered in {took:.1f} s, {count / took:.0f} a second")
                 print(f"daemon's CPU for each: {1000 * (cpu(pid) - used) / count:.1f} ms")
                 held = resident(pid) - before
@@ -150,20 +150,22 @@ async def stream(folder: Path, runners: int, messages: int, size: int, spy: str 
     """Runners that send logs as fast as they can, a run on each."""
     path = repository(folder / f"repository-{runners}-{size}", runners)
     where = folder / f"world-{runners}-{size}"
-    async with world(path, where, **MANY) as its, its.daemon() as daemon:
+    async with open_world(path, where, **MANY) as world, world.daemon() as daemon:
         pid = daemon.process.pid
-        async with simulated(its, daemon, "streaming", runners, messages, size):
-            profile = its.folder / "profile"
+        async with simulated(world, daemon, "streaming", runners, messages, size):
+            profile = world.folder / "profile"
             async with sampled(spy, pid, profile):
                 used, began = cpu(pid), time.perf_counter()
-                payload = await its.standin.payload("check_suite")
-                await its.standin.deliver(daemon.url, "check_suite", payload)
-                while sum(run["status"] == "completed" for run in its.standin.check_runs) < runners:
+                payload = await world.standin.payload("check_suite")
+                await world.standin.deliver(daemon.url, "check_suite", payload)
+                while (
+                    sum(run["status"] == "completed" for run in world.standin.check_runs) < runners
+                ):
                     await trio.sleep(0.01)
                 took = time.perf_counter() - began
                 share = (cpu(pid) - used) / took
-        assert all(run["conclusion"] == "success" for run in its.standin.check_runs)
-        assert len(its.standin.check_runs) == runners
+        assert all(run["conclusion"] == "success" for run in world.standin.check_runs)
+        assert len(world.standin.check_runs) == runners
         sent = runners * messages
         rate = f"{sent / took:,.0f} messages/s, {sent * size / took / 1e6:.1f} MB/s"
         each = f"{share * took / (sent * size / 1e6):.3f} s a MB, {1e6 * share * took / sent:.0f} us a message"

@@ -31,7 +31,7 @@ import httpx
 import trio
 from benchmarks.runners import MANY, resident, simulated
 from tests.loop.test_full_disk import fill
-from tests.loop.world import SECRET, Daemon, World, world
+from tests.loop.world import SECRET, Daemon, World, open_world
 from tests.repositories import commit, commits, git
 
 from bassloop.github import sign
@@ -69,7 +69,7 @@ def own_disk(folder: Path, megabytes: int) -> Iterator[None]:
 class Soak:
     """The load, and what was seen of it."""
 
-    its: World
+    world: World
     daemon: Daemon
     client: httpx.AsyncClient
     payload: dict[str, Any]
@@ -131,7 +131,7 @@ class Soak:
 
 async def backed_up(soak: Soak) -> None:
     """Back up under the load, twice, and verify."""
-    data, to = soak.its.folder / "data", soak.its.folder / "backup"
+    data, to = soak.world.folder / "data", soak.world.folder / "backup"
     since = trio.current_time() - soak.began
     for what in ("backup", "backup again"):
         at = time.perf_counter()
@@ -152,7 +152,7 @@ async def backed_up(soak: Soak) -> None:
 
 async def filled(soak: Soak, seconds: float) -> None:
     """Fill the disk, and let it be full for a while."""
-    filler = soak.its.folder / "data" / "filler"
+    filler = soak.world.folder / "data" / "filler"
     since = trio.current_time() - soak.began
     await trio.to_thread.run_sync(fill, filler)
     await trio.sleep(seconds)
@@ -172,18 +172,18 @@ async def around(folder: Path, given: argparse.Namespace) -> AsyncGenerator[Soak
     commit(path)
     heads = itertools.cycle(commits(path, round(given.rate * given.seconds) + 100))
     where = folder / "world"
-    async with world(path, where, METRICS_TOKEN=TOKEN, **MANY) as its:
-        its.standin.quotas.per_hour = its.standin.quotas.points_per_minute = 10**9
-        its.standin.quotas.at_once = 10**6
+    async with open_world(path, where, METRICS_TOKEN=TOKEN, **MANY) as world:
+        world.standin.quotas.per_hour = world.standin.quotas.points_per_minute = 10**9
+        world.standin.quotas.at_once = 10**6
         with own_disk(where / "data", given.disk):
             main = Path(__file__).with_name("unpaced.py")
             async with (
-                its.daemon(main=main) as daemon,
-                simulated(its, daemon, "streaming", given.runners, given.messages, 1000),
+                world.daemon(main=main) as daemon,
+                simulated(world, daemon, "streaming", given.runners, given.messages, 1000),
                 httpx.AsyncClient(timeout=60, trust_env=False) as client,
             ):
-                payload = await its.standin.payload("push")
-                yield Soak(its, daemon, client, payload, heads)
+                payload = await world.standin.payload("push")
+                yield Soak(world, daemon, client, payload, heads)
             data = where / "data"
             wrong = list(check_store(find_database(data / "loop.db"), data / "blobs", in_use=False))
             print(
@@ -213,7 +213,7 @@ async def main(given: argparse.Namespace) -> None:
 
 async def ended(soak: Soak) -> None:
     """Wait for what is left, and count what was lost."""
-    data = soak.its.folder / "data"
+    data = soak.world.folder / "data"
     async with open_store(data / "loop.db", data / "blobs", owner=False) as store:
         began = trio.current_time()
         with trio.move_on_after(300):

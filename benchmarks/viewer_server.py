@@ -27,40 +27,40 @@ BLOCK = 10_000
 SECONDS = 8
 
 
-async def _begin(its: Shown) -> LogWriter:
-    await its.site.queued("r")
-    await its.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
-    row = (await its.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
-    its.site.tail.lend_screen(row, Terminal())  # as a recorder does
-    return await its.store.logs.open("r", row)
+async def _begin(site: Shown) -> LogWriter:
+    await site.site.queued("r")
+    await site.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
+    row = (await site.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
+    site.site.tail.lend_screen(row, Terminal())  # as a recorder does
+    return await site.store.logs.open("r", row)
 
 
-async def _end(its: Shown, log: LogWriter) -> None:
+async def _end(site: Shown, log: LogWriter) -> None:
     await log.close()
     over = StepUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
-    await its.store.steps.put("r", [over])
-    await its.store.runs.end("r", "failed", "exit status 2", BEGAN + 100)
-    its.site.tail.publish("r")
+    await site.store.steps.put("r", [over])
+    await site.store.runs.end("r", "failed", "exit status 2", BEGAN + 100)
+    site.site.tail.publish("r")
 
 
 async def serve(lines: int) -> None:
     """Serve until the process is ended."""
     with tempfile.TemporaryDirectory() as folder:
-        async with serve_site(Path(folder)) as its:
-            log = await _begin(its)
+        async with serve_site(Path(folder)) as site:
+            log = await _begin(site)
             if lines:
                 for start in range(0, lines - 2, BLOCK):
                     stop = min(start + BLOCK, lines - 2)
                     text = b"".join(LINE % number for number in range(start, stop))
                     await log.append(text, None, 1, BEGAN + start / lines)
                 await log.append(BROKEN, None, 1, BEGAN + 99)
-                await _end(its, log)
-            print(json.dumps({"url": its.url, "pid": os.getpid()}), flush=True)
+                await _end(site, log)
+            print(json.dumps({"url": site.url, "pid": os.getpid()}), flush=True)
             while rate := (await trio.to_thread.run_sync(sys.stdin.readline)).strip():
-                await _write(its, log, int(rate))
+                await _write(site, log, int(rate))
 
 
-async def _write(its: Shown, log: LogWriter, rate: int) -> None:
+async def _write(site: Shown, log: LogWriter, rate: int) -> None:
     """Write lines at a rate, twenty times a second as runners do; say when the last was written."""
     began, written, batches = trio.current_time(), 0, []
     while written < rate * SECONDS:
@@ -69,9 +69,9 @@ async def _write(its: Shown, log: LogWriter, rate: int) -> None:
         await log.append(b"".join(LINE % number for number in range(written, due)), None, 1, BEGAN)
         batches.append((due - 1, time.time()))
         written = due
-        its.site.tail.publish("r")
+        site.site.tail.publish("r")
     await log.append(b"the last of %d a second\n" % rate, None, 1, BEGAN)
-    its.site.tail.publish("r")
+    site.site.tail.publish("r")
     said = {"at": time.time(), "took": trio.current_time() - began, "batches": batches}
     print(json.dumps(said), flush=True)
 

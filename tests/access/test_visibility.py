@@ -56,118 +56,118 @@ def test_an_event_lets_forget_what_it_may_have_changed(
     assert invalidation(event_of(name, whole)) == expected
 
 
-async def happened(its: SmallLoop, event: str, action: str | None, guid: str, **more: Any) -> None:
-    payload = await its.standin.payload("repository_dispatch")
+async def happened(loop: SmallLoop, event: str, action: str | None, guid: str, **more: Any) -> None:
+    payload = await loop.standin.payload("repository_dispatch")
     common = {name: payload[name] for name in ("repository", "sender", "installation")}
-    await its.deliver({"action": action, **common, **more}, guid, event)
-    assert (await its.inbox.finished(guid)).state in ("done", "ignored")
+    await loop.deliver({"action": action, **common, **more}, guid, event)
+    assert (await loop.inbox.finished(guid)).state in ("done", "ignored")
 
 
 async def test_runs_are_hidden_and_shown_with_their_repository(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        assert len((await its.store.runs.newest()).items) == 1
-        its.standin.private = True
-        await happened(its, "repository", "privatized", "g1")
-        assert (await its.store.runs.newest()).items == ()
-        assert len((await its.store.runs.newest(readable=[201])).items) == 1
-        its.standin.private = False
-        await happened(its, "public", None, "g2")
-        assert len((await its.store.runs.newest()).items) == 1
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        assert len((await loop.store.runs.newest()).items) == 1
+        loop.standin.private = True
+        await happened(loop, "repository", "privatized", "g1")
+        assert (await loop.store.runs.newest()).items == ()
+        assert len((await loop.store.runs.newest(readable=[201])).items) == 1
+        loop.standin.private = False
+        await happened(loop, "public", None, "g2")
+        assert len((await loop.store.runs.newest()).items) == 1
 
 
 async def test_an_old_delivery_does_not_show_what_was_hidden_since(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        old = await its.standin.payload("check_suite")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        old = await loop.standin.payload("check_suite")
         assert old["repository"]["private"] is False
-        its.standin.private = True
-        async with its.runner():
-            await its.deliver(old, "g1")
-            assert (await its.inbox.finished("g1")).state == "done"
-        assert (await its.store.runs.newest()).items == ()
-        assert len((await its.store.runs.newest(public_only=False)).items) == 1
+        loop.standin.private = True
+        async with loop.runner():
+            await loop.deliver(old, "g1")
+            assert (await loop.inbox.finished("g1")).state == "done"
+        assert (await loop.store.runs.newest()).items == ()
+        assert len((await loop.store.runs.newest(public_only=False)).items) == 1
 
 
 async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        its.standin.private = True
-        its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
-        payload = await its.standin.payload("repository_dispatch")
-        await its.deliver({**payload, "action": "privatized"}, "g1", "repository")
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        loop.standin.private = True
+        loop.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
+        payload = await loop.standin.payload("repository_dispatch")
+        await loop.deliver({**payload, "action": "privatized"}, "g1", "repository")
 
         async def hidden() -> bool:
-            return not (await its.store.runs.newest()).items
+            return not (await loop.store.runs.newest()).items
 
-        await its.until_stored(hidden)
+        await loop.until_stored(hidden)
 
 
 async def test_a_repository_that_was_deleted_is_public_no_more(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        await happened(its, "repository", "deleted", "g1")
-        assert (await its.store.runs.newest()).items == ()
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        await happened(loop, "repository", "deleted", "g1")
+        assert (await loop.store.runs.newest()).items == ()
 
 
 @pytest.mark.parametrize("why", ["private", "deleted", "another's name"])
 async def test_what_is_public_no_more_is_found_out_where_no_event_told(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        await its.loop.visibility.refresh_all()
-        assert len((await its.store.runs.newest()).items) == 1
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        await loop.loop.visibility.refresh_all()
+        assert len((await loop.store.runs.newest()).items) == 1
         if why == "private":
-            its.standin.private = True
+            loop.standin.private = True
         elif why == "deleted":
-            its.standin.name = "gone"
+            loop.standin.name = "gone"
         else:
-            its.standin.repository_id = 999
-        await its.loop.visibility.refresh_all()
-        assert (await its.store.runs.newest()).items == ()
+            loop.standin.repository_id = 999
+        await loop.loop.visibility.refresh_all()
+        assert (await loop.store.runs.newest()).items == ()
 
 
 async def test_nothing_is_hidden_because_github_can_not_be_asked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        its.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        loop.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
         with pytest.raises(GitHubError):
-            await its.loop.visibility.refresh_all()
-        assert len((await its.store.runs.newest()).items) == 1
+            await loop.loop.visibility.refresh_all()
+        assert len((await loop.store.runs.newest()).items) == 1
 
 
 async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(visibility, "BACKOFF", Backoff(first=0.01, longest=3600.0))
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
         fault = Fault("GET", r"/repos/octocat/hello", status=500, times=2)
-        its.standin.faults.add(fault)
-        its.standin.private = True
+        loop.standin.faults.add(fault)
+        loop.standin.private = True
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(its.loop.visibility.keep_refreshing)
+            nursery.start_soon(loop.loop.visibility.keep_refreshing)
 
             async def hidden() -> bool:
-                return not (await its.store.runs.newest()).items
+                return not (await loop.store.runs.newest()).items
 
-            await its.until_stored(hidden)
+            await loop.until_stored(hidden)
             nursery.cancel_scope.cancel()
         assert fault.happened == 2
 
@@ -175,9 +175,9 @@ async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
 async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
+    async with small_loop(make_repository(), tmp_path) as loop:
         blocked = replace(make_run(id="b"), repository_id=200, repository="octocat/blocked")
-        await its.store.checks.intend(
+        await loop.store.checks.intend(
             200,
             blocked.repository,
             1,
@@ -187,21 +187,23 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
             False,
             replace(blocked, thunk_digest=""),
         )
-        await its.store.repositories.put(replace(OURS, public=True))
-        await store_run(its, public=True)
-        assert [each.id for each in await its.store.repositories.public(10)] == [200, 201]
-        its.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
-        its.standin.private = True
-        await its.loop.visibility.refresh_all()
-        assert [each.id for each in await its.store.repositories.public(10)] == [200]
+        await loop.store.repositories.put(replace(OURS, public=True))
+        await store_run(loop, public=True)
+        assert [each.id for each in await loop.store.repositories.public(10)] == [200, 201]
+        loop.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
+        loop.standin.private = True
+        await loop.loop.visibility.refresh_all()
+        assert [each.id for each in await loop.store.repositories.public(10)] == [200]
 
 
 async def test_who_takes_the_apps_authorization_back_is_signed_out(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(), tmp_path) as its:
-        await its.store.users.put(User(5, "", "octocat"))
-        await its.store.sessions.begin("secret", 5, 60.0)
-        await its.deliver({"action": "revoked", "sender": SENDER}, "g1", "github_app_authorization")
-        await its.inbox.finished("g1")
-        assert await its.store.sessions.get("secret") is None
+    async with small_loop(make_repository(), tmp_path) as loop:
+        await loop.store.users.put(User(5, "", "octocat"))
+        await loop.store.sessions.begin("secret", 5, 60.0)
+        await loop.deliver(
+            {"action": "revoked", "sender": SENDER}, "g1", "github_app_authorization"
+        )
+        await loop.inbox.finished("g1")
+        assert await loop.store.sessions.get("secret") is None

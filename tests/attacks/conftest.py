@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.loop.world import Daemon, World, world
+from tests.loop.world import Daemon, World, open_world
 from tests.repositories import MakeRepository, commit
 from tests.until import until
 
@@ -190,7 +190,7 @@ async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenera
     repository = make_repository(**{"project.bass": ""})
     settings = {"HOOK_CPU": "1", "SUPERSEDE": "false"}
     async with (
-        world(repository, tmp_path / "world", **settings) as around,
+        open_world(repository, tmp_path / "world", **settings) as around,
         around.daemon() as daemon,
     ):
         target = Target(around, daemon)

@@ -20,10 +20,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 async def main(folder: Path) -> None:
     """Write the pictures to a folder."""
     with tempfile.TemporaryDirectory() as made:
-        async with serve_site(Path(made)) as its:
+        async with serve_site(Path(made)) as site:
             thunk = ThunkRecord("EARLIER", "1" * 64, "{}", b"", "pytest", BEGAN)
-            await its.store.thunks.put(thunk)
-            await its.site.run(
+            await site.store.thunks.put(thunk)
+            await site.site.run(
                 "green",
                 "succeeded",
                 repository="octocat/hello-world",
@@ -33,10 +33,10 @@ async def main(folder: Path) -> None:
                 thunk_digest="EARLIER",
                 created_at=BEGAN - 7200,
             )
-            await add_failed_run(its.site)
+            await add_failed_run(site.site)
             await run_scene(
                 scenes.pictures,
-                f"{its.url}/runs/failed",
+                f"{site.url}/runs/failed",
                 PICTURES=str(folder),
                 NOW=str(BEGAN + 400),
             )

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from bassloop.settings_reader import load_settings
-from tests.github.world import KEY, make_repository, world
+from tests.github.world import KEY, make_repository, open_world
 
 from . import app_scenes as scenes
 from .scene_runner import run_scene
@@ -27,8 +27,8 @@ async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
 ) -> None:
     repository, settings = make_repository(tmp_path / "hello"), tmp_path / "settings.env"
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(settings))
-    async with world(repository, app_private_key=KEY.private) as its:
-        url = its.standin.url
+    async with open_world(repository, app_private_key=KEY.private) as world:
+        url = world.standin.url
         command = [sys.executable, "-m", "bassloop", "github", "create-app", "--no-browser"]
         options = ["--external-url", "https://loop.test", "--github-api-url", url]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -22,21 +22,21 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 MANY = 300_000
 
 
-async def add_long_log(its: Shown, lines: int = MANY) -> int:
+async def add_long_log(site: Shown, lines: int = MANY) -> int:
     """A run `long` whose one step failed after many lines; returns its row."""
-    await its.site.queued("long")
-    await its.store.runs.start("long", "t", "octocat", "linux/amd64", BEGAN)
+    await site.site.queued("long")
+    await site.store.runs.start("long", "t", "octocat", "linux/amd64", BEGAN)
     text = b"".join(b"line %d\n" % number for number in range(1, lines))
     pieces = [(1.0, text), (99.0, b"foo.c:12:3: error: there is no foo\n")]
-    row = await step(its.store, "long", "make", 0, 100, pieces, error="exit status 2")
-    await its.store.runs.end("long", "failed", "exit status 2", BEGAN + 100)
+    row = await step(site.store, "long", "make", 0, 100, pieces, error="exit status 2")
+    await site.store.runs.end("long", "failed", "exit status 2", BEGAN + 100)
     return row
 
 
 async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_long_log(its)
-        found = await run_scene(scenes.long_log, f"{its.url}/runs/long")
+    async with serve_site(tmp_path) as site:
+        await add_long_log(site)
+        found = await run_scene(scenes.long_log, f"{site.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["middle"]]
     assert MANY * 0.4 < numbers[0] < MANY * 0.6
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -45,9 +45,9 @@ async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path
 
 
 async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_long_log(its)
-        found = await run_scene(scenes.read_on, f"{its.url}/runs/long")
+    async with serve_site(tmp_path) as site:
+        await add_long_log(site)
+        found = await run_scene(scenes.read_on, f"{site.url}/runs/long")
     numbers = [int(text.split()[1]) for text in found["texts"]]
     assert len(numbers) > 500
     assert numbers == list(range(1, len(numbers) + 1))
@@ -55,9 +55,9 @@ async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
 
 
 async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        row = await add_long_log(its)
-        found = await run_scene(scenes.addresses, f"{its.url}/runs/long#v{row}-L123456")
+    async with serve_site(tmp_path) as site:
+        row = await add_long_log(site)
+        found = await run_scene(scenes.addresses, f"{site.url}/runs/long#v{row}-L123456")
     five = [f"line {number}" for number in range(123456, 123461)]
     assert found["alone"] == five[:1]
     assert found["in_view"]
@@ -68,9 +68,9 @@ async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
 
 
 async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_long_log(its)
-        found = await run_scene(scenes.find, f"{its.url}/runs/long")
+    async with serve_site(tmp_path) as site:
+        await add_long_log(site)
+        found = await run_scene(scenes.find, f"{site.url}/runs/long")
     assert found["steps"] == ["10 of 10", "1 of 10"]
     assert found["marked"] == ["line 29990"]
     assert found["others"] == 9
@@ -81,18 +81,18 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
-    async with serve_site(tmp_path) as its:
-        await add_long_log(its)
-        found = await run_scene(scenes.find_late, f"{its.url}/runs/long")
+    async with serve_site(tmp_path) as site:
+        await add_long_log(site)
+        found = await run_scene(scenes.find_late, f"{site.url}/runs/long")
     progress = [text for text in found["counts"] if text.startswith("none in ")]
     assert len(progress) > 2
     assert progress[0].endswith(" of 300,000 lines …")
 
 
 async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_failed_run(its.site)
-        found = await run_scene(scenes.folds, f"{its.url}/runs/failed")
+    async with serve_site(tmp_path) as site:
+        await add_failed_run(site.site)
+        found = await run_scene(scenes.folds, f"{site.url}/runs/failed")
     assert found["title"] == "what the workers are"
     assert found["hidden"] == 0
     assert "without output" in found["pause"]
@@ -114,12 +114,12 @@ compiling
 
 
 async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await its.site.queued("markers")
-        await its.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
-        await step(its.store, "markers", "sh ci.sh", 0, 1, [(0.5, MARKERS)])
-        await its.store.runs.end("markers", "succeeded", None, BEGAN + 1)
-        found = await run_scene(scenes.markers, f"{its.url}/runs/markers")
+    async with serve_site(tmp_path) as site:
+        await site.site.queued("markers")
+        await site.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
+        await step(site.store, "markers", "sh ci.sh", 0, 1, [(0.5, MARKERS)])
+        await site.store.runs.end("markers", "succeeded", None, BEGAN + 1)
+        found = await run_scene(scenes.markers, f"{site.url}/runs/markers")
     error = "Name is not defined"
     assert found["before"] == ["Install", "Build", "Test", error]
     assert found["between"] == ["Install", "quietly", "nested", "", "Build", "Test", error]
@@ -129,16 +129,16 @@ async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> No
 
 
 async def test_times_are_shown_on_demand_and_stay(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_failed_run(its.site)
-        found = await run_scene(scenes.stamps, f"{its.url}/runs/failed", TZ="UTC")
+    async with serve_site(tmp_path) as site:
+        await add_failed_run(site.site)
+        found = await run_scene(scenes.stamps, f"{site.url}/runs/failed", TZ="UTC")
     assert found == {"relative": "0.10", "absolute": "22:13:46", "kept": "absolute", "none": "none"}
 
 
 async def test_a_key_leads_to_the_next_error_and_back(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await add_failed_run(its.site)
-        found = await run_scene(scenes.errors, f"{its.url}/runs/failed")
+    async with serve_site(tmp_path) as site:
+        await add_failed_run(site.site)
+        found = await run_scene(scenes.errors, f"{site.url}/runs/failed")
     assert [text.split()[0] for text in found["found"]] == ["E", "FAILED", "E", "FAILED", "FAILED"]
     assert found["said"] == "No more errors"
 
@@ -157,12 +157,12 @@ HOSTILE = (
 
 
 async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await its.site.queued("hostile", check_name="</title><script>document.title=1</script>")
-        await its.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)
-        await step(its.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])
-        await its.store.runs.end("hostile", "succeeded", None, BEGAN + 1)
-        found = await run_scene(scenes.hostile, f"{its.url}/runs/hostile")
+    async with serve_site(tmp_path) as site:
+        await site.site.queued("hostile", check_name="</title><script>document.title=1</script>")
+        await site.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)
+        await step(site.store, "hostile", "<b>sh</b>\u202e", 0, 1, [(0.5, HOSTILE)])
+        await site.store.runs.end("hostile", "succeeded", None, BEGAN + 1)
+        found = await run_scene(scenes.hostile, f"{site.url}/runs/hostile")
     assert found["title"].startswith("✓ </title><script>")
     assert found["alive"] == 0
     assert found["links"] == []

@@ -192,8 +192,8 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
 async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_or_double(
     tmp_path: Path,
 ) -> None:
-    async with serve_site(tmp_path) as its, open_cuttable_proxy(its.url) as cable:
-        site, store = its.site, its.store
+    async with serve_site(tmp_path) as shown, open_cuttable_proxy(shown.url) as cable:
+        site, store = shown.site, shown.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
@@ -221,14 +221,14 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
 async def test_a_run_that_fails_while_its_page_is_open_says_why(
     scene: Callable[[Page, str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    async with serve_site(tmp_path) as its:
-        site, store = its.site, its.store
+    async with serve_site(tmp_path) as shown:
+        site, store = shown.site, shown.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"compiling\n", None, 1, time.time())
-        async with open_scene(scene, f"{its.url}/runs/live") as played:
+        async with open_scene(scene, f"{shown.url}/runs/live") as played:
             await played.wait_for("open")
             await log.append(b"foo.c:12:3: error: there is no foo\n", None, 1, time.time())
             await log.close()
@@ -275,14 +275,14 @@ async def test_a_server_that_is_killed_and_started_again_loses_no_line(tmp_path:
 
 
 async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        site, store = its.site, its.store
+    async with serve_site(tmp_path) as shown:
+        site, store = shown.site, shown.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         row = (await store.steps.put("live", [StepUpdate("v", "make", time.time())]))["v"].row
         log = await store.logs.open("live", row)
         await log.append(b"one\n", None, 1, time.time())
-        async with open_scene(scenes.hidden, f"{its.url}/runs/live") as scene:
+        async with open_scene(scenes.hidden, f"{shown.url}/runs/live") as scene:
             await scene.wait_for("hidden")
             for number in range(50):
                 await log.append(b"line %d\n" % number, None, 1, time.time())
@@ -300,13 +300,13 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
 
 
 async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        site, store = its.site, its.store
+    async with serve_site(tmp_path) as shown:
+        site, store = shown.site, shown.store
         await site.queued("live")
         await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         run = await store.runs.get("live")
         assert run is not None
-        url = f"{its.url}/repositories/{run.repository}/commits/{run.head_sha}"
+        url = f"{shown.url}/repositories/{run.repository}/commits/{run.head_sha}"
         async with open_scene(scenes.commit, url) as scene:
             await scene.wait_for("open")
             await site.step(
@@ -404,31 +404,31 @@ def _axe() -> str:
 
 async def test_a_log_is_replayed(tmp_path: Path) -> None:
     bars = [(1.0 + n, b"\r%d %%" % n) for n in range(5)]
-    async with serve_site(tmp_path) as its:
-        await its.site.queued("r")
+    async with serve_site(tmp_path) as site:
+        await site.site.queued("r")
         pieces = [(0.5, b"Collecting\n"), *bars, (6.0, b"\r\x1b[32mdone\x1b[0m\n")]
-        row = await step(its.store, "r", "pip", 0, 7, pieces)
-        address = f"{its.url}/runs/r/vertexes/{row}"
+        row = await step(site.store, "r", "pip", 0, 7, pieces)
+        address = f"{site.url}/runs/r/vertexes/{row}"
         found = await run_scene(scenes.replay, address, AXE=os.environ.get("AXE", _axe()))
     assert found == {"sought": "0 %", "played": ["Collecting", "done"], "violations": []}
 
 
 async def test_what_is_seen_of_a_followed_log_does_not_jump(tmp_path: Path) -> None:
-    async with serve_site(tmp_path) as its:
-        await its.site.queued("live")
-        await its.store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+    async with serve_site(tmp_path) as site:
+        await site.site.queued("live")
+        await site.store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
         update = StepUpdate("v", "make", time.time())
-        row = (await its.store.steps.put("live", [update]))["v"].row
-        log = await its.store.logs.open("live", row)
+        row = (await site.store.steps.put("live", [update]))["v"].row
+        log = await site.store.logs.open("live", row)
         await log.append(b"line 0\n", None, 1, time.time())
         written = 1
-        async with open_scene(scenes.stays_calm, f"{its.url}/runs/live") as scene:
+        async with open_scene(scenes.stays_calm, f"{site.url}/runs/live") as scene:
             for last in range(150, 1201, 150):
                 await scene.wait_for(str(last))
                 lines = b"".join(b"line %d\n" % number for number in range(written, last + 1))
                 await log.append(lines, None, 1, time.time())
                 await log.flush()
-                its.site.tail.publish("live")
+                site.site.tail.publish("live")
                 written = last + 1
             found = await scene.result()
         await log.close()

@@ -86,16 +86,16 @@ class Slot:
     exits: list[int] = field(default_factory=list)
     changed: trio.Event = field(default_factory=trio.Event)
 
-    async def run(self, its: World) -> None:
+    async def run(self, world: World) -> None:
         while True:
-            async with its.node(self.name, **self.settings) as self.node:
+            async with world.node(self.name, **self.settings) as self.node:
                 self.starts += 1
                 self.changed.set()
                 self.changed = trio.Event()
                 try:
                     self.exits.append(await self.node.process.wait())
                 finally:
-                    with (its.folder / f"{self.name}.log").open("ab") as file:
+                    with (world.folder / f"{self.name}.log").open("ab") as file:
                         file.writelines(line + b"\n" for line in self.node.log)
             await trio.sleep(RESTART_SECONDS)
 
@@ -130,7 +130,7 @@ class Cluster:
         ssh_port: where it takes runners.
     """
 
-    its: World
+    world: World
     slots: list[Slot]
     bucket: Cable
     url: str
@@ -144,7 +144,7 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    its: World, database: str, socket: str, s3: tuple[str, int], bucket: str
+    world: World, database: str, socket: str, s3: tuple[str, int], bucket: str
 ) -> AsyncGenerator[Cluster]:
     """Run three nodes and HAProxy.
 
@@ -164,7 +164,7 @@ async def open_cluster(
             settings = {
                 "LISTEN": f"{network}.{number}:3000",
                 "SSH_ADDR": f"{network}.{number}:6455",
-                "DATA_DIR": str(its.folder / name),
+                "DATA_DIR": str(world.folder / name),
                 "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{cable.port}/{database}",
                 "BLOBS_URL": f"{bucket}?endpoint=http://127.0.0.1:{way.port}",
                 "SESSION_SECRET": "the secret of all three nodes, for chaos",
@@ -176,9 +176,9 @@ async def open_cluster(
             }
             slots.append(Slot(name, cable, settings))
         for slot in slots:
-            nursery.start_soon(slot.run, its)
-        async with run_haproxy(its.folder, network) as (pages, runners):
-            cluster = Cluster(its, slots, way, f"http://127.0.0.1:{pages}", runners)
+            nursery.start_soon(slot.run, world)
+        async with run_haproxy(world.folder, network) as (pages, runners):
+            cluster = Cluster(world, slots, way, f"http://127.0.0.1:{pages}", runners)
             await cluster.ready()
             yield cluster
         nursery.cancel_scope.cancel()
@@ -214,7 +214,7 @@ async def run_user_s_runner(
     task_status: trio.TaskStatus[Any],
 ) -> None:
     """Run a runner of a user, who dials in through HAProxy and again whenever the connection is lost."""
-    folder = cluster.its.folder / f"runner-{login}"
+    folder = cluster.world.folder / f"runner-{login}"
     folder.mkdir()
     host_key = asyncssh.import_private_key(cluster.slots[0].settings["SSH_HOST_KEY"])
     public = host_key.export_public_key().decode().strip()

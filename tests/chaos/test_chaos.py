@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.loop.world import world
+from tests.loop.world import open_world
 
 from .trial import COMMAND, FAULTS, HOOK, Plan, Report, open_chaos, play
 
@@ -72,9 +72,11 @@ async def test_nothing_is_lost_doubled_or_left(
     folder = tmp_path / "world"
     hook = HOOK.replace("COMMAND", COMMAND.replace("FOLDER", str(folder / "written")))
     environment = {name.upper(): value for name, value in KEYS.items()}
-    async with world(make_repository(**{"project.bass": hook}), folder, **environment) as its:
+    async with open_world(
+        make_repository(**{"project.bass": hook}), folder, **environment
+    ) as world:
         socket = f"{there['host']}/.s.PGSQL.5432"
-        around = open_chaos(plan, its, socket, str(there["dbname"]), s3, "s3://loop-data/chaos")
+        around = open_chaos(plan, world, socket, str(there["dbname"]), s3, "s3://loop-data/chaos")
         async with around as chaos:
             report = await play(chaos)
     print(f"\n{plan}\n{report}")

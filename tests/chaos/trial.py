@@ -169,16 +169,16 @@ class Chaos:
     """The slot of the node that recorded each run, by the run's id."""
 
     async def push_all(self) -> None:
-        standin, began = self.cluster.its.standin, trio.current_time()
+        standin, began = self.cluster.world.standin, trio.current_time()
         chance = random.Random(self.plan.seed)
 
         async def push(number: int, head: str) -> None:
             sender = f"user-{chance.randrange(self.plan.users)}"
             payload = await standin.payload("push", sender=sender)
             ref = f"refs/heads/topic-{number}"
-            its = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
+            pushed = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
             with suppress(StandInError):
-                delivered = await standin.deliver(self.cluster.url, "push", its)
+                delivered = await standin.deliver(self.cluster.url, "push", pushed)
                 if delivered.status == 202:
                     self.accepted[delivered.guid] = head
                     return
@@ -259,7 +259,7 @@ class Chaos:
     async def finish(self) -> None:
         """Wait until nothing is left to do, or the plan's patience is over, and count."""
         began, report = trio.current_time(), self.report
-        runs = self.cluster.its.standin.check_runs
+        runs = self.cluster.world.standin.check_runs
         with trio.move_on_after(self.plan.patience):
             while (
                 await self.store.deliveries.unfinished()
@@ -373,23 +373,23 @@ class Chaos:
 
 @asynccontextmanager
 async def open_chaos(
-    plan: Plan, its: World, socket: str, database: str, s3: tuple[str, int], bucket: str
+    plan: Plan, world: World, socket: str, database: str, s3: tuple[str, int], bucket: str
 ) -> AsyncGenerator[Chaos]:
     """Run a cluster with everybody's runner, ready for pushes."""
-    written = its.folder / "written"
+    written = world.folder / "written"
     written.mkdir()
-    heads = commits(its.standin.repository_path, int(plan.seconds * plan.rate))
+    heads = commits(world.standin.repository_path, int(plan.seconds * plan.rate))
     users = {
         f"user-{number}": asyncssh.generate_private_key("ssh-ed25519")
         for number in range(plan.users)
     }
     for login, key in users.items():
         public = key.export_public_key().decode().strip()
-        its.standin.add_user(login, [public], permission="write")
+        world.standin.add_user(login, [public], permission="write")
     url = f"postgresql://postgres@/{database}?host={socket.rpartition('/')[0]}"
-    async with open_cluster(its, database, socket, s3, bucket) as cluster:
+    async with open_cluster(world, database, socket, s3, bucket) as cluster:
         own = Settings(
-            data_dir=its.folder / "look",
+            data_dir=world.folder / "look",
             blobs_url=f"{bucket}?endpoint=http://{s3[0]}:{s3[1]}",
             aws_access_key_id="ours",
             aws_secret_access_key="secret",
@@ -417,7 +417,7 @@ async def play(chaos: Chaos) -> Report:
             harm.cancel_scope.cancel()
         await chaos.cluster.ready()
         await chaos.finish()
-        chaos.report.calls = chaos.cluster.its.standin.quotas.used()
-        chaos.report.calls_refused = chaos.cluster.its.standin.quotas.refused
+        chaos.report.calls = chaos.cluster.world.standin.quotas.used()
+        chaos.report.calls_refused = chaos.cluster.world.standin.quotas.refused
         nursery.cancel_scope.cancel()
     return chaos.report

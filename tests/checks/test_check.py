@@ -37,33 +37,33 @@ WAIT = """
 async def test_it_is_carried_out_once(
     make_repository: MakeRepository, tmp_path: Path, hook: str, while_it: str
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as loop:
 
         def again() -> bool:
-            [handle] = its.loop.active_checks.values()
+            [handle] = loop.loop.active_checks.values()
             both_wait = handle.finished.statistics().tasks_waiting == 2
-            return both_wait or its.inbox.outcomes["check_suite", "done"] == 1
+            return both_wait or loop.inbox.outcomes["check_suite", "done"] == 1
 
-        payload = await its.standin.payload("check_suite")
-        await its.deliver(payload, "g1")
-        await until(lambda: its.loop.cancellations)
+        payload = await loop.standin.payload("check_suite")
+        await loop.deliver(payload, "g1")
+        await until(lambda: loop.loop.cancellations)
         if while_it == "waits for a runner":
-            await its.deliver(payload, "g2")
+            await loop.deliver(payload, "g2")
             await until(again)
-        async with its.runner(ready=False) as runner:
+        async with loop.runner(ready=False) as runner:
             await until(lambda: runner.told)
             if while_it == "runs":
-                await its.deliver(payload, "g2")
+                await loop.deliver(payload, "g2")
                 await until(again)
             runner.going.set()
             for guid in ("g1", "g2"):
-                ended = await its.inbox.finished(guid)
+                ended = await loop.inbox.finished(guid)
                 assert (ended.state, ended.error) == ("done", None)
         assert len(runner.told) == 1
-        assert [(run["name"], run["conclusion"]) for run in its.standin.check_runs] == [
+        assert [(run["name"], run["conclusion"]) for run in loop.standin.check_runs] == [
             ("it", "success")
         ]
-        assert not its.loop.active_checks
+        assert not loop.loop.active_checks
 
 
 @dataclass(eq=False)
@@ -87,9 +87,9 @@ class Unreachable(FakeRuntime):
         raise RuntimeLost(f"{self.id} did not answer")
 
 
-def unreachable(its: SmallLoop, number: int, **more: Any) -> Unreachable:
+def unreachable(loop: SmallLoop, number: int, **more: Any) -> Unreachable:
     """One of the sender's runtimes, which is asked before a working one."""
-    account = its.standin.account(its.standin.login)
+    account = loop.standin.account(loop.standin.login)
 
     async def nowhere(session_factory: object) -> Any:
         raise ConnectionError("nowhere")
@@ -110,60 +110,60 @@ def waiting_for(seconds: float) -> PolicyCache:
 async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_begun(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        lost = unreachable(its, 1)
-        async with its.loop.pool.registered(lost), its.runner() as runner:
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            await its.inbox.finished("g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        lost = unreachable(loop, 1)
+        async with loop.loop.pool.registered(lost), loop.runner() as runner:
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            await loop.inbox.finished("g1")
         assert (len(lost.told), len(runner.told)) == (1, 1)
-        assert its.check_run()["conclusion"] == "success"
-        assert "runtime 1" not in its.check_run()["output"]["summary"]
+        assert loop.check_run()["conclusion"] == "success"
+        assert "runtime 1" not in loop.check_run()["output"]["summary"]
 
 
 async def test_a_runtime_that_did_not_answer_is_asked_again_and_the_check_says_why_it_waits(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        lost = unreachable(its, 1, times=1)
-        async with its.loop.pool.registered(lost):
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        lost = unreachable(loop, 1, times=1)
+        async with loop.loop.pool.registered(lost):
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
             waits = "Waiting for a runner again"
-            await until(lambda: its.shown() and its.check_run()["output"]["title"] == waits)
-            assert its.check_run()["status"] == "queued"
-            said = its.check_run()["output"]["summary"]
+            await until(lambda: loop.shown() and loop.check_run()["output"]["title"] == waits)
+            assert loop.check_run()["status"] == "queued"
+            said = loop.check_run()["output"]["summary"]
             assert "runtime 1 did not answer. It had not begun, and waits again." in said
-            [run] = (await its.store.runs.newest()).items
+            [run] = (await loop.store.runs.newest()).items
             assert (run.state, run.runtime_id) == ("queued", None)
-            assert not its.loop.running
-            await its.inbox.finished("g1")
+            assert not loop.loop.running
+            await loop.inbox.finished("g1")
         assert len(lost.told) == 2
-        assert its.check_run()["conclusion"] == "success"
+        assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        lost = unreachable(its, 1)
-        async with its.loop.pool.registered(lost):
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            await until(lambda: its.loop.pool.statistics()["waiting"])
-            async with its.runner() as runner:
-                await its.inbox.finished("g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        lost = unreachable(loop, 1)
+        async with loop.loop.pool.registered(lost):
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            await until(lambda: loop.loop.pool.statistics()["waiting"])
+            async with loop.runner() as runner:
+                await loop.inbox.finished("g1")
         assert len(runner.told) == 1
-        assert its.check_run()["conclusion"] == "success"
+        assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_what_had_begun_is_not_begun_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        lost = unreachable(its, 1, begins=True)
-        async with its.loop.pool.registered(lost), its.runner() as runner:
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            await its.inbox.finished("g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        lost = unreachable(loop, 1, begins=True)
+        async with loop.loop.pool.registered(lost), loop.runner() as runner:
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            await loop.inbox.finished("g1")
         assert (len(lost.told), len(runner.told)) == (1, 0)
-        [run] = (await its.store.runs.newest()).items
+        [run] = (await loop.store.runs.newest()).items
         assert run.state == "interrupted"
         assert run.message == "runtime 1 did not answer; run the check again"
 
@@ -172,16 +172,16 @@ async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_t
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START})
-    async with small_loop(repository, tmp_path, policies=waiting_for(0.5)) as its:
-        lost = [unreachable(its, number) for number in range(3 * TRIED_AT_ONCE)]
+    async with small_loop(repository, tmp_path, policies=waiting_for(0.5)) as loop:
+        lost = [unreachable(loop, number) for number in range(3 * TRIED_AT_ONCE)]
         async with AsyncExitStack() as connected:
             for each in lost:
-                await connected.enter_async_context(its.loop.pool.registered(each))
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            await its.inbox.finished("g1")
+                await connected.enter_async_context(loop.loop.pool.registered(each))
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            await loop.inbox.finished("g1")
         assert sum(len(each.told) for each in lost) == TRIED_AT_ONCE
-        assert its.check_run()["conclusion"] == "action_required"
-        [run] = (await its.store.runs.newest()).items
+        assert loop.check_run()["conclusion"] == "action_required"
+        [run] = (await loop.store.runs.newest()).items
         assert run.state == "action_required"
         assert "no runner has answered after 0.5 s: runtime 2 did not answer" in (run.message or "")
-        assert "none has answered" in its.check_run()["output"]["summary"]
+        assert "none has answered" in loop.check_run()["output"]["summary"]

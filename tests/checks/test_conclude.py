@@ -38,12 +38,12 @@ DAYS = {
 }
 
 
-async def all_concluded(its: SmallLoop) -> bool:
-    return not await its.store.checks.unfinished()
+async def all_concluded(loop: SmallLoop) -> bool:
+    return not await loop.store.checks.unfinished()
 
 
-async def run_ended(its: SmallLoop) -> bool:
-    return any(run.ended_at for _, run in await its.store.checks.unfinished())
+async def run_ended(loop: SmallLoop) -> bool:
+    return any(run.ended_at for _, run in await loop.store.checks.unfinished())
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ async def test_what_passes_is_waited_for(
     make_repository: MakeRepository, tmp_path: Path, call: str, day: str
 ) -> None:
     method, path = CALLS[call]
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        fault = its.standin.faults.add(Fault(method, path, times=3, **DAYS[day]))
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        fault = loop.standin.faults.add(Fault(method, path, times=3, **DAYS[day]))
         if day == "429":
             fault.headers = {"Retry-After": "0"}
-        async with its.runner():
-            assert await its.deliver(await its.standin.payload("check_suite"), "g1") == 202
-            assert (await its.inbox.finished("g1")).state == "done"
-            await its.until_stored(lambda: all_concluded(its))
+        async with loop.runner():
+            assert await loop.deliver(await loop.standin.payload("check_suite"), "g1") == 202
+            assert (await loop.inbox.finished("g1")).state == "done"
+            await loop.until_stored(lambda: all_concluded(loop))
             # What was done although its answer was lost is found, and not done again.
             assert fault.happened in ({1, 3} if fault.after or fault.cut else {3})
-            [run] = its.standin.check_runs
+            [run] = loop.standin.check_runs
             assert run["conclusion"] == "success"
 
 
@@ -78,17 +78,17 @@ async def test_what_passes_is_waited_for(
 async def test_whose_head_it_is_is_waited_for_too(
     make_repository: MakeRepository, tmp_path: Path, day: str
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        its.standin.add_user("stranger")
-        await its.standin.payload("pull_request", fork="stranger")
-        fault = its.standin.faults.add(Fault("GET", r"/repos/.*/pulls", times=3, **DAYS[day]))
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        loop.standin.add_user("stranger")
+        await loop.standin.payload("pull_request", fork="stranger")
+        fault = loop.standin.faults.add(Fault("GET", r"/repos/.*/pulls", times=3, **DAYS[day]))
         if day == "429":
             fault.headers = {"Retry-After": "0"}
-        async with its.runner("stranger") as theirs, its.runner() as mine:
-            await its.deliver(await its.standin.payload("check_suite", fork="stranger"), "g1")
-            assert (await its.inbox.finished("g1")).state == "done"
+        async with loop.runner("stranger") as theirs, loop.runner() as mine:
+            await loop.deliver(await loop.standin.payload("check_suite", fork="stranger"), "g1")
+            assert (await loop.inbox.finished("g1")).state == "done"
             assert (len(theirs.told), mine.told) == (1, [])
-        assert its.check_run()["conclusion"] == "success"
+        assert loop.check_run()["conclusion"] == "success"
 
 
 @pytest.mark.parametrize("status", [403, 422])
@@ -96,29 +96,29 @@ async def test_whose_head_it_is_is_waited_for_too(
 async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replayed(
     make_repository: MakeRepository, tmp_path: Path, call: str, status: int
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        fault = its.standin.faults.add(Fault(*CALLS[call], status=status, times=1000))
-        its.inbox.attempts = 1
-        async with its.runner():
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            finished = await its.inbox.finished("g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        fault = loop.standin.faults.add(Fault(*CALLS[call], status=status, times=1000))
+        loop.inbox.attempts = 1
+        async with loop.runner():
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            finished = await loop.inbox.finished("g1")
             assert finished.state == "set_aside"
             assert f"GitHub answered {status} to {fault.method}" in str(finished.error)
             assert status != 403 or "grant the App the permission" in str(finished.error)
-            its.standin.faults.clear()
-            assert await its.inbox.replay("g1")
-            assert (await its.inbox.finished("g1")).state == "done"
-        assert its.check_run()["conclusion"] == "success"
+            loop.standin.faults.clear()
+            assert await loop.inbox.replay("g1")
+            assert (await loop.inbox.finished("g1")).state == "done"
+        assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        its.standin.faults.add(secondary_limit(CALLS["the hook's source"][1], seconds=1))
-        async with its.runner():
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            finished = await its.inbox.finished("g1")
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        loop.standin.faults.add(secondary_limit(CALLS["the hook's source"][1], seconds=1))
+        async with loop.runner():
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            finished = await loop.inbox.finished("g1")
             assert (finished.state, finished.attempts, finished.failures) == ("done", 1, 0)
             assert finished.postponed == 1
 
@@ -127,46 +127,46 @@ async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
 async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a_replay_runs_it(
     make_repository: MakeRepository, tmp_path: Path, status: int
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         method, path = CALLS["the check's creation"]
-        its.standin.faults.add(Fault(method, path, status=status, times=1000))
-        its.inbox.attempts = 1
-        async with its.runner() as runner:
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            finished = await its.inbox.finished("g1")
+        loop.standin.faults.add(Fault(method, path, status=status, times=1000))
+        loop.inbox.attempts = 1
+        async with loop.runner() as runner:
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            finished = await loop.inbox.finished("g1")
             assert finished.state == "set_aside"
             assert finished.error is not None
             assert str(status) in finished.error
-            [run] = (await its.store.runs.newest()).items
+            [run] = (await loop.store.runs.newest()).items
             assert run.state == "interrupted"
             assert "bassloop deliveries replay g1" in (run.message or "")
             assert runner.told == []
-            its.standin.faults.clear()
-            assert await its.inbox.replay("g1")
-            assert (await its.inbox.finished("g1")).state == "done"
+            loop.standin.faults.clear()
+            assert await loop.inbox.replay("g1")
+            assert (await loop.inbox.finished("g1")).state == "done"
             assert len(runner.told) == 1
-            assert its.check_run()["conclusion"] == "success"
+            assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START})
-    async with small_loop(repository, tmp_path) as its:
-        its.standin.faults.add(Fault(*CALLS["the check's end"], status=500, times=1000))
-        async with its.runner():
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            await its.inbox.finished("g1")
-            standin = its.standin
-            await its.until_stored(lambda: run_ended(its))
+    async with small_loop(repository, tmp_path) as loop:
+        loop.standin.faults.add(Fault(*CALLS["the check's end"], status=500, times=1000))
+        async with loop.runner():
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            await loop.inbox.finished("g1")
+            standin = loop.standin
+            await loop.until_stored(lambda: run_ended(loop))
             await until(lambda: standin.requests[-1][0] == "PATCH")
-        [(_, run)] = await its.store.checks.unfinished()
+        [(_, run)] = await loop.store.checks.unfinished()
         assert run.state == "succeeded"
     standin.faults.clear()
-    async with small_loop(repository, tmp_path, standin=standin) as its:
-        await until(lambda: its.check_run()["status"] == "completed")
-        assert its.check_run()["conclusion"] == "success"
-        await its.until_stored(lambda: all_concluded(its))
+    async with small_loop(repository, tmp_path, standin=standin) as loop:
+        await until(lambda: loop.check_run()["status"] == "completed")
+        assert loop.check_run()["conclusion"] == "success"
+        await loop.until_stored(lambda: all_concluded(loop))
 
 
 async def test_an_end_is_told_once_the_bucket_with_its_logs_is_back(
@@ -194,9 +194,9 @@ async def test_a_file_that_the_hook_loads_is_waited_for_too(
 ) -> None:
     hook = "(use (*dir*/more.bass))\n" + START.replace('"it"', "more:name")
     files = {"project.bass": hook, "more.bass": '(provide [name] (def name "it"))'}
-    async with small_loop(make_repository(**files), tmp_path) as its:
-        its.standin.faults.add(Fault("GET", r"/repos/.*/contents/more\.bass", status=502, times=2))
-        async with its.runner():
-            await its.deliver(await its.standin.payload("check_suite"), "g1")
-            assert (await its.inbox.finished("g1")).state == "done"
-        assert [run["name"] for run in its.standin.check_runs] == ["it"]
+    async with small_loop(make_repository(**files), tmp_path) as loop:
+        loop.standin.faults.add(Fault("GET", r"/repos/.*/contents/more\.bass", status=502, times=2))
+        async with loop.runner():
+            await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+            assert (await loop.inbox.finished("g1")).state == "done"
+        assert [run["name"] for run in loop.standin.check_runs] == ["it"]

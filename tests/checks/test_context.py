@@ -23,20 +23,20 @@ async def test_a_runner_of_ours_has_a_token_for_the_one_repository_while_it_runs
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
-        its.runner(ready=False) as runner,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop,
+        loop.runner(ready=False) as runner,
     ):
         runner.kind = "bassloop"
-        its.standin.private = True
-        await its.deliver(await its.standin.payload("check_suite"), "g")
+        loop.standin.private = True
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
         await until(lambda: runner.told)
         value = runner.told[0][TOKEN]
-        assert its.standin.tokens[value].permissions == {"contents": "read", "metadata": "read"}
+        assert loop.standin.tokens[value].permissions == {"contents": "read", "metadata": "read"}
         assert runner.told[0]["bassloop-clone-url"].endswith("/octocat/hello.git")
         runner.going.set()
-        await its.inbox.finished("g")
-        assert value not in its.standin.tokens
-        assert its.check_run()["conclusion"] == "success"
+        await loop.inbox.finished("g")
+        assert value not in loop.standin.tokens
+        assert loop.check_run()["conclusion"] == "success"
 
 
 @pytest.mark.parametrize("why", ["public", "another kind of runner", "may not read", "no token"])
@@ -44,36 +44,38 @@ async def test_nobody_else_has_one(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
     async with (
-        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
-        its.runner() as runner,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop,
+        loop.runner() as runner,
     ):
         runner.kind = "go" if why == "another kind of runner" else "bassloop"
-        its.standin.private = why != "public"
+        loop.standin.private = why != "public"
         if why == "may not read":
-            its.standin.faults.add(Fault("GET", ".*/permission", times=9, status=404))
-        payload = await its.standin.payload("check_suite")
+            loop.standin.faults.add(Fault("GET", ".*/permission", times=9, status=404))
+        payload = await loop.standin.payload("check_suite")
         if why == "no token":
             # The first is the installation's own.
-            await its.loop.github.repository(its.standin.installation_id, "octocat", "hello").info()
-            its.standin.faults.add(Fault("POST", ".*/access_tokens", times=9, status=500))
-        await its.deliver(payload, "g")
-        await its.inbox.finished("g")
+            await loop.loop.github.repository(
+                loop.standin.installation_id, "octocat", "hello"
+            ).info()
+            loop.standin.faults.add(Fault("POST", ".*/access_tokens", times=9, status=500))
+        await loop.deliver(payload, "g")
+        await loop.inbox.finished("g")
         assert TOKEN not in runner.told[0]
-        assert its.check_run()["conclusion"] == "success"
+        assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_it_is_revoked_when_the_run_is_cancelled(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
-        its.runner(ready=False) as runner,
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop,
+        loop.runner(ready=False) as runner,
     ):
         runner.kind = "bassloop"
-        its.standin.private = True
-        await its.deliver(await its.standin.payload("check_suite"), "g")
+        loop.standin.private = True
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
         await until(lambda: runner.told)
-        assert its.loop.cancel(its.check_run()["external_id"])
-        await its.inbox.finished("g")
+        assert loop.loop.cancel(loop.check_run()["external_id"])
+        await loop.inbox.finished("g")
         with trio.fail_after(10):
-            await until(lambda: runner.told[0][TOKEN] not in its.standin.tokens)
+            await until(lambda: runner.told[0][TOKEN] not in loop.standin.tokens)

@@ -35,19 +35,19 @@ matrix = { x = ["a", "b"] }
 async def test_declared_checks_are_started_and_wait_for_each_other(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{".bassloop.toml": CHAIN}), tmp_path) as its:
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        async with its.runner(ready=False) as runner:
-            await until(lambda: len(runner.told) == 3 and len(its.standin.check_runs) == 4)
-            waiting = its.check_run("last")
+    async with small_loop(make_repository(**{".bassloop.toml": CHAIN}), tmp_path) as loop:
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        async with loop.runner(ready=False) as runner:
+            await until(lambda: len(runner.told) == 3 and len(loop.standin.check_runs) == 4)
+            waiting = loop.check_run("last")
             assert (waiting["status"], waiting["output"]["title"]) == (
                 "queued",
                 "Waiting for other checks",
             )
             runner.going.set()
-            ended = await its.inbox.finished("g")
+            ended = await loop.inbox.finished("g")
         assert (ended.state, ended.error) == ("done", None)
-        assert {run["name"]: run["conclusion"] for run in its.standin.check_runs} == {
+        assert {run["name"]: run["conclusion"] for run in loop.standin.check_runs} == {
             "first": "success",
             "second (a)": "success",
             "second (b)": "success",
@@ -65,12 +65,12 @@ async def test_a_check_does_not_run_when_one_that_it_needs_has_failed(
         raise RunFailed("exit status 1")
 
     monkeypatch.setattr(FakeRuntime, "run", fail)
-    async with small_loop(make_repository(**{".bassloop.toml": toml}), tmp_path) as its:
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        async with its.runner():
-            await its.inbox.finished("g")
-        assert its.check_run("a")["conclusion"] == "failure"
-        skipped = its.check_run("b")
+    async with small_loop(make_repository(**{".bassloop.toml": toml}), tmp_path) as loop:
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        async with loop.runner():
+            await loop.inbox.finished("g")
+        assert loop.check_run("a")["conclusion"] == "failure"
+        skipped = loop.check_run("b")
         assert skipped["conclusion"] == "cancelled"
         assert "not run: it needs a, which failed" in skipped["output"]["summary"]
 
@@ -79,11 +79,11 @@ async def test_both_kinds_of_hooks_are_used(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     files = {".bassloop.toml": '[checks]\nlint = "true"\n', "project.bass": START}
-    async with small_loop(make_repository(**files), tmp_path) as its:
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        async with its.runner():
-            await its.inbox.finished("g")
-        assert {run["name"]: run["conclusion"] for run in its.standin.check_runs} == {
+    async with small_loop(make_repository(**files), tmp_path) as loop:
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        async with loop.runner():
+            await loop.inbox.finished("g")
+        assert {run["name"]: run["conclusion"] for run in loop.standin.check_runs} == {
             "lint": "success",
             "it": "success",
         }
@@ -93,10 +93,10 @@ async def test_what_is_declared_wrongly_is_told_with_its_line(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     toml = '[checks.test]\nrun = "pytest"\nimag = "python"\n'
-    async with small_loop(make_repository(**{".bassloop.toml": toml}), tmp_path) as its:
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        await its.inbox.finished("g")
-        told = its.check_run(".bassloop.toml")
+    async with small_loop(make_repository(**{".bassloop.toml": toml}), tmp_path) as loop:
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        await loop.inbox.finished("g")
+        told = loop.check_run(".bassloop.toml")
         assert told["conclusion"] == "failure"
         assert (
             ".bassloop.toml:3: checks.test.imag: there is no such key" in told["output"]["summary"]

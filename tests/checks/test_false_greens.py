@@ -43,14 +43,14 @@ CLAIMS_VERIFICATION = f"""
 async def test_no_hook_has_the_contributors_runner_do_what_is_to_verify_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as liar:
-            assert (await checked(its))["conclusion"] == "action_required"
-            check = await checked(its, "again", action="rerequested")
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as liar:
+            assert (await checked(loop))["conclusion"] == "action_required"
+            check = await checked(loop, "again", action="rerequested")
             assert check["conclusion"] != "success"
             assert len(liar.told) == 1
-        assert "it (trusted)" in output_text(its.check_run("project.bass"))
+        assert "it (trusted)" in output_text(loop.check_run("project.bass"))
 
 
 OTHER_THUNK_EACH_TIME = f"""
@@ -65,14 +65,14 @@ OTHER_THUNK_EACH_TIME = f"""
 async def test_what_a_trusted_runner_found_is_not_outlived(
     make_repository: MakeRepository, tmp_path: Path, times: int
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its):
-            async with trusted_runner(its, **HONEST):
-                await checked(its)
-                await press(its, "verify", "pressed", name="it", sender="alice")
+    async with open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop):
+            async with trusted_runner(loop, **HONEST):
+                await checked(loop)
+                await press(loop, "verify", "pressed", name="it", sender="alice")
             for number in range(times):
-                check = await checked(its, f"again-{number}", action="rerequested")
+                check = await checked(loop, f"again-{number}", action="rerequested")
                 assert check["conclusion"] != "success"
 
 
@@ -81,16 +81,16 @@ async def test_what_a_trusted_runner_found_holds_for_other_thunks_of_the_commit(
 ) -> None:
     async with open_loop_with_policy(
         make_repository, tmp_path, NAMED, OTHER_THUNK_EACH_TIME
-    ) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its):
-            async with trusted_runner(its, **HONEST):
-                assert (await checked(its, nonce="1"))["conclusion"] == "success"
-                await press(its, "verify", "pressed", name="it", sender="alice")
-            check = await checked(its, "again", action="rerequested", nonce="2")
+    ) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop):
+            async with trusted_runner(loop, **HONEST):
+                assert (await checked(loop, nonce="1"))["conclusion"] == "success"
+                await press(loop, "verify", "pressed", name="it", sender="alice")
+            check = await checked(loop, "again", action="rerequested", nonce="2")
             assert check["conclusion"] == "action_required"
-            async with trusted_runner(its) as trusted:
-                check = await checked(its, "third", action="rerequested", nonce="3")
+            async with trusted_runner(loop) as trusted:
+                check = await checked(loop, "third", action="rerequested", nonce="3")
                 assert check["conclusion"] == "success"
                 assert "verified by alice" in output_text(check)
                 assert len(trusted.told) == 1
@@ -106,16 +106,16 @@ async def test_another_spelling_of_a_name_is_under_the_same_policy(
     make_repository: MakeRepository, tmp_path: Path, policy: str, name: str
 ) -> None:
     hook = OTHER_THUNK_EACH_TIME.replace('"it"', "event:payload:check")
-    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its), trusted_runner(its, **HONEST):
-            await checked(its, nonce="1", check="it")
-            await its.deliver(
-                {**await its.standin.payload("check_suite"), "nonce": "2", "check": name}, "other"
+    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop), trusted_runner(loop, **HONEST):
+            await checked(loop, nonce="1", check="it")
+            await loop.deliver(
+                {**await loop.standin.payload("check_suite"), "nonce": "2", "check": name}, "other"
             )
-            await its.inbox.finished("other")
-        assert "success" not in [run["conclusion"] for run in its.standin.check_runs]
-        assert "is spelled" in output_text(its.check_run("project.bass"))
+            await loop.inbox.finished("other")
+        assert "success" not in [run["conclusion"] for run in loop.standin.check_runs]
+        assert "is spelled" in output_text(loop.check_run("project.bass"))
 
 
 async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
@@ -124,11 +124,11 @@ async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
     draws = iter([0.0, 0.99])
     monkeypatch.setattr("bassloop.checks.trusted_runs._RANDOM.random", lambda: next(draws, 0.99))
     policy = SPOT.replace("1.0", "0.5")
-    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its), trusted_runner(its, **HONEST):
-            assert (await checked(its))["conclusion"] == "failure"
-            commit(its.standin.repository_path)  # with the same tree
-            check = await checked(its, "same")
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop), trusted_runner(loop, **HONEST):
+            assert (await checked(loop))["conclusion"] == "failure"
+            commit(loop.standin.repository_path)  # with the same tree
+            check = await checked(loop, "same")
         assert check["conclusion"] == "failure"
         assert "differs" in output_text(check)

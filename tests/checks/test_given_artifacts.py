@@ -36,27 +36,27 @@ HOOK = """
 FILES = {"dist/a.whl": b"a wheel"}
 
 
-async def checked(its: SmallLoop, guid: str = "g") -> dict[str, Any]:
-    await its.deliver(await its.standin.payload("check_suite"), guid)
-    await its.inbox.finished(guid)
-    return its.check_run()
+async def checked(loop: SmallLoop, guid: str = "g") -> dict[str, Any]:
+    await loop.deliver(await loop.standin.payload("check_suite"), guid)
+    await loop.inbox.finished(guid)
+    return loop.check_run()
 
 
 async def test_a_check_is_given_the_artifacts_of_another_one(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its, leaves=FILES) as runner:
-            check = await checked(its)
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop, leaves=FILES) as runner:
+            check = await checked(loop)
         assert check["conclusion"] == "success", output_text(check)
         assert runner.given == {check["external_id"]: {"build/dist/a.whl": b"a wheel"}}
         told = next(each for each in runner.told if each["bassloop-run"] == check["external_id"])
         [[name, _]] = json.loads(told["bassloop-given"])
         assert name == "build/dist/a.whl"
-        build = its.check_run("build")
+        build = loop.check_run("build")
         assert f"http://loop/runs/{build['external_id']}/artifacts/dist/a.whl" in output_text(build)
-        record = await its.store.statements.get(check["external_id"])
+        record = await loop.store.statements.get(check["external_id"])
         assert record is not None
         assert record.problem is None
 
@@ -64,10 +64,10 @@ async def test_a_check_is_given_the_artifacts_of_another_one(
 async def test_a_check_that_left_nothing_can_not_be_used(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as runner:
-            check = await checked(its)
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as runner:
+            check = await checked(loop)
         assert check["conclusion"] == "action_required"
         assert "it uses the artifacts of build: it has left none; run build again" in output_text(
             check
@@ -79,11 +79,11 @@ async def test_a_check_is_not_given_a_part_of_what_another_has_left(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     """It might deploy that, and be green."""
-    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its, leaves={**FILES, "dist/../b": b"b"}) as runner:
-            check = await checked(its)
-        build = its.check_run("build")
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop, leaves={**FILES, "dist/../b": b"b"}) as runner:
+            check = await checked(loop)
+        build = loop.check_run("build")
         assert build["conclusion"] == "success"
         why = "the artifact dist/../b is not kept: its path is not a relative one within a folder"
         assert why in output_text(build)
@@ -99,11 +99,11 @@ async def test_a_full_disk_is_named_and_no_folder_of_the_loops(
         raise StoreFull(f"{tmp_path}: [Errno 28] No space left on device")
 
     monkeypatch.setattr(ArtifactWriter, "write", write)
-    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its, leaves=FILES):
-            check = await checked(its)
-        build = its.check_run("build")
+    async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop, leaves=FILES):
+            check = await checked(loop)
+        build = loop.check_run("build")
         assert "the artifact dist/a.whl is not kept: the loop's disk is full" in output_text(build)
         assert str(tmp_path) not in output_text(build) + output_text(check)
         assert check["conclusion"] == "action_required"
@@ -137,31 +137,31 @@ async def test_a_trusted_runner_is_given_nothing_that_a_contributor_has_made(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy, HOOK) as its,
-        signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
-        trusted_runner(its, leaves=FILES) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, policy, HOOK) as loop,
+        signing_runner(loop, leaves={"dist/a.whl": b"poison"}) as sender,
+        trusted_runner(loop, leaves=FILES) as trusted,
     ):
-        its.standin.add_user("octocat", [_line(sender)], permission="admin")
-        check = await checked(its)
+        loop.standin.add_user("octocat", [_line(sender)], permission="admin")
+        check = await checked(loop)
         assert check["conclusion"] == "success", output_text(check)
         given = [data for files in trusted.given.values() for data in files.values()]
         assert given == [b"a wheel"]
         assert all(b"poison" in files.values() for files in sender.given.values())
-        assert its.check_run("build (trusted)")["conclusion"] == "success"
+        assert loop.check_run("build (trusted)")["conclusion"] == "success"
 
 
 async def test_a_press_has_what_is_used_made_by_a_trusted_runner_too(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED, HOOK) as its,
-        signing_runner(its, leaves={"dist/a.whl": b"poison"}) as sender,
-        trusted_runner(its, leaves=FILES) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, NAMED, HOOK) as loop,
+        signing_runner(loop, leaves={"dist/a.whl": b"poison"}) as sender,
+        trusted_runner(loop, leaves=FILES) as trusted,
     ):
-        its.standin.add_user("octocat", [_line(sender)], permission="admin")
-        await checked(its)
-        await press(its, "verify", "pressed", name="it", sender="alice")
-        assert "verified by alice" in output_text(its.check_run())
+        loop.standin.add_user("octocat", [_line(sender)], permission="admin")
+        await checked(loop)
+        await press(loop, "verify", "pressed", name="it", sender="alice")
+        assert "verified by alice" in output_text(loop.check_run())
         assert [list(files.values()) for files in trusted.given.values()] == [[b"a wheel"]]
 
 
@@ -170,12 +170,12 @@ async def test_a_check_that_uses_itself_is_refused(
 ) -> None:
     hook = HOOK.replace(':uses ["build"]', ':uses ["it"]')
     async with (
-        open_loop_with_policy(make_repository, tmp_path, "", hook) as its,
-        signing_runner(its),
+        open_loop_with_policy(make_repository, tmp_path, "", hook) as loop,
+        signing_runner(loop),
     ):
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        await its.inbox.finished("g")
-        assert "uses artifacts of its own" in output_text(its.check_run("project.bass"))
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        await loop.inbox.finished("g")
+        assert "uses artifacts of its own" in output_text(loop.check_run("project.bass"))
 
 
 def _line(runtime: Any) -> str:
@@ -186,13 +186,13 @@ async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, "", HOOK) as its,
-        its.runner() as runner,
+        open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop,
+        loop.runner() as runner,
     ):
         runner.kind = "go"
-        check = await checked(its)
-        assert its.check_run("build")["conclusion"] == "success"
-        assert "No artifacts are kept of this run" in output_text(its.check_run("build"))
+        check = await checked(loop)
+        assert loop.check_run("build")["conclusion"] == "success"
+        assert "No artifacts are kept of this run" in output_text(loop.check_run("build"))
         assert (check["conclusion"], len(runner.told)) == ("action_required", 1)
 
 

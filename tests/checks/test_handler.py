@@ -43,39 +43,39 @@ async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('fallback = ["nobody", "reader", "ci"]'))
-    async with small_loop(path, tmp_path) as its:
-        its.standin.add_user("dependabot[bot]", type="Bot")
-        its.standin.add_user("reader", permission="read")
-        its.standin.add_user("ci", permission="write")
-        async with its.runner("reader") as refused, its.runner("ci") as ci:
-            await its.deliver(
-                await its.standin.payload("check_suite", sender="dependabot[bot]"), "bot"
+    async with small_loop(path, tmp_path) as loop:
+        loop.standin.add_user("dependabot[bot]", type="Bot")
+        loop.standin.add_user("reader", permission="read")
+        loop.standin.add_user("ci", permission="write")
+        async with loop.runner("reader") as refused, loop.runner("ci") as ci:
+            await loop.deliver(
+                await loop.standin.payload("check_suite", sender="dependabot[bot]"), "bot"
             )
-            assert (await its.inbox.finished("bot")).state == "done"
-            assert "on **ci**'s runner" in its.check_run()["output"]["summary"]
-            assert "dependabot" in its.check_run()["output"]["summary"]
+            assert (await loop.inbox.finished("bot")).state == "done"
+            assert "on **ci**'s runner" in loop.check_run()["output"]["summary"]
+            assert "dependabot" in loop.check_run()["output"]["summary"]
             commit(path)
-            await its.deliver(await its.standin.payload("merge_group"), "queue", "merge_group")
-            assert (await its.inbox.finished("queue")).state == "done"
-            assert its.check_run()["conclusion"] == "success"
+            await loop.deliver(await loop.standin.payload("merge_group"), "queue", "merge_group")
+            assert (await loop.inbox.finished("queue")).state == "done"
+            assert loop.check_run()["conclusion"] == "success"
             assert (len(ci.told), refused.told) == (2, [])
             # Whose runner is there is preferred.
             commit(path)
-            async with its.runner() as own:
-                await its.deliver(await its.standin.payload("check_suite"), "own")
-                await its.inbox.finished("own")
+            async with loop.runner() as own:
+                await loop.deliver(await loop.standin.payload("check_suite"), "own")
+                await loop.inbox.finished("own")
                 assert (len(ci.told), len(own.told)) == (2, 1)
 
 
 async def test_a_bot_without_a_fallback_does_not_wait_and_says_what_mends_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": IT}), tmp_path) as its:
-        its.standin.add_user("dependabot[bot]", type="Bot")
-        await its.deliver(await its.standin.payload("check_suite", sender="dependabot[bot]"), "g")
+    async with small_loop(make_repository(**{"project.bass": IT}), tmp_path) as loop:
+        loop.standin.add_user("dependabot[bot]", type="Bot")
+        await loop.deliver(await loop.standin.payload("check_suite", sender="dependabot[bot]"), "g")
         with trio.fail_after(30):
-            assert (await its.inbox.finished("g")).state == "done"
-        said = its.check_run()
+            assert (await loop.inbox.finished("g")).state == "done"
+        said = loop.check_run()
         assert said["conclusion"] == "action_required"
         assert 'fallback = ["LOGIN"]' in said["output"]["summary"]
         assert ".bassloop.toml on main" in said["output"]["summary"]
@@ -85,14 +85,14 @@ async def test_a_forks_head_does_not_fall_back(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('fallback = ["ci"]\nrunner_wait = 0'))
-    async with small_loop(path, tmp_path) as its:
-        its.standin.add_user("stranger")
-        its.standin.add_user("ci", permission="write")
-        async with its.runner("ci") as ci:
-            payload = await its.standin.payload("pull_request", fork="stranger")
-            await its.deliver(payload, "g", "pull_request")
-            await its.inbox.finished("g")
-            assert its.check_run()["conclusion"] == "action_required"
+    async with small_loop(path, tmp_path) as loop:
+        loop.standin.add_user("stranger")
+        loop.standin.add_user("ci", permission="write")
+        async with loop.runner("ci") as ci:
+            payload = await loop.standin.payload("pull_request", fork="stranger")
+            await loop.deliver(payload, "g", "pull_request")
+            await loop.inbox.finished("g")
+            assert loop.check_run()["conclusion"] == "action_required"
             assert ci.told == []
 
 
@@ -104,21 +104,21 @@ async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_t
     (path / "project.bass").write_text(HOOK.replace("NAME", "from the head"))
     (path / OWNERS_FILE).write_text('hooks_from = "head"')
     head = commit(path)
-    async with small_loop(path, tmp_path) as its:
-        its.standin.default_branch = "main"
-        its.standin.add_user("stranger")
-        async with its.runner("stranger"), its.runner():
-            payload = await its.standin.payload(
+    async with small_loop(path, tmp_path) as loop:
+        loop.standin.default_branch = "main"
+        loop.standin.add_user("stranger")
+        async with loop.runner("stranger"), loop.runner():
+            payload = await loop.standin.payload(
                 "pull_request", ref=head, branch="change", fork="stranger"
             )
-            await its.deliver(payload, "fork", "pull_request")
-            await its.inbox.finished("fork")
-            [only] = its.standin.check_runs
+            await loop.deliver(payload, "fork", "pull_request")
+            await loop.inbox.finished("fork")
+            [only] = loop.standin.check_runs
             assert (only["name"], only["head_sha"]) == ("from main", head)
-            payload = await its.standin.payload("check_suite", ref=head, branch="change")
-            await its.deliver(payload, "own")
-            await its.inbox.finished("own")
-            assert its.check_run("from the head")["conclusion"] == "success"
+            payload = await loop.standin.payload("check_suite", ref=head, branch="change")
+            await loop.deliver(payload, "own")
+            await loop.inbox.finished("own")
+            assert loop.check_run("from the head")["conclusion"] == "success"
 
 
 @pytest.mark.parametrize(("hooks_from", "name"), [("base", "weak"), ("default", "from main")])
@@ -133,31 +133,31 @@ async def test_a_forks_author_chooses_the_base_and_not_the_default_branch(
     commit(path)
     git(path, "checkout", "--quiet", "change")
     head = commit(path)
-    async with small_loop(path, tmp_path) as its:
-        its.standin.default_branch = "main"
-        its.standin.add_user("stranger")
-        async with its.runner("stranger"):
-            payload = await its.standin.payload(
+    async with small_loop(path, tmp_path) as loop:
+        loop.standin.default_branch = "main"
+        loop.standin.add_user("stranger")
+        async with loop.runner("stranger"):
+            payload = await loop.standin.payload(
                 "pull_request", ref=head, branch="change", fork="stranger"
             )
             payload["pull_request"]["base"]["ref"] = "old"
-            await its.deliver(payload, "g", "pull_request")
-            await its.inbox.finished("g")
-        assert [run["name"] for run in its.standin.check_runs] == [name]
+            await loop.deliver(payload, "g", "pull_request")
+            await loop.inbox.finished("g")
+        assert [run["name"] for run in loop.standin.check_runs] == [name]
 
 
 async def test_a_forks_event_starts_checks_of_its_own_head_only(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = IT.replace("payload:pull_request:head:sha", '"' + "a" * 40 + '"')
-    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as its:
-        its.standin.add_user("stranger")
-        async with its.runner("stranger") as runner:
-            payload = await its.standin.payload("pull_request", fork="stranger")
-            await its.deliver(payload, "g", "pull_request")
-            await its.inbox.finished("g")
+    async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as loop:
+        loop.standin.add_user("stranger")
+        async with loop.runner("stranger") as runner:
+            payload = await loop.standin.payload("pull_request", fork="stranger")
+            await loop.deliver(payload, "g", "pull_request")
+            await loop.inbox.finished("g")
             assert not runner.told
-            [said] = its.standin.check_runs
+            [said] = loop.standin.check_runs
             assert (said["name"], said["conclusion"]) == ("project.bass", "failure")
             assert "checks of its own head" in said["output"]["summary"]
 
@@ -166,50 +166,50 @@ async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_o
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": IT})
-    async with small_loop(path, tmp_path) as its, its.runner() as runner:
-        payload = await its.standin.payload("repository_dispatch")
-        await its.deliver(payload, "g1", "repository_dispatch")
-        ignored = await its.inbox.finished("g1")
+    async with small_loop(path, tmp_path) as loop, loop.runner() as runner:
+        payload = await loop.standin.payload("repository_dispatch")
+        await loop.deliver(payload, "g1", "repository_dispatch")
+        ignored = await loop.inbox.finished("g1")
         assert (ignored.state, runner.told) == ("ignored", [])
         assert ignored.error == "repository_dispatch is not among the events of .bassloop.toml"
 
         (path / OWNERS_FILE).write_text('events = ["repository_dispatch"]')
         head = commit(path)
-        payload = await its.standin.payload("repository_dispatch")
+        payload = await loop.standin.payload("repository_dispatch")
         payload["client_payload"]["sha"] = head
-        await its.deliver(payload, "g2", "repository_dispatch")
-        assert (await its.inbox.finished("g2")).state == "done"
-        assert (its.check_run()["head_sha"], its.check_run()["conclusion"]) == (head, "success")
+        await loop.deliver(payload, "g2", "repository_dispatch")
+        assert (await loop.inbox.finished("g2")).state == "done"
+        assert (loop.check_run()["head_sha"], loop.check_run()["conclusion"]) == (head, "success")
 
 
 async def test_a_file_that_cant_be_used_is_told_on_its_check_and_nothing_is_evaluated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('hold = "everybody"'))
-    async with small_loop(path, tmp_path) as its, its.runner() as runner:
-        await its.deliver(await its.standin.payload("check_suite"), "g1")
-        assert (await its.inbox.finished("g1")).state == "done"
-        [said] = its.standin.check_runs
+    async with small_loop(path, tmp_path) as loop, loop.runner() as runner:
+        await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+        assert (await loop.inbox.finished("g1")).state == "done"
+        [said] = loop.standin.check_runs
         assert (said["name"], said["conclusion"]) == (OWNERS_FILE, "failure")
         assert "hold: Input should be" in said["output"]["title"]
         assert runner.told == []
         # The push that mends it is heeded at once.
         (path / OWNERS_FILE).write_text('hold = "outsiders"')
         commit(path)
-        await its.deliver(await its.standin.payload("check_suite"), "g2")
-        await its.inbox.finished("g2")
-        assert its.check_run()["conclusion"] == "success"
+        await loop.deliver(await loop.standin.payload("check_suite"), "g2")
+        await loop.inbox.finished("g2")
+        assert loop.check_run()["conclusion"] == "success"
 
 
 async def test_a_check_runs_for_as_long_as_its_name_may(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("[checks]\nit = 0.05\nother = 500"))
-    async with small_loop(path, tmp_path) as its, its.runner(ready=False):
-        await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.inbox.finished("g1")
-        assert its.check_run()["conclusion"] == "timed_out"
-        assert "check_limit" in its.check_run()["output"]["title"]
+    async with small_loop(path, tmp_path) as loop, loop.runner(ready=False):
+        await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+        await loop.inbox.finished("g1")
+        assert loop.check_run()["conclusion"] == "timed_out"
+        assert "check_limit" in loop.check_run()["output"]["title"]
 
 
 async def test_what_the_operator_says_by_name_is_what_holds(
@@ -218,23 +218,23 @@ async def test_what_the_operator_says_by_name_is_what_holds(
     path = make_repository(**owners("check_limit = 500"))
     operator = OperatorRules(repository={"octocat/hello": Rules(check_limit=0.05)})
     async with (
-        small_loop(path, tmp_path, policies=PolicyCache(Policy(), operator)) as its,
-        its.runner(ready=False),
+        small_loop(path, tmp_path, policies=PolicyCache(Policy(), operator)) as loop,
+        loop.runner(ready=False),
     ):
-        await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await its.inbox.finished("g1")
-        assert its.check_run()["conclusion"] == "timed_out"
+        await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+        await loop.inbox.finished("g1")
+        assert loop.check_run()["conclusion"] == "timed_out"
 
 
 async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("supersede = true"))
-    async with small_loop(path, tmp_path) as its:
-        payload = await its.standin.payload("push")
+    async with small_loop(path, tmp_path) as loop:
+        payload = await loop.standin.payload("push")
         push = event_of("push", payload)
         assert push.repository is not None
-        repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        repo = loop.loop.github.repository(push.installation_id or 0, "octocat", "hello")
         theirs, heard = PolicyCache(), trio.Event()
         assert (await theirs.policy_for(push.repository, repo)).supersede
         (path / OWNERS_FILE).write_text("supersede = false")
@@ -246,8 +246,8 @@ async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
             theirs.apply_notification(key)
             heard.set()
 
-        its.store.notifications.subscribe(Topic.POLICIES, hear)
-        await its.deliver(payload, "g1", event="push")
+        loop.store.notifications.subscribe(Topic.POLICIES, hear)
+        await loop.deliver(payload, "g1", event="push")
         await heard.wait()
         assert not (await theirs.policy_for(push.repository, repo)).supersede
 
@@ -256,11 +256,11 @@ async def test_what_was_read_before_a_push_is_not_kept_after_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("supersede = true"))
-    async with small_loop(path, tmp_path) as its:
-        push = event_of("push", await its.standin.payload("push"))
+    async with small_loop(path, tmp_path) as loop:
+        push = event_of("push", await loop.standin.payload("push"))
         assert push.repository is not None
-        repo = its.loop.github.repository(push.installation_id or 0, "octocat", "hello")
-        policies, read = its.loop.policies, repo.file
+        repo = loop.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        policies, read = loop.loop.policies, repo.file
 
         class Meanwhile:
             """A repository whose owners push while their file is on its way."""

@@ -38,18 +38,18 @@ POLICIES = pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot ch
 async def test_running_again_and_again_is_never_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as liar, trusted_runner(its, **HONEST):
-            assert (await checked(its))["conclusion"] == "failure"
-            await press(its, "rerun", "button", name="it", sender="octocat")
-            await checked(its, "suite", action="rerequested")
+    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as liar, trusted_runner(loop, **HONEST):
+            assert (await checked(loop))["conclusion"] == "failure"
+            await press(loop, "rerun", "button", name="it", sender="octocat")
+            await checked(loop, "suite", action="rerequested")
             liar.silent = True
-            await checked(its, "unsigned", action="rerequested")
+            await checked(loop, "unsigned", action="rerequested")
         # And without the trusted runner, which said so before.
-        async with signing_runner(its):
-            await checked(its, "alone", action="rerequested")
-        names = [run for run in its.standin.check_runs if run["name"] == "it"]
+        async with signing_runner(loop):
+            await checked(loop, "alone", action="rerequested")
+        names = [run for run in loop.standin.check_runs if run["name"] == "it"]
         assert len(names) == 5
         assert "success" not in [run["conclusion"] for run in names]
 
@@ -58,27 +58,27 @@ async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = f"supersede = true\n{SPOT}"
-    async with open_loop_with_policy(make_repository, tmp_path, policy, wait="600") as its:
-        list_keys(its, KEY)
-        path = its.standin.repository_path
+    async with open_loop_with_policy(make_repository, tmp_path, policy, wait="600") as loop:
+        list_keys(loop, KEY)
+        path = loop.standin.repository_path
         before = git(path, "rev-parse", "HEAD")
-        async with signing_runner(its):
-            await its.deliver(await its.standin.payload("check_suite"), "lie")
-            await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
+        async with signing_runner(loop):
+            await loop.deliver(await loop.standin.payload("check_suite"), "lie")
+            await until(lambda: len(loop.standin.check_runs) == 2 and loop.shown())
             commit(path)
-            pushed = await its.standin.payload("check_suite")
+            pushed = await loop.standin.payload("check_suite")
             pushed["check_suite"]["before"] = before
-            await its.deliver(pushed, "next")
-            lies = [run for run in its.standin.check_runs if run["head_sha"] == before]
+            await loop.deliver(pushed, "next")
+            lies = [run for run in loop.standin.check_runs if run["head_sha"] == before]
             await until(lambda: lies[0]["conclusion"] == "cancelled")
             assert [run["name"] for run in lies] == ["it", "it (trusted)"]
             assert lies[1]["conclusion"] is None
-            async with trusted_runner(its, **HONEST):
-                await its.inbox.finished("lie")
-                await its.inbox.finished("next")
+            async with trusted_runner(loop, **HONEST):
+                await loop.inbox.finished("lie")
+                await loop.inbox.finished("next")
         assert lies[1]["conclusion"] == "failure"
-        runs = (await its.store.runs.newest()).items
-        record = await its.store.heads.spot_checks(runs[0].repository_id, " (trusted)", 5)
+        runs = (await loop.store.runs.newest()).items
+        record = await loop.store.heads.spot_checks(runs[0].repository_id, " (trusted)", 5)
         assert record.states == {"failed": 2}
 
 
@@ -86,17 +86,17 @@ async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
 async def test_a_contributor_does_not_cancel_what_verifies_them(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL, wait="600") as its:
-        list_keys(its, KEY)
-        its.standin.add_user("octocat", its.standin.account("octocat").keys, permission="read")
-        async with signing_runner(its):
-            await its.deliver(await its.standin.payload("check_suite"), "lie")
-            await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
-            answer = await press(its, "cancel", "no", name="it (trusted)", sender="octocat")
+    async with open_loop_with_policy(make_repository, tmp_path, policy, PULL, wait="600") as loop:
+        list_keys(loop, KEY)
+        loop.standin.add_user("octocat", loop.standin.account("octocat").keys, permission="read")
+        async with signing_runner(loop):
+            await loop.deliver(await loop.standin.payload("check_suite"), "lie")
+            await until(lambda: len(loop.standin.check_runs) == 2 and loop.shown())
+            answer = await press(loop, "cancel", "no", name="it (trusted)", sender="octocat")
             assert "may not cancel this check" in answer
-            async with trusted_runner(its, **HONEST):
-                await its.inbox.finished("lie")
-        assert its.check_run()["conclusion"] == "failure"
+            async with trusted_runner(loop, **HONEST):
+                await loop.inbox.finished("lie")
+        assert loop.check_run()["conclusion"] == "failure"
 
 
 @dataclass(eq=False)
@@ -107,8 +107,8 @@ class Vanishing(SigningRuntime):
 
     def run(self, thunk: Any, metadata: Any, trailers: Any = None, on_open: Any = None) -> Any:
         self.times -= 1
-        its = super().run(thunk, metadata, trailers, on_open)
-        return its if self.times < 0 else self._vanish(its)
+        messages = super().run(thunk, metadata, trailers, on_open)
+        return messages if self.times < 0 else self._vanish(messages)
 
     def _vanish(self, inner: Any) -> Any:
         class Lost:
@@ -126,18 +126,18 @@ class Vanishing(SigningRuntime):
 async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as plain:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as plain:
             pass
         fields = ("id", "user_id", "login", "platform", "priority", "connected_at", "open_channel")
         runtime = Vanishing(
             **{name: getattr(plain, name) for name in fields}, kind="bassloop", key=KEY.public_data
         )
-        async with its.loop.pool.registered(runtime), trusted_runner(its, **HONEST):
-            check = await checked(its)
+        async with loop.loop.pool.registered(runtime), trusted_runner(loop, **HONEST):
+            check = await checked(loop)
         assert check["conclusion"] in ("cancelled", "failure")
-        assert await its.store.statements.get(check["external_id"]) is None
+        assert await loop.store.statements.get(check["external_id"]) is None
 
 
 @POLICIES
@@ -146,10 +146,10 @@ async def test_a_runner_that_hangs_is_stopped_and_is_not_green(
 ) -> None:
     async with open_loop_with_policy(
         make_repository, tmp_path, f"check_limit = 0.5\n{policy}"
-    ) as its:
-        async with its.runner(ready=False), trusted_runner(its):
+    ) as loop:
+        async with loop.runner(ready=False), trusted_runner(loop):
             with trio.fail_after(60):
-                check = await checked(its)
+                check = await checked(loop)
         assert check["conclusion"] == "timed_out"
 
 
@@ -170,13 +170,13 @@ OTHER_HEAD = START.replace("event:payload:check_suite:head_sha", f'"{"5" * 40}"'
 async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
     make_repository: MakeRepository, tmp_path: Path, policy: str, hook: str, why: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as liar, trusted_runner(its):
-            await its.deliver(await its.standin.payload("check_suite"), "g")
-            await its.inbox.finished("g")
-        assert why in output_text(its.check_run("project.bass"))
-        assert [run["name"] for run in its.standin.check_runs] == ["project.bass"]
+    async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as liar, trusted_runner(loop):
+            await loop.deliver(await loop.standin.payload("check_suite"), "g")
+            await loop.inbox.finished("g")
+        assert why in output_text(loop.check_run("project.bass"))
+        assert [run["name"] for run in loop.standin.check_runs] == ["project.bass"]
         assert not liar.told
 
 
@@ -184,9 +184,9 @@ async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
 async def test_a_contributor_who_is_named_like_a_trusted_one_is_not_trusted(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as liar:
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as liar:
             liar.login = "alice"  # the pool knows whose it is by the id
-            check = await checked(its)
+            check = await checked(loop)
         assert check["conclusion"] != "success"

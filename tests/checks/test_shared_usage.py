@@ -73,8 +73,8 @@ async def test_runs_beyond_the_limit_wait_for_those_of_other_nodes(
         why.append(reason)
         waiting.set()
 
-    async def run(node: NodeWithQuotas, its: Run) -> None:
-        async with node.quotas.under_way(its, wait):
+    async def run(node: NodeWithQuotas, started: Run) -> None:
+        async with node.quotas.under_way(started, wait):
             begun.set()
 
     async with (

@@ -135,8 +135,8 @@ class SigningRuntime(FakeRuntime):
 
 
 @asynccontextmanager
-async def signing_runner(its: SmallLoop, **options: Any) -> AsyncGenerator[SigningRuntime]:
-    async with its.runner() as plain:
+async def signing_runner(loop: SmallLoop, **options: Any) -> AsyncGenerator[SigningRuntime]:
+    async with loop.runner() as plain:
         values = {name: getattr(plain, name) for name in ("user_id", "login", "platform")}
     runtime = SigningRuntime(
         id="signs",
@@ -148,38 +148,38 @@ async def signing_runner(its: SmallLoop, **options: Any) -> AsyncGenerator[Signi
         **values,
         **options,
     )
-    async with its.loop.pool.registered(runtime):
+    async with loop.loop.pool.registered(runtime):
         yield runtime
 
 
-def list_keys(its: SmallLoop, *keys: asyncssh.SSHKey) -> None:
+def list_keys(loop: SmallLoop, *keys: asyncssh.SSHKey) -> None:
     """Let GitHub list these keys for the sender, and no others."""
     lines = [key.export_public_key().decode().strip() for key in keys]
-    its.standin.add_user(its.standin.login, lines, permission="admin")
+    loop.standin.add_user(loop.standin.login, lines, permission="admin")
 
 
-async def checked(its: SmallLoop, guid: str = "g") -> dict[str, Any]:
-    await its.deliver(await its.standin.payload("check_suite"), guid)
-    await its.inbox.finished(guid)
-    return its.check_run()
+async def checked(loop: SmallLoop, guid: str = "g") -> dict[str, Any]:
+    await loop.deliver(await loop.standin.payload("check_suite"), guid)
+    await loop.inbox.finished(guid)
+    return loop.check_run()
 
 
 async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_path: Path) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its):
-            check = await checked(its)
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop):
+            check = await checked(loop)
         assert check["conclusion"] == "success"
-        record = await its.store.statements.get(check["external_id"])
+        record = await loop.store.statements.get(check["external_id"])
         assert record is not None
-        assert (record.login, record.listed, record.problem) == (its.standin.login, True, None)
+        assert (record.login, record.listed, record.problem) == (loop.standin.login, True, None)
 
 
 async def test_a_run_that_is_not_signed_ends_as_before(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        async with its.runner():
-            check = await checked(its)
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        async with loop.runner():
+            check = await checked(loop)
         assert check["conclusion"] == "success"
-        assert await its.store.statements.get(check["external_id"]) is None
+        assert await loop.store.statements.get(check["external_id"]) is None

@@ -129,26 +129,26 @@ async def test_it_is_refused_with_the_reason_and_never_green(
     make_repository: MakeRepository, tmp_path: Path, case: Case
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, case.policy) as its,
+        open_loop_with_policy(make_repository, tmp_path, case.policy) as loop,
         AsyncExitStack() as stack,
     ):
-        list_keys(its, *case.listed)
+        list_keys(loop, *case.listed)
         last: Any = None
         for make, options in ((signing_runner, case.sender), (trusted_runner, case.trusted)):
             if options is not None:
-                last = await stack.enter_async_context(make(its, **options))
-        check = await checked(its)
+                last = await stack.enter_async_context(make(loop, **options))
+        check = await checked(loop)
         if case.again is not None:
             if "replays" in case.again:
                 last.replayed = dict(last.sent)
             else:
                 last.failure = case.again["failure"]
-            check = await checked(its, "again", action="rerequested")
+            check = await checked(loop, "again", action="rerequested")
         assert check["conclusion"] == case.conclusion
-        runs = (await its.store.runs.newest()).items
+        runs = (await loop.store.runs.newest()).items
         assert case.why in output_text(check) + "".join(str(run.message) for run in runs)
         if not case.policy:
-            record = await its.store.statements.get(check["external_id"])
+            record = await loop.store.statements.get(check["external_id"])
             assert record is not None
             assert case.why in str(record.problem)
         assert not [

@@ -33,13 +33,13 @@ async def test_a_merge_queue_runs_on_a_trusted_runner_and_on_no_other(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, TRUSTED, MERGE) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED, MERGE) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        await its.deliver(await its.standin.payload("merge_group"), "g", "merge_group")
-        await its.inbox.finished("g")
-        assert its.check_run()["conclusion"] == "success"
+        await loop.deliver(await loop.standin.payload("merge_group"), "g", "merge_group")
+        await loop.inbox.finished("g")
+        assert loop.check_run()["conclusion"] == "success"
         assert not sender.told
         [told] = trusted.told
         assert told["bassloop-event"] == "merge_group"
@@ -49,23 +49,23 @@ async def test_a_merge_queue_runs_on_a_trusted_runner_and_on_no_other(
 async def test_a_merge_queue_without_a_trusted_runner_is_not_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH, MERGE) as its, its.runner():
-        await its.deliver(await its.standin.payload("merge_group"), "g", "merge_group")
-        await its.inbox.finished("g")
-        assert its.check_run()["conclusion"] == "action_required"
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, MERGE) as loop, loop.runner():
+        await loop.deliver(await loop.standin.payload("merge_group"), "g", "merge_group")
+        await loop.inbox.finished("g")
+        assert loop.check_run()["conclusion"] == "action_required"
 
 
 async def test_a_rerun_by_anybody_stays_on_trusted_runners(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, TRUSTED, PULL) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED, PULL) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        await checked(its)
-        await press(its, "rerun", "button", name="it", sender="octocat")
-        await checked(its, "again", action="rerequested")
+        await checked(loop)
+        await press(loop, "rerun", "button", name="it", sender="octocat")
+        await checked(loop, "again", action="rerequested")
         assert len(trusted.told) == 3
         assert not sender.told
 
@@ -73,18 +73,18 @@ async def test_a_rerun_by_anybody_stays_on_trusted_runners(
 async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but_no_less_is_needed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as its:
-        its.standin.add_user("stranger")
-        its.standin.add_user("maintainer", permission="write")
-        async with its.runner("maintainer") as approver:
-            await pulled(its, "g1")
-            await its.inbox.finished("g1")
-            assert its.check_run()["conclusion"] == "action_required"
-            await press(its, "approve", "yes", name="it", sender="maintainer", fork="stranger")
-            await until(lambda: len(approver.told) == 1 and not its.inbox.statistics()["handling"])
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as loop:
+        loop.standin.add_user("stranger")
+        loop.standin.add_user("maintainer", permission="write")
+        async with loop.runner("maintainer") as approver:
+            await pulled(loop, "g1")
+            await loop.inbox.finished("g1")
+            assert loop.check_run()["conclusion"] == "action_required"
+            await press(loop, "approve", "yes", name="it", sender="maintainer", fork="stranger")
+            await until(lambda: len(approver.told) == 1 and not loop.inbox.statistics()["handling"])
             # The approver's runner isn't a trusted one.
-            assert its.check_run()["conclusion"] == "action_required"
-            assert "no trusted runner has verified that" in output_text(its.check_run())
+            assert loop.check_run()["conclusion"] == "action_required"
+            assert "no trusted runner has verified that" in output_text(loop.check_run())
 
 
 async def test_a_heads_own_file_does_not_weaken_the_policy(
@@ -92,17 +92,17 @@ async def test_a_heads_own_file_does_not_weaken_the_policy(
 ) -> None:
     strict = '[checks.it]\nrun = "true"\nrunners = "trusted"\n[trust]\nrunners = ["alice"]\n'
     async with (
-        open_loop_with_policy(make_repository, tmp_path, strict, PULL) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, strict, PULL) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        path = its.standin.repository_path
+        path = loop.standin.repository_path
         git(path, "checkout", "--quiet", "-b", "weak")
         (path / ".bassloop.toml").write_text('[checks.it]\nrun = "true"\nrunners = "sender"\n')
         sha = commit(path)
-        await its.deliver(await its.standin.payload("check_suite", ref="weak"), "g")
-        await its.inbox.finished("g")
-        runs = [run for run in (await its.store.runs.newest()).items if run.check_name == "it"]
+        await loop.deliver(await loop.standin.payload("check_suite", ref="weak"), "g")
+        await loop.inbox.finished("g")
+        runs = [run for run in (await loop.store.runs.newest()).items if run.check_name == "it"]
         assert {run.head_sha for run in runs} == {sha}
         assert not sender.told
         assert trusted.told

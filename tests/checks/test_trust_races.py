@@ -76,12 +76,12 @@ def changed_into(kind: type[T], runtime: SigningRuntime, **changes: Any) -> T:
     return kind(**fields | changes)
 
 
-def set_policy(its: SmallLoop, policy: str) -> None:
+def set_policy(loop: SmallLoop, policy: str) -> None:
     """Commit another policy to the default branch, and let the loop know that it has changed."""
-    path = its.standin.repository_path
+    path = loop.standin.repository_path
     (path / ".bassloop.toml").write_text(f"runner_wait = 60\n{policy}")
     commit(path)
-    its.loop.policies.apply_notification(None)
+    loop.loop.policies.apply_notification(None)
 
 
 @POLICIES
@@ -89,28 +89,28 @@ async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trus
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy, wait="60") as its,
-        its.runner() as sender,
+        open_loop_with_policy(make_repository, tmp_path, policy, wait="60") as loop,
+        loop.runner() as sender,
         AsyncExitStack() as stack,
     ):
-        async with trusted_runner(its) as honest:
+        async with trusted_runner(loop) as honest:
             pass
         lost = changed_into(LostRuntime, honest, id="lost", priority=1)
         first = await stack.enter_async_context(AsyncExitStack())
-        await first.enter_async_context(its.loop.pool.registered(lost))
+        await first.enter_async_context(loop.loop.pool.registered(lost))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(checked, its)
+            nursery.start_soon(checked, loop)
             await until(lambda: len(lost.told) == 1)
             await first.aclose()
             await until(
                 lambda: any(
                     run["output"]["title"] == "Waiting for a runner again"
-                    for run in its.standin.check_runs
+                    for run in loop.standin.check_runs
                 )
             )
-            assert "success" not in [run["conclusion"] for run in its.standin.check_runs]
-            await stack.enter_async_context(its.loop.pool.registered(honest))
-        assert its.check_run()["conclusion"] == "success"
+            assert "success" not in [run["conclusion"] for run in loop.standin.check_runs]
+            await stack.enter_async_context(loop.loop.pool.registered(honest))
+        assert loop.check_run()["conclusion"] == "success"
         assert len(honest.told) == 1
         assert len(sender.told) == (1 if policy == BOTH else 0)
 
@@ -120,13 +120,13 @@ async def test_of_two_at_once_one_runs_it_and_only_once(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy) as its,
-        its.runner(),
-        trusted_runner(its) as one,
+        open_loop_with_policy(make_repository, tmp_path, policy) as loop,
+        loop.runner(),
+        trusted_runner(loop) as one,
     ):
         other = changed_into(SigningRuntime, one, id="alice's other machine")
-        async with its.loop.pool.registered(other):
-            assert (await checked(its))["conclusion"] == "success"
+        async with loop.loop.pool.registered(other):
+            assert (await checked(loop))["conclusion"] == "success"
             assert len(one.told) + len(other.told) == 1
 
 
@@ -134,21 +134,21 @@ async def test_the_statement_of_another_machine_of_the_same_login_is_refused(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     other_key = asyncssh.generate_private_key("ssh-ed25519")
-    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its:
+    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED) as loop:
         lines = [key.export_public_key().decode().strip() for key in (TRUSTED_KEY, other_key)]
-        its.standin.add_user("alice", lines, permission="write")
-        async with trusted_runner(its) as one:
+        loop.standin.add_user("alice", lines, permission="write")
+        async with trusted_runner(loop) as one:
             pass
         # Connected with the one key, it signs with the other, which GitHub lists for the same user.
         wrong = changed_into(SigningRuntime, one, by=other_key)
-        async with its.loop.pool.registered(wrong):
-            check = await checked(its)
+        async with loop.loop.pool.registered(wrong):
+            check = await checked(loop)
             assert check["conclusion"] == "failure"
             assert "the runner connected with another" in output_text(check)
         right = changed_into(SigningRuntime, one, key=other_key.public_data, by=other_key)
-        async with its.loop.pool.registered(right):
+        async with loop.loop.pool.registered(right):
             # A run that was refused hasn't said that the thunk failed.
-            assert (await checked(its, "again", action="rerequested"))["conclusion"] == "success"
+            assert (await checked(loop, "again", action="rerequested"))["conclusion"] == "success"
 
 
 @POLICIES
@@ -157,27 +157,27 @@ async def test_who_is_no_longer_trusted_while_a_check_waits_or_runs_has_no_word(
     make_repository: MakeRepository, tmp_path: Path, policy: str, when: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy, wait="60") as its,
-        its.runner(),
+        open_loop_with_policy(make_repository, tmp_path, policy, wait="60") as loop,
+        loop.runner(),
         AsyncExitStack() as stack,
     ):
-        its.standin.add_user("bob", permission="write")
-        async with trusted_runner(its) as plain:
+        loop.standin.add_user("bob", permission="write")
+        async with trusted_runner(loop) as plain:
             pass
         held = changed_into(HeldRuntime, plain)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(checked, its)
+            nursery.start_soon(checked, loop)
             if when == "waits":
                 name = "it (trusted)" if policy == BOTH else "it"
-                await until(lambda: [run for run in its.standin.check_runs if run["name"] == name])
-                set_policy(its, policy.replace("alice", "bob"))
-                await stack.enter_async_context(its.loop.pool.registered(held))
+                await until(lambda: [run for run in loop.standin.check_runs if run["name"] == name])
+                set_policy(loop, policy.replace("alice", "bob"))
+                await stack.enter_async_context(loop.loop.pool.registered(held))
             else:
-                await stack.enter_async_context(its.loop.pool.registered(held))
+                await stack.enter_async_context(loop.loop.pool.registered(held))
                 await held.begun.wait()
-                set_policy(its, policy.replace("alice", "bob"))
+                set_policy(loop, policy.replace("alice", "bob"))
             held.may_end.set()
-        check = its.check_run()
+        check = loop.check_run()
         assert check["conclusion"] == "action_required"
         assert "the policy doesn't trust it any more" in output_text(check)
 
@@ -186,17 +186,17 @@ async def test_who_can_not_write_any_more_when_a_check_ends_has_no_word(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its,
-        trusted_runner(its) as plain,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as loop,
+        trusted_runner(loop) as plain,
     ):
         held = changed_into(HeldRuntime, plain, id="first", priority=1)
-        async with its.loop.pool.registered(held), trio.open_nursery() as nursery:
-            nursery.start_soon(checked, its)
+        async with loop.loop.pool.registered(held), trio.open_nursery() as nursery:
+            nursery.start_soon(checked, loop)
             await held.begun.wait()
             line = TRUSTED_KEY.export_public_key().decode().strip()
-            its.standin.add_user("alice", [line], permission="read")
+            loop.standin.add_user("alice", [line], permission="read")
             held.may_end.set()
-        check = its.check_run()
+        check = loop.check_run()
         assert check["conclusion"] == "action_required"
         assert "alice can't write to octocat/hello" in output_text(check)
 
@@ -206,20 +206,20 @@ async def test_images_that_the_runners_state_differently_are_said(
 ) -> None:
     stated: dict[str, Any] = {"images": (("alpine", "sha256:" + "a" * 64), ("b", "sha256:b"))}
     others = {"images": (("alpine", "sha256:" + "f" * 64), ("b", "sha256:b"))}
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH) as its:
-        list_keys(its, KEY)
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH) as loop:
+        list_keys(loop, KEY)
         async with (
-            signing_runner(its, changes=stated),
-            trusted_runner(its, changes=others) as trusted,
+            signing_runner(loop, changes=stated),
+            trusted_runner(loop, changes=others) as trusted,
         ):
-            check = await checked(its)
+            check = await checked(loop)
             assert check["conclusion"] == "success"
             assert "the images differ: alpine was sha256:aaaa" in output_text(check).replace(
                 "\\", ""
             )
             assert "on octocat's runner, and sha256:ffff" in output_text(check)
             trusted.changes = stated
-            check = await checked(its, "again", action="rerequested")
+            check = await checked(loop, "again", action="rerequested")
             assert "verified by alice" in output_text(check)
             assert "differ" not in output_text(check)
 
@@ -229,12 +229,12 @@ async def test_images_that_differ_are_said_of_a_run_that_somebody_had_verified(
 ) -> None:
     stated: dict[str, Any] = {"images": (("alpine", "sha256:a"),)}
     others: dict[str, Any] = {"images": (("alpine", "sha256:f"),)}
-    async with open_loop_with_policy(make_repository, tmp_path, NAMED) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its, changes=stated), trusted_runner(its, changes=others):
-            await checked(its)
-            await press(its, "verify", "pressed", name="it", sender="alice")
-            assert its.check_run()["conclusion"] == "success"
+    async with open_loop_with_policy(make_repository, tmp_path, NAMED) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop, changes=stated), trusted_runner(loop, changes=others):
+            await checked(loop)
+            await press(loop, "verify", "pressed", name="it", sender="alice")
+            assert loop.check_run()["conclusion"] == "success"
             assert "the images differ: alpine was sha256:a on octocat" in output_text(
-                its.check_run()
+                loop.check_run()
             )

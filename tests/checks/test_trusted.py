@@ -37,16 +37,16 @@ async def open_loop_with_policy(
 ) -> AsyncGenerator[SmallLoop]:
     """A loop with a policy, and alice, who can write to the repository."""
     files = {"project.bass": hook, ".bassloop.toml": f"runner_wait = {wait}\n{policy}"}
-    async with small_loop(make_repository(**files), folder) as its:
+    async with small_loop(make_repository(**files), folder) as loop:
         line = TRUSTED_KEY.export_public_key().decode().strip()
-        its.standin.add_user("alice", [line], permission="write")
-        yield its
+        loop.standin.add_user("alice", [line], permission="write")
+        yield loop
 
 
 @asynccontextmanager
-async def trusted_runner(its: SmallLoop, **changes: Any) -> AsyncGenerator[SigningRuntime]:
+async def trusted_runner(loop: SmallLoop, **changes: Any) -> AsyncGenerator[SigningRuntime]:
     """A connected runner of alice's, which signs."""
-    async with its.runner("alice") as plain:
+    async with loop.runner("alice") as plain:
         pass
     runtime = SigningRuntime(
         id="alice's",
@@ -61,16 +61,16 @@ async def trusted_runner(its: SmallLoop, **changes: Any) -> AsyncGenerator[Signi
         by=TRUSTED_KEY,
         **changes,
     )
-    async with its.loop.pool.registered(runtime):
+    async with loop.loop.pool.registered(runtime):
         yield runtime
 
 
-async def checked(its: SmallLoop, guid: str = "g", **changes: Any) -> dict[str, Any]:
+async def checked(loop: SmallLoop, guid: str = "g", **changes: Any) -> dict[str, Any]:
     """The check run once an event is handled."""
-    payload = await its.standin.payload("check_suite")
-    await its.deliver({**payload, **changes}, guid)
-    await its.inbox.finished(guid)
-    return its.check_run()
+    payload = await loop.standin.payload("check_suite")
+    await loop.deliver({**payload, **changes}, guid)
+    await loop.inbox.finished(guid)
+    return loop.check_run()
 
 
 def output_text(check: dict[str, Any]) -> str:
@@ -82,18 +82,18 @@ async def test_what_both_say_is_green_and_says_by_whom_it_was_verified(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, policy) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        check = await checked(its)
+        check = await checked(loop)
         assert check["conclusion"] == "success"
         assert "verified by alice: same thunk, same outcome" in output_text(check)
-        verification = its.check_run("it (trusted)")
+        verification = loop.check_run("it (trusted)")
         assert verification["conclusion"] == "success"
         assert verification["external_id"] in output_text(check)
         assert [len(sender.told), len(trusted.told)] == [1, 1]
-        runs = [await its.store.runs.get(each["external_id"]) for each in (check, verification)]
+        runs = [await loop.store.runs.get(each["external_id"]) for each in (check, verification)]
         assert len({run.thunk_digest for run in runs if run}) == 1
 
 
@@ -102,11 +102,11 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy) as its,
-        its.runner(),
-        trusted_runner(its, failure="exit status 1: sh -c true"),
+        open_loop_with_policy(make_repository, tmp_path, policy) as loop,
+        loop.runner(),
+        trusted_runner(loop, failure="exit status 1: sh -c true"),
     ):
-        check = await checked(its)
+        check = await checked(loop)
         assert check["conclusion"] == "failure"
         assert (
             "differs: it passed on octocat's runner, and the same thunk failed on alice's"
@@ -118,8 +118,8 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
 async def test_without_a_trusted_runner_it_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, policy) as its, its.runner():
-        check = await checked(its)
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as loop, loop.runner():
+        check = await checked(loop)
         assert check["conclusion"] == "action_required"
         assert "no trusted runner has verified that" in output_text(check)
         assert "no runner is connected" in output_text(check)
@@ -129,19 +129,19 @@ async def test_what_is_trusted_never_runs_on_the_senders_machine(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its,
-        its.runner() as sender,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as loop,
+        loop.runner() as sender,
     ):
-        check = await checked(its)
+        check = await checked(loop)
         assert check["conclusion"] == "action_required"
         assert "no trusted runner has run this" in output_text(check) + str(
-            (await its.store.runs.newest()).items[0].message
+            (await loop.store.runs.newest()).items[0].message
         )
-        async with trusted_runner(its) as trusted:
-            payload = await its.standin.payload("check_suite")
-            await its.deliver({**payload, "action": "rerequested"}, "again")
-            await its.inbox.finished("again")
-            assert its.check_run()["conclusion"] == "success"
+        async with trusted_runner(loop) as trusted:
+            payload = await loop.standin.payload("check_suite")
+            await loop.deliver({**payload, "action": "rerequested"}, "again")
+            await loop.inbox.finished("again")
+            assert loop.check_run()["conclusion"] == "success"
         assert not sender.told
         [told] = trusted.told
         commit, _, thunk = told["bassloop-isolation"].partition("/")
@@ -151,10 +151,10 @@ async def test_what_is_trusted_never_runs_on_the_senders_machine(
 async def test_nobody_is_trusted_who_can_not_write_to_the_repository(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its, its.runner():
-        its.standin.add_user("alice", its.standin.account("alice").keys, permission="read")
-        async with trusted_runner(its) as trusted:
-            check = await checked(its)
+    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED) as loop, loop.runner():
+        loop.standin.add_user("alice", loop.standin.account("alice").keys, permission="read")
+        async with trusted_runner(loop) as trusted:
+            check = await checked(loop)
         assert check["conclusion"] == "action_required"
         assert "trusts no runner" in output_text(check)
         assert not trusted.told
@@ -167,25 +167,25 @@ async def test_a_trusted_runners_word_has_to_be_signed(
     make_repository: MakeRepository, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
-        its.runner(),
-        trusted_runner(its, **changes),
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as loop,
+        loop.runner(),
+        trusted_runner(loop, **changes),
     ):
-        assert (await checked(its))["conclusion"] == "failure"
-        assert its.check_run("it (trusted)")["conclusion"] == "failure"
+        assert (await checked(loop))["conclusion"] == "failure"
+        assert loop.check_run("it (trusted)")["conclusion"] == "failure"
 
 
 async def test_a_trusted_runner_that_answers_differently_twice_is_not_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as its,
-        trusted_runner(its, failure="exit status 1") as trusted,
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED) as loop,
+        trusted_runner(loop, failure="exit status 1") as trusted,
     ):
-        first = await checked(its)
+        first = await checked(loop)
         assert first["conclusion"] == "failure"
         trusted.failure = None
-        second = await checked(its, "again", action="rerequested")
+        second = await checked(loop, "again", action="rerequested")
         assert second["conclusion"] == "failure"
         assert "answers differently" in output_text(second)
         assert first["external_id"] in output_text(second)
@@ -194,8 +194,8 @@ async def test_a_trusted_runner_that_answers_differently_twice_is_not_green(
 async def test_a_policy_can_refuse_what_is_not_signed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, SIGNED) as its, its.runner():
-        check = await checked(its)
+    async with open_loop_with_policy(make_repository, tmp_path, SIGNED) as loop, loop.runner():
+        check = await checked(loop)
         assert check["conclusion"] == "failure"
         assert "has not signed what it ran" in output_text(check)
 
@@ -204,10 +204,10 @@ async def test_no_check_of_a_hooks_can_take_the_name_of_a_verification(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = START.replace('"it"', '"it (trusted)"')
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH, hook) as its, its.runner():
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        await its.inbox.finished("g")
-        assert not [run for run in its.standin.check_runs if run["conclusion"] == "success"]
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, hook) as loop, loop.runner():
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        await loop.inbox.finished("g")
+        assert not [run for run in loop.standin.check_runs if run["conclusion"] == "success"]
 
 
 RESOLVES = """
@@ -223,11 +223,11 @@ async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, BOTH, RESOLVES) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, BOTH, RESOLVES) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        assert (await checked(its))["conclusion"] == "success"
+        assert (await checked(loop))["conclusion"] == "success"
         assert [each.get("bassloop-run", "") != "" for each in sender.told] == [True]
         assert len(trusted.told) == 2
 
@@ -235,17 +235,17 @@ async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
 async def test_a_forks_head_runs_on_a_trusted_runner_once_it_is_approved(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as its:
-        its.standin.add_user("stranger")
-        its.standin.add_user("maintainer", permission="write")
-        async with its.runner("stranger") as sender, trusted_runner(its) as trusted:
-            await pulled(its, "g1")
-            await its.inbox.finished("g1")
-            assert its.check_run()["conclusion"] == "action_required"
-            assert "fork's head" in output_text(its.check_run())
+    async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as loop:
+        loop.standin.add_user("stranger")
+        loop.standin.add_user("maintainer", permission="write")
+        async with loop.runner("stranger") as sender, trusted_runner(loop) as trusted:
+            await pulled(loop, "g1")
+            await loop.inbox.finished("g1")
+            assert loop.check_run()["conclusion"] == "action_required"
+            assert "fork's head" in output_text(loop.check_run())
             assert not trusted.told
-            await press(its, "approve", "yes", name="it (trusted)", sender="maintainer")
-            await until(lambda: its.check_run()["conclusion"] == "success")
+            await press(loop, "approve", "yes", name="it (trusted)", sender="maintainer")
+            await until(lambda: loop.check_run()["conclusion"] == "success")
             [told] = trusted.told
             assert told["bassloop-fork"] == "true"
             assert told["bassloop-isolation"].startswith(f"{told['bassloop-head']}/")
@@ -256,14 +256,14 @@ async def test_a_verification_is_run_again_with_what_it_verifies(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        await checked(its)
-        await press(its, "rerun", "again", name="it (trusted)", sender="octocat")
-        await until(lambda: len(trusted.told) == 2 and not its.inbox.statistics()["handling"])
-        assert its.check_run()["conclusion"] == "success"
+        await checked(loop)
+        await press(loop, "rerun", "again", name="it (trusted)", sender="octocat")
+        await until(lambda: len(trusted.told) == 2 and not loop.inbox.statistics()["handling"])
+        assert loop.check_run()["conclusion"] == "success"
         assert len(sender.told) == 2
 
 
@@ -279,20 +279,23 @@ async def test_a_loop_that_was_killed_meanwhile_does_not_take_the_senders_word(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, BOTH, wait="600") as its,
-        its.runner(),
+        open_loop_with_policy(make_repository, tmp_path, BOTH, wait="600") as loop,
+        loop.runner(),
     ):
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        await until(lambda: len(its.standin.check_runs) == 2)
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        await until(lambda: len(loop.standin.check_runs) == 2)
 
         async def passed() -> bool:
-            runs = (await its.store.runs.newest()).items
+            runs = (await loop.store.runs.newest()).items
             return any(run.started_at for run in runs)
 
-        await its.until_stored(passed)
-        standin = its.standin
-    async with small_loop(standin.repository_path, tmp_path, standin=standin) as its, its.runner():
-        await its.inbox.finished("g")
+        await loop.until_stored(passed)
+        standin = loop.standin
+    async with (
+        small_loop(standin.repository_path, tmp_path, standin=standin) as loop,
+        loop.runner(),
+    ):
+        await loop.inbox.finished("g")
         await until(lambda: all(run["conclusion"] for run in standin.check_runs))
         assert "success" not in [run["conclusion"] for run in standin.check_runs]
 
@@ -311,17 +314,17 @@ async def test_what_was_verified_for_another_thunk_of_the_commit_verifies_nothin
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy, DEPENDS) as its,
-        its.runner(),
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, policy, DEPENDS) as loop,
+        loop.runner(),
+        trusted_runner(loop) as trusted,
     ):
-        first = await checked(its, kind="honest")
+        first = await checked(loop, kind="honest")
         assert first["conclusion"] == "success"
         # As if a newer head had superseded it, and the branch was set back since.
-        stored = await its.store.checks.of_run(first["external_id"])
+        stored = await loop.store.checks.of_run(first["external_id"])
         assert stored is not None
-        await its.store.checks.void(stored.row)
-        second = await checked(its, "again", kind="a lie")
+        await loop.store.checks.void(stored.row)
+        second = await checked(loop, "again", kind="a lie")
         assert second["id"] != first["id"]
         assert second["conclusion"] == "action_required"
         assert "another thunk" in output_text(second)
@@ -332,15 +335,15 @@ async def test_whoever_cancels_their_own_verification_has_nothing_green(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, SPOT, wait="600") as its,
-        its.runner(),
+        open_loop_with_policy(make_repository, tmp_path, SPOT, wait="600") as loop,
+        loop.runner(),
     ):
-        await its.deliver(await its.standin.payload("check_suite"), "g")
-        await until(lambda: len(its.standin.check_runs) == 2 and its.shown())
-        await press(its, "cancel", "no", name="it (trusted)", sender="octocat")
-        await its.inbox.finished("g")
-        assert its.check_run()["conclusion"] == "action_required"
-        assert "cancelled by octocat" in output_text(its.check_run())
+        await loop.deliver(await loop.standin.payload("check_suite"), "g")
+        await until(lambda: len(loop.standin.check_runs) == 2 and loop.shown())
+        await press(loop, "cancel", "no", name="it (trusted)", sender="octocat")
+        await loop.inbox.finished("g")
+        assert loop.check_run()["conclusion"] == "action_required"
+        assert "cancelled by octocat" in output_text(loop.check_run())
 
 
 # --- the button ---------------------------------------------------------------------------------------
@@ -350,15 +353,15 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
-        its.runner() as sender,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop) as trusted,
     ):
-        first = await checked(its)
+        first = await checked(loop)
         assert first["conclusion"] == "success"
-        assert buttons(its, "it") == ["verify"]
-        assert await press(its, "verify", "pressed", name="it", sender="alice") == "done"
-        second = its.check_run()
+        assert buttons(loop, "it") == ["verify"]
+        assert await press(loop, "verify", "pressed", name="it", sender="alice") == "done"
+        second = loop.check_run()
         assert (second["id"] != first["id"], second["conclusion"]) == (True, "success")
         assert "verified by alice: same thunk, same outcome as on octocat's runner" in output_text(
             second
@@ -367,10 +370,10 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
         assert [len(sender.told), len(trusted.told)] == [1, 1]
         [told] = trusted.told
         assert told["bassloop-isolation"].startswith(f"{told['bassloop-head']}/")
-        runs = [await its.store.runs.get(each["external_id"]) for each in (first, second)]
+        runs = [await loop.store.runs.get(each["external_id"]) for each in (first, second)]
         assert len({run.thunk_digest for run in runs if run}) == 1
         assert runs[0] is not None
-        entries = await its.store.journals.newest(runs[0].repository_id)
+        entries = await loop.store.journals.newest(runs[0].repository_id)
         actions = [each.action for each in entries]
         assert actions == ["verified", "signed", "started", "asked to verify", "started"]
 
@@ -379,19 +382,19 @@ async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its,
-        its.runner() as sender,
-        trusted_runner(its, failure="exit status 1: sh -c true"),
+        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as loop,
+        loop.runner() as sender,
+        trusted_runner(loop, failure="exit status 1: sh -c true"),
     ):
-        assert (await checked(its))["conclusion"] == "success"
-        await press(its, "verify", "pressed", name="it", sender="alice")
-        differing = its.check_run()
+        assert (await checked(loop))["conclusion"] == "success"
+        await press(loop, "verify", "pressed", name="it", sender="alice")
+        differing = loop.check_run()
         assert differing["conclusion"] == "failure"
         assert "differs: it passed on octocat's runner" in output_text(differing)
-        await press(its, "rerun", "again", name="it", sender="octocat")
+        await press(loop, "rerun", "again", name="it", sender="octocat")
         assert len(sender.told) == 2
-        assert its.check_run()["conclusion"] == "failure"
-        assert differing["external_id"] in output_text(its.check_run())
+        assert loop.check_run()["conclusion"] == "failure"
+        assert differing["external_id"] in output_text(loop.check_run())
 
 
 TRUSTS = 'on_difference = "trust"\n'
@@ -402,17 +405,17 @@ async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trust
     make_repository: MakeRepository, tmp_path: Path, rule: str
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, f"{NAMED}{rule}") as its,
-        trusted_runner(its) as trusted,
-        signing_runner(its, failure="exit status 1"),
+        open_loop_with_policy(make_repository, tmp_path, f"{NAMED}{rule}") as loop,
+        trusted_runner(loop) as trusted,
+        signing_runner(loop, failure="exit status 1"),
     ):
-        list_keys(its, KEY)
-        assert (await checked(its))["conclusion"] == "failure"
-        assert buttons(its, "it") == ["rerun", "verify"]
-        await press(its, "verify", "pressed", name="it", sender="alice")
-        assert "differs: it failed on octocat's runner" in output_text(its.check_run())
-        assert "by this repository's policy, " in output_text(its.check_run())
-        assert its.check_run()["conclusion"] == ("success" if rule else "failure")
+        list_keys(loop, KEY)
+        assert (await checked(loop))["conclusion"] == "failure"
+        assert buttons(loop, "it") == ["rerun", "verify"]
+        await press(loop, "verify", "pressed", name="it", sender="alice")
+        assert "differs: it failed on octocat's runner" in output_text(loop.check_run())
+        assert "by this repository's policy, " in output_text(loop.check_run())
+        assert loop.check_run()["conclusion"] == ("success" if rule else "failure")
         assert len(trusted.told) == 1
 
 
@@ -422,36 +425,36 @@ async def test_of_both_the_policy_says_the_same(
 ) -> None:
     policy = BOTH.replace("[trust.checks]", f"{rule}[trust.checks]")
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy) as its,
-        trusted_runner(its),
-        signing_runner(its, failure="exit status 1"),
+        open_loop_with_policy(make_repository, tmp_path, policy) as loop,
+        trusted_runner(loop),
+        signing_runner(loop, failure="exit status 1"),
     ):
-        list_keys(its, KEY)
-        check = await checked(its)
+        list_keys(loop, KEY)
+        check = await checked(loop)
         assert check["conclusion"] == ("success" if rule else "failure")
         assert "differs: it failed on octocat's runner, and the same thunk passed" in output_text(
             check
         )
-        actions = [each.action for each in await its.store.journals.newest(await repository(its))]
+        actions = [each.action for each in await loop.store.journals.newest(await repository(loop))]
         assert "not verified" in actions
 
 
-async def repository(its: SmallLoop) -> int:
-    return (await its.store.runs.newest()).items[0].repository_id
+async def repository(loop: SmallLoop) -> int:
+    return (await loop.store.runs.newest()).items[0].repository_id
 
 
 async def test_another_trusted_user_is_preferred_to_the_sender(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = BOTH.replace('["alice"]', '["octocat", "alice"]')
-    async with open_loop_with_policy(make_repository, tmp_path, policy) as its:
-        list_keys(its, KEY)
-        async with signing_runner(its) as sender, trusted_runner(its) as trusted:
-            assert (await checked(its))["conclusion"] == "success"
+    async with open_loop_with_policy(make_repository, tmp_path, policy) as loop:
+        list_keys(loop, KEY)
+        async with signing_runner(loop) as sender, trusted_runner(loop) as trusted:
+            assert (await checked(loop))["conclusion"] == "success"
             assert [len(sender.told), len(trusted.told)] == [1, 1]
-        async with signing_runner(its) as alone:
-            await checked(its, "alone", action="rerequested")
-            assert its.check_run()["conclusion"] == "success"
+        async with signing_runner(loop) as alone:
+            await checked(loop, "alone", action="rerequested")
+            assert loop.check_run()["conclusion"] == "success"
             assert len(alone.told) == 2
 
 
@@ -459,22 +462,22 @@ async def test_only_who_can_write_has_a_trusted_runner_run_something(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as its,
+        open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as loop,
         AsyncExitStack() as stack,
     ):
-        its.standin.add_user("stranger")
-        await stack.enter_async_context(its.runner("stranger"))
-        trusted = await stack.enter_async_context(trusted_runner(its))
-        await pulled(its, "g1")
-        await its.inbox.finished("g1")
-        answer = await press(its, "verify", "no", name="it", sender="stranger", fork="stranger")
+        loop.standin.add_user("stranger")
+        await stack.enter_async_context(loop.runner("stranger"))
+        trusted = await stack.enter_async_context(trusted_runner(loop))
+        await pulled(loop, "g1")
+        await loop.inbox.finished("g1")
+        answer = await press(loop, "verify", "no", name="it", sender="stranger", fork="stranger")
         assert "stranger may not have this check verified" in answer
         # A press is no approval of a fork's head.
-        await press(its, "verify", "yes", name="it", sender="alice", fork="stranger")
-        assert its.check_run()["conclusion"] == "action_required"
+        await press(loop, "verify", "yes", name="it", sender="alice", fork="stranger")
+        assert loop.check_run()["conclusion"] == "action_required"
         assert not trusted.told
-        await press(its, "approve", "approved", name="it", sender="alice", fork="stranger")
-        await until(lambda: its.check_run()["conclusion"] == "success")
+        await press(loop, "approve", "approved", name="it", sender="alice", fork="stranger")
+        await until(lambda: loop.check_run()["conclusion"] == "success")
         assert len(trusted.told) == 1
 
 
@@ -482,19 +485,19 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
-        its.runner(),
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as loop,
+        loop.runner(),
+        trusted_runner(loop) as trusted,
     ):
-        run = (await checked(its))["external_id"]
-        control = Control(its.loop, its.inbox)
+        run = (await checked(loop))["external_id"]
+        control = Control(loop.loop, loop.inbox)
         assert await control.is_any_verifiable(run)
-        alice = its.standin.account("alice")
+        alice = loop.standin.account("alice")
         by = User(alice.id, "", alice.login)
         assert [await control.verify(run, by), await control.verify(run, by)] == [True, False]
-        await until(lambda: conclusions(its, "it") == ["success", "success"])
+        await until(lambda: conclusions(loop, "it") == ["success", "success"])
         assert len(trusted.told) == 1
-        reader = its.standin.add_user("reader", permission="read")
+        reader = loop.standin.add_user("reader", permission="read")
         with pytest.raises(NotAllowed):
             await control.verify(run, User(reader.id, "", reader.login))
 
@@ -502,46 +505,46 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
 async def test_who_finds_no_trusted_runner_asks_again_from_the_newest_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, NAMED) as its, its.runner():
-        first = await checked(its)
-        await press(its, "verify", "nobody", name="it", sender="alice")
-        attempt = its.check_run()
+    async with open_loop_with_policy(make_repository, tmp_path, NAMED) as loop, loop.runner():
+        first = await checked(loop)
+        await press(loop, "verify", "nobody", name="it", sender="alice")
+        attempt = loop.check_run()
         assert (attempt["id"] != first["id"], attempt["conclusion"]) == (True, "action_required")
-        assert buttons(its, "it") == ["rerun", "verify"]
-        async with trusted_runner(its) as trusted:
-            await press(its, "verify", "again", name="it", sender="alice")
+        assert buttons(loop, "it") == ["rerun", "verify"]
+        async with trusted_runner(loop) as trusted:
+            await press(loop, "verify", "again", name="it", sender="alice")
             assert len(trusted.told) == 1
-        assert its.check_run()["conclusion"] == "success"
-        assert "same outcome as on octocat's runner" in output_text(its.check_run())
-        assert first["external_id"] in output_text(its.check_run())
+        assert loop.check_run()["conclusion"] == "success"
+        assert "same outcome as on octocat's runner" in output_text(loop.check_run())
+        assert first["external_id"] in output_text(loop.check_run())
 
 
 async def test_a_trusted_runner_that_signs_nothing_says_nothing_of_an_earlier_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, NAMED) as its,
-        its.runner(),
-        trusted_runner(its, silent=True),
+        open_loop_with_policy(make_repository, tmp_path, NAMED) as loop,
+        loop.runner(),
+        trusted_runner(loop, silent=True),
     ):
-        await checked(its)
-        await press(its, "verify", "pressed", name="it", sender="alice")
-        assert its.check_run()["conclusion"] == "failure"
-        assert "has not signed what it ran" in output_text(its.check_run())
-        assert "differs" not in output_text(its.check_run())
+        await checked(loop)
+        await press(loop, "verify", "pressed", name="it", sender="alice")
+        assert loop.check_run()["conclusion"] == "failure"
+        assert "has not signed what it ran" in output_text(loop.check_run())
+        assert "differs" not in output_text(loop.check_run())
 
 
 async def test_without_a_named_runner_there_is_no_button(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, SIGNED.replace("true", "false")) as its,
-        its.runner(),
+        open_loop_with_policy(make_repository, tmp_path, SIGNED.replace("true", "false")) as loop,
+        loop.runner(),
     ):
-        run = (await checked(its))["external_id"]
-        assert buttons(its, "it") == []
-        assert not await Control(its.loop, its.inbox).is_any_verifiable(run)
-        assert "ignored" in await press(its, "verify", "no", name="it", sender="alice")
+        run = (await checked(loop))["external_id"]
+        assert buttons(loop, "it") == []
+        assert not await Control(loop.loop, loop.inbox).is_any_verifiable(run)
+        assert "ignored" in await press(loop, "verify", "no", name="it", sender="alice")
 
 
 # --- teams, and `runners` of a check -------------------------------------------------------------------
@@ -567,22 +570,22 @@ async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
     granted: bool,
     why: str | None,
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, TEAM) as its:
-        its.standin.add_user("bob")
+    async with open_loop_with_policy(make_repository, tmp_path, TEAM) as loop:
+        loop.standin.add_user("bob")
         if granted:
-            its.standin.permissions = {**its.standin.permissions, "members": "read"}
+            loop.standin.permissions = {**loop.standin.permissions, "members": "read"}
         if permission is not None:
-            its.standin.teams["release"] = Team(members, permission)
-        async with its.runner(), trusted_runner(its) as trusted:
-            check = await checked(its)
+            loop.standin.teams["release"] = Team(members, permission)
+        async with loop.runner(), trusted_runner(loop) as trusted:
+            check = await checked(loop)
             if why is None:
                 assert check["conclusion"] == "success"
-                await checked(its, "again", action="rerequested")
-                asked = [path for _, path, _ in its.standin.requests if "/teams/" in path]
+                await checked(loop, "again", action="rerequested")
+                asked = [path for _, path, _ in loop.standin.requests if "/teams/" in path]
                 assert len(asked) == 2, "a team is cached"
             else:
                 assert check["conclusion"] == "action_required"
-                runs = (await its.store.runs.newest()).items
+                runs = (await loop.store.runs.newest()).items
                 assert why in output_text(check) + str(runs[0].message)
                 assert not trusted.told
 
@@ -592,9 +595,9 @@ async def test_a_team_of_others_is_not_trusted(
 ) -> None:
     policy = TEAM.replace("@octocat", "@mallory")
     async with (
-        open_loop_with_policy(make_repository, tmp_path, policy) as its,
-        trusted_runner(its) as trusted,
+        open_loop_with_policy(make_repository, tmp_path, policy) as loop,
+        trusted_runner(loop) as trusted,
     ):
-        check = await checked(its)
+        check = await checked(loop)
         assert "@mallory/release is no team of octocat" in output_text(check)
         assert not trusted.told

@@ -152,15 +152,15 @@ def test_it_is_tried_again_when_files_change(
     path = make_repository(
         **{".bassloop.toml": CHECKS, "said": "committed\n", ".gitignore": "*.log\n"}
     )
-    with trying(environment, path, "--watch") as its:
-        assert "second │ committed" in its.until("waiting for changes")
+    with trying(environment, path, "--watch") as trial:
+        assert "second │ committed" in trial.until("waiting for changes")
         (path / "ignored.log").write_text("noise\n")
         (path / "said").write_text("changed\n")
-        again = its.until("waiting for changes")
+        again = trial.until("waiting for changes")
         assert "second │ changed" in again
         assert "changed: said" in again
-        its.process.send_signal(signal.SIGINT)
-        assert its.process.wait(SECONDS) == 0
+        trial.process.send_signal(signal.SIGINT)
+        assert trial.process.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_however_it_ends_nothing_is_left(
     os.mkfifo(fifo)
     run = f"exec 3>{fifo}; echo up >&3; sleep 600"
     path = make_repository(**{".bassloop.toml": f'[checks.long]\nrun = "{run}"\n'})
-    with trying(environment, path) as its, fifo.open() as command_side:
+    with trying(environment, path) as trial, fifo.open() as command_side:
         assert command_side.readline() == "up\n"
         [guard] = _guards(tmp_path / "tmp")
-        its.process.send_signal(number)
-        assert its.process.wait(SECONDS) == status
+        trial.process.send_signal(number)
+        assert trial.process.wait(SECONDS) == status
         assert command_side.read() == ""  # the command has ended
         select.select([guard], [], [], SECONDS)
         os.close(guard)

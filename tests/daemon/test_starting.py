@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.github.world import KEY
-from tests.loop.world import world
+from tests.loop.world import open_world
 
 from .certificates import write_certificate
 
@@ -160,7 +160,7 @@ async def test_other_accounts_read_nothing_that_the_daemon_writes(
 ) -> None:
     before = os.umask(0o022)
     try:
-        async with world(make_repository(), tmp_path / "world") as around, around.daemon():
+        async with open_world(make_repository(), tmp_path / "world") as around, around.daemon():
             paths = [around.folder / "data", *(around.folder / "data").rglob("*")]
             modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in paths}
     finally:

@@ -28,78 +28,78 @@ async def test_what_never_arrived_is_fetched_once_and_runs(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
-        its.runner(),
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop,
+        loop.runner(),
     ):
-        payload = await its.standin.payload("check_suite")
-        guid = its.standin.lose("check_suite", payload)
-        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
-        assert (await its.inbox.finished(guid)).state == "done"
-        assert its.check_run()["conclusion"] == "success"
-        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 0
-        assert len(its.standin.check_runs) == 1
+        payload = await loop.standin.payload("check_suite")
+        guid = loop.standin.lose("check_suite", payload)
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert (await loop.inbox.finished(guid)).state == "done"
+        assert loop.check_run()["conclusion"] == "success"
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 0
+        assert len(loop.standin.check_runs) == 1
 
 
 async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         ping = {"zen": "Keep it logically awesome."}
-        guids = [its.standin.lose("ping", ping) for _ in range(130)]
-        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 130
-        stored = [delivery.guid for delivery in await its.store.deliveries.newest(500)]
+        guids = [loop.standin.lose("ping", ping) for _ in range(130)]
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 130
+        stored = [delivery.guid for delivery in await loop.store.deliveries.newest(500)]
         assert stored == guids[::-1]
 
 
 async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        payload = await its.standin.payload("check_suite")
-        arrived, before = its.standin.lose("ping", {}), its.standin.lose("ping", {})
-        nobody = its.standin.lose("ping", {})
-        its.standin.made_older(before, status=202, seconds=3600)
-        its.standin.made_older(nobody, status=0, seconds=3600)
-        await its.deliver(payload, arrived)
-        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
-        assert await its.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        payload = await loop.standin.payload("check_suite")
+        arrived, before = loop.standin.lose("ping", {}), loop.standin.lose("ping", {})
+        nobody = loop.standin.lose("ping", {})
+        loop.standin.made_older(before, status=202, seconds=3600)
+        loop.standin.made_older(nobody, status=0, seconds=3600)
+        await loop.deliver(payload, arrived)
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert await loop.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
 
 
 async def test_one_whose_answer_was_lost_is_handled_once(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        small_loop(make_repository(**{"project.bass": START}), tmp_path) as its,
-        its.runner(),
+        small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop,
+        loop.runner(),
     ):
-        payload = await its.standin.payload("check_suite")
-        guid = its.standin.lose("check_suite", payload)
+        payload = await loop.standin.payload("check_suite")
+        guid = loop.standin.lose("check_suite", payload)
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(its.deliver, payload, guid)
-                nursery.start_soon(lambda: fetch_missed(its.loop.github, its.inbox, since=0))
-        await its.inbox.finished(guid)
-        assert len(its.standin.check_runs) == 1
+                nursery.start_soon(loop.deliver, payload, guid)
+                nursery.start_soon(lambda: fetch_missed(loop.loop.github, loop.inbox, since=0))
+        await loop.inbox.finished(guid)
+        assert len(loop.standin.check_runs) == 1
 
 
 async def test_a_look_that_github_does_not_answer_is_taken_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         for fault in (
             Fault("GET", LIST, status=500, times=2),
             Fault("GET", LIST, status=200, body=b"{}"),
             Fault("GET", LIST + r"/\d+", status=502, times=2),
             Fault("GET", LIST, status=401),
         ):
-            its.standin.faults.add(fault)
-        guids = [its.standin.lose("ping", {}) for _ in range(3)]
+            loop.standin.faults.add(fault)
+        guids = [loop.standin.lose("ping", {}) for _ in range(3)]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: keep_fetching(its.loop.github, its.inbox, every=0.05))
+            nursery.start_soon(lambda: keep_fetching(loop.loop.github, loop.inbox, every=0.05))
             for guid in guids:
-                assert (await its.inbox.finished(guid)).state == "done"
-            later = its.standin.lose("ping", {})
-            assert (await its.inbox.finished(later)).state == "done"
+                assert (await loop.inbox.finished(guid)).state == "done"
+            later = loop.standin.lose("ping", {})
+            assert (await loop.inbox.finished(later)).state == "done"
             nursery.cancel_scope.cancel()
 
 
@@ -107,37 +107,37 @@ async def test_what_was_missed_is_fetched_soon_after_some_were_refused_and_after
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redelivery, "SETTLE_SECONDS", 0.0)
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        first = its.standin.lose("ping", {})
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        first = loop.standin.lose("ping", {})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_fetching, its.loop.github, its.inbox)
-            await its.inbox.finished(first)
+            nursery.start_soon(keep_fetching, loop.loop.github, loop.inbox)
+            await loop.inbox.finished(first)
             with monkeypatch.context() as patched:
                 refuse = AsyncMock(side_effect=StoreFull("no room"))
-                patched.setattr(its.store.deliveries, "record", refuse)
-                assert await its.deliver({"zen": "Speak like a human."}, "g", "ping") == 507
-            refused = its.standin.lose("ping", {})
-            await its.inbox.finished(refused)
-            meanwhile = its.standin.lose("ping", {})
-            its.inbox.hurry()
-            await its.inbox.finished(meanwhile)
+                patched.setattr(loop.store.deliveries, "record", refuse)
+                assert await loop.deliver({"zen": "Speak like a human."}, "g", "ping") == 507
+            refused = loop.standin.lose("ping", {})
+            await loop.inbox.finished(refused)
+            meanwhile = loop.standin.lose("ping", {})
+            loop.inbox.hurry()
+            await loop.inbox.finished(meanwhile)
             nursery.cancel_scope.cancel()
 
 
 async def test_one_that_can_not_be_read_keeps_no_other_away(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        its.standin.lose("push", {"sender": 1})
-        good = its.standin.lose("ping", {})
-        assert await fetch_missed(its.loop.github, its.inbox, since=0) == 1
-        assert (await its.inbox.finished(good)).state == "done"
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        loop.standin.lose("push", {"sender": 1})
+        good = loop.standin.lose("ping", {})
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert (await loop.inbox.finished(good)).state == "done"
 
 
 async def test_what_is_older_than_was_asked_for_is_left_alone(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as its:
-        old = its.standin.lose("ping", {})
-        its.standin.made_older(old, status=0, seconds=7200)
-        assert await fetch_missed(its.loop.github, its.inbox, since=time.time() - 3600) == 0
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        old = loop.standin.lose("ping", {})
+        loop.standin.made_older(old, status=0, seconds=7200)
+        assert await fetch_missed(loop.loop.github, loop.inbox, since=time.time() - 3600) == 0

@@ -11,7 +11,7 @@ import trio
 from bassloop.github import Action, Annotation, CheckOutput, GitHubError
 from bassloop.standin import Fault, garbage, lost_answer, secondary_limit
 
-from .world import World, world
+from .world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ UPDATE = CREATE + r"/\d+"
 
 
 async def conclude(
-    its: World,
+    world: World,
     number: int,
     *,
     text: str | None = None,
@@ -30,23 +30,23 @@ async def conclude(
     completed_at: float | None = None,
 ) -> None:
     output = CheckOutput("Done", "It ran.", text, tuple(annotations))
-    await its.repo.update_check_run(
+    await world.repo.update_check_run(
         number, output, status="completed", conclusion="success", completed_at=completed_at
     )
 
 
 async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
-    async with world(repository) as its:
+    async with open_world(repository) as world:
         cancel = Action("Cancel", "Stop this check", "cancel")
-        made = await its.repo.create_check_run(its.draft(actions=(cancel,), started_at=0.0))
-        await conclude(its, made.id, text="the log", completed_at=61.0)
-        [run] = its.standin.check_runs
+        made = await world.repo.create_check_run(world.draft(actions=(cancel,), started_at=0.0))
+        await conclude(world, made.id, text="the log", completed_at=61.0)
+        [run] = world.standin.check_runs
         assert (run["status"], run["conclusion"]) == ("completed", "success")
         assert run["started_at"] == "1970-01-01T00:00:00Z"
         assert run["completed_at"] == "1970-01-01T00:01:01Z"
         shown = {name: run["output"][name] for name in ("title", "summary", "text")}
         assert shown == {"title": "Done", "summary": "It ran.", "text": "the log"}
-        assert made.app_id == its.standin.app_id
+        assert made.app_id == world.standin.app_id
 
 
 @pytest.mark.parametrize(
@@ -65,81 +65,81 @@ async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
 async def test_a_creation_that_went_wrong_makes_one_check_run(
     repository: Path, fault: Fault
 ) -> None:
-    async with world(repository) as its:
-        its.standin.faults.add(fault)
-        made = await its.repo.create_check_run(its.draft())
+    async with open_world(repository) as world:
+        world.standin.faults.add(fault)
+        made = await world.repo.create_check_run(world.draft())
         assert fault.happened
-        assert [run["id"] for run in its.standin.check_runs] == [made.id]
+        assert [run["id"] for run in world.standin.check_runs] == [made.id]
 
 
 async def test_a_creation_is_not_mistaken_for_anothers(repository: Path) -> None:
-    async with world(repository) as its:
-        first = await its.repo.create_check_run(its.draft(external_id="run-1"))
-        its.standin.faults.add(Fault("POST", CREATE, status=502))
-        second = await its.repo.create_check_run(its.draft(external_id="run-2"))
+    async with open_world(repository) as world:
+        first = await world.repo.create_check_run(world.draft(external_id="run-1"))
+        world.standin.faults.add(Fault("POST", CREATE, status=502))
+        second = await world.repo.create_check_run(world.draft(external_id="run-2"))
         assert second.id != first.id
-        found = await its.repo.find_check_run(its.head, "test", "run-1")
+        found = await world.repo.find_check_run(world.head, "test", "run-1")
         assert found is not None
         assert found.id == first.id
-        assert await its.repo.find_check_run(its.head, "test", "run-3") is None
+        assert await world.repo.find_check_run(world.head, "test", "run-3") is None
 
 
 async def test_a_check_run_on_a_later_page_is_found(repository: Path) -> None:
-    async with world(repository) as its:
+    async with open_world(repository) as world:
         for number in range(103):
-            await its.repo.create_check_run(its.draft(external_id=f"run-{number}"))
-        found = await its.repo.find_check_run(its.head, "test", "run-0")
+            await world.repo.create_check_run(world.draft(external_id=f"run-{number}"))
+        found = await world.repo.find_check_run(world.head, "test", "run-0")
         assert found is not None
-        assert len(await its.repo.check_runs(its.head, name="test")) == 103
-        assert await its.repo.check_runs(its.head, name="other") == []
+        assert len(await world.repo.check_runs(world.head, name="test")) == 103
+        assert await world.repo.check_runs(world.head, name="other") == []
 
 
 async def test_changes_that_wait_for_their_turn_become_one(repository: Path) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        its.standin.requests.clear()
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        world.standin.requests.clear()
         async with trio.open_nursery() as nursery:
             for number in range(20):
-                nursery.start_soon(_say, its, made.id, f"{number} of 20")
+                nursery.start_soon(_say, world, made.id, f"{number} of 20")
                 await trio.lowlevel.checkpoint()
-            nursery.start_soon(conclude, its, made.id)
-        assert len(its.asked("/check-runs/")) <= 3
-        [run] = its.standin.check_runs
+            nursery.start_soon(conclude, world, made.id)
+        assert len(world.asked("/check-runs/")) <= 3
+        [run] = world.standin.check_runs
         assert (run["conclusion"], run["output"]["title"]) == ("success", "Done")
-        assert its.github.check_writer.waiting == 0
+        assert world.github.check_writer.waiting == 0
 
 
-async def _say(its: World, number: int, title: str) -> None:
-    await its.repo.update_check_run(number, CheckOutput(title, "s"), status="in_progress")
+async def _say(world: World, number: int, title: str) -> None:
+    await world.repo.update_check_run(number, CheckOutput(title, "s"), status="in_progress")
 
 
 async def test_a_change_outlives_the_one_before_it_that_was_cancelled(repository: Path) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        its.standin.faults.add(Fault("PATCH", UPDATE, status=None, delay=0.3))
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        world.standin.faults.add(Fault("PATCH", UPDATE, status=None, delay=0.3))
         async with trio.open_nursery() as nursery:
             cancelled = trio.CancelScope()
 
             async def first() -> None:
                 with cancelled:
-                    await _say(its, made.id, "half way")
+                    await _say(world, made.id, "half way")
 
             nursery.start_soon(first)
             await trio.sleep(0.1)
-            nursery.start_soon(conclude, its, made.id)
+            nursery.start_soon(conclude, world, made.id)
             await trio.lowlevel.checkpoint()
             cancelled.cancel()
-        assert its.standin.check_runs[0]["conclusion"] == "success"
+        assert world.standin.check_runs[0]["conclusion"] == "success"
 
 
 async def test_a_change_that_failed_says_so_to_who_asked_for_it(repository: Path) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        its.standin.faults.add(Fault("PATCH", UPDATE, status=422, times=1))
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        world.standin.faults.add(Fault("PATCH", UPDATE, status=422, times=1))
         with pytest.raises(GitHubError, match="422"):
-            await _say(its, made.id, "half way")
-        await conclude(its, made.id)
-        assert its.standin.check_runs[0]["conclusion"] == "success"
+            await _say(world, made.id, "half way")
+        await conclude(world, made.id)
+        assert world.standin.check_runs[0]["conclusion"] == "success"
 
 
 def notes(count: int) -> list[Annotation]:
@@ -147,24 +147,24 @@ def notes(count: int) -> list[Annotation]:
 
 
 async def test_annotations_are_sent_fifty_at_a_time_in_order(repository: Path) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        await conclude(its, made.id, annotations=notes(120))
-        sent = its.standin.annotations[made.id]
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        await conclude(world, made.id, annotations=notes(120))
+        sent = world.standin.annotations[made.id]
         assert [note["message"] for note in sent] == [f"error {n}" for n in range(120)]
-        assert its.standin.check_runs[0]["conclusion"] == "success"
-        patches = [call for call in its.asked("/check-runs/") if call[0] == "PATCH"]
+        assert world.standin.check_runs[0]["conclusion"] == "success"
+        patches = [call for call in world.asked("/check-runs/") if call[0] == "PATCH"]
         assert len(patches) == 3
 
 
 async def test_a_check_run_is_made_with_all_its_annotations(repository: Path) -> None:
-    async with world(repository) as its:
+    async with open_world(repository) as world:
         output = CheckOutput("Done", "It ran.", annotations=tuple(notes(70)))
-        draft = replace(its.draft(status="completed", conclusion="failure"), output=output)
-        made = await its.repo.create_check_run(draft)
-        sent = its.standin.annotations[made.id]
+        draft = replace(world.draft(status="completed", conclusion="failure"), output=output)
+        made = await world.repo.create_check_run(draft)
+        sent = world.standin.annotations[made.id]
         assert [note["message"] for note in sent] == [f"error {n}" for n in range(70)]
-        assert its.standin.check_runs[0]["conclusion"] == "failure"
+        assert world.standin.check_runs[0]["conclusion"] == "failure"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2])
@@ -172,30 +172,30 @@ async def test_a_check_run_is_made_with_all_its_annotations(repository: Path) ->
 async def test_annotations_are_never_doubled_by_a_retry(
     repository: Path, skip: int, after: bool
 ) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        its.standin.faults.add(Fault("PATCH", UPDATE, status=502, skip=skip, after=after))
-        await conclude(its, made.id, annotations=notes(120))
-        sent = its.standin.annotations[made.id]
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        world.standin.faults.add(Fault("PATCH", UPDATE, status=502, skip=skip, after=after))
+        await conclude(world, made.id, annotations=notes(120))
+        sent = world.standin.annotations[made.id]
         assert [note["message"] for note in sent] == [f"error {n}" for n in range(120)]
 
 
 async def test_annotations_said_again_after_a_crash_are_not_doubled(repository: Path) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
         for _ in range(2):
-            await conclude(its, made.id, annotations=notes(70))
-        assert len(its.standin.annotations[made.id]) == 70
+            await conclude(world, made.id, annotations=notes(70))
+        assert len(world.standin.annotations[made.id]) == 70
 
 
 async def test_an_annotation_that_github_would_not_take_keeps_no_check_run_open(
     repository: Path,
 ) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
         long = Annotation("a.py", 0, "é" * 100_000, title="t" * 1000, end_line=-4)
         nowhere = Annotation("", 1, "in no file")
-        await conclude(its, made.id, annotations=[nowhere, long])
-        [sent] = its.standin.annotations[made.id]
+        await conclude(world, made.id, annotations=[nowhere, long])
+        [sent] = world.standin.annotations[made.id]
         assert len(sent["message"].encode()) <= 64 << 10
         assert (sent["start_line"], sent["end_line"]) == (1, 1)

@@ -30,7 +30,7 @@ from bassloop.github.request import ANONYMOUS, Credential
 from bassloop.standin import Fault
 from tests.until import until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -230,10 +230,10 @@ async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) 
 async def test_they_are_asked_for_through_an_installation_when_there_is_one(
     repository: Path,
 ) -> None:
-    async with world(repository) as its:
-        its.standin.quotas.anonymous_per_hour = 0
-        assert await its.github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
-        async with open_github(GitHubConfig(its.standin.url)) as anonymous:
+    async with open_world(repository) as world:
+        world.standin.quotas.anonymous_per_hour = 0
+        assert await world.github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
+        async with open_github(GitHubConfig(world.standin.url)) as anonymous:
             with pytest.raises(RateLimited):
                 await anonymous.keys.keys("octocat")
 
@@ -242,8 +242,8 @@ async def test_all_who_ask_at_once_wait_for_the_search_for_an_installation(
     repository: Path,
 ) -> None:
     found: list[Credential] = []
-    async with world(repository) as its:
-        app = its.github.app
+    async with open_world(repository) as world:
+        app = world.github.app
         assert app is not None
 
         async def ask() -> None:
@@ -260,19 +260,19 @@ async def test_a_search_for_an_installation_that_failed_is_soon_made_again(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_credentials, "FAILED_SEARCH_SECONDS", 0.0)
-    async with world(repository) as its:
-        its.standin.faults.add(Fault("GET", "/app/installations", status=404, times=1))
-        assert its.github.app is not None
-        assert await its.github.app.any_installation() is ANONYMOUS
-        assert await its.github.app.any_installation() is not ANONYMOUS
+    async with open_world(repository) as world:
+        world.standin.faults.add(Fault("GET", "/app/installations", status=404, times=1))
+        assert world.github.app is not None
+        assert await world.github.app.any_installation() is ANONYMOUS
+        assert await world.github.app.any_installation() is not ANONYMOUS
 
 
 async def test_a_search_for_an_installation_that_was_cancelled_is_made_by_the_next(
     repository: Path,
 ) -> None:
-    async with world(repository) as its:
-        slow = its.standin.faults.add(Fault("GET", "/app/installations", delay=60.0))
-        app = its.github.app
+    async with open_world(repository) as world:
+        slow = world.standin.faults.add(Fault("GET", "/app/installations", delay=60.0))
+        app = world.github.app
         assert app is not None
         async with trio.open_nursery() as impatient:
             impatient.start_soon(app.any_installation)
@@ -282,16 +282,16 @@ async def test_a_search_for_an_installation_that_was_cancelled_is_made_by_the_ne
 
 
 async def test_without_a_good_app_key_they_are_asked_for_anonymously(repository: Path) -> None:
-    async with world(repository) as its:
-        config = GitHubConfig(its.standin.url, app_id=1, private_key="no key")
+    async with open_world(repository) as world:
+        config = GitHubConfig(world.standin.url, app_id=1, private_key="no key")
         async with open_github(config) as github:
             assert await github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
 
 
 async def test_every_page_of_them_is_read(repository: Path) -> None:
     listed = [f"ssh-ed25519 KEY{number}" for number in range(250)]
-    async with world(repository, keys=listed) as its:
-        assert await its.github.keys.keys("octocat") == listed
+    async with open_world(repository, keys=listed) as world:
+        assert await world.github.keys.keys("octocat") == listed
 
 
 @dataclass

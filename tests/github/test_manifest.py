@@ -10,7 +10,7 @@ from bassloop.github import GitHubError, NotFound
 from bassloop.github.manifest import EVENTS, PERMISSIONS, exchange, form_url, manifest, web_url
 from bassloop.standin import Fault
 
-from .world import KEY, world
+from .world import KEY, open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,21 +50,21 @@ def test_the_web_host_follows_from_the_apis(api: str, web: str) -> None:
 
 
 async def test_a_code_is_exchanged_once(repository: Path) -> None:
-    async with world(repository, manifest_code="c0de", app_private_key=KEY.private) as its:
-        made = await exchange(its.github.api, "c0de")
+    async with open_world(repository, manifest_code="c0de", app_private_key=KEY.private) as world:
+        made = await exchange(world.github.api, "c0de")
         assert (made.id, made.slug, made.private_key) == (1, "bass-loop", KEY.private)
         assert made.webhook_secret == "s3cret"
         assert "s3cret" not in repr(made)
         assert KEY.private not in repr(made)
         with pytest.raises(NotFound, match="start again"):
-            await exchange(its.github.api, "c0de")
+            await exchange(world.github.api, "c0de")
         with pytest.raises(GitHubError, match="is none"):
-            await exchange(its.github.api, "../user")
+            await exchange(world.github.api, "../user")
 
 
 async def test_a_code_whose_answer_was_lost_is_not_sent_again(repository: Path) -> None:
-    async with world(repository, manifest_code="c0de") as its:
-        its.standin.faults.add(Fault("POST", ".*/conversions", status=502, after=True))
+    async with open_world(repository, manifest_code="c0de") as world:
+        world.standin.faults.add(Fault("POST", ".*/conversions", status=502, after=True))
         with pytest.raises(GitHubError, match="502"):
-            await exchange(its.github.api, "c0de")
-        assert len(its.asked("/conversions")) == 1
+            await exchange(world.github.api, "c0de")
+        assert len(world.asked("/conversions")) == 1

@@ -96,7 +96,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(
+async def open_world(
     repository: Path, *, retries: RetryPolicy = QUICK, key: AppKey = KEY, **options: Any
 ) -> AsyncGenerator[World]:
     """A stand-in over a repository, and a client of it."""

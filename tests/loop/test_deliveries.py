@@ -10,7 +10,7 @@ import trio
 
 from bassloop.standin import Fault
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,11 @@ HOOK = """
 """
 
 
-async def command(its: World, *args: str, status: int = 0) -> str:
+async def command(world: World, *args: str, status: int = 0) -> str:
     """Return the output of the command, or its error message."""
     done: Any = await trio.run_process(
         [sys.executable, "-m", "bassloop", "deliveries", *args],
-        env=its.env,
+        env=world.env,
         capture_stdout=True,
         capture_stderr=True,
         check=False,
@@ -44,47 +44,49 @@ async def test_deliveries_are_listed_shown_and_replayed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     with trio.fail_after(120):
-        async with world(
+        async with open_world(
             make_repository(**{"project.bass": HOOK}), tmp_path / "world", DELIVERY_ATTEMPTS="1"
-        ) as its:
-            assert "there is no database" in await command(its, "list", status=1)
-            refused = its.standin.faults.add(
+        ) as world:
+            assert "there is no database" in await command(world, "list", status=1)
+            refused = world.standin.faults.add(
                 Fault("POST", "/repos/.*/check-runs", status=403, times=1000)
             )
-            payload = await its.standin.payload("check_suite")
-            async with its.daemon() as daemon, its.runner(daemon):
-                assert await command(its, "list") == ""
-                first = await its.standin.deliver(daemon.url, "check_suite", payload)
-                await its.handled(first.guid, "set_aside")
-                [line] = (await command(its, "list", "--json", "--state", "set_aside")).splitlines()
+            payload = await world.standin.payload("check_suite")
+            async with world.daemon() as daemon, world.runner(daemon):
+                assert await command(world, "list") == ""
+                first = await world.standin.deliver(daemon.url, "check_suite", payload)
+                await world.handled(first.guid, "set_aside")
+                [line] = (
+                    await command(world, "list", "--json", "--state", "set_aside")
+                ).splitlines()
                 listed = json.loads(line)
                 assert (listed["guid"], listed["state"]) == (first.guid, "set_aside")
                 assert "grant the App the permission" in listed["note"]
 
-                shown = await command(its, "show", first.guid)
+                shown = await command(world, "show", first.guid)
                 assert "set_aside" in shown
                 assert "bassloop deliveries replay" in shown
-                assert json.loads(await command(its, "show", "--body", first.guid)) == payload
-                assert "no delivery" in await command(its, "show", "unknown", status=1)
+                assert json.loads(await command(world, "show", "--body", first.guid)) == payload
+                assert "no delivery" in await command(world, "show", "unknown", status=1)
 
                 refused.status = None  # the owner grants the permission
-                said = await command(its, "replay", first.guid, "--url", daemon.url)
+                said = await command(world, "replay", first.guid, "--url", daemon.url)
                 assert said == "accepted\n"
-                await its.concluded()
-                await its.handled(first.guid)
-                assert f"done      {first.guid}" in await command(its, "list")
-                message = await command(its, "replay", first.guid, status=1)
+                await world.concluded()
+                await world.handled(first.guid)
+                assert f"done      {first.guid}" in await command(world, "list")
+                message = await command(world, "replay", first.guid, status=1)
                 assert "the delivery is done" in message
 
-                its.standin.faults.clear()
-                its.standin.faults.add(
+                world.standin.faults.clear()
+                world.standin.faults.add(
                     Fault("GET", "/repos/.*/contents/.*", status=403, times=1000)
                 )
-                second = await its.standin.deliver(daemon.url, "check_suite", payload)
-                await its.handled(second.guid, "set_aside")
-            said = await command(its, "replay", second.guid)
+                second = await world.standin.deliver(daemon.url, "check_suite", payload)
+                await world.handled(second.guid, "set_aside")
+            said = await command(world, "replay", second.guid)
             assert said == "it will be handled when the daemon starts\n"
-            assert "received" in await command(its, "list", "-n", "1")
-            async with its.daemon():
-                await its.handled(second.guid, "set_aside")
-                assert "set_aside" in await command(its, "list", "-n", "1")
+            assert "received" in await command(world, "list", "-n", "1")
+            async with world.daemon():
+                await world.handled(second.guid, "set_aside")
+                assert "set_aside" in await command(world, "list", "-n", "1")

@@ -14,7 +14,7 @@ from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
 from tests.until import named_pipe
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,15 +76,15 @@ done
     folder = tmp_path / "world"
     data = folder / "data"
     with trio.fail_after(150), named_pipe(began) as pipe:
-        async with world(repository, folder, FREE_SPACE="0") as its:
+        async with open_world(repository, folder, FREE_SPACE="0") as world:
             with small_disk(data, 16):
-                async with its.daemon() as daemon, its.runner(daemon):
-                    payload = await its.standin.payload("check_suite")
+                async with world.daemon() as daemon, world.runner(daemon):
+                    payload = await world.standin.payload("check_suite")
                     promised = []
 
                     async def deliver() -> int:
                         guid = str(uuid.uuid4())
-                        answer = await its.standin.deliver(
+                        answer = await world.standin.deliver(
                             daemon.url, "check_suite", payload, guid=guid
                         )
                         if answer.status == 202:
@@ -100,13 +100,13 @@ done
                     assert 507 in statuses
                     assert set(statuses) <= {202, 507}
                     assert daemon.process.returncode is None
-                    assert [run["status"] for run in its.standin.check_runs] == ["in_progress"]
+                    assert [run["status"] for run in world.standin.check_runs] == ["in_progress"]
                     filler.unlink()
                     while await deliver() != 202:
                         await trio.sleep(0.1)
-                    await its.concluded()
+                    await world.concluded()
                     for guid in promised:
-                        await its.handled(guid)
+                        await world.handled(guid)
                 assert (
                     list(
                         check_store(

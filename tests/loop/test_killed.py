@@ -12,7 +12,7 @@ import trio
 from bassloop.standin import StandInError
 from bassloop.store import open_store
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from tests.repositories import MakeRepository
@@ -62,21 +62,21 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
     hook = HOOK.replace("COMMAND", f"echo ran >> {ran}; echo a line; sleep 0.1; echo another")
     repository = make_repository(**{"project.bass": hook})
     with trio.fail_after(150):
-        async with world(repository, tmp_path / "world", DIE_AT=point, **settings) as its:
-            async with its.daemon(main=CRASHING) as daemon, its.runner(daemon):
-                payload = await its.standin.payload("check_suite")
+        async with open_world(repository, tmp_path / "world", DIE_AT=point, **settings) as world:
+            async with world.daemon(main=CRASHING) as daemon, world.runner(daemon):
+                payload = await world.standin.payload("check_suite")
                 with suppress(StandInError):  # killed before it could answer
                     assert (
-                        await its.standin.deliver(daemon.url, "check_suite", payload)
+                        await world.standin.deliver(daemon.url, "check_suite", payload)
                     ).status == 202
                 assert await daemon.process.wait() == -9, "the point was never reached"
-            [attempt] = its.standin.attempts
-            async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded()
-                await its.handled(attempt.guid)
-        [shown] = its.standin.check_runs
+            [attempt] = world.standin.attempts
+            async with world.daemon() as daemon, world.runner(daemon):
+                await world.concluded()
+                await world.handled(attempt.guid)
+        [shown] = world.standin.check_runs
         assert (shown["name"], shown["status"]) == ("it", "completed")
-        async with open_store(its.database, tmp_path / "blobs", owner=False) as store:
+        async with open_store(world.database, tmp_path / "blobs", owner=False) as store:
             [run] = (await store.runs.newest(public_only=False)).items
             assert await store.checks.unfinished() == []
             assert await store.deliveries.unfinished() == []

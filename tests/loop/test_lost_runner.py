@@ -18,7 +18,7 @@ from bassloop.wire import progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase
 from tests.until import until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -61,18 +61,18 @@ class Begins(RuntimeBase):
 
 
 @asynccontextmanager
-async def openssh(its: World, daemon: Daemon, path: Path) -> AsyncGenerator[trio.Process]:
+async def openssh(world: World, daemon: Daemon, path: Path) -> AsyncGenerator[trio.Process]:
     """The stock client in front of a Unix socket, preferred to all other runners."""
-    identity, known = its.folder / "ssh_id", its.folder / "ssh_known_hosts"
+    identity, known = world.folder / "ssh_id", world.folder / "ssh_known_hosts"
     identity.touch(mode=0o600)
-    identity.write_bytes(its.key.export_private_key())
+    identity.write_bytes(world.key.export_private_key())
     known.write_text(daemon.host_key + "\n")
     options = (f"UserKnownHostsFile={known}", "IdentitiesOnly=yes", "IdentityAgent=none")
     flags = [word for option in options for word in ("-o", option)]
     where = ["-p", str(daemon.ssh_port), "-i", str(identity), "-R", f"/runtime:{path}"]
     command = f"forward --os linux --priority {FIRST}"
     process = await trio.lowlevel.open_process(
-        ["ssh", "-F", "none", *flags, *where, f"{its.standin.login}@127.0.0.1", command]
+        ["ssh", "-F", "none", *flags, *where, f"{world.standin.login}@127.0.0.1", command]
     )
     try:
         yield process
@@ -109,20 +109,20 @@ async def begins(path: Path) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGenerator[Any]:
     """A loop with a delivered check, under way on OpenSSH's runner; our own waits beside it."""
-    async with world(repository, folder, **QUICK) as its, its.daemon() as daemon:
+    async with open_world(repository, folder, **QUICK) as world, world.daemon() as daemon:
         data, path = folder / "data", folder / "s.sock"
         async with (
             open_store(data / "loop.db", data / "blobs", owner=False) as store,
-            its.runner(daemon),
+            world.runner(daemon),
             behind(path),
-            openssh(its, daemon, path) as process,
+            openssh(world, daemon, path) as process,
         ):
             await until(lambda: daemon.lines_with(f'"priority": {FIRST}'))
-            await its.standin.deliver(
-                daemon.url, "check_suite", await its.standin.payload("check_suite")
+            await world.standin.deliver(
+                daemon.url, "check_suite", await world.standin.payload("check_suite")
             )
             await until(lambda: daemon.lines_with('"runner asked"'))
-            yield its, store, process
+            yield world, store, process
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -131,10 +131,10 @@ async def test_what_had_not_begun_is_taken_by_another_runner(
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
     with trio.fail_after(120):
-        async with two_runners(repository, tmp_path / "world", silent) as (its, store, ssh):
+        async with two_runners(repository, tmp_path / "world", silent) as (it, store, ssh):
             ssh.send_signal(number)
-            await its.concluded()
-            [said] = its.standin.check_runs
+            await it.concluded()
+            [said] = it.standin.check_runs
             assert said["conclusion"] == "success", said["output"]
             run = await store.runs.get(said["external_id"])
             assert run.runner_kind == "bassloop"
@@ -147,21 +147,21 @@ async def test_a_check_of_a_runner_that_is_silent_waits_for_one_that_answers(
     repository, folder = make_repository(**{"project.bass": HOOK}), tmp_path / "world"
     with trio.fail_after(120):
         async with (
-            world(repository, folder, RUNNER_ANSWER_SECONDS="0.5") as its,
-            its.daemon() as daemon,
+            open_world(repository, folder, RUNNER_ANSWER_SECONDS="0.5") as world,
+            world.daemon() as daemon,
             silent(folder / "s.sock"),
-            openssh(its, daemon, folder / "s.sock"),
+            openssh(world, daemon, folder / "s.sock"),
         ):
             await until(lambda: daemon.lines_with(f'"priority": {FIRST}'))
-            payload = await its.standin.payload("check_suite")
-            await its.standin.deliver(daemon.url, "check_suite", payload)
-            runs, waits = its.standin.check_runs, "Waiting for a runner again"
+            payload = await world.standin.payload("check_suite")
+            await world.standin.deliver(daemon.url, "check_suite", payload)
+            runs, waits = world.standin.check_runs, "Waiting for a runner again"
             await until(lambda: runs and runs[0]["output"]["title"] == waits)
             assert runs[0]["status"] == "queued"
             assert "did not answer within 0.5 s" in runs[0]["output"]["summary"]
-            async with its.runner(daemon):
-                await its.concluded()
-            [said] = its.standin.check_runs
+            async with world.runner(daemon):
+                await world.concluded()
+            [said] = world.standin.check_runs
             assert said["conclusion"] == "success", said["output"]
 
 
@@ -170,13 +170,13 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
     with trio.fail_after(120):
-        async with two_runners(repository, tmp_path / "world", begins) as (its, store, ssh):
+        async with two_runners(repository, tmp_path / "world", begins) as (it, store, ssh):
             [run] = await store.runs.unfinished()
             while not await store.steps.of_run(run.id):
                 await trio.sleep(0.01)
             ssh.kill()
-            await its.concluded()
-            [said] = its.standin.check_runs
+            await it.concluded()
+            [said] = it.standin.check_runs
             assert said["conclusion"] == "cancelled"
             assert "runner for linux/amd64" in said["output"]["summary"]
             assert "run the check again" in said["output"]["summary"]

@@ -21,7 +21,7 @@ from bassloop.store.leases import LEASE_SECONDS
 from tests.repositories import commits
 from tests.until import until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -44,11 +44,11 @@ GRACE_SECONDS = 5.0
 """Seconds that a takeover may take beyond the lease."""
 
 
-async def push(its: World, daemon: Daemon, head: str) -> str | None:
+async def push(world: World, daemon: Daemon, head: str) -> str | None:
     """Push a head, and return the delivery's guid if it was accepted."""
-    payload = {**await its.standin.payload("push"), "after": head}
+    payload = {**await world.standin.payload("push"), "after": head}
     with suppress(StandInError):  # nobody answered
-        delivered = await its.standin.deliver(daemon.url, "push", payload)
+        delivered = await world.standin.deliver(daemon.url, "push", payload)
         if delivered.status == 202:
             return delivered.guid
     return None
@@ -66,9 +66,9 @@ def took_over(node: LoopNode, lost: LoopNode) -> bool:
     return any(lost.name in event["nodes"] for event in events)
 
 
-def log_bytes(its: World) -> dict[Path, bytes]:
+def log_bytes(world: World) -> dict[Path, bytes]:
     """Return the files of all logs, which the nodes have in one folder."""
-    logs = its.folder / "data" / "blobs" / "logs"
+    logs = world.folder / "data" / "blobs" / "logs"
     return {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()}
 
 
@@ -86,14 +86,14 @@ def url(postgresql: PostgreSQLServer) -> Iterator[str]:
 
 @asynccontextmanager
 async def nodes(
-    its: World, names: tuple[str, ...] = ("one", "two", "three"), **settings: str
+    world: World, names: tuple[str, ...] = ("one", "two", "three"), **settings: str
 ) -> AsyncGenerator[list[LoopNode]]:
     """Several nodes, all of them ready. The first one alone has the settings."""
     async with AsyncExitStack() as stack:
         found = []
         for name in names:
             own = settings if name == names[0] else {}
-            found.append(await stack.enter_async_context(its.node(name, **own)))
+            found.append(await stack.enter_async_context(world.node(name, **own)))
         for node in found:
             await node.ready()
         yield found
@@ -180,14 +180,14 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
     with trio.fail_after(150):
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
             await nursery.start(cable.run)
-            around = world(repository, tmp_path / "world", DATABASE_URL=url)
-            its = await stack.enter_async_context(around)
+            around = open_world(repository, tmp_path / "world", DATABASE_URL=url)
+            world = await stack.enter_async_context(around)
             own = {"DATABASE_URL": cable.url} if how == "cut" else {}
-            lost, two, three = await stack.enter_async_context(nodes(its, **own))
-            async with its.runner(await lost.ready()):
-                first = await push(its, await two.ready(), heads[0])
-                await its.seen("in_progress")
-                await until(lambda: b"line\n" in b"".join(log_bytes(its).values()))
+            lost, two, three = await stack.enter_async_context(nodes(world, **own))
+            async with world.runner(await lost.ready()):
+                first = await push(world, await two.ready(), heads[0])
+                await world.seen("in_progress")
+                await until(lambda: b"line\n" in b"".join(log_bytes(world).values()))
                 since = trio.current_time()
                 match how:
                     case "kill":
@@ -196,27 +196,27 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
                         lost.process.send_signal(signal.SIGSTOP)
                     case "cut":
                         cable.cut()
-                await its.concluded()
+                await world.concluded()
                 took = trio.current_time() - since
-            assert [run["conclusion"] for run in its.standin.check_runs] == ["cancelled"]
-            stored, shown = log_bytes(its), deepcopy(its.standin.check_runs)
+            assert [run["conclusion"] for run in world.standin.check_runs] == ["cancelled"]
+            stored, shown = log_bytes(world), deepcopy(world.standin.check_runs)
             if how == "pause":
                 lost.process.send_signal(signal.SIGCONT)
             if how != "kill":
                 assert await lost.process.wait() == 1
-            assert log_bytes(its) == stored
-            assert its.standin.check_runs == shown
+            assert log_bytes(world) == stored
+            assert world.standin.check_runs == shown
             assert took < LEASE_SECONDS + GRACE_SECONDS
             go.touch()
-            async with its.runner(await two.ready()):
-                second = await push(its, await three.ready(), heads[1])
+            async with world.runner(await two.ready()):
+                second = await push(world, await three.ready(), heads[1])
                 async with open_store(url, tmp_path / "blobs", owner=False) as store:
                     assert first is not None
                     assert second is not None
                     for guid in (first, second):
                         await handled(store, guid)
                     assert await store.requests.all() == []
-            conclusions = [run["conclusion"] for run in its.standin.check_runs]
+            conclusions = [run["conclusion"] for run in world.standin.check_runs]
             assert conclusions == ["cancelled", "success"]
             nursery.cancel_scope.cancel()
     assert len(ran.read_text().splitlines()) == 2
@@ -232,28 +232,28 @@ async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_i
     heads = commits(repository, 2)
     with trio.fail_after(150):
         async with (
-            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
-            nodes(its, ("one", "two")) as (one, two),
+            open_world(repository, tmp_path / "world", DATABASE_URL=url) as world,
+            nodes(world, ("one", "two")) as (one, two),
             balancer(await one.ready()) as balanced,
         ):
-            async with its.runner(await one.ready()):
-                await push(its, await two.ready(), heads[0])
+            async with world.runner(await one.ready()):
+                await push(world, await two.ready(), heads[0])
                 await until(ran.exists)
-                async with its.runner(balanced.daemon):
+                async with world.runner(balanced.daemon):
                     await until(lambda: len(registered(one)) == 2)
                     balanced.target = await two.ready()
-                    assert await its.command("drain", "one") == "one drains, and ends then\n"
+                    assert await world.command("drain", "one") == "one drains, and ends then\n"
                     await until(lambda: any(b"asked to drain" in line for line in one.log))
-                    assert "one  drains  (" in await its.command("nodes")
+                    assert "one  drains  (" in await world.command("nodes")
                     await until(lambda: registered(two))
-                    await push(its, await two.ready(), heads[1])
+                    await push(world, await two.ready(), heads[1])
                     await until(lambda: ran.read_text() == "ran\nagain\n")
                     go.write_text("done")
-                    await its.concluded()
+                    await world.concluded()
                     assert await one.process.wait() == 0
-            conclusions = [run["conclusion"] for run in its.standin.check_runs]
+            conclusions = [run["conclusion"] for run in world.standin.check_runs]
             assert conclusions == ["success", "success"]
-            said = await its.command("nodes")
+            said = await world.command("nodes")
             assert said.startswith("two  works  (")
             assert "one" not in said
 
@@ -268,16 +268,16 @@ async def test_a_check_is_cancelled_on_any_node(
     before, after = commits(repository, 2)
     with trio.fail_after(120):
         async with (
-            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
-            nodes(its, ("one", "two")) as (one, two),
-            its.runner(await one.ready()),
+            open_world(repository, tmp_path / "world", DATABASE_URL=url) as world,
+            nodes(world, ("one", "two")) as (one, two),
+            world.runner(await one.ready()),
         ):
-            await push(its, await two.ready(), before)
+            await push(world, await two.ready(), before)
             await until(ran.exists)
-            payload = {**await its.standin.payload("push"), "before": before, "after": after}
+            payload = {**await world.standin.payload("push"), "before": before, "after": after}
             payload["sender"] = {**payload["sender"], "login": "somebody", "id": 4711}
-            await its.standin.deliver((await two.ready()).url, "push", payload)
-            check = its.standin.check_runs[0]
+            await world.standin.deliver((await two.ready()).url, "push", payload)
+            check = world.standin.check_runs[0]
             await until(lambda: check["status"] == "completed")
             assert check["conclusion"] == "cancelled"
             assert any(b"run superseded" in line for line in two.log)
@@ -290,16 +290,16 @@ async def test_a_runner_that_comes_late_runs_what_waits_for_it_on_another_node(
     repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", f"echo ran >> {ran}")})
     with trio.fail_after(120):
         async with (
-            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
-            nodes(its, ("one", "two")) as (one, two),
+            open_world(repository, tmp_path / "world", DATABASE_URL=url) as world,
+            nodes(world, ("one", "two")) as (one, two),
         ):
-            guid = await push(its, await one.ready(), commits(repository, 1)[0])
-            await its.seen("queued")
+            guid = await push(world, await one.ready(), commits(repository, 1)[0])
+            await world.seen("queued")
             async with (
-                its.runner(await two.ready()),
+                world.runner(await two.ready()),
                 open_store(url, tmp_path / "blobs", owner=False) as store,
             ):
-                await its.concluded()
+                await world.concluded()
                 assert guid is not None
                 await handled(store, guid)
                 [run] = (await store.runs.newest(10, public_only=False)).items
@@ -310,7 +310,7 @@ async def test_a_runner_that_comes_late_runs_what_waits_for_it_on_another_node(
                 assert delivery is not None
                 assert delivery.node == ids["one"]
             assert any(b"run handed over" in line for line in one.log)
-    assert [check["conclusion"] for check in its.standin.check_runs] == ["success"]
+    assert [check["conclusion"] for check in world.standin.check_runs] == ["success"]
     assert ran.read_text() == "ran\n"
 
 
@@ -328,24 +328,24 @@ async def test_a_hook_that_needs_a_runner_is_evaluated_on_the_node_that_gets_one
     repository = make_repository(**{"project.bass": hook.replace("RAN", str(ran))})
     with trio.fail_after(120):
         async with (
-            world(repository, tmp_path / "world", DATABASE_URL=url) as its,
-            nodes(its, ("one", "two")) as (one, two),
+            open_world(repository, tmp_path / "world", DATABASE_URL=url) as world,
+            nodes(world, ("one", "two")) as (one, two),
         ):
-            guid = await push(its, await one.ready(), commits(repository, 1)[0])
+            guid = await push(world, await one.ready(), commits(repository, 1)[0])
             assert guid is not None
             await until(lambda: any(b"delivery decided" in line for line in one.log))
             async with (
-                its.runner(await two.ready()),
+                world.runner(await two.ready()),
                 open_store(url, tmp_path / "blobs", owner=False) as store,
             ):
                 await handled(store, guid)
-                await its.concluded()
+                await world.concluded()
                 delivery = await store.deliveries.get(guid)
                 ids = {each.name: each.id for each in await store.nodes.all()}
                 assert delivery is not None
                 assert (delivery.node, delivery.attempts) == (ids["two"], 1)
             assert any(b"delivery handed over" in line for line in one.log)
-    assert [check["conclusion"] for check in its.standin.check_runs] == ["success"]
+    assert [check["conclusion"] for check in world.standin.check_runs] == ["success"]
     assert ran.read_text() == "hook\ncheck\n"
 
 
@@ -359,34 +359,34 @@ async def test_no_delivery_is_lost_or_handled_twice_while_nodes_are_killed_and_p
     accepted: dict[str, str] = {}
     with trio.fail_after(230):
         async with AsyncExitStack() as stack:
-            around = world(repository, tmp_path / "world", DATABASE_URL=url)
-            its = await stack.enter_async_context(around)
-            found = await stack.enter_async_context(nodes(its))
+            around = open_world(repository, tmp_path / "world", DATABASE_URL=url)
+            world = await stack.enter_async_context(around)
+            found = await stack.enter_async_context(nodes(world))
             for turn in range(6):
                 lost = found.pop(0)
-                async with its.runner(await lost.ready()):
+                async with world.runner(await lost.ready()):
                     for number, head in enumerate(heads[4 * turn : 4 * turn + 4]):
                         daemon = await found[number % 2].ready()
-                        if (guid := await push(its, daemon, head)) is not None:
+                        if (guid := await push(world, daemon, head)) is not None:
                             accepted[guid] = head
                     lost.process.send_signal(signal.SIGSTOP if turn % 2 else signal.SIGKILL)
-                found.append(await stack.enter_async_context(its.node(f"{turn}")))
+                found.append(await stack.enter_async_context(world.node(f"{turn}")))
                 await found[-1].ready()
                 if turn % 2:
                     await until(lambda lost=lost: any(took_over(node, lost) for node in found))
                     lost.process.send_signal(signal.SIGCONT)
                     assert await lost.process.wait() == 1
             async with (
-                its.runner(await found[0].ready()),
+                world.runner(await found[0].ready()),
                 open_store(url, tmp_path / "blobs", owner=False) as store,
             ):
                 for guid in accepted:
                     await handled(store, guid)
-                await its.concluded()
+                await world.concluded()
                 assert await store.deliveries.unfinished() == []
                 runs = (await store.runs.newest(100, public_only=False)).items
     assert len(accepted) == len(heads)
-    shown = Counter(run["head_sha"] for run in its.standin.check_runs)
+    shown = Counter(run["head_sha"] for run in world.standin.check_runs)
     assert shown == Counter(heads), "each head has one check run"
     assert Counter(run.head_sha for run in runs) == Counter(heads)
     assert {run.state for run in runs} <= {"succeeded", "interrupted"}

@@ -8,7 +8,7 @@ import trio
 
 from tests.until import named_pipe, until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +31,16 @@ async def test_a_check_that_ran_when_the_daemon_was_killed_is_concluded_and_not_
     project = START.replace("COMMAND", f"echo ran >> {ran}; echo begun > {begun}; sleep 600")
     repository = make_repository(**{"project.bass": project})
     with trio.fail_after(120), named_pipe(begun) as pipe:
-        async with world(repository, tmp_path / "world") as its:
-            async with its.daemon() as daemon, its.runner(daemon):
-                payload = await its.standin.payload("check_suite")
-                delivered = await its.standin.deliver(daemon.url, "check_suite", payload)
+        async with open_world(repository, tmp_path / "world") as world:
+            async with world.daemon() as daemon, world.runner(daemon):
+                payload = await world.standin.payload("check_suite")
+                delivered = await world.standin.deliver(daemon.url, "check_suite", payload)
                 assert delivered.status == 202
                 await pipe.lines()
                 daemon.process.kill()
-            async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded()
-            [run] = its.standin.check_runs
+            async with world.daemon() as daemon, world.runner(daemon):
+                await world.concluded()
+            [run] = world.standin.check_runs
             assert run["conclusion"] == "cancelled"
             assert "restarted while this check ran" in run["output"]["summary"]
             assert ran.read_text() == "ran\n"
@@ -51,17 +51,17 @@ async def test_a_check_that_waited_when_the_daemon_was_killed_is_the_same_check_
 ) -> None:
     repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})
     with trio.fail_after(120):
-        async with world(repository, tmp_path / "world", RUNNER_WAIT="600") as its:
-            async with its.daemon() as daemon:
-                payload = await its.standin.payload("check_suite")
-                delivered = await its.standin.deliver(daemon.url, "check_suite", payload)
+        async with open_world(repository, tmp_path / "world", RUNNER_WAIT="600") as world:
+            async with world.daemon() as daemon:
+                payload = await world.standin.payload("check_suite")
+                delivered = await world.standin.deliver(daemon.url, "check_suite", payload)
                 assert delivered.status == 202
                 # Killed as soon as GitHub has the check run, most often before the daemon knows.
-                await until(lambda: its.standin.check_runs)
+                await until(lambda: world.standin.check_runs)
                 daemon.process.kill()
-            async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded()
-            [run] = its.standin.check_runs
+            async with world.daemon() as daemon, world.runner(daemon):
+                await world.concluded()
+            [run] = world.standin.check_runs
             assert run["conclusion"] == "success"
 
 
@@ -73,16 +73,16 @@ async def test_sigterm_lets_a_running_check_finish(
     repository = make_repository(**{"project.bass": project})
     with trio.fail_after(120), named_pipe(begun) as pipe:
         async with (
-            world(repository, tmp_path / "world") as its,
-            its.daemon() as daemon,
-            its.runner(daemon),
+            open_world(repository, tmp_path / "world") as world,
+            world.daemon() as daemon,
+            world.runner(daemon),
         ):
-            payload = await its.standin.payload("check_suite")
-            await its.standin.deliver(daemon.url, "check_suite", payload)
+            payload = await world.standin.payload("check_suite")
+            await world.standin.deliver(daemon.url, "check_suite", payload)
             await pipe.lines()
             daemon.process.terminate()
             assert await daemon.process.wait() == 0
-            [run] = its.standin.check_runs
+            [run] = world.standin.check_runs
             assert run["conclusion"] == "success"
 
 
@@ -94,16 +94,16 @@ async def test_a_check_that_does_not_finish_in_time_is_concluded_before_the_daem
     repository = make_repository(**{"project.bass": project})
     with trio.fail_after(120), named_pipe(begun) as pipe:
         async with (
-            world(repository, tmp_path / "world", DRAIN_SECONDS="0.2") as its,
-            its.daemon() as daemon,
-            its.runner(daemon),
+            open_world(repository, tmp_path / "world", DRAIN_SECONDS="0.2") as world,
+            world.daemon() as daemon,
+            world.runner(daemon),
         ):
-            payload = await its.standin.payload("check_suite")
-            await its.standin.deliver(daemon.url, "check_suite", payload)
+            payload = await world.standin.payload("check_suite")
+            await world.standin.deliver(daemon.url, "check_suite", payload)
             await pipe.lines()
             daemon.process.terminate()
             assert await daemon.process.wait() == 0
-            [run] = its.standin.check_runs
+            [run] = world.standin.check_runs
             assert run["conclusion"] == "cancelled"
             assert "shut down" in run["output"]["summary"]
 
@@ -114,14 +114,14 @@ async def test_sigterm_does_not_wait_for_a_check_that_waits_for_a_runner(
     repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})
     settings = {"RUNNER_WAIT": "600", "DRAIN_SECONDS": "600"}
     with trio.fail_after(120):
-        async with world(repository, tmp_path / "world", **settings) as its:
-            async with its.daemon() as daemon:
-                payload = await its.standin.payload("check_suite")
-                await its.standin.deliver(daemon.url, "check_suite", payload)
-                await until(lambda: its.standin.check_runs)
+        async with open_world(repository, tmp_path / "world", **settings) as world:
+            async with world.daemon() as daemon:
+                payload = await world.standin.payload("check_suite")
+                await world.standin.deliver(daemon.url, "check_suite", payload)
+                await until(lambda: world.standin.check_runs)
                 daemon.process.terminate()
                 assert await daemon.process.wait() == 0
-            async with its.daemon() as daemon, its.runner(daemon):
-                await its.concluded()
-            [run] = its.standin.check_runs
+            async with world.daemon() as daemon, world.runner(daemon):
+                await world.concluded()
+            [run] = world.standin.check_runs
             assert run["conclusion"] == "success"

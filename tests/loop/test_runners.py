@@ -10,7 +10,7 @@ import trio
 
 from tests.until import until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +28,11 @@ HOOK = """
 """
 
 
-async def command(its: World, *args: str) -> tuple[int, str]:
+async def command(world: World, *args: str) -> tuple[int, str]:
     """The command's exit status, and what it prints."""
     done: Any = await trio.run_process(
         [sys.executable, "-m", "bassloop", "runners", *args],
-        env=its.env,
+        env=world.env,
         capture_stdout=True,
         capture_stderr=True,
         check=False,
@@ -46,28 +46,28 @@ async def test_who_is_connected_and_what_runs_there_is_listed(
     flag = tmp_path / "flag"
     repository = make_repository(**{"project.bass": HOOK.replace("FLAG", str(flag))})
     with trio.fail_after(120):
-        async with world(repository, tmp_path / "world") as its:
-            async with its.daemon() as daemon:
-                assert await command(its) == (0, "nobody is connected\n")
-                async with its.runner(daemon):
-                    await its.standin.deliver(
-                        daemon.url, "check_suite", await its.standin.payload("check_suite")
+        async with open_world(repository, tmp_path / "world") as world:
+            async with world.daemon() as daemon:
+                assert await command(world) == (0, "nobody is connected\n")
+                async with world.runner(daemon):
+                    await world.standin.deliver(
+                        daemon.url, "check_suite", await world.standin.payload("check_suite")
                     )
                     await until(lambda: daemon.lines_with('"run started"'))
-                    status, said = await command(its, "--json")
+                    status, said = await command(world, "--json")
                     assert status == 0
                     listed = json.loads(said)
                     assert (listed["login"], listed["kind"]) == ("octocat", "bassloop")
                     assert (listed["priority"], listed["caveats"]) == (0, [])
                     [run] = listed["runs"]
                     assert (run["check"], run["repository"]) == ("it", "octocat/hello")
-                    _, shown = await command(its)
+                    _, shown = await command(world)
                     assert f"runs {run['id']}  octocat/hello  it" in shown
                     flag.touch()
-                    await its.concluded()
+                    await world.concluded()
                     daemon.process.kill()
                     await daemon.process.wait()
-                    status, said = await command(its)
+                    status, said = await command(world)
             assert status == 1
             assert "nobody is connected" in said
             assert "octocat" not in said

@@ -13,7 +13,7 @@ import trio
 
 from tests.until import until
 
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -38,30 +38,30 @@ START = """
 class Machines:
     """A loop whose policy trusts alice's runner, and octocat, who contributes."""
 
-    its: World
+    world: World
     daemon: Daemon
     alice: asyncssh.SSHKey
 
     def check(self, name: str) -> dict[str, Any]:
         """The newest check run of a name, as GitHub has it."""
-        return [each for each in self.its.standin.check_runs if each["name"] == name][-1]
+        return [each for each in self.world.standin.check_runs if each["name"] == name][-1]
 
     async def push(self, *names: str) -> None:
         """Deliver the push of the head, and wait until checks of these names are concluded."""
-        payload = await self.its.standin.payload("check_suite")
-        await self.its.standin.deliver(self.daemon.url, "check_suite", payload)
+        payload = await self.world.standin.payload("check_suite")
+        await self.world.standin.deliver(self.daemon.url, "check_suite", payload)
         await self.concluded(*names)
 
     async def rerun(self, name: str) -> None:
         """Press "Re-run" on a check, and wait until it is concluded."""
         before = self.check(name)["id"]
-        payload = await self.its.standin.payload("check_run", "rerequested", check_run=before)
-        await self.its.standin.deliver(self.daemon.url, "check_run", payload)
+        payload = await self.world.standin.payload("check_run", "rerequested", check_run=before)
+        await self.world.standin.deliver(self.daemon.url, "check_run", payload)
         await until(lambda: self.check(name)["id"] != before)
         await self.concluded(name)
 
     async def concluded(self, *names: str) -> None:
-        runs = self.its.standin.check_runs
+        runs = self.world.standin.check_runs
 
         def are_concluded() -> bool:
             found = {each["name"] for each in runs}
@@ -82,7 +82,7 @@ class Machines:
 
 
 @asynccontextmanager
-async def machines(
+async def open_machines(
     make_repository: MakeRepository, folder: Path, policy: str, hook: str
 ) -> AsyncGenerator[Machines]:
     repository = make_repository(
@@ -90,11 +90,11 @@ async def machines(
     )
     alice = asyncssh.generate_private_key("ssh-ed25519")
     with trio.fail_after(120):
-        async with world(repository, folder / "world") as its:
+        async with open_world(repository, folder / "world") as world:
             keys = [alice.export_public_key().decode().strip()]
-            its.standin.add_user("alice", keys, permission="write")
-            async with its.daemon() as daemon:
-                yield Machines(its, daemon, alice)
+            world.standin.add_user("alice", keys, permission="write")
+            async with world.daemon() as daemon:
+                yield Machines(world, daemon, alice)
 
 
 TRUSTED = """
@@ -122,14 +122,14 @@ async def test_a_trusted_check_reuses_nothing_that_another_left(
 ) -> None:
     """Both mount one cache, and an output that the first has made of it."""
     async with (
-        machines(make_repository, tmp_path, TRUSTED, CACHE) as its,
-        its.its.runner_process(its.daemon, "alice", its.alice),
+        open_machines(make_repository, tmp_path, TRUSTED, CACHE) as machines,
+        machines.world.runner_process(machines.daemon, "alice", machines.alice),
     ):
-        await its.push("poisons", "reuses", "again")
-        found = {each["name"]: each["conclusion"] for each in its.its.standin.check_runs}
+        await machines.push("poisons", "reuses", "again")
+        found = {each["name"]: each["conclusion"] for each in machines.world.standin.check_runs}
         assert found == dict.fromkeys(("poisons", "reuses", "again"), "success")
-        assert await its.log("reuses") == "cat: cache/x: No such file or directory\nclean\n"
-        assert await its.log("again") == await its.log("reuses")
+        assert await machines.log("reuses") == "cat: cache/x: No such file or directory\nclean\n"
+        assert await machines.log("again") == await machines.log("reuses")
 
 
 ARTIFACTS = """
@@ -144,15 +144,15 @@ ARTIFACTS = """
 async def test_artifacts_of_one_runner_are_used_on_another(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with machines(make_repository, tmp_path, "", ARTIFACTS) as its:
-        here, there = its.its, its.daemon
+    async with open_machines(make_repository, tmp_path, "", ARTIFACTS) as machines:
+        here, there = machines.world, machines.daemon
         async with here.runner_process(there, "octocat", here.key, name="first"):
-            await its.push("build", "use")
-            built = await its.log("build")
-            assert its.check("use")["conclusion"] == "success"
+            await machines.push("build", "use")
+            built = await machines.log("build")
+            assert machines.check("use")["conclusion"] == "success"
         async with here.runner_process(there, "octocat", here.key, name="second"):
-            await its.rerun("use")
-            assert its.check("use")["conclusion"] == "success"
-            used = await its.log("use")
+            await machines.rerun("use")
+            assert machines.check("use")["conclusion"] == "success"
+            used = await machines.log("use")
         assert used == built
         assert len(used.split()[0]) == hashlib.sha256().digest_size * 2

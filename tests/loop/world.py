@@ -240,7 +240,7 @@ async def _drain(stream: trio.abc.ReceiveStream, log: deque[bytes]) -> None:
 
 
 @asynccontextmanager
-async def world(repository: Path, folder: Path, **settings: str) -> AsyncGenerator[World]:
+async def open_world(repository: Path, folder: Path, **settings: str) -> AsyncGenerator[World]:
     folder.mkdir()
     key = asyncssh.generate_private_key("ssh-ed25519")
     standin = StandIn(

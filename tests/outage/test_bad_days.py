@@ -66,31 +66,31 @@ async def backlog(
 ) -> AsyncGenerator[SmallLoop]:
     """A loop with a backlog, each push to a branch of its own; on exit, all of it has to come through."""
     heads = commits(repository, size)
-    async with small_loop(repository, folder, points=10**9, seconds=seconds) as its:
-        its.standin.quotas.per_hour = its.standin.quotas.points_per_minute = 10**9
-        its.standin.quotas.at_once = 10**6
-        payload = await its.standin.payload("push")
-        async with its.runner():
-            yield its
+    async with small_loop(repository, folder, points=10**9, seconds=seconds) as loop:
+        loop.standin.quotas.per_hour = loop.standin.quotas.points_per_minute = 10**9
+        loop.standin.quotas.at_once = 10**6
+        payload = await loop.standin.payload("push")
+        async with loop.runner():
+            yield loop
             for number, head in enumerate(heads):
                 ref, before = f"refs/heads/topic-{number}", "0" * 40
                 push = {**payload, "ref": ref, "before": before, "after": head}
-                assert await its.deliver(push, f"g{number}", "push") == 202
+                assert await loop.deliver(push, f"g{number}", "push") == 202
             async with trio.open_nursery() as nursery:
                 for number in range(size):
-                    nursery.start_soon(its.inbox.finished, f"g{number}")
+                    nursery.start_soon(loop.inbox.finished, f"g{number}")
 
             async def concluded() -> bool:
-                return not await its.store.checks.unfinished()
+                return not await loop.store.checks.unfinished()
 
-            await its.until_stored(concluded)
+            await loop.until_stored(concluded)
         figures = Counter[str]()
         before_guid = None
-        while page := await its.store.deliveries.newest(100, before_guid):
+        while page := await loop.store.deliveries.newest(100, before_guid):
             figures.update(delivery.state for delivery in page)
             before_guid = page[-1].guid
     assert figures == {"done": size}
-    shown = Counter((run["head_sha"], run["conclusion"]) for run in its.standin.check_runs)
+    shown = Counter((run["head_sha"], run["conclusion"]) for run in loop.standin.check_runs)
     expected = Counter((head, "success") for head in heads)
     assert (shown - expected, expected - shown) == (Counter(), Counter())
 
@@ -99,9 +99,9 @@ async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
-    async with backlog(repository, tmp_path / "data", size=1, seconds=60) as its:
-        its.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[3]))
-        unknown = its.standin.faults.add(Fault(*SEARCH, status=503, times=3))
+    async with backlog(repository, tmp_path / "data", size=1, seconds=60) as loop:
+        loop.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[3]))
+        unknown = loop.standin.faults.add(Fault(*SEARCH, status=503, times=3))
     assert unknown.happened == 3
 
 
@@ -110,12 +110,12 @@ async def test_a_backlog_comes_through_all_bad_days_at_once(
 ) -> None:
     monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 0.2)
     repository = make_repository(**{"project.bass": HOOK})
-    async with backlog(repository, tmp_path / "data", size=60, seconds=200) as its:
+    async with backlog(repository, tmp_path / "data", size=60, seconds=200) as loop:
         faults = [bad_day(*call) for bad_day in BAD_DAYS.values() for call in CALLS]
-        its.standin.faults.add(Fault(*SEARCH, status=500, times=5))
+        loop.standin.faults.add(Fault(*SEARCH, status=500, times=5))
         random.shuffle(faults)
         for fault in faults:
-            its.standin.faults.add(fault)
+            loop.standin.faults.add(fault)
     assert all(fault.happened for fault in faults)
 
 
@@ -127,9 +127,9 @@ async def test_a_backlog_of_hundreds_comes_through_a_bad_day(
 ) -> None:
     monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 1.0)
     repository = make_repository(**{"project.bass": HOOK})
-    async with backlog(repository, tmp_path / "data", size=500, seconds=800) as its:
+    async with backlog(repository, tmp_path / "data", size=500, seconds=800) as loop:
         faults = [BAD_DAYS[day](*call) for call in (*CALLS, SEARCH)]
         for fault in faults:
             fault.times = 20
-            its.standin.faults.add(fault)
+            loop.standin.faults.add(fault)
     assert all(fault.happened for fault in faults[:-1])

@@ -22,7 +22,7 @@ import trio
 
 from bassloop.standin import StandInError
 from bassloop.store import open_store
-from tests.loop.world import Daemon, World, world
+from tests.loop.world import Daemon, World, open_world
 from tests.repositories import commit, commits, git
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ class Outage:
 
         async def push(number: int, head: str) -> None:
             ref = f"refs/heads/topic-{number}"
-            its = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
+            pushed = {**payload, "ref": ref, "before": NO_COMMIT, "after": head}
             with suppress(StandInError):  # nobody answered: the loop has to ask GitHub for it
-                delivered = await self.around.standin.deliver(self.url, "push", its)
+                delivered = await self.around.standin.deliver(self.url, "push", pushed)
                 if delivered.status == 202:
                     self.accepted[delivered.guid] = head
 
@@ -296,7 +296,7 @@ async def run_trial(plan: Plan, folder: Path) -> Report:
     commit(path)
     heads = commits(path, round(plan.rate * plan.seconds))
     settings = {"LISTEN": free_address(), "SSH_ADDR": free_address(), "METRICS_TOKEN": TOKEN}
-    async with world(path, folder / "world", **settings) as around:
+    async with open_world(path, folder / "world", **settings) as around:
         outage = Outage(plan, around, heads)
         async with _daemons(outage):
             async with trio.open_nursery() as nursery:

@@ -67,7 +67,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(repository: Path, **options: Any) -> AsyncGenerator[Served]:
+async def open_standin(repository: Path, **options: Any) -> AsyncGenerator[Served]:
     standin = standin_of(repository, **options)
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:

@@ -18,8 +18,8 @@ from bassloop.github import CheckOutput, missed, verify_signature
 from bassloop.standin import StandInError
 from bassloop.standin.payloads import EVENTS, NO_COMMIT
 from tests.github.made import event_of
-from tests.github.world import World, git, world
-from tests.standin.conftest import served
+from tests.github.world import World, git, open_world
+from tests.standin.conftest import open_standin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("event", [event for event in EVENTS if event != "check_run"])
 async def test_every_payload_can_be_read(repository: Path, event: str) -> None:
-    async with served(repository) as its:
-        payload = await its.standin.payload(event)
+    async with open_standin(repository) as served:
+        payload = await served.standin.payload(event)
         read = event_of(event, json.loads(json.dumps(payload)))
         if event not in ("ping", "installation"):
             # An event that names no commit is evaluated at the default branch's head, if at all.
-            found = None if event == "repository_dispatch" else its.head
+            found = None if event == "repository_dispatch" else served.head
             assert (read.head and read.head.sha) == found
             assert read.sender is not None
             assert read.sender.login == "octocat"
             assert read.repository is not None
-            assert read.repository.clone_url == f"{its.standin.url}/octocat/hello.git"
+            assert read.repository.clone_url == f"{served.standin.url}/octocat/hello.git"
 
 
 async def test_a_check_suite_is_at_the_branch_that_is_checked_out(repository: Path) -> None:
-    async with served(repository) as its:
-        suite = (await its.standin.payload("check_suite"))["check_suite"]
+    async with open_standin(repository) as served:
+        suite = (await served.standin.payload("check_suite"))["check_suite"]
         assert (suite["head_branch"], suite["before"]) == (
             "main",
             git(repository, "rev-parse", "HEAD~1"),
         )
-        other = await its.standin.payload("check_suite", ref="feature/x", branch="feature/x")
+        other = await served.standin.payload("check_suite", ref="feature/x", branch="feature/x")
         head = event_of("check_suite", other).head
         assert head is not None
         assert head.branch == "feature/x"
@@ -56,9 +56,9 @@ async def test_a_check_suite_is_at_the_branch_that_is_checked_out(repository: Pa
 
 
 async def test_a_forks_check_names_neither_fork_nor_author(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.add_user("stranger")
-        payload = await its.standin.payload("check_suite", fork="stranger", sender="octocat")
+    async with open_standin(repository) as served:
+        served.standin.add_user("stranger")
+        payload = await served.standin.payload("check_suite", fork="stranger", sender="octocat")
         suite = payload["check_suite"]
         assert (suite["head_branch"], suite["pull_requests"]) == (None, [])
         assert "stranger" not in json.dumps(payload)
@@ -68,9 +68,9 @@ async def test_a_forks_check_names_neither_fork_nor_author(repository: Path) -> 
 
 
 async def test_a_forks_pull_request_names_both(repository: Path) -> None:
-    async with served(repository) as its:
-        stranger = its.standin.add_user("stranger")
-        payload = await its.standin.payload("pull_request", fork="stranger", number=3)
+    async with open_standin(repository) as served:
+        stranger = served.standin.add_user("stranger")
+        payload = await served.standin.payload("pull_request", fork="stranger", number=3)
         event = event_of("pull_request", payload)
         assert event.head is not None
         assert event.head.author is not None
@@ -78,24 +78,24 @@ async def test_a_forks_pull_request_names_both(repository: Path) -> None:
         assert event.head.repository == "stranger/hello"
         assert event.sender is not None
         assert event.sender.login == "stranger"
-        assert [pull["number"] for pull in (await its.get("/pulls")).json()] == [3]
-        await its.standin.payload("pull_request", "closed", fork="stranger", number=3)
-        assert (await its.get("/pulls")).json() == []
+        assert [pull["number"] for pull in (await served.get("/pulls")).json()] == [3]
+        await served.standin.payload("pull_request", "closed", fork="stranger", number=3)
+        assert (await served.get("/pulls")).json() == []
 
 
 async def test_a_pull_requests_head_can_be_asked_for_by_its_ref(repository: Path) -> None:
-    async with served(repository) as its:
-        await its.standin.payload("pull_request", ref="feature/x", number=4)
-        told = await its.get("/contents/a", params={"ref": "refs/pull/4/head"})
+    async with open_standin(repository) as served:
+        await served.standin.payload("pull_request", ref="feature/x", number=4)
+        told = await served.get("/contents/a", params={"ref": "refs/pull/4/head"})
         assert told.json()["sha"] == git(repository, "rev-parse", "feature/x:a")
 
 
 async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         with pytest.raises(StandInError, match="none was made"):
-            await its.standin.payload("check_run")
-        made = (await its.create(name="unit")).json()
-        pressed = await its.standin.payload(
+            await served.standin.payload("check_run")
+        made = (await served.create(name="unit")).json()
+        pressed = await served.standin.payload(
             "check_run", "requested_action", requested_action="cancel"
         )
         assert pressed["check_run"]["id"] == made["id"]
@@ -104,8 +104,8 @@ async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -
 
 
 async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
-    async with served(repository) as its:
-        payload = await its.standin.payload("push", deleted=True)
+    async with open_standin(repository) as served:
+        payload = await served.standin.payload("push", deleted=True)
         assert (payload["after"], payload["head_commit"]) == (NO_COMMIT, None)
         assert event_of("push", payload).head is None
 
@@ -121,9 +121,9 @@ async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
 async def test_what_can_not_be_made_is_said(
     repository: Path, event: str, options: dict[str, Any], reason: str
 ) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         with pytest.raises(StandInError, match=reason):
-            await its.standin.payload(event, **options)
+            await served.standin.payload(event, **options)
 
 
 class Received(list[tuple[dict[str, str], bytes]]):
@@ -163,9 +163,9 @@ async def loop() -> AsyncGenerator[tuple[str, Received]]:
 
 
 async def test_a_delivery_is_signed_and_says_what_it_is(repository: Path) -> None:
-    async with served(repository) as its, loop() as (url, received):
-        payload = await its.standin.payload("push")
-        delivered = await its.standin.deliver(url, "push", payload)
+    async with open_standin(repository) as served, loop() as (url, received):
+        payload = await served.standin.payload("push")
+        delivered = await served.standin.deliver(url, "push", payload)
         [(headers, body)] = received
         assert json.loads(body) == payload
         assert verify_signature(b"s3cret", body, headers["x-hub-signature-256"])
@@ -176,38 +176,38 @@ async def test_a_delivery_is_signed_and_says_what_it_is(repository: Path) -> Non
 
 
 async def test_a_loop_that_is_not_there_is_said_and_listed(repository: Path) -> None:
-    async with world(repository) as its:
-        payload = await its.standin.payload("push")
+    async with open_world(repository) as world:
+        payload = await world.standin.payload("push")
         with pytest.raises(StandInError, match="did not answer"):
-            await its.standin.deliver("http://127.0.0.1:9", "push", payload)
-        [attempt] = await its.github.webhook.attempts(0)
+            await world.standin.deliver("http://127.0.0.1:9", "push", payload)
+        [attempt] = await world.github.webhook.attempts(0)
         assert (attempt.event, attempt.status, attempt.arrived) == ("push", 0, False)
 
 
 async def test_missed_deliveries_are_found_and_fetched(repository: Path) -> None:
-    async with world(repository) as its, loop() as (url, received):
-        payload = await its.standin.payload("check_suite")
-        known = [(await its.standin.deliver(url, "check_suite", payload)).guid]
-        lost = [its.standin.lose("check_suite", payload) for _ in range(130)]
-        attempts = await its.github.webhook.attempts(0)
+    async with open_world(repository) as world, loop() as (url, received):
+        payload = await world.standin.payload("check_suite")
+        known = [(await world.standin.deliver(url, "check_suite", payload)).guid]
+        lost = [world.standin.lose("check_suite", payload) for _ in range(130)]
+        attempts = await world.github.webhook.attempts(0)
         assert len(attempts) == 131
         found = missed(attempts, known)
         assert [attempt.guid for attempt in found] == lost
-        assert json.loads(await its.github.webhook.body(found[0])) == payload
-        assert await its.github.webhook.attempts(9e9) == []
+        assert json.loads(await world.github.webhook.body(found[0])) == payload
+        assert await world.github.webhook.attempts(9e9) == []
         assert len(received) == 1
 
 
 async def test_a_delivery_is_delivered_again_with_its_guid(repository: Path) -> None:
-    async with world(repository) as its, loop() as (url, received):
+    async with open_world(repository) as world, loop() as (url, received):
         received.status = 500
-        payload = await its.standin.payload("push")
-        first = await its.standin.deliver(url, "push", payload)
+        payload = await world.standin.payload("push")
+        first = await world.standin.deliver(url, "push", payload)
         received.status = 202
-        [attempt] = await its.github.webhook.attempts(0)
-        await its.github.webhook.redeliver(attempt)
+        [attempt] = await world.github.webhook.attempts(0)
+        await world.github.webhook.redeliver(attempt)
         await received.wait_for(2)
-        attempts = await its.github.webhook.attempts(0)
+        attempts = await world.github.webhook.attempts(0)
         assert {each.guid for each in attempts} == {first.guid}
         assert [each.arrived for each in attempts] == [True, False]
         assert [each.redelivery for each in attempts] == [True, False]
@@ -215,9 +215,9 @@ async def test_a_delivery_is_delivered_again_with_its_guid(repository: Path) -> 
 
 
 async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository: Path) -> None:
-    async with loop() as (url, received), world(repository, hook_url=url) as its:
-        made = await its.repo.create_check_run(its.draft())
-        await _concluded(its, made.id)
+    async with loop() as (url, received), open_world(repository, hook_url=url) as world:
+        made = await world.repo.create_check_run(world.draft())
+        await _concluded(world, made.id)
         await received.wait_for(2)
         told = [json.loads(body) for _, body in received]
         states = {each["action"]: each["check_run"]["status"] for each in told}
@@ -225,17 +225,17 @@ async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository:
         assert {each["check_run"]["id"] for each in told} == {made.id}
 
 
-async def _concluded(its: World, number: int) -> None:
-    await its.repo.update_check_run(
+async def _concluded(world: World, number: int) -> None:
+    await world.repo.update_check_run(
         number, CheckOutput("t", "s"), status="completed", conclusion="success"
     )
 
 
 async def test_the_app_and_its_webhook_are_told(repository: Path) -> None:
-    async with world(repository, hook_url="http://loop.test") as its:
-        info = await its.github.webhook.info()
+    async with open_world(repository, hook_url="http://loop.test") as world:
+        info = await world.github.webhook.info()
         assert (info.id, info.slug, info.installations) == (1, "bass-loop", 1)
         assert info.permissions["checks"] == "write"
-        config = await its.github.webhook.config()
+        config = await world.github.webhook.config()
         assert (config.content_type, config.has_secret) == ("json", True)
         assert config.url == "http://loop.test/integrations/github/events"

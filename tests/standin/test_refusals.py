@@ -10,7 +10,7 @@ import trio
 
 from bassloop.standin import Fault
 from bassloop.tools.trial import app_key
-from tests.standin.conftest import served, statement
+from tests.standin.conftest import open_standin, statement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,18 +33,18 @@ RUNS = "/repos/octocat/hello/check-runs"
 async def test_a_statement_is_good_only_now_and_for_this_app(
     repository: Path, claims: dict[str, Any], status: int
 ) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         headers = {"Authorization": f"Bearer {statement(**claims)}"}
-        answer = await its.client.post(TOKENS, headers=headers, json={})
+        answer = await served.client.post(TOKENS, headers=headers, json={})
         assert answer.status_code == status, answer.text
 
 
 async def test_a_statement_of_another_key_or_none_is_refused(repository: Path) -> None:
-    async with served(repository, app_key=app_key().public) as its:
-        assert (await its.as_app("POST", TOKENS)).status_code == 401
-        assert (await its.client.post(TOKENS)).status_code == 401
+    async with open_standin(repository, app_key=app_key().public) as served:
+        assert (await served.as_app("POST", TOKENS)).status_code == 401
+        assert (await served.client.post(TOKENS)).status_code == 401
         garbage = {"Authorization": "Bearer a.b.c"}
-        assert (await its.client.post(TOKENS, headers=garbage)).status_code == 401
+        assert (await served.client.post(TOKENS, headers=garbage)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -62,36 +62,36 @@ async def test_a_statement_of_another_key_or_none_is_refused(repository: Path) -
 async def test_a_token_has_at_most_what_the_installation_has(
     repository: Path, asked: dict[str, Any], status: int
 ) -> None:
-    async with served(repository) as its:
-        answer = await its.as_app("POST", TOKENS, json=asked)
+    async with open_standin(repository) as served:
+        answer = await served.as_app("POST", TOKENS, json=asked)
         assert answer.status_code == status
         if status == 201 and "permissions" in asked:
             token = {"Authorization": f"token {answer.json()['token']}"}
-            made = await its.client.post(RUNS, headers=token, json={})
+            made = await served.client.post(RUNS, headers=token, json={})
             assert made.status_code == 403
             assert made.headers["X-Accepted-GitHub-Permissions"] == "checks=write"
 
 
 async def test_a_token_ends_and_can_be_revoked(repository: Path) -> None:
-    async with served(repository, private=True) as its:
-        assert (await its.get("")).status_code == 200
-        assert (await its.ask("DELETE", "/installation/token")).status_code == 204
+    async with open_standin(repository, private=True) as served:
+        assert (await served.get("")).status_code == 200
+        assert (await served.ask("DELETE", "/installation/token")).status_code == 204
         wrong = {"Authorization": "token ghs_wrong"}
-        assert (await its.client.get("/repos/octocat/hello", headers=wrong)).status_code == 401
-        value, _ = its.standin.new_token()
-        its.standin.tokens[value] = type(its.standin.tokens[value])(time.time() - 1, {})
-        assert (await its.get("")).status_code == 401
+        assert (await served.client.get("/repos/octocat/hello", headers=wrong)).status_code == 401
+        value, _ = served.standin.new_token()
+        served.standin.tokens[value] = type(served.standin.tokens[value])(time.time() - 1, {})
+        assert (await served.get("")).status_code == 401
 
 
 async def test_what_is_private_is_not_there_for_anybody_else(repository: Path) -> None:
-    async with served(repository, private=True) as its:
+    async with open_standin(repository, private=True) as served:
         for path in ("", "/contents/a", "/pulls", "/commits/main"):
-            answer = await its.client.get(f"/repos/octocat/hello{path}")
+            answer = await served.client.get(f"/repos/octocat/hello{path}")
             assert answer.status_code == 404
-    async with served(repository) as its:
-        assert (await its.client.get("/repos/octocat/hello/contents/a")).status_code == 200
-        assert (await its.client.post(RUNS, json={})).status_code == 401
-        assert (await its.ask("GET", "/repos/octocat/other")).status_code == 404
+    async with open_standin(repository) as served:
+        assert (await served.client.get("/repos/octocat/hello/contents/a")).status_code == 200
+        assert (await served.client.post(RUNS, json={})).status_code == 401
+        assert (await served.ask("GET", "/repos/octocat/other")).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ async def test_what_is_private_is_not_there_for_anybody_else(repository: Path) -
 async def test_a_check_run_that_github_would_not_make_is_not_made(
     repository: Path, fields: dict[str, Any], reason: str
 ) -> None:
-    async with served(repository) as its:
-        answer = await its.create(**fields)
+    async with open_standin(repository) as served:
+        answer = await served.create(**fields)
         assert answer.status_code == 422
         assert reason in answer.json()["message"]
-        assert its.standin.check_runs == []
+        assert served.standin.check_runs == []
 
 
 def note(**fields: Any) -> dict[str, Any]:
@@ -148,108 +148,108 @@ def note(**fields: Any) -> dict[str, Any]:
 async def test_annotations_that_github_would_not_take_are_refused(
     repository: Path, notes: list[Any]
 ) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         output = {"title": "t", "summary": "s", "annotations": notes}
-        assert (await its.create(output=output)).status_code == 422
+        assert (await served.create(output=output)).status_code == 422
 
 
 async def test_a_completed_check_run_is_not_reopened_and_its_annotations_are_appended(
     repository: Path,
 ) -> None:
-    async with served(repository) as its:
-        number = (await its.create(conclusion="success")).json()["id"]
-        again = await its.ask("PATCH", f"{RUNS}/{number}", json={"status": "in_progress"})
+    async with open_standin(repository) as served:
+        number = (await served.create(conclusion="success")).json()["id"]
+        again = await served.ask("PATCH", f"{RUNS}/{number}", json={"status": "in_progress"})
         assert again.status_code == 422
         for _ in range(2):
             output = {"title": "t", "summary": "s", "annotations": [note()] * 30}
-            told = await its.ask("PATCH", f"{RUNS}/{number}", json={"output": output})
+            told = await served.ask("PATCH", f"{RUNS}/{number}", json={"output": output})
         assert told.json()["output"]["annotations_count"] == 60
-        listed = await its.get(f"/check-runs/{number}/annotations?per_page=100")
+        listed = await served.get(f"/check-runs/{number}/annotations?per_page=100")
         assert len(listed.json()) == 60
-        missing = await its.ask("PATCH", f"{RUNS}/5", json={})
+        missing = await served.ask("PATCH", f"{RUNS}/5", json={})
         assert missing.status_code == 404
 
 
 async def test_older_check_runs_of_a_name_are_listed_only_when_asked_for(
     repository: Path,
 ) -> None:
-    async with served(repository) as its:
-        ids = [(await its.create(external_id=str(n))).json()["id"] for n in range(3)]
-        await its.create(name="other")
-        path = f"/commits/{its.head}/check-runs"
-        latest = (await its.get(path)).json()
+    async with open_standin(repository) as served:
+        ids = [(await served.create(external_id=str(n))).json()["id"] for n in range(3)]
+        await served.create(name="other")
+        path = f"/commits/{served.head}/check-runs"
+        latest = (await served.get(path)).json()
         assert latest["total_count"] == 2
-        every = (await its.get(f"{path}?filter=all&check_name=test")).json()["check_runs"]
+        every = (await served.get(f"{path}?filter=all&check_name=test")).json()["check_runs"]
         assert [run["id"] for run in every] == ids[::-1]
-        assert (await its.get(f"{path}?app_id=9")).json()["total_count"] == 0
-        assert (await its.get("/commits/main/check-runs")).json()["total_count"] == 2
-        assert (await its.get("/commits/feature/x/check-runs")).json()["total_count"] == 0
-        assert (await its.get("/commits/nothing/check-runs")).status_code == 422
+        assert (await served.get(f"{path}?app_id=9")).json()["total_count"] == 0
+        assert (await served.get("/commits/main/check-runs")).json()["total_count"] == 2
+        assert (await served.get("/commits/feature/x/check-runs")).json()["total_count"] == 0
+        assert (await served.get("/commits/nothing/check-runs")).status_code == 422
 
 
 async def test_what_is_no_json_is_a_bad_request(repository: Path) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         for body in (b"{", b"[]", b"\xff", b"[" * 100_000):
-            assert (await its.ask("POST", RUNS, content=body)).status_code == 400
+            assert (await served.ask("POST", RUNS, content=body)).status_code == 400
 
 
 async def test_an_unknown_path_is_not_found_in_githubs_words(repository: Path) -> None:
-    async with served(repository) as its:
-        answer = await its.ask("GET", "/nothing/like/it/here")
+    async with open_standin(repository) as served:
+        answer = await served.ask("GET", "/nothing/like/it/here")
         assert (answer.status_code, answer.json()["message"]) == (404, "Not Found")
 
 
 async def test_the_hours_limit_is_told_and_kept(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.quotas.per_hour = 2
-        first = await its.get("/contents/a")
+    async with open_standin(repository) as served:
+        served.standin.quotas.per_hour = 2
+        first = await served.get("/contents/a")
         assert first.headers["x-ratelimit-remaining"] == "1"
-        again = await its.get("/contents/a", headers={"If-None-Match": first.headers["etag"]})
+        again = await served.get("/contents/a", headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.headers["x-ratelimit-remaining"]) == (304, "1")
-        await its.get("/contents/a")
-        refused = await its.get("/contents/a")
+        await served.get("/contents/a")
+        refused = await served.get("/contents/a")
         assert refused.status_code == 403
         assert "rate limit exceeded" in refused.json()["message"]
         assert refused.headers["x-ratelimit-remaining"] == "0"
 
 
 async def test_asking_for_the_rate_limit_counts_for_none(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.quotas.anonymous_per_hour = 0
-        asked = await its.ask("GET", "/rate_limit")
+    async with open_standin(repository) as served:
+        served.standin.quotas.anonymous_per_hour = 0
+        asked = await served.ask("GET", "/rate_limit")
         assert (asked.status_code, asked.json()["rate"]["used"]) == (200, 0)
 
 
 async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.quotas.points_per_minute = 12
-        assert (await its.create()).status_code == 201
-        assert (await its.create()).status_code == 201
-        refused = await its.create()
+    async with open_standin(repository) as served:
+        served.standin.quotas.points_per_minute = 12
+        assert (await served.create()).status_code == 201
+        assert (await served.create()).status_code == 201
+        refused = await served.create()
         assert refused.status_code == 403
         assert "secondary rate limit" in refused.json()["message"]
         assert refused.headers["retry-after"] == "60"
-        still = await its.get("")
-        assert (still.status_code, its.standin.quotas.refused) == (403, 2)
+        still = await served.get("")
+        assert (still.status_code, served.standin.quotas.refused) == (403, 2)
 
 
 async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.quotas.at_once = 0
-        its.standin.quotas.penalty = 0.0
-        assert (await its.get("")).status_code == 403
-        its.standin.quotas.at_once = 1
-        assert (await its.get("")).status_code == 200
+    async with open_standin(repository) as served:
+        served.standin.quotas.at_once = 0
+        served.standin.quotas.penalty = 0.0
+        assert (await served.get("")).status_code == 403
+        served.standin.quotas.at_once = 1
+        assert (await served.get("")).status_code == 200
 
 
 async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(repository: Path) -> None:
-    async with served(repository) as its:
-        its.standin.quotas.at_once = 2
-        its.standin.faults.add(Fault(status=None, delay=0.2, times=3))
+    async with open_standin(repository) as served:
+        served.standin.quotas.at_once = 2
+        served.standin.faults.add(Fault(status=None, delay=0.2, times=3))
         statuses: list[int] = []
 
         async def ask() -> None:
-            statuses.append((await its.get("/pulls")).status_code)
+            statuses.append((await served.get("/pulls")).status_code)
 
         async with trio.open_nursery() as nursery:
             for _ in range(3):

@@ -12,7 +12,7 @@ import trio
 
 from bassloop.standin import StandInError, serve_standin
 from tests.github.world import git, make_repository, standin_of
-from tests.standin.conftest import served
+from tests.standin.conftest import open_standin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 
 
 async def test_a_file_comes_with_its_facts_or_raw(repository: Path) -> None:
-    async with served(repository) as its:
-        told = (await its.get("/contents/sub/b")).json()
+    async with open_standin(repository) as served:
+        told = (await served.get("/contents/sub/b")).json()
         assert (told["type"], told["size"], told["path"]) == ("file", 3, "sub/b")
         assert base64.b64decode(told["content"]) == b"two"
         assert told["sha"] == git(repository, "rev-parse", "HEAD:sub/b")
         raw = {"Accept": "application/vnd.github.raw+json"}
-        assert (await its.get("/contents/a", headers=raw)).content == b"three"
-        assert (await its.get("/contents/a?ref=feature/x", headers=raw)).content == b"one"
+        assert (await served.get("/contents/a", headers=raw)).content == b"three"
+        assert (await served.get("/contents/a?ref=feature/x", headers=raw)).content == b"one"
 
 
 async def test_a_ref_is_a_name_and_never_an_expression(repository: Path) -> None:
-    async with served(repository) as its:
-        for ref in ("main", "refs/heads/main", "HEAD", its.head, its.head[:10], "feature/x"):
-            assert (await its.get("/contents/a", params={"ref": ref})).status_code == 200
+    async with open_standin(repository) as served:
+        for ref in ("main", "refs/heads/main", "HEAD", served.head, served.head[:10], "feature/x"):
+            assert (await served.get("/contents/a", params={"ref": ref})).status_code == 200
         for ref in (":/second", "HEAD@{1}", "--all", "main..feature/x", "f" * 40, "a b", "HEAD^2"):
-            answer = await its.get("/contents/a", params={"ref": ref})
+            answer = await served.get("/contents/a", params={"ref": ref})
             assert (answer.status_code, ref) == (404, ref)
 
 
 async def test_a_large_file_comes_raw_only(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", large=b"\0" * ((1 << 20) + 1))
-    async with served(path) as its:
-        told = (await its.get("/contents/large")).json()
+    async with open_standin(path) as served:
+        told = (await served.get("/contents/large")).json()
         assert (told["encoding"], told["content"]) == ("none", "")
         raw = {"Accept": "application/vnd.github.raw+json"}
-        assert len((await its.get("/contents/large", headers=raw)).content) == (1 << 20) + 1
+        assert len((await served.get("/contents/large", headers=raw)).content) == (1 << 20) + 1
 
 
 async def test_links_and_submodules_are_listed_as_such(tmp_path: Path) -> None:
@@ -57,46 +57,46 @@ async def test_links_and_submodules_are_listed_as_such(tmp_path: Path) -> None:
     commit = git(path, "rev-parse", "HEAD")
     git(path, "update-index", "--add", "--cacheinfo", f"160000,{commit},module")
     git(path, "commit", "--quiet", "--message", "links")
-    async with served(path) as its:
-        listed = (await its.get("/contents/")).json()
+    async with open_standin(path) as served:
+        listed = (await served.get("/contents/")).json()
         assert {each["name"]: each["type"] for each in listed} == {
             "away": "symlink",
             "link": "symlink",
             "module": "submodule",
             "real": "file",
         }
-        away = (await its.get("/contents/away")).json()
+        away = (await served.get("/contents/away")).json()
         assert (away["type"], away["target"]) == ("symlink", "../outside")
-        assert (await its.get("/contents/link")).json()["type"] == "file"
-        assert (await its.get("/contents/module")).json()["type"] == "submodule"
-        assert (await its.get("/contents/module/x")).status_code == 404
+        assert (await served.get("/contents/link")).json()["type"] == "file"
+        assert (await served.get("/contents/module")).json()["type"] == "submodule"
+        assert (await served.get("/contents/module/x")).status_code == 404
 
 
 async def test_a_commit_is_told(repository: Path) -> None:
-    async with served(repository) as its:
-        told = (await its.get("/commits/main")).json()
-        assert told["sha"] == its.head
+    async with open_standin(repository) as served:
+        told = (await served.get("/commits/main")).json()
+        assert told["sha"] == served.head
         assert told["commit"]["message"].strip() == "second\n\nand why"
         assert told["commit"]["author"]["email"] == "test@example.invalid"
         assert [each["sha"] for each in told["parents"]] == [git(repository, "rev-parse", "HEAD~1")]
-        sha = await its.get("/commits/HEAD", headers={"Accept": "application/vnd.github.sha"})
-        assert sha.text == its.head
-        assert (await its.get("/commits/nothing")).status_code == 422
+        sha = await served.get("/commits/HEAD", headers={"Accept": "application/vnd.github.sha"})
+        assert sha.text == served.head
+        assert (await served.get("/commits/nothing")).status_code == 422
 
 
 async def test_what_is_committed_while_it_is_served_is_there(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="old")
     raw = {"Accept": "application/vnd.github.raw+json"}
-    async with served(path) as its:
-        assert (await its.get("/contents/a", headers=raw)).content == b"old"
+    async with open_standin(path) as served:
+        assert (await served.get("/contents/a", headers=raw)).content == b"old"
         (path / "a").write_text("new")
         git(path, "commit", "--all", "--quiet", "--message", "new")
-        assert (await its.get("/contents/a", headers=raw)).content == b"new"
+        assert (await served.get("/contents/a", headers=raw)).content == b"new"
 
 
-async def clone(its: Served, target: Path, *args: str, url: str = "") -> int:
+async def clone(served: Served, target: Path, *args: str, url: str = "") -> int:
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "no_proxy": "127.0.0.1"}
-    where = url or f"{its.standin.url}/octocat/hello.git"
+    where = url or f"{served.standin.url}/octocat/hello.git"
     command = ["git", "clone", "--quiet", *args, where, str(target)]
     done = await trio.run_process(command, check=False, env=env, stderr=subprocess.DEVNULL)
     return done.returncode
@@ -107,11 +107,11 @@ async def clone(its: Served, target: Path, *args: str, url: str = "") -> int:
 async def test_it_can_be_cloned(
     repository: Path, tmp_path: Path, version: str, depth: tuple[str, ...]
 ) -> None:
-    async with served(repository) as its:
+    async with open_standin(repository) as served:
         protocol = ("-c", f"protocol.version={version}")
-        assert await clone(its, tmp_path / "clone", *protocol, *depth) == 0
+        assert await clone(served, tmp_path / "clone", *protocol, *depth) == 0
         assert (tmp_path / "clone" / "a").read_text() == "three"
-        assert git(tmp_path / "clone", "rev-parse", "HEAD") == its.head
+        assert git(tmp_path / "clone", "rev-parse", "HEAD") == served.head
 
 
 async def test_any_commit_can_be_fetched_also_one_that_no_branch_has(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ async def test_any_commit_can_be_fetched_also_one_that_no_branch_has(tmp_path: P
     git(path, "commit", "--quiet", "--allow-empty", "--message", "lost")
     lost = git(path, "rev-parse", "HEAD")
     git(path, "reset", "--quiet", "--hard", "HEAD~1")
-    async with served(path) as its:
+    async with open_standin(path) as served:
         git(tmp_path, "init", "--quiet", "there")
-        url = f"{its.standin.url}/octocat/hello.git"
+        url = f"{served.standin.url}/octocat/hello.git"
         for version in ("0", "2"):
             command = ["git", "-c", f"protocol.version={version}", "-C", str(tmp_path / "there")]
             await trio.run_process([*command, "fetch", "--quiet", "--depth=1", url, lost])
@@ -131,42 +131,42 @@ async def test_any_commit_can_be_fetched_also_one_that_no_branch_has(tmp_path: P
 async def test_a_fork_is_cloned_like_the_repository_once_it_has_a_pull_request(
     repository: Path, tmp_path: Path
 ) -> None:
-    async with served(repository) as its:
-        its.standin.add_user("stranger")
-        fork = f"{its.standin.url}/stranger/hello.git"
-        assert await clone(its, tmp_path / "before", url=fork) != 0
-        payload = await its.standin.payload("pull_request", fork="stranger")
+    async with open_standin(repository) as served:
+        served.standin.add_user("stranger")
+        fork = f"{served.standin.url}/stranger/hello.git"
+        assert await clone(served, tmp_path / "before", url=fork) != 0
+        payload = await served.standin.payload("pull_request", fork="stranger")
         assert payload["pull_request"]["head"]["repo"]["clone_url"] == fork
-        assert await clone(its, tmp_path / "after", url=fork) == 0
+        assert await clone(served, tmp_path / "after", url=fork) == 0
 
 
 async def test_a_private_one_is_cloned_with_a_token_only(repository: Path, tmp_path: Path) -> None:
-    async with served(repository, private=True) as its:
-        assert await clone(its, tmp_path / "without") != 0
-        token, _ = its.standin.new_token({"contents": "read"})
-        host = its.standin.url.removeprefix("http://")
+    async with open_standin(repository, private=True) as served:
+        assert await clone(served, tmp_path / "without") != 0
+        token, _ = served.standin.new_token({"contents": "read"})
+        host = served.standin.url.removeprefix("http://")
         url = f"http://x-access-token:{token}@{host}/octocat/hello.git"
-        assert await clone(its, tmp_path / "with", url=url) == 0
+        assert await clone(served, tmp_path / "with", url=url) == 0
         wrong = url.replace(token, "ghs_wrong")
-        assert await clone(its, tmp_path / "wrong", url=wrong) != 0
+        assert await clone(served, tmp_path / "wrong", url=wrong) != 0
 
 
 async def test_nothing_is_pushed_to_it(repository: Path) -> None:
-    async with served(repository) as its:
-        refs = await its.client.get("/octocat/hello.git/info/refs?service=git-receive-pack")
+    async with open_standin(repository) as served:
+        refs = await served.client.get("/octocat/hello.git/info/refs?service=git-receive-pack")
         assert refs.status_code == 403
-        assert (await its.client.post("/octocat/hello.git/git-receive-pack")).status_code == 403
+        assert (await served.client.post("/octocat/hello.git/git-receive-pack")).status_code == 403
 
 
 async def test_nothing_is_written_to_it(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="one")
     before = _everything(path)
-    async with served(path) as its:
-        await its.get("/contents/a")
-        await its.get("/contents/")
-        await its.standin.payload("check_suite")
-        await its.create()
-        assert await clone(its, tmp_path / "clone") == 0
+    async with open_standin(path) as served:
+        await served.get("/contents/a")
+        await served.get("/contents/")
+        await served.standin.payload("check_suite")
+        await served.create()
+        assert await clone(served, tmp_path / "clone") == 0
     assert _everything(path) == before
 
 
@@ -179,10 +179,10 @@ async def test_a_worktree_is_served_like_a_repository(repository: Path, tmp_path
     copy = tmp_path / "copy"
     git(tmp_path, "clone", "--quiet", str(repository), str(copy))
     git(copy, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "side"))
-    async with served(tmp_path / "side") as its:
-        assert (await its.get("/contents/a")).status_code == 200
-        assert (await its.standin.payload("check_suite"))["check_suite"]["head_branch"] == "side"
-        assert await clone(its, tmp_path / "clone") == 0
+    async with open_standin(tmp_path / "side") as served:
+        assert (await served.get("/contents/a")).status_code == 200
+        assert (await served.standin.payload("check_suite"))["check_suite"]["head_branch"] == "side"
+        assert await clone(served, tmp_path / "clone") == 0
 
 
 async def test_a_bare_repository_and_a_detached_head_are_served(
@@ -191,9 +191,9 @@ async def test_a_bare_repository_and_a_detached_head_are_served(
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "--quiet", "--bare", str(repository), str(bare))
     git(bare, "update-ref", "--no-deref", "HEAD", git(bare, "rev-parse", "main"))
-    async with served(bare) as its:
-        assert (await its.get("/contents/a")).status_code == 200
-        assert (await its.standin.payload("check_suite"))["check_suite"]["head_branch"] == "main"
+    async with open_standin(bare) as served:
+        assert (await served.get("/contents/a")).status_code == 200
+        assert (await served.standin.payload("check_suite"))["check_suite"]["head_branch"] == "main"
 
 
 async def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ async def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
 async def test_a_call_that_is_cancelled_in_the_middle_leaves_the_next_one_right(
     repository: Path,
 ) -> None:
-    async with served(repository) as its:
-        reader = its.standin.git
-        one, other = await reader.entry(its.head, "a"), await reader.entry(its.head, "sub/b")
+    async with open_standin(repository) as served:
+        reader = served.standin.git
+        one, other = await reader.entry(served.head, "a"), await reader.entry(served.head, "sub/b")
         assert one is not None
         assert other is not None
         await reader.read(one)

@@ -81,8 +81,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def node(location: str, folder: Path, name: str, identity: str = "") -> AsyncIterator[Store]:
-    its = new_node(name, f"http://{name}", "1.0")
-    async with open_store(location, folder / "blobs", node=its, identity=identity) as store:
+    own = new_node(name, f"http://{name}", "1.0")
+    async with open_store(location, folder / "blobs", node=own, identity=identity) as store:
         yield store
 
 

@@ -23,13 +23,13 @@ async def test_lines_carry_the_ids_of_delivery_run_and_runner(
     before, capture = structlog.get_config(), LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
     try:
-        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as its:
-            guid, run = its.guid, check_run(its, "ok")["external_id"]
+        async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:
+            guid, run = trial.guid, check_run(trial, "ok")["external_id"]
     finally:
         structlog.configure(**before)
     lines = {each["event"]: each for each in capture.entries}
     assert {lines[event]["delivery"] for event in OF_A_DELIVERY} == {guid}
     assert {lines[event]["run"] for event in OF_A_RUN} == {run}
     assert len({lines[event]["runtime"] for event in OF_A_RUNNER}) == 1
-    assert lines["run started"]["runner"] == its.standin.login
+    assert lines["run started"]["runner"] == trial.standin.login
     assert lines["delivery accepted"]["client"] == "127.0.0.1"

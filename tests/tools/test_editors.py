@@ -30,13 +30,13 @@ def rules(rule: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_every_part_of_the_grammar_is_there_and_every_pattern_compiles() -> None:
-    its = grammar()
-    for rule in rules(its):
+    textmate = grammar()
+    for rule in rules(textmate):
         for name in ("match", "begin", "end"):
             if name in rule:
                 re.compile(rule[name])
         if "include" in rule:
-            assert rule["include"].removeprefix("#") in its["repository"]
+            assert rule["include"].removeprefix("#") in textmate["repository"]
 
 
 def test_a_keyword_of_the_grammar_may_have_dots() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.repositories import MakeRepository
+    from tests.small_loop import SmallLoop
 
 
 def chain(length: int, repository: int = 1) -> list[JournalEntry]:
@@ -88,12 +89,11 @@ async def test_check_finds_a_row_that_was_changed(tmp_path: Path) -> None:
     assert any("entry 2 of the journal" in each and "was changed" in each for each in found)
 
 
-async def actions(its: object) -> list[tuple[str, str]]:
+async def actions(loop: SmallLoop) -> list[tuple[str, str]]:
     [repository] = {
-        run.repository_id
-        for run in (await its.store.runs.newest(public_only=False)).items  # type: ignore[attr-defined]
+        run.repository_id for run in (await loop.store.runs.newest(public_only=False)).items
     }
-    entries = await its.store.journals.following(repository, 0)  # type: ignore[attr-defined]
+    entries = await loop.store.journals.following(repository, 0)
     assert not list(broken_links(entries))
     assert json.loads(json.dumps(entries[0].json()))["previous"] == FIRST
     return [(each.actor, each.action) for each in entries]
@@ -103,32 +103,32 @@ async def test_what_is_done_is_written_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
-        open_loop_with_policy(make_repository, tmp_path, BOTH) as its,
-        its.runner(),
-        trusted_runner(its),
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as loop,
+        loop.runner(),
+        trusted_runner(loop),
     ):
-        await checked(its)
-        done = await actions(its)
+        await checked(loop)
+        done = await actions(loop)
         assert sorted(done) == [
             ("alice", "signed"),
             ("alice", "started"),
             ("alice", "verified"),
             ("octocat", "started"),
         ]
-        await press(its, "rerun", "again", name="it (trusted)", sender="octocat")
-        await until(lambda: not its.inbox.statistics()["handling"])
-        assert ("octocat", "rerun") in await actions(its)
+        await press(loop, "rerun", "again", name="it (trusted)", sender="octocat")
+        await until(lambda: not loop.inbox.statistics()["handling"])
+        assert ("octocat", "rerun") in await actions(loop)
 
 
 async def test_approvals_and_cancelled_runs_are_written_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    async with open_loop_with_policy(make_repository, tmp_path, "", PULL, wait="600") as its:
-        its.standin.add_user("stranger")
-        its.standin.add_user("maintainer", permission="write")
-        await pulled(its, "g1")
-        await until(its.shown)
-        await press(its, "approve", "yes", name="it", sender="maintainer")
-        await press(its, "cancel", "no", name="it", sender="stranger")
-        await its.inbox.finished("g1")
-        assert await actions(its) == [("maintainer", "approved"), ("stranger", "cancelled")]
+    async with open_loop_with_policy(make_repository, tmp_path, "", PULL, wait="600") as loop:
+        loop.standin.add_user("stranger")
+        loop.standin.add_user("maintainer", permission="write")
+        await pulled(loop, "g1")
+        await until(loop.shown)
+        await press(loop, "approve", "yes", name="it", sender="maintainer")
+        await press(loop, "cancel", "no", name="it", sender="stranger")
+        await loop.inbox.finished("g1")
+        assert await actions(loop) == [("maintainer", "approved"), ("stranger", "cancelled")]

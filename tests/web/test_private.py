@@ -107,9 +107,9 @@ async def two(tmp_path: Path) -> AsyncGenerator[Two]:
             site = await stack.enter_async_context(open_site(tmp_path / name))
             context = replace(site.context, outputs=Outputs(), control=FakeControl())
             sites.append(replace(site, app=create_app(context), context=context))
-        its = Two(*sites)
-        await _add_private_run(its.with_it)
-        yield its
+        pair = Two(*sites)
+        await _add_private_run(pair.with_it)
+        yield pair
 
 
 async def _add_private_run(site: Site) -> None:
@@ -184,13 +184,13 @@ async def comparable_answer(site: Site, method: str, path: str, headers: dict[st
 async def test_both_loops_give_who_may_not_see_it_the_same_answer(
     tmp_path: Path, who: str, kind: str
 ) -> None:
-    async with two(tmp_path) as its:
-        one, other = await its.headers(who)
-        paths = [*addresses(its.with_it, "GET"), *NARROWED]
+    async with two(tmp_path) as sites:
+        one, other = await sites.headers(who)
+        paths = [*addresses(sites.with_it, "GET"), *NARROWED]
         for path in paths:
             answers = [
                 await comparable_answer(site, "GET", path, {**headers, "accept": kind})
-                for site, headers in ((its.with_it, one), (its.without, other))
+                for site, headers in ((sites.with_it, one), (sites.without, other))
             ]
             assert answers[0] == answers[1], path
             assert not [word for word in SECRETS if word in answers[0][2] and word not in path], (
@@ -200,17 +200,17 @@ async def test_both_loops_give_who_may_not_see_it_the_same_answer(
 
 @pytest.mark.parametrize("who", VISITORS)
 async def test_nobody_changes_what_they_may_not_see(tmp_path: Path, who: str) -> None:
-    async with two(tmp_path) as its:
-        one, other = await its.headers(who)
-        for path in addresses(its.with_it, "POST"):
+    async with two(tmp_path) as sites:
+        one, other = await sites.headers(who)
+        for path in addresses(sites.with_it, "POST"):
             if path == "/sign-out":
                 continue
             answers = [
                 await comparable_answer(site, "POST", path, headers)
-                for site, headers in ((its.with_it, one), (its.without, other))
+                for site, headers in ((sites.with_it, one), (sites.without, other))
             ]
             assert answers[0] == answers[1], path
-        for site in (its.with_it, its.without):
+        for site in (sites.with_it, sites.without):
             assert site.context.control.asked == []  # type: ignore[attr-defined]
 
 
@@ -230,12 +230,12 @@ async def first_message(
 
 @pytest.mark.parametrize("who", VISITORS)
 async def test_no_websocket_tells_of_it_either(tmp_path: Path, who: str) -> None:
-    async with two(tmp_path) as its:
-        one, other = await its.headers(who)
-        for path in addresses(its.with_it, "WEBSOCKET"):
+    async with two(tmp_path) as sites:
+        one, other = await sites.headers(who)
+        for path in addresses(sites.with_it, "WEBSOCKET"):
             answers = [
-                await first_message(its.with_it, path, one),
-                await first_message(its.without, path, other),
+                await first_message(sites.with_it, path, one),
+                await first_message(sites.without, path, other),
             ]
             assert answers[0] == answers[1], path
 
@@ -243,24 +243,24 @@ async def test_no_websocket_tells_of_it_either(tmp_path: Path, who: str) -> None
 async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
     tmp_path: Path,
 ) -> None:
-    async with two(tmp_path) as its:
-        headers, _ = await its.headers("reader")
+    async with two(tmp_path) as sites:
+        headers, _ = await sites.headers("reader")
         told = []
-        for path in addresses(its.with_it, "GET"):
+        for path in addresses(sites.with_it, "GET"):
             if KNOWN["guid"] not in path and any(
                 KNOWN[name] in path for name in ("run_id", "sha", "digest", "number", "owner")
             ):
-                status, kept, body = await comparable_answer(its.with_it, "GET", path, headers)
+                status, kept, body = await comparable_answer(sites.with_it, "GET", path, headers)
                 assert status == 200 or "swordfish" in body, path
                 assert "Cookie" in kept["vary"], path
                 if not path.endswith("avatar.svg"):
                     assert not kept["cache-control"].startswith(("public", "max-age")), path
                 told += [word for word in SECRETS if word in body]
         assert set(told) == set(SECRETS)
-        assert "swordfish" in await first_message(its.with_it, f"/runs/{RUN}/live", headers)
-        assert "hush-check" in await first_message(its.with_it, "/runs/live", headers)
+        assert "swordfish" in await first_message(sites.with_it, f"/runs/{RUN}/live", headers)
+        assert "hush-check" in await first_message(sites.with_it, "/runs/live", headers)
         _, _, listed = await comparable_answer(
-            its.with_it, "GET", "/runs?repository=acme/vault", headers
+            sites.with_it, "GET", "/runs?repository=acme/vault", headers
         )
         assert "hush-check" in listed
 

@@ -101,7 +101,7 @@ class ActiveCheck:
         loop, run = self.context.loop, self.run_record
         with (
             structlog.contextvars.bound_contextvars(run=run.id, check=self.check_run.name),
-            span("check", check=self.check_run.name, run=run.id) as its,
+            span("check", check=self.check_run.name, run=run.id) as check_span,
         ):
             try:
                 if not await self._ends_elsewhere():
@@ -112,7 +112,7 @@ class ActiveCheck:
                     await self._interrupt()
                 raise
             finally:
-                its.set_attribute("outcome", self.run_record.state)
+                check_span.set_attribute("outcome", self.run_record.state)
                 del loop.active_checks[run.id]
                 self.handle.finished.set()
 

@@ -316,9 +316,9 @@ async def run_hook(context: DeliveryContext, edit: str) -> None:
     began, outcome = trio.current_time(), "broken off"
     try:
         repository, head = context.repository.full_name, context.head.sha
-        with span("hook", repository=repository, head=head) as its:
+        with span("hook", repository=repository, head=head) as hook_span:
             outcome = await _run_hook(context, edit)
-            its.set_attribute("outcome", outcome)
+            hook_span.set_attribute("outcome", outcome)
     finally:
         context.loop.hook_tally.add(outcome, trio.current_time() - began)
 

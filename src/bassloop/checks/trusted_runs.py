@@ -220,7 +220,7 @@ async def _with_images(loop: Loop, ending: Ending, run: Run, verification: Run) 
     statements = [await _signed_statement(loop, each) for each in (run, verification)]
     if None in statements:
         return ending
-    one, other = (dict(its.images) for its in statements if its is not None)
+    one, other = (dict(each.images) for each in statements if each is not None)
     differing = [name for name in sorted(one) if other.get(name, one[name]) != one[name]]
     if not differing:
         return ending
@@ -246,7 +246,7 @@ async def trusted_failures(context: DeliveryContext, run: Run) -> list[Run]:
     loop, trusted = context.loop, [user.login for user in context.trusted]
     failed = [each for each in await loop.store.runs.failed_on(run, trusted) if each.id != run.id]
     signed = [(each, await _signed_statement(loop, each)) for each in failed]
-    return [run for run, its in signed if its is not None and its.result == FAILED]
+    return [run for run, stated in signed if stated is not None and stated.result == FAILED]
 
 
 async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:

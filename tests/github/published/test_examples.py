@@ -79,14 +79,14 @@ async def test_every_example_is_handled_to_an_end(
     examples: Examples, repository: Path, tmp_path: Path
 ) -> None:
     states: Counter[str] = Counter()
-    async with small_loop(repository, tmp_path) as its:
-        its.inbox.attempts = 1
+    async with small_loop(repository, tmp_path) as loop:
+        loop.inbox.attempts = 1
         for number, (name, payload) in enumerate(examples):
-            answer = await its.deliver(payload, f"guid-{number}", name)
+            answer = await loop.deliver(payload, f"guid-{number}", name)
             assert answer == 202, name
         for number in range(len(examples)):
             with trio.fail_after(60):
-                states[(await its.inbox.finished(f"guid-{number}")).state] += 1
+                states[(await loop.inbox.finished(f"guid-{number}")).state] += 1
     # Their repositories are not the stand-in's: GitHub has no such commit, and says so.
     assert states.keys() <= {"done", "ignored", "held", "set_aside"}
     assert states["ignored"] > 100

@@ -14,7 +14,7 @@ from bassloop.github.check_run_requests import (
     change_request,
     creation_request,
 )
-from tests.github.world import World, world
+from tests.github.world import World, open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +25,14 @@ pytestmark = pytest.mark.published
 REPO = "/repos/{owner}/{repo}"
 
 
-async def answered(its: World, path: str, *, app: bool = False) -> Any:
+async def answered(world: World, path: str, *, app: bool = False) -> Any:
     """Return the stand-in's response to a path."""
-    assert its.github.app is not None
-    asking = its.github.app.credential if app else await its.github.app.installation_credential(1)
+    assert world.github.app is not None
+    asking = (
+        world.github.app.credential if app else await world.github.app.installation_credential(1)
+    )
     headers = {"Authorization": f"Bearer {asking.value}"}
-    async with httpx.AsyncClient(base_url=its.standin.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=world.standin.url, trust_env=False) as client:
         answer = await client.get(path, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -39,18 +41,18 @@ async def answered(its: World, path: str, *, app: bool = False) -> Any:
 async def test_what_is_answered_has_githubs_shape(
     repository: Path, description: Description
 ) -> None:
-    async with world(repository) as its:
-        made = await its.repo.create_check_run(its.draft())
-        await its.repo.update_check_run(
+    async with open_world(repository) as world:
+        made = await world.repo.create_check_run(world.draft())
+        await world.repo.update_check_run(
             made.id,
             CheckOutput("t", "s", annotations=(Annotation("a", 1, "wrong", title="Wrong"),)),
             status="completed",
             conclusion="failure",
         )
-        its.standin.add_user("stranger")
-        await its.standin.payload("pull_request", fork="stranger")
-        its.standin.lose("push", await its.standin.payload("push"))
-        attempt = its.standin.attempts[-1].id
+        world.standin.add_user("stranger")
+        await world.standin.payload("pull_request", fork="stranger")
+        world.standin.lose("push", await world.standin.payload("push"))
+        attempt = world.standin.attempts[-1].id
         mine = "/repos/octocat/hello"
         shapes = {
             "/users/{username}": "/users/octocat",
@@ -71,9 +73,9 @@ async def test_what_is_answered_has_githubs_shape(
             ),
         }
         for path, asked in shapes.items():
-            description.answer("get", path, 200, await answered(its, asked))
+            description.answer("get", path, 200, await answered(world, asked))
         folder = f"{mine}/contents/sub"
-        description.answer("get", f"{REPO}/contents/{{path}}", 200, await answered(its, folder))
+        description.answer("get", f"{REPO}/contents/{{path}}", 200, await answered(world, folder))
         apps = {
             "/app": "/app",
             "/app/hook/config": "/app/hook/config",
@@ -81,22 +83,22 @@ async def test_what_is_answered_has_githubs_shape(
             "/app/hook/deliveries/{delivery_id}": f"/app/hook/deliveries/{attempt}",
         }
         for path, asked in apps.items():
-            description.answer("get", path, 200, await answered(its, asked, app=True))
+            description.answer("get", path, 200, await answered(world, asked, app=True))
         # The list's own description wants an account that is a user and an enterprise at once.
-        [installation] = await answered(its, "/app/installations", app=True)
+        [installation] = await answered(world, "/app/installations", app=True)
         description.component("installation", installation)
 
 
 async def test_a_token_has_githubs_shape(repository: Path, description: Description) -> None:
     path = "/app/installations/{installation_id}/access_tokens"
-    async with world(repository) as its:
-        assert its.github.app is not None
+    async with open_world(repository) as world:
+        assert world.github.app is not None
         for asked in ({}, {"repository_ids": [201], "permissions": {"contents": "read"}}):
             description.request("post", path, asked)
-            made = await its.github.api.call(
+            made = await world.github.api.call(
                 "POST",
                 "/app/installations/1/access_tokens",
-                credential=its.github.app.credential,
+                credential=world.github.app.credential,
                 data=asked,
             )
             description.answer("post", path, 201, made)
@@ -105,21 +107,21 @@ async def test_a_token_has_githubs_shape(repository: Path, description: Descript
 async def test_who_signed_in_has_githubs_shape_and_so_has_the_end_of_their_token(
     repository: Path, description: Description
 ) -> None:
-    async with world(repository) as its:
-        token = its.standin.sign_ins.new_token("octocat")["access_token"]
-        async with httpx.AsyncClient(base_url=its.standin.url, trust_env=False) as client:
+    async with open_world(repository) as world:
+        token = world.standin.sign_ins.new_token("octocat")["access_token"]
+        async with httpx.AsyncClient(base_url=world.standin.url, trust_env=False) as client:
             user = await client.get("/user", headers={"Authorization": f"Bearer {token}"})
             description.answer("get", "/user", 200, user.json())
             path, ended = "/applications/{client_id}/token", {"access_token": token}
             description.request("delete", path, ended)
             answer = await client.request(
                 "DELETE",
-                f"/applications/{its.standin.client_id}/token",
+                f"/applications/{world.standin.client_id}/token",
                 json=ended,
-                auth=(its.standin.client_id, its.standin.sign_ins.client_secret),
+                auth=(world.standin.client_id, world.standin.sign_ins.client_secret),
             )
         assert answer.status_code == 204
-        assert its.standin.sign_ins.tokens == {}
+        assert world.standin.sign_ins.tokens == {}
 
 
 @pytest.mark.parametrize(
@@ -147,11 +149,11 @@ async def test_a_payload_has_githubs_shape(
 ) -> None:
     name = "-".join([event, *([action] if action else [])]).replace("_", "-")
     # The description of a suite that is asked for again knows no App with merge_group.
-    async with world(repository, events=("pull_request", "push")) as its:
-        its.standin.add_user("stranger")
-        await its.repo.create_check_run(its.draft())
+    async with open_world(repository, events=("pull_request", "push")) as world:
+        world.standin.add_user("stranger")
+        await world.repo.create_check_run(world.draft())
         for fork in (None, "stranger") if event == "pull_request" else (None,):
-            payload = await its.standin.payload(event, action, fork=fork)
+            payload = await world.standin.payload(event, action, fork=fork)
             description.event(name, payload)
 
 

@@ -17,7 +17,7 @@ import trio
 
 from bassloop.standin import Fault
 from bassloop.tools.setup.create_app import CreatedApp, Creation, Plan, serve_page
-from tests.github.world import KEY, World, world
+from tests.github.world import KEY, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(60)
 class Making:
     """The page that makes an App, and a browser without a screen."""
 
-    its: World
+    world: World
     creation: Creation
     address: str
     browser: httpx.AsyncClient
@@ -41,7 +41,7 @@ class Making:
         page = await self.browser.post(form.action, data=form.fields)
         assert page.status_code == 200, page.text
         form = Form.of(page.text)
-        back = await self.browser.post(f"{self.its.standin.url}{form.action}", data=form.fields)
+        back = await self.browser.post(f"{self.world.standin.url}{form.action}", data=form.fields)
         return back.headers["location"]
 
     @property
@@ -69,14 +69,14 @@ async def making(
     repository: Path, folder: Path, *, organization: str | None = None, **options: Any
 ) -> AsyncGenerator[Making]:
     options = {"app_private_key": KEY.private, **options}
-    async with world(repository, **options) as its, trio.open_nursery() as nursery:
-        url = its.standin.url
+    async with open_world(repository, **options) as world, trio.open_nursery() as nursery:
+        url = world.standin.url
         path = folder / "settings.env"
         plan = Plan("my loop", "https://loop.test", url, url, organization, path)
-        creation = Creation(plan, its.github.api)
+        creation = Creation(plan, world.github.api)
         address = await nursery.start(serve_page, creation)
         async with httpx.AsyncClient(trust_env=False) as browser:
-            yield Making(its, creation, address, browser)
+            yield Making(world, creation, address, browser)
         nursery.cancel_scope.cancel()
 
 
@@ -88,12 +88,12 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
         assert back.status_code == 303
         done = await it.browser.get(str(back.next_request.url) if back.next_request else "")
         assert "is created" in done.text
-        assert f"{it.its.standin.url}/apps/my-loop/installations/new" in done.text
-        assert f"{it.its.standin.url}/settings/apps/my-loop" in done.text
+        assert f"{it.world.standin.url}/apps/my-loop/installations/new" in done.text
+        assert f"{it.world.standin.url}/settings/apps/my-loop" in done.text
         assert KEY.private.splitlines()[1] not in done.text
         assert it.settings == {
             "EXTERNAL_URL": "https://loop.test",
-            "GITHUB_API_URL": it.its.standin.url,
+            "GITHUB_API_URL": it.world.standin.url,
             "GITHUB_APP_ID": "1",
             "GITHUB_APP_CLIENT_ID": "Iv1.0000000000000001",
             "GITHUB_APP_CLIENT_SECRET": "client-secret",
@@ -109,7 +109,7 @@ async def test_the_webhook_is_told_to_deliver_json_which_no_manifest_can(
 ) -> None:
     async with making(repository, tmp_path) as it:
         await it.browser.get(await it.confirmed())
-        config = it.its.standin.hook_config
+        config = it.world.standin.hook_config
         assert config["content_type"] == "json"
         assert config["url"] == "https://loop.test/integrations/github/events"
         assert it.creation.created is not None
@@ -121,7 +121,7 @@ async def test_settings_that_github_does_not_take_are_told_and_lose_nothing(
 ) -> None:
     async with making(repository, tmp_path) as it:
         back = await it.confirmed()
-        it.its.standin.faults.add(Fault("PATCH", "/app/hook/config", status=422))
+        it.world.standin.faults.add(Fault("PATCH", "/app/hook/config", status=422))
         await it.browser.get(back, follow_redirects=True)
         assert it.creation.created is not None
         assert "422" in (it.creation.created.webhook_error or "")
@@ -133,7 +133,7 @@ async def test_an_app_without_a_webhook_secret_gets_one(repository: Path, tmp_pa
         await it.browser.get(await it.confirmed())
         secret = it.settings["GITHUB_APP_WEBHOOK_SECRET"]
         assert len(secret or "") == 40
-        assert it.its.standin.webhook_secret == secret
+        assert it.world.standin.webhook_secret == secret
 
 
 async def test_an_organizations_app_is_asked_for_at_its_own_page(
@@ -141,7 +141,7 @@ async def test_an_organizations_app_is_asked_for_at_its_own_page(
 ) -> None:
     async with making(repository, tmp_path, organization="acme", owner="acme") as it:
         await it.confirmed()
-        assert it.its.asked("/organizations/acme/settings/apps/new")
+        assert it.world.asked("/organizations/acme/settings/apps/new")
         assert "/organizations/acme/settings/apps/" in settings_made(it).settings_url
 
 
@@ -159,7 +159,7 @@ async def test_going_back_and_forth_in_the_browser_exchanges_the_code_once(
         back = await it.confirmed()
         answers = [await it.browser.get(back) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [303, 303, 303]
-        assert len(it.its.asked("/conversions")) == 1
+        assert len(it.world.asked("/conversions")) == 1
 
 
 async def test_an_answer_that_belongs_to_another_attempt_is_refused(
@@ -171,7 +171,7 @@ async def test_an_answer_that_belongs_to_another_attempt_is_refused(
         refused = await it.browser.get(back.replace(state, "x" * len(state)))
         assert refused.status_code == 400
         assert "another attempt" in refused.text
-        assert not it.its.asked("/conversions")
+        assert not it.world.asked("/conversions")
 
 
 async def test_a_code_that_github_does_not_know_is_told_and_can_be_tried_again(

@@ -17,7 +17,7 @@ from bassloop.settings import Settings
 from bassloop.standin import Fault
 from bassloop.tools.setup.doctor import Treatment, examine
 from bassloop.tools.trial import app_key
-from tests.github.world import KEY, World, world
+from tests.github.world import KEY, World, open_world
 
 if TYPE_CHECKING:
     import subprocess
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bassloop.tools.setup.doctor import Diagnosis
 
 
-def settings_of(its: World, url: str | None, **more: Any) -> Settings:
+def settings_of(world: World, url: str | None, **more: Any) -> Settings:
     given = {
         "external_url": url,
-        "github_api_url": its.standin.url,
+        "github_api_url": world.standin.url,
         "github_app_id": 1,
         "github_app_client_id": "Iv1.0000000000000001",
         "github_app_private_key": KEY.private,
@@ -73,15 +73,15 @@ async def examined(
     **options: Any,
 ) -> list[Diagnosis]:
     key = options.pop("key", KEY)
-    async with world(repository, key=key, **options) as its, trio.open_nursery() as nursery:
+    async with open_world(repository, key=key, **options) as world, trio.open_nursery() as nursery:
         loop: str = await nursery.start(serve_loop, list(statuses))
-        its.standin.hook_url = loop
+        world.standin.hook_url = loop
         for _ in range(deliveries):
-            await its.standin.deliver(loop, "push", await its.standin.payload("push"))
+            await world.standin.deliver(loop, "push", await world.standin.payload("push"))
         for fault in faults:
-            its.standin.faults.add(fault)
-        known = settings_of(its, loop, **(settings or {}))
-        found = [each async for each in examine(known, its.github, treatment)]
+            world.standin.faults.add(fault)
+        known = settings_of(world, loop, **(settings or {}))
+        found = [each async for each in examine(known, world.github, treatment)]
         nursery.cancel_scope.cancel()
     return found
 
@@ -133,8 +133,11 @@ async def test_github_out_of_reach_is_all_that_is_said() -> None:
 async def test_without_an_app_the_command_that_makes_one_is_named(repository: Path) -> None:
     from bassloop.github import GitHubConfig, open_github
 
-    async with world(repository) as its, open_github(GitHubConfig(its.standin.url)) as github:
-        found = [each async for each in examine(settings_of(its, None), github)]
+    async with (
+        open_world(repository) as world,
+        open_github(GitHubConfig(world.standin.url)) as github,
+    ):
+        found = [each async for each in examine(settings_of(world, None), github)]
     assert failed_checks(found) == ["no GitHub App is set"]
     assert "bassloop github create-app" in (found[-1].fix or "")
 
@@ -214,11 +217,11 @@ async def test_a_device_flow_that_is_not_ticked_is_doubtful(repository: Path) ->
 
 @pytest.mark.timeout(60)
 async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_path: Path) -> None:
-    async with world(repository) as its:
-        its.standin.hook_config.update(url="http://127.0.0.1:9/integrations/github/events")
+    async with open_world(repository) as world:
+        world.standin.hook_config.update(url="http://127.0.0.1:9/integrations/github/events")
         settings = tmp_path / "settings.env"
         settings.write_text(
-            f"GITHUB_API_URL={its.standin.url}\nEXTERNAL_URL=http://127.0.0.1:9\nGITHUB_APP_ID=1\n"
+            f"GITHUB_API_URL={world.standin.url}\nEXTERNAL_URL=http://127.0.0.1:9\nGITHUB_APP_ID=1\n"
             f"GITHUB_APP_WEBHOOK_SECRET=s\nGITHUB_APP_PRIVATE_KEY='{KEY.private}'\n"
         )
         env = {"PYTHONPATH": ":".join(sys.path), "BASSLOOP_SETTINGS": str(settings)}
@@ -227,7 +230,7 @@ async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_pat
         done: subprocess.CompletedProcess[bytes] = await run()
         assert done.returncode == 0, done.stdout
         assert b"  fix: is the loop running?" in done.stdout
-        its.standin.hook_config.update(content_type="form")
+        world.standin.hook_config.update(content_type="form")
         done = await run()
         assert done.returncode == 1
         assert b"deliveries come as form" in done.stdout

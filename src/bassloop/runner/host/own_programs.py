@@ -93,11 +93,11 @@ class OwnPrograms:
         variables = {name: environ[name] for name in NETWORK if environ.get(name)}
         folders: list[Path] = []
         files: list[Path] = []
-        for toolchain, its in _installed(environ):
-            folders += its
+        for toolchain, installed in _installed(environ):
+            folders += installed
             files += [Path(environ["HOME"]) / name for name in toolchain.files]
             if toolchain.variable is not None:
-                variables[toolchain.variable] = str(its[-1])
+                variables[toolchain.variable] = str(installed[-1])
         entries = caller_path(environ).split(os.pathsep)
         visible = [*folders, *map(Path, shared)]
         path = [each for each in entries if any(Path(each).is_relative_to(at) for at in visible)]
