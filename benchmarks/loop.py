@@ -59,20 +59,20 @@ async def webhook_to_check_run(path: Path, folder: Path, rounds: int) -> list[fl
     The daemon has a process of its own; the stand-in for GitHub and the runner share this one.
     """
     took = []
-    async with world(path, folder) as its, its.daemon() as daemon, its.runner(daemon):
-        runs = its.standin.check_runs
+    async with open_world(path, folder) as world, world.daemon() as daemon, world.runner(daemon):
+        runs = world.standin.check_runs
         for number in range(-1, rounds):
             commit(path)
-            payload = await its.standin.payload("check_suite")
+            payload = await world.standin.payload("check_suite")
             before = len(runs)
             async with trio.open_nursery() as nursery:
                 began = time.perf_counter()
-                nursery.start_soon(its.standin.deliver, daemon.url, "check_suite", payload)
+                nursery.start_soon(world.standin.deliver, daemon.url, "check_suite", payload)
                 while len(runs) == before:
                     await trio.sleep(0.0005)
                 if number >= 0:  # the first one finds nothing in memory
                     took.append(1000 * (time.perf_counter() - began))
-            await its.concluded()
+            await world.concluded()
             # Writes to GitHub are paced; what is asked for here is the loop's own time.
             await trio.sleep(2)
     return took

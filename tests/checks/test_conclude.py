@@ -182,10 +182,10 @@ async def test_an_end_is_told_once_the_bucket_with_its_logs_is_back(
 
     monkeypatch.setattr("bassloop.checks.conclude.describe", describe)
     repository = make_repository(**{"project.bass": START})
-    async with small_loop(repository, tmp_path) as its, its.runner():
-        await its.deliver(await its.standin.payload("check_suite"), "g1")
-        await until(lambda: its.standin.check_runs and its.check_run()["status"] == "completed")
-        assert its.check_run()["conclusion"] == "success"
+    async with small_loop(repository, tmp_path) as loop, loop.runner():
+        await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+        await until(lambda: loop.standin.check_runs and loop.check_run()["status"] == "completed")
+        assert loop.check_run()["conclusion"] == "success"
     assert away == []
 
 

@@ -19,7 +19,7 @@ from bassloop.store import open_store
 from tests.until import until
 
 from .test_trusted_runners import START
-from .world import world
+from .world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,24 +75,24 @@ def url(postgresql: PostgreSQLServer) -> Iterator[str]:
     postgresql.drop(url)
 
 
-def check(its: World, name: str) -> dict[str, Any]:
+def check(world: World, name: str) -> dict[str, Any]:
     """The newest check run of a name, as GitHub has it."""
-    return [each for each in its.standin.check_runs if each["name"] == name][-1]
+    return [each for each in world.standin.check_runs if each["name"] == name][-1]
 
 
-async def concluded(its: World, name: str, count: int = 1) -> None:
+async def concluded(world: World, name: str, count: int = 1) -> None:
     """Wait until so many check runs of a name are concluded."""
 
     def are_concluded() -> bool:
-        found = [each for each in its.standin.check_runs if each["name"] == name]
+        found = [each for each in world.standin.check_runs if each["name"] == name]
         return len(found) == count and all(each["conclusion"] for each in found)
 
     await until(are_concluded)
 
 
-async def log(its: World, url: str, name: str) -> str:
+async def log(world: World, url: str, name: str) -> str:
     """The raw logs of a check's commands, as a node shows them."""
-    return await its.command("logs", f"{url}/runs/{check(its, name)['external_id']}")
+    return await world.command("logs", f"{url}/runs/{check(world, name)['external_id']}")
 
 
 async def test_what_one_check_needs_is_at_different_nodes(
@@ -112,31 +112,33 @@ async def test_what_one_check_needs_is_at_different_nodes(
     }
     with trio.fail_after(230):
         async with AsyncExitStack() as stack:
-            its = await stack.enter_async_context(world(repository, tmp_path / "world", **settings))
-            its.standin.add_user(
+            world = await stack.enter_async_context(
+                open_world(repository, tmp_path / "world", **settings)
+            )
+            world.standin.add_user(
                 "alice", [alice.export_public_key().decode().strip()], permission="write"
             )
             found: list[LoopNode] = []
             for name in ("one", "two", "three"):
-                node = its.node(name, DATA_DIR=str(tmp_path / name))
+                node = world.node(name, DATA_DIR=str(tmp_path / name))
                 found.append(await stack.enter_async_context(node))
             one, two, three = [await node.ready() for node in found]
-            await stack.enter_async_context(its.runner_process(two, "alice", alice))
-            async with its.runner_process(one, "octocat", its.key, name="first"):
-                payload = await its.standin.payload("check_suite")
-                await its.standin.deliver(three.url, "check_suite", payload)
+            await stack.enter_async_context(world.runner_process(two, "alice", alice))
+            async with world.runner_process(one, "octocat", world.key, name="first"):
+                payload = await world.standin.payload("check_suite")
+                await world.standin.deliver(three.url, "check_suite", payload)
 
                 # What alice's runner says at node two confirms what octocat's has said at node one.
-                await concluded(its, "signed")
-                assert check(its, "signed")["conclusion"] == "success"
+                await concluded(world, "signed")
+                assert check(world, "signed")["conclusion"] == "success"
 
                 # Node three shows live what node one records.
-                await until(lambda: any(run["name"] == "live" for run in its.standin.check_runs))
-                address = f"{three.url}/runs/{check(its, 'live')['external_id']}"
+                await until(lambda: any(run["name"] == "live" for run in world.standin.check_runs))
+                address = f"{three.url}/runs/{check(world, 'live')['external_id']}"
                 followed = await trio.lowlevel.open_process(
                     [sys.executable, "-m", "bassloop", "logs", "--follow", address],
                     stdout=subprocess.PIPE,
-                    env=its.env,
+                    env=world.env,
                 )
                 assert followed.stdout is not None
                 printed = b""
@@ -150,19 +152,19 @@ async def test_what_one_check_needs_is_at_different_nodes(
                 assert b"\nlast\n" in printed
                 assert await followed.wait() == 0
 
-                await concluded(its, "build")
-                await concluded(its, "use")
-                assert check(its, "use")["conclusion"] == "success"
-                built = await log(its, two.url, "build")
+                await concluded(world, "build")
+                await concluded(world, "use")
+                assert check(world, "use")["conclusion"] == "success"
+                built = await log(world, two.url, "build")
 
             # Node two gives its runner what node one has kept.
-            async with its.runner_process(two, "octocat", its.key, name="second"):
-                before = check(its, "use")["id"]
-                payload = await its.standin.payload("check_run", "rerequested", check_run=before)
-                await its.standin.deliver(three.url, "check_run", payload)
-                await concluded(its, "use", 2)
-                assert check(its, "use")["conclusion"] == "success"
-                used = await log(its, one.url, "use")
+            async with world.runner_process(two, "octocat", world.key, name="second"):
+                before = check(world, "use")["id"]
+                payload = await world.standin.payload("check_run", "rerequested", check_run=before)
+                await world.standin.deliver(three.url, "check_run", payload)
+                await concluded(world, "use", 2)
+                assert check(world, "use")["conclusion"] == "success"
+                used = await log(world, one.url, "use")
             [digest] = re.findall(r"^[0-9a-f]{64}", built, re.MULTILINE)
             assert digest in used
 
