@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from bassloop.cli import cli
 from bassloop.cli.manual import contexts
@@ -53,6 +54,14 @@ def test_a_metric_is_one_of_the_dashboards() -> None:
     named = set(re.findall(r"\bbassloop_\w+", TEXT))
     assert named
     assert named <= set(re.findall(r"\bbassloop_\w+", (DOCS / "grafana.json").read_text()))
+
+
+def test_the_alerts_are_those_of_the_page() -> None:
+    rules = yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"][0]["rules"]
+    named = re.findall(r"^\| `(.* [<>] [^`]+)` \|", TEXT, re.M)
+    assert [rule["expr"] for rule in rules] == named
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    assert all(rule["annotations"]["summary"] for rule in rules)
 
 
 def test_each_exception_of_the_runners_unit_is_told_with_its_reason() -> None:
