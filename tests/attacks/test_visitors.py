@@ -30,7 +30,7 @@ HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
 PAGE = b"\x82\x86\x41\x01x\x04\x05/runs"
 """The headers of `GET /runs`, in HPACK."""
 
-REQUESTS = {
+REQUESTS: dict[str, bytes | tuple[bytes, bytes]] = {
     "many headers": b"GET /up HTTP/1.1\r\n" + b"a: b\r\n" * 10_000 + b"\r\n",
     "small chunks": b"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     + b"1\r\nx\r\n" * 200_000,
@@ -41,9 +41,9 @@ REQUESTS = {
     + b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
     * 160_000,
     "upgrades": UPGRADE,
-    "websocket messages": UPGRADE + (b"\x81\x80\0\0\0\0" * 100_000),
-    "websocket pings": UPGRADE + (b"\x89\x80\0\0\0\0" * 100_000),
-    "websocket pieces": UPGRADE + b"\x01\x80\0\0\0\0" + (b"\x00\x80\0\0\0\0" * 100_000),
+    "websocket messages": (UPGRADE, b"\x81\x80\0\0\0\0" * 100_000),
+    "websocket pings": (UPGRADE, b"\x89\x80\0\0\0\0" * 100_000),
+    "websocket pieces": (UPGRADE, b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 100_000),
     "HTTP/2 pings": HTTP2 + frame(6, 0, 0, bytes(8)) * 50_000,
     "HTTP/2 requests": HTTP2 + b"".join(frame(1, 5, number, PAGE) for number in range(1, 64, 2)),
     "HTTP/2 resets": HTTP2
@@ -58,8 +58,13 @@ def address(target: Target) -> tuple[str, int]:
     return host, int(port)
 
 
-async def request_again(target: Target, request: bytes) -> None:
-    """Send a request on one connection after the other, and read the answers."""
+async def request_again(target: Target, request: bytes | tuple[bytes, bytes]) -> None:
+    """Send a request on one connection after the other, and read the answers.
+
+    Args:
+        request: of two parts, the second one is sent once the first one has been answered: a websocket is refused
+            whose messages come before it is accepted.
+    """
     while True:
         with suppress(
             OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
@@ -67,8 +72,14 @@ async def request_again(target: Target, request: bytes) -> None:
             stream = await trio.open_tcp_stream(*address(target))
             with trio.move_on_after(1):
                 async with stream, open_flat_nursery() as nursery:
+                    if isinstance(request, tuple):
+                        await stream.send_all(request[0])
+                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+                        rest = request[1]
+                    else:
+                        rest = request
                     nursery.start_soon(read_all, stream)
-                    await stream.send_all(request)
+                    await stream.send_all(rest)
                     await trio.sleep(0.05)
                     nursery.cancel_scope.cancel()
         await trio.sleep(0.002)

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from bassloop.checks import recorder as recorder_module
 from bassloop.checks.recorder import YEAR, recording
 from bassloop.checks.run_quotas import DAY, QuotaLimits, RunQuota, RunQuotas
 from bassloop.checks.tail import Tail
@@ -78,6 +79,24 @@ async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: 
         await recorder.record(update(*(progrock.Vertex(id=str(n)) for n in range(2_000))))
         assert len(recorder.steps()) == 3
         assert recorder.notes() == ["more than 3 steps (RUN_STEPS); the rest is not kept"]
+
+
+async def test_steps_with_more_text_than_is_kept_lose_it_and_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "STEP_TEXT", 5_000)
+    async with open_store_with_run(tmp_path) as store, recording(store, Tail(), "r") as recorder:
+        inputs = [str(number) * 100 for number in range(9)]
+        await recorder.record(update(progrock.Vertex(id="a", name="first", inputs=inputs)))
+        await recorder.record(update(progrock.Vertex(id="b", name="x" * 4_000)))
+        assert recorder.notes() == []
+        error = "e" * 1_000
+        await recorder.record(update(progrock.Vertex(id="a", name="first", error=error)))
+        await recorder.record(update(progrock.Vertex(id="c", name="another" * 100)))
+        [first, second] = recorder.steps()
+        assert (first.inputs, first.error, second.error) == (tuple(inputs), "e" * 200, None)
+        [note] = recorder.notes()
+        assert "characters of names, errors and inputs" in note
 
 
 async def test_too_many_messages_slow_their_runner_down(

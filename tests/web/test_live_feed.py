@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from bassloop.store import StepUpdate
 from bassloop.web.logs import live_feed
-from bassloop.web.logs.live_feed import Cursor, Snapshot, Update
+from bassloop.web.logs.html_cache import LogHtmlCache
+from bassloop.web.logs.live_feed import Cursor, LiveFeed, Snapshot, Update
 from tests.records import make_run
 
 from .site import Disconnected, open_site
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def snapshot() -> Snapshot:
-    return Snapshot(1, make_run(), (), {}, {}, {})
+    return Snapshot(1, make_run(), (), {}, frozenset(), {}, {})
 
 
 def nothing_new(seen: Cursor) -> Update:
@@ -76,3 +78,42 @@ async def test_a_page_that_stops_answering_is_disconnected(
             with trio.fail_after(60), pytest.raises(Disconnected):
                 await read_to_the_end()
         assert site.tail.statistics()["followers"] == 0
+
+
+async def test_many_steps_come_in_order_in_several_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "STEPS_AT_ONCE", 10)
+    async with open_site(tmp_path) as site:
+        await site.queued()
+        steps = [StepUpdate(f"step {number}", f"step {number}", 1.0) for number in range(25)]
+        await site.store.steps.put("r", steps)
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {}}))
+            messages = [json.loads(await socket.receive()) for _ in range(3)]
+            assert [[step["name"] for step in each["vertexes"]] for each in messages] == [
+                [step.name for step in steps[first : first + 10]] for first in (0, 10, 20)
+            ]
+            assert ["run" in each for each in messages] == [True, False, False]
+            ended = [StepUpdate(steps[number].digest, "ended", 1.0, 2.0) for number in (24, 3)]
+            await site.store.steps.put("r", ended)
+            site.tail.publish("r")
+            changed = json.loads(await socket.receive())["vertexes"]
+            assert [step["digest"] for step in changed] == ["step 3", "step 24"]
+
+
+async def test_of_runs_with_many_steps_few_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "MAX_STEPS", 15)
+    async with open_site(tmp_path) as site:
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        for run in ("first", "second"):
+            await site.queued(run)
+            await site.store.steps.put(run, [StepUpdate(f"{n}", f"{n}") for n in range(10)])
+        with feed.open("first"), feed.open("second"):
+            for run in ("first", "second", "first"):
+                update = await feed.update(run, 1, Cursor())
+                assert update.cursor.version == 1
+                kept = [name for name, each in feed._runs.items() if each.snapshot is not None]
+                assert kept == [run]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,6 +42,10 @@ ENTRIES_AT_ONCE = 500
 YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
+STEP_TEXT = 8 << 20
+"""Characters that the ids, names, errors and inputs of a run's steps may have together: they are kept in memory."""
+CUT_ERROR = 200
+"""Characters of a step's error that are kept all the same."""
 MAX_NOTED = 3
 """Artifacts that are not kept and that the message of a run names."""
 RESERVED = (HOOK, "loop:", "[hook]", "[loop]")
@@ -65,7 +69,8 @@ class Recorder:
     """Records one run. Made by :func:`recording`, which closes its logs.
 
     Args:
-        overflowed: whether steps were dropped.
+        overflowed: whether steps were dropped because there were too many.
+        text_overflowed: whether any were dropped, or what they said, because they had too much text.
         quota: what the run may make the loop store.
         artifacts: stores what comes of artifacts; None to drop it.
     """
@@ -76,13 +81,16 @@ class Recorder:
     quota: RunQuota
     artifacts: ArtifactCollector | None = None
     overflowed: bool = False
+    text_overflowed: bool = False
     _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
     _stuck_before: float = 0.0
+    _text_left: int = field(init=False)
     _reports: ReportCollector = field(init=False)
 
     def __post_init__(self) -> None:
         self._reports = ReportCollector(self.store, self.run_id, self.quota.quotas.reading)
+        self._text_left = STEP_TEXT
         self._stuck_before = self.store.statistics().stuck_seconds
 
     def steps(self) -> list[Step]:
@@ -115,6 +123,10 @@ class Recorder:
         notes = []
         if self.overflowed:
             notes.append(f"more than {self.quota.steps:,} steps (RUN_STEPS); the rest is not kept")
+        if self.text_overflowed:
+            notes.append(
+                f"the steps have more than {STEP_TEXT:,} characters of names, errors and inputs; the rest is not kept"
+            )
         if self.quota.exceeded is not None:
             notes.append(f"{self.quota.exceeded}; the rest of the logs is not kept")
         problems = self.artifacts.problems if self.artifacts is not None else {}
@@ -168,12 +180,25 @@ class Recorder:
     async def _put(self, updates: list[StepUpdate]) -> None:
         kept: dict[str, StepUpdate] = {}
         for update in updates:
-            if update.digest in self._steps or len(self._steps) + len(kept) < self.quota.steps:
-                kept[update.digest] = update
-            else:
+            known = self._steps.get(update.digest)
+            if known is None and len(self._steps) + len(kept) >= self.quota.steps:
                 self.overflowed = True
+            elif (within := self._within_text(update, known)) is not None:
+                kept[update.digest] = within
         if kept:
             self._steps.update(await self.store.steps.put(self.run_id, list(kept.values())))
+
+    def _within_text(self, update: StepUpdate, known: Step | None) -> StepUpdate | None:
+        """Return an update, or what is kept of it if the run's steps have too much text; None if that is nothing."""
+        size = _text_size(update) - (_text_size(known) if known is not None else 0)
+        if size <= self._text_left:
+            self._text_left -= size
+            return update
+        self.text_overflowed = True
+        if known is None:
+            return None
+        error = update.error[:CUT_ERROR] if update.error is not None else None
+        return replace(update, name=known.name, error=error, inputs=())
 
     async def _append_update(self, log: progrock_pb2.VertexLog) -> None:
         digest = _runners_text(log.vertex)
@@ -242,6 +267,12 @@ async def recording(
     finally:
         with shielded(CLOSE_SECONDS):
             await recorder._close()
+
+
+def _text_size(step: StepUpdate | Step) -> int:
+    """Return how many characters a step has that its runner chose."""
+    text = len(step.digest) + len(step.name) + len(step.error or "")
+    return text + sum(map(len, step.inputs))
 
 
 def _is_shown(vertex: str) -> bool:

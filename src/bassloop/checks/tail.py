@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
 
 class LiveScreen(Protocol):
@@ -121,6 +121,10 @@ class Tail:
     def live(self, step_row: int) -> bool:
         """Return whether a step's log is being written."""
         return step_row in self._screens
+
+    def live_rows(self, steps: Mapping[int, object]) -> list[int]:
+        """Return those of some steps, by their rows, whose logs are being written."""
+        return [row for row in self._screens if row in steps]
 
     def screen(self, step_row: int) -> list[bytes]:
         """Return the lines of a step's log that may still change; none if it isn't live."""

@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import quart.wrappers
@@ -58,6 +60,16 @@ MAX_MESSAGE = 4 << 20
 
 MAX_SNAPSHOT = 16 << 20
 """Characters of updates, and of cursors, which are the page's to choose, that are cached with one snapshot."""
+
+MAX_STEPS = 50_000
+"""Steps that snapshots hold together, but for the one that is in use: five runs of the largest size. A run whose
+snapshot was dropped is read again when it changes."""
+
+STEPS_AT_ONCE = 200
+"""Steps in one message, after which the rest goes into the next one, and others have their turn."""
+
+CHARACTERS_AT_ONCE = 20_000
+"""Characters of names and errors of steps in one message, likewise."""
 
 _CURSOR_ENTRY = 256
 """Characters that count for one entry of a cursor."""
@@ -105,6 +117,8 @@ class Cursor:
         only: the steps whose logs it wants; None for all.
         state: the run's state.
         version: the version of the steps.
+        next_version: the version that the page will have once it has got the other steps, too.
+        position: where those begin; -1 if it has all.
         lines: the number of lines of each log.
         screens: the screen of each log.
     """
@@ -113,6 +127,8 @@ class Cursor:
     only: frozenset[int] | None = None
     state: str = ""
     version: int = 0
+    next_version: int = 0
+    position: int = -1
     lines: frozenset[tuple[int, int]] = frozenset()
     screens: frozenset[tuple[int, ShownScreen]] = frozenset()
 
@@ -144,13 +160,20 @@ class Update(NamedTuple):
 class Snapshot:
     """A run at a version of the tail. The run is read before its logs, so that an ended run's are complete.
 
-    `screen_html` has the screens as HTML, `updates` what pages were sent, and `size` the updates' size.
+    Args:
+        steps: by position.
+        lines: how many lines each log has that has any, by the row of its step.
+        cursor_lines: the same, as a cursor has it that has all of them.
+        screen_html: the screens as HTML.
+        updates: what pages were sent.
+        size: the updates' size.
     """
 
     version: int
     run: Run
     steps: tuple[Step, ...]
     lines: Mapping[int, int]
+    cursor_lines: frozenset[tuple[int, int]]
     screens: Mapping[int, ShownScreen]
     screen_html: Mapping[int, list[str]]
     updates: dict[Cursor, Update] = field(default_factory=dict)
@@ -183,6 +206,7 @@ class LiveFeed:
         self._tail = tail
         self._log_html = log_html
         self._runs: dict[str, _FollowedRun] = {}
+        self._snapshots: OrderedDict[str, int] = OrderedDict()
 
     @contextmanager
     def open(self, run_id: str) -> Generator[None]:
@@ -196,6 +220,7 @@ class LiveFeed:
             followed.pages -= 1
             if not followed.pages:
                 del self._runs[run_id]
+                self._snapshots.pop(run_id, None)
 
     async def update(self, run_id: str, version: int, cursor: Cursor) -> Update:
         """Return what is new at `version` or later for a page with this cursor, which may see the run.
@@ -205,34 +230,63 @@ class LiveFeed:
             snapshot = followed.snapshot
             if snapshot is None or snapshot.version < version:
                 snapshot = followed.snapshot = await self._snapshot(run_id, version, snapshot)
+                self._drop_others(run_id, len(snapshot.steps))
             update = snapshot.updates.get(cursor)
             if update is None:
                 update = await self._update(snapshot, cursor)
                 snapshot.cache(cursor, update)
         return update
 
+    def _drop_others(self, run_id: str, steps: int) -> None:
+        """Drop the snapshots that are unused for the longest, if they have too many steps together with this one."""
+        self._snapshots[run_id] = steps
+        self._snapshots.move_to_end(run_id)
+        total = sum(self._snapshots.values())
+        while total > MAX_STEPS and len(self._snapshots) > 1:
+            oldest, dropped = self._snapshots.popitem(last=False)
+            self._runs[oldest].snapshot = None
+            total -= dropped
+
     async def _snapshot(self, run_id: str, version: int, previous: Snapshot | None) -> Snapshot:
         run = await current_run(self._store, run_id)
         if run is None:
             raise NotStored(f"there is no run {run_id}")
-        steps = await self._store.steps.of_run(run_id)
-        lines: dict[int, int] = {}
+        steps, lines = await self._steps(run_id, previous)
         screens: dict[int, ShownScreen] = {}
         screen_html: dict[int, list[str]] = {}
-        for step in steps:
-            row = step.row
-            lines[row] = step.lines
-            if self._tail.live(row):
-                screen = tuple(self._tail.screen(row))
-                screens[row] = ShownScreen(screen, *self._tail.whole_count(row))
-                lines[row] = (await self._store.logs.extent(run_id, row)).lines
-                before = previous.screens.get(row) if previous is not None else None
-                screen_html[row] = (
-                    previous.screen_html[row]
-                    if previous is not None and before is not None and before.lines == screen
-                    else render_lines(screen)
-                )
-        return Snapshot(version, run, tuple(steps), lines, screens, screen_html)
+        for row in self._tail.live_rows(steps):
+            screen = tuple(self._tail.screen(row))
+            screens[row] = ShownScreen(screen, *self._tail.whole_count(row))
+            lines[row] = (await self._store.logs.extent(run_id, row)).lines
+            before = previous.screens.get(row) if previous is not None else None
+            screen_html[row] = (
+                previous.screen_html[row]
+                if previous is not None and before is not None and before.lines == screen
+                else render_lines(screen)
+            )
+        cursor_lines = frozenset(lines.items())
+        if previous is not None and previous.cursor_lines == cursor_lines:
+            cursor_lines = previous.cursor_lines
+        return Snapshot(
+            version, run, tuple(steps.values()), lines, cursor_lines, screens, screen_html
+        )
+
+    async def _steps(
+        self, run_id: str, previous: Snapshot | None
+    ) -> tuple[dict[int, Step], dict[int, int]]:
+        """Return a run's steps and the lines of their logs, by row. Only what has changed is read."""
+        steps: dict[int, Step] = {}
+        lines: dict[int, int] = {}
+        known = 0
+        if previous is not None:
+            steps = {step.row: step for step in previous.steps}
+            lines = dict(previous.lines)
+            known = max((step.version for step in previous.steps), default=0)
+        for step in await self._store.steps.of_run(run_id, known):
+            steps[step.row] = step
+            if step.lines:
+                lines[step.row] = step.lines
+        return steps, lines
 
     async def _update(self, snapshot: Snapshot, cursor: Cursor) -> Update:
         run = snapshot.run
@@ -240,25 +294,50 @@ class LiveFeed:
         if run.state != cursor.state:
             cursor = replace(cursor, state=run.state)
             message["run"] = _run_json(run)
-        changed = [step for step in snapshot.steps if step.version > cursor.version]
-        if changed:
-            cursor = replace(cursor, version=max(step.version for step in changed))
-            message["vertexes"] = [_step_json(step) for step in changed]
-        logs, cursor, more = await self._logs(snapshot, cursor)
-        if logs:
-            message["logs"] = logs
+        more = False
+        if steps := self._changed_steps(snapshot, cursor):
+            cursor = _after(steps[-1], snapshot, cursor)
+            message["vertexes"] = [_step_json(step) for step in steps]
+            more = cursor.position >= 0
+        if not more:
+            # A page knows a step before it gets its log.
+            logs, cursor, more = await self._logs(snapshot, cursor)
+            if logs:
+                message["logs"] = logs
         text = json.dumps(message) if len(message) > 1 else None
         return Update(text, cursor, more, run.ended)
+
+    def _changed_steps(self, snapshot: Snapshot, cursor: Cursor) -> list[Step]:
+        """Return the next steps that a page hasn't got as they are now, in the order of appearance."""
+        changed: list[Step] = []
+        room = CHARACTERS_AT_ONCE
+        for step in islice(snapshot.steps, cursor.position + 1, None):
+            if step.version > cursor.version:
+                changed.append(step)
+                room -= len(step.name) + len(step.error or "") + sum(map(len, step.inputs))
+                if room < 0 or len(changed) == STEPS_AT_ONCE:
+                    break
+        return changed
 
     async def _logs(
         self, snapshot: Snapshot, cursor: Cursor
     ) -> tuple[list[dict[str, Any]], Cursor, bool]:
         """Return what is new in the logs, the cursor afterwards, and whether there is more."""
-        known_lines, known_screens = dict(cursor.lines), dict(cursor.screens)
+        known_screens = dict(cursor.screens)
+        grown = {row for row, _ in snapshot.cursor_lines - cursor.lines}
+        redrawn = {
+            row
+            for row in {*snapshot.screens, *known_screens}
+            if snapshot.screens.get(row) != known_screens.get(row)
+        }
+        if not grown and not redrawn:
+            return [], cursor, False
+        known_lines = dict(cursor.lines)
         logs: list[dict[str, Any]] = []
         room = MAX_MESSAGE
         more = False
-        for row, total in snapshot.lines.items():
+        for row in sorted(grown | redrawn):
+            total = snapshot.lines.get(row, 0)
             known, screen = known_lines.get(row, 0), snapshot.screens.get(row, ShownScreen())
             wanted = cursor.only is None or row in cursor.only
             if not wanted or (total <= known and screen == known_screens.get(row, ShownScreen())):
@@ -279,7 +358,11 @@ class LiveFeed:
         screens = frozenset(
             (row, screen) for row, screen in known_screens.items() if screen != ShownScreen()
         )
-        return logs, replace(cursor, lines=frozenset(known_lines.items()), screens=screens), more
+        # Pages that have everything share what says so.
+        lines = snapshot.cursor_lines
+        if known_lines != snapshot.lines:
+            lines = frozenset(known_lines.items())
+        return logs, replace(cursor, lines=lines, screens=screens), more
 
     async def _log(
         self, snapshot: Snapshot, cursor: Cursor, row: int, known: int
@@ -360,6 +443,19 @@ async def _send_updates(
             await _send(context, json.dumps({"end": True}))
             return
         await trio.sleep(BATCH_SECONDS)
+
+
+def _after(step: Step, snapshot: Snapshot, cursor: Cursor) -> Cursor:
+    """Return a page's cursor after it has got the changed steps up to this one.
+
+    What changes before it has got all is sent again afterwards.
+    """
+    next_version = cursor.next_version
+    if cursor.position < 0:
+        next_version = max(each.version for each in snapshot.steps)
+    if all(each.version <= cursor.version for each in snapshot.steps[step.position + 1 :]):
+        return replace(cursor, version=next_version, next_version=0, position=-1)
+    return replace(cursor, next_version=next_version, position=step.position)
 
 
 def heartbeat() -> str:
