@@ -9,9 +9,10 @@ import pytest
 import trio
 
 from bassloop.store import StepUpdate
-from bassloop.web.logs import live_feed
+from bassloop.web.logs import live_feed, run_snapshot
 from bassloop.web.logs.html_cache import LogHtmlCache
-from bassloop.web.logs.live_feed import Cursor, LiveFeed, Snapshot, Update
+from bassloop.web.logs.live_feed import LiveFeed
+from bassloop.web.logs.run_snapshot import Cursor, Snapshot, Update
 from tests.records import make_run
 
 from .site import Disconnected, open_site
@@ -36,7 +37,7 @@ def test_what_one_page_is_told_is_kept_for_those_that_are_as_far() -> None:
 
 @pytest.mark.parametrize("said", ["places", "only"])
 def test_what_pages_say_takes_room_too(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_feed, "MAX_SNAPSHOT", 1_000_000)
+    monkeypatch.setattr(run_snapshot, "MAX_SNAPSHOT", 1_000_000)
     kept = snapshot()
     for page in range(100):
         rows = range(page * 1000, page * 1000 + 1000)

@@ -37,9 +37,10 @@ from bassloop.store import NotStored
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
 from bassloop.web.guard import current_run, visible_run
+from bassloop.web.logs.run_snapshot import Cursor, ShownScreen, Snapshot, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from bassloop.checks.tail import Follower, Tail
     from bassloop.store import Run, Step, Store
@@ -58,9 +59,6 @@ when it shows them; a client that wants text gets all of them, in several messag
 MAX_MESSAGE = 4 << 20
 """Characters of lines after which the rest goes into the next message."""
 
-MAX_SNAPSHOT = 16 << 20
-"""Characters of updates, and of cursors, which are the page's to choose, that are cached with one snapshot."""
-
 MAX_STEPS = 50_000
 """Steps that snapshots hold together, but for the one that is in use: five runs of the largest size. A run whose
 snapshot was dropped is read again when it changes."""
@@ -70,9 +68,6 @@ STEPS_AT_ONCE = 200
 
 CHARACTERS_AT_ONCE = 20_000
 """Characters of names and errors of steps in one message, likewise."""
-
-_CURSOR_ENTRY = 256
-"""Characters that count for one entry of a cursor."""
 
 MAX_HELLO = 64 * 1024
 HELLO_SECONDS = 30.0
@@ -92,101 +87,12 @@ RECHECK_SECONDS = 5.0
 GONE = 4404
 """Close code for a run that doesn't exist, or that the visitor may not see."""
 
-Lines = tuple[bytes, ...]
-
-
-class ShownScreen(NamedTuple):
-    """The lines of a log that may still change.
-
-    Args:
-        first: the number of the first one.
-        whole: how many of them a newline has ended.
-    """
-
-    lines: Lines = ()
-    first: int = 0
-    whole: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A page's wishes, and what it has got so far.
-
-    Args:
-        text: whether it wants lines as they settled, for a terminal, rather than HTML.
-        only: the steps whose logs it wants; None for all.
-        state: the run's state.
-        version: the version of the steps.
-        next_version: the version that the page will have once it has got the other steps, too.
-        position: where those begin; -1 if it has all.
-        lines: the number of lines of each log.
-        screens: the screen of each log.
-    """
-
-    text: bool = False
-    only: frozenset[int] | None = None
-    state: str = ""
-    version: int = 0
-    next_version: int = 0
-    position: int = -1
-    lines: frozenset[tuple[int, int]] = frozenset()
-    screens: frozenset[tuple[int, ShownScreen]] = frozenset()
-
 
 class Subscription(NamedTuple):
     """A page's request: where to start, and whether to stay for later changes."""
 
     cursor: Cursor = Cursor()
     follow: bool = True
-
-
-class Update(NamedTuple):
-    """An update for a page.
-
-    Args:
-        message: a text; None if there is nothing new.
-        cursor: the page's cursor afterwards.
-        more: whether there is more to send at once.
-        ended: whether the run has ended.
-    """
-
-    message: str | None
-    cursor: Cursor
-    more: bool
-    ended: bool
-
-
-@dataclass(slots=True, eq=False)
-class Snapshot:
-    """A run at a version of the tail. The run is read before its logs, so that an ended run's are complete.
-
-    Args:
-        steps: by position.
-        lines: how many lines each log has that has any, by the row of its step.
-        cursor_lines: the same, as a cursor has it that has all of them.
-        screen_html: the screens as HTML.
-        updates: what pages were sent.
-        size: the updates' size.
-    """
-
-    version: int
-    run: Run
-    steps: tuple[Step, ...]
-    lines: Mapping[int, int]
-    cursor_lines: frozenset[tuple[int, int]]
-    screens: Mapping[int, ShownScreen]
-    screen_html: Mapping[int, list[str]]
-    updates: dict[Cursor, Update] = field(default_factory=dict)
-    size: int = 0
-
-    def cache(self, cursor: Cursor, update: Update) -> None:
-        """Cache an update while there is room, unless its client reads a whole log, which few others do."""
-        reads_all = cursor.text and update.more
-        entries = 1 + len(cursor.lines) + len(cursor.only or ())
-        size = len(update.message or "") + _CURSOR_ENTRY * entries
-        if not reads_all and self.size + size <= MAX_SNAPSHOT:
-            self.updates[cursor] = update
-            self.size += size
 
 
 @dataclass(slots=True, eq=False)
