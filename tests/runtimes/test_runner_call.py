@@ -7,7 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.runtimes.runner_call import LARGE_BYTES, MAX_FIELDS, Answers, check_progress
+from bassloop.bridge.grpc import LARGE_BYTES, MessageRoom
+from bassloop.runtimes.runner_call import MAX_FIELDS, Answers, check_progress
 from bassloop.wire import progrock_pb2, runtime_pb2
 
 
@@ -43,7 +44,7 @@ def test_what_is_no_message_is_left_to_the_decoder() -> None:
     check_progress(encoded(logs=[progrock_pb2.VertexLog(data=bytes(LARGE_BYTES))])[:-1])
 
 
-async def test_after_a_large_answer_the_next_is_read_when_it_is_taken() -> None:
+async def test_after_a_large_answer_the_next_is_read_when_it_has_been_worked_on() -> None:
     answers = Answers(16)
     handed_over: list[str] = []
 
@@ -57,6 +58,50 @@ async def test_after_a_large_answer_the_next_is_read_when_it_is_taken() -> None:
         await wait_all_tasks_blocked(0.05)
         assert handed_over == ["small"]
         assert [await answers.receive(), await answers.receive()] == ["small", "large"]
-    assert handed_over == ["small", "large"]
+        await wait_all_tasks_blocked(0.05)
+        assert handed_over == ["small"]
+        nursery.start_soon(answers.receive)
+        await wait_all_tasks_blocked(0.05)
+        assert handed_over == ["small", "large"]
+        nursery.cancel_scope.cancel()
     answers.send.close()
     assert [answer async for answer in answers] == []
+
+
+async def test_nobody_waits_for_a_large_answer_that_is_received_no_more() -> None:
+    answers = Answers(16)
+    async with open_bridge(), trio.open_nursery() as nursery:
+        nursery.start_soon(call_asyncio, answers.hand_over, "large", LARGE_BYTES + 1)
+        assert await answers.receive() == "large"
+        answers.close()
+
+
+async def test_large_messages_wait_for_room_in_order() -> None:
+    shared = MessageRoom(15)
+    one, other = MessageRoom(10, shared), MessageRoom(10, shared)
+    read: list[str] = []
+
+    async def take(room: MessageRoom, size: int, name: str) -> None:
+        await call_asyncio(room.take, size)
+        read.append(name)
+
+    async with open_bridge(), trio.open_nursery() as nursery:
+        await take(one, 8, "first")
+        with trio.move_on_after(0):
+            await take(one, 9, "never")
+        for size, name in ((9, "second"), (1, "third")):
+            nursery.start_soon(take, one, size, name)
+            await wait_all_tasks_blocked(0.05)
+        await take(other, 6, "other's")
+        nursery.start_soon(take, other, 2, "other's second")
+        await wait_all_tasks_blocked(0.05)
+        assert read == ["first", "other's"]
+        one.give_back(8)
+        await wait_all_tasks_blocked(0.05)
+        assert read == ["first", "other's", "other's second"]
+        other.give_back(6)
+        other.give_back(2)
+        await wait_all_tasks_blocked(0.05)
+        assert read[3:] == ["second", "third"]
+        one.give_back(10)
+        await take(one, 40, "larger than there is room")

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -61,10 +62,12 @@ if TYPE_CHECKING:
     from grpclib.protocol import Stream
 
 __all__ = [
+    "LARGE_BYTES",
     "ChannelLimits",
     "GRPCCall",
     "GRPCChannel",
     "MalformedResponse",
+    "MessageRoom",
     "Opener",
     "SessionFactory",
     "open_grpc_channel",
@@ -74,8 +77,72 @@ __all__ = [
 
 CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
 READ_BYTES = 1 << 14
+LARGE_BYTES = 64 << 10
+"""A message of more bytes is large: it is let in only when there is room for it."""
+
 MESSAGE_HEADER = ">?I"
 """Whether the message is compressed, and its size."""
+
+
+class MessageRoom:
+    """The memory for large messages that calls share. What there is no room for isn't read yet; the oldest goes first.
+
+    Args:
+        size: bytes that messages may have together; one that is larger than that is let in alone.
+        shared: room that all rooms share, of which this one takes as well.
+    """
+
+    def __init__(self, size: int, shared: MessageRoom | None = None) -> None:
+        self._size = size
+        self._shared = shared
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"<MessageRoom: {self._taken:,} of {self._size:,} bytes, {len(self._waiting)} waiting>"
+        )
+
+    async def take(self, size: int) -> None:
+        """Wait until there is room for so many bytes, and take it. Cancelled, nothing is taken."""
+        if self._waiting or not self._fits(size):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except BaseException:
+                if (size, turn) in self._waiting:
+                    self._waiting.remove((size, turn))
+                else:
+                    self._taken -= size  # its turn came at the same moment
+                self._let_in()
+                raise
+        else:
+            self._taken += size
+        if self._shared is not None:
+            try:
+                await self._shared.take(size)
+            except BaseException:
+                self._taken -= size
+                self._let_in()
+                raise
+
+    def give_back(self, size: int) -> None:
+        """Give room back, and let in whoever waits for it."""
+        if self._shared is not None:
+            self._shared.give_back(size)
+        self._taken -= size
+        self._let_in()
+
+    def _fits(self, size: int) -> bool:
+        return not self._taken or self._taken + size <= self._size
+
+    def _let_in(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._taken += size
+                turn.set_result(None)
 
 
 class MalformedResponse(GRPCError):
@@ -104,6 +171,7 @@ class GRPCCall:
         self._release: Callable[[], None] | None = None
         self._has_headers = False
         self._has_status = False
+        self._room_taken = 0
         self.trailers: dict[str, str] = {}
         """The metadata after the last message, or with a refusal; values of `-bin` are in base64."""
 
@@ -136,14 +204,20 @@ class GRPCCall:
         return stream
 
     async def recv_message(self) -> Any:
-        """Return the next message, None at the end.
+        """Return the next message, None at the end. The one before it takes no more room then.
 
         Raises ValueError for one that is too large or isn't a message of this type, GRPCError when the peer
         refuses the call, StreamTerminatedError when it ends it or is lost.
         """
+        self._give_back()
         await self._receive_headers()
         with self._unless_lost() as stream:
             return await self._read(stream)
+
+    def _give_back(self) -> None:
+        room, taken, self._room_taken = self._channel.room, self._room_taken, 0
+        if room is not None and taken:
+            room.give_back(taken)
 
     def __aiter__(self) -> Self:
         return self
@@ -167,6 +241,7 @@ class GRPCCall:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._give_back()
         stream = self._stream
         if stream is None or self._release is None:
             return
@@ -228,6 +303,11 @@ class GRPCCall:
         if size > self._channel.limits.message:
             limit = self._channel.limits.message
             raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
+        if self._channel.room is not None and size > LARGE_BYTES:
+            await self._channel.room.take(
+                size
+            )  # the peer waits meanwhile: nobody reads what it sends
+            self._room_taken = size
         data = bytearray()
         while len(data) < size:  # not at once: grpclib keeps every frame until it has them all
             data += await stream.recv_data(min(size - len(data), READ_BYTES))
@@ -262,9 +342,13 @@ class GRPCChannel:
     """
 
     def __init__(
-        self, limits: ChannelLimits, check_message: Callable[[bytearray], None] | None
+        self,
+        limits: ChannelLimits,
+        check_message: Callable[[bytearray], None] | None,
+        room: MessageRoom | None = None,
     ) -> None:
         self.limits = limits
+        self.room = room
         self.check_message = check_message
         self.session = H2Session(BoundedProtocol(client_protocol(limits.configuration()), limits))
 
@@ -306,6 +390,7 @@ async def open_grpc_channel(
     limits: ChannelLimits = DEFAULTS,
     timeout: float = 30.0,
     check_message: Callable[[bytearray], None] | None = None,
+    room: MessageRoom | None = None,
 ) -> AsyncGenerator[GRPCChannel]:
     """Open one SSH channel and the HTTP/2 connection on it. On the asyncio side.
 
@@ -315,8 +400,9 @@ async def open_grpc_channel(
 
     Args:
         check_message: called with each message before it is decoded; raises ValueError if it mustn't be.
+        room: the memory for large messages; None if nobody else shares it.
     """
-    channel = GRPCChannel(limits, check_message)
+    channel = GRPCChannel(limits, check_message, room)
     session = channel.session
     try:
         async with asyncio.timeout(timeout):

@@ -7,9 +7,11 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import trio
 
+from bassloop.bridge.grpc import MessageRoom
 from bassloop.concurrency import Backoff
 from bassloop.runtimes.runner_call import RuntimesError
 
@@ -33,6 +35,10 @@ DISMISSED_AFTER = 3.0
 
 TRIED_AT_ONCE = 3
 """How many runtimes of one user a check tries before it waits."""
+
+
+USER_BYTES, ALL_BYTES = 16 << 20, 64 << 20
+"""Bytes of large messages of runs that are read or worked on at a time, of one user and of all."""
 
 
 class NoRuntime(RuntimesError):
@@ -108,6 +114,8 @@ class Pool:
 
     def __init__(self) -> None:
         self._runtimes: dict[str, Runtime] = {}
+        self._room = MessageRoom(ALL_BYTES)
+        self._rooms = WeakValueDictionary[int, MessageRoom]()
         self._changed = trio.Event()
         self._waiting = 0
         self._registered = 0
@@ -125,6 +133,9 @@ class Pool:
         """
         if runtime.id in self._runtimes:
             raise ValueError(f"a runtime {runtime.id} is registered already")
+        runtime.room = self._rooms.get(runtime.user_id)
+        if runtime.room is None:
+            runtime.room = self._rooms[runtime.user_id] = MessageRoom(USER_BYTES, self._room)
         self._runtimes[runtime.id] = runtime
         self._registered += 1
         self.notify()

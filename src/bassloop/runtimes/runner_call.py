@@ -17,9 +17,11 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from bassloop.bridge import call_trio, hand_over
 from bassloop.bridge.grpc import (
+    LARGE_BYTES,
     ChannelLimits,
     GRPCChannel,
     MalformedResponse,
+    MessageRoom,
     Opener,
     open_grpc_channel,
 )
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from google.protobuf.message import Message
-
-LARGE_BYTES = 64 << 10
-"""A message of more bytes is large, and the next one is read when it is taken."""
 
 MAX_FIELDS = 50_000
 """Fields of a large message of progress, and of what is in it. Each takes memory when it is decoded, however short it
@@ -72,6 +71,7 @@ class RunnerCall:
         chunks: returns the next bytes to send, on Trio, and nothing at the end; for a call of `PUT_METHOD`,
             which has no request.
         check_message: raises ValueError for a message that mustn't be decoded.
+        room: the memory for large answers; None if it is this call's own.
         trailers: filled with the metadata that comes after the last answer, also of a call that failed.
         timeout: seconds until there has to be an HTTP/2 connection.
     """
@@ -82,6 +82,7 @@ class RunnerCall:
     metadata: Mapping[str, str] = field(repr=False)
     pick: Callable[[Any], Any]
     check_message: Callable[[bytearray], None] | None = None
+    room: MessageRoom | None = None
     trailers: dict[str, str] = field(default_factory=dict, repr=False)
     chunks: Callable[[], Awaitable[bytes]] | None = None
     limits: ChannelLimits = field(default_factory=ChannelLimits)
@@ -92,19 +93,21 @@ class Answers:
     """The answers to a call as its caller receives them: an async iterator.
 
     Args:
-        most: how many wait to be received; of large ones, only one.
+        most: how many wait to be received; after a large one, none until it has been worked on.
     """
 
     def __init__(self, most: int) -> None:
         self.send, self._receive = trio.open_memory_channel[Any](most)
-        self._is_empty = trio.Event()
+        self._sent = self._asked = 0
+        self._large = 0
+        self._is_done = trio.Event()
 
     async def receive(self) -> Any:
-        """Return the next answer. Raises trio.EndOfChannel at the end."""
-        answer = await self._receive.receive()
-        if not self._receive.statistics().current_buffer_used:
-            self._is_empty.set()
-        return answer
+        """Return the next answer: the caller needs the one before it no more. Raises trio.EndOfChannel at the end."""
+        self._asked += 1
+        if self._asked > self._large:
+            self._is_done.set()
+        return await self._receive.receive()
 
     def __aiter__(self) -> Self:
         return self
@@ -121,14 +124,16 @@ class Answers:
         Raises trio.BrokenResourceError when nobody receives any more.
         """
         await hand_over(self.send, answer)
-        if size > LARGE_BYTES and self.send.statistics().current_buffer_used:
-            self._is_empty = trio.Event()
-            await call_trio(self._is_empty.wait)
+        self._sent += 1
+        if size > LARGE_BYTES and self._asked <= self._sent:
+            self._large, self._is_done = self._sent, trio.Event()
+            await call_trio(self._is_done.wait)
 
     def close(self) -> None:
         """Receive nothing more."""
         self._receive.close()
-        self._is_empty.set()
+        self._large = 0
+        self._is_done.set()
 
 
 def check_progress(data: bytearray) -> None:
@@ -205,6 +210,7 @@ async def make_call(
             limits=call.limits,
             timeout=call.timeout,
             check_message=call.check_message,
+            room=call.room,
         ) as channel:
             if not await call_trio(on_open):
                 return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.bridge import call_asyncio
-from bassloop.bridge.grpc import ChannelLimits, Opener
+from bassloop.bridge.grpc import ChannelLimits, MessageRoom, Opener
 from bassloop.concurrency import open_flat_nursery
 from bassloop.runtimes.runner_call import (
     Answers,
@@ -155,6 +155,8 @@ class Runtime:
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     answer_within: float = 30.0
     """Seconds for opening a channel and hearing HTTP/2 on it."""
+    room: MessageRoom | None = None
+    """The memory for large messages of its runs, which all runtimes of its user share; the pool sets it."""
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Ended calls by method and outcome: `ok`, `left` (by the caller), `lost`, or gRPC's status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
@@ -295,6 +297,8 @@ class Runtime:
                 metadata={**metadata, **spans.headers()},
                 pick=_picking(kinds),
                 check_message=check_progress if "progress" in kinds else None,
+                # The others' answers wait for visitors, who may be slow, and are few.
+                room=self.room if method == "Run" else None,
                 trailers={} if trailers is None else trailers,
                 chunks=chunks,
                 limits=self.limits,
