@@ -151,3 +151,16 @@ def test_an_image_is_of_the_version_that_is_pinned() -> None:
     files = {"go.mod": "go 1.22\n", ".tool-versions": "golang 1.24.1\n", "Gemfile": ""}
     found = propose_checks(files.get, set(files))
     assert {each.image for each in found} == {"golang:1.24", "ruby:3.3"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "command"), [("src", "mypy src"), ("my_pkg docs", "mypy my_pkg"), ("", "mypy .")]
+)
+def test_types_are_checked_where_the_package_is(folders: str, command: str) -> None:
+    files = {"pyproject.toml": '[project]\nname = "my-pkg"\n[tool.mypy]\nstrict = true\n'}
+    [check] = [
+        each
+        for each in propose_checks(files.get, {*files, *folders.split()})
+        if each.name == "types"
+    ]
+    assert check.run[-1] == command

@@ -107,7 +107,9 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     if "mypy" in tools or "mypy.ini" in names:
         settings = tools.get("mypy") or {}
         wanted = {"files", "packages", "modules"} & settings.keys()
-        types = "mypy" if wanted else "mypy src" if "src" in names else "mypy ."
+        package = re.sub(r"[-.]+", "_", str(_within(project, "project", "name") or "")).lower()
+        folder = next((each for each in ("src", package) if each in names), ".")
+        types = "mypy" if wanted else f"mypy {folder}"
         yield Proposal(
             "types", "mypy's settings", image, (*install, "pip install mypy", types), cache
         )
