@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from bassloop import bass
 from bassloop.bass.errors import render
 from bassloop.bass.ground import ground
-from bassloop.bass.other_lisps import OTHER_LISPS
+from bassloop.bass.other_lisps import OTHER_LISPS, in_bass
 from bassloop.tools.linting import lint_bass
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,15 @@ def test_the_root_folder_does_not_divide() -> None:
 
 def test_no_name_that_bass_binds_is_translated() -> None:
     assert not OTHER_LISPS.keys() & {str(name) for name in ground().names()}
+
+
+def test_the_page_has_a_table_of_them() -> None:
+    page = (ROOT / "docs" / "bass.md").read_text()
+    section = page.partition("## If you know another Lisp")[2].partition("\n## ")[0]
+    names = [
+        name
+        for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        for name in re.findall("`([^`]+)`", row)
+    ]
+    assert len(names) > 20
+    assert [name for name in names if in_bass(name) is None] == []
