@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.commands import run_command
+from tests.repositories import git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,3 +175,25 @@ def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
             env=environment,
         )
         assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_odd_surroundings_do_no_harm(make_repository: MakeRepository, tmp_path: Path) -> None:
+    """A path with spaces and umlauts, a sub-folder, no branch, Windows line breaks, and nowhere to keep anything."""
+    path = make_repository(**{".bassloop.toml": '[checks.t]\r\nrun = "echo ok"\r\n', "sub/x": ""})
+    git(path, "checkout", "--quiet", "--detach")
+    path = path.rename(tmp_path / "mit Leerzeichen \N{LATIN SMALL LETTER U WITH DIAERESIS}")
+    surroundings = {"HOME": "/proc", "XDG_STATE_HOME": "", "TERM": "dumb", "COLUMNS": "20"}
+    done = run_command("try", "--engine", "host", path / "sub", env=surroundings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "t \N{BOX DRAWINGS LIGHT VERTICAL} ok\n" in done.stdout
+    assert "the log can't be kept" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_without_git_one_line_says_so(make_repository: MakeRepository) -> None:
+    path = make_repository(**{".bassloop.toml": '[checks.t]\nrun = "true"\n'})
+    done = run_command("try", path, env={"PATH": "/nonexistent"})
+    assert (done.returncode, done.stderr) == (
+        1,
+        "bassloop: git is not installed, or not on the PATH\n",
+    )

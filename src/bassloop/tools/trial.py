@@ -318,12 +318,19 @@ def _payload(path: Path) -> dict[str, Any]:
 async def temporary_folder() -> AsyncGenerator[Path]:
     """A private folder that is gone afterwards, also when cancelled or killed."""
     folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="bassloop-try-")))
-    async with guarded(folder):
-        try:
-            yield folder
-        finally:
-            with shielded(REMOVE_SECONDS):
-                await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+    try:
+        async with guarded(folder):
+            try:
+                yield folder
+            finally:
+                await _remove(folder)  # before the guard looks whether it is there
+    finally:
+        await _remove(folder)  # without a guard, if that can't be started
+
+
+async def _remove(folder: Path) -> None:
+    with shielded(REMOVE_SECONDS):
+        await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ async def guarded(folder: Path) -> AsyncGenerator[None]:
     """Clean up after this process if it is killed in here."""
     # In a session of its own, so that a terminal's signals don't reach it.
     process = await trio.lowlevel.open_process(
-        ["sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
+        ["/bin/sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
