@@ -244,7 +244,7 @@ class ControlParser(ControlFunctions):
     def _pay_returns(self, data: bytes, at: int, end: int, position: int) -> int:
         """Pay for the returns in a part of a line; return where the first one is that isn't paid for, or the end."""
         count = data.count(b"\r", at, end)
-        if data.find(b"\x1b[", at, end) >= 0:
+        if data.find(b"G", at, end) >= 0:
             count += len(COLUMN_ONE.findall(data, at, end))
         if not count or position >= FOREVER:
             return end

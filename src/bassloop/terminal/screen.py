@@ -210,7 +210,7 @@ class Screen:
     # Parts of a line
 
     def _content(self, content: bytes) -> None:
-        if b"\x1b[" in content:
+        if b"G" in content:
             content = COLUMN_ONE.sub(b"\r", content)
         if b"\r" not in content:
             self._strokes(content)
@@ -234,35 +234,51 @@ class Screen:
         last only if something of them remains to be seen."""
         row = self.rows[self.y]
         erases = ERASE.search(last) is not None
-        if erases:
-            covered = BEYOND
-        else:
-            covered = self._measure.columns(last)
-            for stroke in reversed(earlier):
-                if len(stroke) > covered and self._measure.columns(stroke) > covered:
-                    covered = -1
-                    break
-                if ERASE.search(stroke):
-                    break
-            else:
-                if not row.blank and row.columns() > covered:
-                    covered = -1
-        if covered <= 0:
+        reach = BEYOND if erases else self._measure.columns(last)
+        if reach <= 0:
             for stroke in earlier:
-                if stroke:
-                    self._strokes(stroke)
-                    self._x, self._at_end = 0, False
+                self._stroke(stroke)
             self._strokes(last)
             return
-        if earlier:
-            before = b"".join(earlier)
-            self.pen = pen_after(self.pen, before)
-            if row.blank and not row.touched and ERASE.sub(b"", before):
+        drawn, reach, is_erased = self._visible(earlier, reach)
+        if not is_erased and not row.blank and row.columns() > reach:
+            is_over = True
+        else:
+            is_over = bool(drawn)
+            before = b"".join(earlier[: drawn[0] if drawn else None])
+            if row.blank and not row.touched and before and ERASE.sub(b"", before):
                 row.touched = True
-        row.clear()
+            row.clear()
+        at = 0
+        for index in drawn:
+            self.pen = pen_after(self.pen, b"".join(earlier[at:index]))
+            self._stroke(earlier[index])
+            at = index + 1
+        self.pen = pen_after(self.pen, b"".join(earlier[at:]))
         self._strokes(last)
-        if not erases and self._at_end:
-            row.width = covered
+        if not erases and not is_over and self._at_end:
+            row.width = reach
+
+    def _visible(self, strokes: list[bytes], reach: int) -> tuple[list[int], int, bool]:
+        """Find the strokes of which something remains to be seen, when one of `reach` columns follows them.
+
+        Return their indices, the columns that they and what follows reach, and whether what was in the row is erased.
+        """
+        visible = []
+        for index in range(len(strokes) - 1, -1, -1):
+            stroke = strokes[index]
+            if len(stroke) > reach and (width := self._measure.columns(stroke)) > reach:
+                visible.append(index)
+                reach = width
+            if b"K" in stroke and ERASE.search(stroke):
+                return visible[::-1], reach, True
+        return visible[::-1], reach, reach == BEYOND
+
+    def _stroke(self, stroke: bytes) -> None:
+        """Write a stroke, and return the cursor to the first column."""
+        if stroke:
+            self._strokes(stroke)
+            self._x, self._at_end = 0, False
 
     def _strokes(self, content: bytes) -> None:
         """Text and erasures, without returns."""
