@@ -21,6 +21,7 @@ import re
 from bassloop.terminal.control_functions import ControlFunctions
 from bassloop.terminal.frames import skippable
 from bassloop.terminal.row import Row
+from bassloop.terminal.screen import Stops
 from bassloop.terminal.sequences import (
     BROKEN_CSI,
     COLUMN_ONE,
@@ -30,6 +31,7 @@ from bassloop.terminal.sequences import (
     FUNCTIONS,
     LEFT_OUT,
     MODES,
+    NOT_IN_CONTENT,
     PENDING_LIMIT,
     STRING,
     STRING_END,
@@ -88,6 +90,7 @@ class ControlParser(ControlFunctions):
         super().__init__(height)
         self._held = b""
         self._in_string = False
+        self._content_stops = Stops(NOT_IN_CONTENT, b"\n", b"\t", b"\b")
         self._last = 0
         self._received = 0
         self._budget = FREE_FUNCTIONS * FUNCTION_BYTES
@@ -193,8 +196,8 @@ class ControlParser(ControlFunctions):
                 at = self._lines_over(data, at)
             if at > start:
                 continue
-            if content := CONTENT.match(data, at):
-                end = self._pay_returns(data, at, content.end(), position)
+            if (end := self._end_of_content(data, at)) > at:
+                end = self._pay_returns(data, at, end, position)
                 if end == at:
                     return at
                 self._content(data[at:end])
@@ -224,6 +227,13 @@ class ControlParser(ControlFunctions):
                     return at
                 at = after
         return at
+
+    def _end_of_content(self, data: bytes, at: int) -> int:
+        """Return where the text, looks, returns and erasures end that begin at `at`."""
+        end = self._content_stops.next(data, at)
+        if data.startswith(b"\x1b]", end) and (content := CONTENT.match(data, at)):
+            return content.end()  # a hyperlink, which may have anything in it
+        return end
 
     # What functions cost
 

@@ -7,6 +7,8 @@ remains of them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bassloop.terminal.lines import Measure, columns
 from bassloop.terminal.row import COLUMN_LIMIT, CUT, ROW_LIMIT, Row
 from bassloop.terminal.sequences import (
@@ -20,19 +22,24 @@ from bassloop.terminal.sequences import (
 )
 from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
-_STOPS = (b"\r", b"\b")
-"""Controls that move the cursor within a line; a return before a newline doesn't."""
+if TYPE_CHECKING:
+    import re
 
 BEYOND = 1 << 30
 """A column beyond all others."""
 
 
 class Stops:
-    """Finds what ends text that is only written from left to right, looking at no byte twice."""
+    """Finds the first of some controls and escapes, looking at no byte twice.
 
-    def __init__(self) -> None:
+    A return before a newline doesn't count: it has no effect.
+    """
+
+    def __init__(self, escape: re.Pattern[bytes], *controls: bytes) -> None:
+        self._escape = escape
+        self._controls = controls
         self._data = b""
-        self._found = [-1] * (1 + len(_STOPS))
+        self._found = [-1] * (1 + len(controls))
 
     def next(self, data: bytes, at: int) -> int:
         """Return the position of the first stop from `at` on, or the length of the data.
@@ -44,9 +51,9 @@ class Stops:
             self._data = data
             found[:] = [-1] * len(found)
         if found[0] < at:
-            escape = NOT_IN_LINES.search(data, at)
+            escape = self._escape.search(data, at)
             found[0] = escape.start() if escape else len(data)
-        for index, control in enumerate(_STOPS, 1):
+        for index, control in enumerate(self._controls, 1):
             if found[index] < at:
                 position = data.find(control, at)
                 while position >= 0 and data.startswith(b"\r\n", position):
@@ -76,7 +83,7 @@ class Screen:
         self._skipping = False
         self._cut_short = False
         self._measure = Measure()
-        self._stops = Stops()
+        self._stops = Stops(NOT_IN_LINES, b"\r", b"\b")
 
     def take(self) -> list[bytes]:
         """The lines that settled since the last call."""
@@ -264,13 +271,14 @@ class Screen:
 
         Return their indices, the columns that they and what follows reach, and whether what was in the row is erased.
         """
+        sizes = [len(stroke) for stroke in strokes]
+        may_erase = any(b"K" in stroke for stroke in strokes)
         visible = []
         for index in range(len(strokes) - 1, -1, -1):
-            stroke = strokes[index]
-            if len(stroke) > reach and (width := self._measure.columns(stroke)) > reach:
+            if sizes[index] > reach and (width := self._measure.columns(strokes[index])) > reach:
                 visible.append(index)
                 reach = width
-            if b"K" in stroke and ERASE.search(stroke):
+            if may_erase and ERASE.search(strokes[index]):
                 return visible[::-1], reach, True
         return visible[::-1], reach, reach == BEYOND
 

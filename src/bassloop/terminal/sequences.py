@@ -57,6 +57,9 @@ CONTENT = re.compile(
 )
 """Text with its looks, carriage returns and erasures in lines: all that one line is made of."""
 
+NOT_IN_CONTENT = re.compile(rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|[02]?K|[01]?G)|\\)")
+"""An escape that `CONTENT` doesn't take in, unless it is a hyperlink."""
+
 COLUMN_ONE = re.compile(rb"\x1b\[[01]?G")
 """What does the same as a carriage return."""
 
