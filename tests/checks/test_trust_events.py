@@ -87,6 +87,56 @@ async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but
             assert "no trusted runner has verified that" in output_text(loop.check_run())
 
 
+async def test_an_approval_is_of_one_commit_and_not_of_what_is_pushed_before_it_starts(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with open_loop_with_policy(make_repository, tmp_path, TRUSTED, PULL, wait="60") as its:
+        its.standin.add_user("stranger")
+        its.standin.add_user("maintainer", permission="write")
+        await pulled(its, "g1")
+        await until(its.shown)
+        approved = its.check_run()["head_sha"]
+        await press(its, "approve", "yes", name="it", sender="maintainer", fork="stranger")
+        path = its.standin.repository_path
+        (path / "evil").write_text("pushed after the approval")
+        pushed = commit(path)
+        await pulled(its, "g2")
+        await until(lambda: its.check_run()["head_sha"] == pushed)
+        async with trusted_runner(its) as trusted:
+            await its.inbox.finished("g1")
+            assert [told["bassloop-head"] for told in trusted.told] == [approved]
+            assert its.check_run()["conclusion"] is None
+            # A reader's approval is none.
+            its.standin.add_user("reader", permission="read")
+            answer = await press(its, "approve", "no", name="it", sender="reader", fork="stranger")
+            assert "reader may not approve this head" in answer
+            assert len(trusted.told) == 1
+            await press(its, "approve", "too", name="it", sender="maintainer", fork="stranger")
+            await its.inbox.finished("g2")
+            assert [told["bassloop-head"] for told in trusted.told] == [approved, pushed]
+
+
+async def test_a_merge_queues_own_file_does_not_weaken_the_policy(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, TRUSTED, MERGE) as its,
+        its.runner() as sender,
+        trusted_runner(its) as trusted,
+    ):
+        path = its.standin.repository_path
+        git(path, "checkout", "--quiet", "-b", "gh-readonly-queue/main/pr-1")
+        (path / ".bassloop.toml").write_text('[trust.checks]\nit = "sender"\n')
+        sha = commit(path)
+        git(path, "checkout", "--quiet", "main")
+        payload = await its.standin.payload("merge_group", ref="gh-readonly-queue/main/pr-1")
+        await its.deliver(payload, "g", "merge_group")
+        await its.inbox.finished("g")
+        assert its.check_run()["conclusion"] == "success"
+        assert not sender.told
+        assert [told["bassloop-head"] for told in trusted.told] == [sha]
+
+
 async def test_a_heads_own_file_does_not_weaken_the_policy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
