@@ -14,7 +14,7 @@ import trio
 from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
-from bassloop.web.app import prepare_templates
+from bassloop.web.app import prepare_pages
 from tests.records import make_run, make_step
 
 from .site import HOSTILE, open_site
@@ -251,7 +251,7 @@ async def test_templates_are_compiled_before_anybody_asks_for_a_page(tmp_path: P
     async with open_site(tmp_path) as site:
         names = site.app.jinja_env.list_templates()
         assert {"run.html", "base.html", "failures.atom"} <= set(names)
-        await prepare_templates(site.app)
+        await prepare_pages(site.app)
         cache = site.app.jinja_env.cache
         assert cache is not None
         assert {name for _, name in cache.keys()} == set(names)  # noqa: SIM118  (it isn't a dict)
@@ -265,7 +265,7 @@ async def test_a_server_begins_with_compiling_templates(
     async def prepare(app: object) -> None:
         began.set()
 
-    monkeypatch.setattr("bassloop.web.app.prepare_templates", prepare)
+    monkeypatch.setattr("bassloop.web.app.prepare_pages", prepare)
     async with open_site(tmp_path) as site, site.app.test_app():
         with trio.fail_after(10):
             await began.wait()
