@@ -336,7 +336,8 @@ class Chaos:
                 if at >= lost_at - LOSS_SECONDS - PATH_SECONDS:
                     continue
             if any(
-                gone - LOSS_SECONDS <= at <= back + LOSS_SECONDS for gone, back in self.bucket_gone
+                gone - LOSS_SECONDS - PATH_SECONDS <= at <= back + LOSS_SECONDS
+                for gone, back in self.bucket_gone
             ):
                 report.log_bytes_lost_without_bucket += len(line) + 1
             else:
