@@ -1,5 +1,7 @@
 """The shape of the source tree: no circular imports, no private names across rooms, one name for one thing.
 
+Of structured concurrency: a shield has a deadline, and asyncio no tasks of its own.
+
 Which room may import which is a contract of import-linter's, in `pyproject.toml`; what that can't say is checked here,
 on the syntax trees. Imports for type checkers count like any other: whoever reads a file follows them, too.
 """
@@ -43,6 +45,12 @@ CONVENTIONAL = {"errors", "schema"}
 SHARED_CLASSES = {"Platform", "User"}
 """Classes of one idea in two rooms that may not import each other: of the language and of a runtime, of GitHub and of
 the store."""
+
+PUBLIC_ALL_THE_SAME = {"os._exit", "sys._current_frames", "hashlib._Hash"}
+"""Documented functions that begin with an underscore, and a class that only its annotations name."""
+
+SHIELDED_UNTIL_CLOSED = {"bassloop.store.logs.log_writer", "bassloop.store.logs.shipper"}
+"""Modules with a shield that gets its deadline later: from `close`, which whoever started the task has to call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,3 +206,66 @@ def test_no_file_is_too_long_to_read() -> None:
         if len(module.path.read_text().splitlines()) > MAX_LINES
     }
     assert not long
+
+
+def own_names() -> set[str]:
+    """Return the names that the project itself defines, of whatever kind."""
+    found = set()
+    for module in modules().values():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr if ast.unparse(node.value) == "self" else "")
+    return found
+
+
+def test_private_names_of_libraries_are_used_in_one_module() -> None:
+    """Each use in `bridge/private.py` has a test that fails when the library changes, in `bridge/test_private.py`."""
+    known, found = own_names() | {"_replace"}, []
+    for module in modules().values():
+        if module.name == "bassloop.bridge.private":
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+                is_private = not node.attr.startswith("__") and node.attr not in known
+                if is_private and ast.unparse(node) not in PUBLIC_ALL_THE_SAME:
+                    found.append(f"{module.name}:{node.lineno} {ast.unparse(node)}")
+        for imported, statement in imports(module.tree):
+            parts = imported.split(".")
+            if parts[0] != "bassloop" and any(p.startswith("_") and p[:2] != "__" for p in parts):
+                found.append(f"{module.name}:{statement.lineno} imports {imported}")
+    assert not found
+
+
+def calls(module: Module) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
+
+
+def test_a_shield_has_a_deadline() -> None:
+    """`concurrency.shielded` takes one; whoever shields in another way has to be in the list above."""
+    shields = {
+        module.name
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.keyword) and node.arg == "shield")
+        or (
+            isinstance(node, ast.Attribute)
+            and node.attr == "shield"
+            and isinstance(node.ctx, ast.Store)
+        )
+    }
+    assert shields == {"bassloop.concurrency"} | SHIELDED_UNTIL_CLOSED
+
+
+def test_no_task_of_asyncio_is_started() -> None:
+    """Tasks are Trio's, with a nursery; asyncio runs only what the libraries behind `bridge/` start."""
+    started = [
+        f"{module.name}:{call.lineno}"
+        for module in modules().values()
+        for call in calls(module)
+        if ast.unparse(call.func).rpartition(".")[2] in ("create_task", "ensure_future")
+    ]
+    assert not started

@@ -69,7 +69,7 @@ class Path(Combiner):
 
 
 class NamedPath(Path):
-    """The base class of all paths that have a name, which is all but thunks."""
+    """The base class of all paths but thunks, which have no name."""
 
     __slots__ = ()
     applicative = True

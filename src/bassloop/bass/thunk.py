@@ -180,7 +180,7 @@ class Thunk(Path):
         return image
 
     def with_args(self, args: Iterable[Value]) -> Thunk:
-        """Return it with other arguments to the same command."""
+        """Return the thunk with other arguments to the same command."""
         return self.replace(args=(*self.args[:1], *args))
 
     def with_env(self, env: Scope) -> Thunk:
@@ -197,7 +197,7 @@ class Thunk(Path):
         return self.replace(mounts=(*self.mounts, Mount(source, target)))
 
     def with_port(self, name: str, port: int) -> Thunk:
-        """Return it with one more port that it listens on."""
+        """Return the thunk with one more port that it listens on."""
         return self.replace(ports=(*self.ports, (name, port)))
 
     def with_entrypoint(self, entrypoint: tuple[str, ...]) -> Thunk:

@@ -69,7 +69,7 @@ class OtherNodesRuntimes:
         self._changed = trio.Event()
 
     def refuse(self, node: str) -> None:
-        """Choose a node no more for a while, since it can't be handed anything."""
+        """Don't choose a node for a while: it can't be given anything."""
         self._refused[node] = trio.current_time() + REFUSED_SECONDS
         self._is_current = False
 

@@ -227,7 +227,7 @@ def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
 
 
 def signal_meaning(reason: str) -> str:
-    """Return what the exit status that a reason ends with says of how a command ended; empty if nothing."""
+    """Return the meaning of the exit status at the end of a reason, such as a signal; empty if it has none."""
     status = re.search(r"\bexit status (\d+)$", reason)
     return SIGNALS.get(int(status[1]), "") if status is not None else ""
 

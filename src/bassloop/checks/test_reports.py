@@ -40,7 +40,7 @@ class ReportCollector:
     _size: int = 0
 
     def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
-        """Take what an update has of reports. Returns the ids of those that are complete."""
+        """Collect the parts of reports in an update. Return the ids of the reports that are complete."""
         for vertex in update.vertexes:
             if is_report(vertex.id) and vertex.HasField("error"):
                 self._drop(vertex.id, vertex.error)

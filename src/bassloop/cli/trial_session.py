@@ -229,7 +229,7 @@ def _describe_event(event: str) -> str:
 
 
 def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
-    """Return the last words, and whether everything passed."""
+    """Return the closing sentence, and whether everything passed."""
     if not results or not all(each.passed for each in results):
         return "not passed", False
     images = {image for each in results for image in each.unused_images}
@@ -293,7 +293,7 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
 
 
 def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
-    """Return what to do about what isn't the fault of a check.
+    """Return advice for failures that aren't a check's fault.
 
     Args:
         causes: what the logs of failed checks tell.

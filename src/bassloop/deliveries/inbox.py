@@ -150,7 +150,7 @@ class Inbox:
         return {"handling": self._handling, "waiting": len(self._queue)}
 
     def wake(self) -> None:
-        """Look again at what may begin."""
+        """Check again which deliveries may begin."""
         self._changed.set()
 
     def hurry(self) -> None:

@@ -44,7 +44,7 @@ FETCHED_AT_ONCE = 8
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
     """Fetch missed deliveries now, and then every so many seconds, until cancelled.
 
-    Of several nodes, one does that. A node that knows that some may have been missed does it soon, on `fetch_soon`.
+    Only one of several nodes does that. A node that knows that some may have been missed does it soon, on `fetch_soon`.
     While GitHub doesn't answer, it is asked again sooner.
     """
     backoff = replace(inbox.backoff, longest=min(inbox.backoff.longest, every))

@@ -143,7 +143,7 @@ class HookHost(Protocol):
         """Start a check; return what waits until it has succeeded."""
 
     def log(self, message: str, fields: str) -> None:
-        """Take a message of the script's."""
+        """Log a message that the script has printed."""
 
 
 class HookProcess:

@@ -135,7 +135,7 @@ class Fibers:
         return end.get()
 
     def resume(self, pending: Pending[Any]) -> None:
-        """Let go on what waits for this, which is over."""
+        """Resume the fiber that waits for this, which has ended."""
         self._ready.extend(pending.waiting)
         pending.waiting.clear()
 

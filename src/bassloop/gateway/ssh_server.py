@@ -148,7 +148,7 @@ class _Gateway:
                 log.exception("connection crashed")
 
     async def _client_address(self, stream: trio.SocketStream, peer: str) -> str:
-        """Return where a connection comes from: its peer, or what a balancer says.
+        """Return the address of a connection: its peer, or the one that a load balancer passes on.
 
         Raises NotAdmitted and OSError.
         """

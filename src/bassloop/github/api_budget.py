@@ -238,7 +238,7 @@ class APIBudget:
             self._waiting_for[wanted][repository] += 1
 
     def stop_waiting(self, wanted: Purpose, repository: str | None = None) -> None:
-        """Count a request no longer that has waited."""
+        """Stop counting a request as waiting."""
         self.waiting[wanted] -= 1
         if repository is not None:
             self._waiting_for[wanted][repository] -= 1

@@ -108,7 +108,7 @@ class _Payload(Struct):
         return self.repository.full_name if self.repository else None
 
     def details(self) -> dict[str, Any]:
-        """Return what the :class:`Event` has beside the fields of this class."""
+        """Return the fields of the :class:`Event` that this class lacks."""
         return {}
 
 

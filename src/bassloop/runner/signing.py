@@ -41,7 +41,7 @@ RSA_AGENT_FLAG = 4
 class ConnectionSigner:
     """Signs with the key of the connection that is logged in.
 
-    Keys on hardware that wants to be touched sign nothing, as nobody wants to touch them for each run.
+    Hardware keys that need a touch sign nothing: nobody wants to touch one for each run.
 
     Args:
         login: whose key it is.

@@ -263,7 +263,7 @@ class Runtime:
                 pass
 
     async def quiet(self, seconds: float) -> None:
-        """Wait until no call was under way for so many seconds."""
+        """Wait until no call has been under way for so many seconds."""
         while True:
             with trio.move_on_after(math.inf if self._calls else seconds) as unchanged:
                 await self._calls_changed.wait()

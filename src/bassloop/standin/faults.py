@@ -54,7 +54,7 @@ class Fault:
     happened: int = field(default=0, init=False)
 
     def matches(self, method: str, path: str) -> bool:
-        """Return whether it affects a call."""
+        """Return whether the fault affects a call."""
         return self.method in ("*", method) and re.fullmatch(self.path, path) is not None
 
 

@@ -242,7 +242,7 @@ class Artifacts(Subject):
     async def reading(
         self, artifact: Artifact, start: int = 0, stop: float = math.inf
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Give the bytes of an artifact, or some of them. Raises NotStored if the file is gone."""
+        """Yield the bytes of an artifact, or a range of them. Raises NotStored if the file is gone."""
         name = artifact_name(artifact.run_id, artifact.sha256)
         if not artifact.kept or not await trio.to_thread.run_sync(_exists, self._blobs, name):
             raise NotStored(f"{artifact.path} has expired")

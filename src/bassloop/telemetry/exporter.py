@@ -67,7 +67,7 @@ class _Ids(RandomIdGenerator):
         return _wanted.get() or super().generate_trace_id()
 
     def is_trace_id_random(self) -> bool:
-        """Not all bits of a delivery's id are."""
+        """Return False: not all bits of a delivery's id are random."""
         return False
 
 

@@ -44,7 +44,7 @@ class Search(NamedTuple):
 
 
 def skippable(data: bytes, at: int, room: int, measure: Measure) -> Search:
-    """The frames from `at` on that are covered by the one after them.
+    """Return the frames from `at` on that are covered by the one after them.
 
     The cursor is in the first column, with `room` lines below its own.
     """

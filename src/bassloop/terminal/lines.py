@@ -125,7 +125,7 @@ def strip_lines(text: bytes) -> bytes:
 
 
 def _without_escapes(text: bytes) -> bytes:
-    """Text whose escapes are gone, or have become controls. The few looks that a log uses are taken
+    """Return text whose escapes are gone, or have become controls. The few looks that a log uses are taken
     out one after the other, all of a kind at once."""
     rest = text
     for _ in range(_KINDS):
@@ -163,7 +163,7 @@ def restyle(line: bytes, columns: int | None = None) -> str:
 
 
 def _fitted(text: str, column: int, columns: int) -> tuple[str, int]:
-    """As much of the text, from a column on, as there is room for, and the column behind it; beyond
+    """Return as much of the text, from a column on, as there is room for, and the column behind it; beyond
     the last one when there was no room."""
     out: list[str] = []
     for character in text:

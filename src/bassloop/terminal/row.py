@@ -77,7 +77,7 @@ class Row:
         self.cut = False
 
     def clear(self) -> None:
-        """Erase all of it."""
+        """Erase the whole line."""
         if not self.blank or self.cut:
             self.touched = True
             self.data = b""

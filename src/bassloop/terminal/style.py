@@ -118,7 +118,7 @@ def pen_after(pen: Pen, content: bytes) -> Pen:
 
 @lru_cache(maxsize=4096)
 def applied(style: Style, parameters: bytes) -> Style:
-    """The style after one SGR sequence with these parameters; `PLAIN` itself if it is that."""
+    """Return the style after one SGR sequence with these parameters; `PLAIN` itself if it is that."""
     foreground, background, flags = style.foreground, style.background, set(style.flags)
     groups = [
         [int(value[-6:]) if value else -1 for value in group.split(b":")]

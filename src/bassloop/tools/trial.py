@@ -340,7 +340,7 @@ class AppKey:
 
 
 def app_key() -> AppKey:
-    """A new key for an App, as PEM."""
+    """Return a new key for an App, as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
         serialization.Encoding.PEM,

@@ -54,7 +54,7 @@ def caller(function: Value, machine: Machine, *names: str) -> Callable[[list[Val
 def _function_caller(
     function: Applicative, inside: Operative, machine: Machine
 ) -> Callable[[list[Value]], Value]:
-    """Return the same for a function that was made by `fn`, with as little in it as possible."""
+    """Return what calls a function that was made by `fn`, with as little in it as possible."""
     names, body, static, parents = inside.names, inside.run, inside.static, inside.parents
 
     def call_function(args: list[Value]) -> Value:

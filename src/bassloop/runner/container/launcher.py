@@ -1,4 +1,4 @@
-"""Start a command in a container of its own, which is left, stopped, for who goes on from it.
+"""Start a command in a container of its own, which is left, stopped, for commands that continue from its files.
 
 The command line of a container is made without I/O, from a `ContainerSpec`.
 """
@@ -241,7 +241,7 @@ class ContainerLauncher(Launcher):
         await self._settings.engine.remove_container(self.name)
 
     def complete(self, output: ThunkOutput, mounts: Sequence[BindMount]) -> None:
-        """Note which container it was, for who wants to go on from its file system."""
+        """Record the container, for commands that continue from its file system."""
         about = {
             "name": self.name,
             "base": self._image,

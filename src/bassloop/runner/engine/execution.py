@@ -85,7 +85,7 @@ class Launcher(ABC):
     def launching(
         self, execution: Execution, start: str, mounts: Sequence[BindMount]
     ) -> AbstractAsyncContextManager[Launch]:
-        """Give the process that runs the command, while what it needs is there. Raises DriverError.
+        """Yield the process that runs the command; what it needs is there until the block ends. Raises DriverError.
 
         Args:
             start: the directory to start in, absolute or in the work directory.

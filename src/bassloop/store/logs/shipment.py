@@ -123,7 +123,7 @@ def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
 
 
 def _fetch_chunks(bucket: Bucket, shipment: Shipment) -> None:
-    """Write what the chunks have to where it belongs in the files, which may have more."""
+    """Write the chunks' bytes to their places in the files, which may have more."""
     files = shipment.files
     files.raw.parent.mkdir(parents=True, exist_ok=True)
     at = NOTHING

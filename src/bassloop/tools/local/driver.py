@@ -102,7 +102,7 @@ class LateDriver:
         self._waiting.clear()
 
     async def loop(self) -> None:
-        """Return once there is an event loop."""
+        """Wait until there is an event loop."""
         if self._inner is None:
             await _NEED_LOOP
 

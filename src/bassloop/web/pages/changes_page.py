@@ -69,7 +69,7 @@ class Outcomes:
 
     @property
     def flaky(self) -> bool:
-        """True if the same thunk did both."""
+        """True if the same thunk has both failed and succeeded."""
         return bool(self.succeeded and self.failed)
 
 

@@ -169,7 +169,7 @@ def flaky_thunks(results: Sequence[TestRun]) -> set[str]:
 
 
 def course_of(results: Sequence[TestRun]) -> TestCourse:
-    """Return since when a test fails or passes. There is at least one result, the newest first."""
+    """Return since when a test has failed or passed. There is at least one result, the newest first."""
     ended = [each for each in results if each.result.outcome != "skipped"] or list(results)
     current = ended[0].result.outcome
     streak = list(takewhile(lambda each: each.result.outcome == current, ended))
