@@ -8,4 +8,5 @@ from bassloop.github import api
 from bassloop.github.api_budget import APIBudget
 
 api.APIBudget = lambda _points: APIBudget(1_000_000)  # type: ignore[assignment,misc]
+api.API.share = lambda _self, _nodes: None  # type: ignore[method-assign]
 main()

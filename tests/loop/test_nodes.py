@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bassloop.standin import StandInError
 from bassloop.store import open_store
 from bassloop.store.leases import LEASE_SECONDS
+from tests.chaos.cluster import Cable as ChaosCable
 from tests.repositories import commits
 from tests.until import until
 
@@ -220,6 +222,34 @@ async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
             assert conclusions == ["cancelled", "success"]
             nursery.cancel_scope.cancel()
     assert len(ran.read_text().splitlines()) == 2
+
+
+async def test_a_node_that_is_alone_waits_for_its_database_and_its_check_succeeds(
+    make_repository: MakeRepository, url: str, tmp_path: Path
+) -> None:
+    ran, go, there = tmp_path / "ran", tmp_path / "go", conninfo_to_dict(url)
+    command = f"echo ran >> {ran}; until test -e {go}; do sleep 0.1; done"
+    repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", command)})
+    cable = ChaosCable(partial(trio.open_unix_socket, f"{there['host']}/.s.PGSQL.5432"))
+    with trio.fail_after(150):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(cable.run)
+            its_url = f"postgresql://postgres@127.0.0.1:{cable.port}/{there['dbname']}"
+            async with (
+                open_world(repository, tmp_path / "world", DATABASE_URL=its_url) as its,
+                its.node("alone") as node,
+                its.runner(await node.ready()),
+            ):
+                await push(its, await node.ready(), commits(repository, 1)[0])
+                await until(ran.exists)
+                async with cable.cut():
+                    go.touch()
+                    await trio.sleep(LEASE_SECONDS + 2)
+                await its.concluded()
+                assert node.process.returncode is None
+                assert [run["conclusion"] for run in its.standin.check_runs] == ["success"]
+            nursery.cancel_scope.cancel()
+    assert ran.read_text() == "ran\n"
 
 
 async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_its_idle_runners(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import psycopg
 import pytest
 import trio
 
-from bassloop.store import StoreConflict, StoreError, StoreFull, StoreUnusable, open_store
+from bassloop.store import (
+    StoreConflict,
+    StoreError,
+    StoreFull,
+    StoreUnusable,
+    open_store,
+    reads_fail_fast,
+)
 from bassloop.store.engines import postgresql as engine_module
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
 from bassloop.store.engines.postgresql_connection import translate_sql
@@ -137,6 +144,30 @@ async def test_reads_and_writes_go_on_after_the_server_has_ended_all_connections
     await store.deliveries.record("after", "push", None, b"", wait=True)
     assert await store.deliveries.stored(["before", "after"]) == {"before", "after"}
     assert PostgreSQLDatabase(location).is_served()
+
+
+async def test_a_daemon_s_reads_wait_for_a_server_that_is_gone_unless_somebody_waits_for_them(
+    store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, tries = PostgreSQLDatabase.connect_reader, 0
+
+    def refuse(self: PostgreSQLDatabase) -> NoReturn:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            monkeypatch.setattr(PostgreSQLDatabase, "connect_reader", connect)
+        raise StoreUnreachable("the server is gone")
+
+    monkeypatch.setattr("bassloop.store.engine.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(PostgreSQLDatabase, "connect_reader", refuse)
+    async with open_store(location, tmp_path / "blobs", owner=False) as command:
+        with pytest.raises(StoreUnreachable):
+            await command.deliveries.unfinished()
+    await trio.to_thread.run_sync(end_connections, location)
+    with reads_fail_fast(), pytest.raises(StoreUnreachable):
+        await store.deliveries.unfinished()
+    assert await store.deliveries.unfinished() == []
+    assert tries == 3
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from bassloop import __version__
 from bassloop.github import Purpose, purpose_name
+from bassloop.store import reads_fail_fast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -56,8 +57,9 @@ class Metrics:
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
         content type. Raises StoreError."""
-        figures = await self.loop.store.figures()
-        nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())
+        with reads_fail_fast():
+            figures = await self.loop.store.figures()
+            nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Now(self, figures, nodes))
         ProcessCollector(registry=registry)

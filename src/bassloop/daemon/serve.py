@@ -26,7 +26,7 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -59,7 +59,7 @@ from bassloop.gateway import GatewayAddress, serve_gateway
 from bassloop.github import open_github
 from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
-from bassloop.store import find_blobs, open_store
+from bassloop.store import find_blobs, open_store, reads_fail_fast
 from bassloop.store.maintenance.pruner import keep_pruning
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
@@ -291,10 +291,15 @@ async def _application(settings: Settings, context: WebContext) -> AsyncGenerato
     if settings.database_url is None:
         yield Proxies(app, settings.trusted_proxies)
         return
+
+    async def serve_at_once(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        with reads_fail_fast():
+            await proxy(scope, receive, send)
+
     host = urlsplit(context.external_url).hostname or ""
     signer = PeerSigner(context.session_secret)
     async with PeerProxy(app, context.store.nodes, signer, host).opened() as proxy:
-        yield Proxies(proxy, settings.trusted_proxies)
+        yield Proxies(serve_at_once, settings.trusted_proxies)
 
 
 def _reload(certificate: Certificate | None, notifier: Notifier) -> None:

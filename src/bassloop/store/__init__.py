@@ -18,6 +18,7 @@ from bassloop.store.artifacts import Artifact, ArtifactWriter
 from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
 from bassloop.store.claims import NodeRequest, RequestKind
 from bassloop.store.deliveries import Recorded
+from bassloop.store.engine import reads_fail_fast
 from bassloop.store.engines import find_database, is_served
 from bassloop.store.errors import (
     ClaimLost,
@@ -138,4 +139,5 @@ __all__ = [
     "new_node",
     "new_run_id",
     "open_store",
+    "reads_fail_fast",
 ]

@@ -17,17 +17,18 @@ nothing but its arguments. Operations that share a transaction share plain funct
 from __future__ import annotations
 
 import functools
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import trio
 
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.store.errors import StoreError, StoreUnreachable
-from bassloop.store.writer import Writer
+from bassloop.store.writer import RETRY_SECONDS, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from bassloop.store.database import Connection, Database
     from bassloop.store.writer import WriterStatistics
@@ -43,22 +44,57 @@ CLOSE_SECONDS = 30.0
 """How long queries that still run may keep the database from being closed."""
 
 
+_fails_fast: ContextVar[bool] = ContextVar("fails_fast", default=False)
+
+
+@contextmanager
+def reads_fail_fast() -> Iterator[None]:
+    """Let reads in this context raise StoreUnreachable at once, where a daemon's would wait.
+
+    For what somebody waits for, such as a page. Tasks that are started in the context have it, too.
+    """
+    token = _fails_fast.set(True)
+    try:
+        yield
+    finally:
+        _fails_fast.reset(token)
+
+
 class Engine:
     """One writer and a pool of readers of a database. Made by `open_engine`.
 
     Args:
         node: the id of the node that uses it; empty for the only daemon of a file, and for commands.
+        may_wait: whether reads wait now while the database can't be reached.
     """
 
-    def __init__(self, database: Database, node: str, writer: Writer, readers: Readers) -> None:
+    def __init__(
+        self,
+        database: Database,
+        node: str,
+        writer: Writer,
+        readers: Readers,
+        may_wait: Callable[[], bool],
+    ) -> None:
         self.database = database
         self.node = node
         self._writer = writer
         self._readers = readers
+        self._may_wait = may_wait
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Return what `query` returns for everything committed by now. See `Readers.read`."""
-        return await self._readers.read(query)
+        """Return what `query` returns for everything committed by now. See `Readers.read`.
+
+        While the database can't be reached, a daemon's read waits until it can, unless it `reads_fail_fast`, or
+        other nodes may take over.
+        """
+        while True:
+            try:
+                return await self._readers.read(query)
+            except StoreUnreachable:
+                if _fails_fast.get() or not self._may_wait():
+                    raise
+            await trio.sleep(RETRY_SECONDS)
 
     async def write(self, change: Callable[[Connection], T], *, wait: bool = True) -> T:
         """Return what `change` returns, once it is committed. See `Writer.write`."""
@@ -80,15 +116,21 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    database: Database, *, patient: bool, node: str = ""
+    database: Database,
+    *,
+    patient: bool,
+    node: str = "",
+    may_write: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Engine]:
     """Open a database, created or migrated first.
 
     Leaving the context commits the writes that are queued and waits for the reads that run.
 
     Args:
-        patient: whether writes wait for a full disk or a locked database.
+        patient: whether writes wait for a full disk or a locked database, and reads for one that can't be
+            reached.
         node: the id of the node that uses it, if there may be several.
+        may_write: whether no other node can have taken over from that one.
     """
     await trio.to_thread.run_sync(database.prepare)
     writer = Writer(database, MAX_WAITING_WRITES, patient=patient)
@@ -96,7 +138,7 @@ async def open_engine(
     async with open_flat_nursery() as nursery:
         await nursery.start(writer.serve)
         try:
-            yield Engine(database, node, writer, readers)
+            yield Engine(database, node, writer, readers, may_write if patient else lambda: False)
         finally:
             writer.close()
             await readers.close()

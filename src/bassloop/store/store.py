@@ -168,7 +168,7 @@ class _Opening:
         shipper = None if bucket is None else Shipper(bucket, self.bucket_waiting)
         queue = LogQueue(self.blobs.folder, self.log_waiting, shipper)
         async with (
-            open_engine(self.database, patient=patient, node=node) as engine,
+            open_engine(self.database, patient=patient, node=node, may_write=may_write) as engine,
             open_flat_nursery() as nursery,
         ):
             await nursery.start(queue.serve)
@@ -189,7 +189,8 @@ class Store(Subject):
     Every operation is a checkpoint, and may raise StoreError. One that writes returns once the change
     is committed, including the fsync unless the store was opened otherwise. When cancelled, the change
     happened either completely or not at all; every change may be repeated. One that reads sees
-    everything committed before it began; when cancelled, it has no effect.
+    everything committed before it began; when cancelled, it has no effect. A daemon's waits while the
+    database can't be reached, except in the context of `reads_fail_fast`.
 
     Attributes:
         drain_requested: set when somebody asks the daemon to drain, from another machine as well.

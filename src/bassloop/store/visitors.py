@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.engine import Subject, reads, reads_fail_fast, writes
 from bassloop.store.records import LoginRecord, RepositoryRecord, SessionRecord, User
 
 if TYPE_CHECKING:
@@ -105,15 +105,23 @@ class Logins(Subject):
 
         await self._engine.write(remove, wait=False)
 
-    @reads
-    def get(self, db: Connection, name: str) -> LoginRecord | None:
-        """Return what GitHub said of a login, or None. The user is NOBODY if nobody has it."""
-        row = db.execute(
-            "SELECT user_id, node_id, login, keys, asked_at FROM logins WHERE name = ?", (name,)
-        ).fetchone()
+    async def get(self, name: str) -> LoginRecord | None:
+        """Return what GitHub said of a login, or None. The user is NOBODY if nobody has it.
+
+        Raises StoreUnreachable at once.
+        """
+        with reads_fail_fast():
+            row = await self._get(name)
         return (
             None if row is None else LoginRecord(**{**row, "keys": tuple(json.loads(row["keys"]))})
         )
+
+    @reads
+    def _get(self, db: Connection, name: str) -> ResultRow | None:
+        row: ResultRow | None = db.execute(
+            "SELECT user_id, node_id, login, keys, asked_at FROM logins WHERE name = ?", (name,)
+        ).fetchone()
+        return row
 
 
 class Repositories(Subject):
