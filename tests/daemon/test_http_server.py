@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from h2.connection import H2Connection
+from hypercorn.protocol import h2, h11
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
+from quart import websocket
 from quart_trio import QuartTrio
 
 from bassloop.bridge.http2 import PREFACE
@@ -21,6 +23,7 @@ from bassloop.daemon.http_server import (
     serve_http,
     start_listening,
 )
+from bassloop.daemon.websocket_frames import FRAMES, FrameCounter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -38,6 +41,23 @@ def test_hypercorn_still_has_what_is_replaced() -> None:
     assert issubclass(ContainedServer, tcp_server.TCPServer)
     assert isinstance(tcp_server.MAX_RECV, int)
     assert hasattr(hypercorn_run, "TCPServer")
+    assert hasattr(h11, "WSStream")
+    assert hasattr(h2, "WSStream")
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 20])
+@pytest.mark.parametrize("mask", [False, True])
+def test_frames_of_a_websocket_are_counted_however_they_are_cut(size: int, mask: bool) -> None:
+    data = b""
+    lengths = (0, 1, 125, 126, 65_535, 65_536, 0, 0)
+    for length in lengths:
+        header = bytes([0x82, mask << 7 | min(length, 126 if length < 65_536 else 127)])
+        if length > 125:
+            header += length.to_bytes(2 if length < 65_536 else 8)
+        data += header + bytes(4 * mask + length)
+    counter = FrameCounter()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert sum(map(counter.count, pieces)) == len(lengths)
 
 
 @pytest.fixture
@@ -50,6 +70,11 @@ async def served() -> AsyncGenerator[tuple[str, int]]:
     @app.get("/")
     async def page() -> str:
         return "here"
+
+    @app.websocket("/live")
+    async def echo() -> None:
+        while True:
+            await websocket.send(await websocket.receive())
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_http, app, listening, over)
@@ -81,6 +106,25 @@ async def test_a_flood_of_pings_ends_its_connection(served: tuple[str, int]) -> 
         async with await trio.open_tcp_stream(*served) as stream:
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(PREFACE + http2_frame(4, 0, b"") + pings)
+                while await stream.receive_some():
+                    pass
+
+
+async def test_a_flood_of_frames_on_a_websocket_ends_its_connection(
+    served: tuple[str, int],
+) -> None:
+    head, _, frames = EARLY.partition(b"\r\n\r\n")
+    frame = frames[:6]
+    with trio.fail_after(30):
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(head + b"\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+            await stream.send_all(frame * FRAMES)
+            answers = b""
+            while len(answers) < 2 * FRAMES:
+                answers += await stream.receive_some()
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(frame * FRAMES)
                 while await stream.receive_some():
                     pass
 

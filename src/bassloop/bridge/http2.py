@@ -154,12 +154,16 @@ class FrameScanner:
 
     It refuses a frame that is too large (h2 would collect 16 MiB of it first) and more control frames than
     are allowed, and says where received bytes can be cut so that few frames are processed at once.
+
+    Args:
+        preface: the number of bytes before the first frame.
+        take: called for each control frame; returns whether it is allowed. None if all are.
     """
 
-    def __init__(self, preface: int, control: TokenBucket | None) -> None:
+    def __init__(self, preface: int, take: Callable[[], bool] | None) -> None:
         self._rest = preface
         self._header = bytearray()
-        self._control = control
+        self._take = take
 
     def scan(self, data: bytearray, frames: int) -> int:
         """Return how many of these bytes to process now: at most so many frames.
@@ -189,7 +193,7 @@ class FrameScanner:
         if size > LARGEST_FRAME:
             raise ValueError(f"a frame of {size:,} bytes")
         is_control = kind != DATA or not size
-        if is_control and self._control is not None and not self._control.take():
+        if is_control and self._take is not None and not self._take():
             raise TooManyFrames
         return size
 
@@ -212,7 +216,8 @@ class BoundedProtocol(H2Protocol):
         self._ended: str | None = None
         most, is_client = limits.control_frames, self.h2_config.client_side
         self._scanner = FrameScanner(
-            0 if is_client else len(PREFACE), TokenBucket(most, most / 5) if is_client else None
+            0 if is_client else len(PREFACE),
+            TokenBucket(most, most / 5).take if is_client else None,
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

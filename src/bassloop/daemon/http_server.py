@@ -25,6 +25,7 @@ from bassloop.addresses import is_in, origins, parse_ip
 from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon import StartError
+from bassloop.daemon.websocket_frames import meter_websockets
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
@@ -105,20 +106,6 @@ def local_address(listening: socket.socket) -> str:
     return reached(*listening.getsockname()[:2])
 
 
-class _Frames(TokenBucket):
-    """The frames of a connection, which are charged to its address as well."""
-
-    __slots__ = ("_address",)
-
-    def __init__(self, address: TokenBucket) -> None:
-        super().__init__(CONTROL_FRAMES, CONTROL_FRAMES / 4)
-        self._address = address
-
-    def take(self, tokens: float = 1) -> bool:
-        self._address.charge(tokens)
-        return super().take(tokens)
-
-
 class MeteredStream:
     """A visitor's stream, which may bring few frames of HTTP/2 other than data, and brings them a few at a time.
 
@@ -134,6 +121,7 @@ class MeteredStream:
         self._has_upgraded = has_upgraded
         self._address = address
         self._has_begun = False
+        self._control = TokenBucket(CONTROL_FRAMES, CONTROL_FRAMES / 4)
         self._frames: FrameScanner | None = None
         self._rest = bytearray()
 
@@ -152,13 +140,18 @@ class MeteredStream:
                     break
                 data += more
             if data.startswith(PREFACE):
-                self._frames = FrameScanner(len(PREFACE), _Frames(self._address))
+                self._frames = FrameScanner(len(PREFACE), self._take_frame)
         if self._frames is None:
             if self._has_upgraded():
                 raise trio.BrokenResourceError("HTTP/2 by an upgrade is refused")
             return data
         self._rest += data
         return await self._few_frames() if data else data
+
+    def _take_frame(self) -> bool:
+        """Return whether the connection may send another control frame, which is charged to its address as well."""
+        self._address.charge(1)
+        return self._control.take()
 
     async def _few_frames(self) -> bytes:
         """Return the next of the bytes that have come, a few frames at most, when the address may send them."""
@@ -224,6 +217,7 @@ def contain_connections() -> None:
     """Have Hypercorn serve connections with `ContainedServer`, a little at a time. It has no settings for either."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
     tcp_server.MAX_RECV = READ_BYTES
+    meter_websockets()
 
 
 async def serve_http(
