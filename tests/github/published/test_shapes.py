@@ -172,3 +172,15 @@ def test_what_the_client_sends_has_githubs_shape(description: Description) -> No
     notes = [Annotation("a", 1, "wrong", title="Wrong", end_line=3)]
     sent["output"]["annotations"] = annotation_batch(notes, 0)
     description.request("patch", f"{REPO}/check-runs/{{check_run_id}}", sent)
+
+
+def test_check_runs_aren_t_among_what_notifies_people(description: Description) -> None:
+    """GitHub limits such calls to 80 a minute and 500 an hour, and the loop doesn't count them."""
+    marked = {
+        (method, path)
+        for path, calls in description.document["paths"].items()
+        for method, call in calls.items()
+        if call.get("x-github", {}).get("triggersNotification")
+    }
+    assert ("post", "/repos/{owner}/{repo}/issues") in marked
+    assert not [path for _, path in marked if "check" in path]
