@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.terminal import render_lines
-from bassloop.web.logs.html_cache import link_files, link_urls
+from bassloop.web.logs.line_html import link_files, link_urls
 
 
 def hrefs(line: str) -> list[str]:

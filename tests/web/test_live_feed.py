@@ -10,7 +10,7 @@ import trio
 
 from bassloop.store import StepUpdate
 from bassloop.web.logs import live_feed, run_snapshot
-from bassloop.web.logs.html_cache import LogHtmlCache
+from bassloop.web.logs.line_html import LogHtmlCache
 from bassloop.web.logs.live_feed import LiveFeed
 from bassloop.web.logs.run_snapshot import Cursor, Snapshot, Update
 from tests.records import make_run

@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 
 from bassloop.terminal import render_lines, strip
-from bassloop.web.logs.html_cache import link_urls, mark_command
+from bassloop.web.logs.line_html import link_urls, mark_command
 
 from .site import HOSTILE
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.checks.run_failure import LogFailureCache, log_failure_cache
-from bassloop.web.logs.html_cache import LogHtmlCache, link_files
+from bassloop.web.logs.line_html import LogHtmlCache, link_files
 from bassloop.web.web_sessions import WebSessions
 
 if TYPE_CHECKING:

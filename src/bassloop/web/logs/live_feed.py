@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from bassloop.checks.tail import Follower, Tail
     from bassloop.store import Run, Step, Store
-    from bassloop.web.logs.html_cache import LogHtmlCache
+    from bassloop.web.logs.line_html import LogHtmlCache
     from bassloop.web.web_context import WebContext
 
 LEFT: Final[tuple[type[Exception], ...]] = tuple(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.checks.recorder import recording
-from bassloop.web.logs.html_cache import CHUNK, LogHtmlCache
+from bassloop.web.logs.line_html import CHUNK, LogHtmlCache
 from bassloop.wire import progrock_pb2 as progrock
 
 from .site import Site, open_site

@@ -1,4 +1,4 @@
-"""A cache of the HTML of log lines, shared by all visitors.
+"""The HTML of log lines, with commands such as `::error` as what they mean, and a cache of it for all visitors.
 
 A settled line never changes, and neither does its HTML. Hundreds of pages that follow one run ask for the
 same lines at the same moment. HTML is cached in chunks of lines; the least recently used chunks are dropped
