@@ -213,6 +213,7 @@ async def test_a_reader_can_t_write(store: Store) -> None:
         ("55P03", "canceling statement", StoreLocked, "locked by another process"),
         ("42501", "permission denied for schema", StoreUnusable, "check DATABASE_URL"),
         ("57P01", "terminating connection", StoreUnreachable, "is the server running"),
+        ("25P03", "idle-in-transaction timeout", StoreUnreachable, "idle-in-transaction"),
         ("53300", "too many connections", StoreUnreachable, "is the server running"),
         ("42601", "syntax error", StoreError, "syntax error"),
         (

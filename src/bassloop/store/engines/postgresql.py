@@ -137,7 +137,8 @@ class PostgreSQLDatabase:
             )
         if state in ("28P01", "28000", "3D000", "42501"):
             return StoreUnusable(f"database {self} can't be used ({text}): check DATABASE_URL")
-        unavailable = state.startswith(("08", "53", "57P")) or state == "25006"
+        # 25P03: the server has ended a transaction in which this process was paused.
+        unavailable = state.startswith(("08", "53", "57P")) or state in ("25006", "25P03")
         if unavailable or (isinstance(error, psycopg.OperationalError) and not state):
             if _REFUSED.search(text):
                 return StoreUnusable(
