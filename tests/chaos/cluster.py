@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 CONFIGURATION = Path(__file__).parents[2] / "examples" / "cluster" / "haproxy.cfg"
 NAMES = ("loop-1", "loop-2", "loop-3")
 RESTART_SECONDS = 0.5
+LEASE_LOST = (b"another node has taken over", b"the lease couldn't be renewed in time")
+"""What a node says last that was lost to the others."""
 
 
 class Cable:
@@ -76,6 +79,10 @@ class Slot:
     """A node that is started again whenever it ends, as a service manager does.
 
     What all its processes log is in NAME.log.
+
+    Args:
+        given_up: when a process ended since it couldn't renew its lease, in seconds since the epoch.
+        crashes: how many processes have ended with a traceback.
     """
 
     name: str
@@ -83,7 +90,8 @@ class Slot:
     settings: dict[str, str]
     node: LoopNode | None = None
     starts: int = 0
-    exits: list[int] = field(default_factory=list)
+    given_up: list[float] = field(default_factory=list)
+    crashes: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
 
     async def run(self, world: World) -> None:
@@ -93,8 +101,12 @@ class Slot:
                 self.changed.set()
                 self.changed = trio.Event()
                 try:
-                    self.exits.append(await self.node.process.wait())
+                    await self.node.process.wait()
                 finally:
+                    last = b"".join(line for line in self.node.log if not line.startswith(b"{"))
+                    if any(words in last for words in LEASE_LOST):
+                        self.given_up.append(time.time())
+                    self.crashes += b"Traceback" in last
                     with (world.folder / f"{self.name}.log").open("ab") as file:
                         file.writelines(line + b"\n" for line in self.node.log)
             await trio.sleep(RESTART_SECONDS)

@@ -49,7 +49,7 @@ def check(report: Report) -> None:
     """Whatever the seed."""
     assert report.accepted
     assert (report.lost, report.handled_twice, report.started_twice) == (0, 0, 0)
-    assert (report.doubled, report.spinning) == (0, 0)
+    assert (report.doubled, report.spinning, report.crashes) == (0, 0, 0)
     assert (report.log_bytes_lost, report.unmarked) == (0, 0)
     assert report.seconds is not None
 

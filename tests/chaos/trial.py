@@ -49,7 +49,11 @@ GONE_SECONDS = 8.0
 """For how long the bucket can't be reached."""
 
 PATH_SECONDS = 2.0
-"""The seconds a line may take from its command to the bucket, where all of this runs on one machine."""
+"""The seconds a line may take from its command to the bucket, where all of this runs on one machine; longer if others
+took longer to get to their nodes, as on a machine that has more to do."""
+
+NEAR_SECONDS = 15.0
+"""How near to a line those came that show how long it took to its node."""
 
 FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket", "kill_without_bucket")
 LOOK_SECONDS = 0.3
@@ -92,6 +96,9 @@ class Report:
         log_bytes_lost_without_bucket: of lines that came while the bucket was away, too.
         oldest_lost: how many seconds before the loss of its node a line came that was lost, at most.
         unmarked: logs that miss lines and don't say so.
+        slowest: the most seconds that a line took from its command to its node.
+        crashes: how many nodes ended with a traceback.
+        given_up: how many ended since they couldn't renew their lease.
         takeovers: seconds from each loss of a node until its checks were interrupted.
         faults: what went wrong, and how often.
         calls: calls to GitHub in its last hour, by credential.
@@ -115,6 +122,9 @@ class Report:
     oldest_lost: float = 0.0
     unmarked: int = 0
     takeovers: list[float] = field(default_factory=list)
+    slowest: float = 0.0
+    crashes: int = 0
+    given_up: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     calls: dict[str, int] = field(default_factory=dict)
     calls_refused: int = 0
@@ -133,7 +143,9 @@ class Report:
                 f"logs: {self.log_bytes} bytes; {self.log_bytes_lost} lost, "
                 f"{self.log_bytes_lost_without_bucket} lost without the bucket, too; {self.unmarked} not marked; "
                 f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
+                f"a line took {self.slowest:.1f} s to its node at most",
                 f"faults: {dict(self.faults)}; through {through}",
+                f"nodes: {self.crashes} crashed, {self.given_up} couldn't renew their lease",
                 f"calls to GitHub in its last hour: {self.calls}; {self.calls_refused} refused",
                 *self.left,
                 f"checks interrupted after the loss of their node, seconds: {takeovers}",
@@ -165,6 +177,8 @@ class Chaos:
     bucket_gone: list[tuple[float, float]] = field(default_factory=list)
     harm: list[tuple[float, str, str]] = field(default_factory=list)
     """When what went wrong, and with which slot."""
+    path: list[tuple[float, float]] = field(default_factory=list)
+    """When lines were written, and how many seconds later they came to their node."""
     recorders: dict[str, str] = field(default_factory=dict)
     """The slot of the node that recorded each run, by the run's id."""
 
@@ -284,8 +298,33 @@ class Chaos:
         report.handled_twice = sum(
             count > 1 for count in Counter(run.head_sha for run in stored).values()
         )
+        for slot in self.cluster.slots:
+            report.crashes += slot.crashes
+            report.given_up += len(slot.given_up)
+            # The database was out of its reach for as long as a lease, whatever kept it.
+            self.losses += [Loss(slot.name, at - LEASE_SECONDS) for at in slot.given_up]
+        for run in stored:
+            await self._note_path(run)
+        report.slowest = max((seconds for _, seconds in self.path), default=0.0)
         for run in stored:
             await self._count_log(run)
+
+    async def _note_path(self, run: Run) -> None:
+        """Note how long the lines of a run took from its command to its node."""
+        emitted = {line: at for at, line in self._emitted(run.head_sha)}
+        for step in await self.store.steps.of_run(run.id):
+            text = await self.store.logs.text(run.id, step.row)
+            lines = text.text.decode().splitlines()
+            times = await self.store.logs.times(run.id, step.row, 0, len(lines))
+            for number, line in enumerate(lines):
+                came = max((each.at for each in times if each.line <= number), default=None)
+                if came is not None and line in emitted:
+                    self.path.append((emitted[line], came - emitted[line]))
+
+    def _path_seconds(self, at: float) -> float:
+        """Return how long a line took to the bucket that was written then, at most."""
+        near = (seconds for each, seconds in self.path if abs(each - at) < NEAR_SECONDS)
+        return PATH_SECONDS + max(near, default=0.0)
 
     async def _is_a_log_open(self) -> bool:
         """Tell whether a log waits for its end, which comes once the bucket has all of it."""
@@ -333,7 +372,7 @@ class Chaos:
         for at, line in missing:
             if lost_at is not None:
                 report.oldest_lost = max(report.oldest_lost, lost_at - at)
-                if at >= lost_at - LOSS_SECONDS - PATH_SECONDS:
+                if at >= lost_at - LOSS_SECONDS - self._path_seconds(at):
                     continue
             if any(
                 gone - LOSS_SECONDS - PATH_SECONDS <= at <= back + LOSS_SECONDS
