@@ -188,7 +188,12 @@ class Target:
 async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenerator[Target]:
     """A daemon that has evaluated a hook already, as one has that runs for longer than a second."""
     repository = make_repository(**{"project.bass": ""})
-    settings = {"HOOK_CPU": "1", "SUPERSEDE": "false"}
+    settings = {
+        "HOOK_CPU": "1",
+        "SUPERSEDE": "false",
+        "GITHUB_APP_CLIENT_ID": "Iv1.0000000000000001",
+        "GITHUB_APP_CLIENT_SECRET": "client-secret",
+    }
     async with (
         open_world(repository, tmp_path / "world", **settings) as around,
         around.daemon() as daemon,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -20,6 +21,38 @@ HOOKS = {
     "ever more memory": '(defn f [n list] (f (+ n 1) (cons (str n) list))) (f 0 "")',
     "a text that doubles": '(defn f [text] (f (str text text))) (f "some text")',
 }
+
+CHECKS = """
+(defn grow [n text] (if (= n 0) text (grow (- n 1) (str text text))))
+(def long (grow {doublings} "0123456789abcdef"))
+(defn start [client sha n]
+  (client:start-check
+    (with-image ($ sh -c (str long n)) {{:repository "alpine" :platform {{:os "linux"}}}})
+    {name} sha)
+  (start client sha (+ n 1)))
+(defn github-hook [event client] (start client event:payload:check_suite:head_sha 0))
+"""
+STARTS = {
+    "the same check without an end": CHECKS.format(doublings=1, name='"check"'),
+    "the same check with a large command without an end": CHECKS.format(
+        doublings=16, name='"check"'
+    ),
+    "names that are too long": CHECKS.format(doublings=1, name='(grow 20 "x")'),
+    "as many checks as there may be, with names as long as they may be": CHECKS.format(
+        doublings=1, name=f'(str "{"x" * 240}" n)'
+    ),
+}
+"""Hooks that start checks; the last one spends the points of a minute."""
+
+
+async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) -> None:
+    for name, hook in STARTS.items():
+
+        async def push(hook: str = hook) -> None:
+            await target.push(hook)
+            await trio.sleep_forever()
+
+        await target.withstand(name, push)
 
 
 async def test_a_hook_costs_its_own_check(target: Target) -> None:
