@@ -40,6 +40,7 @@ class Stops:
         self._controls = controls
         self._data = b""
         self._found = [-1] * (1 + len(controls))
+        self._first = -1
 
     def next(self, data: bytes, at: int) -> int:
         """Return the position of the first stop from `at` on, or the length of the data.
@@ -50,6 +51,8 @@ class Stops:
         if data is not self._data:
             self._data = data
             found[:] = [-1] * len(found)
+        elif at <= self._first:
+            return self._first
         if found[0] < at:
             escape = self._escape.search(data, at)
             found[0] = escape.start() if escape else len(data)
@@ -59,7 +62,8 @@ class Stops:
                 while position >= 0 and data.startswith(b"\r\n", position):
                     position = data.find(control, position + 2)
                 found[index] = position if position >= 0 else len(data)
-        return min(found)
+        self._first = min(found)
+        return self._first
 
 
 class Screen:
