@@ -118,3 +118,20 @@ async def test_of_runs_with_many_steps_few_are_kept(
                 assert update.cursor.version == 1
                 kept = [name for name, each in feed._runs.items() if each.snapshot is not None]
                 assert kept == [run]
+
+
+async def test_a_log_that_grows_is_sent_although_its_step_has_not_changed(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await site.queued()
+        await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)
+        row = (await site.store.steps.put("r", [StepUpdate("v", "make", 100.0)]))["v"].row
+        log = await site.store.logs.open("r", row)
+        await log.append(b"one\n", None, 1, 100.0)
+        async with site.app.test_client().websocket("/runs/r/live") as socket:
+            await socket.send(json.dumps({"logs": {}}))
+            assert json.loads(await socket.receive())["logs"][0]["lines"] == ["one"]
+            await log.append(b"two\n", None, 1, 101.0)
+            site.tail.publish("r")
+            with trio.fail_after(10):
+                assert json.loads(await socket.receive())["logs"][0]["lines"] == ["two"]
+        await log.close()

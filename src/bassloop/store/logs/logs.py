@@ -23,7 +23,7 @@ from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogTe
 from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     from bassloop.store.blobs import Blobs
     from bassloop.store.engine import Engine
@@ -104,6 +104,10 @@ class Logs(Subject):
             await shipper.note_complete(shipment, Completion(log.raw_bytes, log.lines, cut))
 
         return LogWriter(self._queue, appender, self._limit, closed, written)
+
+    def open_rows(self, steps: Mapping[int, object]) -> list[int]:
+        """Return those of some steps, by their rows, whose logs are being written."""
+        return [row for row in self._live if row in steps]
 
     async def extent(self, run_id: str, row: int) -> LogExtent:
         """Return how long the log is now."""

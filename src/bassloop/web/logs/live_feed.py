@@ -160,10 +160,12 @@ class LiveFeed:
         steps, lines = await self._steps(run_id, previous)
         screens: dict[int, ShownScreen] = {}
         screen_html: dict[int, list[str]] = {}
+        # Growing doesn't change a step's version.
+        for row in self._store.logs.open_rows(steps):
+            lines[row] = (await self._store.logs.extent(run_id, row)).lines
         for row in self._tail.live_rows(steps):
             screen = tuple(self._tail.screen(row))
             screens[row] = ShownScreen(screen, *self._tail.whole_count(row))
-            lines[row] = (await self._store.logs.extent(run_id, row)).lines
             before = previous.screens.get(row) if previous is not None else None
             screen_html[row] = (
                 previous.screen_html[row]
@@ -274,7 +276,7 @@ class LiveFeed:
         self, snapshot: Snapshot, cursor: Cursor, row: int, known: int
     ) -> dict[str, Any]:
         """Return the lines of one log after the known ones, and its screen."""
-        run_id, total = snapshot.run.id, snapshot.lines[row]
+        run_id, total = snapshot.run.id, snapshot.lines.get(row, 0)
         if cursor.text:
             start, stop = min(known, total), min(total, known + MAX_LINES)
             raw = await self._store.logs.lines(run_id, row, start, stop)
