@@ -171,7 +171,7 @@ async def test_a_trusted_runners_word_has_to_be_signed(
         loop.runner(),
         trusted_runner(loop, **changes),
     ):
-        assert (await checked(loop))["conclusion"] == "failure"
+        assert (await checked(loop))["conclusion"] == "action_required"
         assert loop.check_run("it (trusted)")["conclusion"] == "failure"
 
 
