@@ -6,6 +6,7 @@ import hashlib
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -173,6 +174,7 @@ async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_pa
         record = await loop.store.statements.get(check["external_id"])
         assert record is not None
         assert (record.login, record.listed, record.problem) == (loop.standin.login, True, None)
+        assert record.listed_since == datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
 
 async def test_a_run_that_is_not_signed_ends_as_before(

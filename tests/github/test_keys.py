@@ -238,6 +238,18 @@ async def test_they_are_asked_for_through_an_installation_when_there_is_one(
                 await anonymous.keys.keys("octocat")
 
 
+async def test_when_they_were_added_is_known_as_far_as_github_says_it(
+    people: People, keys: LoginKeys, repository: Path
+) -> None:
+    async with open_world(repository) as world:
+        asked = world.github.keys
+        assert asked.listed_since("octocat", "ssh-ed25519 AAAA") is None
+        await asked.keys("octocat")
+        assert asked.listed_since("OctoCat", "ssh-ed25519 AAAA") == 1577836800.0
+    await keys.keys("octocat")
+    assert keys.listed_since("octocat", "ssh-ed25519 AAAA") is None
+
+
 async def test_all_who_ask_at_once_wait_for_the_search_for_an_installation(
     repository: Path,
 ) -> None:

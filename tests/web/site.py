@@ -206,6 +206,7 @@ class Site:
                 "SHA256:the-key",
                 102.0,
                 True,
+                100.0,
                 problem,
             )
         )

@@ -77,11 +77,12 @@ async def keep_statement(
         fingerprint=fingerprint(runtime.key),
         received_at=time.time(),
         listed=False,
+        listed_since=None,
         problem=None,
     )
     try:
         check_signed(SignedStatement.decode(record.payload, record.signature), expected)
-        record = replace(record, listed=await _is_listed(loop, runtime))
+        record = await _look_up_key(loop, runtime, record)
     except UntrustedStatement as error:
         log.warning("statement refused", run=run.id, login=runtime.login, why=str(error))
         record = replace(record, problem=str(error))
@@ -94,8 +95,8 @@ async def keep_statement(
     return record
 
 
-async def _is_listed(loop: Loop, runtime: Runtime) -> bool:
-    """Return whether GitHub lists the key for the login now; False if it can't say.
+async def _look_up_key(loop: Loop, runtime: Runtime, record: StatementRecord) -> StatementRecord:
+    """Return the record with what GitHub says of its key now; as it is, if GitHub can't say anything.
 
     Raises UntrustedStatement if GitHub says that it doesn't, or that the login is somebody else's now.
     """
@@ -104,15 +105,20 @@ async def _is_listed(loop: Loop, runtime: Runtime) -> bool:
         lines = await loop.github.keys.keys(runtime.login)
     except GitHubError as error:
         log.warning("key not looked up for a statement", login=runtime.login, error=str(error))
-        return False
+        return record
     key = base64.b64encode(runtime.key).decode()
     if user is None or user.id != runtime.user_id:
         raise UntrustedStatement(f"the login {runtime.login} is somebody else's now")
-    if not any(key in line.split() for line in lines):
+    listed = next((line for line in lines if key in line.split()), None)
+    if listed is None:
         raise UntrustedStatement(
             f"GitHub no longer lists the key {fingerprint(runtime.key)} for {runtime.login}"
         )
-    return True
+    return replace(
+        record,
+        listed=True,
+        listed_since=loop.github.keys.listed_since(runtime.login, listed),
+    )
 
 
 def _binary(trailers: dict[str, str], name: str) -> bytes:

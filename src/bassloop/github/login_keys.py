@@ -18,6 +18,7 @@ import math
 import re
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -30,7 +31,7 @@ from bassloop.github.errors import GitHubError, NotFound, RateLimited, retry_aft
 from bassloop.github.models import User
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from bassloop.github.api import API
     from bassloop.github.request import Credential
@@ -106,6 +107,7 @@ class _Lookup:
         fresh_seconds: how old it has to be before a fresh lookup.
         in_vain_at: when GitHub was last asked in vain since.
         stored: whether it is to outlive a restart.
+        since: when keys were added, in seconds since the epoch, as far as GitHub says so. It isn't stored.
     """
 
     user: User | None
@@ -114,6 +116,7 @@ class _Lookup:
     fresh_seconds: float = FRESH_SECONDS
     in_vain_at: float = -math.inf
     stored: bool = False
+    since: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def is_newer_than(self, seconds: float) -> bool:
         """Return whether it is at most that old, and, for a login of nobody, `NOBODY_SECONDS`."""
@@ -173,6 +176,14 @@ class LoginKeys:
         Raises GitHubError when GitHub can't say.
         """
         return list((await self._look_up(login, fresh=fresh)).keys)
+
+    def listed_since(self, login: str, key: str) -> float | None:
+        """Return when a key was added to a login, in seconds since the epoch, or None if that isn't known.
+
+        GitHub doesn't say it of every key, and what it said is forgotten in a restart. Asks nobody.
+        """
+        found = self._known.get(login.lower())
+        return None if found is None else found.since.get(key)
 
     async def confirmed(self, login: str) -> bool:
         """Wait until GitHub has said within the last minutes who a login is, and store what it said.
@@ -302,11 +313,16 @@ class LoginKeys:
             user = User(int(found["id"]), str(found.get("node_id", "")), str(found["login"]))
             listed = await self.api.listed(f"{path}/keys?per_page=100", credential=credential)
             keys = tuple(str(entry["key"]) for entry in listed[:MAX_KEYS])
+            since = {
+                str(entry["key"]): datetime.fromisoformat(entry["created_at"]).timestamp()
+                for entry in listed[:MAX_KEYS]
+                if entry.get("created_at")
+            }
         except NotFound:
             return _Lookup(None, (), asked_at)
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise GitHubError(f"GitHub's answer to GET {path} can't be read") from error
-        return _Lookup(user, keys, asked_at)
+        return _Lookup(user, keys, asked_at, since=since)
 
 
 def _retry_after(error: Exception) -> float | None:

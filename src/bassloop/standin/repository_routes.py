@@ -226,5 +226,8 @@ def _add_users(web: QuartTrio, standin: StandInState) -> None:
         listed = known(login).keys
         # GitHub shows a key without its comment.
         return page(
-            [{"id": n, "key": " ".join(key.split()[:2])} for n, key in enumerate(listed, 1)]
+            [
+                {"id": n, "key": " ".join(key.split()[:2]), "created_at": objects.LONG_AGO}
+                for n, key in enumerate(listed, 1)
+            ]
         )

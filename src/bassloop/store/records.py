@@ -158,6 +158,7 @@ class StatementRecord:
         fingerprint: of the key that the runner connected with.
         listed: whether GitHub listed that key for the login when the statement came. False if GitHub
             couldn't say; the runner was connected with it all the same.
+        listed_since: when the key was added there, if GitHub said so.
         problem: why the statement was refused, or None if it is right.
     """
 
@@ -168,6 +169,7 @@ class StatementRecord:
     fingerprint: str
     received_at: float
     listed: bool
+    listed_since: float | None
     problem: str | None
 
 

@@ -322,6 +322,9 @@ _NO_STANDBY = ("DELETE FROM leases",)
 # The purposes of what is spent, one for each entry of it, for those who look.
 _SPENT_PURPOSES = ("ALTER TABLE spending ADD COLUMN purposes TEXT NOT NULL DEFAULT '[]'",)
 
+# When a key was added to its owner's account.
+_LISTED_SINCE = ("ALTER TABLE statements ADD COLUMN listed_since REAL",)
+
 
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_first", FIRST),
@@ -345,6 +348,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0019_no_standby", _NO_STANDBY),
     ("0020_spent_purposes", _SPENT_PURPOSES),
     ("0021_usage", _USAGE),
+    ("0022_listed_since", _LISTED_SINCE),
 )
 """All migrations, oldest first: their names and statements, as SQLite has them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response
@@ -49,6 +50,7 @@ class SignatureView:
             "login": record.login if record else None,
             "key": record.fingerprint if record else None,
             "listed": record.listed if record else None,
+            "listed_since": (instant(record.listed_since) or None) if record else None,
             "received_at": (instant(record.received_at) or None) if record else None,
         }
 
@@ -99,7 +101,13 @@ async def signature_view(context: WebContext, run: Run) -> SignatureView | None:
     if record.problem is not None:
         return SignatureView("refused", f"signature refused: {record.problem}", record)
     text = f"signed by {record.login} with key {record.fingerprint}"
-    listed = "which GitHub listed for them then" if record.listed else "with which they connected"
+    if record.listed_since is not None:
+        since = datetime.fromtimestamp(record.listed_since, UTC)
+        listed = f"which GitHub had listed for them since {since:%Y-%m-%d}"
+    elif record.listed:
+        listed = "which GitHub listed for them then"
+    else:
+        listed = "with which they connected"
     return SignatureView("signed", f"{text}, {listed}", record)
 
 
