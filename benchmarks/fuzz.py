@@ -145,7 +145,7 @@ def command(chance: random.Random) -> None:
 
 def http2(chance: random.Random) -> None:
     """Scan the headers of frames, in pieces."""
-    scanner = FrameScanner(0, TokenBucket(50, 0, clock=lambda: 0.0))
+    scanner = FrameScanner(0, TokenBucket(50, 0, clock=lambda: 0.0).take)
     data = bytearray(
         altered(chance, [b"\0\0\x08\x06\0\0\0\0\0" + bytes(8), b"\0\0\x01\0\0\0\0\0\x01x"], 80)
     )

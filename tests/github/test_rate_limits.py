@@ -150,6 +150,7 @@ async def test_one_that_has_had_its_part_of_the_hour_stands_before_nobody(
         done.append((repository, trio.current_time()))
 
     async with trio.open_nursery() as nursery:
+        await spend_for("calm", 0.0)
         for number in range(90):
             nursery.start_soon(spend_for, "flood", float(number))
         await trio.sleep(61)

@@ -115,7 +115,7 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def open_world(driver: str, tmp_path: Path) -> AsyncIterator[World]:
+async def world(driver: str, tmp_path: Path) -> AsyncIterator[World]:
     async with open_gateway() as gateway:
         yield World(gateway, tmp_path, driver)
 
