@@ -29,7 +29,7 @@ from bassloop.tools.trial import open_trial
 from bassloop.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from rich.console import Console
     from rich.status import Status
@@ -49,6 +49,9 @@ QUIET_MS = 200
 """Files that were changed have to be left alone for so long before they're tried."""
 
 MAX_DEBOUNCE_MS = 2_000
+
+FIRST_LOOK_MS = 500
+"""How long after a folder is watched it is looked at for what had changed before."""
 
 
 async def run_trial(session: TrialSession) -> int:
@@ -125,7 +128,7 @@ class TrialSession:
 
     async def _watch(self, trial: Trial, display: TrialDisplay) -> None:
         """Try again whenever files have changed that Git doesn't ignore."""
-        async for _ in _changes(trial.copy.source):
+        async for _ in watch_changes(trial.copy.source):
             await display.forget()
             if await trial.again():
                 changed = trial.copy.changed
@@ -209,18 +212,23 @@ class TrialSession:
                 console.print(f"[yellow]they can't be kept: {error.strerror}[/yellow]")
 
 
-async def _changes(folder: Path) -> AsyncIterator[None]:
+async def watch_changes(folder: Path) -> AsyncGenerator[None]:
     """Generate a None whenever something in a folder may have changed, and has then been left alone for a moment."""
-    yield None  # something may have changed before the folder was watched
     watching = awatch(
         folder,
         watch_filter=lambda _, path: ".git" not in Path(path).parts,
         debounce=MAX_DEBOUNCE_MS,
         step=QUIET_MS,
+        rust_timeout=FIRST_LOOK_MS,
+        yield_on_timeout=True,
     )
+    is_first = True
     async with aclosing(watching) as changes:
-        async for _ in changes:
-            yield None
+        async for found in changes:
+            # Before the first time, something may have changed that nobody watched yet.
+            if found or is_first:
+                is_first = False
+                yield None
 
 
 def _describe_event(event: str) -> str:
