@@ -88,6 +88,20 @@ async def test_that_there_is_no_report_is_said_in_a_step(tmp_path: Path) -> None
         assert step.name == "[loop] test reports are missing: there is nothing at junit.xml"
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_that_one_command_left_no_report_is_not_said_if_another_did(
+    tmp_path: Path, is_late: bool
+) -> None:
+    none = report("?", error="there is nothing at junit.xml")
+    left = report("junit.xml", JUNIT)
+    async with open_store_with_run(tmp_path) as store:
+        async with recording(store, Tail(), "r") as recorder:
+            for each in [*none, *left] if is_late else [*left, *none]:
+                await recorder.record(each)
+        assert await store.steps.of_run("r") == []
+        assert await store.tests.counts("r") == {"passed": 1, "failed": 1, "skipped": 1}
+
+
 async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:

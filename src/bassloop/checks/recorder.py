@@ -149,7 +149,7 @@ class Recorder:
 
     async def settle(self) -> None:
         """Write all that the logs have, however long it takes for a full disk to have room."""
-        for path, why in self._reports.problems.items():
+        for path, why in self._reports.told_problems().items():
             what = (
                 "test reports are missing"
                 if path == "?"

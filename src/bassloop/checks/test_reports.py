@@ -28,7 +28,7 @@ class ReportCollector:
 
     Args:
         reading: lets few threads read reports, whoever's, since they compete with the loop.
-        problems: reports that can't be read, by their paths, with the reasons.
+        problems: reports that can't be read, by their paths, with the reasons; at "?", why there are none.
     """
 
     store: Store
@@ -38,11 +38,21 @@ class ReportCollector:
     _open: dict[str, bytearray] = field(default_factory=dict)
     _read: int = 0
     _size: int = 0
+    _has_any: bool = False
+
+    def told_problems(self) -> dict[str, str]:
+        """Return the problems to tell. Each command looks for the reports, so one that finds none may be early."""
+        return {
+            path: why for path, why in self.problems.items() if path != "?" or not self._has_any
+        }
 
     def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
         """Collect the parts of reports in an update. Return the ids of the reports that are complete."""
         for vertex in update.vertexes:
-            if is_report(vertex.id) and vertex.HasField("error"):
+            if not is_report(vertex.id):
+                continue
+            self._has_any = self._has_any or report_path(vertex.id) != "?"
+            if vertex.HasField("error"):
                 self._drop(vertex.id, vertex.error)
         for log in update.logs:
             if is_report(log.vertex):
