@@ -71,7 +71,8 @@ def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -
     initialized(tmp_path)
     names = list(read_checks((tmp_path / ".bassloop.toml").read_bytes()))
     assert names == ["test", "vet", "web-test"]
-    assert "has checks already" in initialized(tmp_path, status=1)
+    said = initialized(tmp_path, status=1)
+    assert "has checks already; `bassloop try --list` lists them" in said
 
 
 def test_nothing_is_written_where_it_is_only_shown(tmp_path: Path) -> None:
@@ -97,6 +98,27 @@ def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Pa
     }
     (tmp_path / ".bassloop.toml").unlink()
     assert "go test ./..." in initialized(tmp_path, "--no-workflows")
+
+
+def test_what_is_left_out_of_workflows_is_noted_in_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "ci.yml").write_text(
+        "on: push\njobs:\n"
+        "  t: {steps: [{run: make test}, {run: cat log, if: failure()}]}\n"
+        "  mac: {runs-on: macos-latest, steps: [{run: make test}]}\n"
+        '  odd: {if: "failure(\\n\\e)", steps: [{run: ls}]}\n'
+    )
+    shown = initialized(tmp_path, "--print")
+    assert (
+        "# left out: job mac of .github/workflows/ci.yml: it runs on macos-latest\n"
+        "# left out: job odd of .github/workflows/ci.yml: it only runs if failure( )\n"
+    ) in shown.partition("[checks")[0]
+    assert "# - step 'cat log' only runs if failure(); it is left out\n" in shown
+    assert "left out: job mac of" in initialized(tmp_path)
+    written = (tmp_path / ".bassloop.toml").read_bytes()
+    assert written.decode() == shown
+    assert list(read_checks(written)) == ["t"]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_what_checks_leave_is_kept_where_it_is_asked_for(
     [
         (["--check", "first", "--event", "push"], "--check has an event of its own"),
         (["--watch", "--committed"], "--watch tries the working tree"),
-        (["--list", "--event", "push"], "--list can't tell what push starts"),
+        (["--list", "--event", "push"], "can't tell what push starts; `bassloop lint` says"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

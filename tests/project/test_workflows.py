@@ -105,8 +105,8 @@ def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
     for lost in ("macos-latest", "include", "codecov", "echo pushed", "$DB_HOST", "go-version"):
         assert lost in notes
     assert translated.left_out == [
-        "ci.yml: job deploy: it only runs if github.ref == 'refs/heads/main'",
-        "ci.yml: job windows: it runs on windows-latest",
+        "job deploy of ci.yml: it only runs if github.ref == 'refs/heads/main'",
+        "job windows of ci.yml: it runs on windows-latest",
     ]
 
 
@@ -132,7 +132,7 @@ def test_a_job_without_a_command_is_no_check() -> None:
     translated = translate_workflow(text, "x.yml")
     assert not translated.checks
     assert translated.left_out == [
-        "x.yml: job a: no step has a command that could be translated (x/y)"
+        "job a of x.yml: no step has a command that could be translated (x/y)"
     ]
 
 
@@ -164,12 +164,13 @@ jobs:
         """case "${node}" in '22')\ntests\n;; esac""",
         """case "${node}" in '24')\ncoverage\n;; esac""",
     )
-    assert check.notes[:2] == [
+    assert check.notes[:3] == [
         "only Linux, not all of os: ubuntu-latest, windows-latest",
+        "step 'cat log' only runs if failure(); it is left out",
         "step 'upload' only runs if github.repository == 'us/it'; it is left out",
     ]
     assert translated.left_out == [
-        "x.yml: job tagged: it only runs if startsWith(github.ref, 'refs/tags/')"
+        "job tagged of x.yml: it only runs if startsWith(github.ref, 'refs/tags/')"
     ]
 
 

@@ -54,6 +54,8 @@ PROGRAMS = {
 
 _TESTS = re.compile(r"test|check|spec\b|\btox\b|\bnox\b", re.IGNORECASE)
 
+HAS_CHECKS = "{} has checks already; `bassloop try --list` lists them"
+
 EXAMPLE = """
 [checks.hello]
 run = "echo hello"
@@ -97,13 +99,11 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     file = root / CHECKS_FILE
     for hook in ("project.bass", "bass/github-hook"):
         if (root / hook).is_file():
-            raise click.ClickException(
-                f"{root / hook} has checks already; see them with bassloop lint"
-            )
+            raise click.ClickException(HAS_CHECKS.format(root / hook))
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     with report_errors(ChecksFileError):
         if read_checks(before.encode(), str(file)):
-            raise click.ClickException(f"{file} has checks already; see them with bassloop lint")
+            raise click.ClickException(HAS_CHECKS.format(file))
     translated = _translate_workflows(root) if workflows else None
     proposals = list(translated.checks) if translated else []
     if not any(map(_is_test, proposals)):
@@ -111,7 +111,8 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
         proposals += [each for each in _detected(root) if each.name not in taken]
     left_out = len(proposals) - MAX_PROPOSALS
     proposals = proposals[:MAX_PROPOSALS]
-    text = write_declaration(proposals) + ("" if proposals else EXAMPLE)
+    without_check = translated.left_out if translated else []
+    text = write_declaration(proposals, without_check) + ("" if proposals else EXAMPLE)
     if before:
         text = f"{before.rstrip()}\n\n{text}"
     if print_only:
@@ -125,7 +126,7 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
         click.echo(f"{proposal.name}: {' '.join(commands.split())}  (for {proposal.why})")
         for note in proposal.notes:
             click.echo(f"  - {note}")
-    for reason in translated.left_out if translated else ():
+    for reason in without_check:
         click.echo(f"left out: {reason}")
     if not proposals:
         click.echo(

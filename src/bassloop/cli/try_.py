@@ -171,7 +171,9 @@ def _foreseen(path: Path, event: str) -> list[str] | None:
 
     sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
     if sample is None:
-        raise click.UsageError(f"--list can't tell what {event} starts")
+        raise click.UsageError(
+            f"--list can't tell what {event} starts; `bassloop lint` says what each event starts"
+        )
     path = path.resolve()
     root = next((each for each in (path, *path.parents) if _has_checks(each)), path)
     declared, file = None, root / CHECKS_FILE

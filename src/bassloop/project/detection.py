@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bassloop.project.pinned_versions import pinned_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MAX_READ = 1 << 20
 
@@ -340,16 +340,21 @@ def _shell(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propo
             return
 
 
-def write_declaration(proposals: list[Proposal]) -> str:
-    """Return the file that declares proposals."""
+def write_declaration(proposals: list[Proposal], left_out: Sequence[str] = ()) -> str:
+    """Return the file that declares proposals.
+
+    Args:
+        left_out: what has no check, with the reason; noted at the top.
+    """
     lines = [
         "# What Bass Loop checks, on the machine of whoever pushes.",
         "# Try it here: bassloop try",
+        *(_comment(f"left out: {reason}") for reason in left_out),
     ]
     for proposal in proposals:
         table = f"checks.{_key(proposal.name)}"
         lines += ["", f"[{table}]   # for {proposal.why}"]
-        lines += [f"# - {' '.join(note.split())}" for note in proposal.notes]
+        lines += [_comment(f"- {note}") for note in proposal.notes]
         commands = [_literal(command) for command in proposal.run]
         declared = {
             "image": _literal(proposal.image),
@@ -379,6 +384,11 @@ def write_declaration(proposals: list[Proposal]) -> str:
 
 
 EMPTY = ('""', "[]", "{}")
+
+
+def _comment(text: str) -> str:
+    """Return a comment in one line, without the control characters that TOML doesn't allow there."""
+    return "# " + "".join(filter(str.isprintable, " ".join(text.split())))
 
 
 def _literal(value: Any) -> str:

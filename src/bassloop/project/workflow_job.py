@@ -38,6 +38,7 @@ _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _SUDO = re.compile(r"(^|[;&|(]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
 """In a container, commands run as root, and there is no sudo."""
 
+_AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
 _INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
 _BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
 MAX_COMBINATIONS = 64
@@ -171,7 +172,8 @@ class WorkflowJob:
         if depth > MAX_DEPTH:
             return
         runs, cases = self._condition(str(step.get("if", "always()")))
-        if runs is None or (cases and "run" not in step):
+        is_after_failure = not runs and _AFTER_FAILURE.search(str(step.get("if")))
+        if runs is None or is_after_failure or (cases and "run" not in step):
             what = (
                 step.get("name") or step.get("uses") or str(step.get("run", "")).partition("\n")[0]
             )

@@ -83,7 +83,7 @@ def translate_workflow(
         ]
         if not checks:
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
-            translated.left_out.append(f"{path}: job {name}: {reason}")
+            translated.left_out.append(f"job {name} of {path}: {reason}")
         made[name] = [check.name for check in checks]
         translated.checks += checks
     for check in translated.checks:
