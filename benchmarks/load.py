@@ -103,7 +103,7 @@ class Load:
 
 async def main(target: Target, rate: float, seconds: float, at_once: int) -> None:
     heads = itertools.cycle(target.heads)
-    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
+    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256, keepalive_expiry=2)
     async with httpx.AsyncClient(limits=limits, timeout=30, trust_env=False) as client:
         for number in range(3):
             load = Load(target.url, target.event, target.payload, heads)
