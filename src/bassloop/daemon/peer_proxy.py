@@ -131,7 +131,10 @@ class PeerProxy:
     async def opened(self) -> AsyncGenerator[PeerProxy]:
         """Have connections to other nodes while the context lasts."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        # The other node closes a connection that was idle for five seconds, and a request then would be lost.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=20, keepalive_expiry=2.0
+        )
         context = ssl.create_default_context()
         async with httpx.AsyncClient(
             verify=context, trust_env=False, timeout=timeout, limits=limits
