@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.terminal import (
+    one_line,
     palette_colour,
     render_html,
     render_lines,
@@ -112,3 +113,17 @@ def test_many_lines_are_stripped_at_once_as_each_alone(lines: list[bytes]) -> No
     lines = [line.replace(b"\n", b"") for line in lines]
     text = b"".join(line + b"\n" for line in lines)
     assert strip_lines(text).decode() == "".join(strip(line) + "\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sh -ec 'a b'  ", "sh -ec 'a b'  "),
+        ("sh -ec 'mkdir dist\n\n  echo \x1b[31mx\n'", "sh -ec 'mkdir dist ⏎ echo x'"),
+        ("exit status 1: sh -ec '\na\n' x", "exit status 1: sh -ec ' ⏎ a ⏎ ' x"),
+        ("'\n'", "''"),
+        ("\n", ""),
+    ],
+)
+def test_a_command_of_several_lines_is_shown_in_one(text: str, shown: str) -> None:
+    assert one_line(text) == shown

@@ -12,7 +12,7 @@ from bassloop.checks.test_reports import with_reported
 from bassloop.concurrency import TTLCache
 from bassloop.failures import Failure, Rank, find_failures
 from bassloop.lifecycle import RunState
-from bassloop.terminal import plain, strip
+from bassloop.terminal import one_line, plain, strip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,7 +191,7 @@ def failure_reason(run: Run, culprit: Step | None) -> str:
     if run.state == RunState.SUCCEEDED:
         return ""
     message = None if run.state in (RunState.QUEUED, RunState.RUNNING) else run.message
-    return plain(message or (culprit.error if culprit else None) or "")
+    return one_line(message or (culprit.error if culprit else None) or "")
 
 
 def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:

@@ -23,7 +23,7 @@ from bassloop.cli.progress import is_live
 from bassloop.concurrency import shielded
 from bassloop.lifecycle import RunState
 from bassloop.runner.runner_events import PullEnded, PullStarted
-from bassloop.terminal import strip
+from bassloop.terminal import one_line, strip
 from bassloop.units import format_duration
 from bassloop.wire.conventions import unused_images
 
@@ -266,7 +266,7 @@ class TrialDisplay:
 
     def _print_heading(self, run: Run, step: Step, seen: _Seen) -> None:
         sign = "$ " if _is_command(step) else ""
-        name = f"{run.check_name} │ {sign}{strip(step.name.encode(errors='replace'))}"
+        name = f"{run.check_name} │ {sign}{one_line(step.name)}"
         self._console.print(Text(name, "dim"), soft_wrap=True)
         seen.step = step.row
 
@@ -301,7 +301,7 @@ class TrialDisplay:
                 if not step.error or step.internal or run.state == RunState.NEUTRAL:
                     continue
                 lines = await self._last_lines(run, step, FAILED_LINES)
-                name = strip(step.name.encode(errors="replace"))
+                name = one_line(step.name)
                 self._console.print()
                 self._console.print(Text(f"{run.check_name} │ $ {name}", "bold"), soft_wrap=True)
                 for line in lines:
@@ -339,7 +339,7 @@ def _step_line(step: Step) -> Text:
         sign, style = "✓", "green"
     else:
         sign, style = "●", "yellow"
-    name = strip(step.name.encode(errors="replace"))
+    name = one_line(step.name)
     took = ""
     if step.started_at is not None:
         took = format_duration((step.completed_at or time.time()) - step.started_at)

@@ -12,13 +12,14 @@ No input and no output happens here, and no byte makes anything raise.
 from __future__ import annotations
 
 from bassloop.terminal.html import palette_colour, render_html, render_lines
-from bassloop.terminal.lines import plain, restyle, strip, strip_lines
+from bassloop.terminal.lines import one_line, plain, restyle, strip, strip_lines
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
 __all__ = [
     "ROWS",
     "Settled",
     "Terminal",
+    "one_line",
     "palette_colour",
     "plain",
     "render_html",

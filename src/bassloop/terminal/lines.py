@@ -111,6 +111,16 @@ def plain(text: str) -> str:
     return strip(text.encode(errors="replace"))
 
 
+def one_line(text: str) -> str:
+    """Return a stranger's command, or an error that names it, as `plain` does, with its line breaks as signs."""
+    if "\n" not in text:
+        return plain(text)
+    lines = (plain(line).strip() for line in text.split("\n"))
+    line = " ⏎ ".join(line for line in lines if line)
+    # A quoted script often ends with a line break.
+    return line.removesuffix(" ⏎ '") + "'" if line.endswith(" ⏎ '") else line
+
+
 def strip_lines(text: bytes) -> bytes:
     """`strip` of many lines at once, much faster: each ended by a newline, and so is what comes of
     it, in UTF-8."""

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from quart import Response, abort, request
 
 from bassloop.lifecycle import RunState
-from bassloop.terminal import plain
+from bassloop.terminal import one_line, plain
 from bassloop.units import format_duration
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def view_step(step: Step, now: float) -> StepView:
     state = step_state(step)
     note = ""
     if state == "bad":
-        note = without_command(plain(step.error or ""), plain(step.name))[:MAX_NOTE]
+        note = without_command(one_line(step.error or ""), one_line(step.name))[:MAX_NOTE]
     elif state in ("cached", "warn", "waits"):
         note = STEP_LABELS[state].word
     took = ""
@@ -218,7 +218,7 @@ def view_step(step: Step, now: float) -> StepView:
 
 def step_title(step: Step) -> str:
     """Return a step's name as people wrote it: a line for the shell without the shell."""
-    name = plain(step.name).replace("[hide] ", "")
+    name = one_line(step.name).replace("[hide] ", "")
     try:
         words = shlex.split(name)
     except ValueError:
@@ -305,9 +305,9 @@ def step_json(step: Step) -> dict[str, Any]:
     return {
         "row": step.row,
         "digest": step.digest,
-        "name": plain(step.name),
+        "name": one_line(step.name),
         "state": step_state(step),
-        "error": plain(step.error) if step.error else None,
+        "error": one_line(step.error) if step.error else None,
         "inputs": list(step.inputs),
         "internal": step.internal,
         "lines": step.lines,

@@ -22,7 +22,7 @@ import re2
 import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
-from bassloop.terminal import plain, strip_lines
+from bassloop.terminal import one_line, strip_lines
 from bassloop.terminal.sequences import INVISIBLE
 from bassloop.web.guard import visible_run
 from bassloop.web.presentation import STEP_PAGE_LINES, abort_not_found, view_run, wants_json
@@ -284,7 +284,7 @@ def routes(context: WebContext) -> Blueprint:
             "search.html",
             view=view_run(run, time.time()),
             asked=asked,
-            names={step.row: plain(step.name) for step in steps},
+            names={step.row: one_line(step.name) for step in steps},
             found=answer,
             matches=found.matches,
             page_lines=STEP_PAGE_LINES,

@@ -12,7 +12,7 @@ from bassloop.checks.run_failure import (
     signal_meaning,
 )
 from bassloop.lifecycle import RunState
-from bassloop.terminal import plain
+from bassloop.terminal import one_line
 from bassloop.web.pages.changes_page import (
     Outcomes,
     failed_since,
@@ -88,7 +88,7 @@ class FailureCard:
         step = self.found.step
         if step is None:
             return self.found.reason
-        return without_command(self.found.reason, plain(step.name))
+        return without_command(self.found.reason, one_line(step.name))
 
     @property
     def signal(self) -> str:
