@@ -219,7 +219,7 @@ def _browser(session: nox.Session, kind: str, *programs: str) -> None:
         session.skip(f"left out: there is no {kind} here (Debian: apt-get install {programs[0]})")
     # Firefox's channel is undocumented: 1.65 uses commands of WebDriver BiDi that Firefox 153 doesn't have.
     _install(session, "playwright>=1.57,<1.65", "axe-playwright-python>=0.1.4")
-    _pytest(session, "browser", env={"BROWSER": f"{kind}={found}"})
+    _pytest(session, "browser", "-n", "2", env={"BROWSER": f"{kind}={found}"})
 
 
 @nox.session(python=False)

@@ -38,12 +38,12 @@ async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
         found = await run_scene(private, address, GATE=str(gate), READER=trial.standin.login)
         await trial.daemon.inbox.finished(trial.guid)
-        assert found["stranger"].startswith("404")
+        assert found["stranger"].startswith("Not found 404")
         assert found["back"] == address
         assert found["seen"] == [f"tick {number}" for number in range(1, 5)]
         assert found["offered"] == [["Cancel"], ["Run again"]]
         assert trial.standin.login in found["menu"]
         assert found["signed_out"] == found["stranger"]
-        assert found["mallory"].startswith("404")
+        assert found["mallory"].startswith("Not found 404")
         assert "tick" not in found["mallory"]
         assert trial.standin.sign_ins.tokens == {}
