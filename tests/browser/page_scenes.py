@@ -121,6 +121,7 @@ def killed(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector("article[data-live=no]")
     if page.locator(".step:last-child:not([open])").count():
         page.locator(".step:last-child summary").click()
+    page.wait_for_selector(".step:last-child .lines .text")
     page.keyboard.press("G")
     page.wait_for_selector(".lines >> text=line 2000")
     return {

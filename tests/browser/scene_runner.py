@@ -110,6 +110,8 @@ def is_expected(text: str) -> bool:
     texts = (
         "the server responded with a status of 40",
         "net::ERR_CONNECTION_REFUSED",
+        "net::ERR_CONNECTION_RESET",
+        "Connection closed before receiving a handshake response",
         "net::ERR_CONTENT_LENGTH_MISMATCH",
         "Firefox can\u2019t establish a connection to the server",
     )
