@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 RunnersOfCheck = Literal["sender", "trusted", "both"]
-"""Whose runners run a check: the sender's, a trusted one, or first one and then the other."""
+"""The runners that run a check: the sender's, a trusted one, or first one and then the other."""
 
 OnDifference = Literal["fail", "trust"]
-"""What becomes of a check that failed on its sender's runner, and passed on a trusted one."""
+"""The outcome that counts when a check fails on its sender's runner and passes on a trusted one."""
 
 MAX_TRUSTED = 50
 
@@ -77,7 +77,7 @@ class TrustRules(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class NamedUser:
-    """A user whose runners a policy names: as a fallback, or as trusted.
+    """A user that a policy names, to use their runners as a fallback, or to trust them.
 
     Args:
         login: a login, or `@ORGANIZATION/TEAM`.
@@ -95,7 +95,7 @@ class TrustPolicy:
 
     Args:
         runners: the users whose runners are trusted.
-        checks: whose runners run the checks with these names, in which `*` and `?` match.
+        checks: which runners run the checks with these names, in which `*` and `?` match.
         require_signature: whether a run that isn't signed counts as failed.
         spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
         on_difference: whether a check fails that failed on its sender's runner and passed on a trusted one,
@@ -109,7 +109,7 @@ class TrustPolicy:
     on_difference: OnDifference = "fail"
 
     def runners_of(self, check: str) -> RunnersOfCheck:
-        """Return whose runners run the check with this name, however it is spelled."""
+        """Return which runners run the check with this name, however it is spelled."""
         for pattern, runners in self.checks.items():
             if fnmatchcase(fold_name(check), fold_name(pattern)):
                 return runners

@@ -1,4 +1,4 @@
-"""What names from Scheme, Clojure and Common Lisp are called in Bass."""
+"""Bass's equivalents of names from Scheme, Clojure and Common Lisp."""
 
 from __future__ import annotations
 

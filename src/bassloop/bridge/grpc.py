@@ -304,9 +304,8 @@ class GRPCCall:
             limit = self._channel.limits.message
             raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
         if self._channel.room is not None and size > LARGE_BYTES:
-            await self._channel.room.take(
-                size
-            )  # the peer waits meanwhile: nobody reads what it sends
+            # Nobody reads what the peer sends meanwhile, so it waits, too.
+            await self._channel.room.take(size)
             self._room_taken = size
         data = bytearray()
         while len(data) < size:  # not at once: grpclib keeps every frame until it has them all

@@ -18,7 +18,7 @@ import trio
 from bassloop import store
 from bassloop.access.permissions import WRITE, at_least
 from bassloop.checks.check_output import VERIFY, is_verification
-from bassloop.checks.check_request import MAX_ATTEMPTS, verifiable_run
+from bassloop.checks.check_request import newest_attempts, verifiable_run
 from bassloop.checks.conclude import cancel_anywhere
 from bassloop.concurrency import shielded
 from bassloop.github import GitHubError, User
@@ -122,14 +122,8 @@ class Control:
         }
         log.info("run on a trusted runner", run=run_id, by=by.login)
         # However often somebody asks: once, and again if no trusted runner came.
-        runs = await self.loop.store.runs.newest(
-            MAX_ATTEMPTS,
-            public_only=False,
-            repository=run.repository,
-            head_sha=run.head_sha,
-            check_name=run.check_name,
-        )
-        newer = list(takewhile(lambda each: each.id != confirmed.id, runs.items))
+        attempts = await newest_attempts(self.loop, run)
+        newer = list(takewhile(lambda each: each.id != confirmed.id, attempts))
         if any(each.state != RunState.ACTION_REQUIRED for each in newer):
             return False
         return await self._add(

@@ -13,6 +13,8 @@ from bassloop.lifecycle import RunState
 from bassloop.wire.conventions import USES_LABEL, label_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bassloop.checks.loop import Loop
     from bassloop.runtimes import Platform
     from bassloop.store import CheckRun, Run, ThunkRecord
@@ -49,7 +51,7 @@ class CheckRequest:
 
 
 MAX_ATTEMPTS = 20
-"""Runs of a check and head among which the one is looked for that a trusted runner can confirm."""
+"""Newest runs of a check and head that are looked at when a trusted runner is to confirm one."""
 
 
 async def verifiable_run(loop: Loop, run: Run, check_run: CheckRun) -> Run | None:
@@ -80,8 +82,8 @@ def _has_outcome(run: Run) -> bool:
     return run.state in (RunState.SUCCEEDED, RunState.FAILED) and run.runner_login is not None
 
 
-async def _earlier_outcome(loop: Loop, run: Run) -> Run | None:
-    """Return the newest run before this one, of the same thunk, that has an outcome."""
+async def newest_attempts(loop: Loop, run: Run) -> Sequence[Run]:
+    """Return the newest runs of a run's check and head, the newest first."""
     found = await loop.store.runs.newest(
         MAX_ATTEMPTS,
         public_only=False,
@@ -89,6 +91,11 @@ async def _earlier_outcome(loop: Loop, run: Run) -> Run | None:
         head_sha=run.head_sha,
         check_name=run.check_name,
     )
-    earlier = dropwhile(lambda each: each.id != run.id, found.items)
+    return found.items
+
+
+async def _earlier_outcome(loop: Loop, run: Run) -> Run | None:
+    """Return the newest run before this one, of the same thunk, that has an outcome."""
+    earlier = dropwhile(lambda each: each.id != run.id, await newest_attempts(loop, run))
     same = (each for each in earlier if each.thunk_digest == run.thunk_digest)
     return next((each for each in same if _has_outcome(each)), None)

@@ -158,7 +158,7 @@ async def confirmed_by(
             combined = Ending(RunState.ACTION_REQUIRED, message)
     await _note(loop, run, verification, same=verification.state == ending.state)
     if verification.state in (RunState.SUCCEEDED, RunState.FAILED):
-        combined = await _with_images(loop, combined, run, verification)
+        combined = await _with_images(loop, combined, run, verification, signed)
     return combined
 
 
@@ -172,14 +172,16 @@ async def trusted_ending(
     """
     if ending.state == RunState.SUCCEEDED and (why := await _trust_withdrawn(context, run)):
         return Ending(RunState.ACTION_REQUIRED, why)
+    if earlier is None:
+        return ending
     signed = await _signed_statement(context.loop, run)
-    if earlier is None or not _states(signed, ending.state):
+    if not _states(signed, ending.state):
         return ending
     loop, on_difference = context.loop, context.policy.trust.on_difference
     compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
     if compared != ending:
         await _note(loop, earlier, run, same=ending.state == earlier.state)
-        compared = await _with_images(loop, compared, earlier, run)
+        compared = await _with_images(loop, compared, earlier, run, signed)
     return compared
 
 
@@ -215,12 +217,18 @@ async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:
     return "; ".join([why, *found.problems])
 
 
-async def _with_images(loop: Loop, ending: Ending, run: Run, verification: Run) -> Ending:
-    """Return an ending that says which images the two runners state differently."""
-    statements = [await _signed_statement(loop, each) for each in (run, verification)]
-    if None in statements:
+async def _with_images(
+    loop: Loop, ending: Ending, run: Run, verification: Run, verified: RunStatement | None
+) -> Ending:
+    """Return an ending that says which images the two runners state differently.
+
+    Args:
+        verified: what the verification's runner has signed of it.
+    """
+    stated = await _signed_statement(loop, run)
+    if stated is None or verified is None:
         return ending
-    one, other = (dict(each.images) for each in statements if each is not None)
+    one, other = dict(stated.images), dict(verified.images)
     differing = [name for name in sorted(one) if other.get(name, one[name]) != one[name]]
     if not differing:
         return ending

@@ -70,7 +70,7 @@ class JSONDocuments:
         text = line.strip()
         if text[:1] not in ("{", "[") or self._left <= 0:
             return
-        if text in ("{", "[") or text in ("[{",):
+        if text in ("{", "[", "[{"):
             self._first = number
             self._take(line)
         elif text[-1] in ("}", "]") and text[1:2] in ('"', "{") and len(text) <= self._left:
@@ -199,8 +199,9 @@ def _locations(rule: JSONRule, found: _Object) -> tuple[Location, ...]:
 def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:9])
-    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**8
-    return value if ok and isinstance(value, int) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < 10**8 else None
 
 
 def _failure(rule: JSONRule, found: _Object, message: str, line: int) -> Failure:
