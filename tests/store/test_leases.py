@@ -440,6 +440,19 @@ async def test_a_duty_is_one_node_s_until_it_drains_or_is_gone(two: tuple[Store,
     assert not await first.nodes.take_duty(Duty.PRUNING)
 
 
+async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 3600.0)
+    with trio.fail_after(60):
+        async with node(location, tmp_path, "first") as first:
+            async with node(location, tmp_path, "second"):
+                while first.company.size != 2:
+                    await first.company.changed()
+            while first.company.size != 1:
+                await first.company.changed()
+
+
 async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> None:
     with trio.fail_after(60):
         for each in two:

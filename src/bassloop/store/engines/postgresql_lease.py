@@ -151,6 +151,9 @@ class PostgreSQLLease:
             foreign = None
             if is_free:
                 foreign = nodes.join(db, self._node, self._identity, database.now(db))
+                # The others renew now. One that is cut off later must know that it isn't alone, or it would go on
+                # with its checks when they have been taken over.
+                db.execute(f"NOTIFY {_CHANNEL}")
             database.commit(db)
         except BaseException:
             if not database.is_lost(db):
@@ -203,14 +206,13 @@ class PostgreSQLLease:
             connection.close()
 
     async def _pause(self) -> None:
-        """Wait until it is time for the next look or renewal, or a node has given the lease back."""
+        """Wait until it is time for the next renewal, or another node has joined or given its lease back."""
         with trio.move_on_after(RENEW_SECONDS):
             if (connection := self._connection) is None:
                 await trio.sleep_forever()
-            await trio.lowlevel.wait_readable(connection.driver.fileno())
             try:
-                for _ in connection.driver.notifies(timeout=0):
-                    pass
+                while not list(connection.driver.notifies(timeout=0)):
+                    await trio.lowlevel.wait_readable(connection.driver.fileno())
             except self._database.errors:
                 self._disconnect()
                 await trio.sleep_forever()  # the server needs a moment
