@@ -72,7 +72,9 @@ def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -
     names = list(read_checks((tmp_path / ".bassloop.toml").read_bytes()))
     assert names == ["test", "vet", "web-test"]
     said = initialized(tmp_path, status=1)
-    assert "has checks already; `bassloop try --list` lists them" in said
+    assert "has checks already: `bassloop try --list` lists them" in said
+    before = (tmp_path / ".bassloop.toml").read_text()
+    assert initialized(tmp_path, "--print") == before
 
 
 def test_nothing_is_written_where_it_is_only_shown(tmp_path: Path) -> None:

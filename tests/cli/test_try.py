@@ -7,13 +7,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.commands import run_command
 from tests.repositories import git
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.repositories import MakeRepository
 
@@ -26,10 +26,27 @@ def tried(path: Path, *arguments: str, status: int) -> str:
     return done.stdout
 
 
-def test_a_repository_without_a_hook_is_told_what_one_is(make_repository: MakeRepository) -> None:
-    said = tried(make_repository(**{"README.md": "nothing"}), status=1)
-    assert "neutral" in said
-    assert "`bassloop init` writes a first one" in said
+@pytest.mark.parametrize("options", [[], ["--list"], ["--check", "x"], ["--watch"]])
+def test_a_repository_without_checks_is_told_what_writes_some(
+    make_repository: MakeRepository, options: list[str]
+) -> None:
+    path = make_repository(**{"sub/README.md": "nothing"})
+    done = run_command("try", path / "sub", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there are no checks in" in done.stderr
+    assert "`bassloop init` looks at what is there" in done.stderr
+
+
+def test_a_file_with_a_policy_alone_declares_no_checks(make_repository: MakeRepository) -> None:
+    said = tried(make_repository(**{".bassloop.toml": ""}), status=1)
+    assert "there are no checks yet: `bassloop init` writes some" in said
+
+
+def test_checks_that_are_not_committed_are_told(make_repository: MakeRepository) -> None:
+    path = make_repository(**{"README.md": "nothing"})
+    (path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
+    said = tried(path, "--committed", status=1)
+    assert "HEAD has no checks: commit .bassloop.toml, or leave out --committed" in said
 
 
 def test_a_hook_that_starts_no_check_is_told_with_the_event(

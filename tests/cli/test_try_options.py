@@ -66,6 +66,28 @@ def test_checks_are_listed_and_run_by_name(
     assert "first │" not in one.stdout
 
 
+def test_the_list_is_of_the_branch_that_is_checked_out(
+    make_repository: MakeRepository, environment: dict[str, str]
+) -> None:
+    path = make_repository(
+        **{
+            ".bassloop.toml": '[checks.always]\nrun = "true"\n'
+            '[checks.deploy]\nrun = "echo deploying"\nwhen = { branches = ["main"] }\n'
+            '[checks.review]\nrun = "true"\nwhen = { events = ["pull_request"] }\n'
+        }
+    )
+    listed = tried(environment, path, "--list")
+    assert listed.stdout.split() == ["always", "deploy"]
+    assert "other events or branches start review; --check NAME runs one here" in listed.stderr
+    git(path, "checkout", "--quiet", "-b", "topic")
+    assert tried(environment, path, "--list").stdout.split() == ["always"]
+    listed = tried(environment, path, "--list", "--event", "pull_request")
+    assert listed.stdout.split() == ["always", "deploy", "review"]
+    one = tried(environment, path, "--check", "deploy")
+    assert one.returncode == 0, one.stdout
+    assert "deploy │ deploying" in one.stdout
+
+
 def test_an_image_that_was_not_used_is_part_of_the_result(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:

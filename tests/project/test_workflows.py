@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, write_bass
-from bassloop.project.conditions import Value, evaluate
+from bassloop.project.conditions import evaluate, event_cases
 from bassloop.project.detection import write_declaration
 from bassloop.project.workflows import translate_workflow
 
@@ -295,8 +295,35 @@ jobs:
     ],
 )
 def test_conditions_have_githubs_meaning(condition: str, expected: bool | None) -> None:
-    known: dict[str, Value] = {"github.event_name": ("push", "pull_request"), "matrix.n": "20"}
-    assert evaluate(condition, known) is expected
+    cases = [case for event in ("push", "pull_request") for case in event_cases(event, {})]
+    assert evaluate(condition, {"matrix.n": "20"}, cases) is expected
+
+
+def test_conditions_are_tried_for_each_branch_that_a_push_may_have() -> None:
+    text = """
+on: {push: {branches: [main, next]}, pull_request: }
+jobs:
+  a:
+    if: github.event_name == 'push' || github.event.pull_request.head.repo.full_name != github.repository
+    steps:
+      - {run: always, if: "github.event_name == 'pull_request' || github.ref_name != 'topic'"}
+      - {run: sometimes, if: "github.ref == 'refs/heads/main'"}
+  b: {if: "github.event_name == 'push'", steps: [{run: ls}]}
+"""
+    translated = translate_workflow(text, "x.yml")
+    [check] = translated.checks
+    assert check.run == ("always",)
+    assert check.when == {}
+    assert check.notes == [
+        "step 'sometimes' only runs if github.ref == 'refs/heads/main'; it is left out",
+        "ubuntu-latest has programs that buildpack-deps:stable hasn't",
+        "it runs for pushes of other branches than main, next, too, not only for pull requests",
+    ]
+    assert translated.left_out == ["job b of x.yml: it only runs if github.event_name == 'push'"]
+    alone = text.replace("pull_request: ", "").replace("main, next", "main")
+    first, second = translate_workflow(alone, "x.yml").checks
+    assert first.run == ("always", "sometimes")
+    assert second.when == {"events": ["push"], "branches": ["main"]}
 
 
 def test_artifacts_of_a_matrix_are_those_of_all_its_checks() -> None:

@@ -54,7 +54,10 @@ PROGRAMS = {
 
 _TESTS = re.compile(r"test|check|spec\b|\btox\b|\bnox\b", re.IGNORECASE)
 
-HAS_CHECKS = "{} has checks already; `bassloop try --list` lists them"
+HAS_CHECKS = (
+    "{} has checks already: `bassloop try --list` lists them, and `bassloop init --print` shows "
+    "what init would write without them"
+)
 
 EXAMPLE = """
 [checks.hello]
@@ -71,7 +74,10 @@ run = "echo hello"
     help="Translate the jobs of .github/workflows, if there are any.",
 )
 @click.option(
-    "--print", "print_only", is_flag=True, help="Write nothing; show what would be written."
+    "--print",
+    "print_only",
+    is_flag=True,
+    help="Write nothing; show what would be written, also if there are checks already.",
 )
 def init(path: Path, workflows: bool, print_only: bool) -> None:
     """Propose checks for the repository at PATH, and write them to .bassloop.toml.
@@ -97,13 +103,16 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
         (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
     )
     file = root / CHECKS_FILE
-    for hook in ("project.bass", "bass/github-hook"):
-        if (root / hook).is_file():
-            raise click.ClickException(HAS_CHECKS.format(root / hook))
-    before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    with report_errors(ChecksFileError):
-        if read_checks(before.encode(), str(file)):
-            raise click.ClickException(HAS_CHECKS.format(file))
+    hooks = [root / hook for hook in ("project.bass", "bass/github-hook")]
+    existing = next(filter(Path.is_file, hooks), None)
+    before = ""
+    if existing is None and file.is_file():
+        before = file.read_text(encoding="utf-8")
+        with report_errors(ChecksFileError):
+            if read_checks(before.encode(), str(file)):
+                existing, before = file, ""
+    if existing is not None and not print_only:
+        raise click.ClickException(HAS_CHECKS.format(existing))
     translated = _translate_workflows(root) if workflows else None
     proposals = list(translated.checks) if translated else []
     if not any(map(_is_test, proposals)):

@@ -26,6 +26,7 @@ from bassloop.tools.failure_report import (
 from bassloop.tools.outlook import CHECKS_FILE, foresee_all
 from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.trial import open_trial
+from bassloop.tools.working_copy import CHECKS
 from bassloop.units import format_size
 
 if TYPE_CHECKING:
@@ -307,10 +308,7 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         causes: what the logs of failed checks tell.
     """
     if all(each.run.state == RunState.NEUTRAL for each in results):
-        return [
-            "a hook is the script that says what the checks of a repository are; "
-            "`bassloop init` writes a first one"
-        ]
+        return [_explain_nothing(trial)]
     if any(each.lacks_image for each in results):
         engine = trial.driver.kind if trial.driver is not None else "podman"
         return [
@@ -336,6 +334,14 @@ def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
             "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
         )
     return hints
+
+
+def _explain_nothing(trial: Trial) -> str:
+    """Return what to do about a commit that declares no checks."""
+    files = [name for name in CHECKS if (trial.copy.source / name).is_file()]
+    if files and trial.options.committed:
+        return f"HEAD has no checks: commit {files[0]}, or leave out --committed"
+    return "there are no checks yet: `bassloop init` writes some that fit what is there"
 
 
 async def _explain_silence(trial: Trial) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group")
 MOST_NODES = 9
+NO_CHECKS = (
+    "there are no checks in {} yet. `bassloop init` looks at what is there, and writes checks for it "
+    "to .bassloop.toml; `bassloop try` runs them"
+)
 ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 
 
@@ -118,14 +124,16 @@ def try_(
         raise click.UsageError("--check has an event of its own; leave --event and --payload out")
     if watch and committed:
         raise click.UsageError("--watch tries the working tree, and --committed doesn't")
-    if list_only or checks:
-        names = _foreseen(path, event)
+    folder = _folder_with_checks(path)
+    if folder is None and payload is None:
+        raise click.ClickException(NO_CHECKS.format(path.resolve()))
+    if folder is not None and (list_only or checks):
+        foreseen = _foresee(folder, event)
         if list_only:
-            for name in names or ():
-                click.echo(name)
+            _print_list(foreseen)
             sys.exit(0)
-        if names is not None:
-            _require_known(checks, names)
+        if foreseen is not None:
+            _require_known(checks, (*foreseen.started, *foreseen.others))
     import trio
 
     from bassloop.cli.progress import output_console, show_status
@@ -163,10 +171,36 @@ def try_(
     sys.exit(status)
 
 
-def _foreseen(path: Path, event: str) -> list[str] | None:
+def _folder_with_checks(path: Path) -> Path | None:
+    """Return the folder whose checks are tried: PATH itself, or the repository around it; None if there are none.
+
+    A folder that isn't in a repository is returned as it is, as the trial knows what to say of it.
+    """
+    path = path.resolve()
+    if _has_checks(path):
+        return path
+    top = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    return path if top is None else top if _has_checks(top) else None
+
+
+def _has_checks(folder: Path) -> bool:
+    names = (".bassloop.toml", "project.bass", "bass/github-hook")
+    return any((folder / name).is_file() for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """The checks that an event starts, and the others that there are, which `--check` runs."""
+
+    started: list[str]
+    others: list[str]
+
+
+def _foresee(folder: Path, event: str) -> Foreseen | None:
     """Return the checks that an event would start; None if that can't be told without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
-    from bassloop.tools.outlook import CHECKS_FILE, foresee
+    from bassloop.project.declaration import When
+    from bassloop.tools.outlook import CHECKS_FILE, foresee, foresee_all, pushed_to
     from bassloop.tools.outlook import EVENTS as SAMPLES
 
     sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
@@ -174,22 +208,43 @@ def _foreseen(path: Path, event: str) -> list[str] | None:
         raise click.UsageError(
             f"--list can't tell what {event} starts; `bassloop lint` says what each event starts"
         )
-    path = path.resolve()
-    root = next((each for each in (path, *path.parents) if _has_checks(each)), path)
-    declared, file = None, root / CHECKS_FILE
+    declared = unconditional = None
+    file = folder / CHECKS_FILE
     with report_errors(ChecksFileError):
         if file.is_file() and (checks := read_checks(file.read_bytes())):
             declared = write_bass(checks)
-    outlook = run_late(partial(foresee, root, sample, declared=declared))
+            always = {
+                name: check.model_copy(update={"when": When()}) for name, check in checks.items()
+            }
+            unconditional = write_bass(always)
+    here = pushed_to(_branch(folder), sample)
+    outlook = run_late(partial(foresee, folder, here, declared=declared))
     if outlook.error:
         click.echo(f"bassloop: not all checks can be told: {outlook.error}", err=True)
         return None
-    return list(outlook.checks)
+    outlooks = run_late(partial(foresee_all, folder, declared=unconditional))
+    names = dict.fromkeys(name for each in outlooks.values() for name in each.checks)
+    return Foreseen(outlook.checks, [name for name in names if name not in outlook.checks])
 
 
-def _has_checks(folder: Path) -> bool:
-    names = (".bassloop.toml", "project.bass", "bass/github-hook")
-    return any((folder / name).is_file() for name in names)
+def _branch(folder: Path) -> str:
+    """Return the branch that is checked out, "main" if there is none."""
+    command = ["git", "-C", str(folder), "symbolic-ref", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "main"
+    return done.stdout.strip() or "main"
+
+
+def _print_list(foreseen: Foreseen | None) -> None:
+    if foreseen is None:
+        return
+    for name in foreseen.started:
+        click.echo(name)
+    if foreseen.others:
+        names = ", ".join(foreseen.others)
+        click.echo(f"other events or branches start {names}; --check NAME runs one here", err=True)
 
 
 def _require_known(checks: tuple[str, ...], names: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,10 @@ class _Branch:
 UNKNOWN: Final = _Unknown()
 BRANCH: Final = _Branch()
 HEADS = "refs/heads/"
+PULL_REQUEST = "refs/pull/1/merge"
 
 Value: TypeAlias = "str | float | bool | tuple[str, ...] | _Unknown | _Branch | None"
-"""A tuple is a list, or a text that is one of several."""
+"""A tuple is a list."""
 
 NAMES: Mapping[str, Value] = {
     "github.ref": BRANCH,
@@ -58,18 +59,45 @@ _TOKEN = re.compile(
     r"(?P<name>[a-z_][\w-]*(?:\.(?:[\w-]+|\*)|\['[^']*'\])*)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))",
     re.IGNORECASE,
 )
+_GLOB = re.compile(r"[*?+!\[\]]")
 _WRAPPED = re.compile(r"\s*\$\{\{(.*)\}\}\s*", re.DOTALL)
 
 
-def evaluate(condition: str, names: Mapping[str, Value]) -> bool | None:
-    """Return whether a condition is true; None if that can't be told.
+def evaluate(
+    condition: str, names: Mapping[str, Value], cases: Sequence[Mapping[str, Value]] = ({},)
+) -> bool | None:
+    """Return whether a condition is true; None if that can't be told, or is so in some cases only.
+
+    It is taken for true if it is in one case, and nothing tells that it isn't in another.
 
     Args:
         names: values that are known, by names such as `matrix.os`.
+        cases: what else may be known, such as each event that starts it.
     """
     wrapped = _WRAPPED.fullmatch(condition)
-    value = _value(wrapped[1] if wrapped else condition, names)
-    return None if isinstance(value, _Unknown) else _is_true(value)
+    expression = wrapped[1] if wrapped else condition
+    values = [_value(expression, {**names, **case}) for case in cases]
+    told = {_is_true(value) for value in values if not isinstance(value, _Unknown)}
+    if told == {False} and UNKNOWN in values:
+        return None
+    return told.pop() if len(told) == 1 else None
+
+
+def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Value]]:
+    """Yield what is known of an event that starts a workflow: once for each branch, if its options list them."""
+    branches = options.get("branches")
+    listed = [str(branch) for branch in branches] if isinstance(branches, list) else []
+    if not listed or any(map(_GLOB.search, listed)):
+        listed = [""]
+    for branch in listed:
+        case: dict[str, Value] = {"github.event_name": name}
+        if name == "pull_request":
+            case |= {"github.ref": PULL_REQUEST, "github.base_ref": branch or UNKNOWN}
+        else:
+            case |= {"github.base_ref": "", "github.head_ref": ""}
+        if name == "push" and branch:
+            case |= {"github.ref": f"{HEADS}{branch}", "github.ref_name": branch}
+        yield case
 
 
 def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
@@ -204,9 +232,6 @@ def _compare(sign: str, left: Value, right: Value) -> Value:
     match left, right:
         case (_Branch(), str(text)) | (str(text), _Branch()):
             differ = not text.startswith(HEADS)
-            return sign == "!=" if differ and sign in ("==", "!=") else UNKNOWN
-        case (tuple(values), str(text)) | (str(text), tuple(values)):
-            differ = text.lower() not in values
             return sign == "!=" if differ and sign in ("==", "!=") else UNKNOWN
     if any(isinstance(each, (_Unknown, _Branch, tuple)) for each in (left, right)):
         return UNKNOWN

@@ -55,6 +55,7 @@ class WorkflowFile:
         jobs: by the names of their checks.
         events: what it runs on, with options.
         started: those events that start checks.
+        cases: what is known of each of these, for conditions.
         prefix: begins the name of each check.
         read: returns the text of a file of the repository, None where there is none.
     """
@@ -64,6 +65,7 @@ class WorkflowFile:
     jobs: Mapping[str, Mapping[str, Any]]
     events: Mapping[str, Any]
     started: tuple[str, ...]
+    cases: tuple[Mapping[str, Value], ...]
     prefix: str
     read: Callable[[str], str | None]
 
@@ -162,6 +164,11 @@ class WorkflowJob:
         branches = [as_list(each.get("branches")) for each in options]
         if branches[0] and all(each == branches[0] for each in branches):
             when["branches"] = [str(each) for each in branches[0]]
+        elif listed := next(filter(None, branches), None):
+            names = ", ".join(map(str, listed))
+            self._notes[
+                f"it runs for pushes of other branches than {names}, too, not only for pull requests"
+            ] = None
         if any(each.keys() & {"paths", "paths-ignore", "branches-ignore"} for each in options):
             self._notes["paths and branches-ignore are left out: it runs for every change"] = None
         return when
@@ -221,7 +228,8 @@ class WorkflowJob:
         if len(combinations) > MAX_COMBINATIONS:
             return None, None
         runs = {
-            values: evaluate(condition, self._with_values(names, values)) for values in combinations
+            values: evaluate(condition, self._with_values(names, values), self._workflow.cases)
+            for values in combinations
         }
         if None in runs.values():
             return None, None

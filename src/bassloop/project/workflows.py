@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bassloop.project.conditions import evaluate, text_of
+from bassloop.project.conditions import evaluate, event_cases, text_of
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bassloop.project.conditions import Value
     from bassloop.project.detection import Proposal
@@ -69,17 +69,15 @@ def translate_workflow(
         translated.left_out.append(f"{path}: it runs on {names}, not on pushes or pull requests")
         return translated
     jobs = {f"{prefix}{name}": table(job) for name, job in table(data.get("jobs")).items()}
-    known: dict[str, Value] = {
-        "github.event_name": started[0] if len(started) == 1 else tuple(started)
-    }
-    workflow = WorkflowFile(path, data, jobs, events, tuple(started), prefix, read)
+    cases = [case for name in started for case in event_cases(name, table(events[name]))]
+    workflow = WorkflowFile(path, data, jobs, events, tuple(started), tuple(cases), prefix, read)
     made: dict[str, list[str]] = {}
     for name, job in jobs.items():
-        reason = _reason_to_leave_out(job, known)
+        reason = _reason_to_leave_out(job, cases)
         checks = [
             check
             for part, values in ([] if reason else _included(name, job))
-            if (check := WorkflowJob(part, workflow, job, known | values).proposal())
+            if (check := WorkflowJob(part, workflow, job, values).proposal())
         ]
         if not checks:
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
@@ -149,14 +147,16 @@ def _events(value: object) -> dict[str, Any]:
     return {str(name): None for name in (value if isinstance(value, list) else [value]) if name}
 
 
-def _reason_to_leave_out(job: Mapping[str, Any], known: Mapping[str, Value]) -> str | None:
+def _reason_to_leave_out(
+    job: Mapping[str, Any], cases: Sequence[Mapping[str, Value]]
+) -> str | None:
     """Return why a job has no check; None if it gets one."""
-    if "if" in job and not evaluate(str(job["if"]), known):
+    if "if" in job and not evaluate(str(job["if"]), {}, cases):
         return f"it only runs if {job['if']}"
     if "uses" in job:
         return f"it is the reusable workflow {job['uses']}"
     if "environment" in job:
         return "it deploys to an environment"
-    if system := _other_system(job, known):
+    if system := _other_system(job, {}):
         return f"it runs on {system}"
     return None

@@ -69,6 +69,15 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
 """A sample of each event that hooks are usually for."""
 
 
+def pushed_to(branch: str, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a sample of an event, with the branch that was pushed if it is about a push."""
+    payload = sample["payload"]
+    if "check_suite" not in payload:
+        return sample
+    suite = {**payload["check_suite"], "head_branch": branch}
+    return {**sample, "payload": {**payload, "check_suite": suite}}
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """The checks that an event would start.
