@@ -7,12 +7,21 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import trio
+import trio.testing
 
-from bassloop.tools.device_login import drop_session, session_headers, site_of, store_session
+from bassloop.tools.device_login import (
+    SignInError,
+    drop_session,
+    session_headers,
+    sign_in,
+    site_of,
+    store_session,
+)
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
 from tests.until import until
 
@@ -53,6 +62,70 @@ def test_a_file_that_is_broken_is_no_session(kept: Path) -> None:
     assert site_of("HTTPS://Loop.Example.com:443/x") == "https://loop.example.com"
     with pytest.raises(ValueError, match="is no address"):
         site_of("loop.example.com")
+
+
+class SlowLoop:
+    """A loop that gives a code, and then its answers one after another. An exception is raised instead."""
+
+    def __init__(self, *answers: httpx.Response | httpx.HTTPError) -> None:
+        self._answers = list(answers)
+        self.asked_at: list[float] = []
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/sign-in/device":
+            return httpx.Response(
+                200,
+                json={
+                    "device": "d",
+                    "user_code": "ABCD-1234",
+                    "verification_uri": "https://github.com/login/device",
+                    "interval": 5,
+                    "expires_in": 100,
+                },
+            )
+        self.asked_at.append(trio.current_time())
+        found = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(found, httpx.HTTPError):
+            raise found
+        return found
+
+    async def sign_in(self) -> dict[str, Any]:
+        transport = httpx.MockTransport(self.answer)
+        return await sign_in("https://loop.example.com", lambda url, code: None, transport)
+
+
+async def test_a_loop_that_gives_no_answer_is_asked_again_and_less_often(
+    kept: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    session = {"token": "t", "login": "octocat", "expires_at": "2030-01-01T00:00:00Z"}
+    loop = SlowLoop(
+        httpx.Response(202, json={"pending": "authorization_pending", "interval": 5}),
+        httpx.ReadTimeout(""),
+        httpx.Response(503, text="the loop restarts"),
+        httpx.Response(200, json=session),
+    )
+    began = trio.current_time()
+    assert await loop.sign_in() == session
+    assert [at - began for at in loop.asked_at] == [5, 10, 20, 40]
+    assert list(json.loads(kept.read_text())) == ["https://loop.example.com"]
+
+
+async def test_a_sign_in_without_an_answer_ends_when_the_code_expires(
+    kept: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    with pytest.raises(
+        SignInError, match=r"expired \(.*can't be reached: ReadTimeout\); start again"
+    ):
+        await SlowLoop(httpx.ReadTimeout("")).sign_in()
+
+
+async def test_a_sign_in_that_is_refused_ends_at_once(
+    kept: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    loop = SlowLoop(httpx.Response(403, json={"error": "it was refused on GitHub"}))
+    with pytest.raises(SignInError, match="it was refused on GitHub"):
+        await loop.sign_in()
+    assert len(loop.asked_at) == 1
 
 
 async def command(*args: str, check: int = 0) -> str:

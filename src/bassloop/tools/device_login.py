@@ -23,9 +23,16 @@ APP = "bass-loop"
 MAX_INTERVAL = 60.0
 """Seconds between two questions to the loop, at most."""
 
+TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
+"""Statuses with which the loop, GitHub or a proxy says: not now."""
+
 
 class SignInError(Exception):
     """Signing in or out failed; the message says why."""
+
+
+class _TryAgain(SignInError):
+    """The loop gave no answer, or one that may be another a moment later."""
 
 
 # --- sessions, by the site that they are for ---
@@ -97,28 +104,44 @@ def _write(sessions: dict[str, Any]) -> None:
 # --- the device flow ---
 
 
-async def sign_in(site: str, show_code: Callable[[str, str], None]) -> dict[str, Any]:
+async def sign_in(
+    site: str,
+    show_code: Callable[[str, str], None],
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> dict[str, Any]:
     """Have the user sign in with a browser, store the session, and return it.
+
+    Once there is a code, the loop is asked until the code expires, less and less often while it gives no answer.
 
     Args:
         show_code: called with the page where the user enters a code, and the code.
+        transport: what requests are sent by, instead of the network.
 
     Raises SignInError if the loop refuses, can't be reached, or the code expires.
     """
-    async with _client(site) as client:
+    async with _client(site, transport) as client:
         device = await _post(client, "/sign-in/device", {})
         show_code(device["verification_uri"], device["user_code"])
         interval = float(device["interval"])
+        last_error: _TryAgain | None = None
         # The protocol has nothing but asking again, at the interval that the loop names (RFC 8628).
         with trio.move_on_after(float(device["expires_in"])):
             while True:
                 await trio.sleep(interval)
-                session = await _post(client, "/sign-in/device/token", {"device": device["device"]})
+                try:
+                    body = {"device": device["device"]}
+                    session = await _post(client, "/sign-in/device/token", body)
+                except _TryAgain as error:
+                    last_error = error
+                    interval = min(2 * interval, MAX_INTERVAL)
+                    continue
+                last_error = None
                 if "token" in session:
                     store_session(site, session["login"], session["token"], session["expires_at"])
                     return session
                 interval = min(max(interval, float(session["interval"])), MAX_INTERVAL)
-    raise SignInError("the code has expired; start again")
+    why = "" if last_error is None else f" ({last_error})"
+    raise SignInError(f"the code has expired{why}; start again") from last_error
 
 
 async def sign_out(site: str) -> bool | None:
@@ -139,15 +162,21 @@ async def sign_out(site: str) -> bool | None:
 
 
 async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:
-    """Return the loop's answer. Raises SignInError, with the loop's own words if it has any."""
+    """Return the loop's answer.
+
+    Raises SignInError, with the loop's own words if it has any; _TryAgain if it may answer otherwise later.
+    """
     try:
         answer = await client.post(path, json=body)
         content = answer.json()
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise SignInError(f"{client.base_url} can't be reached: {reason}") from error
+        raise _TryAgain(f"{client.base_url} can't be reached: {reason}") from error
     except ValueError:
         content = None
+    if answer.status_code in TEMPORARY_STATUSES:
+        said = content.get("error") if isinstance(content, dict) else None
+        raise _TryAgain(f"{client.base_url}: {said or answer.reason_phrase}")
     if not isinstance(content, dict):
         raise SignInError(f"{client.base_url} is no loop, or a proxy is in the way")
     if answer.status_code >= 300:
@@ -156,12 +185,15 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> d
 
 
 @asynccontextmanager
-async def _client(site: str) -> AsyncGenerator[httpx.AsyncClient]:
+async def _client(
+    site: str, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncGenerator[httpx.AsyncClient]:
     headers = {"Accept": "application/json"}
     async with httpx.AsyncClient(
         base_url=site,
         timeout=30,
         headers=headers,
+        transport=transport,
         trust_env=False,
         verify=trusted_certificates(site),
     ) as client:
