@@ -116,6 +116,7 @@ async def _open_containers(
         allow_insecure=options.allow_insecure,
         publish_to=options.publish,
         jobs=options.jobs,
+        reachable=options.reachable,
     ) as driver:
         yield driver
 
@@ -221,8 +222,10 @@ async def find_sandbox(options: RunnerOptions) -> Sandbox | None:
                 f"{' and '.join(requested)} can't be held without containing commands"
             )
         return None
+    # What is reachable for one command of a sandbox is so for all.
+    network = "host" if options.reachable else options.network
     try:
-        box = await sandbox.find(options.network, options.limits)
+        box = await sandbox.find(network, options.limits)
     except sandbox.SandboxMissing:
         if options.sandbox:
             raise

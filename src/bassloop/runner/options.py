@@ -97,6 +97,8 @@ class RunnerOptions:
         default_identities: offer the keys in ``~/.ssh`` besides `identities`.
         sandbox: whether commands on the host are contained; None contains them if that works here.
         network: the network of contained commands.
+        reachable: HOST:PORT on this machine's loopback. Commands that name it in their arguments, or go on from such
+            a command, have this machine's network.
         jobs: how many commands run at the same time; None for as many as are asked for.
         driver: what runs thunks; `auto` takes containers if an engine works, else the host.
         engine: the engine for containers; None takes Podman, or else Docker.
@@ -128,6 +130,7 @@ class RunnerOptions:
     default_identities: bool = True
     sandbox: bool | None = None
     network: NetworkMode = "own"
+    reachable: str | None = None
     jobs: int | None = None
     driver: DriverName = "host"
     engine: Literal["podman", "docker"] | None = None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import asyncssh
 import trio
@@ -217,7 +218,9 @@ async def open_trial(
 
                 if options.runner:
                     on_stage("starting the runner")
-                    dial = _runner_options(options, daemon, login, runner_key, folder)
+                    dial = _runner_options(
+                        options, daemon, login, runner_key, folder, urlsplit(api_url).netloc
+                    )
                     await runner.start(run_runner, dial, on_event)
                     await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)
                     _note_engine(trial)
@@ -270,7 +273,12 @@ async def _serve(
 
 
 def _runner_options(
-    options: TrialOptions, daemon: Daemon, login: str, key: asyncssh.SSHKey, folder: Path
+    options: TrialOptions,
+    daemon: Daemon,
+    login: str,
+    key: asyncssh.SSHKey,
+    folder: Path,
+    reachable: str,
 ) -> RunnerOptions:
     identity, known_hosts = folder / "id_ed25519", folder / "known_hosts"
     identity.touch(mode=0o600)
@@ -297,7 +305,7 @@ def _runner_options(
         driver=driver,
         engine=engine,
         sandbox=sandbox,
-        network="host" if sandbox else "own",
+        reachable=reachable,
         images="ignore",
         own_programs=True,
         default_identities=False,

@@ -8,16 +8,17 @@ import pytest
 import trio
 
 from bassloop.runner.call_context import CallContext
+from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import after, cache, file, folder, given, in_memory, mount, path_in, sh, string
-from .conftest import BASE
+from .conftest import BASE, Bench, forget
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import Bench
+    from bassloop.runner.container.container_engine import ContainerEngine
 
 pytestmark = pytest.mark.containers
 
@@ -36,6 +37,30 @@ async def test_a_command_runs_in_its_image_with_its_variables(bench: Bench) -> N
     said = (await bench.said(thunk)).splitlines()
     assert {"GREETING=hello: you, =and $me", "FROM_IMAGE=yes", "HOME=/root"} <= set(said)
     assert said[-3:] == ["/bass/work", "0", "word"]
+
+
+async def test_only_what_names_a_reachable_address_has_this_machines_network(
+    tmp_path: Path, engine: ContainerEngine
+) -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def greet(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"hello\n")
+        await stream.aclose()
+
+    port = listener.socket.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    opened = ContainerDriver.open(tmp_path / "state", engine, reachable=address)
+    async with trio.open_nursery() as nursery, opened as driver:
+        nursery.start_soon(trio.serve_listeners, greet, [listener])
+        bench = Bench(driver)
+        naming = run(f"nc -w 5 127.0.0.1 {port} # {address}")
+        assert await bench.said(naming) == "hello\n"
+        assert await bench.said(run(f"nc -w 5 127.0.0.1 {port}", image=after(naming))) == "hello\n"
+        with pytest.raises(DriverError, match="exit status 1"):
+            await bench.run(run(f"nc -w 5 127.0.0.1 {port}"))
+        nursery.cancel_scope.cancel()
+    await forget(engine, driver)
 
 
 async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:

@@ -40,6 +40,7 @@ from bassloop.runner.engine.command import (
     Environment,
     ImageDefaults,
     base_of,
+    chain_of,
     command_line,
     dependencies_of,
     image_of,
@@ -106,11 +107,13 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         allow_insecure: bool = False,
         publish_to: tuple[str, ...] = (),
         jobs: int | None = None,
+        reachable: str | None = None,
     ) -> AsyncGenerator[ContainerDriver]:
         """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
 
         Args:
             jobs: how many commands run at the same time; None for as many as are asked for.
+            reachable: see :class:`RunnerOptions`.
         """
         async with OutputCache.open(state_dir) as cache:
             try:
@@ -128,7 +131,9 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
                     on_event=on_event,
                     secrets=secrets or OwnerSecrets(),
                     allow_host_path=allow_host_path,
-                    settings=ContainerSettings(engine, owner, prefix, limits or CommandLimits()),
+                    settings=ContainerSettings(
+                        engine, owner, prefix, limits or CommandLimits(), reachable
+                    ),
                     images=ImageStore(engine, owner, secret, state_dir, on_event),
                     finishing=nursery,
                     allow_insecure=allow_insecure,
@@ -358,6 +363,10 @@ class ContainerGraph(ThunkGraph):
                 artifacts=artifact_patterns(thunk),
                 given=self.context.given_to(thunk),
             )
+            if settings.reachable and any(
+                settings.reachable in command_line(each) for each in chain_of(thunk)
+            ):
+                launcher.network = "host"
             if command.services:
                 launcher.network = self._services.network
                 self._joined.add(await self.key(thunk))

@@ -145,12 +145,14 @@ class ContainerSettings:
     Args:
         owner: the value of their label.
         prefix: begins their names.
+        reachable: see :class:`RunnerOptions`.
     """
 
     engine: ContainerEngine
     owner: str
     prefix: str
     limits: CommandLimits
+    reachable: str | None = None
 
     @property
     def disks(self) -> tuple[Path, ...]:
