@@ -129,6 +129,16 @@ class Settings(BaseModel):
         description="The time after which the connection of a reader who doesn't read is closed.",
     )
 
+    websockets: Count = Field(
+        200,
+        description="The maximum number of open websockets (pages that follow something) of visitors who haven't "
+        "signed in. Those who have signed in may have as many.",
+    )
+    websockets_per_visitor: Count = Field(
+        40,
+        description="The maximum for one IPv4 address, or one IPv6 /64, and for one person who has signed in.",
+    )
+
     sqlite_path: Path | None = Field(
         None, description="The database. Default: loop.db in the data directory."
     )

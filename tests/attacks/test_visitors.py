@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from bassloop.concurrency import open_flat_nursery
+from bassloop.settings import Settings
 
 from .test_runners import frame
 
@@ -20,11 +21,15 @@ pytestmark = pytest.mark.attacks
 
 CONNECTIONS = 3
 IDLE = 1_500
+PAGES = 1_500
+PAGES_OF_ADDRESS = 100
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 UPGRADE = (
     b"GET /runs/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
 )
+
+CLOSE_FRAME = 0x88
 
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
 PAGE = b"\x82\x86\x41\x01x\x04\x05/runs"
@@ -118,3 +123,33 @@ async def test_idle_connections(target: Target) -> None:
             await trio.sleep_forever()
 
         await target.withstand("idle connections", connect)
+
+
+async def test_websockets_without_an_end(target: Target) -> None:
+    """So many pages that follow something would hold the loop whenever garbage is collected."""
+    closed: list[bytes] = []
+    all_open = trio.Event()
+    with ExitStack() as stack:
+
+        async def connect() -> None:
+            for number in range(PAGES):
+                visitor = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                stack.callback(visitor.close)
+                await visitor.bind((f"127.0.3.{number // PAGES_OF_ADDRESS + 1}", 0))
+                await visitor.connect(address(target))
+                await visitor.send(UPGRADE)
+                received = bytearray()
+                while b"\r\n\r\n" not in received or received.endswith(b"\r\n\r\n"):
+                    received += await visitor.recv(65536)
+                frame_start = received.index(b"\r\n\r\n") + 4
+                if received[frame_start] == CLOSE_FRAME:
+                    closed.append(bytes(received[frame_start + 2 :]))
+            all_open.set()
+            await trio.sleep_forever()
+
+        await target.withstand("websockets", connect, all_open)
+    allowed = Settings()
+    assert len(closed) == PAGES - allowed.websockets
+    assert {each[:2] for each in closed} == {(1013).to_bytes(2)}
+    reason = f"127.0.3.1 has {allowed.websockets_per_visitor} pages open already"
+    assert any(each.endswith(reason.encode()) for each in closed)

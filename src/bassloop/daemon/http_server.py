@@ -246,7 +246,6 @@ def _config(listening: socket.socket) -> Config:
     config.accesslog = None
     config.errorlog = None
     config.h2_max_concurrent_streams = STREAMS
-    config.websocket_ping_interval = 20.0
     config.websocket_max_message_size = 64 * 1024  # pages send little
     return config
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bassloop.store import Figures, NodeRecord
     from bassloop.telemetry.heartbeat import Heart
     from bassloop.telemetry.tally import Histogram, Tally
+    from bassloop.web.websocket_counts import WebsocketCounts
 
 PREFIX = "bassloop_"
 
@@ -53,6 +54,7 @@ class Metrics:
     inbox: Inbox
     heart: Heart
     backlog: Backlog
+    websockets: WebsocketCounts
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
@@ -202,6 +204,9 @@ class _Now(Collector):
         )
         yield _gauges("longest_hold_seconds", "The longest of them.", "kind", watchdog.longest)
         yield _gauge("tasks", "Tasks of Trio living.", tasks)
+        yield _gauge("websockets", "Pages that follow something.", self.of.websockets.open)
+        refused = self.of.websockets.refused
+        yield _total("websockets_refused", "Pages that were one too many.", refused)
         about = InfoMetricFamily(f"{PREFIX}build", "What runs.")
         about.add_metric((), {"version": __version__})
         yield about

@@ -42,6 +42,7 @@ from bassloop.settings import SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.web import Health, WebContext
+from bassloop.web.websocket_counts import WebsocketCounts
 
 if TYPE_CHECKING:
     import socket
@@ -179,9 +180,10 @@ def wire(
     backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
+    websockets = WebsocketCounts(settings.websockets, settings.websockets_per_visitor)
     health = Health(
         ready=readiness.findings,
-        metrics=Metrics(loop, inbox, heart, backlog).scrape,
+        metrics=Metrics(loop, inbox, heart, backlog, websockets).scrape,
         metrics_token=settings.secret("metrics_token"),
     )
     pages = WebContext(
@@ -199,6 +201,7 @@ def wire(
         permissions=loop.permissions,
         control=Control(loop, inbox),
         backlog=backlog.report,
+        websockets=websockets,
         session_secret=session_secret(settings),
         oauth=github.oauth,
         operators=settings.operator_names,

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NOT_VISIBLE = 4404
 """The server's close code for a run that does not exist, or that the client may not see."""
 
+TRY_AGAIN = 1013
+"""The server's close code for a websocket that is one too many; its reason says of whom there are too many."""
+
 MAX_MESSAGE = 64 << 20
 PING_SECONDS = 30.0
 """How often a silent server is pinged, and how long it may take to answer."""
@@ -148,6 +151,8 @@ class LogFeed:
                 return LoopError(
                     f"{self.address.page}: there is no such run, or you don't have access to it"
                 )
+            if error.reason is not None and error.reason.code == TRY_AGAIN:
+                return _ConnectionLost(error.reason.reason or "too many pages are open")
             return _ConnectionLost("the connection was lost")
         if isinstance(error, OSError):
             return _ConnectionLost(f"can't be reached: {error.strerror or error}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
     from bassloop.store import Run, Store
+    from bassloop.web.websocket_counts import WebsocketCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class WebContext:
         ssh_command: the command that connects a runner.
         pool_snapshot: returns the runtimes that are connected now.
         backlog: returns the backlog, for operators.
+        websockets: counts those that are open.
         session_secret: signs cookies, tokens and forms.
         oauth: GitHub's OAuth endpoints; None where nobody can sign in.
         operators: ids and lower-case logins of the operators.
@@ -84,6 +86,7 @@ class WebContext:
     permissions: Permissions
     control: Control
     backlog: Callable[[], Awaitable[BacklogReport]]
+    websockets: WebsocketCounts
     session_secret: bytes = field(repr=False)
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()

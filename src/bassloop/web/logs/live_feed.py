@@ -25,8 +25,9 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 
 import quart.wrappers
 import trio
@@ -36,16 +37,19 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.store import NotStored
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
-from bassloop.web.guard import current_run, visible_run
+from bassloop.web.guard import current_run, current_visitor, visible_run
 from bassloop.web.logs.run_snapshot import Cursor, ShownScreen, Snapshot, Update
+from bassloop.web.websocket_counts import TooManyWebsockets
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from bassloop.checks.tail import Follower, Tail
     from bassloop.store import Run, Step, Store
     from bassloop.web.logs.line_html import LogHtmlCache
     from bassloop.web.web_context import WebContext
+
+P = ParamSpec("P")
 
 LEFT: Final[tuple[type[Exception], ...]] = tuple(
     filter(None, [getattr(quart.wrappers, "ClientDisconnectedError", None)])
@@ -86,6 +90,10 @@ RECHECK_SECONDS = 5.0
 
 GONE = 4404
 """Close code for a run that doesn't exist, or that the visitor may not see."""
+
+
+TRY_AGAIN = 1013
+"""Close code of a websocket that is one too many. A page connects again, after a growing delay."""
 
 
 class Subscription(NamedTuple):
@@ -292,12 +300,36 @@ class LiveFeed:
         return log | extent
 
 
+def counted(
+    context: WebContext,
+) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
+    """Return a decorator for handlers of websockets that closes those of visitors who have too many."""
+
+    def decorate(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+        @wraps(handler)
+        async def counting(*args: P.args, **values: P.kwargs) -> None:
+            visitor = await current_visitor(context)
+            try:
+                with context.websockets.one_more(
+                    websocket.remote_addr or "", visitor.id if visitor is not None else None
+                ):
+                    await handler(*args, **values)
+            except TooManyWebsockets as error:
+                await websocket.accept()
+                await websocket.close(TRY_AGAIN, str(error))
+
+        return counting
+
+    return decorate
+
+
 def routes(context: WebContext) -> Blueprint:
     """Return the websocket's route."""
     blueprint = Blueprint("live_feed", __name__)
     feed = LiveFeed(context.store, context.tail, context.log_html)
 
     @blueprint.websocket("/runs/<run_id>/live")
+    @counted(context)
     async def live(run_id: str) -> None:
         """Send updates of a run until it has ended."""
         if await visible_run(context, run_id) is None:

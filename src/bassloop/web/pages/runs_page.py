@@ -13,7 +13,13 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request,
 from bassloop.concurrency import open_flat_nursery
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import visible_runs
-from bassloop.web.logs.live_feed import HEARTBEAT_SECONDS, LEFT, cancel_if_silent, heartbeat
+from bassloop.web.logs.live_feed import (
+    HEARTBEAT_SECONDS,
+    LEFT,
+    cancel_if_silent,
+    counted,
+    heartbeat,
+)
 from bassloop.web.pages.failure_card import failure_summaries
 from bassloop.web.presentation import PAGE_SIZE, run_json, view_runs, wants_json
 
@@ -110,6 +116,7 @@ def routes(context: WebContext) -> Blueprint:
         )
 
     @blueprint.websocket("/runs/live")
+    @counted(context)
     async def live() -> None:
         """Send the first page of the same list whenever it has changed."""
         try:
