@@ -241,13 +241,15 @@ on: push
 jobs:
   a: {steps: [{run: "sudo apt-get -y install lcov && sudo -E make\\nif x; then sudo y; fi\\necho sudo z"}]}
   b: {steps: [{run: sudo apt-get update && sudo apt-get install -y git}]}
+  c: {steps: [{run: "sudo apt install lcov\\nsudo apt-get -q install a; apt-get install b -qq"}]}
 """
-    first, second = translate_workflow(text, "x.yml").checks
+    first, second, third = translate_workflow(text, "x.yml").checks
     assert first.run == (
         "apt-get update",
         "apt-get -y install lcov && make\nif x; then y; fi\necho sudo z",
     )
     assert second.run == ("apt-get update && apt-get install -y git",)
+    assert third.run[1] == ("apt install -y lcov\napt-get -q install -y a; apt-get install b -qq")
 
 
 def test_a_value_that_depends_on_the_matrix_is_chosen_by_the_shell() -> None:
@@ -340,6 +342,28 @@ jobs:
     _, check = translate_workflow(text, "x.yml", "x-").checks
     assert (check.name, check.uses, check.needs) == ("x-b", ["x-a"], [])
     assert check.run == ('mkdir -p got && cp -r "artifacts/x-a ("*/dist/. got',)
+
+
+def test_uploads_of_coverage_are_no_checks() -> None:
+    text = """
+on: push
+jobs:
+  a:
+    env: {CODECOV_TOKEN: "${{ secrets.CODECOV_TOKEN }}", KEY: "${{ secrets.KEY }}"}
+    steps:
+      - run: npm test
+      - run: bash <(curl -s https://codecov.io/bash)
+      - run: npx coveralls < lcov.info
+      - run: cat codecov.yml
+"""
+    [check] = translate_workflow(text, "x.yml").checks
+    assert check.run == ("npm test", "cat codecov.yml")
+    assert check.secrets == ["KEY"]
+    assert check.notes[:2] == [
+        "the secret CODECOV_TOKEN is left out: it's for uploads of coverage",
+        "a step that uploads coverage is left out",
+    ]
+    assert check.notes[-1] == "give your runner its secrets (KEY): bassloop runner secret set NAME"
 
 
 def test_a_need_that_was_left_out_is_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ from watchfiles import awatch
 
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
+from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
-from bassloop.project import ChecksFileError, read_checks, write_bass
 from bassloop.tools.failure_report import (
     keep_artifacts,
     keep_failures,
@@ -23,10 +23,7 @@ from bassloop.tools.failure_report import (
     plain_lines,
     render_failure,
 )
-from bassloop.tools.outlook import CHECKS_FILE, foresee_all
-from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.trial import open_trial
-from bassloop.tools.working_copy import CHECKS
 from bassloop.units import format_size
 
 if TYPE_CHECKING:
@@ -39,11 +36,6 @@ if TYPE_CHECKING:
     from bassloop.store import Delivery, Run
     from bassloop.tools.trial import Trial, TrialOptions
 
-_NO_NETWORK = re.compile(
-    r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
-    r"Name or service not known|FetchError: .*fetch failed|"
-    r"[Nn]etwork is unreachable|dns error"
-)
 _UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
@@ -185,7 +177,7 @@ class TrialSession:
         for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
-        hints = _hints(results, trial, causes) if results else [await _explain_silence(trial)]
+        hints = advise(results, trial, causes) if results else [await explain_silence(trial)]
         for hint in hints:
             console.print(f"\n{hint}", soft_wrap=True)
         verdict, passed = _verdict(results, self._strict)
@@ -258,7 +250,7 @@ def _count(number: int, what: str) -> str:
 
 
 async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> str:
-    """Print why checks failed, keep it for `bassloop logs --last --failed`, and return what was found in logs."""
+    """Print why checks failed, keep it for `bassloop logs --last --failed`, and return that."""
     try:
         failures = await keep_failures(trial.daemon.store, runs)
     except OSError as error:
@@ -278,11 +270,14 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
             reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
-            found.append(causes)
             causes = _UNPULLED.sub(r"\1", causes)
         console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
-        for text in filter(None, (causes, reason)):
-            console.print(text, markup=False, soft_wrap=True)
+        why = "\n".join(filter(None, (causes, reason)))
+        if why:
+            console.print(why, markup=False, soft_wrap=True)
+        if place := place_of_missing(trial.copy.source, run.check_name, why):
+            console.print(f"    at {place}", markup=False, soft_wrap=True)
+        found.append(why)
     return "\n".join(found)
 
 
@@ -299,78 +294,6 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
         console.print(f"\n[yellow]the log can't be kept: {error.strerror}[/yellow]")
         return
     console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
-
-
-def _hints(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
-    """Return advice for failures that aren't a check's fault.
-
-    Args:
-        causes: what the logs of failed checks tell.
-    """
-    if all(each.run.state == RunState.NEUTRAL for each in results):
-        return [_explain_nothing(trial)]
-    if any(each.lacks_image for each in results):
-        engine = trial.driver.kind if trial.driver is not None else "podman"
-        return [
-            f"is the image's name right, and does its registry answer? If you need to log in: {engine} login. "
-            "--engine sandbox runs the commands with this machine's own programs, and says so"
-        ]
-    hints = []
-    failed = [each for each in results if not each.passed and each.unused_images]
-    if failed:
-        images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
-        hints.append(
-            "what failed ran with this machine's own programs, which may be missing, or of other versions than "
-            f"those in {images}. {_image_advice(trial.options.engine)}"
-        )
-    unsandboxed = trial.driver is not None and trial.driver.kind == "host"
-    if unsandboxed and any(each.links_folder and not each.passed for each in results):
-        hints.append(
-            "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
-            "there for the next one: install without -e, do both in one command, or install bubblewrap"
-        )
-    if _NO_NETWORK.search(causes):
-        hints.append(
-            "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
-        )
-    return hints
-
-
-def _explain_nothing(trial: Trial) -> str:
-    """Return what to do about a commit that declares no checks."""
-    files = [name for name in CHECKS if (trial.copy.source / name).is_file()]
-    if files and trial.options.committed:
-        return f"HEAD has no checks: commit {files[0]}, or leave out --committed"
-    return "there are no checks yet: `bassloop init` writes some that fit what is there"
-
-
-async def _explain_silence(trial: Trial) -> str:
-    """Return why there is no check, and which events would start some."""
-    tried = trial.options.event
-    why = ", which GitHub sends for a push" if tried == "check_suite" else ""
-    text = f"the hook started no check for the event {tried}{why}"
-    root = trial.copy.source
-    file = root / CHECKS_FILE
-    declared = None
-    with suppress(ChecksFileError):
-        if file.is_file() and (checks := read_checks(file.read_bytes())):
-            declared = write_bass(checks)
-    outlooks = await foresee_all(root, declared=declared)
-    others = [
-        f"--event {SAMPLES[name]['event']} starts {', '.join(outlook.checks)}"
-        for name, outlook in outlooks.items()
-        if outlook.checks and SAMPLES[name]["event"] != tried
-    ]
-    if not others:
-        return f"{text}; --event tries another one, such as check_suite or pull_request"
-    return f"{text}; {', and '.join(others)}"
-
-
-def _image_advice(engine: str) -> str:
-    """Return how to run commands in their images."""
-    if engine not in ("auto", "podman") or has_engine():
-        return "With --engine podman or docker, it runs in its image"
-    return f"{advise_installation()}, and it runs in its image"
 
 
 async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:

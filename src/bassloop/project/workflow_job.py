@@ -39,8 +39,19 @@ _SUDO = re.compile(r"(^|[;&|(]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)",
 """In a container, commands run as root, and there is no sudo."""
 
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
+_ASKING = re.compile(
+    r"(\bapt(?:-get)?(?: -\S+)* (?:install|upgrade|dist-upgrade))\b(?![^\n;&|]* (?:-\w*y|-qq|--yes|--assume-yes)\b)"
+)
+"""A command of apt's that asks: GitHub's machines are configured so that it doesn't."""
+
 _INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
 _BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
+_REPORTS_COVERAGE = re.compile(
+    r"codecov\.io/|^\s*(?:npx +|python3? -m +)?(?:codecov|coveralls)\b", re.MULTILINE
+)
+"""A command that uploads coverage; that isn't a check, and needs a token."""
+
+_COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
 MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
 """How deep actions of the repository may use each other."""
@@ -110,6 +121,11 @@ class WorkflowJob:
         minutes = job.get("timeout-minutes")
         needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
         services = dict(self._services())
+        if self._secrets:
+            names = ", ".join(self._secrets)
+            self._notes[
+                f"give your runner its secrets ({names}): bassloop runner secret set NAME"
+            ] = None
         return Proposal(
             self._name,
             f"{self._workflow.path}",
@@ -192,9 +208,13 @@ class WorkflowJob:
             yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
         if "run" not in step:
             return
+        if _REPORTS_COVERAGE.search(str(step["run"])):
+            self._notes["a step that uploads coverage is left out"] = None
+            return
         before = dict(exported)
         fixed = self._variables(step.get("env"), into=before)
         script = _SUDO.sub(r"\1", self._text(str(step["run"]).strip(), in_script=True))
+        script = _ASKING.sub(_assume_yes, script)
         if re.search(r"GITHUB_(ENV|PATH|OUTPUT)\b|::set-output", script):
             self._notes[
                 "what a step writes to $GITHUB_ENV or $GITHUB_OUTPUT reaches no other step"
@@ -369,6 +389,10 @@ class WorkflowJob:
                 found[str(name)] = self._text(said, in_script=into is not None)
             elif secret[1] == "GITHUB_TOKEN":
                 self._notes["there is no GITHUB_TOKEN"] = None
+            elif _COVERAGE_TOKEN.match(secret[1]):
+                self._notes[f"the secret {secret[1]} is left out: it's for uploads of coverage"] = (
+                    None
+                )
             else:
                 self._secrets[secret[1]] = None
                 if name != secret[1]:
@@ -415,6 +439,12 @@ def _uploaded(inputs: Mapping[str, Any]) -> list[str]:
 
 def _plain_version(version: str) -> str:
     return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
+
+
+def _assume_yes(match: re.Match[str]) -> str:
+    return (
+        match[0] if re.search(r" -(?:\w*y|qq|-yes|-assume-yes)\b", match[0]) else f"{match[0]} -y"
+    )
 
 
 def _shell_word(text: str) -> str:

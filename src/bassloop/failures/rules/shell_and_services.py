@@ -17,7 +17,11 @@ REFUSED = (
 )
 
 RULES: tuple[Rule, ...] = (
-    Rule("shell", Rank.MESSAGE, rf"^(?:ba|da|z|k)?sh: {LINE}\d{{1,7}} ?: (?P<message>\S.*)$"),
+    Rule(
+        "shell",
+        Rank.MESSAGE,
+        rf"^(?:/\S{{0,200}}/)?(?:ba|da|z|k)?sh: {LINE}\d{{1,7}} ?: (?P<message>\S.*)$",
+    ),
     Rule(
         "shell",
         Rank.ERROR,

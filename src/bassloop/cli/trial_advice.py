@@ -1,0 +1,154 @@
+"""The advice at the end of a trial: for failures that aren't a check's fault, and for a trial without checks."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bassloop.cli.container_advice import advise_installation, has_engine
+from bassloop.lifecycle import RunState
+from bassloop.project import ChecksFileError, read_checks, write_bass
+from bassloop.tools.outlook import CHECKS_FILE, foresee_all
+from bassloop.tools.outlook import EVENTS as SAMPLES
+from bassloop.tools.working_copy import CHECKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from bassloop.cli.trial_display import CheckResult
+    from bassloop.tools.trial import Trial
+
+_NO_NETWORK = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|[Cc]ould not resolve host|no such host|name resolution|"
+    r"Name or service not known|FetchError: .*fetch failed|"
+    r"[Nn]etwork is unreachable|dns error"
+)
+_LACKING = re.compile(
+    r"not found|there is no command|[Nn]o such file|No module named|Cannot find (?:module|package)|"
+    r"ImportError|SyntaxError|cannot find -l|EBADENGINE|[Uu]nsupported engine|"
+    r"requires (?:a different|go|Python|Node|rustc)|newer version|older version|unknown (?:option|flag)"
+)
+"""The words of failures for want of a program or of another version."""
+
+_MISSING = re.compile(
+    r"^(?:.*: )?(?P<program>[\w./+-]+): (?:command )?not found$|"
+    r"there is no command (?P<named>\S+) on this|"
+    r'exec: "(?P<quoted>[^"\n]+)": executable file not found|'
+    r"executable file `(?P<ticked>[^`\n]+)` not found",
+    re.MULTILINE,
+)
+_HEADER = re.compile(r'\s*\[\s*checks\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w-]+))\s*[\].]')
+
+
+def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
+    """Return advice for failures that aren't a check's fault.
+
+    Args:
+        causes: why checks failed.
+    """
+    if all(each.run.state == RunState.NEUTRAL for each in results):
+        return [_explain_nothing(trial)]
+    if any(each.lacks_image for each in results):
+        engine = trial.driver.kind if trial.driver is not None else "podman"
+        return [
+            f"is the image's name right, and does its registry answer? If you need to log in: {engine} login. "
+            "--engine sandbox runs the commands with this machine's own programs, and says so"
+        ]
+    hints = []
+    failed = [each for each in results if not each.passed and each.unused_images]
+    if failed and _LACKING.search(causes):
+        images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
+        hints.append(
+            "what failed ran with this machine's own programs, which may be missing, or of other versions than "
+            f"those in {images}. {_image_advice(trial.options.engine)}"
+        )
+    unsandboxed = trial.driver is not None and trial.driver.kind == "host"
+    if unsandboxed and any(each.links_folder and not each.passed for each in results):
+        hints.append(
+            "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
+            "there for the next one: install without -e, do both in one command, or install bubblewrap"
+        )
+    if _NO_NETWORK.search(causes):
+        hints.append(
+            "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
+        )
+    return hints
+
+
+def _image_advice(engine: str) -> str:
+    """Return what to do for want of a program. Who chose to do without images isn't sent back to them."""
+    if engine in ("sandbox", "host"):
+        return "Install them here"
+    if has_engine():
+        return "The line above that says how commands run says why no container engine is used"
+    return f"{advise_installation()}, and it runs in its image"
+
+
+def _explain_nothing(trial: Trial) -> str:
+    """Return what to do about a commit that declares no checks."""
+    files = [name for name in CHECKS if (trial.copy.source / name).is_file()]
+    if files and trial.options.committed:
+        return f"HEAD has no checks: commit {files[0]}, or leave out --committed"
+    return "there are no checks yet: `bassloop init` writes some that fit what is there"
+
+
+async def explain_silence(trial: Trial) -> str:
+    """Return why there is no check, and which events would start some."""
+    tried = trial.options.event
+    why = ", which GitHub sends for a push" if tried == "check_suite" else ""
+    text = f"the hook started no check for the event {tried}{why}"
+    root = trial.copy.source
+    file = root / CHECKS_FILE
+    declared = None
+    with suppress(ChecksFileError):
+        if file.is_file() and (checks := read_checks(file.read_bytes())):
+            declared = write_bass(checks)
+    outlooks = await foresee_all(root, declared=declared)
+    others = [
+        f"--event {SAMPLES[name]['event']} starts {', '.join(outlook.checks)}"
+        for name, outlook in outlooks.items()
+        if outlook.checks and SAMPLES[name]["event"] != tried
+    ]
+    if not others:
+        return f"{text}; --event tries another one, such as check_suite or pull_request"
+    return f"{text}; {', and '.join(others)}"
+
+
+def place_of_missing(root: Path, check: str, why: str) -> str | None:
+    """Return where a check names a program that isn't there, as FILE:LINE; None if that can't be told.
+
+    Args:
+        check: its name.
+        why: why it failed.
+    """
+    found = _MISSING.search(why)
+    if found is None:
+        return None
+    program = next(filter(None, found.groups()))
+    word = re.compile(rf"(?<![\w./-]){re.escape(program)}(?![\w/-])")
+    for name in CHECKS:
+        with suppress(OSError):
+            text = (root / name).read_text(encoding="utf-8", errors="replace")
+            lines = _lines_of_check(text, check) if name == CHECKS_FILE else _lines(text)
+            for number, line in lines:
+                if word.search(line):
+                    return f"{name}:{number}"
+    return None
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    yield from enumerate(text.splitlines(), 1)
+
+
+def _lines_of_check(text: str, check: str) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a check's table. One of a matrix has its values after its name."""
+    inside = False
+    for number, line in _lines(text):
+        if line.lstrip().startswith("["):
+            header = _HEADER.match(line)
+            name = (header["quoted"] or header["plain"]) if header else None
+            inside = name is not None and (check == name or check.startswith(f"{name} ("))
+        if inside:
+            yield number, line
