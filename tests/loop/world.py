@@ -197,11 +197,15 @@ class World:
         finally:
             await _kill(process)
 
-    async def command(self, *words: str) -> str:
-        """Run `bassloop`, and return what it prints."""
+    async def command(self, *words: str, fails: bool = False) -> str:
+        """Run `bassloop`, which succeeds unless it `fails`, and return what it prints."""
         done = await trio.run_process(
-            [sys.executable, "-m", "bassloop", *words], env=self.env, capture_stdout=True
+            [sys.executable, "-m", "bassloop", *words],
+            env=self.env,
+            capture_stdout=True,
+            check=False,
         )
+        assert bool(done.returncode) == fails
         return done.stdout.decode()
 
     async def handled(self, guid: str, state: str = "done") -> None:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bassloop.store.blobs import BlobInfo, BucketError
+from bassloop.store.blobs import BlobInfo, BucketUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class MemoryBucket:
     def _check(self) -> None:
         if self.down:
             self.failed.set()
-            raise BucketError("bucket memory: it is down")
+            raise BucketUnreachable("bucket memory: it is down")
 
     def open(self, name: str) -> MemoryObject:
         self._check()
@@ -77,7 +77,7 @@ class MemoryBucket:
         self.created.set()
         if self.lost_answers:
             self.lost_answers -= 1
-            raise BucketError("bucket memory: the connection was lost")
+            raise BucketUnreachable("bucket memory: the connection was lost")
         return True
 
     def copy_in(self, path: Path, name: str) -> None:

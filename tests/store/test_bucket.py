@@ -16,7 +16,7 @@ from bassloop.cli.data import migrate
 from bassloop.settings import Settings, SettingsError
 from bassloop.settings_reader import load_settings
 from bassloop.store import StoreUnusable, find_blobs, find_database, open_store
-from bassloop.store.blobs.blobs import BucketError, FileBlobs
+from bassloop.store.blobs.blobs import BucketError, BucketUnreachable, FileBlobs
 from bassloop.store.blobs.bucket_address import BucketAddress, shared_credentials
 from bassloop.store.blobs.object_blobs import BLOCK, BlockCache, ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
@@ -229,6 +229,26 @@ def test_a_service_that_is_not_there(settings: Settings) -> None:
     assert "is the endpoint in BLOBS_URL right, and up?" in message
 
 
+def test_a_service_that_is_not_there_now(settings: Settings) -> None:
+    settings = settings.model_copy(update={"blobs_url": "s3://data?endpoint=http://127.0.0.1:9"})
+    blobs = find_blobs(settings, patient=True)
+    with pytest.raises(BucketUnreachable):
+        blobs.probe()
+
+
+def test_a_service_that_can_do_nothing_now(settings: Settings, refusing: str) -> None:
+    url = f"s3://data?endpoint={refusing}/SlowDown"
+    blobs = find_blobs(settings.model_copy(update={"blobs_url": url}), patient=True)
+    with pytest.raises(BucketUnreachable, match="SlowDown"):
+        blobs.probe()
+
+
+def test_nobody_waits_for_a_service_that_refuses(settings: Settings, refusing: str) -> None:
+    url = f"s3://data?endpoint={refusing}/AccessDenied"
+    with pytest.raises(StoreUnusable, match="AccessDenied"):
+        find_blobs(settings.model_copy(update={"blobs_url": url}), patient=True)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -254,7 +274,7 @@ def refusing() -> Iterator[str]:
             self.rfile.read(int(self.headers["content-length"]))
             code = self.path.split("/")[1]
             body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-            self.send_response(403)
+            self.send_response(503 if code == "SlowDown" else 403)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import structlog
 import trio
 import trio.testing
 
+from bassloop.concurrency import Backoff
 from bassloop.daemon.readiness import Readiness
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.github import GitHubConfig, RetryPolicy, Unauthorized, open_github
-from bassloop.store import StoreError, StoreFull, StoreLocked, StoreUnreachable, open_store
+from bassloop.store import (
+    BucketError,
+    BucketUnreachable,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreUnreachable,
+    open_store,
+)
 from tests.github.world import KEY
 from tests.store.buckets import MemoryBucket
 from tests.store.made import step
@@ -154,6 +164,36 @@ async def test_a_bucket_is_asked_although_no_log_goes_there(
         assert await not_ready(readiness) == why
         bucket.down = False
         assert await not_ready(readiness) == {}
+
+
+async def test_a_bucket_that_was_away_at_the_start_must_take_what_the_loop_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.daemon.readiness.START_BACKOFF", Backoff(0.01, 0.01))
+    monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
+    found: list[Exception | None] = [
+        BucketUnreachable("bucket memory: it is down"),
+        BucketError("bucket memory: conditional puts are ignored"),
+        None,
+    ]
+    bucket = MemoryBucket(tmp_path / "blobs")
+
+    def probe() -> None:
+        if error := found.pop(0):
+            raise error
+
+    monkeypatch.setattr(bucket, "probe", probe)
+    with structlog.testing.capture_logs() as logged:
+        async with open_parts(tmp_path, well, blobs=bucket) as readiness:
+            await readiness.follow_start()
+            assert await not_ready(readiness) == {}
+    assert not found
+    assert [each["event"] for each in logged] == [
+        "bucket not reached",
+        "not ready",
+        "bucket can't be used",
+        "ready again",
+    ]
 
 
 async def test_a_github_out_of_reach_is_told_and_asked_again(

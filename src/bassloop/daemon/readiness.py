@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.concurrency import KeyedLock, run_all
+from bassloop.concurrency import Backoff, KeyedLock, run_all
 from bassloop.github import GitHubError, Purpose
-from bassloop.store import BucketError, StoreError, StoreFull, StoreLocked, StoreUnreachable
+from bassloop.store import (
+    BucketError,
+    BucketUnreachable,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreUnreachable,
+)
 from bassloop.units import format_duration, format_size
 from bassloop.web import PartStatus
 
@@ -42,6 +49,9 @@ STORE_PROBE_SECONDS = 7.0
 FAILING_SECONDS = 10.0
 """How long requests to the bucket may fail before the loop isn't ready."""
 
+START_BACKOFF = Backoff(first=KEPT_SECONDS, longest=60.0)
+"""The rests between looks at what isn't ready since the start."""
+
 LITTLE_DISK = 64 << 20
 MOST_SKEW = 60.0
 """Seconds that the clock may be off; GitHub refuses who signs with one that is further ahead."""
@@ -61,6 +71,17 @@ class Readiness:
     _looking: KeyedLock[str] = field(default_factory=KeyedLock)
     _found: dict[str, tuple[float, PartStatus]] = field(default_factory=dict)
     """What was found of each part, and when."""
+    _bucket_written: bool = False
+    """Whether the bucket has taken an object as the loop needs it, which it can't while it is away at the start."""
+
+    async def follow_start(self) -> None:
+        """Look at the parts until all have been ready once, so that the log says what isn't, and when it is."""
+        looks, waiting = 0, set(PARTS)
+        while waiting:
+            waiting = {each.part for each in await self.findings(waiting) if not each.ready}
+            looks += 1
+            if waiting:
+                await trio.sleep(START_BACKOFF.delay(looks))
 
     async def findings(self, only: Collection[str] | None = None) -> tuple[PartStatus, ...]:
         """Return the state of each part, or of those that `only` names; none of them waits for another."""
@@ -129,10 +150,14 @@ class Readiness:
         """Ask the bucket for something, since no log may have gone there lately; return what is wrong."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
-                await self.store.probe_bucket()
-            except BucketError as error:
+                await self.store.probe_bucket(write=not self._bucket_written)
+            except BucketUnreachable as error:
                 log.warning("bucket not reached", error=str(error))
                 return "it can't be reached; the loop's log says why"
+            except BucketError as error:
+                log.error("bucket can't be used", error=str(error))
+                return "it refuses what the loop needs; the loop's log says why"
+            self._bucket_written = True
             return ""
         return f"it doesn't answer within {PROBE_SECONDS:g} s"
 

@@ -170,7 +170,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         metrics = None
         if settings.metrics_listen:
             metrics = stack.enter_context(bind(settings.metrics_listen, "METRICS_LISTEN"))
-        blobs = await trio.to_thread.run_sync(find_blobs, settings)
+        blobs = await trio.to_thread.run_sync(partial(find_blobs, settings, patient=True))
         store = await stack.enter_async_context(
             open_store(
                 settings.database,
@@ -275,7 +275,7 @@ async def _serve_web(
             await root.start(keep_approving, parts.loop)
             await root.start(keep_answering, parts.loop, parts.inbox)
             root.start_soon(parts.heart.beat, partial(_report, resources.notifier, parts))
-            root.start_soon(parts.readiness.findings)  # logs what isn't ready from the start
+            root.start_soon(parts.readiness.follow_start)
             ready()
             await run_until_drained(
                 parts.inbox, parts.loop, stopping, settings.drain_seconds, resources.notifier

@@ -15,7 +15,7 @@ No SQL and no path of a log is known outside this package.
 from __future__ import annotations
 
 from bassloop.store.artifacts import Artifact, ArtifactWriter
-from bassloop.store.blobs import Blobs, BucketError, FileBlobs, find_blobs
+from bassloop.store.blobs import Blobs, BucketError, BucketUnreachable, FileBlobs, find_blobs
 from bassloop.store.claims import NodeRequest, RequestKind
 from bassloop.store.deliveries import Recorded
 from bassloop.store.engine import reads_fail_fast
@@ -77,6 +77,7 @@ __all__ = [
     "Blobs",
     "Bounds",
     "BucketError",
+    "BucketUnreachable",
     "CheckRun",
     "ClaimLost",
     "Delivery",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -307,16 +308,18 @@ class Store(Subject):
         await self._engine.write(self._engine.database.touch, wait=False)
         await trio.to_thread.run_sync(_touch_folder, FileBlobs(self._blobs.folder))
 
-    async def probe_bucket(self) -> None:
+    async def probe_bucket(self, *, write: bool) -> None:
         """Ask the bucket for an object that isn't there, if there is a bucket. Raises BucketError.
 
-        When cancelled, the request ends by itself.
+        When cancelled, the requests end by themselves.
+
+        Args:
+            write: store an object, read it, and remove it instead.
         """
         if (bucket := self._blobs.bucket) is not None:
+            probe = bucket.probe if write else partial(bucket.fetch, "probe/none", 0, 1)
             with suppress(FileNotFoundError):
-                await trio.to_thread.run_sync(
-                    bucket.fetch, "probe/none", 0, 1, abandon_on_cancel=True
-                )
+                await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
 
     async def prune(
         self,

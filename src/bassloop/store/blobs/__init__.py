@@ -19,6 +19,7 @@ from bassloop.store.blobs.blobs import (
     Blobs,
     Bucket,
     BucketError,
+    BucketUnreachable,
     FileBlobs,
     FileReader,
     NothingToClose,
@@ -39,6 +40,7 @@ __all__ = [
     "Blobs",
     "Bucket",
     "BucketError",
+    "BucketUnreachable",
     "FileBlobs",
     "FileReader",
     "NothingToClose",
@@ -46,13 +48,14 @@ __all__ = [
 ]
 
 
-def find_blobs(settings: Settings, *, probe: bool = True) -> Blobs:
+def find_blobs(settings: Settings, *, probe: bool = True, patient: bool = False) -> Blobs:
     """Return the blobs that the settings name. Blocks.
 
     Raises StoreUnusable, which says why they can't be used and what to do.
 
     Args:
         probe: try that a bucket can be used. Without it, what needs the bucket raises BucketError.
+        patient: take a bucket that can't be reached now, but none that refuses what is tried.
     """
     if settings.blobs_url is None:
         return FileBlobs(settings.blobs)
@@ -70,6 +73,9 @@ def find_blobs(settings: Settings, *, probe: bool = True) -> Blobs:
     if probe:
         try:
             blobs.probe()
+        except BucketUnreachable as error:
+            if not patient:
+                raise StoreUnusable(str(error)) from error
         except OSError as error:
             raise StoreUnusable(str(error)) from error
     return blobs

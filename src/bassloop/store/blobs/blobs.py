@@ -19,6 +19,10 @@ class BucketError(OSError):
     """A bucket can't be used now, or at all. The message says where it is and what to do."""
 
 
+class BucketUnreachable(BucketError):
+    """A bucket's service can't be reached, or can't do anything now."""
+
+
 class BlobInfo(NamedTuple):
     """A blob's name, its size in bytes, and when it was stored, in seconds since the epoch."""
 

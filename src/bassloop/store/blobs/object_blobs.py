@@ -26,7 +26,13 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from bassloop.store.blobs.blobs import BlobInfo, BucketError, FileBlobs, NothingToClose
+from bassloop.store.blobs.blobs import (
+    BlobInfo,
+    BucketError,
+    BucketUnreachable,
+    FileBlobs,
+    NothingToClose,
+)
 from bassloop.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
@@ -56,6 +62,7 @@ CACHE = "cache"
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _HTTP = re.compile(r"HTTP error: ([^\n]{1,200})")
+_SERVER_ERROR = re.compile(r"status code: 5\d\d")
 
 _FIXES = {
     "NoSuchBucket": "there is no such bucket: make it, or name another one in BLOBS_URL",
@@ -339,7 +346,14 @@ class ObjectBlobs:
                 raise
             raise BucketError(f"{self}: {_explained(error)}") from error
         except BaseError as error:
-            raise BucketError(f"{self}: {_explained(error)}") from error
+            kind = BucketUnreachable if _is_away(error) else BucketError
+            raise kind(f"{self}: {_explained(error)}") from error
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether the service can't be reached, or can't answer anybody now."""
+    text = str(error)
+    return _code(error) not in _FIXES and bool(_HTTP.search(text) or _SERVER_ERROR.search(text))
 
 
 def _code(error: Exception) -> str | None:
