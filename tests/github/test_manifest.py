@@ -58,7 +58,7 @@ async def test_a_code_is_exchanged_once(repository: Path) -> None:
         assert KEY.private not in repr(made)
         with pytest.raises(NotFound, match="start again"):
             await exchange(world.github.api, "c0de")
-        with pytest.raises(GitHubError, match="is none"):
+        with pytest.raises(GitHubError, match="isn't a code"):
             await exchange(world.github.api, "../user")
 
 

@@ -56,15 +56,15 @@ MAX_REDIRECTS = 3
 MAX_PACERS = 10_000
 AT_ONCE = 50
 KEPT_CONNECTIONS = 10
-"""Connections that what is to be started leaves to those who go before it."""
+"""The connections that are kept free of requests that start new work."""
 
 LONGEST_TO_COMPARE = 20.0
-"""Seconds that an answer may take for its time to be compared with the clock."""
+"""Seconds. The date of a response that took longer isn't compared with this machine's clock."""
 
 CACHE_BYTES = 32 << 20
 LARGEST_CACHED = 2 << 20
 LEAST_CACHED = 32 << 10
-"""What the smallest response counts as, so that the cache holds a thousand at most."""
+"""The size that small responses are rounded up to, so that the cache holds a thousand at most."""
 
 _REPEATABLE = frozenset({"GET", "PATCH", "PUT", "DELETE"})
 _REDIRECTS = frozenset({301, 302, 307, 308})
@@ -72,7 +72,7 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class CachedResponse:
-    """A response that may still be right: asked with its ETag, GitHub says 304, which counts for no limit."""
+    """A cached response. Sent its ETag, GitHub answers 304 if it's still current, which counts towards no limit."""
 
     etag: str
     body: bytes
@@ -80,15 +80,14 @@ class CachedResponse:
 
 
 class API:
-    """Calls GitHub's REST API; one is shared by all, and a credential is named with each call.
+    """A client of GitHub's REST API, shared by everything that calls it. Each call names its credential.
 
-    `answers` counts attempts by the status of the response, 0 when there was none; `heard_at` is
-    when the last response came that wasn't a server error, in Trio's time, and `trouble` what has
-    gone wrong since. `app_refused` is true while GitHub doesn't accept the App's own credential, and
-    `clock_ahead` the seconds that this machine's clock is ahead of GitHub's, if GitHub has said so.
-    `points` are what each credential may spend in a minute. `on_start_possible` is called when
-    `may_start` may have become true, and `on_recovered` when GitHub answers again after an outage.
-    Unless `may_write` is true, nothing is changed.
+    `answers` counts attempts by the status of the response, 0 if there was none. `heard_at` is the time, by Trio's
+    clock, of the last response that wasn't a server error, and `trouble` the error since then, if any. `app_refused`
+    is true while GitHub doesn't accept the App's own credential, and `clock_ahead` the seconds that this machine's
+    clock is ahead of GitHub's, if GitHub has said so. `points` are what each credential may spend in a minute.
+    `on_start_possible` is called when `may_start` may have become true, and `on_recovered` when GitHub answers again
+    after an outage. Unless `may_write` is true, nothing is changed.
     """
 
     def __init__(
@@ -138,10 +137,10 @@ class API:
             pacer.budget.points = self.points
 
     async def recall_spending(self) -> None:
-        """Read what earlier processes have spent. Call it before the first call.
+        """Load what earlier processes have spent. Call it before the first request.
 
-        Otherwise each restart of a daemon that fails again and again would spend a minute's points at
-        once, and GitHub would refuse everybody.
+        Otherwise, a daemon that keeps crashing would spend a minute's points after each restart, and GitHub would
+        refuse everybody.
         """
         if self._spending_store is not None:
             try:
@@ -150,15 +149,15 @@ class API:
                 log.warning("spending not read from the store", error=repr(error))
 
     async def store_spending(self) -> None:
-        """Store what was spent, and that no more will be. Call it after the last call."""
+        """Store what was spent, and release the rest of the reservation. Call it after the last request."""
         for pacer in self._pacers.values():
             if pacer.reservation is not None:
                 await pacer.reservation.end()
 
     def may_start(self, installation_id: int | None, repository: str | None) -> bool:
-        """Return whether nothing of a repository waits yet to be started through an installation.
+        """Return whether no request that starts work for a repository is waiting, on an installation's budget.
 
-        During an outage, nothing of others may wait either.
+        During an outage, none of another repository may be waiting either.
         `on_start_possible` is called when that may have changed.
         """
         if installation_id is None:
@@ -183,7 +182,7 @@ class API:
         return {"asking": asking.borrowed_tokens, "waiting": waiting, "paced": self.backlog}
 
     def rate_limit_left(self) -> int | None:
-        """Return the calls left until GitHub's next reset, of whoever has the fewest, or None if unknown."""
+        """Return the calls left until GitHub's next reset, for the credential that has the fewest. None if unknown."""
         now = trio.current_time()
         budgets = [pacer.budget for pacer in self._pacers.values()]
         left = [
@@ -207,9 +206,9 @@ class API:
 
         Args:
             path: below the API's base URL, quoted.
-            repeatable: whether doing it twice is doing it once; by default, what HTTP says.
+            repeatable: whether the call is idempotent; by default, as HTTP defines it for the method.
 
-        Cancelled, what was asked for may have been done or not.
+        If it is cancelled, GitHub may or may not have carried out the request.
         """
         if repeatable is None:
             repeatable = method in _REPEATABLE
@@ -224,7 +223,7 @@ class API:
         """
         where = url if "://" in url else self.base_url + url
         if not is_same_host(self.base_url, where):
-            raise GitHubError(f"GitHub's list goes on at another host, {where[:100]}")
+            raise GitHubError(f"the next page of GitHub's list is on another host, {where[:100]}")
         return await self._send(Request("GET", where, credential), self._parse)
 
     async def listed(self, path: str, *, credential: Credential = ANONYMOUS) -> list[Any]:
@@ -272,7 +271,7 @@ class API:
             raise unreadable(request, response, error) from error
 
     async def _send(self, request: Request, read: Callable[[Request, Response], Awaitable[T]]) -> T:
-        """Send a request as often as it makes sense. Raises GitHubError for everything but success."""
+        """Send a request, with retries. Raises GitHubError for everything but success."""
         pacer = self._pacer(request.credential)
         points = READ_POINTS if request.method == "GET" else WRITE_POINTS
 
@@ -304,7 +303,7 @@ class API:
             )
 
     async def _respond(self, request: Request, response: Awaitable[Response]) -> Response:
-        """Await a response, and remember how GitHub is and what is left to ask. Raises GitHubError."""
+        """Await a response, and note GitHub's state and the remaining rate limit. Raises GitHubError."""
         try:
             found = await response
         except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as error:
@@ -334,9 +333,9 @@ class API:
             self.on_recovered()
 
     def _refuse_if_closed(self, pacer: Pacer, request: Request) -> None:
-        """Raise RateLimited while GitHub lets nothing of the kind be sent for long, and somebody would wait.
+        """Raise RateLimited if the rate limit would keep somebody waiting for long.
 
-        What is to be started has nobody who waits for an answer, and keeps its place in the line.
+        Nobody waits for a request that starts new work, so it keeps its place in the queue instead.
         """
         turn = current_turn()
         seconds = pacer.closed_for(turn)
@@ -358,7 +357,7 @@ class API:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[None]:
-        """Hold one of the connections; some are left to those who go before what is to be started."""
+        """Hold one of the connections. Requests that start new work leave some of them to the others."""
         async with AsyncExitStack() as stack:
             if current_turn().purpose >= Purpose.START:
                 await stack.enter_async_context(self._starting)
@@ -366,7 +365,7 @@ class API:
             yield
 
     async def _follow(self, request: Request) -> Response:
-        """Make one attempt with its redirections: a renamed repository's calls lead to its new name."""
+        """Make one attempt, following redirects, which GitHub sends for a renamed repository."""
         url, cached = request.url, self._cache.get(request.cache_key)
         async with self._connection():
             for _ in range(MAX_REDIRECTS):
@@ -392,7 +391,7 @@ class API:
         self, request: Request, url: str, cached: CachedResponse | None = None
     ) -> Response:
         async def check_fence(event: str, _: object) -> None:
-            """Check it once more when the request is sent: connecting may have taken longer than a lease."""
+            """Check again just before sending, since connecting may have taken longer than the lease lasts."""
             if event.endswith(".send_request_headers.started"):
                 self._check_fence(request)
 

@@ -5,17 +5,17 @@ outage there is more to do than both allow, and then it matters who goes first: 
 or a check that can't be concluded, keeps more waiting than a check that begins a minute later. So each
 request has a *purpose*:
 
-- A purpose has a *ceiling*: it may spend only while less than so much of the window is spent. What lies
-  above the ceiling of a purpose is a reserve for those that go before it.
-- A purpose has a *share* that is its own, above its ceiling too: while one of its requests waits, the others
-  leave that much of the window to it, so none is starved, however much the others ask for. The share of people
-  is always kept for them.
+- A purpose has a *ceiling*: it may spend only while the window's spending is below it. The points above the ceiling
+  are a reserve for more urgent purposes.
+- A purpose has a *share* of its own, which its ceiling doesn't limit: while one of its requests waits, the others
+  leave that much of the window to it. So no purpose starves, however much the others ask for. The share of people is
+  kept for them even while nobody waits.
 
-All repositories of an installation share its budget. One that pushes without an end mustn't keep the others waiting, so
-a repository may have spent at most EVENNESS times what it leaves, of the window and of the hour. While the others do
-nothing it gets nine tenths of what there is, and another one finds the rest at once. One that has had no others gets
-all of it. This is the dynamic threshold by which switches share their buffers: the more repositories are busy, the less
-each may have, and nothing is set aside for those that aren't.
+All repositories of an installation share its budget. One that never stops pushing mustn't keep the others waiting, so
+a repository may have spent at most EVENNESS times what is left, both of the window and of the hour. While the others
+are idle, it gets nine tenths, and the rest is free for the first that wants it. An installation's only repository
+gets everything. This is the dynamic threshold by which switches share their buffers: the more repositories are busy,
+the less each may have, and nothing is set aside for those that aren't.
 
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
 POINTS = 890
-"""The points that are spent in a window, some fewer than GitHub's 900."""
+"""The points to spend in a window, a few less than GitHub's 900."""
 
 WINDOW_SECONDS = 60.0
 GRAIN_SECONDS = 0.05
 
 EVENNESS = 9
-"""How many times what a repository leaves to the others it may have spent."""
+"""The highest ratio of what a repository has spent to what it leaves to the others."""
 
 _DEAREST = 5
-"""The points of the dearest request."""
+"""The cost in points of the most expensive request."""
 
 ANOTHER_HOUR = 60.0
-"""Seconds; GitHub's reset that comes so much later than the one before is that of another hour."""
+"""Seconds. A reset time that is this much later than the previous one belongs to the next hour."""
 
 
 class Purpose(IntEnum):
@@ -62,21 +62,21 @@ class Purpose(IntEnum):
     """An event is to be handled, and its checks are to be created."""
 
     BACKGROUND = 3
-    """Nobody waits for it: visibility, deliveries that never arrived."""
+    """Housekeeping that nobody waits for, such as looking for deliveries that never arrived."""
 
 
 def purpose_name(purpose: Purpose | None) -> str:
-    """Return the name of a purpose, as people and programs read it; None is that of an earlier process."""
+    """Return a purpose's name, for people and metrics. None is the purpose of what an earlier process spent."""
     return "before_restart" if purpose is None else purpose.name.lower()
 
 
 class Portion(NamedTuple):
-    """A purpose's portion of a window, and of an hour, as fractions.
+    """A purpose's part of a window and of an hour, as fractions.
 
     Args:
-        ceiling: how much may be spent by all, for this purpose to spend more.
-        share: how much the others leave to it while it waits.
-        hourly_reserve: how many of the hour's calls it leaves to those that go before it.
+        ceiling: the total spending at which this purpose has to stop.
+        share: the part that the others leave to it while it waits.
+        hourly_reserve: the part of the hour's calls that it leaves to more urgent purposes.
     """
 
     ceiling: float
@@ -96,8 +96,8 @@ class Turn(NamedTuple):
     """The position of a waiting request: by purpose, then by repository, then by `since`, the older first.
 
     Args:
-        since: any number; requests of the same number go first come, first served.
-        repository: the repository's name; None for what is done for none, which is never held back for others.
+        since: any number; requests with the same number are served in order of arrival.
+        repository: the repository's name. None for a request that belongs to none; it is never held back for others.
     """
 
     purpose: Purpose = Purpose.PEOPLE
@@ -109,7 +109,7 @@ _turn: ContextVar[Turn] = ContextVar("turn", default=Turn())  # noqa: B039  (imm
 
 
 def current_turn() -> Turn:
-    """Return the turn of the requests that this task makes: that of people, unless something was said."""
+    """Return the turn of this task's requests; the one of people unless `spending` has set another."""
     return _turn.get()
 
 
@@ -117,11 +117,11 @@ def current_turn() -> Turn:
 def spending(
     purpose: Purpose, since: float = 0.0, repository: str | None = None
 ) -> Generator[None]:
-    """Give the requests that the body makes, and the tasks that it starts, a purpose.
+    """Set the purpose of requests made in the body, and by tasks that it starts.
 
     Args:
-        since: when that which they are for began to wait; what has waited longer goes first.
-        repository: for which they are made; by default, the one that was named around this.
+        since: when the work that they are for began to wait; the oldest goes first.
+        repository: the repository that they are for; by default, that of the enclosing `spending`.
     """
     token = _turn.set(Turn(purpose, since, repository or _turn.get().repository))
     try:
@@ -131,7 +131,7 @@ def spending(
 
 
 class _Spent(NamedTuple):
-    """Points that were spent at about the same time, of which `at` is the end."""
+    """Points that were spent at about the same time; `at` is the latest."""
 
     at: float
     points: int
@@ -148,10 +148,10 @@ class APIBudget:
         points: that may be spent in any window.
         seconds: the length of the window.
         waiting: the number of requests that wait, by purpose.
-        spent: the points spent in the window, by purpose; those of requests that are under way, too.
-        spent_for: the points spent in the window, by repository; those of requests that are under way, too.
-        under_way: the points of requests that are under way.
-        calls_left: the calls that GitHub said are left until `resets_at`; None while it hasn't said.
+        spent: the points spent in the window, by purpose, including requests in flight.
+        spent_for: the points spent in the window, by repository, including requests in flight.
+        under_way: the points of requests in flight.
+        calls_left: the calls left until `resets_at`, according to GitHub; None if it hasn't said yet.
         call_limit: the calls that it allows an hour.
     """
 
@@ -177,7 +177,7 @@ class APIBudget:
         return f"<APIBudget: {self.spent.total()} of {self.points} points spent, {waiting} waiting>"
 
     def count_earlier(self, spent: Iterable[tuple[float, int]], now: float) -> None:
-        """Count what an earlier process has spent, as pairs of times until now, and points."""
+        """Count what an earlier process has spent, as pairs of a time and points."""
         earlier = [
             _Spent(at, points, None, None, at) for at, points in spent if at + self.seconds > now
         ]
@@ -185,9 +185,9 @@ class APIBudget:
         self.spent[None] += sum(entry.points for entry in earlier)
 
     def recently_spent(self, now: float) -> list[tuple[float, int, Purpose | None]]:
-        """Return what is spent in the window, but for what is under way: times, points and purposes.
+        """Return what is spent in the window, without requests in flight, as times, points and purposes.
 
-        An earlier process's purposes are None.
+        The purpose is None for what an earlier process spent.
         """
         self.forget(now)
         return [(entry.at, entry.points, entry.purpose) for entry in self._entries]
@@ -197,7 +197,7 @@ class APIBudget:
     ) -> float:
         """Return the earliest time at which a request may be made, `now` if it may be at once.
 
-        Others can spend in between, so ask again at that time.
+        Others may spend in the meantime, so ask again then.
         """
         self.forget(now)
         opens = self.opens_at(wanted, now, repository)
@@ -213,7 +213,7 @@ class APIBudget:
         return max(opens, now + self.seconds)
 
     def opens_at(self, wanted: Purpose, now: float, repository: str | None = None) -> float:
-        """Return when GitHub lets this purpose spend again, however little is spent; `now` if it does."""
+        """Return when GitHub's own limits let this purpose spend again, regardless of the budget; `now` if they do."""
         opens = max(now, self.closed_until)
         if self._hour_is_kept(wanted, now, repository):
             return max(opens, self.resets_at)
@@ -222,16 +222,17 @@ class APIBudget:
     def place(
         self, wanted: Purpose, now: float, repository: str | None = None
     ) -> tuple[float, int]:
-        """Return what is smaller for repositories whose requests of a purpose go before those of others.
+        """Return a sort key for repositories whose requests of the same purpose compete.
 
-        The one that has spent the least in this window goes first; one that has had its part of the hour goes last.
+        The one that has spent the least in this window goes first. One that has used up its part of the hour goes
+        last.
         """
         self.forget(now)
         spent = 0 if repository is None else self.spent_for[repository]
         return self.opens_at(wanted, now, repository), spent
 
     def wait(self, wanted: Purpose, repository: str | None = None) -> None:
-        """Count a request that waits from now on."""
+        """Count a request that begins to wait."""
         self.waiting[wanted] += 1
         if repository is not None:
             self._repositories.add(repository)
@@ -246,7 +247,7 @@ class APIBudget:
                 del self._waiting_for[wanted][repository]
 
     def begin(self, wanted: Purpose, points: int, repository: str | None = None) -> None:
-        """Count a request that begins now."""
+        """Count a request that is being sent."""
         self.spent[wanted] += points
         self.under_way += points
         if repository is not None:
@@ -257,9 +258,9 @@ class APIBudget:
                 self._calls_for[repository] += 1
 
     def end(self, wanted: Purpose, points: int, now: float, repository: str | None = None) -> None:
-        """Note that a request was answered, or never will be.
+        """Note that a request was answered or given up.
 
-        GitHub counted it at some time since it began, and won't for longer than a window from now.
+        GitHub counted it at some time since it was sent, so it counts here for a window from now.
         """
         self.under_way -= points
         last = self._entries[-1] if self._entries else None
@@ -268,24 +269,24 @@ class APIBudget:
             and (last.purpose, last.repository) == (wanted, repository)
             and now - last.since < GRAIN_SECONDS
         ):
-            # Counted with what was spent just before: few entries, however much is asked.
+            # Merged with what was spent just before, so that there are few entries at any rate of requests.
             points += self._entries.pop().points
             self._entries.append(last._replace(at=now, points=points))
         else:
             self._entries.append(_Spent(now, points, wanted, repository, now))
 
     def close(self, until: float) -> None:
-        """Let nothing be spent until a time, unless it is closed for longer already."""
+        """Allow no spending until a time, or until a later one that was set before."""
         self.closed_until = max(self.closed_until, until)
 
     def update(self, left: int, limit: int, resets_at: float) -> None:
-        """Note what GitHub says is left of the hour."""
+        """Note how many calls GitHub says are left this hour."""
         if resets_at > self.resets_at + ANOTHER_HOUR:
             self._calls_for.clear()
         self.calls_left, self.call_limit, self.resets_at = left, limit, resets_at
 
     def forget(self, now: float) -> None:
-        """Count no longer what was spent before the window."""
+        """Drop what was spent before the window."""
         # The same sum as in `may_spend_at`, or rounding could name a time at which nothing is forgotten.
         while self._entries and self._entries[0].at + self.seconds <= now:
             entry = self._entries.popleft()
@@ -296,7 +297,7 @@ class APIBudget:
                     del self.spent_for[entry.repository]
 
     def _hour_is_kept(self, wanted: Purpose, now: float, repository: str | None) -> bool:
-        """Return whether what is left of the hour's calls is for others."""
+        """Return whether the hour's remaining calls are reserved for others."""
         if self.calls_left is None or now >= self.resets_at:
             return False
         left = self.calls_left - self.call_limit * PORTIONS[wanted].hourly_reserve
@@ -304,9 +305,9 @@ class APIBudget:
         return left <= self._left_for(theirs)
 
     def _excess(self, wanted: Purpose, points: int, repository: str | None) -> float:
-        """Return by how many points a request is over what it may spend now; none if 0 or less."""
+        """Return by how many points a request exceeds what may be spent now; it may be sent at 0 or less."""
         total = self.spent.total() + points
-        # What people may need in a moment is kept for them, even while none of them waits.
+        # People shouldn't have to wait, so their share is kept even while none of them asks.
         others = {other for other in Purpose if self._is_kept_for(other)} | {Purpose.PEOPLE}
         kept = sum(max(self._share(other) - self.spent[other], 0.0) for other in others - {wanted})
         most = self.points - kept
@@ -317,7 +318,7 @@ class APIBudget:
         return total - most
 
     def _is_kept_for(self, other: Purpose) -> bool:
-        """Return whether a request of a purpose waits that could be made if its share is kept."""
+        """Return whether a request of a purpose waits that its share would let through."""
         total = self.spent.total() + _DEAREST
         room = self.points - self._share(Purpose.PEOPLE) - total
         held_back = sum(
@@ -328,7 +329,7 @@ class APIBudget:
         return self.waiting[other] > held_back
 
     def _left_for(self, spent: float) -> float:
-        """Return what a repository has to leave to the others, if there are any, for so much that it has spent."""
+        """Return how much a repository has to leave to others, if there are any, after spending so much."""
         return spent / EVENNESS if len(self._repositories) > 1 else 0.0
 
     def _share(self, of: Purpose) -> float:

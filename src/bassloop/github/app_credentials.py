@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CLOCK_SKEW = 60
-"""Seconds that a JWT is dated back, because GitHub refuses one from the future."""
+"""How many seconds a JWT is backdated, because GitHub refuses one from the future."""
 
 LIFETIME = 540
 RENEW_BEFORE = 300
@@ -65,8 +65,8 @@ def _read_key(pem: str) -> RSAPrivateKey:
 
     Raises ValueError, TypeError, UnsupportedAlgorithm or InvalidSignature.
     """
-    # Testing that its factors are prime takes most of a tenth of a second. It's for keys of strangers: that the
-    # operator's own isn't damaged, a signature shows.
+    # Testing the factors for primality takes almost 0.1 s. That is meant for keys of strangers; a test signature is
+    # enough to show that the operator's own isn't damaged.
     key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey):
         raise ValueError("it isn't an RSA key")
@@ -90,7 +90,7 @@ class App:
     _searching: trio.Lock = field(default_factory=trio.Lock, repr=False)
 
     def make_jwt(self) -> str:
-        """Return a JWT that identifies the App. Raises Unauthorized when the private key isn't one."""
+        """Return a JWT that identifies the App. Raises Unauthorized if the private key is unusable."""
         now = int(time.time())
         claims = {"iat": now - CLOCK_SKEW, "exp": now + LIFETIME, "iss": str(self.app_id)}
         try:
@@ -104,14 +104,13 @@ class App:
 
     @property
     def credential(self) -> Credential:
-        """The App itself, for what no installation may do. Raises Unauthorized."""
+        """The App's own credential, for calls that no installation may make. Raises Unauthorized."""
         return Credential.of_app(self.make_jwt())
 
     async def installation_credential(self, installation_id: int) -> Credential:
-        """Return an installation with a token that is good for some minutes at least. Raises GitHubError.
+        """Return an installation with a token that is valid for at least some minutes. Raises GitHubError.
 
-        The token is asked for once however many wait for it; cancelling one of them leaves the
-        others waiting.
+        Concurrent callers share one request for the token; cancelling one of them doesn't affect the others.
         """
         token = self._tokens.get(installation_id)
         if token is None:
@@ -126,15 +125,15 @@ class App:
         return token
 
     def forget(self, installation_id: int, value: str) -> None:
-        """Drop a token that GitHub no longer accepts, unless it was renewed already."""
+        """Drop a token that GitHub no longer accepts, unless it has been renewed since."""
         token = self._tokens.get(installation_id)
         if token is not None and token.value == value:
             self._tokens.forget(installation_id)
 
     async def any_installation(self) -> Credential:
-        """Return some installation, to read what is public within its rate limit, or else anonymous.
+        """Return any installation's credential, for its higher rate limit on public data, or the anonymous one.
 
-        Never raises GitHubError: what is public can be read without a token.
+        Doesn't raise GitHubError: public data can be read without a token.
         """
         if (known := self._known_installation()) is not None:
             return known
@@ -144,14 +143,14 @@ class App:
             return await self._search()
 
     def _known_installation(self) -> Credential | None:
-        """Return some installation whose token is known, or None."""
+        """Return an installation whose token is cached, or None."""
         for number in self._tokens:
             if (token := self._tokens.get(number)) is not None:
                 return Credential.of_installation(number, token.value)
         return None
 
     async def _search(self) -> Credential:
-        """Ask GitHub for an installation, but seldom. When cancelled, the next one asks."""
+        """Ask GitHub for an installation, unless that was done recently. If cancelled, the next caller asks."""
         if trio.current_time() < self._search_at:
             return ANONYMOUS
         pause = SEARCH_AGAIN_SECONDS
@@ -174,7 +173,8 @@ class App:
         """Yield a token that can read one repository and nothing else, and revoke it on exit.
 
         Git takes it as the password of the user ``x-access-token``. Raises GitHubError on entry. It is
-        revoked when the caller is cancelled, too; one that can't be is logged, and expires within the hour.
+        revoked even if the caller is cancelled. A failure to revoke is logged; the token expires within the hour
+        anyway.
         """
         narrowed = {"repository_ids": [repository_id], "permissions": READ_CONTENTS}
         token = await self._new_token(installation_id, narrowed)
@@ -184,8 +184,8 @@ class App:
             await self._revoke(installation_id, repository_id, token)
 
     async def _revoke(self, installation_id: int, repository_id: int, token: AccessToken) -> None:
-        """Revoke a token, also when the caller is cancelled, if GitHub lets that be done soon."""
-        # GitHub counts it for the installation, as all calls with a token of its.
+        """Revoke a token, even if the caller is cancelled, unless the rate limit delays that for too long."""
+        # GitHub counts this call towards the installation, like all calls with one of its tokens.
         credential = Credential.of_installation(installation_id, token.value)
         why = f"it took longer than {REVOKE_SECONDS:g} s"
         with shielded(REVOKE_SECONDS), spending(Purpose.PEOPLE):
@@ -211,9 +211,9 @@ class App:
 
 @dataclass(frozen=True, eq=False)
 class Installation:
-    """Calls through one installation of the App; a token that GitHub no longer accepts is renewed once.
+    """Calls the API as one installation of the App. A token that GitHub no longer accepts is renewed once.
 
-    `app` is None when none is set; then every call raises Unauthorized.
+    `app` is None if no App is configured; then every call raises Unauthorized.
     """
 
     api: API
@@ -229,7 +229,7 @@ class Installation:
         repeatable: bool | None = None,
         accept: str = JSON,
     ) -> Any:
-        """Make a call as :meth:`API.call` does."""
+        """Make a call; see :meth:`API.call`."""
         return await self._with_token(
             lambda credential: self.api.call(
                 method,
@@ -242,13 +242,13 @@ class Installation:
         )
 
     async def raw(self, path: str, *, limit: int) -> bytes:
-        """Read a file as :meth:`API.raw` does."""
+        """Read a file; see :meth:`API.raw`."""
         return await self._with_token(
             lambda credential: self.api.raw(path, credential=credential, limit=limit)
         )
 
     async def page(self, url: str) -> tuple[Any, str | None]:
-        """Read one page of a list as :meth:`API.page` does."""
+        """Read one page of a list; see :meth:`API.page`."""
         return await self._with_token(lambda credential: self.api.page(url, credential=credential))
 
     async def _with_token(self, call: Callable[[Credential], Awaitable[T]]) -> T:

@@ -28,10 +28,10 @@ MAX_PAGES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """One attempt at a delivery. `delivered_at` is in seconds since the epoch.
+    """One of GitHub's attempts at a delivery. `delivered_at` is in seconds since the epoch.
 
     Args:
-        status: the loop's response; 0 when there was none.
+        status: the HTTP status that the loop answered; 0 if it didn't answer.
     """
 
     id: int
@@ -60,7 +60,7 @@ class WebhookConfig:
 
 @dataclass(frozen=True, slots=True)
 class AppInfo:
-    """The App as GitHub knows it: its permissions by name, and the events it is subscribed to.
+    """The App's registration: its permissions by name, and the events that it subscribes to.
 
     Args:
         organization: its owner, or None if a person owns it.
@@ -76,7 +76,7 @@ class AppInfo:
 
     @property
     def settings_url(self) -> str:
-        """The page where its owner changes it."""
+        """The page where the owner edits its settings."""
         parts = urlsplit(self.html_url)
         web = f"{parts.scheme}://{parts.netloc}"
         owner = f"/organizations/{self.organization}" if self.organization else ""
@@ -97,14 +97,14 @@ class AppWebhook:
         return WebhookConfig(url, form, insecure, bool(found.get("secret")))
 
     async def configure(self, *, url: str, secret: str) -> None:
-        """Have GitHub deliver to a URL, as JSON, signed with this secret, with its certificate verified."""
+        """Set the webhook's URL and secret. Deliveries are sent as JSON, and the URL's certificate is verified."""
         config = {"url": url, "content_type": "json", "insecure_ssl": "0", "secret": secret}
         await self.app.api.call(
             "PATCH", "/app/hook/config", credential=self.app.credential, data=config
         )
 
     async def info(self) -> AppInfo:
-        """Return the App as GitHub knows it."""
+        """Return the App's registration."""
         found = await self._get("/app")
         try:
             owner = found.get("owner") or {}
@@ -140,7 +140,7 @@ class AppWebhook:
         return found[:most]
 
     async def body(self, attempt: DeliveryAttempt) -> bytes:
-        """Return an attempt's payload as JSON; not byte for byte what was signed."""
+        """Return an attempt's payload as JSON, which differs from the bytes that were signed."""
         found = await self._get(f"/app/hook/deliveries/{attempt.id}")
         request = found.get("request")
         payload = request.get("payload") if isinstance(request, dict) else None
@@ -149,7 +149,7 @@ class AppWebhook:
         return json.dumps(payload).encode()
 
     async def redeliver(self, attempt: DeliveryAttempt) -> None:
-        """Have GitHub deliver it again, some moments from now, with the same guid."""
+        """Ask GitHub to redeliver it, which happens some moments later and with the same guid."""
         path = f"/app/hook/deliveries/{attempt.id}/attempts"
         await self.app.api.call("POST", path, credential=self.app.credential)
 
@@ -161,10 +161,10 @@ class AppWebhook:
 
 
 def missed(attempts: Collection[DeliveryAttempt], known: Collection[str]) -> list[DeliveryAttempt]:
-    """Return one attempt of each delivery that isn't known here, oldest first.
+    """Return one attempt of each delivery that isn't stored here, oldest first.
 
     Args:
-        known: the guids of the deliveries that were stored; the loop's responses don't count.
+        known: the guids of stored deliveries. An attempt that the loop answered with success may be missing.
     """
     by_guid: dict[str, DeliveryAttempt] = {}
     for attempt in sorted(attempts, key=lambda each: (each.delivered_at, each.id)):

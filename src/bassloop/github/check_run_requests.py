@@ -1,4 +1,4 @@
-"""Check runs as GitHub takes them: the requests, within its limits, and the responses. Pure.
+"""The requests that create and change check runs, within GitHub's limits, and their responses. No I/O.
 
 https://docs.github.com/rest/checks/runs
 """
@@ -31,7 +31,7 @@ MAX_NAME = 255
 MAX_EXTERNAL_ID = 255
 MAX_ACTIONS = 3
 MAX_ANNOTATIONS = 50
-"""Annotations in one request; more are sent in further ones."""
+"""The number of annotations that one request may have."""
 MAX_TEXT = 65_535
 MAX_TITLE = 255
 MAX_MESSAGE = 64_000
@@ -54,7 +54,7 @@ class CheckRunChange:
 
 
 def creation_request(draft: CheckRunDraft) -> dict[str, Any]:
-    """Return the request that creates a check run. Raises Refused for what GitHub would not take."""
+    """Return the request that creates a check run. Raises Refused if GitHub would refuse it."""
     if not draft.name.strip() or len(draft.name) > MAX_NAME:
         raise Refused(f"a check run's name has 1 to {MAX_NAME} characters, not {draft.name[:50]!r}")
     if not _SHA.match(draft.head_sha):
@@ -77,7 +77,7 @@ def creation_request(draft: CheckRunDraft) -> dict[str, Any]:
 
 
 def change_request(change: CheckRunChange) -> dict[str, Any]:
-    """Return the request that changes a check run. Raises Refused for what GitHub would not take."""
+    """Return the request that changes a check run. Raises Refused if GitHub would refuse it."""
     if change.status not in STATUSES:
         raise Refused(f"a check run's status is one of {_words(STATUSES)}, not {change.status!r}")
     if (change.conclusion is not None) != (change.status == "completed"):
@@ -85,7 +85,7 @@ def change_request(change: CheckRunChange) -> dict[str, Any]:
     if change.conclusion is not None and change.conclusion not in CONCLUSIONS:
         raise Refused(f"a conclusion is one of {_words(CONCLUSIONS)}, not {change.conclusion!r}")
     heading = title(change.output.title)
-    # GitHub takes neither without the other, and neither empty.
+    # GitHub requires both or neither, and refuses empty ones.
     output = {"title": heading, "summary": cut(change.output.summary) or heading}
     if change.output.text is not None:
         output["text"] = cut(change.output.text)
@@ -94,16 +94,16 @@ def change_request(change: CheckRunChange) -> dict[str, Any]:
         "conclusion": change.conclusion,
         "started_at": _time(change.started_at),
         "completed_at": _time(change.completed_at),
-        # GitHub takes web addresses only; another one is left out rather than the check run.
+        # GitHub accepts only web addresses. It's better to drop another one than the whole check run.
         "details_url": change.details_url if _is_web(change.details_url) else None,
-        # An empty list takes the buttons away; none at all would leave them.
+        # An empty list removes the buttons; without a list, they'd stay.
         "actions": _actions(change.output.actions),
     }
     return {**{name: value for name, value in given.items() if value is not None}, "output": output}
 
 
 def annotation_batch(annotations: Sequence[Annotation], sent: int) -> list[dict[str, Any]]:
-    """Return the annotations of the next request, if GitHub has the first `sent` of them already."""
+    """Return the annotations for the next request, given that GitHub already has the first `sent` of them."""
     return [_annotation(each) for each in annotations[sent : sent + MAX_ANNOTATIONS]]
 
 
@@ -171,10 +171,10 @@ def _words(words: frozenset[str]) -> str:
 
 
 def cut(text: str, limit: int = MAX_TEXT, note: str = _CUT) -> str:
-    """Return text of at most `limit` bytes of UTF-8, cut at the end of a line where one is near.
+    """Return the text, truncated to `limit` bytes of UTF-8, at the end of a line if there is one nearby.
 
-    An open code fence is closed, so that the note, and what follows, isn't code. Lone surrogates and NUL are
-    replaced.
+    A code fence that is left open is closed, so that the note about it, and what follows, isn't shown as code.
+    Lone surrogates and NUL are replaced.
     """
     data = text.replace("\0", "\ufffd").encode(errors="replace")
     if len(data) <= limit:
@@ -191,14 +191,14 @@ def cut(text: str, limit: int = MAX_TEXT, note: str = _CUT) -> str:
 
 
 def _prefix(data: bytes, length: int) -> str:
-    """Return the first bytes as text, up to a line's end if that isn't far."""
+    """Return the first bytes as text, up to the end of a line if there is one nearby."""
     start = data[: max(length, 0)].decode(errors="ignore")
     newline = start.rfind("\n")
     return start[:newline] if newline > len(start) * 3 // 4 else start
 
 
 def _open_fence(text: str) -> str:
-    """Return the fence that closes the code block that text ends in; empty if it isn't in one."""
+    """Return the fence that closes the code block in which the text ends, or "" if it doesn't end in one."""
     fence = ""
     for line in text.split("\n"):
         found = _FENCE.match(line)
@@ -214,6 +214,6 @@ def _open_fence(text: str) -> str:
 
 
 def title(text: str) -> str:
-    """Return a title in one line, as long as GitHub shows; an empty one is replaced."""
+    """Return a title as one line, no longer than GitHub shows. An empty one is replaced."""
     flat = " ".join(text.encode(errors="replace").decode().split()) or "Bass Loop"
     return flat if len(flat) <= MAX_TITLE else flat[: MAX_TITLE - 1] + "…"

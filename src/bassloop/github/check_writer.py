@@ -1,8 +1,8 @@
-"""Writing check runs so that none is created twice, with as few requests as a backlog allows.
+"""Writing check runs: each is created once, and changes that wait are merged into one request.
 
-A creation whose response was lost is looked for among the head's check runs before it is tried again.
-Changes of one check run go out in order; those that wait for their turn become one. Annotations are
-appended by each request, so that before one is repeated GitHub is asked how many it has.
+If the response to a creation was lost, the check run is looked for among the head's before creating it again. The
+changes of one check run are sent in order; those that are waiting are merged. Each request appends its annotations,
+so before one is repeated, GitHub is asked how many there are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_PAGES = 20
 
 @dataclass(eq=False)
 class _Changes:
-    """The changes of one check run so far, as one, and how many of them are sent."""
+    """The changes of one check run, merged, and how many of its annotations were sent."""
 
     lock: trio.Lock = field(default_factory=trio.Lock)
     change: dict[str, Any] = field(default_factory=dict)
@@ -48,13 +48,13 @@ class _Changes:
 
 @dataclass(eq=False)
 class CheckWriter:
-    """Creates, changes and finds check runs; one for all repositories."""
+    """Creates, changes and finds the check runs of all repositories."""
 
     _changes: dict[str, _Changes] = field(default_factory=dict, init=False)
 
     @property
     def waiting(self) -> int:
-        """The number of check runs with changes that are not sent yet: the backlog."""
+        """The number of check runs with changes that haven't been sent yet."""
         return len(self._changes)
 
     async def create(
@@ -62,7 +62,7 @@ class CheckWriter:
     ) -> CheckRunRecord:
         """Create a check run, once.
 
-        Raises GitHubError. While it is `uncertain`, look for the check run before creating it again.
+        Raises GitHubError. If that is `uncertain`, look for the check run before creating it again.
         """
         data = creation_request(draft)
         doubt: GitHubError | None = None
@@ -115,7 +115,7 @@ class CheckWriter:
         name: str,
         external_id: str,
     ) -> CheckRunRecord | None:
-        """Return our check run of a head with this `external_id`, or None."""
+        """Return this App's check run of a head with this `external_id`, or None."""
         for found in await self.listed(installation, repository, head_sha, name):
             if found.external_id == external_id:
                 return found
@@ -124,7 +124,7 @@ class CheckWriter:
     async def listed(
         self, installation: Installation, repository: str, ref: str, name: str | None
     ) -> list[CheckRunRecord]:
-        """Return our check runs of a commit, newest first as GitHub lists them, hidden ones too."""
+        """Return this App's check runs of a commit in GitHub's order, newest first, including hidden ones."""
         query = "filter=all&per_page=100"
         if name is not None:
             query += f"&check_name={quote(name, safe='')}"
@@ -146,7 +146,7 @@ class CheckWriter:
         url: str,
         change: CheckRunChange,
     ) -> None:
-        """Change a check run, together with what others want changed meanwhile. Raises GitHubError.
+        """Change a check run, merged with other changes that are waiting. Raises GitHubError.
 
         An annotation without a file is left out.
 
@@ -189,7 +189,7 @@ class CheckWriter:
         changes: _Changes,
         annotations: Sequence[Annotation],
     ) -> None:
-        """Send the change with the annotations that GitHub doesn't have, in several requests."""
+        """Send the change, in as many requests as the new annotations take."""
 
         async def send_batch() -> bool:
             has = parse_check_run(await installation.call("GET", url)).annotations

@@ -1,4 +1,4 @@
-"""GitHub's refusals, and their fixes."""
+"""The errors of calls to GitHub, and how to fix them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ class GitHubError(Exception):
     """A call to GitHub failed.
 
     Args:
-        status: HTTP's; 0 when there was no answer.
-        uncertain: it may have been done all the same: the answer was lost, or is broken.
-        retryable: the same request may be sent again at once, or after a moment.
+        status: the HTTP status; 0 if there was no response.
+        uncertain: whether GitHub may have carried it out all the same, because the response was lost or broken.
+        retryable: whether the same request may be sent again.
     """
 
     def __init__(
@@ -22,8 +22,7 @@ class GitHubError(Exception):
 
     @property
     def passing(self) -> bool:
-        """True if the same call may succeed later although nobody changes anything: GitHub is down,
-        limits us, can't be reached, or answered with garbage."""
+        """True if the same call may succeed later: GitHub is down, unreachable, limits the rate, or sent garbage."""
         return self.status == 0 or self.status >= 500 or self.uncertain
 
 
@@ -32,16 +31,16 @@ class NotFound(GitHubError):
 
 
 class Unauthorized(GitHubError):
-    """GitHub doesn't know who is asking: the App's id or key is wrong, or the clock."""
+    """GitHub doesn't accept the credential: the App's id or key is wrong, or the clock is."""
 
     @property
     def passing(self) -> bool:
-        """Always: it succeeds once the operator has fixed it, and no delivery is at fault."""
+        """Always true: it succeeds once the operator has fixed the credential, and no delivery is at fault."""
         return True
 
 
 class TooLong(GitHubError):
-    """GitHub's answer is longer than the limit; it will not be shorter next time."""
+    """GitHub's response is longer than the limit, and will be next time."""
 
     @property
     def passing(self) -> bool:
@@ -54,11 +53,11 @@ class Forbidden(GitHubError):
 
 
 class Refused(GitHubError):
-    """The request is invalid: GitHub says so, or we did before sending it."""
+    """The request is invalid, according to GitHub or to a check before sending it."""
 
 
 class RateLimited(GitHubError):
-    """There were too many requests; nothing was done. `retry_after` is in seconds."""
+    """GitHub refused the request because there were too many. `retry_after` is in seconds."""
 
     def __init__(
         self, message: str, status: int, retry_after: float, *, retryable: bool = True
@@ -75,7 +74,7 @@ class RateLimited(GitHubError):
 def retry_after(error: BaseException) -> float | None:
     """Return the minimum delay in seconds before retrying, or None if the error is permanent.
 
-    A group of errors is as permanent as any of them.
+    A group is permanent if any of its errors is.
     """
     if isinstance(error, BaseExceptionGroup):
         delays = [retry_after(each) for each in error.exceptions]

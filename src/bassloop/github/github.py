@@ -1,4 +1,4 @@
-"""GitHub as one App sees it: where it is, who asks, and what hangs off it."""
+"""The GitHub client: its settings, and the parts that share its connections."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GitHubConfig:
-    """The address of GitHub, and our App; without an App, only users and keys can be looked up.
+    """GitHub's address and the App's credentials. Without an App, only users and keys can be looked up.
 
     Args:
         api_url: the API's base URL: GitHub's, or ``https://HOST/api/v3`` of an Enterprise Server.
         private_key: PEM.
-        oauth: the App that people sign in with, if they can.
-        retries: how often and how long calls are tried.
-        max_file: the most bytes of a repository's file; GitHub serves none over 100 MB.
-        points: that a credential may spend in a minute; see :mod:`bassloop.github.api_budget`.
-        known_seconds: how old the keys of a known user may be that are used while GitHub can't say.
+        oauth: the App that people sign in with, if any.
+        retries: how often, and for how long, calls are tried.
+        max_file: the size limit for a repository's files, in bytes; GitHub serves none over 100 MB.
+        points: the points that a credential may spend in a minute; see :mod:`bassloop.github.api_budget`.
+        known_seconds: the maximum age of a known user's keys, which are used while GitHub gives no answer.
     """
 
     api_url: str = "https://api.github.com"
@@ -58,7 +58,7 @@ class GitHubConfig:
 
 
 class GitHub:
-    """GitHub; see :func:`open_github`. `app` is None without an App, `oauth` if nobody can sign in."""
+    """The GitHub client; see :func:`open_github`. `app` is None without an App, `oauth` if nobody can sign in."""
 
     def __init__(
         self,
@@ -81,22 +81,22 @@ class GitHub:
         return f"<GitHub: {self.api!r}>"
 
     def statistics(self) -> dict[str, int]:
-        """Return how many calls are under way and wait, and how many writes and check runs are behind."""
+        """Return the number of calls in flight and waiting, and the backlog of writes and check runs."""
         return {**self.api.statistics(), "check_runs": self.check_writer.waiting}
 
     @property
     def webhook(self) -> AppWebhook:
-        """The App's webhook, as GitHub sees it. Raises Unauthorized without an App."""
+        """The App's webhook. Raises Unauthorized without an App."""
         if self.app is None:
             raise Unauthorized(NO_APP)
         return AppWebhook(self.app)
 
     async def user(self, login: str) -> User | None:
-        """Return the user of a login, or None if nobody has it. Raises GitHubError when GitHub can't say."""
+        """Return the user of a login, or None if nobody has it. Raises GitHubError if GitHub gives no answer."""
         return await self.keys.user(login)
 
     async def public_repository(self, owner: str, name: str) -> Repository | None:
-        """Return a repository as anybody sees it, or None if there is none or it is not public."""
+        """Return a public repository, or None if there is none, or it isn't public."""
         path = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
         try:
             found = await self.api.call("GET", path, credential=await self._reader())
@@ -108,7 +108,7 @@ class GitHub:
         return None if known.private else known
 
     def repository(self, installation_id: int, owner: str, name: str) -> GitHubRepository:
-        """Return one repository, through one installation's token. Makes no request."""
+        """Return a client for one repository, which uses an installation's token. Makes no request."""
         installation = Installation(self.api, self.app, installation_id)
         return GitHubRepository(installation, self.check_writer, owner, name, self.max_file)
 
@@ -124,12 +124,12 @@ async def open_github(
     key_store: KeyStore | None = None,
     spending_store: SpendingStore | None = None,
 ) -> AsyncGenerator[GitHub]:
-    """Open GitHub with its connections.
+    """Open a client, and close its connections on exit.
 
     Args:
-        transport: carries requests instead of the network, for tests.
-        key_store: keeps the keys of known users through restarts.
-        spending_store: keeps what is spent of the rate limits through restarts.
+        transport: replaces the network in tests.
+        key_store: keeps the keys of known users across restarts.
+        spending_store: keeps what is spent of the rate limits across restarts.
     """
     timeout = httpx.Timeout(30.0, connect=10.0)
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=10)

@@ -1,15 +1,15 @@
-"""The users of logins and their SSH keys: looked up seldom, and never taken from an old cache for long.
+"""The users of logins and their SSH keys, cached for a short time, and for longer only while GitHub is away.
 
-A result is cached for a short time; for a key that isn't in it the login is looked up again, so that a
-new key works at once. Somebody who tries one wrong key after the other under a login makes it be looked up
-less and less often: each time in vain doubles the seconds until the next. Logins that nobody has are
-cached apart and for less long, and logins never seen before are looked up at a bounded rate: a stranger
-who dials in under many names can neither push out known users nor spend the rate limit.
+A key that isn't in the cached result causes a new lookup, so that a new key works at once. Each lookup that doesn't
+find it doubles the delay until the next one for this login, so that trying one wrong key after the other doesn't cost
+many lookups. Logins that nobody has are cached separately and more briefly, and logins that were never seen before
+are looked up at a bounded rate. So a stranger who connects under many names can neither evict known users nor use up
+the rate limit.
 
-While GitHub can't say, or doesn't in a moment, an older result is used for a known user, up to an age that is a
-setting. The results of users who have proven a key are stored with their time, so that they outlive a restart, and
-other nodes know them: the newest answer counts, whichever node has asked for it.
-Whoever lets somebody in then waits for GitHub's answer with `confirmed`, and acts on it.
+While GitHub gives no answer, or takes too long, an older result is used for a known user, up to an age that is a
+setting. The results of users who have proven a key are stored with their time, for the next start and for other
+nodes; the newest one counts, whichever node asked for it. A caller that lets somebody in because of an old result has
+to await `confirmed`, and to act on it.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ log = structlog.get_logger(__name__)
 
 CACHE_SECONDS = 300.0
 FRESH_SECONDS = 10.0
-"""The least time between two fresh lookups of a login, unless the first was in vain."""
+"""The minimum time between two fresh lookups of a login, if the first one got an answer."""
 KNOWN_SECONDS = 6 * 3600.0
-"""How old a result may be that is used because GitHub can't say, unless a setting says otherwise."""
+"""The default for the maximum age of a result that is used while GitHub gives no answer."""
 NOBODY_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
-"""How long to wait for GitHub when there is such a result: a runner that dials in doesn't wait for long."""
+"""How long to wait for GitHub if there is an old result, since a runner that connects doesn't wait for long."""
 IN_VAIN_SECONDS = 10.0
-"""How long GitHub isn't waited for again after it was waited for in vain."""
+"""For how long not to wait for GitHub again after it didn't answer in time."""
 CONFIRMING = Backoff(first=2.0, longest=60.0)
 MAX_LOGINS = 10_000
 MAX_NOBODIES = 2_000
@@ -59,9 +59,9 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?\Z")
 
 
 class StoredKeys(Protocol):
-    """An answer of GitHub's about a login, as it was stored.
+    """A stored answer of GitHub about a login.
 
-    `asked_at` is in seconds since the epoch, and `user_id` is 0 if nobody has the login.
+    `asked_at` is in seconds since the epoch. `user_id` is 0 if nobody has the login.
     """
 
     @property
@@ -77,7 +77,7 @@ class StoredKeys(Protocol):
 
 
 class KeyStore(Protocol):
-    """Stores GitHub's answers about logins, by the login in lower case. May fail, as when the disk is full."""
+    """A store for GitHub's answers about logins, by lower-case login. It may fail."""
 
     async def get(self, name: str) -> StoredKeys | None:
         """Return the answer about a login, or None."""
@@ -103,11 +103,11 @@ class _Lookup:
     """GitHub's answer about a login: `user` is None if nobody has it.
 
     Args:
-        asked_at: in Trio's time; before the process began for one that was stored.
-        fresh_seconds: how old it has to be before a fresh lookup.
-        in_vain_at: when GitHub was last asked in vain since.
-        stored: whether it is to outlive a restart.
-        since: when keys were added, in seconds since the epoch, as far as GitHub says so. It isn't stored.
+        asked_at: by Trio's clock. It's before the process's start for a stored answer.
+        fresh_seconds: its minimum age before a fresh lookup.
+        in_vain_at: when GitHub was last asked since then, without an answer.
+        stored: whether it is kept across restarts.
+        since: when keys were added, in seconds since the epoch, for those where GitHub says so. It isn't stored.
     """
 
     user: User | None
@@ -119,12 +119,12 @@ class _Lookup:
     since: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def is_newer_than(self, seconds: float) -> bool:
-        """Return whether it is at most that old, and, for a login of nobody, `NOBODY_SECONDS`."""
+        """Return whether it is at most that old. For a login that nobody has, the age is at most `NOBODY_SECONDS`."""
         allowed = seconds if self.user is not None else min(seconds, NOBODY_SECONDS)
         return trio.current_time() - self.asked_at < allowed
 
     def has_same_answer(self, other: _Lookup) -> bool:
-        """Return whether GitHub gave the same answer both times."""
+        """Return whether both have the same user and keys."""
         return (self.user, self.keys) == (other.user, other.keys)
 
 
@@ -133,11 +133,11 @@ class LoginKeys:
     """Users' public keys, as GitHub lists them.
 
     Args:
-        credential: who asks; without an installation, GitHub allows 60 requests an hour.
-        store: keeps what GitHub said of known users through restarts.
-        known_seconds: how old a result may be that is used because GitHub can't say.
-        on_lookup: called after each lookup with whether runners can get in: GitHub has answered, or something
-            older was usable.
+        credential: returns the credential to use. Without an installation, GitHub allows 60 requests an hour.
+        store: keeps the answers about known users across restarts.
+        known_seconds: the maximum age of a result that is used while GitHub gives no answer.
+        on_lookup: called after each lookup with whether runners can get in, because GitHub answered or an older
+        result could be used.
         clock: returns the seconds since the epoch.
     """
 
@@ -164,32 +164,33 @@ class LoginKeys:
         return f"<LoginKeys: {len(self._known)} users, {len(self._nobodies)} logins of nobody>"
 
     async def user(self, login: str) -> User | None:
-        """Return the user of a login, or None if nobody has it. Raises GitHubError when GitHub can't say."""
+        """Return the user of a login, or None if nobody has it. Raises GitHubError if GitHub gives no answer."""
         return (await self._look_up(login)).user
 
     async def keys(self, login: str, *, fresh: bool = False) -> list[str]:
         """Return the keys of a login as lines of an authorized_keys file; none if nobody has it.
 
         Args:
-            fresh: look it up unless that was done a moment ago, for a key that isn't in the cached list.
+            fresh: whether to look it up again unless that was just done, for a key that isn't in the cached list.
 
-        Raises GitHubError when GitHub can't say.
+                    Raises GitHubError if GitHub gives no answer.
         """
         return list((await self._look_up(login, fresh=fresh)).keys)
 
     def listed_since(self, login: str, key: str) -> float | None:
         """Return when a key was added to a login, in seconds since the epoch, or None if that isn't known.
 
-        GitHub doesn't say it of every key, and what it said is forgotten in a restart. Asks nobody.
+        GitHub doesn't list a time for every key, and the times aren't kept across restarts. Makes no request.
         """
         found = self._known.get(login.lower())
         return None if found is None else found.since.get(key)
 
     async def confirmed(self, login: str) -> bool:
-        """Wait until GitHub has said within the last minutes who a login is, and store what it said.
+        """Wait for an answer that is minutes old at most, store it, and return whether GitHub was asked.
 
-        For somebody who has proven a key, perhaps one that GitHub listed long ago. GitHub is asked until it answers.
-        Return whether it was asked. Cancelled, nothing is stored.
+        This is for somebody who has proven a key that GitHub may have listed long ago. GitHub is asked until
+        it
+        answers. If cancelled, nothing is stored.
         """
         name = login.lower()
         if not _LOGIN.match(name):
@@ -200,7 +201,7 @@ class LoginKeys:
             if found is not None and current and found.stored:
                 return False
             if found is None or not current:
-                # Without the lock of lookups, or everybody else who asks for this login would wait for GitHub, too.
+                # The lookups' lock isn't held, or everybody else who asks for this login would wait for GitHub, too.
                 ask = partial(self._fetch, name)
                 found = await retry(ask, CONFIRMING, retry_after=_retry_after)
             self._remember(name, replace(found, stored=True))
@@ -208,7 +209,7 @@ class LoginKeys:
             return not current
 
     async def _look_up(self, login: str, *, fresh: bool = False) -> _Lookup:
-        """Return what GitHub says of a login; it is asked once, however many wait for it."""
+        """Return the answer about a login. Concurrent callers share one lookup."""
         name = login.lower()
         if not _LOGIN.match(name):
             return _Lookup(None, (), 0.0)
@@ -227,7 +228,7 @@ class LoginKeys:
         return found if in_vain and found.is_newer_than(self.known_seconds) else None
 
     async def _renew(self, name: str, fresh: bool) -> _Lookup:
-        """Ask GitHub and cache the result; an older one has to do when GitHub can't say."""
+        """Ask GitHub and cache the result, or fall back to an older one if GitHub gives no answer."""
         before, stored = self._known.get(name), await self._load(name)
         if stored is not None and (before is None or stored.asked_at > before.asked_at):
             if before is not None and stored.has_same_answer(before):
@@ -269,7 +270,7 @@ class LoginKeys:
         (self._known if found.user else self._nobodies).store(name, found)
 
     async def _load(self, name: str) -> _Lookup | None:
-        """Return the stored result, if there is one that isn't too old and not from the future."""
+        """Return the stored result, unless it's too old or from the future."""
         if self.store is None:
             return None
         try:
@@ -286,7 +287,7 @@ class LoginKeys:
         return _Lookup(user, stored.keys, trio.current_time() - age, stored=True)
 
     async def _save(self, name: str, found: _Lookup) -> None:
-        """Store a result; if that fails, only the next restart is worse off."""
+        """Store a result. If that fails, the next start just doesn't have it."""
         if self.store is None:
             return
         asked_at = self.clock() - (trio.current_time() - found.asked_at)
@@ -326,5 +327,5 @@ class LoginKeys:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the least delay before GitHub is asked again; it is, whatever it said."""
+    """Return the minimum delay before GitHub is asked again, whatever the error was."""
     return (retry_after(error) or 0.0) if isinstance(error, GitHubError) else None

@@ -28,13 +28,13 @@ PERMISSIONS = {
     "pull_requests": "read",
 }
 EVENTS = ("merge_group", "pull_request", "push", "repository")
-"""Events to subscribe to; check_run and check_suite come with the permission `checks`."""
+"""The events to subscribe to. The permission `checks` includes check_run and check_suite."""
 
 WEBHOOK_PATH = "/integrations/github/events"
-"""The path that deliveries are posted to, below the loop's external URL."""
+"""The path of the webhook, below the loop's external URL."""
 
 CALLBACK_PATH = "/sign-in/callback"
-"""The path that GitHub sends browsers back to after signing in, below the loop's external URL."""
+"""The path to which GitHub redirects browsers after signing in, below the loop's external URL."""
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
@@ -58,7 +58,7 @@ def manifest(name: str, external_url: str, redirect_url: str) -> dict[str, Any]:
 
     Args:
         external_url: the loop's, without a slash at its end.
-        redirect_url: the page that GitHub sends the browser back to with the code.
+        redirect_url: the page to which GitHub redirects the browser with the code.
     """
     return {
         "name": name,
@@ -79,7 +79,7 @@ def form_url(web_url: str, state: str, organization: str | None = None) -> str:
     Raises ValueError if the organization isn't a login.
 
     Args:
-        state: comes back with the code, and must be compared.
+        state: comes back with the code, and must be compared with what was sent.
     """
     if organization is None:
         path = "/settings/apps/new"
@@ -91,7 +91,7 @@ def form_url(web_url: str, state: str, organization: str | None = None) -> str:
 
 
 def web_url(api_url: str) -> str:
-    """Return the URL of the web host of an API's base URL, GitHub's own or an Enterprise Server's."""
+    """Return the web URL that belongs to an API's base URL, for github.com and Enterprise Servers."""
     parts = urlsplit(api_url)
     host = parts.netloc
     if host == "api.github.com" or (host.startswith("api.") and host.endswith(".ghe.com")):
@@ -100,9 +100,9 @@ def web_url(api_url: str) -> str:
 
 
 async def exchange(api: API, code: str) -> NewApp:
-    """Exchange a code, which is good once and for an hour, for the App. Raises GitHubError."""
+    """Exchange a code, which can be used once within an hour, for the App. Raises GitHubError."""
     if not _CODE.match(code):
-        raise GitHubError("the code that came back from GitHub is none")
+        raise GitHubError("GitHub came back with something that isn't a code")
     try:
         found = await api.call("POST", f"/app-manifests/{code}/conversions", data={})
     except NotFound as error:

@@ -1,4 +1,4 @@
-"""GitHub's objects as frozen values, made from what GitHub sends."""
+"""GitHub's objects as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Head:
     """The commit that an event is about.
 
     Args:
-        branch: the repository's own branch that it was at; None for a fork's, a tag's, or unknown.
+        branch: the branch of this repository that it was pushed to; None if it's a fork's, a tag's, or unknown.
         ref: the full name of the ref that a push moved.
-        repository: OWNER/NAME that the commit is in, when the payload tells.
-        fork: whether it came from a fork; None when the payload does not tell.
-        author: the author of a fork's head, when the payload tells.
+        repository: OWNER/NAME of the repository that has the commit, if the payload has it.
+        fork: whether it came from a fork; None if the payload doesn't say.
+        author: the author of a fork's head, if the payload has it.
         association: the relation of a pull request's author to the repository, in GitHub's words.
         base: the branch that a pull request is for.
     """
@@ -66,7 +66,7 @@ class Head:
 
     @property
     def place(self) -> str | None:
-        """The place where it is the head: a branch, or ``#NUMBER`` for a fork's pull request."""
+        """The branch whose head it is, or ``#NUMBER`` for a fork's pull request."""
         if self.branch is not None:
             return self.branch
         return f"#{self.pull_request}" if self.fork and self.pull_request else None
@@ -88,13 +88,13 @@ class CheckSubject:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A webhook event, as far as the loop needs it; what it doesn't have is None.
+    """The parts of a webhook event that the loop needs; None for those that the event doesn't have.
 
     Args:
         check: the check run or check suite of an event of that name.
-        button: which of a check run's buttons was pressed.
+        button: the identifier of the check run's button that was pressed.
         before: the head that this event's head replaced.
-        member_id: whose membership somewhere has changed.
+        member_id: the user whose membership has changed.
     """
 
     name: str
@@ -129,10 +129,10 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A note on lines of a file. `level` is ``notice``, ``warning`` or ``failure``.
+    """An annotation on lines of a file. `level` is ``notice``, ``warning`` or ``failure``.
 
     Args:
-        column: the column in the line; GitHub takes it for notes on one line only.
+        column: the column in the line; GitHub accepts it only for annotations of a single line.
     """
 
     path: str
@@ -146,7 +146,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A button on a check run; the event of somebody pressing it has its `identifier`."""
+    """A button on a check run. Pressing it sends an event with its `identifier`."""
 
     label: str
     description: str
@@ -160,8 +160,8 @@ class CheckOutput:
     Args:
         title: one line.
         summary: Markdown, shown first; `text`, below it, may be long.
-        annotations: all that the check run is to have, in order.
-        actions: its buttons from now on, at most three.
+        annotations: all of the check run's annotations, in order.
+        actions: the buttons that replace the current ones, at most three.
     """
 
     title: str
@@ -188,7 +188,7 @@ class CheckRunDraft:
 
 @dataclass(frozen=True, slots=True)
 class CheckRunRecord:
-    """A check run that GitHub has; `app_id` is the App that created it."""
+    """A check run on GitHub; `app_id` is the App that created it."""
 
     id: int
     name: str

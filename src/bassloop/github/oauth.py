@@ -1,7 +1,7 @@
 """Signing in with GitHub: the App's web flow for browsers, its device flow for terminals.
 
-Either ends with a user's token. It is used once, to ask who the user is, then revoked, and nobody else ever
-sees it. OAuth lives on GitHub's *web* host, and reports its errors with status 200.
+Both end with a user's token. It is used once, to ask who the user is, and then revoked. It never leaves this module.
+OAuth lives on GitHub's *web* host, and reports its errors with status 200.
 
 https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-user-access-token-for-a-github-app
 """
@@ -33,13 +33,13 @@ REVOKE_SECONDS = 10.0
 MAX_ANSWER = 256 << 10
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SLOWER = 5.0
-"""Seconds that `slow_down` adds to the time between requests (RFC 8628, 3.5)."""
+"""The seconds that `slow_down` adds to the polling interval (RFC 8628, 3.5)."""
 
 
 class SignInRefused(GitHubError):
-    """GitHub refused: the code is wrong, old or used, or the person said no.
+    """GitHub refused the sign-in: the code is wrong, expired or used, or the person denied it.
 
-    `reason` is GitHub's code for it, such as ``bad_verification_code`` or ``access_denied``.
+    `reason` is GitHub's error code, such as ``bad_verification_code`` or ``access_denied``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -48,7 +48,7 @@ class SignInRefused(GitHubError):
 
 
 class SignInPending(SignInRefused):
-    """The person has not decided yet: ask again, but not before `seconds` have passed."""
+    """The person hasn't decided yet. Poll again after `seconds`."""
 
     def __init__(self, reason: str, message: str, seconds: float) -> None:
         super().__init__(reason, message)
@@ -72,7 +72,7 @@ class OAuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """The codes of a device flow: one to show, one to ask with. Times are in seconds."""
+    """The codes of a device flow: one to show, and one to poll with. Times are in seconds."""
 
     device_code: str = field(repr=False)
     user_code: str
@@ -89,13 +89,13 @@ def code_challenge(verifier: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class OAuth:
-    """The App's OAuth. Every method that asks raises GitHubError; cancelled, it keeps nothing."""
+    """The App's OAuth flows. Methods that make requests raise GitHubError; if cancelled, they leave no state behind."""
 
     client: httpx.AsyncClient
     config: OAuthConfig
 
     def authorize_url(self, redirect_uri: str, state: str, verifier: str) -> str:
-        """Return the URL where GitHub asks the person; it accepts only a registered `redirect_uri`."""
+        """Return the URL where GitHub asks the person for consent. `redirect_uri` has to be registered with the App."""
         asked = {
             "client_id": self.config.client_id,
             "redirect_uri": redirect_uri,
@@ -106,12 +106,12 @@ class OAuth:
         return f"{self.config.web_url}/login/oauth/authorize?{urlencode(asked)}"
 
     async def user_by_code(self, code: str, redirect_uri: str, verifier: str) -> User:
-        """Return the user who came back with a code, which is good once. Raises SignInRefused."""
+        """Return the user for a code, which can be used once. Raises SignInRefused."""
         asked = {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
         return await self._user({**asked, "client_secret": self.config.client_secret})
 
     async def device_code(self) -> DeviceCode:
-        """Return a code for a person to type in on GitHub. Raises SignInRefused if the App may not."""
+        """Return a code for a person to enter on GitHub. Raises SignInRefused if the App may not use this flow."""
         found = await self._form("/login/device/code", {"client_id": self.config.client_id})
         try:
             return DeviceCode(
@@ -125,9 +125,9 @@ class OAuth:
             raise GitHubError("GitHub's answer has no device code") from error
 
     async def user_by_device(self, device_code: str) -> User:
-        """Return the user who typed the code in.
+        """Return the user who entered the code.
 
-        Raises SignInPending until somebody has, SignInRefused when it has expired or they said no.
+        Raises SignInPending until then, and SignInRefused if the code has expired or the user denied it.
         """
         return await self._user({"device_code": device_code, "grant_type": DEVICE_GRANT})
 
@@ -150,7 +150,7 @@ class OAuth:
                 await self._revoke(token)
 
     async def _revoke(self, token: str) -> None:
-        """Revoke a token; one that can't be revoked expires within hours."""
+        """Revoke a token. If that fails, it expires within hours."""
         path = f"/applications/{quote(self.config.client_id, safe='')}/token"
         try:
             await self._answer(
@@ -176,7 +176,7 @@ class OAuth:
         raise SignInRefused(str(reason)[:100], message)
 
     async def _answer(self, method: str, url: str, **options: Any) -> dict[str, Any]:
-        """Send one request and return the response as an object; an empty one is an empty object."""
+        """Send one request and return the response's JSON object; an empty one if the response is empty."""
         what = f"{method} {httpx.URL(url).path}".replace(self.config.client_id, "CLIENT_ID")
         headers = {"Accept": "application/json", **options.pop("headers", {})}
         try:

@@ -1,4 +1,4 @@
-"""GitHub's outages: while it answers nobody, few calls are made to find out when it's back."""
+"""GitHub's outages: while it doesn't answer, only a few calls are made to find out when it's back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OUTAGE_SECONDS = 30.0
-"""How long GitHub must have answered nobody for that to be an outage."""
+"""How long GitHub must have answered no call before that counts as an outage."""
 
 PROBE_SECONDS = 10.0
-"""How often a call is made during one, of those that can wait."""
+"""The interval between calls during an outage, of those that can wait."""
 
 
 @dataclass(eq=False)
 class OutageGate:
-    """Lets a call that can wait through if GitHub answers, and during an outage one of them now and then.
+    """A gate for calls that can wait. During an outage, it lets one through now and then.
 
-    A backlog would otherwise spend the hour's calls on failures, and have none left when GitHub is back.
+        Otherwise, a backlog would spend the hour's calls on failures, and have none left when GitHub is back.
 
     Args:
         on_idle: called when nobody waits any more.
@@ -39,16 +39,16 @@ class OutageGate:
 
     @property
     def is_outage(self) -> bool:
-        """True while GitHub has answered nobody for so long that it's an outage."""
+        """True during an outage."""
         return self._since is not None and trio.current_time() - self._since > OUTAGE_SECONDS
 
     @property
     def has_room(self) -> bool:
-        """True if anything new may be begun: during an outage, only while nobody else waits to find out."""
+        """True if new work may be started. During an outage, only if no other call waits at the gate."""
         return not (self._waiting and self.is_outage)
 
     async def wait(self) -> None:
-        """Wait until GitHub answers, or it's this call's turn to find out whether it does."""
+        """Wait until GitHub answers again, or it's this call's turn to find out."""
         while self.is_outage:
             now = trio.current_time()
             if now >= self._next_at:
@@ -64,12 +64,12 @@ class OutageGate:
                     self.on_idle()
 
     def note_failure(self) -> None:
-        """Note that a call wasn't answered, or with an error of the server's."""
+        """Note that a call got no answer, or a server error."""
         if self._since is None:
             self._since = trio.current_time()
 
     def note_answer(self) -> float:
-        """Note that GitHub has answered. Return for how many seconds it had answered nobody."""
+        """Note that GitHub has answered. Return for how many seconds it hadn't."""
         if self._since is None:
             return 0.0
         seconds, self._since = trio.current_time() - self._since, None

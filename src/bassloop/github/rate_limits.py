@@ -1,6 +1,6 @@
-"""GitHub's rate limits: stay below the secondary ones, and send nothing while it says to wait.
+"""GitHub's rate limits: staying below the secondary ones, and waiting when GitHub says so.
 
-Reading costs a point and writing five, of 900 a minute. :mod:`bassloop.github.api_budget` decides whose turn it is.
+A read costs one point and a write five, of 900 a minute. :mod:`bassloop.github.api_budget` decides whose turn it is.
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 READ_POINTS = 1
 WRITE_POINTS = 5
 DEFAULT_WAIT = 60.0
-"""Seconds to wait after a limit that came without a time."""
+"""How many seconds to wait if GitHub refuses a call without saying for how long."""
 
 LONGEST_HOUR = 3700.0
-"""Seconds; a reset that is later than this comes from a clock that is wrong."""
+"""Seconds. A reset time further away than this is due to a wrong clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class RetryPolicy:
     """The policy for retries: how often and for how long a call is tried.
 
     Args:
-        attempts: how many there are at most.
-        first_delay: seconds before the second attempt, on average; doubled for each further one.
-        longest_delay: seconds; a rate limit that lasts longer is an error at once.
-        answer_seconds: how long one attempt may take, from connecting to the response's last byte.
+        attempts: the maximum number of attempts.
+        first_delay: the average delay before the second attempt, in seconds; it doubles with each further one.
+        longest_delay: seconds; a rate limit that lasts longer raises at once.
+        answer_seconds: the time limit for one attempt, from connecting to the response's last byte.
     """
 
     attempts: int = 4
@@ -57,10 +57,10 @@ class RetryPolicy:
 def requested_wait(
     status: int, headers: Mapping[str, str], body: bytes, now: float
 ) -> float | None:
-    """Return the seconds that GitHub wants us to wait, or None if the response isn't a rate limit's.
+    """Return how many seconds GitHub asks to wait, or None if the response isn't about a rate limit.
 
     Args:
-        now: seconds since the epoch, for the reset time that GitHub gives.
+        now: in seconds since the epoch, like GitHub's reset time.
     """
     if status not in (403, 429):
         return None
@@ -80,7 +80,7 @@ def _number(header: str | None) -> float | None:
 
 @dataclass(order=True)
 class _Waiter:
-    """A request that waits for its turn. `may_be_first` is set when it may have become the first of its purpose."""
+    """A request that waits for its turn. `may_be_first` is set when it may have become the first one of its purpose."""
 
     since: float
     number: int
@@ -89,15 +89,15 @@ class _Waiter:
 
 @dataclass(eq=False)
 class Pacer:
-    """Lets the requests of one credential be made when its budget allows.
+    """Delays the requests of one credential until its budget allows them.
 
-    Of each purpose, the repository goes first that has spent the least in this window, and of each repository what has
-    waited the longest.
+        Within a purpose, the repository that has spent the least in this window goes first; within a repository, the
+        oldest request.
 
     Args:
-        budget: who may spend how much.
-        on_idle: called when the last request of a purpose and a repository that waited no longer does.
-        reservation: what is stored of the budget, if anything is.
+        budget: decides who may spend how much.
+        on_idle: called when no request of a purpose and a repository waits any more.
+        reservation: the stored part of the budget, if it is stored.
     """
 
     budget: APIBudget = field(default_factory=APIBudget)
@@ -113,29 +113,29 @@ class Pacer:
 
     @property
     def waiting(self) -> int:
-        """The number of requests that wait for their turn."""
+        """The number of requests that are waiting."""
         return self.budget.waiting.total()
 
     def is_waiting(self, purpose: Purpose, repository: str | None) -> bool:
-        """Return whether a request of this purpose waits that is made for this repository."""
+        """Return whether a request with this purpose and repository is waiting."""
         return repository in self._waiters[purpose]
 
     def closed_for(self, turn: Turn) -> float:
-        """Return for how many seconds GitHub lets nothing like this be sent; 0 if it does."""
+        """Return for how many seconds GitHub's limits hold back requests like this one."""
         now = trio.current_time()
         return self.budget.opens_at(turn.purpose, now, turn.repository) - now
 
     async def close(self, seconds: float) -> None:
-        """Let nothing be sent for so long, unless it is closed for longer already."""
+        """Send nothing for so many seconds, or until a later time that was set before."""
         until = trio.current_time() + seconds
-        # Many calls are refused at about the same time: the first of them is stored.
+        # Many calls are refused at about the same time; storing the first is enough.
         news = until > self.budget.closed_until + 1.0
         self.budget.close(until)
         if news and self.reservation is not None:
             await self.reservation.write()
 
     def update(self, headers: Mapping[str, str]) -> None:
-        """Note what a response's headers say is left."""
+        """Note the remaining rate limit from a response's headers."""
         left = _number(headers.get("x-ratelimit-remaining"))
         limit = _number(headers.get("x-ratelimit-limit"))
         resets_at = _number(headers.get("x-ratelimit-reset"))
@@ -148,7 +148,7 @@ class Pacer:
     async def admit(self, turn: Turn, points: int) -> AsyncGenerator[None]:
         """Wait for a request's turn, and spend its points; the body makes the request.
 
-        Cancelled before the body, it spends nothing, and the next one's turn comes.
+        If cancelled before the body runs, it spends nothing, and the next request gets its turn.
         """
         await self._wait_for(turn, points)
         try:
@@ -165,7 +165,7 @@ class Pacer:
         try:
             while True:
                 if (first := self._first(purpose)) is not mine:
-                    # It may be so only since something that it had spent was forgotten.
+                    # It may have become the first because old spending has left the window.
                     first.may_be_first.set()
                     await mine.may_be_first.wait()
                     mine.may_be_first = trio.Event()
@@ -173,7 +173,7 @@ class Pacer:
                 now = trio.current_time()
                 at = self.budget.may_spend_at(purpose, points, now, repository)
                 if at > now:
-                    # Meanwhile one that goes first may have come.
+                    # A more urgent one may have arrived in the meantime.
                     await trio.sleep_until(at)
                 elif self.reservation is not None and self.reservation.left < points:
                     await self.reservation.renew(points)
@@ -193,7 +193,7 @@ class Pacer:
                 self._first(purpose).may_be_first.set()
 
     def _first(self, purpose: Purpose) -> _Waiter:
-        """Return the request of a purpose whose turn comes next; at least one has to wait."""
+        """Return the next request of a purpose; at least one has to be waiting."""
         now, waiters = trio.current_time(), self._waiters[purpose]
         first = min(
             waiters,

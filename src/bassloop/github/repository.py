@@ -33,12 +33,12 @@ PLAIN_MODES = ("100644", "100755")
 RECENT_PULLS = 100
 TEAM_PAGE = 100
 REPOSITORY_OF_TEAM = "application/vnd.github.v3.repository+json"
-"""Has GitHub answer with the repository, with a team's permissions, and not with nothing."""
+"""The media type for which GitHub answers with a team's permissions, instead of an empty response."""
 
 
 @dataclass(frozen=True, eq=False)
 class GitHubRepository:
-    """A repository. Every method that asks raises GitHubError when GitHub refuses or can't be reached."""
+    """A client for one repository. Methods that make requests raise GitHubError."""
 
     installation: Installation
     check_writer: CheckWriter
@@ -51,7 +51,7 @@ class GitHubRepository:
         return f"/repos/{quote(self.owner, safe='')}/{quote(self.name, safe='')}"
 
     async def info(self) -> Repository:
-        """Return the repository as it is now."""
+        """Return the repository's current state."""
         found = await self.installation.call("GET", self._path)
         try:
             return parse_repository(found or {})
@@ -59,13 +59,13 @@ class GitHubRepository:
             raise GitHubError(f"GitHub's answer is not a repository: {error}") from error
 
     async def file(self, path: str, ref: str | None) -> bytes | None:
-        """Return a file's bytes, or None when there is none or it is a folder.
+        """Return a file's bytes, or None if there is none or it is a folder.
 
-        A symbolic link is followed inside the repository by GitHub. Raises GitHubError also for a file
-        that is longer than `max_file`.
+                GitHub follows symbolic links inside the repository. Raises GitHubError, also for a file longer than
+                `max_file`.
 
         Args:
-            ref: a commit, branch or tag; None is the default branch.
+            ref: a commit, branch or tag; None for the default branch.
         """
         url = self._contents(path, ref)
         if url is None:
@@ -74,14 +74,14 @@ class GitHubRepository:
             content = await self.installation.raw(url, limit=self.max_file)
         except NotFound:
             return None
-        # GitHub lists a folder as JSON, also when it is asked for raw bytes. A file may begin like that too:
-        # the plain response tells them apart.
+        # GitHub lists a folder as JSON even if asked for raw bytes. A file may begin like that, too; the plain
+        # response tells them apart.
         if content.startswith(b"[") and isinstance(await self.installation.call("GET", url), list):
             return None
         return content
 
     async def directory(self, path: str, ref: str) -> list[Entry] | None:
-        """Return a folder's names at a commit, at most 1,000, or None when there is none or it is a file."""
+        """Return a folder's entries at a commit, at most 1,000, or None if there is none or it is a file."""
         url = self._contents(path, ref)
         if url is None:
             return None
@@ -92,7 +92,7 @@ class GitHubRepository:
         return [_entry(item) for item in found] if isinstance(found, list) else None
 
     def _contents(self, path: str, ref: str | None) -> str | None:
-        """Return the path in the API, or None for a path that no repository has."""
+        """Return the path in the API, or None for a path that can't exist in a repository."""
         parts = path.strip("/").split("/")
         if len(path) > MAX_PATH or "\0" in path or any(part in RESERVED for part in parts):
             return None
@@ -100,7 +100,7 @@ class GitHubRepository:
         return f"{self._path}/contents/{quote('/'.join(parts))}{query}"
 
     async def paths(self, ref: str) -> frozenset[str] | None:
-        """Return the paths of the files at a commit, or None when there are too many for GitHub to list."""
+        """Return the paths of the files at a commit, or None if there are too many for GitHub to list."""
         found = await self.installation.call(
             "GET", f"{self._path}/git/trees/{quote(ref, safe='')}?recursive=1"
         )
@@ -112,7 +112,7 @@ class GitHubRepository:
             raise GitHubError("GitHub's answer is not a tree") from error
 
     async def top_level(self, sha: str) -> dict[str, str] | None:
-        """Return the blob of each name at the top of a commit; "" for a name that isn't a plain file.
+        """Return the blob's SHA for each name in a commit's root folder; "" for a name that isn't a plain file.
 
         Returns None if GitHub doesn't list them.
         """
@@ -142,9 +142,9 @@ class GitHubRepository:
     async def create_check_run(self, draft: CheckRunDraft) -> CheckRunRecord:
         """Create a check run, or return the one that was created before with the same `external_id`.
 
-        A creation whose response was lost is looked for before it is tried again, so this may be
-        called again after a failure or a crash. Annotations follow in requests of their own.
-        Raises Refused for what GitHub would not take.
+        If a response was lost, the check run is looked for before creating it again, so this may be called again
+        after a failure or a crash. Annotations are sent in separate requests. Raises Refused if GitHub would refuse
+        it.
         """
         made = await self.check_writer.create(self.installation, self._path, draft)
         if draft.output.annotations:
@@ -166,7 +166,7 @@ class GitHubRepository:
         )
 
     async def check_runs(self, ref: str, *, name: str | None = None) -> list[CheckRunRecord]:
-        """Return our own check runs of a commit, also those that newer ones of the same name hide."""
+        """Return this App's check runs of a commit, including those hidden by newer ones of the same name."""
         return await self.check_writer.listed(self.installation, self._path, ref, name)
 
     async def update_check_run(
@@ -178,10 +178,10 @@ class GitHubRepository:
         conclusion: str | None = None,
         completed_at: float | None = None,
     ) -> None:
-        """Change a check run; changes of the same check run that wait for their turn are sent as one.
+        """Change a check run. Waiting changes of the same check run are merged.
 
-        Annotations that GitHub already has are not sent again. Cancelled, the change may be made or
-        not. Raises Refused for what GitHub would not take.
+        Annotations that GitHub already has aren't sent again. If cancelled, the change may or may not be
+        made. Raises Refused if GitHub would refuse it.
         """
         change = CheckRunChange(status, output, conclusion, completed_at=completed_at)
         await self.check_writer.update(
@@ -191,17 +191,17 @@ class GitHubRepository:
     async def rerequest_payload(
         self, check_run_id: int, head_branch: str | None, sender: User
     ) -> dict[str, Any]:
-        """Return what GitHub would deliver if `sender` asked it to run a check again.
+        """Return the event that GitHub would deliver if `sender` re-ran a check there.
 
         Args:
-            head_branch: the repository's branch whose head it is; None for a fork's head.
+            head_branch: the branch of this repository whose head it is; None for a fork's head.
         """
         check_run = await self.installation.call("GET", f"{self._path}/check-runs/{check_run_id}")
         repository = await self.installation.call("GET", self._path)
         try:
             suite_id = int(check_run["check_suite"]["id"])
             suite = await self.installation.call("GET", f"{self._path}/check-suites/{suite_id}")
-            # GitHub gives a suite the name of a fork's branch, too.
+            # GitHub also sets a suite's branch to that of a fork.
             check_run["check_suite"] = {**suite, "head_branch": head_branch}
         except (TypeError, KeyError, ValueError) as error:
             raise GitHubError("GitHub's answer is not a check run") from error
@@ -219,7 +219,7 @@ class GitHubRepository:
         }
 
     async def open_pull_requests(self, sha: str) -> list[PullRequest]:
-        """Return the open pull requests, among the most recently changed, whose head is this commit."""
+        """Return the open pull requests whose head is this commit, among the most recently updated ones."""
         path = f"{self._path}/pulls?state=open&sort=updated&direction=desc&per_page={RECENT_PULLS}"
         found = await self.installation.call("GET", path)
         try:
@@ -230,7 +230,7 @@ class GitHubRepository:
             raise GitHubError("GitHub's answer is not a list of pull requests") from error
 
     async def login_of(self, user_id: int) -> str | None:
-        """Return the login that a user has now, or None if there is no such user or we may not know."""
+        """Return a user's current login, or None if there is no such user, or GitHub doesn't show it."""
         try:
             found = await self.installation.call("GET", f"/user/{user_id}")
         except NotFound:
@@ -248,9 +248,9 @@ class GitHubRepository:
         return self.installation.app.checkout_token(self.installation.id, repository_id)
 
     async def permission(self, login: str, *, user_id: int | None = None) -> str:
-        """Return what a user may do: ``admin``, ``write``, ``read`` or ``none``; teams count too.
+        """Return a user's permission, also by teams: ``admin``, ``write``, ``read`` or ``none``.
 
-        With `user_id`, a login that is somebody else's by now may do nothing.
+        With `user_id`, it is ``none`` if the login belongs to somebody else by now.
         """
         path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
         try:
@@ -263,7 +263,7 @@ class GitHubRepository:
         return allowed if isinstance(allowed, str) and is_theirs else "none"
 
     async def team_members(self, slug: str, most: int) -> list[User]:
-        """Return members of a team of the owner's, so many at most. Raises Forbidden without the permission."""
+        """Return members of one of the owner's teams, at most `limit`. Raises Forbidden without the permission."""
         url: str | None = f"{self._team_path(slug)}/members?per_page={TEAM_PAGE}"
         found: list[User] = []
         while url is not None and len(found) < most:
@@ -278,7 +278,7 @@ class GitHubRepository:
         return found[:most]
 
     async def team_permission(self, slug: str) -> str:
-        """Return what a team of the owner's may do: ``admin``, ``write``, ``read`` or ``none``."""
+        """Return the permission of one of the owner's teams: ``admin``, ``write``, ``read`` or ``none``."""
         path = f"{self._team_path(slug)}{self._path}"
         try:
             found = await self.installation.call("GET", path, accept=REPOSITORY_OF_TEAM)

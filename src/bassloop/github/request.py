@@ -1,4 +1,4 @@
-"""One request to GitHub and its response, within bounds, and the error that a response means."""
+"""One request to GitHub and its response, with limits, and the errors that responses stand for."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MAX_RESPONSE = 32 << 20
 _APP = "app"
 PARSED_IN_THREAD = 256 << 10
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-"""What to send; a function is called for each attempt, after it has waited for its turn."""
+"""The body to send. A function is called for each attempt, when its turn has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The author of a request: `name` identifies them in logs and caches, `value` is the secret."""
+    """A credential: `name` identifies it in logs and caches, `value` is the secret."""
 
     name: str
     value: str = ""
@@ -46,7 +46,7 @@ class Credential:
 
     @property
     def is_app(self) -> bool:
-        """Whether it is the App's own."""
+        """True for the App's own credential."""
         return self.name == _APP
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Response:
 
     @property
     def next_page(self) -> str | None:
-        """The URL of the page after this."""
+        """The URL of the next page, or None."""
         link = self.headers.get("link")
         if not link:
             return None
@@ -83,11 +83,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, however often it is sent.
+    """A request, which may be sent several times.
 
     Args:
         repeatable: whether sending it twice has the same effect as sending it once.
-        limit: how many bytes the response may have.
+        limit: the size limit for the response, in bytes.
     """
 
     method: str
@@ -103,17 +103,17 @@ class Request:
 
     @property
     def cache_key(self) -> tuple[str, str, str]:
-        """Responses are cached for whoever asked: what one installation may read, another may not."""
+        """The cache key of its response, which differs by credential: so do the rights to read."""
         return self.credential.name, self.accept, self.url
 
     def body(self) -> bytes:
-        """Return the body to send, as it is now."""
+        """Return the body to send at this moment."""
         if self.data is None:
             return b""
         return json.dumps(self.data() if callable(self.data) else self.data).encode()
 
     def headers(self, etag: str | None = None) -> dict[str, str]:
-        """Return the headers to send; with an ETag, a response that has not changed is empty."""
+        """Return the headers to send. With an ETag, GitHub answers 304 if nothing has changed."""
         headers: dict[str, str] = sansio.create_headers(REQUESTER, accept=self.accept)
         headers["x-github-api-version"] = API_VERSION
         if self.credential.value:
@@ -128,10 +128,10 @@ class Request:
 async def fetch(
     client: httpx.AsyncClient, method: str, url: str, *, limit: int, **options: Any
 ) -> Response:
-    """Send one request and read its response up to a size. Raises TooLong, and httpx's errors."""
+    """Send one request and read its response, up to the limit. Raises TooLong and httpx's errors."""
     async with client.stream(method, url, **options) as response:
         content = bytearray()
-        # Ended by cancelling: leaving the loop would leave httpx's own generators suspended.
+        # Cancelling ends httpx's generators; leaving the loop early would leave them suspended.
         with trio.CancelScope() as enough:
             async for chunk in response.aiter_bytes():
                 if len(content) <= limit:
@@ -154,7 +154,7 @@ def is_same_host(url: str, other: str) -> bool:
 
 
 def unanswered(request: Request, error: Exception) -> GitHubError:
-    """Return the error for a request that had no response."""
+    """Return the error for a request that got no response."""
     reason = str(error) or type(error).__name__
     fix = "is GITHUB_API_URL right, and does this machine reach it?"
     message = f"GitHub did not answer {request}: {reason} ({fix})"
@@ -186,11 +186,11 @@ def failed(request: Request, response: Response) -> GitHubError:
 
 
 def _reason(body: bytes) -> str:
-    """Return GitHub's own words in an error's body, in one short line."""
+    """Return GitHub's message from an error's body, as one short line."""
     try:
         data = json.loads(body) if len(body) < PARSED_IN_THREAD else None
     except (ValueError, RecursionError):
-        return "something that is not JSON" if body else ""
+        return "something that isn't JSON" if body else ""
     if not isinstance(data, dict):
         return ""
     errors = data.get("errors") or []

@@ -1,8 +1,8 @@
-"""Reservations: what is spent of a rate limit is stored before it is spent, a slice at a time.
+"""Reservations: points of a rate limit are stored as spent before they are, a slice at a time.
 
-GitHub counts the calls of a process that was killed, and its successor has to do so as well. Writing each
-call down would be too much; so a process stores what it has spent, and with it that it may spend a slice more.
-A successor knows exactly what was spent but for one slice, which it takes to be spent.
+GitHub still counts the calls of a process that was killed, so its successor has to count them as well. Storing each
+call would be too expensive. Instead, a process stores what it has spent together with one slice that it may spend
+next. A successor knows exactly what was spent except for that slice, and counts all of it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SLICES = 34
-"""The slices of a budget; one is lost with each process that is killed."""
+"""The number of slices in a budget; up to one is lost with each process that is killed."""
 
 STORE_SECONDS = 1.0
-"""How long a call waits for the store."""
+"""How many seconds a call waits for the store."""
 
 LONGEST_CLOSED = 3600.0
-"""Seconds; a credential that is closed for longer was so by a clock that has been set since."""
+"""Seconds. If a credential seems closed for longer than this, the clock has been set back since."""
 
 
 class StoredSpending(Protocol):
-    """What a credential has spent, as it was stored; the arguments of `SpendingStore.put`."""
+    """A credential's stored spending; see `SpendingStore.put` for the fields."""
 
     @property
     def spent(self) -> Sequence[tuple[int, int]]: ...
@@ -47,10 +47,10 @@ class StoredSpending(Protocol):
 
 
 class SpendingStore(Protocol):
-    """Stores what credentials have spent. May fail, as when the disk is full."""
+    """A store for what credentials have spent. It may fail, for example when the disk is full."""
 
     async def all(self) -> Mapping[str, StoredSpending]:
-        """Return what is stored, by credential."""
+        """Return the stored spending by credential."""
 
     async def put(
         self,
@@ -66,16 +66,16 @@ class SpendingStore(Protocol):
 
         Args:
             at: seconds since the epoch.
-            spent: seconds since the epoch, and points.
-            purposes: what each of those was spent on.
-            reserved: the points that are being spent, and may be from now on.
+            spent: pairs of a time, in seconds since the epoch, and points.
+            purposes: the purpose of each pair.
+            reserved: the points of requests in flight, and of the slice that may be spent next.
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
 
 
 @dataclass(eq=False)
 class Reservation:
-    """The part of a credential's budget that the store knows of, and that isn't spent yet."""
+    """The part of a credential's budget that is stored as spent, but isn't yet."""
 
     credential: str
     budget: APIBudget
@@ -84,9 +84,9 @@ class Reservation:
     _renewing: trio.Lock = field(default_factory=trio.Lock, init=False)
 
     async def renew(self, points: int) -> None:
-        """Reserve a slice, of so many points at least, unless that much is reserved already.
+        """Reserve a slice of at least so many points, unless that much is reserved already.
 
-        If the store can't be written to, calls go on: only the next restart is worse off.
+        If the store can't be written, calls go on; only the next start would then count too little.
         """
         async with self._renewing:
             if self.left < points:
@@ -96,17 +96,17 @@ class Reservation:
                 self.left = left
 
     async def end(self) -> None:
-        """Store what is spent, and that no more will be."""
+        """Store what is spent, and reserve no more."""
         async with self._renewing:
             self.left = 0
             await self.write(0)
 
     async def write(self, left: int | None = None) -> None:
-        """Store what is spent so far, and how much more may be; by default, what is left now."""
+        """Store what has been spent, and the reserved points; by default, what is left of the reservation."""
         now, at = trio.current_time(), time.time()
         spent = Counter[tuple[int, str]]()
         for when, points, purpose in self.budget.recently_spent(now):
-            # In whole seconds, which stay the same however often they are read and written again.
+            # Whole seconds stay the same, however often they are read and written.
             spent[math.ceil(when - now + at - 0.01), purpose_name(purpose)] += points
         try:
             with trio.fail_after(STORE_SECONDS):
@@ -123,10 +123,10 @@ class Reservation:
 
 
 def restore(budget: APIBudget, stored: StoredSpending) -> None:
-    """Count what an earlier process has spent, and may have spent, of a budget that is unused."""
+    """Count in an unused budget what an earlier process has spent or may have spent."""
     now = trio.current_time()
     offset = now - time.time()
-    # If the clock was set back, nothing counts for longer than what is spent now.
+    # If the clock was set back, this counts for no longer than points that are spent now.
     spent = [(min(at + offset, now + 1.0), points) for at, points in stored.spent]
     budget.count_earlier([*spent, (now, stored.reserved)], now)
     budget.close(min(stored.closed_until + offset, now + LONGEST_CLOSED))

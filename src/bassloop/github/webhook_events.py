@@ -1,8 +1,8 @@
 """Webhooks: the signature of a body, and the :class:`Event` in it. Pure, for any input.
 
-Of a body no more is built than the loop needs: the rest is skipped, which takes a fraction of the time, and no
-memory. What it lacks is None; what it has in a shape that GitHub never sends makes it malformed. Which commit an
-event is about, and where that came from, follows the published examples.
+Only the parts of a body that the loop needs are decoded; the rest is skipped, which takes a fraction of the time and
+no memory. A missing field is None, and one with a type that GitHub never sends makes the event malformed. The rules
+for which commit an event is about, and where that came from, follow GitHub's published examples.
 
 https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
 """
@@ -38,10 +38,10 @@ _GUID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 
 
 class MalformedEvent(ValueError):
-    """A payload that GitHub would not send; the message says what is wrong with it."""
+    """The payload isn't one that GitHub would send; the message says why."""
 
 
-# --- what is read of a payload, in GitHub's names ---
+# --- the fields that are read of a payload, by GitHub's names ---
 
 
 class _User(Struct):
@@ -80,7 +80,7 @@ class _Repository(Struct):
         )
 
     def _visibility(self) -> str:
-        """Return "public" only if everything that says something says so; unknown is private."""
+        """Return "public" only if all fields that are present agree on it; unknown is private."""
         if self.private is False and self.visibility in (None, "public"):
             return "public"
         if self.visibility in ("private", "internal"):
@@ -131,7 +131,7 @@ class _Check(Struct):
         return CheckSubject(self.id, self.name, self.app.id if self.app else None)
 
     def head(self, branch: str | None, repository: str | None) -> Head | None:
-        """Return a check's head. Without a branch, nobody says which repository it is from."""
+        """Return a check's head. Without a branch, the payload doesn't say which repository it is from."""
         if not branch:
             return _head(self.head_sha, fork=None)
         pulls = self.pull_requests or ()
@@ -234,10 +234,10 @@ class _PullRequestEvent(_Payload):
         return {"head": self._head(), "before": before}
 
     def _head(self) -> Head | None:
-        """Return a pull request's head; a fork's if its repository is another one, or gone.
+        """Return a pull request's head. It's a fork's if its repository is a different one, or deleted.
 
-        A fork's author is its owner, who can push to it. An organization has no runners: where one owns it,
-        the author is the pull request's.
+        A fork's author is its owner, who can push to it. Organizations have no runners, so if one owns the
+        fork, the author is that of the pull request.
         """
         pull = self.pull_request
         if pull is None or pull.head is None:
@@ -277,7 +277,7 @@ class _PushEvent(_Payload):
         if self.deleted or sha == _NO_COMMIT:
             return None
         if ref.startswith("refs/tags/") and self.head_commit is not None:
-            # An annotated tag's `after` may be the tag's own object; check runs are for commits.
+            # An annotated tag's `after` may be the tag object, but check runs need a commit.
             sha = self.head_commit.id or sha
         return _head(
             sha,
@@ -289,7 +289,7 @@ class _PushEvent(_Payload):
 
 
 class _MemberEvent(_Payload):
-    # Without a readable member, it is everybody whose permissions may have changed.
+    # Without a readable member, everybody's permissions may have changed.
     member: msgspec.Raw = msgspec.Raw(b"null")
 
     def details(self) -> dict[str, Any]:
@@ -328,7 +328,7 @@ _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 _ANY: Final = msgspec.json.Decoder(_Payload)
 
 
-# --- what others use ---
+# --- the public functions ---
 
 
 def sign(secret: bytes, body: bytes) -> str:
@@ -337,7 +337,7 @@ def sign(secret: bytes, body: bytes) -> str:
 
 
 def verify_signature(secret: bytes, body: bytes, header: str) -> bool:
-    """Return whether a header signs a body, in a time that does not depend on the header."""
+    """Return whether a header is the signature of a body, in constant time."""
     return hmac.compare_digest(sign(secret, body).encode(), header.encode(errors="replace"))
 
 
@@ -373,23 +373,23 @@ def _head(sha: str | None, *, fork: bool | None, **known: Any) -> Head | None:
 
 @dataclass(frozen=True, slots=True)
 class WebhookResponse:
-    """The answer to a webhook request: an HTTP status and a sentence."""
+    """The response to a webhook request: an HTTP status and a sentence."""
 
     status: int
     message: str
 
 
 def well_formed(event: str, guid: str) -> bool:
-    """Return whether these can be the name of an event and the id of a delivery."""
+    """Return whether these are valid as the name of an event and the id of a delivery."""
     return bool(_EVENT_NAME.match(event) and _GUID.match(guid))
 
 
 def refusal(
     headers: Mapping[str, str], body: bytes, secret: bytes | None
 ) -> WebhookResponse | None:
-    """Return why a request is refused, or None if it is well formed and its signature is right.
+    """Return why a request is refused, or None if it is well-formed and its signature is valid.
 
-    Nothing of the body is parsed.
+        The body isn't parsed.
 
     Args:
         headers: names in lower case.
