@@ -31,6 +31,8 @@ from bassloop.store import open_store
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import asyncssh
+
 HOOK = """
 (defn github-hook [event client]
   (map
@@ -77,16 +79,27 @@ def cpu(pid: int) -> float:
 
 @asynccontextmanager
 async def simulated(
-    world: World, daemon: Daemon, kind: str, count: int, messages: int = 0, size: int = 0
+    world: World,
+    daemon: Daemon,
+    kind: str,
+    count: int,
+    messages: int = 0,
+    size: int = 0,
+    user: tuple[str, asyncssh.SSHKey] | None = None,
 ) -> AsyncGenerator[tuple[trio.Process, float]]:
-    """So many simulated runners, registered, and the seconds that it took."""
-    identity, known = world.folder / "id", world.folder / "known_hosts"
-    identity.write_bytes(world.key.export_private_key())
+    """So many simulated runners, registered, and the seconds that it took.
+
+    Args:
+        user: whose they are, and with which key, if they aren't those of the world's own user.
+    """
+    login, key = user or (world.standin.login, world.key)
+    identity, known = world.folder / f"id-{login}", world.folder / f"known_hosts-{login}"
+    identity.write_bytes(key.export_private_key())
     identity.chmod(0o600)
     known.write_text(daemon.host_key + "\n")
     command = [sys.executable, "-m", f"benchmarks.{kind}_runners"]
     numbers = {"port": daemon.ssh_port, "count": count, "messages": messages, "size": size}
-    texts = {"login": world.standin.login, "identity": identity, "known-hosts": known}
+    texts = {"login": login, "identity": identity, "known-hosts": known}
     for name, value in (numbers | texts).items():
         command += [f"--{name}", str(value)]
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)

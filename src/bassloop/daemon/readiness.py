@@ -49,7 +49,7 @@ STORE_PROBE_SECONDS = 7.0
 FAILING_SECONDS = 10.0
 """How long requests to the bucket may fail before the loop isn't ready."""
 
-START_BACKOFF = Backoff(first=KEPT_SECONDS, longest=60.0)
+START_BACKOFF = Backoff(first=KEPT_SECONDS, longest=10.0)
 """The rests between looks at what isn't ready since the start."""
 
 LITTLE_DISK = 64 << 20
