@@ -21,9 +21,9 @@ def is_loopback(url: str) -> bool:
 
 
 def trusted_certificates(url: str) -> ssl.SSLContext | bool:
-    """Return what an HTTP client for a URL verifies servers with: its default, or nothing for plain HTTP.
+    """Return the value of httpx's `verify` for a URL: its default, or an empty context for plain HTTP.
 
-    Reading the certificates would take most of the time of a request to loopback.
+    Loading the certificates would take most of the time of a request to loopback.
     """
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if urlsplit(url).scheme == "http" else True
 

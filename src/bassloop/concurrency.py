@@ -51,7 +51,7 @@ async def open_flat_nursery() -> AsyncGenerator[trio.Nursery]:
 
 @contextmanager
 def flat_errors() -> Generator[None]:
-    """Raise what the body raises as `open_flat_nursery` does, where a library opens the nursery."""
+    """Flatten the body's exceptions like `open_flat_nursery`, for a nursery that a library opens."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -94,16 +94,18 @@ _SLEEPLESS_CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOC
 
 
 def sleepless_time() -> float:
-    """Return the seconds of a clock that isn't set, and that goes on while the machine sleeps, unlike Trio's."""
+    """Return the seconds of a monotonic clock that, unlike Trio's, keeps running while the machine sleeps."""
     return time.clock_gettime(_SLEEPLESS_CLOCK)
 
 
 def shielded(seconds: float) -> trio.CancelScope:
-    """Return a scope that finishes its body although its caller is cancelled, within so many seconds.
+    """Return a cancel scope that shields its body from outer cancellation, for so many seconds.
 
-    For what must be done on the way out: a row closed, a process reaped, a token revoked. When the time is
-    over the body is cancelled like any other, and the scope's `cancelled_caught` tells. A thread that was
-    started in it is waited for however long it takes.
+    It's for cleanup, such as closing a row, reaping a process or revoking a token. When the time is up, the body
+    is
+    cancelled, and the scope's `cancelled_caught` is true. A thread that the body started is still waited for,
+    however
+    long it takes.
     """
     return trio.move_on_after(seconds, shield=True)
 
@@ -150,17 +152,18 @@ class _Call(Generic[V]):
 
 
 class SharedCalls(Generic[K, V]):
-    """One call for each key at a time, whose result everybody gets who asked for it meanwhile.
+    """One call for each key at a time, whose result is shared by everybody who asked for it in the meantime.
 
-    So does its error: behind a service that is down, the callers don't line up to fail one after the other.
-    When the task that makes the call is cancelled, one of the others makes it instead.
+    Errors are shared as well, so that callers of a service that is down don't fail one after the other. If the
+    task
+    that makes the call is cancelled, one of the others makes it instead.
     """
 
     def __init__(self) -> None:
         self._calls: dict[K, _Call[V]] = {}
 
     async def share(self, key: K, operation: Callable[[], Awaitable[V]]) -> V:
-        """Return what `operation` returns, or what the call returns that is under way for this key."""
+        """Return the result of `operation`, or of the call for this key that is already under way."""
         while (call := self._calls.get(key)) is not None:
             await call.over.wait()
             if call.error is not None:
@@ -181,7 +184,7 @@ class SharedCalls(Generic[K, V]):
 
 
 class AutoResetEvent:
-    """An event that wakes one waiter, and then is not set any more.
+    """An event that wakes one waiter and resets itself.
 
     Set while nobody waits, it lets the next waiter through; set several times, it still lets one through.
     A waiter that is cancelled takes nothing: no `set` is ever lost.
@@ -218,8 +221,8 @@ class Backoff:
     Args:
         first: the delay after the first failure.
         longest: the bound that the delay doubles to.
-        jitter: up to which share the delay is made shorter or longer at random, 0 for none.
-        random: returns a number from 0 to 1; a test passes one of its own.
+        jitter: the fraction by which a delay is shortened or lengthened at most, at random; 0 for none.
+        random: returns a number from 0 to 1; replaced in tests.
     """
 
     first: float
@@ -250,11 +253,11 @@ async def retry(
     Args:
         operation: what to do; called anew for each attempt.
         backoff: how long to wait in between.
-        retry_after: from an error to the least delay in seconds, or None when another attempt is useless.
-        attempts: how many there are at most.
+        retry_after: returns the minimum delay in seconds for an error, or None if another attempt is useless.
+        attempts: the maximum number of attempts.
         on_retry: called with the error and the delay before each wait.
 
-    Cancelled, it ends at once, whether it was trying or waiting.
+    If cancelled, it ends at once, during an attempt as well as between two.
     """
     failures = 0
     while True:
@@ -278,7 +281,7 @@ class _Entry(Generic[V]):
 
 
 class TTLCache(Generic[K, V]):
-    """Values that expire; the one used longest ago gives way when there are too many.
+    """A cache whose values expire. The least recently used value is evicted when there are too many.
 
     A value that is being fetched while somebody forgets its key may be out of date before it is stored:
     note `generation` before fetching and pass it to `store`, which then drops what a `forget` overtook.
@@ -331,7 +334,7 @@ class TTLCache(Generic[K, V]):
         return list(self._cache)
 
     def values(self) -> list[V]:
-        """Return the values that have not expired, without counting them as used."""
+        """Return the values that have not expired, without marking them as used."""
         self._cache.expire()
         return [entry.value for entry in self._cache.values()]
 
@@ -340,7 +343,7 @@ class TTLCache(Generic[K, V]):
     @overload
     def get(self, key: K, default: T) -> V | T: ...
     def get(self, key: K, default: T | None = None) -> V | T | None:
-        """Return a value that has not expired, and count it as used."""
+        """Return a value that has not expired, and mark it as used."""
         entry = self._cache.get(key)
         return default if entry is None else entry.value
 
@@ -362,31 +365,31 @@ class TTLCache(Generic[K, V]):
             return
 
     def forget(self, key: K) -> None:
-        """Drop a value, and one for any key that is on its way."""
+        """Drop a value, and any that is being fetched, for whatever key."""
         self.generation += 1
         self._cache.pop(key, None)
 
     def forget_where(self, matches: Callable[[K], bool]) -> None:
-        """Drop the values whose keys match, and any values that are on their way."""
+        """Drop the values whose keys match, and any that are being fetched."""
         self.generation += 1
         for key in list(self._cache):
             if matches(key):
                 self._cache.pop(key, None)
 
     def clear(self) -> None:
-        """Drop all values, and those on their way."""
+        """Drop all values, including those that are being fetched."""
         self.generation += 1
         self._cache.clear()
 
 
 class TokenBucket:
-    """A rate limit: so many at once, and then so many a second.
+    """A token bucket: a rate limit that allows bursts.
 
     It has no tasks and never waits: ask it, then refuse, drop or sleep for `seconds_until`.
 
     Args:
-        capacity: how many tokens there are at first, and at most.
-        rate: how many come back a second.
+        capacity: the number of tokens at the start, and the maximum.
+        rate: the tokens added per second.
         clock: seconds, monotonic.
     """
 
@@ -406,7 +409,7 @@ class TokenBucket:
 
     @property
     def tokens(self) -> float:
-        """The tokens that are there now."""
+        """The number of tokens available now."""
         now = self._clock()
         if self._counted_at is not None:
             earned = (now - self._counted_at) * self.rate
@@ -422,11 +425,11 @@ class TokenBucket:
         return True
 
     def charge(self, tokens: float) -> None:
-        """Take tokens whether or not there are enough: below none, nothing is there until they came back."""
+        """Take tokens even if there aren't enough. The debt has to be refilled first."""
         self._tokens = self.tokens - tokens
 
     def seconds_until(self, tokens: float = 1) -> float:
-        """Return the seconds until so many tokens are there; infinity if there never will be."""
+        """Return the seconds until so many tokens are available; infinity if they never will be."""
         missing = tokens - self.tokens
         if missing <= 0:
             return 0.0

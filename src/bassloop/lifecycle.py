@@ -35,12 +35,12 @@ class DeliveryState(StrEnum):
     RECEIVED = "received"
     """Stored, answered with 202, and waiting for its slot, its time, or another attempt."""
     HANDLING = "handling"
-    """Its hook is looked at, or its checks run."""
+    """Its hook is being evaluated, or its checks are running."""
     HELD = "held"
     """It waits until somebody who may write approves its head."""
     DONE = "done"
     IGNORED = "ignored"
-    """Nothing was to be done for it."""
+    """There was nothing to do for it."""
     FAILED = "failed"
     """It can't be handled: its payload or its repository is at fault."""
     SET_ASIDE = "set_aside"
@@ -79,11 +79,11 @@ class LogState(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     CUT = "cut"
-    """The loop ended while it was being written: what came later is lost, which the page says."""
+    """The loop ended while it was being written. What came later is lost, and the page says so."""
 
 
 class Transition(NamedTuple):
-    """One way from a state to the next.
+    """A transition from one state to another.
 
     Args:
         before: the state before; None for the first.
@@ -194,7 +194,7 @@ LOG = (
 )
 
 TABLES = {"delivery": DELIVERY, "run": RUN, "check run": CHECK, "log": LOG}
-"""Every table, by what its states are of."""
+"""All tables, by the thing whose states they describe."""
 
 DELIVERY_UNFINISHED = frozenset({_D.RECEIVED, _D.HANDLING})
 DELIVERY_FINAL = frozenset(DeliveryState) - DELIVERY_UNFINISHED
@@ -213,7 +213,7 @@ def allows(before: StrEnum | None, after: StrEnum) -> bool:
 
 
 def states_before(after: StrEnum) -> frozenset[StrEnum]:
-    """Return the states from which a state can be reached."""
+    """Return the states that have a transition to this state."""
     return frozenset(state for state in _BEFORE[type(after)].get(after, ()) if state is not None)
 
 

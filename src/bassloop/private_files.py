@@ -1,7 +1,7 @@
-"""Files for their owner alone: mode 0600, in folders of mode 0700, whatever the umask.
+"""Files that only their owner can read: mode 0600, in folders of mode 0700, whatever the umask.
 
-A file is written whole beside its place and then renamed, so that a reader sees the old content or the
-new, also after a crash. Everything here blocks.
+Files are replaced atomically, so that a reader sees either the old or the new content, even after a crash. All
+functions block.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ExposedFileError(Exception):
-    """Somebody besides the owner may read the file."""
+    """Others than the owner may read the file."""
 
     def __init__(self, path: Path, mode: int) -> None:
         super().__init__(f"{path} can be read by others (mode {mode:04o})")
@@ -39,7 +39,7 @@ def make_private_folder(path: Path) -> None:
             if not folder.is_dir():
                 raise
         else:
-            folder.chmod(0o700)  # the umask may have taken bits of the owner's
+            folder.chmod(0o700)  # the umask may have removed some of the owner's bits
 
 
 def write_private_file(path: Path, content: bytes, *, replace: bool = True) -> None:
@@ -54,9 +54,9 @@ def write_private_file(path: Path, content: bytes, *, replace: bool = True) -> N
 
 @contextmanager
 def open_private_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
-    """Open a file to be written piece by piece, as :func:`write_private_file` writes one whole.
+    """Open a file for writing in pieces; otherwise like :func:`write_private_file`.
 
-    It takes its place when the block ends, and is dropped if the block raises.
+    It replaces the old file when the block ends, and is dropped if the block raises.
     """
     make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

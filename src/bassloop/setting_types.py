@@ -1,4 +1,4 @@
-"""The types of settings: how each is read from text, and what is allowed."""
+"""The types of settings: how to parse each, and what is allowed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_address(value: str) -> tuple[str, int]:
 
 
 def reached(host: str, port: int) -> str:
-    """Return the ``HOST:PORT`` at which this machine reaches an address that is listened on."""
+    """Return the ``HOST:PORT`` at which this machine reaches a listener's address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -66,12 +66,12 @@ def _people(value: str) -> str:
 
 
 def read_duration(value: object) -> object:
-    """Return the seconds that a text means, and anything else as it is."""
+    """Return a text's duration in seconds, and other values unchanged."""
     return parse_duration(value) if isinstance(value, str) else value
 
 
 def read_size(value: object) -> object:
-    """Return the bytes that a text means, and anything else as it is."""
+    """Return a text's size in bytes, and other values unchanged."""
     return parse_size(value) if isinstance(value, str) else value
 
 
@@ -90,7 +90,7 @@ Network = IPv4Network | IPv6Network
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Seconds = Annotated[float, BeforeValidator(read_duration), Field(gt=0, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, BeforeValidator(read_duration), Field(ge=0, allow_inf_nan=False)]
-"""Seconds, and 0 means: not at all."""
+"""Seconds; 0 switches the feature off."""
 Bytes = Annotated[int, BeforeValidator(read_size), Field(gt=0)]
 SizeOrNone = Annotated[int, BeforeValidator(read_size), Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -100,7 +100,7 @@ People = Annotated[str, AfterValidator(_people)]
 
 
 class KeepBounds(BaseModel):
-    """The bounds of a repository's runs: seconds they are kept, bytes of its logs; None: as for all others."""
+    """A repository's retention: seconds to keep its runs, and bytes of logs. None is the default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

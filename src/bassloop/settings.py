@@ -1,7 +1,7 @@
 """The daemon's settings. `settings_reader` reads them.
 
-Every setting has a default with which the daemon starts; it logs what is off for want of a setting. Durations and sizes
-may have units, as everywhere (`units.py`).
+The daemon starts with the defaults alone, and logs which features are off because a setting is missing. Durations and
+sizes may have units (`units.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_SECRET = 32
 
 
 class SettingsError(Exception):
-    """Settings that can't be used. The message has a line for each, with what is allowed and an example."""
+    """Some settings can't be used. The message has a line for each, with the allowed values and an example."""
 
 
 def default_data_dir() -> Path:
@@ -445,7 +445,7 @@ def read_text_file(path: Path, setting: str) -> str:
 
 
 def written_default(field: str) -> str:
-    """Return a setting's default as somebody would write it, empty if it has none or depends on the machine."""
+    """Return a setting's default as people would write it; "" if it has none, or if it depends on the machine."""
     info = Settings.model_fields[field]
     if info.default is None or info.default_factory is not None:
         return ""

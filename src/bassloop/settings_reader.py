@@ -1,7 +1,7 @@
 """Reads the daemon's settings: from the command line, the environment, a file of `NAME=value` lines, and credentials.
 
-Earlier sources win. Credentials are files named for their settings in `CREDENTIALS_DIRECTORY`, as systemd's
-`LoadCredential` provides them. An empty value is no value. Names that look like misspelt settings are errors.
+Earlier sources win. Credentials are files in `CREDENTIALS_DIRECTORY`, named like their settings, as systemd's
+`LoadCredential` provides them. An empty value counts as unset. Names that look like misspelt settings are errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RETIRED = frozenset({"GITHUB_APP_SLUG", "HOOK_LIVE", "HOOK_STEPS"})
-"""Settings that old settings files have and that mean nothing any more."""
+"""Settings of earlier versions, which are ignored."""
 
 FOREIGN = frozenset({"SSH_CONNECTION", "LOGLEVEL", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
 """Environment variables of other programs that look like misspelt settings."""
@@ -34,7 +34,7 @@ NAMES = frozenset(name.upper() for name in Settings.model_fields)
 def settings_path() -> Path:
     """Return the settings file: the one that `BASSLOOP_SETTINGS` names, or the default one.
 
-    A user without a home, as under `DynamicUser=` of systemd, has no default one: an empty file stands for it.
+    A user without a home, as with systemd's `DynamicUser=`, has no default file; an empty one is used instead.
     """
     if (named := os.environ.get("BASSLOOP_SETTINGS")) is not None:
         return Path(named)
@@ -48,7 +48,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Return the settings from all sources.
 
     Args:
-        overrides: values from the command line, which win over everything else; None is no value.
+        overrides: values from the command line, which win over everything else; None counts as unset.
 
     Raises SettingsError for values that can't be used, and for names that look like misspelt settings.
     """
@@ -124,7 +124,7 @@ def _explained(problem: Mapping[str, Any]) -> str:
     value = "" if secret or len(problem["loc"]) > 1 else f"{str(problem['input'])[:60]!r} "
     message = _MESSAGES.get(problem["type"], problem["msg"]).format(**problem.get("ctx", {}))
     message = message.removeprefix("Value error, ")
-    if message.startswith("'"):  # it has the value, or the part that is wrong
+    if message.startswith("'"):  # contains the value, or the part of it that is wrong
         value = ""
     example = info.examples[0] if info.examples else written_default(field)
     hint = f"; for example {example}" if example and "such as" not in message and not secret else ""

@@ -20,7 +20,7 @@ _SEPARATOR = re.compile(r"\s*")
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a text like ``90``, ``10m`` or ``1h 30m`` means.
+    """Parse a duration such as ``90``, ``10m`` or ``1h 30m``, and return it in seconds.
 
     Raises ValueError, whose message has examples.
     """
@@ -43,7 +43,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a text like ``2000000``, ``500MB`` or ``2GiB`` means.
+    """Parse a size such as ``2000000``, ``500MB`` or ``2GiB``, and return it in bytes.
 
     ``k``, ``m``, ``g`` and ``t`` are powers of 1024, as in Docker's and Podman's options; ``kb`` and so on are
     powers of 1000. Raises ValueError, whose message has examples.

@@ -1,4 +1,4 @@
-"""A client for websockets, on a stream of our own, which is closed whoever ends the conversation."""
+"""A websocket client that opens its own stream, and closes it however the conversation ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONNECTION_ERRORS = (
     trio.TooSlowError,
     OSError,
 )
-"""What `open_websocket` and the connection raise, alone or in a group, when the other end is lost."""
+"""The exceptions that `open_websocket` and the connection raise, alone or in a group, if the other end is lost."""
 
 
 @asynccontextmanager
@@ -45,9 +45,8 @@ async def open_websocket(
 
     Args:
         connect_seconds: how long the connection and the handshake may take together.
-        max_message: the most bytes in a message.
-        host: the `HOST` or `HOST:PORT` that the server is asked for, and whose certificate it needs, if
-            that isn't in the address.
+        max_message: the size limit for a message, in bytes.
+        host: the `HOST` or `HOST:PORT` for the Host header and the certificate, if it differs from the address.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
@@ -76,7 +75,7 @@ async def open_websocket(
 
 
 class _CancelsAtEnd(trio.abc.Stream):
-    """A stream whose end cancels a scope: trio-websocket's handshake doesn't notice it."""
+    """A stream that cancels a scope when it ends, because trio-websocket's handshake doesn't notice that."""
 
     def __init__(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
         self._stream = stream

@@ -599,5 +599,5 @@ async def test_a_team_of_others_is_not_trusted(
         trusted_runner(loop) as trusted,
     ):
         check = await checked(loop)
-        assert "@mallory/release is no team of octocat" in output_text(check)
+        assert "@mallory/release isn't a team of octocat" in output_text(check)
         assert not trusted.told

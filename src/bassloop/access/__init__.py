@@ -1,1 +1,1 @@
-"""Access, to do things and to see them: permissions, policies, the choice of runners, visibility."""
+"""Access control: permissions, policies, the choice of runners, and visibility."""

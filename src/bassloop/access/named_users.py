@@ -1,7 +1,7 @@
-"""The users whose runners a policy names: found at GitHub, and asked whether they agree.
+"""The users whose runners a policy names, looked up on GitHub.
 
-Whoever can write to a repository agrees to run its code. A user whom the owners named must be able to, and so must a
-team as a whole. The operator may name anybody.
+Being able to write to a repository counts as agreeing to run its code. Users and teams whom the owners name must have
+that permission. The operator may name anybody.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WRITERS = frozenset({"admin", "maintain", "write"})
 TEAM_SECONDS = 300.0
 TEAM_CACHE_SIZE = 1_000
 MAX_TEAM = 200
-"""Members of a team whose runners are trusted."""
+"""The maximum number of members of a team whose runners are trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class FoundUsers:
     """The users that were found.
 
     Args:
-        problems: why some that are named aren't among them, in words.
+        problems: for each name that isn't used, a sentence that says why.
     """
 
     users: tuple[User, ...] = ()
@@ -50,7 +50,7 @@ class _Team:
 
 @dataclass(eq=False)
 class NamedUsers:
-    """Finds named users. What a team is, is cached for minutes."""
+    """Finds named users. Teams are cached for minutes."""
 
     github: GitHub
     _teams: TTLCache[tuple[str, str, str], _Team] = field(
@@ -58,9 +58,9 @@ class NamedUsers:
     )
 
     async def find(self, named: Sequence[NamedUser], repo: GitHubRepository) -> FoundUsers:
-        """Return the users of these names that may be used for a repository, each once.
+        """Return the named users who may be used for a repository, each once.
 
-        Raises GitHubError if GitHub can't say for the moment.
+        Raises GitHubError if GitHub gives no answer at the moment.
         """
         found: dict[int, User] = {}
         problems = []
@@ -90,7 +90,7 @@ class NamedUsers:
     ) -> tuple[tuple[User, ...], str | None]:
         organization, _, slug = named.login.removeprefix("@").partition("/")
         if organization.lower() != repo.owner.lower():
-            return (), f"{named.login} is no team of {repo.owner}, which owns the repository"
+            return (), f"{named.login} isn't a team of {repo.owner}, which owns the repository"
         key = repo.owner.lower(), repo.name.lower(), slug.lower()
         team = self._teams.get(key)
         if team is None:
@@ -103,7 +103,7 @@ class NamedUsers:
 
 
 async def _fetch_team(name: str, slug: str, repo: GitHubRepository) -> _Team:
-    """Return a team as GitHub has it. What it may not tell is the team's problem."""
+    """Return a team's members and permission, or the problem with it."""
     try:
         members = await repo.team_members(slug, MAX_TEAM + 1)
         can_write = await repo.team_permission(slug) in WRITERS

@@ -1,8 +1,8 @@
 """Permissions of people in repositories: GitHub's answers, cached for minutes.
 
-People and repositories are known by their numbers, because names change hands. So each question includes
-whether a repository still has its name, and which login a user has now. If GitHub can't say, the answer is
-``none``. An event that may change an answer invalidates it, even one that is being fetched at that moment.
+People and repositories are identified by their ids, because names change hands. So each lookup also checks whether
+the repository still has its name, and which login the user has now. If GitHub gives no answer, the level is ``none``.
+An event that may change a level invalidates it, even one that is being fetched at that moment.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ log = structlog.get_logger(__name__)
 
 CACHE_SECONDS = 300.0
 NONE_CACHE_SECONDS = 900.0
-"""Longer for ``none``, because a permission that comes late costs nobody anything."""
+"""Longer for ``none``: learning late of a new permission does no harm."""
 
 FAILURE_CACHE_SECONDS = 15.0
-"""A question that GitHub did not answer isn't asked again for so long."""
+"""How long to wait before repeating a lookup that GitHub didn't answer."""
 
 CACHE_SIZE = 20_000
 AT_ONCE = 8
 MAX_LISTED_REPOSITORIES = 300
-"""Private repositories that lists are made of, the most recently used; others are seen one at a time."""
+"""How many private repositories a list covers, the most recently used ones. Others have to be opened by their
+address."""
 
 PERSON_LIMIT = 400, 20 / 60
 TOTAL_LIMIT = 2_000, 40 / 60
-"""Questions, at once and a second, for one person and for all: anybody on GitHub can sign in, and must not
-use up what checks need of the rate limit (5,000 an hour)."""
+"""The burst and the rate per second of lookups, for one person and in all. Anybody on GitHub can sign in, and must
+not use up the rate limit that checks need (5,000 an hour)."""
 
 NONE, READ, WRITE, ADMIN = "none", "read", "write", "admin"
 LEVELS = (NONE, READ, WRITE, ADMIN)
@@ -48,7 +49,7 @@ LEVELS = (NONE, READ, WRITE, ADMIN)
 
 
 class Person(Protocol):
-    """A GitHub user. The id is permanent; the login is the one last seen."""
+    """A GitHub user. The id is permanent; the login is the latest known."""
 
     @property
     def id(self) -> int: ...
@@ -57,13 +58,13 @@ class Person(Protocol):
 
 
 def at_least(wanted: str, level: str) -> bool:
-    """Return whether a level includes the one that is wanted."""
+    """Return whether a level includes the required one."""
     return LEVELS.index(level) >= LEVELS.index(wanted)
 
 
 @dataclass(eq=False)
 class Permissions:
-    """A cache of levels, and the questions to GitHub behind it, at most `AT_ONCE` at a time."""
+    """A cache of permission levels, with at most `AT_ONCE` lookups at a time."""
 
     store: Store
     github: GitHub
@@ -91,7 +92,7 @@ class Permissions:
     async def level(self, person: Person, repository_id: int) -> str:
         """Return one of `LEVELS`, cached. Never raises GitHubError.
 
-        However many tasks wait for the same answer, GitHub is asked once.
+        Concurrent callers share one lookup.
         """
         key = person.id, repository_id
         if (cached := self._levels.get(key)) is not None:
@@ -103,16 +104,16 @@ class Permissions:
                 return await self._fetch_and_cache(person, repository_id)
 
     async def fetch_level(self, person: Person, repository_id: int) -> str:
-        """Return one of `LEVELS`, as GitHub says now.
+        """Return one of `LEVELS`, without the cache.
 
-        Raises GitHubError if GitHub can't say, or the person asks too often.
+        Raises GitHubError if GitHub gives no answer, or the person asks too often.
         """
         if not self._take_token(person.id):
             raise RateLimited("too many permissions are asked for: wait a minute", 429, 60.0)
         return await self._fetch(person, repository_id)
 
     async def readable(self, person: Person) -> frozenset[int]:
-        """Return the private repositories, among the most recently used, that somebody may read."""
+        """Return which of the most recently used private repositories somebody may read."""
         candidates = await self.store.repositories.private(MAX_LISTED_REPOSITORIES)
         readable = set()
 
@@ -126,7 +127,7 @@ class Permissions:
         return frozenset(readable)
 
     def forget(self, *, user_id: int | None = None, repository_id: int | None = None) -> None:
-        """Forget what is cached for a user, for a repository, for both together, or everything."""
+        """Forget the levels of a user, of a repository, of one user in one repository, or all."""
         self._levels.forget_where(
             lambda key: user_id in (None, key[0]) and repository_id in (None, key[1])
         )
@@ -138,14 +139,14 @@ class Permissions:
     async def forget_everywhere(
         self, *, user_id: int | None = None, repository_id: int | None = None
     ) -> None:
-        """Forget as `forget` does, here at once and then on all nodes. May raise StoreError."""
+        """Forget levels on this node at once, and then on all others; see `forget`. May raise StoreError."""
         self.forget(user_id=user_id, repository_id=repository_id)
         user = "" if user_id is None else user_id
         repository = "" if repository_id is None else repository_id
         await self.store.notifications.publish(Topic.PERMISSIONS, f"{user}:{repository}")
 
     def apply_notification(self, key: str | None) -> None:
-        """Forget what a node has forgotten everywhere; None is everything."""
+        """Forget the levels that a notification names; None names all of them."""
         user, _, repository = (key or "").partition(":")
         self.forget(
             user_id=int(user) if user else None,
@@ -201,7 +202,7 @@ class Permissions:
         return True
 
     async def _current_login(self, repo: GitHubRepository, person: Person) -> str:
-        """Return the login that somebody has now, or the one last seen if GitHub doesn't say."""
+        """Return somebody's current login, or the latest known if GitHub doesn't say."""
         if (cached := self._logins.get(person.id)) is not None:
             return cached
         generation = self._logins.generation

@@ -1,4 +1,4 @@
-"""Policies: what a repository's owners and the operator decide about its hook and checks. Pure.
+"""Policies: the rules that a repository's owners and the operator set for its hook and checks. No I/O.
 
 The owners' file is `.bassloop.toml`, read from the default branch only, so that a head has no say in who
 may run it. The operator's file (setting POLICY_PATH) has defaults for all repositories, and rules for some
@@ -77,12 +77,12 @@ class TrustRules(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class NamedUser:
-    """A user that a policy names, to use their runners as a fallback, or to trust them.
+    """A user or team that a policy names, whose runners are a fallback or trusted.
 
     Args:
         login: a login, or `@ORGANIZATION/TEAM`.
-        trusted: whether the operator named them. One whom the owners named must be able to write to the
-            repository, or they could name anybody.
+        trusted: whether the operator named them. Owners could otherwise name anybody, so those whom they name must be
+        able to write to the repository.
     """
 
     login: str
@@ -97,9 +97,9 @@ class TrustPolicy:
         runners: the users whose runners are trusted.
         checks: which runners run the checks with these names, in which `*` and `?` match.
         require_signature: whether a run that isn't signed counts as failed.
-        spot_check: the share of what succeeded elsewhere that a trusted runner runs again.
-        on_difference: whether a check fails that failed on its sender's runner and passed on a trusted one,
-            or the trusted one is believed. The other way round, it fails in any case.
+        spot_check: the fraction of runs succeeding elsewhere that are repeated on a trusted runner.
+        on_difference: the outcome of a check that failed on its sender's runner and passed on a trusted one. The
+        other way round, it always fails.
     """
 
     runners: tuple[NamedUser, ...] = ()
@@ -109,7 +109,7 @@ class TrustPolicy:
     on_difference: OnDifference = "fail"
 
     def runners_of(self, check: str) -> RunnersOfCheck:
-        """Return which runners run the check with this name, however it is spelled."""
+        """Return which runners run the check with this name. Case and the like are ignored."""
         for pattern, runners in self.checks.items():
             if fnmatchcase(fold_name(check), fold_name(pattern)):
                 return runners
@@ -119,15 +119,15 @@ class TrustPolicy:
     def is_demanding(self) -> bool:
         """True if any check may need a trusted runner.
 
-        Then the hook's own thunks need one too: what they answer goes into the thunks of checks.
+        Then the hook's own thunks need one, too, since their output becomes part of the checks' thunks.
         """
         return self.spot_check > 0 or any(each != "sender" for each in self.checks.values())
 
 
 def fold_name(check: str) -> str:
-    """Return a check's name without what GitHub may ignore when it compares names: case, width, accents.
+    """Normalise a check's name: case, width and accents, which GitHub may ignore when it compares names.
 
-    Otherwise a hook could start `TEST`, which no policy names, where `test` is required.
+    Otherwise, a hook could start `TEST`, which no policy names, where `test` is required.
     """
     decomposed = unicodedata.normalize("NFKD", check)
     plain = "".join(each for each in decomposed if not unicodedata.combining(each))
@@ -135,7 +135,7 @@ def fold_name(check: str) -> str:
 
 
 class PolicyError(Exception):
-    """A policy file can't be used. The message has a line for each thing that is wrong with it."""
+    """A policy file can't be used. The message has a line for each mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +145,14 @@ class Policy:
     Args:
         hooks_from: whether a fork's head is checked by its own hook, by that of its base branch, which its author
             chooses, or by that of the default branch.
-        hold: whose pull requests from forks need an approval before their hook runs.
-        fallback: whose runners are used for what is sent by somebody who has none.
+        hold: the authors whose pull requests from forks need an approval before the hook runs.
+        fallback: the users whose runners are used if the sender has none.
         events: the events without a commit that run the default branch's hook.
         supersede: whether a push cancels what still runs for the head that it replaces.
         runner_wait: how long a check waits for a runner.
         check_limit: how long a check may run.
         checks: how long the checks with these names may run.
-        trust: whose word checks need.
+        trust: the runners that have to confirm checks.
     """
 
     hooks_from: HooksFrom = "head"
@@ -185,7 +185,7 @@ EventName = Annotated[str, _matching(_EVENT, "an event's name")]
 
 
 def _limits(checks: object) -> object:
-    """Return what is a limit below `[checks]`; the rest declares checks (:mod:`bassloop.project`)."""
+    """Return the limits in `[checks]`; everything else there declares checks (:mod:`bassloop.project`)."""
     if not isinstance(checks, dict):
         return checks
     return {
@@ -194,7 +194,7 @@ def _limits(checks: object) -> object:
 
 
 class Rules(BaseModel):
-    """The settings that one file has for a repository; None where it has none."""
+    """One file's rules for a repository; None where it has none."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
@@ -213,7 +213,7 @@ class Rules(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_runners_of_checks(cls, value: object) -> object:
-        """Read `runners` in `[checks.NAME]` like an entry of `[trust.checks]`, after those that are there."""
+        """Treat `runners` in `[checks.NAME]` as an entry of `[trust.checks]`, with the lowest precedence."""
         if not isinstance(value, dict) or not isinstance(checks := value.get("checks"), dict):
             return value
         declared = {
@@ -296,7 +296,7 @@ def _with(policy: Policy, rules: Rules, *, trusted: bool) -> Policy:
 
 
 def _shortened(owners: Rules, operator: Policy) -> Rules:
-    """Return the owners' rules with times cut to the operator's: they may only shorten them."""
+    """Return the owners' rules with times capped by the operator's."""
     longest: dict[str, float] = {
         "runner_wait": operator.runner_wait,
         "check_limit": operator.check_limit,
@@ -334,6 +334,6 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
         model = OperatorRules if len(error["loc"]) == 1 and name != OWNERS_FILE else Rules
         similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
-        what = f"there is no such setting{meant}; there are {', '.join(sorted(model.model_fields))}"
+        what = f"there is no such setting{meant}; the settings are {', '.join(sorted(model.model_fields))}"
     line = lines.line(error["loc"])
     return f"{name}:{line}: {where}: {what}"[:500] if line else f"{name}: {where}: {what}"[:500]

@@ -1,4 +1,4 @@
-"""The policies of repositories: read from GitHub when an event needs one, cached for minutes."""
+"""A cache of repositories' policies, which are read from GitHub when an event needs them."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class PolicyCache:
     _reading: SharedCalls[tuple[int, int], Rules] = field(default_factory=SharedCalls, init=False)
 
     async def policy_for(self, repository: Repository, repo: GitHubRepository) -> Policy:
-        """Return a repository's policy as of now or some minutes ago.
+        """Return a repository's policy, at most some minutes old.
 
-        However many ask at once, it is read once. Raises PolicyError if the owners' file can't be used,
-        and GitHubError if it can't be read.
+        Concurrent callers share one request. Raises PolicyError if the owners' file can't be used, and
+        GitHubError if it can't be read.
         """
         return await self.policy_of(repository.id, repository.full_name, repo)
 
     async def policy_of(self, repository_id: int, full_name: str, repo: GitHubRepository) -> Policy:
-        """Return the policy of the repository with this id and name, as :meth:`policy_for` does."""
+        """Return the policy of the repository with this id and name; see :meth:`policy_for`."""
         rules = self._owners.get(repository_id)
         if rules is None:
             generation = self._owners.generation
@@ -64,9 +64,9 @@ class PolicyCache:
         return rules
 
     def apply_event(self, event: Event) -> bool:
-        """Forget a policy that an event may have changed, because the default branch has a new head.
+        """Forget a policy that an event may have changed because the default branch has a new head.
 
-        Return whether it may have; then it is to be forgotten on all nodes (`apply_notification`).
+        Return whether it may have. Then the caller has to notify all other nodes (`apply_notification`).
         """
         repository, head = event.repository, event.head
         if repository is None or not (head is None or head.branch == repository.default_branch):

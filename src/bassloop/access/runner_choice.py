@@ -1,4 +1,4 @@
-"""The choice of runners for a head's checks: the sender's, or for a fork's head its author's.
+"""The choice of runners for a head's checks: the sender's or, for a fork's head, its author's.
 
 A maintainer who reruns a stranger's check must not run the stranger's code on their own machine by
 accident. So a fork's head runs on its author's runners, and on those of whoever approved that head. If
@@ -28,7 +28,7 @@ class RunnerChoice:
         owner: the head's owner: a fork's author, or the sender if it isn't a fork's or nobody knows.
         users: the users whose runners are used, in order of preference.
         fork: whether the head is a fork's, as far as is known.
-        association: what a fork's author is to the repository, as GitHub words it.
+        association: the relation of a fork's author to the repository, in GitHub's words.
         base: the branch that a fork's head is meant for, if known.
         approver: who approved a fork's head.
     """
@@ -48,7 +48,7 @@ class RunnerChoice:
         return replace(self, users=(*others, by), approver=by)
 
     def with_fallback(self, users: Sequence[User]) -> RunnerChoice:
-        """Return the choice with runners for when the sender has none. A fork's head has no fallback."""
+        """Return the choice with fallback runners added. A fork's head has no fallback."""
         if self.fork:
             return self
         others = tuple(user for user in users if user not in self.users)
@@ -56,7 +56,7 @@ class RunnerChoice:
 
 
 def choose_runners(event: Event, pull_requests: Sequence[PullRequest] = ()) -> RunnerChoice:
-    """Choose the runners for an event that has a sender and a head. A bot has none. Pure.
+    """Choose the runners for an event that has a sender and a head. Bots have no runners.
 
     Args:
         pull_requests: the open ones with this head, for an event that doesn't say whether it is a fork's.
@@ -74,9 +74,9 @@ def choose_runners(event: Event, pull_requests: Sequence[PullRequest] = ()) -> R
 
 
 def hold_reason(choice: RunnerChoice, hold: Hold) -> str | None:
-    """Return why a head needs somebody's approval before its hook runs, or None if it doesn't. Pure.
+    """Return why a head needs an approval before its hook runs, or None if it doesn't.
 
-    Whether it has been approved makes no difference.
+    It doesn't matter here whether it has been approved already.
     """
     if not choice.fork:
         return None
@@ -95,7 +95,7 @@ def _origin(
 ) -> tuple[bool, User | None, str | None, str | None]:
     """Return whether a head is a fork's, its author, their association, and the base branch.
 
-    An unknown head counts as a fork's, and what the pull requests disagree on counts as unknown.
+    An unknown head counts as a fork's. Whatever the pull requests disagree on counts as unknown.
     """
     if not any(pull.fork for pull in pull_requests):
         return not pull_requests, None, None, None

@@ -1,7 +1,7 @@
-"""Keep who may see what in step with GitHub: events hide repositories, end sessions and invalidate permissions.
+"""Keeping visibility in step with GitHub: events hide repositories, end sessions and invalidate permissions.
 
-An event may be days old when it is handled. So what it says about a repository is believed at once only if
-it hides something; for anything else GitHub is asked how the repository is now.
+An event may be days old when it is handled. So it can hide a repository at once, but for anything else GitHub is
+asked for the repository's current state.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ MAX_REFRESHED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """The permissions that may have changed: a user's, a repository's, one user's in one repository if
-    both are set, or all if neither is.
+    """The permissions that an event may have changed.
+
+    They are those of a user, of a repository, of a user in a repository if both are set, or all if neither is.
 
     Args:
         sign_out: whether the user's sessions end too.
@@ -48,7 +49,7 @@ _REPOSITORY_ACTIONS = frozenset(
 
 
 def invalidation(event: Event) -> Invalidation | None:
-    """Return what an event invalidates, or None. Pure."""
+    """Return the permissions that an event invalidates, or None."""
     repository_id = event.repository.id if event.repository else None
     match event.name, event.action:
         case "github_app_authorization", "revoked":
@@ -72,10 +73,10 @@ def invalidation(event: Event) -> Invalidation | None:
 
 @dataclass(frozen=True, eq=False)
 class Visibility:
-    """Keeps what the store has about repositories and sessions in step with GitHub.
+    """Keeps the stored repositories and sessions in step with GitHub.
 
     Args:
-        app_id: our own GitHub App's id; None if there is none, and then GitHub is never asked.
+        app_id: the id of the loop's GitHub App. If it's None, GitHub is never asked.
     """
 
     store: Store
@@ -86,7 +87,7 @@ class Visibility:
     async def apply_event(self, event: Event) -> None:
         """Apply what an event says about who may see what. Idempotent.
 
-        Raises GitHubError if GitHub has to be asked and can't say.
+        Raises GitHubError if GitHub has to be asked and gives no answer.
         """
         invalid = invalidation(event)
         if invalid is not None:
@@ -107,14 +108,14 @@ class Visibility:
             await self._refresh(claimed, known)
 
     async def _refresh(self, claimed: RepositoryRecord, known: RepositoryRecord | None) -> None:
-        """Ask GitHub for the state of a repository of which an event says something new, and store it."""
+        """Ask GitHub for the current state of a repository that an event may have changed, and store it."""
         if known is not None and not claimed.public:
             await self.store.repositories.put(replace(known, public=False))
         owner, _, name = claimed.full_name.partition("/")
         try:
             info = await self.github.repository(claimed.installation_id, owner, name).info()
         except (NotFound, Forbidden) as error:
-            # Gone, or no longer ours to read: what is stored stays, and nobody may read it.
+            # It's deleted, or the App may no longer read it. Its runs stay stored, but nobody may read them.
             log.info("repository not found", repository=claimed.full_name, why=str(error))
             return
         if info.id != claimed.id:
@@ -131,8 +132,8 @@ class Visibility:
     async def keep_refreshing(self) -> None:
         """Refresh public repositories every hour, until cancelled.
 
-        GitHub tells an App neither of a repository that was deleted nor of one where it is no longer
-        installed. While GitHub doesn't answer, it is asked again sooner.
+        GitHub doesn't notify an App when a repository is deleted, or when it's no longer installed there. While
+        GitHub doesn't answer, it is asked again sooner.
         """
 
         def log_failure(error: Exception, seconds: float) -> None:
@@ -148,8 +149,8 @@ class Visibility:
     async def refresh_all(self) -> None:
         """Hide the repositories that are no longer public, unless another node does.
 
-        A repository of which GitHub never says anything, such as a blocked one, is skipped. Raises
-        GitHubError if GitHub can't say for the moment, without asking for the rest.
+        A repository for which GitHub always answers with an error, such as a blocked one, is skipped. Raises
+        GitHubError at the first temporary error, without asking for the rest.
         """
         if not await self.store.nodes.take_duty(Duty.VISIBILITY):
             return

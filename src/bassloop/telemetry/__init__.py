@@ -1,1 +1,1 @@
-"""The loop's reports about itself: counts, spans, its heartbeat, and its state for a service manager."""
+"""Telemetry: counters, spans, the heartbeat, and notifications to a service manager."""

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: the extra `bassloop[otel]`, imported only where traces are wanted.
+"""Traces for OpenTelemetry. It needs the extra `bassloop[otel]`, and is imported only if traces are exported.
 
-A delivery's id is its trace's id: whoever has the one finds the other, and all attempts to handle a
-delivery, also those before a restart, are one trace.
+A delivery's id is its trace's id, so that one leads to the other, and all attempts to handle a delivery, including
+those before a restart, are in one trace.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ _wanted: ContextVar[int | None] = ContextVar("bassloop.trace", default=None)
 
 @contextmanager
 def tracing_to(exporter: SpanExporter) -> Iterator[None]:
-    """While the context lasts, spans of this task and all that it starts are exported, in batches and
-    by a thread; at the end, what is left."""
+    """Export the spans of this task and its children, in batches and from a thread. The rest is exported on exit."""
     resource = Resource.create({"service.name": "bassloop", "service.version": __version__})
     provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -48,12 +47,12 @@ def tracing_to(exporter: SpanExporter) -> Iterator[None]:
 
 
 def collector(endpoint: str) -> SpanExporter:
-    """Return a processor that sends spans to a collector over HTTP. It honours `OTEL_EXPORTER_OTLP_HEADERS`."""
+    """Return a processor that sends spans to a collector over HTTP. It respects `OTEL_EXPORTER_OTLP_HEADERS`."""
     return OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=FLUSH_MILLISECONDS / 1000)
 
 
 def trace_id(delivery: str) -> int:
-    """The trace of a delivery: its own id where that is 128 bits in hex, else one made from it."""
+    """Return the trace id for a delivery: its guid if that has 128 bits in hex, or else a hash of it."""
     try:
         return uuid.UUID(delivery).int
     except ValueError:
@@ -61,13 +60,13 @@ def trace_id(delivery: str) -> int:
 
 
 class _Ids(RandomIdGenerator):
-    """Random ids, but for a trace that has one already."""
+    """Generates random ids, except for a trace whose id is given."""
 
     def generate_trace_id(self) -> int:
         return _wanted.get() or super().generate_trace_id()
 
     def is_trace_id_random(self) -> bool:
-        """Return False: not all bits of a delivery's id are random."""
+        """Return False, since not all bits of a delivery's guid are random."""
         return False
 
 

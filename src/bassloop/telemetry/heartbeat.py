@@ -1,11 +1,11 @@
-"""The heart, which measures how late tasks are, and the watchdog, which notes what held them up.
+"""The heartbeat, which measures how late tasks are, and the watchdog, which finds what held them up.
 
-Every task of the loop shares one thread, so one that computes for a second keeps all others waiting
-for that second, and so the heart. Whoever watches the heart sees a loop that is stuck.
+All tasks share one thread. One that computes for a second delays all others by a second, and the heartbeat with them.
+So a late heartbeat shows that the event loop is stuck.
 
-The watchdog notes each step of a task that holds the loop for long, with the stack that did it. A step lasts from
-one checkpoint to the next, and nothing else runs meanwhile. An instrument notes when steps begin and end; a thread
-looks at the running one and takes its stack while it is still at it.
+The watchdog logs each task step that holds the event loop for long, with its stack. A step lasts from one checkpoint
+to the next, and nothing else runs in the meantime. An instrument notes when steps begin and end; a thread watches the
+current one, and samples its stack while it's still running.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ LOGGED_AT_ONCE = 10
 LOGGED_PER_MINUTE = 10
 STACK_LINES = 12
 CLOCK_SECONDS = 0.01
-"""How old a reading of the thread's processor clock may be, and so by how much too long its use of a step."""
+"""The interval between readings of the thread's CPU clock, and so the error of a step's CPU time."""
 
 EVERY_SECONDS = 0.25
 PAUSE_SECONDS = 5.0
 
 
 class Watchdog(trio.abc.Instrument):
-    """Counts the steps that held the loop for more than `seconds`, and logs them at a bounded rate.
+    """Counts the steps that held the event loop for more than `seconds`, and logs them at a bounded rate.
 
-    `count` is how many there were by kind: ``computing`` used the processor for that time, ``waiting`` had to
-    wait for a disk, another thread, or the processor itself on a busy machine. `longest` is the seconds of the
-    longest of each kind.
+    `count` has their numbers by kind: ``computing`` used the CPU for that time, and ``waiting`` waited for a
+    disk, another thread, or the CPU of a busy machine. `longest` has the seconds of the longest step of each
+    kind.
     """
 
     def __init__(self, seconds: float = HOLD_SECONDS) -> None:
@@ -55,12 +55,12 @@ class Watchdog(trio.abc.Instrument):
         self.longest = {"computing": 0.0, "waiting": 0.0}
         self._began: float | None = None
         self._clock = self._read_at = 0.0
-        self._seen = (0.0, "")  # when the step began that was looked at last, and its stack
+        self._seen = (0.0, "")  # when the step began that was sampled last, and its stack
         self._logged = TokenBucket(LOGGED_AT_ONCE, LOGGED_PER_MINUTE / 60, clock=time.monotonic)
 
     @contextmanager
     def watching(self) -> Generator[None]:
-        """Watch the loop that this is called in while the body runs."""
+        """Watch the current event loop while the body runs."""
         stop = threading.Event()
         thread = threading.Thread(
             target=self._look, args=(stop, threading.get_ident()), name="watchdog", daemon=True
@@ -74,9 +74,9 @@ class Watchdog(trio.abc.Instrument):
             thread.join()
             trio.lowlevel.remove_instrument(self)
 
-    # The loop does nothing but steps, so noting one has to be cheap. A step begins where the last one has ended,
-    # which saves a call for each, and the processor's clock, which is eight times as slow as the other one, is read
-    # a hundred times a second instead of before each step.
+    # This runs for every step, so it has to be cheap. A step is taken to begin where the last one ended, which saves
+    # a call. The CPU clock is eight times as slow to read as the other one, so it is read a hundred times a second
+    # instead of before each step.
 
     def after_io_wait(self, timeout: float) -> None:
         self._began = time.monotonic()
@@ -88,7 +88,7 @@ class Watchdog(trio.abc.Instrument):
         began, now = self._began, time.monotonic()
         if began is not None and now - began > self.seconds:
             self._note(task, began, now - began)
-            self._read_at = 0.0  # what it used is not the next one's
+            self._read_at = 0.0  # its CPU time doesn't count for the next one
         if now - self._read_at > CLOCK_SECONDS:
             self._clock, self._read_at = time.thread_time(), now
         self._began = now
@@ -106,7 +106,7 @@ class Watchdog(trio.abc.Instrument):
             log.warning("loop held", task=task.name, kind=kind, stack=stack, **times)
 
     def _look(self, stop: threading.Event, watched: int) -> None:
-        """Take the stack of a step that lasts too long, in the watching thread."""
+        """Sample the stack of a step that lasts too long; runs in the watching thread."""
         while not stop.wait(self.seconds / 2):
             began = self._began
             if began in (None, self._seen[0]) or time.monotonic() - began <= self.seconds:
@@ -118,9 +118,9 @@ class Watchdog(trio.abc.Instrument):
 
 @dataclass(eq=False)
 class Heart:
-    """`lag` is how late each beat was; `watchdog` knows what held the loop meanwhile.
+    """The heartbeat. `lag` has how late each beat was; `watchdog` knows what held the event loop meanwhile.
 
-    `on_pause` is called once the loop turns again after nothing had run for seconds.
+    `on_pause` is called when the event loop runs again after a pause of seconds.
     """
 
     lag: Histogram = field(default_factory=Histogram)

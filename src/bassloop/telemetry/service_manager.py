@@ -1,4 +1,4 @@
-"""Notifies the service manager: systemd's protocol, a datagram of `NAME=value` lines.
+"""Notifications to the service manager, in systemd's protocol: datagrams of `NAME=value` lines.
 
 https://www.freedesktop.org/software/systemd/man/sd_notify.html
 """
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Notifier:
-    """Tells the service manager how the daemon is; without one, nothing is told.
+    """Notifies the service manager of the daemon's state, if there is one.
 
-    Nothing of it waits or raises: a manager that does not listen is no reason to end.
+        No method blocks or raises: the daemon goes on if the manager doesn't listen.
 
     Args:
-        address: where it listens; None when nobody does.
-        watchdog_seconds: how often it wants to hear from us at least; None when it does not.
+        address: the manager's socket, or None.
+        watchdog_seconds: the manager's watchdog timeout, or None.
     """
 
     address: str | None = None
@@ -37,32 +37,32 @@ class Notifier:
 
     @classmethod
     def of(cls, env: Mapping[str, str] = os.environ) -> Notifier:
-        """The one that the environment names."""
+        """Return a notifier for the manager named by the environment."""
         address, seconds = env.get("NOTIFY_SOCKET"), env.get("WATCHDOG_USEC", "")
         mine = env.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         watched = address and mine and seconds.isdigit() and int(seconds)
         return cls(address, int(seconds) / 1e6 if watched else None)
 
     def ready(self) -> None:
-        """The daemon has started, or has taken its new settings."""
+        """Say that the daemon has started, or has reloaded."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """The daemon takes new settings; `ready` says when it has."""
+        """Say that the daemon is reloading. Call `ready` when it's done."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, seconds: float) -> None:
-        """The daemon ends, and takes so long for it at most."""
+        """Say that the daemon is stopping, and how long that may take."""
         self._tell(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, text: str) -> None:
-        """Report the daemon's state, in a line for people. The same line twice is sent once."""
+        """Report the daemon's state as a line for people, if it has changed."""
         if text != self._status:
             self._status = text
             self._tell(f"STATUS={' '.join(text.split())}")
 
     def feed(self) -> None:
-        """The watchdog hears that the loop turns, as often as it needs to."""
+        """Feed the watchdog, as often as it needs that."""
         now = trio.current_time()
         if self.watchdog_seconds and not 0 <= now - self._fed_at < self.watchdog_seconds / 4:
             self._fed_at = now

@@ -1,8 +1,8 @@
-"""Spans: what took how long, and on whose behalf, for who follows one delivery through all its parts.
+"""Spans, which trace a delivery through all parts of the loop.
 
-Parts say `with span("hook", ...)`, whether anybody listens or not. Who listens is found in the
-context, which every task has from the one that started it; so there is nothing global, and where
-nobody listens a span costs a look.
+Code says `with span("hook", ...)`, whether spans are exported or not. The tracer is found in a context variable,
+which a task inherits from the one that started it. So there is nothing global, and without a tracer a span costs one
+lookup.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ Value = str | int | float | bool
 
 
 class Span(Protocol):
-    """A span under way."""
+    """An open span."""
 
     def set_attribute(self, key: str, value: Value) -> None:
-        """Say more of it."""
+        """Add an attribute."""
 
 
 class Tracer(Protocol):
-    """A tracer, which is notified of spans."""
+    """A tracer, which records spans."""
 
     def span(
         self, name: str, attributes: Mapping[str, Value], trace: str | None
     ) -> AbstractContextManager[Span]:
-        """A span, while the context lasts, within the one that the task is in.
+        """Open a span in the context, as a child of the current one.
 
         Args:
-            trace: begin at the top of the trace of this name, instead.
+            trace: the id of a delivery whose trace the span starts, instead.
         """
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that tell the other end of a call which span it is part of (W3C Trace Context)."""
+        """Return the headers that pass the current span on in a call (W3C Trace Context)."""
 
 
 class _Nobody:
@@ -52,20 +52,20 @@ _NOBODY: AbstractContextManager[Span] = nullcontext(_Nobody())
 def span(
     name: str, *, trace: str | None = None, **attributes: Value
 ) -> AbstractContextManager[Span]:
-    """Make the body one span. An exception that leaves it is noted on it."""
+    """Record the body as a span, and an exception that it raises."""
     tracer = _tracer.get()
     return _NOBODY if tracer is None else tracer.span(name, attributes, trace)
 
 
 def headers() -> dict[str, str]:
-    """Return the headers to send along with a call; none without a tracer."""
+    """Return the headers that pass the current span on in a call; none without a tracer."""
     tracer = _tracer.get()
     return {} if tracer is None else tracer.headers()
 
 
 @contextmanager
 def listening(tracer: Tracer) -> Iterator[None]:
-    """While the context lasts, this task and all that it starts are traced."""
+    """Trace this task, and all tasks that it starts, in the context."""
     token = _tracer.set(tracer)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Counts that parts keep of their own work: how often something ended how, and how long it took.
+"""Counters and histograms of outcomes and durations.
 
-Plain numbers, for the one thread that everything here runs in. Parts show them in their `statistics`, and
-`daemon/metrics.py` makes metrics of them when they are scraped. prometheus_client's own classes are for that module
-alone: they need a name and a registry where they are counted, and don't show what they have counted.
+These are plain numbers, to be used from one thread. Objects expose them in their `statistics`, and
+`daemon/metrics.py` turns them into metrics when they are scraped. prometheus_client's own classes aren't used outside
+that module: they need a name and a registry where something is counted, and don't expose their values.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-"""Bounds for what should take milliseconds."""
+"""Bounds for operations that should take milliseconds."""
 
 SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-"""Bounds for what takes as long as somebody's commands do."""
+"""Bounds for operations that take as long as people's commands."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """A histogram of durations, by bounds in seconds; a duration is counted at the first bound that is no less.
+    """A histogram of durations. Each is counted at the first bound that it doesn't exceed.
 
     Args:
-        bounds: ascending; what is above the last is counted in one bucket more.
+        bounds: in seconds, ascending. There is one more bucket for what exceeds the last one.
     """
 
     bounds: tuple[float, ...] = FAST
@@ -52,7 +52,7 @@ class Tally:
     seconds: Histogram = field(default_factory=lambda: Histogram(SLOW))
 
     def add(self, outcome: str, seconds: float | None) -> None:
-        """Count one; what never began took no time (None)."""
+        """Count an outcome. The seconds are None for something that never began."""
         self.outcomes[outcome] += 1
         if seconds is not None:
             self.seconds.add(max(seconds, 0.0))
