@@ -1,8 +1,8 @@
 """The writer: a thread that owns the only connection that writes, and commits in batches.
 
 A batch is whatever queued up during the previous commit; there is no timer. An idle store commits a
-single write at once, and a busy one shares each fsync among all that wait. Within a batch of several, each
-write has a savepoint of its own, so that one that fails doesn't affect the others.
+single write at once, and a busy one shares each fsync among all that wait. If a write of several fails, the
+batch is undone and applied again with a savepoint for each write, so that those that fail don't affect the others.
 
 A full disk, and a database that is locked by another process or can't be reached, are temporary. A write
 waits and is tried again unless its caller says otherwise: a webhook is better refused at once, since GitHub
@@ -48,7 +48,7 @@ class _Write:
 
 
 class _ChangeFailed(Exception):
-    """The only change of a transaction raised an error that isn't the database's."""
+    """A change raised an error, and all others of its transaction have to be undone."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -198,29 +198,37 @@ class Writer:
             self._connection = None
 
     def _commit(self, batch: list[_Write]) -> None:
+        failure = self._transact(batch, self._apply)
+        if isinstance(failure, _ChangeFailed):
+            failure = failure.error
+            if len(batch) > 1 and not isinstance(failure, TEMPORARY):
+                failure = self._transact(batch, self._apply_apart)
+        if failure is not None:
+            for write in batch:
+                write.error = write.error or failure
+
+    def _transact(
+        self, batch: list[_Write], apply: Callable[[Connection, _Write], None]
+    ) -> Exception | None:
+        """Apply a batch and commit it, or return why that failed, once nothing of it is left."""
         database = self._database
         try:
             if self._connection is None:
                 self._connection = database.connect()
-            connection = self._connection
-            database.begin(connection)
-            if len(batch) == 1:
-                self._apply_alone(connection, batch[0])
-            else:
-                for write in batch:
-                    if not write.abandoned:
-                        self._apply(connection, write)
-            database.commit(connection)
-        except (StoreError, database.errors) as error:
-            failure = error if isinstance(error, StoreError) else database.translate(error)
+            database.begin(self._connection)
             for write in batch:
-                write.error = write.error or failure
-            if self._connection is not None:
-                self._roll_back(self._connection)
-        except _ChangeFailed as failed:
-            batch[0].error = failed.error
-            if self._connection is not None:
-                self._roll_back(self._connection)
+                if not write.abandoned:
+                    apply(self._connection, write)
+            database.commit(self._connection)
+        except (StoreError, _ChangeFailed) as error:
+            failure: Exception = error
+        except database.errors as error:
+            failure = database.translate(error)
+        else:
+            return None
+        if self._connection is not None:
+            self._roll_back(self._connection)
+        return failure
 
     def _roll_back(self, connection: Connection) -> None:
         try:
@@ -230,17 +238,17 @@ class Writer:
             if self._database.is_lost(connection):
                 self._disconnect()
 
-    def _apply_alone(self, connection: Connection, write: _Write) -> None:
-        """Apply the only write of a transaction, which needs no savepoint: if it fails, both are undone."""
-        if not write.abandoned:
-            try:
-                write.result = write.change(connection)
-            except (StoreError, self._database.errors):
-                raise
-            except Exception as error:
-                raise _ChangeFailed(error) from error
-
     def _apply(self, connection: Connection, write: _Write) -> None:
+        """Apply a write without a savepoint: if it fails, all of the transaction is undone."""
+        try:
+            write.result = write.change(connection)
+        except self._database.errors as error:
+            raise _ChangeFailed(self._database.translate(error)) from error
+        except Exception as error:
+            raise _ChangeFailed(error) from error
+
+    def _apply_apart(self, connection: Connection, write: _Write) -> None:
+        """Apply a write in a savepoint, so that its failure is its own."""
         database = self._database
         connection.execute("SAVEPOINT change")
         try:
