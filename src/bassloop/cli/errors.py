@@ -51,7 +51,9 @@ def report_output_errors() -> Iterator[None]:
         # Python would fail once more when it flushes the output at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if full:
-            raise click.ClickException("the output can't be written: the disk is full") from error
+            raise click.ClickException(
+                "the output can't be written, or a temporary file: the disk is full"
+            ) from error
         sys.exit(OUTPUT_CLOSED)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ _NO_NETWORK = re.compile(
     r"Name or service not known|FetchError: .*fetch failed|"
     r"[Nn]etwork is unreachable|dns error"
 )
+_SUBMODULE = re.compile(r"into submodule path|^exit status \d+: git submodule", re.MULTILINE)
+_SCRIPT = re.compile(r"(?<![\w/.])(?:\./)?(?P<path>\w[\w./-]*)")
 _LACKING = re.compile(
     r"not found|there is no command|[Nn]o such file|No module named|Cannot find (?:module|package)|"
     r"ImportError|SyntaxError|cannot find -l|EBADENGINE|[Uu]nsupported engine|"
@@ -39,6 +43,7 @@ _MISSING = re.compile(
     r"executable file `(?P<ticked>[^`\n]+)` not found",
     re.MULTILINE,
 )
+MAX_SCRIPT = 1 << 16
 _HEADER = re.compile(r'\s*\[\s*checks\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w-]+))\s*[\].]')
 
 
@@ -69,6 +74,12 @@ def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         hints.append(
             "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
             "there for the next one: install without -e, do both in one command, or install bubblewrap"
+        )
+    hints += explain_scripts(trial.copy.source, causes)
+    if _SUBMODULE.search(causes):
+        hints.append(
+            "a submodule can't be cloned: a trial needs an address that anybody may clone, such as https://…. A local "
+            "path, a relative address and one that needs your SSH key don't work"
         )
     if _NO_NETWORK.search(causes):
         hints.append(
@@ -114,6 +125,45 @@ async def explain_silence(trial: Trial) -> str:
     if not others:
         return f"{text}; --event tries another one, such as check_suite or pull_request"
     return f"{text}; {', and '.join(others)}"
+
+
+def explain_scripts(root: Path, why: str) -> list[str]:
+    """Return what is wrong with scripts of the repository that are named where something failed.
+
+    Args:
+        root: the repository.
+        why: why checks failed.
+    """
+    names = dict.fromkeys(found["path"] for found in _SCRIPT.finditer(why))
+    found = (_explain_script(root, name, why) for name in names if ".." not in name)
+    return list(filter(None, found))
+
+
+def _explain_script(root: Path, name: str, why: str) -> str | None:
+    path = root / name
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SCRIPT)
+    except (OSError, ValueError):
+        return None
+    first, _, rest = text.partition(b"\n")
+    is_script = first.startswith(b"#!") or name.endswith(".sh")
+    if is_script and first.endswith(b"\r") and (rest or first != b"\r"):
+        return (
+            f"{name} has Windows line breaks, so that its commands end with a character that no program expects: "
+            "save it with Unix line breaks, and add `*.sh text eol=lf` to .gitattributes"
+        )
+    if f"{name}: Permission denied" in why:
+        if not os.access(path, os.X_OK):
+            return f"{name} isn't executable: chmod +x {name}"
+        return (
+            f"{name} is executable; if a trial's folder in {tempfile.gettempdir()} is mounted noexec, set TMPDIR to "
+            "another one"
+        )
+    if f"{name}: not found" in why and is_script:
+        program = first.removeprefix(b"#!").decode(errors="replace").strip()
+        return f"{name} is there, but {program}, which its first line names, isn't"
+    return None
 
 
 def place_of_missing(root: Path, check: str, why: str) -> str | None:
