@@ -296,7 +296,7 @@ async def test_a_thunk_is_described_elsewhere(small: Evaluating) -> None:
     assert described.platform is not None
     assert described.platform[0] == "linux"
     assert b'"repository": "alpine"' in described.content
-    with pytest.raises(HookFailed, match="no thunk"):
+    with pytest.raises(HookFailed, match="isn't a thunk"):
         await small.evaluators.describe(b"\xff\xff", 1)
 
 

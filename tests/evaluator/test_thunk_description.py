@@ -77,5 +77,5 @@ def test_a_thunk_that_is_used_over_and_over_is_shown_once() -> None:
 
 @pytest.mark.parametrize("garbage", [b"\x0a", b"\x0a\x05", b"\xff" * 20, b"\x0a\x02\x12\x05"])
 def test_what_is_no_thunk_is_refused(garbage: bytes) -> None:
-    with pytest.raises(bass.BassError, match="this is no thunk"):
+    with pytest.raises(bass.BassError, match="this isn't a thunk"):
         describe(garbage)

@@ -1,4 +1,4 @@
-"""Gives up all that a process which evaluates hooks doesn't need, with what the system has for that.
+"""Confines a process that evaluates hooks, with what the system offers for that.
 
 The fork server locks itself in once (:func:`lock_in`), after it has imported what it needs, and its processes
 inherit that. Each of them then takes its own limits (:func:`limit_process`). On Linux that is namespaces of its
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NOBODY: Final = 65534
 _RESERVE: Final = 32 << 20
-"""Bytes beyond the limit on memory, to say that it was reached."""
+"""Extra bytes for a process that has reached its memory limit, to report that."""
 
 _SOCKET: Final = 3
 """The descriptor of a process's socket."""
@@ -49,7 +49,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class _Machine(NamedTuple):
-    """A kind of processor: the kernel's name for it, and the numbers of what is allowed.
+    """An architecture: the kernel's name for it, and the numbers of the allowed system calls.
 
     `prlimit` is allowed for the calling process only.
     """
@@ -91,7 +91,7 @@ class _Program(ctypes.Structure):
 
 
 def make_filter(machine: str) -> bytes | None:
-    """Return the filter's program for a kind of processor, or None if its numbers are not known."""
+    """Return the filter's program for an architecture, or None if its numbers aren't known."""
     known = _MACHINES.get(machine)
     if known is None:
         return None
@@ -115,14 +115,14 @@ def make_filter(machine: str) -> bytes | None:
 
 
 class SystemCallFilter:
-    """A filter that was made before it is needed, for this machine's kind of processor."""
+    """A system call filter, prepared before it is needed, for this machine's architecture."""
 
     def __init__(self, machine: str = platform.machine()) -> None:
         self._code = make_filter(machine)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def install(self) -> bool:
-        """Let this process call nothing else, and return whether that was possible here.
+        """Install the filter in this process, and return whether that was possible here.
 
         It needs PR_SET_NO_NEW_PRIVS, and can't be undone.
         """
@@ -153,8 +153,8 @@ class Confinement:
     """The confinement that is in effect on this machine.
 
     Attributes:
-        layers: what keeps processes from harm.
-        missing: what can't be had, and why.
+        layers: the mechanisms in effect.
+                missing: the mechanisms that aren't available, and why.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Confinement:
         self.missing: list[str] = []
 
     def note(self, layer: str, error: OSError | None) -> bool:
-        """Note that a layer is there, or that it can't be had. Return whether it is there."""
+        """Note whether a layer is in effect, and return that."""
         if error is None:
             self.layers.append(layer)
         else:
@@ -171,10 +171,10 @@ class Confinement:
 
 
 def lock_in() -> Confinement:
-    """Lock this process and all that it forks in, for good. It has to have a single thread.
+    """Confine this process and its children, irrevocably. It must have a single thread.
 
-    Where there are namespaces of processes this returns in a process of its own; the one that called waits for
-    that one's end, and ends likewise.
+    Where PID namespaces are available, this returns in a new process; the original one waits for it, and exits
+    with its status.
     """
     found = Confinement()
     if not ON_LINUX:
@@ -189,12 +189,12 @@ def lock_in() -> Confinement:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     found.note("Landlock", _attempt(_restrict_with_landlock))
     _drop_capabilities()
-    _prctl(_PR_SET_DUMPABLE, 0)  # no other process of this user may trace it
+    _prctl(_PR_SET_DUMPABLE, 0)  # no other process of this user can trace it
     return found
 
 
 def address_space() -> int:
-    """Return the bytes of this process's address space, 0 where that is not known."""
+    """Return the size of this process's address space in bytes, or 0 if that isn't known."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except (OSError, ValueError):
@@ -203,7 +203,7 @@ def address_space() -> int:
 
 
 def limit_process(limits: ProcessLimits, base: int, connection: socket.socket) -> socket.socket:
-    """Take a forked process's limits, and return its socket, which is all that it keeps.
+    """Set a forked process's limits, and return its socket, the only descriptor that it keeps.
 
     Args:
         base: the address space of the fork server, in bytes.
@@ -235,7 +235,7 @@ def limit_process(limits: ProcessLimits, base: int, connection: socket.socket) -
 
 
 def probe(found: Confinement, limits: ProcessLimits, base: int) -> None:
-    """Try, in a process with limits, what no script may do, and note what isn't prevented."""
+    """Test the confinement: try, in a process with limits, what no script may do, and note what isn't prevented."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -274,7 +274,7 @@ _ATTACKS: Final[dict[str, Callable[[], object]]] = {
 
 
 def use_reserve() -> None:
-    """Allow this process a little more memory than its limit, so that it can say that it was reached."""
+    """Raise this process's memory limit a little, so that it can report having reached it."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
@@ -306,11 +306,11 @@ def _die_first_when_memory_runs_out() -> None:
 
 
 def _become_nobody() -> None:
-    """Be a user that owns nothing, and whose processes can be counted."""
+    """Become a user that owns nothing, and whose processes can be limited."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    _prctl(_PR_SET_DUMPABLE, 1)  # or its own maps can't be written
+    _prctl(_PR_SET_DUMPABLE, 1)  # otherwise its uid_map and gid_map can't be written
 
 
 def _enter_namespaces() -> None:
@@ -327,7 +327,7 @@ def _enter_namespaces() -> None:
 
 
 def _fork_as_first_process() -> None:
-    """Go on as the first process of the new namespace. When it ends, so does all that it has forked."""
+    """Continue as the init process of the new namespace. When it ends, the kernel kills its children."""
     pid = os.fork()
     if pid == 0:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -338,7 +338,7 @@ def _fork_as_first_process() -> None:
 
 
 def _enter_empty_root() -> None:
-    """Leave the file system for one that is empty and can't be written."""
+    """Switch to an empty, read-only root file system."""
     number = _SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -353,7 +353,7 @@ def _enter_empty_root() -> None:
 
 
 def _restrict_with_landlock() -> None:
-    """Allow no access to any file, no TCP, and no signals or abstract sockets beyond this process's own."""
+    """Allow no access to files and TCP, nor to signals and abstract sockets outside of this domain."""
     abi = _check(_libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
     files = (1 << 13) - 1
     files |= (abi >= 2) << 13 | (abi >= 3) << 14 | (abi >= 5) << 15

@@ -1,7 +1,7 @@
 """The daemon's side of the conversation with a process that evaluates a hook. No I/O.
 
-The process is a stranger: each message is checked against what was said before, so that it can neither ask for
-what it may not, nor for more than it may. Feed it what the socket brings, and send what it returns:
+The process isn't trusted: each message is checked against those before it, so that it can't ask for what it may not,
+or for too much. Feed it what arrives on the socket, and send what it returns:
 
     for message in conversation.receive(data):
         ...
@@ -39,11 +39,11 @@ from bassloop.evaluator.messages import (
 )
 
 _LENGTH_OF_THE_REST: Final = 64
-"""Bytes that a call may take beside its content, generously."""
+"""A generous bound on the bytes of a call without its content."""
 
 
 class Conversation:
-    """The state of one process's conversation: which messages it may send next, and if it waits for an answer.
+    """The state of the conversation with one process: which messages it may send next, and whether it waits.
 
     Attributes:
         idle: the process waits for answers, and does nothing until it gets one.
@@ -106,7 +106,7 @@ class Conversation:
         return messages
 
     def _accept(self, message: FromProcess) -> bool:
-        """Check a message, and return whether it says anything new. Raises ProtocolError."""
+        """Check a message, and return whether the caller has to see it. Raises ProtocolError."""
         if self.over:
             raise ProtocolError("a message after the last one")
         if self.idle:
@@ -148,5 +148,5 @@ class Conversation:
 
 
 def size_of(call: Call) -> int:
-    """Return the bytes that a call counts for while it is under way."""
+    """Return how many bytes a call counts as while it is under way."""
     return len(getattr(call, "content", b"")) + _LENGTH_OF_THE_REST

@@ -1,14 +1,14 @@
-"""The errors with which the evaluation of a hook can end."""
+"""The errors of evaluating a hook."""
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """A hook was not evaluated to its end."""
+    """The base class: a hook wasn't evaluated to its end."""
 
 
 class HookFailed(EvaluationError):
-    """The script failed. The message is one for people; `report` has the lines of source and the trace."""
+    """The script failed. The message is for people; `report` adds the lines of source and the trace."""
 
     def __init__(self, message: str, report: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class HookStopped(EvaluationError):
 
 
 class HookCrashed(EvaluationError):
-    """The hook's process ended in a way that it should not. The message says how."""
+    """The hook's process crashed. The message says how."""
 
 
 class EvaluatorLost(EvaluationError):
@@ -35,8 +35,8 @@ class EvaluatorLost(EvaluationError):
 
 
 class HostRefusal(Exception):
-    """A host's refusal of a call, for a reason that the script may learn."""
+    """The host refuses a call, for a reason that the script may see."""
 
 
 class ProtocolError(Exception):
-    """The other side has sent what it must not send."""
+    """The other side has violated the protocol."""

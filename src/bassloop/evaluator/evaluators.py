@@ -35,10 +35,10 @@ log = structlog.get_logger(__name__)
 _RESTART: Final = Backoff(first=0.1, longest=30.0)
 
 _START_SECONDS: Final = 60.0
-"""The longest time that a hook waits for a fork server."""
+"""How long a hook waits for a fork server at most, in seconds."""
 
 _STABLE_SECONDS: Final = 60.0
-"""The age at which a fork server may end and the next one is started without a delay."""
+"""The minimum age, in seconds, of a fork server that is replaced without a delay when it ends."""
 
 
 class Evaluators:
@@ -69,7 +69,7 @@ class Evaluators:
         return f"<Evaluators: {state}, {self._places}, {len(self._idle)} idle>"
 
     def statistics(self) -> dict[str, int]:
-        """Return how many hooks are evaluated, wait to be, and wait for answers; spares; starts of the server."""
+        """Return the numbers of hooks in each state, of spares, and of server starts."""
         return {
             "evaluating": self._places.held,
             "queued": self._places.waiting,
@@ -89,9 +89,9 @@ class Evaluators:
         return self._failing
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a fork server running until cancelled. It is being started when this reports to be.
+        """Keep a fork server running until cancelled. Reports as started once the first one is being started.
 
-        Cancelled, it ends the server and all hooks' processes, and waits for that for a few seconds.
+        When cancelled, it ends the server and all hooks' processes, and waits a few seconds for that.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._spares.run)
@@ -119,22 +119,22 @@ class Evaluators:
             await trio.sleep(delay)
 
     async def evaluate(self, request: Evaluate, host: HookHost, key: Hashable) -> None:
-        """Evaluate a hook, and wait until everything is over that it waits for.
+        """Evaluate a hook, and wait for everything that it has started.
 
         Args:
             key: the repository, which can't hold more than half of the places.
 
-        Raises HookFailed, HookStopped, HookCrashed, EvaluatorLost, or what the host has raised. Cancelled, it
-        kills the hook's process.
+        Raises HookFailed, HookStopped, HookCrashed, EvaluatorLost, or what the host raised. If cancelled, it kills
+        the hook's process.
         """
         ending = await self._converse(request, host, key, self._places)
         if not isinstance(ending, Evaluated):
             raise HookCrashed("its process answered something else")
 
     async def describe(self, thunk: bytes, key: Hashable) -> Described:
-        """Describe a thunk; one that is not small in a process of its own.
+        """Describe a thunk. Unless it's small, that is done in a process of its own.
 
-        Raises as `evaluate` does; HookFailed for what is no thunk.
+        Raises the same errors as `evaluate`, and HookFailed if it isn't a thunk.
         """
         if len(thunk) <= MAX_SMALL:
             try:
@@ -177,7 +177,7 @@ class Evaluators:
         self._ready.set()
         log.info("ready to evaluate hooks", confined_by=", ".join(ready.layers))
         if ready.missing:
-            log.warning("hooks are not confined by everything", missing=", ".join(ready.missing))
+            log.warning("hooks are not fully confined", missing=", ".join(ready.missing))
 
     def _note_end(self) -> None:
         self._failing = self._server is None

@@ -1,13 +1,13 @@
 """The fork server: `python -P -m bassloop.evaluator.fork_server CPU_SECONDS MEMORY`, with its socket as standard input.
 
-It imports the language, evaluates something to be warm, locks itself in, and says that it is ready. For each
-socket that it is then sent it forks a process that evaluates one hook over it, and tells how
-that process ended. It keeps a descriptor of each of these sockets: when the daemon closes the other end, for
-whatever reason, the process is killed. When the daemon is gone, so is the server, and every process with it.
+It imports the language, evaluates a hook to warm up, confines itself, and reports that it is ready. For each socket
+that it receives, it forks a process that evaluates one hook over it, and reports how that process ended. It keeps a
+descriptor of each of these sockets: when the daemon closes the other end, for whatever reason, the process is killed.
+When the daemon goes away, so do the server and all of its processes.
 
-It has one thread and no event loop, and decodes nothing that a process has sent.
+It has one thread and no event loop, and decodes nothing that hooks' processes send.
 
-Two forms of hooks are known. A module's `github-hook` is called with the event and a client; a script's `main` reads
+There are two forms of hooks. A module's `github-hook` is called with the event and a client; a script's `main` reads
 the event from `*stdin*`, with the client bound to `*loop*`. Both start checks with the client's `start-check`.
 """
 
@@ -67,19 +67,19 @@ _LONGEST_REPORT: Final = 256 << 10
 
 _READ: Final = 4_096
 _MOST_SOCKETS: Final = 64
-"""Sockets that come with one read at most."""
+"""The maximum number of sockets received in one read."""
 
 _NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
 
 _NICENESS: Final = 10
-"""The niceness of hooks: the daemon goes first where both want a processor, so webhooks are answered meanwhile."""
+"""The niceness of hooks, so that the daemon, which answers webhooks, gets the CPU first."""
 
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
-"""Bytes in a unit of `ru_maxrss`."""
+"""The unit of `ru_maxrss`, in bytes."""
 
 
 def read_event(name: str, payload: bytes, edit: str) -> bass.Value:
-    """Return the value that a hook is called with. Raises BassError for a payload that can't be read."""
+    """Return the event that a hook is called with. Raises BassError for a payload that can't be read."""
     try:
         event = json.loads(payload)
         if edit:
@@ -113,11 +113,11 @@ EDITS: Final[dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]]] 
     "check rerun": _as_check_rerun,
     "suite rerun": _as_suite_rerun,
 }
-"""The changes that may be made to a payload before a hook is called with it."""
+"""The changes to a payload that the daemon may ask for before a hook is called."""
 
 
 def serve_one(connection: socket.socket) -> None:
-    """Do what the daemon asks for on a socket, and tell it how that ended."""
+    """Do what the daemon asks for on a socket, and report how that ended."""
     link = Link(connection)
     try:
         link.send(_answer(link))
@@ -154,7 +154,7 @@ def _failed(error: bass.BassError) -> Failed:
 
 async def _evaluate(link: Link, request: Evaluate) -> None:
     host = RemoteHost(link)
-    # Its memory and time are the kernel's to limit, and so are its steps.
+    # The kernel limits its memory and time, so its steps don't have to be counted.
     budget = bass.Budget(steps=sys.maxsize, output=request.output, setting="HOOK_{}")
     session = bass.Session(host, link.fibers, budget)
     client = _client(session, host)
@@ -177,10 +177,10 @@ async def _evaluate(link: Link, request: Evaluate) -> None:
 
 
 def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
-    """Return the client that a hook is given: a scope with `start-check`.
+    """Return the client that a hook is called with: a scope with `start-check`.
 
-    `start-check-with` takes options as well, which other loops don't have: a scope of `:after`, names of
-    checks that must have succeeded first, and `:limit`, seconds.
+    `start-check-with`, which other loops don't have, also takes options: a scope with `:after`, the names of
+    checks that must have succeeded first, and `:limit`, in seconds.
     """
 
     async def start(
@@ -217,7 +217,7 @@ def _options(options: bass.Value) -> tuple[Sequence[str], float | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """A process that was forked, and our descriptor of its socket."""
+    """A forked process, and our descriptor of its socket."""
 
     job: int
     pid: int
@@ -225,7 +225,7 @@ class _Process:
 
 
 class ForkServer:
-    """Forks processes, kills those that nobody wants any more, and reports how each has ended."""
+    """Forks processes, kills those whose sockets were closed, and reports how each ended."""
 
     def __init__(self, control: socket.socket, limits: ProcessLimits, base: int) -> None:
         self._control = control
@@ -238,7 +238,7 @@ class ForkServer:
         self._actions: dict[int, Callable[[], None]] = {}
 
     def run(self) -> None:
-        """Serve until the daemon closes the control socket; then kill what is left."""
+        """Serve until the daemon closes the control socket; then kill the remaining processes."""
         woken, wakes = socket.socketpair()
         wakes.setblocking(False)
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
@@ -247,7 +247,7 @@ class ForkServer:
         self._watch(woken, select.POLLIN, lambda: self._reap(woken))
         try:
             while True:
-                # In the order in which they are watched: sockets that have come are watched before those of
+                # Sockets that have arrived are watched before those of
                 # processes that have ended are closed, or a new one could have the number of an old one.
                 for descriptor, _ in self._poll.poll():
                     if (action := self._actions.get(descriptor)) is not None:
@@ -259,7 +259,7 @@ class ForkServer:
                 os.kill(process.pid, signal.SIGKILL)
 
     def _watch(self, connection: socket.socket, events: int, action: Callable[[], None]) -> None:
-        """Do something when one of some events happens, or the other end is closed."""
+        """Call a function when one of these events happens, or the other end is closed."""
         self._poll.register(connection, events)
         self._actions[connection.fileno()] = action
 
@@ -268,7 +268,7 @@ class ForkServer:
             self._poll.unregister(connection)
 
     def _receive(self) -> None:
-        """Fork a process for each socket that has come."""
+        """Fork a process for each socket that has arrived."""
         data, descriptors, _, _ = socket.recv_fds(self._control, _READ, _MOST_SOCKETS)
         if not data:
             raise _ControlClosed
@@ -299,7 +299,7 @@ class ForkServer:
         self._watch(connection, 0, lambda: self._kill(process))
 
     def _kill(self, process: _Process) -> None:
-        """Kill a process, as the daemon has closed its socket."""
+        """Kill a process whose socket the daemon has closed."""
         self._unwatch(process.connection)
         os.kill(process.pid, signal.SIGKILL)
 
@@ -319,7 +319,7 @@ class ForkServer:
 
 
 class _ControlClosed(Exception):
-    """The daemon is gone, or has no more use for the server."""
+    """Stop serving: the daemon has closed the control socket."""
 
 
 def send(control: socket.socket, message: Message) -> None:
@@ -349,9 +349,9 @@ class _Nothing(bass.Host):
 
 
 def warm() -> None:
-    """Import the language and evaluate a hook, so that what each needs is there, in memory that is shared.
+    """Import the language and evaluate a hook, so that everything a hook needs is loaded, in shared memory.
 
-    Nothing can be imported later: then there are no files any more.
+    Nothing can be imported after the process is confined, since it has no files any more.
     """
     for module in pkgutil.walk_packages(bass.__path__, "bassloop.bass."):
         if module.name != _NEEDS_TRIO:
@@ -362,10 +362,10 @@ def warm() -> None:
 
 
 def rehearse() -> None:
-    """Evaluate a hook that is like many.
+    """Evaluate a typical hook.
 
-    A forked process shares its memory with the server until it writes there, and evaluating writes everywhere. A
-    process that has time for this copies it before its hook has come.
+    A forked process shares its memory with the server until it writes to it, and evaluating writes everywhere. A
+    process that has time for this makes its copies before its hook arrives.
     """
     event = {
         "event": "check_suite",
@@ -394,7 +394,7 @@ def rehearse() -> None:
 
 
 def main() -> None:
-    """Serve on standard input until it is closed."""
+    """Serve on the socket that is standard input, until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
     with suppress(OSError):

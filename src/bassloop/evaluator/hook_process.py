@@ -1,4 +1,4 @@
-"""A hook's process as the daemon has it: its calls are served by a host, its time is measured. Needs Trio."""
+"""The daemon's side of a hook's process: serving its calls, and measuring its time. Needs Trio."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _REPORT_SECONDS: Final = 5.0
-"""The time that the fork server has to report how a process ended, before it counts as lost."""
+"""How long the fork server may take to report how a process ended before it counts as lost, in seconds."""
 
 _NEAR_LIMIT: Final = 0.75
-"""The part of its memory limit that a process had used if it died of the limit, and not of what it did."""
+"""The fraction of its memory limit that a process must have used for a crash to count as reaching the limit."""
 
 _LOG_LINE: Final = 64
-"""Bytes that a message of a script counts for, however short it is."""
+"""The minimum that a script's message counts as, in bytes."""
 
 _READ: Final = 1 << 16
 
@@ -86,13 +86,13 @@ class EvaluatorLimits:
     """The limits of hooks.
 
     Args:
-        at_once: how many are evaluated at the same time; one that waits for an answer doesn't count.
-        waiting: how many may wait for answers.
-        cpu_seconds: processor time of one.
-        seconds: how long one may be evaluated, without the time that it waits.
-        memory: bytes of memory of one.
-        output: bytes that one may log.
-        spares: how many processes are kept for hooks that are still to come.
+        at_once: how many are evaluated at the same time, without those that wait for answers.
+                waiting: how many may wait for answers.
+                cpu_seconds: CPU time for each.
+                seconds: wall time for each, without waiting.
+                memory: bytes of memory for each.
+                output: bytes that each may log.
+                spares: how many processes are kept for future hooks.
     """
 
     at_once: int = field(default_factory=evaluators_here)
@@ -107,12 +107,11 @@ class EvaluatorLimits:
 class HookHost(Protocol):
     """The daemon's services for a hook's process. Thunks, paths and references are encoded messages.
 
-    What can't be done, for a reason that the script may hear, raises HostRefusal. Anything else that is raised
-    ends the evaluation.
+    A method raises HostRefusal for a reason that the script may see. Any other exception ends the evaluation.
     """
 
     async def payload(self) -> bytes:
-        """Return the payload of the event, which is asked for once, when the process is there."""
+        """Return the event's payload. Called once, when the process is ready."""
 
     async def read_file(self, path: str) -> bytes:
         """Return a file of the repository."""
@@ -135,12 +134,12 @@ class HookHost(Protocol):
         """Return a path out of a thunk as an archive."""
 
     async def resolve(self, reference: bytes) -> bytes:
-        """Return the thunk of the exact image that a reference means."""
+        """Return the thunk of the image that a reference resolves to."""
 
     async def start_check(
         self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
     ) -> Callable[[], Awaitable[None]]:
-        """Start a check; return what waits until it has succeeded."""
+        """Start a check, and return a function that waits until it has succeeded."""
 
     def log(self, message: str, fields: str) -> None:
         """Log a message that the script has printed."""
@@ -176,12 +175,12 @@ class HookProcess:
         self._checks: dict[int, Callable[[], Awaitable[None]]] = {}
 
     def stop(self, error: HookStopped) -> None:
-        """End it with an error."""
+        """End the evaluation with an error."""
         self._stopped = self._stopped or error
         self._scope.cancel()
 
     async def run(self, request: Evaluate | Describe) -> Ending:
-        """Serve the process until its end. Raises as `Evaluators.evaluate` does."""
+        """Serve the process until its end. Raises the same errors as `Evaluators.evaluate`."""
         try:
             with self._scope:
                 self._start_clock()
@@ -190,7 +189,7 @@ class HookProcess:
                     await self._receive(nursery)
                     nursery.cancel_scope.cancel()
         except ProtocolError as error:
-            raise HookCrashed(f"its process did what it must not: {error}") from error
+            raise HookCrashed(f"its process violated the protocol: {error}") from error
         finally:
             self._idle.remove(self)
         if self._scope.cancelled_caught:
@@ -212,7 +211,7 @@ class HookProcess:
     # --- from the process ---
 
     async def _receive(self, nursery: trio.Nursery) -> None:
-        """Handle messages until the last one, or until the process is gone."""
+        """Handle messages until the last one, or until the process ends."""
         while self._ending is None:
             try:
                 data = await self._stream.receive_some(_READ)
@@ -241,7 +240,7 @@ class HookProcess:
                 nursery.start_soon(self._serve, message)
 
     def _log(self, text: str, fields: str) -> None:
-        """Pass a message on, if it is not more than the script may say."""
+        """Pass a message on, unless the script has reached its limit."""
         self._logged += len(text) + len(fields) + _LOG_LINE
         if self._logged <= 2 * self._limits.output + _LOG_LINE and self._host is not None:
             self._host.log(text, fields)
@@ -279,7 +278,7 @@ class HookProcess:
         raise ProtocolError(f"{type(call).__name__} is not answered")
 
     async def _pump(self, call: ReadThunk | ExportThunk | ExportPath, pump: Pump) -> None:
-        """Open a stream, and hand on its pieces as they are asked for."""
+        """Open a stream, and pass its pieces on as they are requested."""
         host = self._require_host()
         match call:
             case ReadThunk():
@@ -311,7 +310,7 @@ class HookProcess:
     # --- to the process ---
 
     async def _begin(self, request: Evaluate | Describe) -> None:
-        # Nothing refers to the payload after this, while the hook may run for hours.
+        # This drops the last reference to the payload; the hook may run for hours.
         if isinstance(request, Evaluate):
             payload = await self._require_host().payload()
             request = msgspec.structs.replace(request, content=payload)
@@ -325,8 +324,10 @@ class HookProcess:
         await self._send(data)
 
     async def _send(self, pieces: list[bytes]) -> None:
-        """Send bytes, once the process has its place again."""
-        with suppress(trio.BrokenResourceError):  # it is gone: whoever receives will notice
+        """Send bytes, once the process has a place again."""
+        with suppress(
+            trio.BrokenResourceError
+        ):  # the process is gone, which the receiving task will notice
             async with self._sending:
                 await self._place.take()
                 self._start_clock()
@@ -351,7 +352,7 @@ class HookProcess:
         return HookStopped(f"it needs more than {megabytes} MiB of memory", "HOOK_MEMORY")
 
     async def _cause_of_death(self) -> Exception:
-        """Return why the process is gone, although it has not said how it ended."""
+        """Return why the process ended without a last message."""
         with trio.move_on_after(_REPORT_SECONDS):
             await self._job.over.wait()
         end = self._job.end
@@ -378,7 +379,7 @@ class HookProcess:
 
 
 class Pump:
-    """Pieces of a stream on their way to the process."""
+    """The pieces of a stream that the process reads."""
 
     def __init__(self) -> None:
         self.failure: HostRefusal | None = None
@@ -395,7 +396,7 @@ class Pump:
 
 
 class IdleProcesses:
-    """The processes that wait for an answer. When there are too many, one of those with the most is stopped.
+    """The processes that wait for answers. If there are too many, one of the repository with the most is stopped.
 
     Args:
         limit: how many there may be.

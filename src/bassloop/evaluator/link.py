@@ -1,7 +1,7 @@
 """The socket to the daemon, in the process that evaluates a hook, and the fibers that wait for its answers.
 
-A session's coroutines need no event loop: whenever none of them can go on, the process waits for the next answer.
-Nothing is ever cancelled here: a process that is not wanted any more is killed.
+A session's coroutines need no event loop: when none of them can continue, the process waits for the next answer.
+Nothing is ever cancelled here; a process that isn't needed any more is killed.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _RESERVED: Final = 2 * MAX_UNDER_WAY
-"""Messages that are left for what comes after the last call: that it waits, and how it ended."""
+"""Messages that are reserved for after the last call: that the process waits, and how it ended."""
 
 _LONGEST_LOG: Final = MAX_MESSAGE // 5
-"""Characters of a message of the script."""
+"""The maximum length of a script's message, in characters."""
 
 _READ: Final = 1 << 18
 
@@ -56,7 +56,7 @@ Answered = bytes | tuple[tuple[str, bool], ...]
 
 
 class Pending(Generic[T]):
-    """A result that will be there later. Any number of fibers may await it."""
+    """A future result, which any number of fibers may await."""
 
     __slots__ = ("_error", "_result", "over", "waiting")
 
@@ -72,27 +72,27 @@ class Pending(Generic[T]):
         return self.get()
 
     async def wait(self) -> None:
-        """Return when it is there, whether it is a result or an error."""
+        """Wait until there is a result or an error."""
         if not self.over:
             await _Until(self)
 
     def get(self) -> T:
-        """Return the result that is there, or raise the error."""
+        """Return the result, or raise the error."""
         if self._error is not None:
             raise self._error
         return self._result
 
     def succeed(self, result: T) -> None:
-        """End with a result."""
+        """Set the result."""
         self.over, self._result = True, result
 
     def fail(self, error: BaseException) -> None:
-        """End with an error."""
+        """Set the error."""
         self.over, self._error = True, error
 
 
 class _Until:
-    """Waits until something is over, without raising its error; until others have run, if there is nothing."""
+    """Waits for a future, without raising its error; without one, lets the other fibers run once."""
 
     __slots__ = ("_pending",)
 
@@ -104,7 +104,7 @@ class _Until:
 
 
 class _Fiber:
-    """A coroutine, and the result that others wait for."""
+    """A coroutine, and the future for its result."""
 
     __slots__ = ("coroutine", "end")
 
@@ -117,7 +117,7 @@ class Fibers:
     """A :class:`bassloop.bass.SessionDriver`.
 
     Args:
-        wait: waits until something pending is over, and tells `resume`.
+        wait: waits until one of the pending futures is done, and calls `resume`.
     """
 
     def __init__(self, wait: Callable[[], None]) -> None:
@@ -125,7 +125,7 @@ class Fibers:
         self._ready: deque[_Fiber] = deque()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, and what it spawns meanwhile, until it is over."""
+        """Run a coroutine, and the fibers that it spawns, until it is done."""
         end = self._start(coroutine)
         while not end.over:
             if self._ready:
@@ -135,7 +135,7 @@ class Fibers:
         return end.get()
 
     def resume(self, pending: Pending[Any]) -> None:
-        """Resume the fiber that waits for this, which has ended."""
+        """Resume the fiber that waits for this future, which is done."""
         self._ready.extend(pending.waiting)
         pending.waiting.clear()
 
@@ -144,7 +144,7 @@ class Fibers:
         await _Until(None)
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Pending[None]:
-        """Begin something in the background."""
+        """Run a coroutine in the background."""
 
         async def fiber() -> None:
             await work()
@@ -152,7 +152,7 @@ class Fibers:
         return self._start(fiber())
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Begin to read a stream; return what gives its next piece, b"" at the end."""
+        """Start reading a stream, and return a function that returns its next piece, b"" at the end."""
         opened: Pending[AsyncIterator[bytes]] = self._start(_enter(stream))
 
         async def pull() -> bytes:
@@ -186,17 +186,18 @@ class Fibers:
 
 
 async def _enter(stream: ByteStream) -> AsyncIterator[bytes]:
-    # It ends with the process, so nothing is lost when it is never left.
+    # It's never exited, since it ends with the process.
     return await stream.__aenter__()
 
 
 class DaemonGone(Exception):
-    """The daemon has closed its end: nobody wants to know the result."""
+    """The daemon has closed its end, and so doesn't need the result."""
 
 
 class Link:
-    """Sends messages to the daemon and receives its answers. Keeps to the limits of :mod:`.messages`, so that
-    a script that wants too much hears of it in words.
+    """Sends messages to the daemon and receives its answers.
+
+    It enforces the limits of :mod:`.messages`, so that a script that exceeds one gets an error that says so.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -212,7 +213,7 @@ class Link:
         self._bytes_under_way = 0
 
     def first(self) -> Evaluate | Describe:
-        """Wait for what is to be done, and return it. Raises DaemonGone."""
+        """Wait for the daemon's first message, and return it. Raises DaemonGone."""
         messages: list[ToProcess] = []
         while not messages:
             messages = self._reader.feed(self._receive())
@@ -232,9 +233,9 @@ class Link:
             raise DaemonGone from error
 
     async def call(self, kind: Callable[..., AnyCall], *fields: object) -> tuple[int, Answered]:
-        """Send a call; return its number, and what it is answered with.
+        """Send a call, and return its number and its answer.
 
-        Waits while too many are under way. Raises BassError if it is refused, or can't be made.
+        Waits while too many calls are under way. Raises BassError if it is refused, or can't be made.
         """
         while True:
             call = kind(self._last_call + 1, *fields)
@@ -250,8 +251,8 @@ class Link:
             or self._bytes_sent + size + 2 * MAX_MESSAGE > MAX_BYTES
         ):
             raise bass.BassError(
-                f"the hook asked the loop for too much: {MAX_MESSAGES:,} times, or for "
-                f"{MAX_BYTES >> 20} MiB, is the most"
+                f"the hook asked the loop for too much: the limit is {MAX_MESSAGES:,} messages, or "
+                f"{MAX_BYTES >> 20} MiB"
             )
         answer: Pending[Answered] = Pending()
         self._last_call = call.call
@@ -261,13 +262,13 @@ class Link:
         return call.call, await answer
 
     async def ask(self, kind: Callable[..., AnyCall], *fields: object) -> bytes:
-        """Send a call, and return the bytes that it is answered with. Raises BassError as `call` does."""
+        """Send a call, and return its answer's bytes. Raises BassError like `call`."""
         _, answer = await self.call(kind, *fields)
         assert isinstance(answer, bytes)
         return answer
 
     def log(self, message: str, fields: str = "") -> None:
-        """Send a message of the script, if there is room for it."""
+        """Send a script's message, unless the limit on messages is reached."""
         size = len(message) + len(fields)
         if (
             self._sent + _RESERVED < MAX_MESSAGES
@@ -278,9 +279,9 @@ class Link:
     # --- inside ---
 
     def _wait(self) -> None:
-        """Wait for messages, and let those fibers go on that waited for them."""
+        """Wait for messages, and resume the fibers that waited for them."""
         if not self._calls:
-            raise bass.BassError("the script waits for something that it has to do itself")
+            raise bass.BassError("the script waits for itself: nothing is left that could go on")
         try:
             data = self._receive(socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -1,10 +1,10 @@
-"""The messages between the daemon and the process that evaluates a hook, and how large they may be.
+"""The messages between the daemon and the process that evaluates a hook, and their limits.
 
-The daemon opens with :class:`Evaluate`. From then on the process asks, with calls that it numbers from 1, and the
-daemon answers each call once, in any order. A stream or a check is named by the number of the call that opened it.
+The daemon begins with :class:`Evaluate`. After that, the process makes calls, which it numbers from 1, and the daemon
+answers each of them once, in any order. A stream or a check is identified by the number of the call that opened it.
 The process ends with one of the :data:`Ending` messages.
 
-What a message may contain is checked as it is decoded. Nothing here does any I/O.
+Messages are validated as they are decoded. No I/O.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from msgspec import Meta, Struct
 from bassloop.evaluator.errors import ProtocolError
 
 MAX_MESSAGE: Final = 4 << 20
-"""Bytes of one message, encoded."""
+"""The size limit for one encoded message, in bytes."""
 
 PIECE: Final = 1 << 20
-"""Bytes of content in one message; the rest precedes it, as messages of its own."""
+"""The limit on content in one message, in bytes; more content precedes it, in messages of its own."""
 
 MAX_CONTENT: Final = 64 << 20
-"""Bytes of a message's content with all that precedes it: a payload, a file, a thunk with the files in it."""
+"""The limit on all content of a message, in bytes: a payload, a file, or a thunk with its files."""
 
 MAX_UNDER_WAY: Final = 1_024
-"""Calls of one process that are not answered yet."""
+"""The limit on a process's unanswered calls."""
 
 MAX_BYTES_UNDER_WAY: Final = MAX_CONTENT + MAX_MESSAGE
-"""Bytes of those calls together."""
+"""The limit on the size of those calls together, in bytes."""
 
 MAX_STREAMS: Final = 256
-"""Streams that one process may have open."""
+"""The limit on a process's open streams."""
 
 MAX_NEEDS: Final = 256
-"""Checks that one check may need."""
+"""The limit on the checks that one check may need."""
 
 MAX_LIMIT: Final = 7 * 86_400.0
-"""Seconds that a hook may let a check run, if its policy does."""
+"""The longest time limit, in seconds, that a hook may set for a check. Its policy may have a shorter one."""
 
 MAX_MESSAGES: Final = 200_000
-"""Messages that one process may send."""
+"""The limit on the messages that a process sends."""
 
 MAX_BYTES: Final = 512 << 20
-"""Bytes that one process may send."""
+"""The limit on the bytes that a process sends."""
 
 Number: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_MESSAGES)]
 Name: TypeAlias = Annotated[str, Meta(max_length=1_024)]
@@ -64,7 +64,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Chunk(Message, frozen=True):
-    """A piece of the content of the next message that is none of these."""
+    """A piece of the content of the next message of another type."""
 
     content: Content
 
@@ -78,12 +78,12 @@ class Evaluate(Message, frozen=True):
     Args:
         path: the script's path in the repository.
         source: its text.
-        module: whether it is a module whose `github-hook` is called, or else a script whose `main` is run.
+        module: whether it is a module whose `github-hook` is called; otherwise, it's a script whose `main` is run.
         tree: what paths into the repository print as.
         event: the event's name.
-        edit: how the payload is changed first: "", or a name in :data:`bassloop.evaluator.fork_server.EDITS`.
+        edit: the change to make to the payload first: "", or a key of :data:`bassloop.evaluator.fork_server.EDITS`.
         output: how many bytes the script may log.
-        content: the event's payload, as it was received; the host has it.
+        content: the event's payload, as it was received. The host provides it.
     """
 
     path: str
@@ -109,7 +109,7 @@ class Done(Message, frozen=True):
 
 
 class Data(Message, frozen=True):
-    """A call has succeeded, and this is what it asked for."""
+    """A call has succeeded, with this result."""
 
     call: Number
     content: Content
@@ -123,7 +123,7 @@ class Entries(Message, frozen=True):
 
 
 class Refusal(Message, frozen=True):
-    """A call has failed, for a reason that the script may hear."""
+    """A call has failed, for a reason that the script may see."""
 
     call: Number
     why: str
@@ -133,31 +133,31 @@ class Refusal(Message, frozen=True):
 
 
 class Call(Message, frozen=True):
-    """Something that the process asks for, under a number of its own."""
+    """A call of the process, with its number."""
 
     call: Number
 
 
 class ReadFile(Call, frozen=True):
-    """Asks for a file of the repository: answered with :class:`Data`."""
+    """Reads a file of the repository; answered with :class:`Data`."""
 
     path: FilePath
 
 
 class ListDirectory(Call, frozen=True):
-    """Asks for the members of a directory of the repository: answered with :class:`Entries`."""
+    """Lists a directory of the repository; answered with :class:`Entries`."""
 
     path: FilePath
 
 
 class RunThunk(Call, frozen=True):
-    """Runs a thunk: answered when it has succeeded."""
+    """Runs a thunk; answered when it has succeeded."""
 
     content: Content
 
 
 class ReadThunk(Call, frozen=True):
-    """Runs a thunk and opens a stream of its output: answered when it is open."""
+    """Runs a thunk and opens a stream of its output; answered when the stream is open."""
 
     content: Content
 
@@ -181,23 +181,23 @@ class ExportPath(Call, frozen=True):
 
 
 class Next(Call, frozen=True):
-    """Asks for the next piece of a stream: answered with :class:`Data`, empty at the end."""
+    """Reads the next piece of a stream; answered with :class:`Data`, which is empty at the end."""
 
     stream: Number
 
 
 class Resolve(Call, frozen=True):
-    """Asks for the thunk of the exact image that a reference means now: answered with :class:`Data`."""
+    """Resolves a reference to the thunk of an exact image; answered with :class:`Data`."""
 
     content: Content
 
 
 class StartCheck(Call, frozen=True):
-    """Starts a check of a commit: answered when it is recorded.
+    """Starts a check of a commit; answered when it is recorded.
 
     Args:
         after: names of checks of the same commit that must have succeeded first.
-        limit: seconds that it may run, or None for what the policy says.
+        limit: its time limit in seconds, or None for the policy's.
     """
 
     name: Name
@@ -208,7 +208,7 @@ class StartCheck(Call, frozen=True):
 
 
 class Wait(Call, frozen=True):
-    """Waits for a check that was started: answered when it has succeeded."""
+    """Waits for a check that was started; answered when it has succeeded."""
 
     check: Number
 
@@ -217,14 +217,14 @@ class Wait(Call, frozen=True):
 
 
 class Log(Message, frozen=True):
-    """A message of the script for people."""
+    """A message that the script has printed."""
 
     message: str
     fields: str = ""
 
 
 class Idle(Message, frozen=True):
-    """The process waits for answers, having received so many messages of the daemon's."""
+    """The process waits for answers, after receiving so many messages from the daemon."""
 
     received: int
 
@@ -234,7 +234,7 @@ class Evaluated(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """The script failed: what was wrong, and the same with the lines of source and the trace."""
+    """The script failed: the message, and a report that adds the lines of source and the trace."""
 
     message: str
     report: str
@@ -255,9 +255,9 @@ class Described(Message, frozen=True):
     """A thunk's description.
 
     Args:
-        command: its command as people read it.
-        platform: the operating system and the architecture that it asks for, if it does.
-        content: its message as JSON.
+        command: its command line, for people.
+                platform: the operating system and architecture that it needs, if it names any.
+                content: its Protocol Buffers message as JSON.
     """
 
     command: str
@@ -272,7 +272,7 @@ class Fork(Message, frozen=True):
     """Fork a process for the socket that comes with this message.
 
     Args:
-        ahead: whether it has time to prepare itself, as there is no hook for it yet.
+        ahead: whether it is a spare, which has time to prepare itself before its hook arrives.
     """
 
     job: int
@@ -280,19 +280,19 @@ class Fork(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """The fork server is ready: what keeps its processes from harm here, and what can't be had."""
+    """The fork server is ready: the layers of confinement in effect, and those that aren't available."""
 
     layers: tuple[str, ...]
     missing: tuple[str, ...]
 
 
 class Ended(Message, frozen=True):
-    """A process is over.
+    """A process has ended.
 
     Args:
         status: as :func:`os.waitpid` returns it.
-        cpu_seconds: the processor time that it took.
-        memory: the most memory that it had, in bytes.
+        cpu_seconds: the CPU time that it used.
+                memory: its peak memory, in bytes.
     """
 
     job: int
@@ -313,7 +313,7 @@ FromServer: TypeAlias = Ready | Ended
 
 
 def as_text(text: str) -> str:
-    """Return a string as it can travel: without lone surrogates."""
+    """Return a string without lone surrogates, which can't be encoded."""
     return text.encode(errors="replace").decode()
 
 
@@ -347,8 +347,8 @@ class MessageReader(Generic[M]):
         types: the messages that may arrive, as a union.
 
     Attributes:
-        frames: how many have arrived, the pieces of content included.
-        size: how many bytes they had together.
+        frames: the number of messages so far, including pieces of content.
+                size: their total size in bytes.
     """
 
     def __init__(self, types: Any) -> None:
@@ -359,10 +359,10 @@ class MessageReader(Generic[M]):
         self._content = bytearray()
 
     def feed(self, data: bytes) -> list[M]:
-        """Return the messages that are complete now.
+        """Add data, and return the messages that are complete now.
 
-        Raises ProtocolError for a message that is too large, or isn't one of the types. What comes after it
-        can't be understood any more.
+        Raises ProtocolError for a message that is too large, or isn't one of the types. Nothing after it can
+        be decoded.
         """
         buffer = self._buffer
         buffer += data
@@ -391,7 +391,7 @@ class MessageReader(Generic[M]):
             raise ProtocolError(f"not a message: {error}") from error
 
     def _join(self, message: Message) -> M | None:
-        """Return a message with the content that preceded it; None for what is only a piece."""
+        """Return a message with the content that preceded it, or None for a piece of content."""
         if isinstance(message, Chunk):
             self._content += message.content
             if len(self._content) > MAX_CONTENT:

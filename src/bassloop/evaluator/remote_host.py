@@ -1,4 +1,4 @@
-"""The host of a script in a process of its own: every question to it becomes a message."""
+"""The host for a script in a process of its own. It turns each call into a message to the daemon."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Tree:
 
 
 class _Stream:
-    """A thunk's output, requested piece by piece. It is read by one fiber at a time, and to its end."""
+    """A thunk's output, requested in pieces. It is read by one fiber at a time, until its end."""
 
     def __init__(self, host: RemoteHost, kind: Callable[..., AnyCall], *fields: bytes) -> None:
         self._host = host
@@ -138,15 +138,15 @@ class RemoteHost(bass.Host):
         self._link.log(as_text(message), as_text(named))
 
     def write_error(self, text: str) -> None:
-        """Send what `dump` and `doc` print, likewise."""
+        """Send the output of `dump` and `doc` to the daemon."""
         self._link.log(as_text(text.rstrip("\n")))
 
-    # --- beyond what the language asks ---
+    # --- beyond the language's host interface ---
 
     async def start_check(
         self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
     ) -> Callable[[], Awaitable[None]]:
-        """Start a check; return what waits for it."""
+        """Start a check, and return a coroutine function that waits for it."""
         if len(after) > MAX_NEEDS:
             raise bass.BassError(f"a check can need {MAX_NEEDS} others, not {len(after)}")
         if limit is not None and not 0 < limit <= MAX_LIMIT:
@@ -184,20 +184,20 @@ class RemoteHost(bass.Host):
         return piece
 
     def end(self, pending: Pending[None]) -> None:
-        """Let those go on that wait for this."""
+        """Resume the fibers that wait for this."""
         pending.succeed(None)
         self._link.fibers.resume(pending)
 
 
 def encode_thunk(thunk: bass.Thunk) -> bytes:
-    """Return a thunk as it travels, in the order of fields that its digest is taken over.
+    """Return a thunk's encoding, with its fields in the order that the digest depends on.
 
     Raises BassError if it is too large.
     """
     encoded = bass.encoded_thunk(thunk)
     if len(encoded) > MAX_CONTENT:
         raise bass.BassError(
-            f"{thunk.cmdline()} has {len(encoded):,} bytes with all that it is made of; "
-            f"{MAX_CONTENT:,} is the most"
+            f"{thunk.cmdline()} has {len(encoded):,} bytes, including what it is made of; the limit "
+            f"is {MAX_CONTENT:,}"
         )
     return encoded

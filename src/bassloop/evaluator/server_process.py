@@ -1,11 +1,11 @@
-"""The fork server as the daemon has it, and the processes that it forks before there is a hook. Needs Trio.
+"""The daemon's side of the fork server, and its spare processes. Needs Trio.
 
-Forking a process, confining it, and copying the memory that every hook writes to takes longer than evaluating a usual
-hook. A spare has done all that, and waits on its socket. It is used once, and then dies like any other. Its limits
-count what it uses: the little processor time that it has used itself is less than a hundredth of what a hook may use.
+Forking a process, confining it, and copying the memory that every hook writes to takes longer than evaluating a
+typical hook. A spare has done all that, and waits on its socket. It is used for one hook, like any other process.
+Preparing itself counts towards its limits, but uses less than a hundredth of its CPU time.
 
-All that takes processor time, so spares are forked while no hook is evaluated. When hooks come faster than that, each
-gets a process that is forked for it.
+Spares are forked while no hook is being evaluated, since preparing them takes CPU time. If hooks arrive faster than
+that, a process is forked for each.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-"""Variables that a Python may need to find its modules. Nothing else of the daemon's environment is passed on."""
+"""Variables that Python may need to find its modules. Nothing else of the daemon's environment is passed on."""
 
 _END_SECONDS: Final = 5.0
-"""The time that a fork server has to end before it is killed."""
+"""How long a fork server may take to end before it is killed, in seconds."""
 
 _MOST_OUTPUT: Final = 64 << 10
-"""Bytes of a fork server's standard error that are logged."""
+"""The maximum number of bytes of a fork server's standard error that are logged."""
 
 _READ: Final = 1 << 16
 
 
 @dataclass(eq=False)
 class Job:
-    """A process of the fork server's, and how it ended, once `over` is set; None if the server did before."""
+    """A process of the fork server. `over` is set when it has ended; the status is None if the server ended first."""
 
     number: int
     socket: socket.socket
@@ -57,7 +57,7 @@ class Job:
 
 
 class ServerProcess:
-    """One fork server that runs."""
+    """A running fork server."""
 
     def __init__(self, control: trio.socket.SocketType) -> None:
         self._control = control
@@ -67,7 +67,7 @@ class ServerProcess:
         self._reader: MessageReader[FromServer] = MessageReader(FromServer)
 
     async def listen(self, started: Callable[[Ready], None]) -> None:
-        """Receive what the server says, until it ends."""
+        """Receive the server's messages until it ends."""
         with suppress(ConnectionError):
             while data := await self._control.recv(_READ):
                 for message in self._reader.feed(data):
@@ -79,7 +79,7 @@ class ServerProcess:
 
     @contextmanager
     def fork(self) -> Generator[tuple[Job, trio.SocketStream]]:
-        """Make a job, and the socket to its process. When the context is left, the process is killed."""
+        """Make a job, and the socket to its process. The process is killed on exit."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             job = Job(next(self._numbers), theirs)
@@ -90,7 +90,7 @@ class ServerProcess:
         """Have a job's process forked. Raises EvaluatorLost.
 
         Args:
-            ahead: there is no hook for it yet, so it has time to prepare itself.
+            ahead: whether it is a spare, which has time to prepare itself.
         """
         [message] = frames(Fork(job.number, ahead))
         rights = array("i", [job.socket.fileno()])
@@ -114,7 +114,7 @@ class ServerProcess:
 
 
 class RunServer(Protocol):
-    """What runs one fork server until it ends, as `run_server` does."""
+    """The type of `run_server`, which runs one fork server until it ends."""
 
     async def __call__(
         self,
@@ -136,10 +136,10 @@ async def run_server(
     """Run one fork server until it ends, or until cancelled. Its processes end with it.
 
     Args:
-        cpu_seconds: the processor time that each of its processes may take.
-        memory: the bytes of memory that each may have.
-        on_ready: called when it is ready.
-        on_end: called as soon as it is known to end.
+        cpu_seconds: the limit on CPU time for each process.
+                memory: the limit on memory for each process, in bytes.
+                on_ready: called when the server is ready.
+                on_end: called as soon as the server is known to end.
     """
     arguments = ["-P", "-m", "bassloop.evaluator.fork_server", str(cpu_seconds), str(memory)]
     ours, theirs = socket.socketpair()
@@ -150,8 +150,8 @@ async def run_server(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            # Out of the terminal's reach, but in the daemon's session: Linux shares processors among sessions first,
-            # and the server's niceness would mean nothing to the daemon.
+            # Out of the terminal's reach, but in the daemon's session: Linux divides CPU time between sessions first,
+            # so in another one, the server's niceness would have no effect on the daemon.
             process_group=0,
         )
         theirs.close()
@@ -168,7 +168,7 @@ async def run_server(
 
 
 async def _log_output(process: trio.Process) -> None:
-    """Log what the fork server and its processes write to their standard error, up to a bound."""
+    """Log the standard error of the fork server and its processes, up to a limit."""
     assert process.stderr is not None
     left = _MOST_OUTPUT
     async for data in process.stderr:
@@ -178,7 +178,7 @@ async def _log_output(process: trio.Process) -> None:
 
 
 async def _end(process: trio.Process) -> None:
-    """Wait until the fork server has ended, as it does when its socket is closed; kill it if it does not."""
+    """Wait for the fork server to end, which it does when its socket is closed; kill it if it doesn't."""
     with shielded(_END_SECONDS):
         await process.wait()
     if process.returncode is None:
@@ -192,7 +192,7 @@ async def _end(process: trio.Process) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Spare:
-    """A process that waits. Closing `held` kills it."""
+    """A spare process. Closing `held` kills it."""
 
     job: Job
     stream: trio.SocketStream
@@ -218,7 +218,7 @@ class SpareProcesses:
         return sum(not spare.job.over.is_set() for spare in self._spares)
 
     async def run(self) -> None:
-        """Keep spares of the server that there is, until cancelled; then kill them."""
+        """Keep spares of the current server until cancelled; then kill them."""
         try:
             while True:
                 await self._wanted.wait()
@@ -227,11 +227,11 @@ class SpareProcesses:
             self.use(None)
 
     def fill(self) -> None:
-        """Fork the spares that are missing, soon."""
+        """Arrange for missing spares to be forked."""
         self._wanted.set()
 
     def use(self, server: ServerProcess | None) -> None:
-        """Kill the spares, and keep those of another server from now on, or none."""
+        """Kill the spares, and switch to another server, or to none."""
         for spare in self._spares:
             spare.held.close()
         self._spares.clear()
@@ -240,7 +240,7 @@ class SpareProcesses:
 
     @asynccontextmanager
     async def process(self, server: ServerProcess) -> AsyncGenerator[tuple[Job, trio.SocketStream]]:
-        """Give a process of a server: a spare, or a new one. It is killed when the context is left.
+        """Provide a process of a server, a spare or a new one. It is killed on exit.
 
         Raises EvaluatorLost.
         """

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class FairLimiter:
-    """Gives places to keys. When one is free, it goes to the key that holds the fewest of those that wait.
+    """A capacity limiter that is fair between keys: a free place goes to the waiting key that holds the fewest.
 
     Args:
-        capacity: how many places there are; one key gets half of them at most, and at least one.
-        on_unused: called whenever the last place that was held is given back.
+        capacity: the number of places. One key gets half of them at most, and at least one.
+        on_unused: called whenever the last place in use is given back.
     """
 
     def __init__(self, capacity: int, on_unused: Callable[[], None] = lambda: None) -> None:
@@ -33,16 +33,16 @@ class FairLimiter:
 
     @property
     def held(self) -> int:
-        """The number of places that are held."""
+        """The number of places in use."""
         return self._held.total()
 
     @property
     def waiting(self) -> int:
-        """The number of those that wait for a place."""
+        """The number of waiters."""
         return sum(map(len, self._waiting.values()))
 
     async def acquire(self, key: Hashable) -> None:
-        """Wait for a place. A checkpoint; cancelled, it holds none."""
+        """Wait for a place. A checkpoint. If cancelled, no place is held."""
         event = trio.Event()
         self._waiting.setdefault(key, deque()).append(event)
         self._grant()
@@ -76,7 +76,7 @@ class FairLimiter:
             event.set()
 
     def _remove(self, key: Hashable, event: trio.Event) -> None:
-        """Remove what waits for a key; the others of the key wait behind the other keys from now on."""
+        """Remove a key's first waiter, and move the key's other waiters behind those of other keys."""
         waiting = self._waiting.pop(key)
         waiting.remove(event)
         if waiting:
@@ -84,7 +84,7 @@ class FairLimiter:
 
 
 class Place:
-    """A place among those that are evaluated, which is given back while the hook waits."""
+    """A hook's place, which is given back while the hook waits."""
 
     def __init__(self, places: FairLimiter, key: Hashable) -> None:
         self.key = key
@@ -92,7 +92,7 @@ class Place:
         self._held = False
 
     async def take(self) -> None:
-        """Wait for the place, unless it is held. Not to be called by two tasks at once."""
+        """Wait for the place, unless it is held. Must not be called by two tasks at once."""
         if not self._held:
             await self._places.acquire(self.key)
             self._held = True

@@ -1,4 +1,4 @@
-"""A thunk's description: what the loop needs to know of it beside its bytes. Pure."""
+"""A thunk's description: what the loop needs to know about it besides its encoding. No I/O."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_PARTS: Final = 200_000
-"""Messages within a thunk's message: more of them than that cost whoever decodes it too much."""
+"""The limit on messages nested in a thunk's message, since decoding takes time and memory for each."""
 
 MAX_SMALL: Final = 16 << 10
-"""Bytes of a thunk that costs nobody anything, whatever it is made of."""
+"""The size in bytes up to which any thunk is cheap to decode."""
 
 _LONGEST_COMMAND: Final = 64 << 10
 
 
 def describe(encoded: bytes) -> Described:
-    """Describe a thunk. Raises BassError for one that can't be decoded, or shouldn't be."""
+    """Describe a thunk. Raises BassError for one that can't be decoded, or is too large."""
     try:
         flat = flatten(encoded, MAX_PARTS)
         messages = [bass_pb2.Thunk.FromString(each.encoded) for each in flat]
         if len(encoded) > MAX_SMALL and _count(messages, MAX_PARTS) > MAX_PARTS:
             raise TooManyParts
     except DecodeError as error:
-        raise bass.BassError(f"this is no thunk: {error}") from error
+        raise bass.BassError(f"this isn't a thunk: {error}") from error
     except TooManyParts as error:
         raise bass.BassError(
             f"a thunk of more than {MAX_PARTS:,} parts is too large to be run"
@@ -57,10 +57,10 @@ def describe(encoded: bytes) -> Described:
 def _thunk_json(
     encoded: bytes, flat: Sequence[FlatThunk], messages: Sequence[bass_pb2.Thunk]
 ) -> str:
-    """Return a thunk as JSON, with the thunks that it is made of inside.
+    """Return a thunk as JSON, including the thunks that it is made of.
 
-    Where they would be nested too deep, or be repeated over and over, each is in `thunks` once, and its name
-    stands wherever it is used.
+    If they would be nested too deeply, or repeated too often, each is in `thunks` once, and is referred to by its
+    name.
     """
     repeated = len(encoded) > MAX_SMALL and len(encoded) > 2 * sum(len(one.encoded) for one in flat)
     if not repeated:
@@ -68,7 +68,7 @@ def _thunk_json(
             whole = nested_type("bass.Thunk").FromString(encoded)
             return MessageToJson(whole, preserving_proto_field_name=True, indent=2)
         except DecodeError:
-            pass  # it is nested too deep
+            pass  # it's nested too deeply
     names = [bass.digest_of_encoded(encoded[one.start : one.end]) for one in flat]
     parts = [
         _with_names(MessageToDict(message, preserving_proto_field_name=True), names)
@@ -78,7 +78,7 @@ def _thunk_json(
 
 
 def _with_names(part: Any, names: Sequence[str]) -> Any:
-    """Return a part of a flattened thunk's JSON with names in place of references."""
+    """Return a part of a flattened thunk's JSON, with names instead of references."""
     if isinstance(part, list):
         return [_with_names(each, names) for each in part]
     if not isinstance(part, dict):
@@ -92,7 +92,7 @@ def _with_names(part: Any, names: Sequence[str]) -> Any:
 
 
 def _count(messages: Sequence[Message], enough: int) -> int:
-    """Return the number of messages within messages, or something above `enough`."""
+    """Return the number of nested messages; any number above `enough` may be too low."""
     count, todo = 0, list(messages)
     while todo and count <= enough:
         count += 1

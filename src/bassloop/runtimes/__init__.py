@@ -6,8 +6,7 @@
             ...
     # RunFailed or RuntimeLost is raised here, when the updates are over
 
-The gateway registers runtimes in the `Pool`; all that this room knows of SSH is a function that opens a
-channel.
+The gateway registers runtimes in the `Pool`. All that this package knows of SSH is a function that opens a channel.
 """
 
 from __future__ import annotations

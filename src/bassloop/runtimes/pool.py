@@ -1,4 +1,4 @@
-"""The runtimes that are connected, and the choice among them."""
+"""The pool of connected runtimes, and the choice among them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from bassloop.runtimes.runtime import Platform, Runtime
 
 LOCKED_OUT_SECONDS = 120.0
-"""How long runners are taken to be locked out after one of them was: longer than they wait between attempts."""
+"""How long runners count as locked out after one was; longer than they wait between attempts."""
 
 
 AGAIN = Backoff(first=1.0, longest=60.0, jitter=0.2)
-"""How long a runtime that was lost before it answered is not tried again by the same check."""
+"""How long a check waits before retrying a runtime that was lost before it answered."""
 
 _NO_TIME = 1e-6
-"""Seconds that a clock doesn't tell from none: they may be left where fractions were subtracted."""
+"""Seconds. Shorter times count as zero, since they may be rounding errors."""
 
 DISMISSED_AFTER = 3.0
-"""Seconds without a call after which a runtime of a node that drains is taken to be idle: a check makes several."""
+"""How long a draining node's runtime must be without a call to count as idle, since a check makes several."""
 
 TRIED_AT_ONCE = 3
-"""How many runtimes of one user a check tries before it waits."""
+"""How many runtimes of one user a check tries before it waits for others."""
 
 
 USER_BYTES, ALL_BYTES = 16 << 20, 64 << 20
-"""Bytes of large messages of runs that are read or worked on at a time, of one user and of all."""
+"""The memory, in bytes, for large messages that are being read or processed, for one user and for all."""
 
 
 class NoRuntime(RuntimesError):
-    """No runtime of this user serves this platform, or none that does has answered."""
+    """No runtime of these users serves this platform, or none of them answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """The part of a runtime that pages may show."""
+    """A runtime's state, as pages show it."""
 
     id: str
     user_id: int
@@ -62,12 +62,12 @@ class RuntimeStatus:
 
 @dataclass(eq=False)
 class RunnerWait:
-    """The time for which somebody waits for a runner, also after one that they got did not answer.
+    """The time that a check waits for runners, including after one that didn't answer.
 
     Args:
-        seconds: how long they wait in all; 0 doesn't wait.
-        left: what is left of that.
-        locked_out: the seconds that did not count, because no runner could get in.
+        seconds: the time limit; 0 doesn't wait.
+        left: what is left of it.
+        locked_out: the seconds that didn't count, because no runner could connect.
         reason: why the last runtime that was tried was lost.
     """
 
@@ -82,13 +82,13 @@ class RunnerWait:
         self.left = self.seconds
 
     def note_lost(self, runtime: Runtime, seconds: float, reason: str, pool: Pool) -> None:
-        """Note that a runtime was lost, and let it not be tried again for a while.
+        """Note that a runtime was lost, and don't try it again for a while.
 
-        A machine too busy to answer for some of its runtimes isn't helped by being asked through each of the
-        others: after the first few, those that are connected now aren't tried either.
+        If a machine is too busy to answer on some of its runtimes, trying its others doesn't help. So after
+        the first few, all that are connected now aren't tried either.
 
         Args:
-            seconds: how long it was tried, which counts.
+            seconds: how long it was tried, which counts towards the limit.
         """
         self.left -= seconds
         self.reason = reason
@@ -104,13 +104,13 @@ class RunnerWait:
         return trio.current_time() >= self._try_again.get(runtime_id, -math.inf)
 
     def next_try(self) -> float:
-        """Return when the next of the runtimes that were lost may be tried again; infinity if none was."""
+        """Return when the next lost runtime may be tried again; infinity if none was lost."""
         now = trio.current_time()
         return min((at for at in self._try_again.values() if at > now), default=math.inf)
 
 
 class Pool:
-    """The runtimes that are connected now."""
+    """The pool of connected runtimes."""
 
     def __init__(self) -> None:
         self._runtimes: dict[str, Runtime] = {}
@@ -128,8 +128,8 @@ class Pool:
     async def registered(self, runtime: Runtime) -> AsyncGenerator[None]:
         """Offer a runtime while the body runs.
 
-        On the way out, also when cancelled, it is no longer offered and its calls raise RuntimeLost.
-        Raises ValueError when its id is taken.
+        On exit, even if cancelled, it is no longer offered, and its calls raise RuntimeLost. Raises ValueError if its
+        id is taken.
         """
         if runtime.id in self._runtimes:
             raise ValueError(f"a runtime {runtime.id} is registered already")
@@ -145,13 +145,15 @@ class Pool:
             del self._runtimes[runtime.id]
             runtime.lose(f"{runtime} disconnected")
             self._outcomes.update(runtime.outcomes)
-            runtime.outcomes = self._outcomes  # for the calls that end because of it
+            runtime.outcomes = (
+                self._outcomes
+            )  # so that the calls that end because of this can do so
 
     def candidates(self, user_id: int, platform: Platform | None = None) -> list[Runtime]:
         """Return a user's runtimes that serve a platform, in the order of preference.
 
-        The highest priority comes first; among equals the least busy, then the longest connected. One that
-        did not answer lately comes after all that did.
+        The highest priority comes first, then the least busy, then the longest connected. One that hasn't answered
+        lately comes after all others.
         """
         fit = [
             runtime
@@ -175,21 +177,21 @@ class Pool:
         return self._is_offering
 
     def stop_offering(self) -> None:
-        """Give out no more runtimes; who waits for one goes on waiting, until they are cancelled."""
+        """Give out no more runtimes. Tasks that wait for one keep waiting until they are cancelled."""
         self._is_offering = False
         self.notify()
 
     @property
     def is_dismissing(self) -> bool:
-        """True once runtimes are better off at another node."""
+        """True once runtimes should move to another node."""
         return self._dismissing.is_set()
 
     def dismiss_idle(self) -> None:
-        """Let runtimes go to another node, each as soon as it is idle."""
+        """Let runtimes move to another node, each as soon as it is idle."""
         self._dismissing.set()
 
     async def dismissal(self, runtime: Runtime) -> None:
-        """Wait until a runtime is to go to another node."""
+        """Wait until a runtime should move to another node."""
         await self._dismissing.wait()
         await runtime.quiet(DISMISSED_AFTER)
 
@@ -213,15 +215,15 @@ class Pool:
         return None
 
     def notify(self) -> None:
-        """Wake those who wait for a runtime: the users whose runtimes they may have could have changed."""
+        """Wake the tasks that wait for a runtime, because their users may have changed."""
         self._changed.set()
         self._changed = trio.Event()
 
     def note_lookup(self, admitted: bool) -> None:
-        """Note whether runners can get in, as the last one who tried has found out.
+        """Note whether runners can connect, according to the last attempt.
 
-        While they can't, because GitHub doesn't say whose keys are whose, the time of those who wait for
-        one doesn't count. That ends by itself when nobody tries any more.
+        While they can't, because GitHub doesn't say whose keys are whose, waiting for one doesn't count
+        towards a check's limit. This state expires if nobody tries to connect any more.
         """
         now = trio.current_time()
         was_locked_out = now < self._locked_out_until
@@ -240,8 +242,8 @@ class Pool:
     ) -> Runtime:
         """Wait for the first candidate of the first of some users who has one, and return it.
 
-        `users` is asked each time that somebody connects, and after :meth:`notify`. Raises
-        NoRuntime when none is there and the time is over; only time in which runners could get in counts.
+        `users` is called whenever a runtime connects, and after :meth:`notify`. Raises NoRuntime when the time is
+        over, of which only the part counts in which runners could connect.
         """
         self._waiting += 1
         try:
@@ -297,7 +299,7 @@ class Pool:
         ]
 
     def statistics(self) -> dict[str, int]:
-        """Return numbers for logs and metrics; `registered` counts all there ever were."""
+        """Return numbers for logs and metrics; `registered` counts all runtimes since the start."""
         runtimes = self._runtimes.values()
         return {
             "runtimes": len(runtimes),
@@ -308,7 +310,7 @@ class Pool:
         }
 
     def outcomes(self) -> Counter[tuple[str, str]]:
-        """Return the ended calls of all runtimes there ever were, by method and outcome."""
+        """Return the number of finished calls since the start, by method and outcome."""
         total = Counter(self._outcomes)
         for runtime in self._runtimes.values():
             total.update(runtime.outcomes)

@@ -1,7 +1,7 @@
-"""One call to a runner: the half that runs in asyncio, and how it ends when it doesn't end well.
+"""One call to a runner: the part that runs in asyncio, and its errors.
 
-Each call opens an SSH channel and an HTTP/2 connection of its own: on a shared one a stalled run
-would take the window from its neighbours.
+Each call opens an SSH channel and an HTTP/2 connection of its own. On a shared one, a stalled run would use up its
+neighbours' flow control window.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 MAX_FIELDS = 50_000
-"""Fields of a large message of progress, and of what is in it. Each takes memory when it is decoded, however short it
-is: 4 MB of empty ones would take 100 MB, and a tenth of a second."""
+"""The limit on fields in a large message of progress and its entries. Each takes memory when it is decoded, however
+short it is: 4 MB of empty ones would take 100 MB, and a tenth of a second."""
 
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 HINT = "does a gRPC server answer behind the forward?"
 
 
 class RuntimesError(Exception):
-    """The base class of what can be wrong with runners. The messages are for people."""
+    """The base class of runner errors. Their messages are for people."""
 
 
 class RunFailed(RuntimesError):
     """The runner answered with an error, or with something that isn't an answer.
 
-    `status` is the name of the gRPC status, `MALFORMED` for the latter.
+    `status` is the name of the gRPC status, or `MALFORMED`.
     """
 
     def __init__(self, message: str, status: str = "UNKNOWN") -> None:
@@ -58,7 +58,7 @@ class RunFailed(RuntimesError):
 
 
 class RuntimeLost(RuntimesError):
-    """The runner can't be reached, or no longer: nothing is known of how the call ended."""
+    """The runner can't be reached, or was lost. How the call ended isn't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class RunnerCall:
 
     Args:
         runner: names the runner in messages.
-        pick: returns what is wanted of an answer, and raises ValueError when it isn't there.
-        chunks: returns the next bytes to send, on Trio, and nothing at the end; for a call of `PUT_METHOD`,
-            which has no request.
-        check_message: raises ValueError for a message that mustn't be decoded.
-        room: the memory for large answers; None if it is this call's own.
-        trailers: filled with the metadata that comes after the last answer, also of a call that failed.
-        timeout: seconds until there has to be an HTTP/2 connection.
+        pick: returns the part of an answer that the caller wants. Raises ValueError if it's missing.
+        chunks: returns the next bytes to send, and b"" at the end; runs in Trio. For a call of `PUT_METHOD`, which
+        has no request.
+        check_message: raises ValueError for a message that must not be decoded.
+        room: the memory for large answers, which several calls share; None for this call's own.
+        trailers: filled with the trailing metadata, even if the call fails.
+                timeout: the time limit for establishing the HTTP/2 connection, in seconds.
     """
 
     runner: str
@@ -90,10 +90,10 @@ class RunnerCall:
 
 
 class Answers:
-    """The answers to a call as its caller receives them: an async iterator.
+    """The answers to a call, as an async iterator.
 
     Args:
-        most: how many wait to be received; after a large one, none until it has been worked on.
+        most: how many may wait to be received; after a large one, none until it has been processed.
     """
 
     def __init__(self, most: int) -> None:
@@ -103,7 +103,7 @@ class Answers:
         self._is_done = trio.Event()
 
     async def receive(self) -> Any:
-        """Return the next answer: the caller needs the one before it no more. Raises trio.EndOfChannel at the end."""
+        """Return the next answer, and release the one before it. Raises trio.EndOfChannel at the end."""
         self._asked += 1
         if self._asked > self._large:
             self._is_done.set()
@@ -119,9 +119,9 @@ class Answers:
             raise StopAsyncIteration from None
 
     async def hand_over(self, answer: Any, size: int) -> None:
-        """Let the caller receive an answer of so many bytes. On the asyncio side.
+        """Pass an answer of so many bytes to the caller. Runs in asyncio.
 
-        Raises trio.BrokenResourceError when nobody receives any more.
+        Raises trio.BrokenResourceError if nobody receives any more.
         """
         await hand_over(self.send, answer)
         self._sent += 1
@@ -165,19 +165,19 @@ def check_progress(data: bytearray) -> None:
             else:
                 at += _FIXED_SIZES[kind]
     except (IndexError, KeyError):
-        return  # it is no message, which decoding it will say
+        return  # it isn't a message, as decoding it will show
 
 
 _NUMBER, _BYTES = 0, 2
 _ENTRIES = 2
-"""The depth of entries in an answer."""
+"""The nesting depth of entries in an answer."""
 _PROGRESS = 1
 """The field of an answer's `inner` that is progress."""
 _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def _number(data: bytearray, at: int) -> tuple[int, int]:
-    """Return a number of Protocol Buffers, and where it ends."""
+    """Return a varint of Protocol Buffers, and the offset after it."""
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1
@@ -196,12 +196,13 @@ async def make_call(
     answers: Answers,
     on_open: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Make a call and send its answers as they come. On the asyncio side.
+    """Make a call and pass its answers on as they arrive. Runs in asyncio.
 
     Returns when all are sent, or when nobody receives them any more. Raises RunFailed or RuntimeLost.
 
     Args:
-        on_open: called on Trio when the runner has answered; returns False if it isn't to be asked after all.
+        on_open: called in Trio when the runner has answered; returns False if the request shouldn't be sent after
+        all.
     """
     channel: GRPCChannel | None = None
     try:
@@ -227,7 +228,7 @@ async def make_call(
         return
     except (
         Exception
-    ) as error:  # a runner may answer anything: it ends the call, with an explanation
+    ) as error:  # a runner may send anything; that ends this call, with an explanation
         fault = channel.fault if channel is not None else None
         raise explain(call, error, fault) from error
 
@@ -254,7 +255,7 @@ async def _send(call: RunnerCall, stream: Any) -> None:
 
 
 def explain(call: RunnerCall, error: Exception, fault: str | None) -> RunFailed | RuntimeLost:
-    """Return what an error of a call means to its caller."""
+    """Translate an error of a call for its caller."""
     if fault is not None:
         return _malformed(call, fault)
     match error:
@@ -263,7 +264,7 @@ def explain(call: RunnerCall, error: Exception, fault: str | None) -> RunFailed 
         case GRPCError(status=status, message=message):
             return RunFailed(message or f"{call.runner} answered {status.name}", status.name)
         case StreamTerminatedError() if "reset by remote" in str(error):
-            return RunFailed(f"{call.runner} broke the call off", "CANCELLED")
+            return RunFailed(f"{call.runner} aborted the call", "CANCELLED")
         case StreamTerminatedError():
             return RuntimeLost(f"{call.runner} was lost ({error})")
         case asyncssh.ChannelOpenError():
@@ -283,5 +284,5 @@ def _malformed(call: RunnerCall, reason: str) -> RunFailed:
 
 
 def _encode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata of printable ASCII; anything else is percent-encoded."""
+    """Return metadata with everything but printable ASCII percent-encoded."""
     return {name: quote(value, safe=PRINTABLE).strip() for name, value in metadata.items()}

@@ -1,4 +1,4 @@
-"""A runtime that a connected runner offers, and the calls to it."""
+"""A connected runner's runtime, and the calls to it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 Progress = progrock_pb2.StatusUpdate
 
 MAX_ENTRIES = 20_000
-"""Steps and logs in one message of progress; twice as many as a run may have."""
+"""The limit on steps and logs in one message of progress; twice as many as a run may have."""
 
 OPENING_AT_ONCE = 8
-"""Calls of one runtime that wait for its answer; a runner that is busy would answer a hundred of them too late."""
+"""How many calls may wait for one runtime's answer. A busy runner would answer a hundred of them too late."""
 
 SILENT_SECONDS = 300.0
-"""How long others are preferred to a runtime that did not answer a call; then it may try again."""
+"""How long other runtimes are preferred to one that didn't answer a call."""
 
 CAVEATS: dict[str, dict[str, str]] = {
     "go": {
@@ -54,11 +54,11 @@ CAVEATS: dict[str, dict[str, str]] = {
         "long logs": "BuildKit, behind it, clips what a command prints too fast or too much of",
     },
 }
-"""What a kind of runner can't do, whatever is asked of it, by its kind (see `Runtime.kind`) and by subject."""
+"""The features that runners lack, by their kind (see `Runtime.kind`) and by subject."""
 
 
 def caveats(kind: str | None) -> tuple[str, ...]:
-    """Return all that runners of this kind can't do, in words."""
+    """Return the features that runners of this kind lack, in words."""
     return tuple(CAVEATS.get(kind or "", {}).values())
 
 
@@ -79,12 +79,12 @@ class Platform:
 
     @classmethod
     def here(cls) -> Platform:
-        """Return this machine's: Linux wherever there are containers, even in a virtual machine on it."""
+        """Return this machine's platform. It's Linux wherever containers run, even in a virtual machine."""
         machine = platform.machine().lower()
         return cls("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
     def serves(self, wanted: Platform | None) -> bool:
-        """Return whether a runtime of this platform can run what asks for that one."""
+        """Return whether a runtime of this platform can run a thunk that asks for that one."""
         return wanted is None or (wanted.os in ("", self.os) and wanted.arch in ("", self.arch))
 
     def __str__(self) -> str:
@@ -93,10 +93,10 @@ class Platform:
 
 @dataclass(eq=False)
 class _Opening:
-    """The part of a call until the runner answers, of which there are only so many at once.
+    """The first part of a call, until the runner answers; the number of them at a time is limited.
 
     Args:
-        error: what `on_open` has raised.
+        error: the exception that `on_open` raised.
     """
 
     limiter: trio.CapacityLimiter
@@ -110,12 +110,12 @@ class _Opening:
         self._is_held = True
 
     async def end(self) -> bool:
-        """Note that the runner has answered. Returns False if it isn't to be asked for anything."""
+        """Note that the runner has answered. Return False if the request shouldn't be sent."""
         self.release()
         if self.on_open is not None:
             try:
                 await self.on_open()
-            except Exception as error:  # noqa: BLE001  (the caller's own, which its call raises)
+            except Exception as error:  # noqa: BLE001  (the caller's, which the call raises)
                 self.error = error
         return self.error is None
 
@@ -130,13 +130,13 @@ class _Opening:
 class Runtime:
     """One runtime. Its calls are async context managers that yield a bounded Trio channel.
 
-    The channel ends when the answers do; how the call ended is raised when the context is left:
-    `RunFailed` for an error that the runner reported or a malformed answer, `RuntimeLost` when it can't be
-    reached. An exception of the body comes first, except for `trio.EndOfChannel`. Leaving early, or being
-    cancelled, cancels the call at the runner and closes its channel. A slow reader makes the runner wait.
+    The channel ends with the last answer. The call's error is raised on exit: `RunFailed` for an error that the
+    runner reported or a malformed answer, `RuntimeLost` if it can't be reached. The body's own exception takes
+    precedence, except for `trio.EndOfChannel`. Leaving the context early, or cancelling it, cancels the call at the
+    runner and closes its channel. A slow reader slows the runner down.
 
-    `metadata` tells the runner's owner who the run is for; `bassloop-run` in it is also shown in the pool's
-    snapshot.
+        `metadata` says for whom the run is, for the runner's owner; `bassloop-run` in it is also shown in the pool's
+        snapshot.
     """
 
     id: str
@@ -147,18 +147,18 @@ class Runtime:
     connected_at: float
     """Seconds since the epoch."""
     open_channel: Opener
-    """Opens an SSH channel to it; called on the asyncio side."""
+    """Opens an SSH channel to it; runs in asyncio."""
     kind: str = "other"
     """`bassloop`, `go`, `openssh` or `other`."""
     key: bytes = field(default=b"", repr=False)
     """The public key that its runner connected with, in SSH's binary form."""
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     answer_within: float = 30.0
-    """Seconds for opening a channel and hearing HTTP/2 on it."""
+    """The time limit for opening a channel with an HTTP/2 connection, in seconds."""
     room: MessageRoom | None = None
-    """The memory for large messages of its runs, which all runtimes of its user share; the pool sets it."""
+    """The memory for large messages of runs, shared by all runtimes of the user. The pool sets it."""
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Ended calls by method and outcome: `ok`, `left` (by the caller), `lost`, or gRPC's status."""
+    """Finished calls by method and outcome: `ok`, `left` (by the caller), `lost`, or the gRPC status."""
     _calls: dict[trio.CancelScope, str] = field(default_factory=dict)
     _opening: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(OPENING_AT_ONCE)
@@ -182,12 +182,12 @@ class Runtime:
 
     @property
     def is_silent(self) -> bool:
-        """True if it hasn't answered lately although it is connected, so that others are preferred."""
+        """True if it hasn't answered lately although it is connected. Others are preferred then."""
         return trio.current_time() < self._silent_until
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The runs that calls are under way for: `bassloop-run` of their metadata, or the method."""
+        """The runs of calls that are under way: `bassloop-run` of their metadata, or the method."""
         return tuple(self._calls.values())
 
     @property
@@ -205,9 +205,9 @@ class Runtime:
         """Run a thunk and receive its progress.
 
         Args:
-            trailers: filled with what the runner adds to the call's end, also if the thunk failed.
-            on_open: called when the runner has answered, before it is asked for anything. Until it has
-                returned, the thunk hasn't begun.
+            trailers: filled with the trailing metadata, even if the thunk fails.
+                        on_open: called when the runner has answered, before the request is sent. The thunk can't have
+                        begun before it returns.
         """
         return self._call("Run", thunk, metadata, "progress", trailers=trailers, on_open=on_open)
 
@@ -234,13 +234,13 @@ class Runtime:
     ) -> AbstractAsyncContextManager[Answers]:
         """Publish a thunk's image and receive progress and the published reference.
 
-        Raises RunFailed on entry for a kind of runner that can't.
+        Raises RunFailed on entry if runners of this kind can't do that.
         """
         request = runtime_pb2.PublishRequest(ref=ref, thunk=thunk)
         return self._call("Publish", request, metadata, "progress", "published")
 
     async def resolve(self, ref: bass_pb2.ImageRef, metadata: Mapping[str, str]) -> bass_pb2.Thunk:
-        """Return the thunk of an image's name. Raises RunFailed or RuntimeLost."""
+        """Resolve an image's name to a thunk. Raises RunFailed or RuntimeLost."""
         found: bass_pb2.Thunk | None = None
         async with self._call("Resolve", ref, metadata) as thunks:
             async for thunk in thunks:
@@ -252,10 +252,10 @@ class Runtime:
     async def put_artifact(
         self, chunks: Callable[[], Awaitable[bytes]], metadata: Mapping[str, str]
     ) -> None:
-        """Give an artifact to the runner, for a run that is about to begin. Raises RunFailed or RuntimeLost.
+        """Send an artifact to the runner, for a run that is about to begin. Raises RunFailed or RuntimeLost.
 
         Args:
-            chunks: returns the next bytes, and nothing at the end.
+            chunks: returns the next bytes, and b"" at the end.
         """
         request = runtime_pb2.ExportResponse()
         async with self._call("Put", request, metadata, chunks=chunks) as answers:
@@ -263,7 +263,7 @@ class Runtime:
                 pass
 
     async def quiet(self, seconds: float) -> None:
-        """Wait until no call has been under way for so many seconds."""
+        """Wait until there has been no call for so many seconds."""
         while True:
             with trio.move_on_after(math.inf if self._calls else seconds) as unchanged:
                 await self._calls_changed.wait()
@@ -271,7 +271,7 @@ class Runtime:
                 return
 
     def lose(self, reason: str) -> None:
-        """Let the calls under way, and all later ones, raise RuntimeLost with this reason."""
+        """Make all current and future calls raise RuntimeLost with this reason."""
         self._lost = self._lost or reason
         for scope in self._calls:
             scope.cancel()
@@ -297,7 +297,7 @@ class Runtime:
                 metadata={**metadata, **spans.headers()},
                 pick=_picking(kinds),
                 check_message=check_progress if "progress" in kinds else None,
-                # The others' answers wait for visitors, who may be slow, and are few.
+                # The answers of other calls wait for visitors, who may be slow; there are few of them.
                 room=self.room if method == "Run" else None,
                 trailers={} if trailers is None else trailers,
                 chunks=chunks,
@@ -331,7 +331,7 @@ class Runtime:
         errors: list[RunFailed | RuntimeLost],
         on_open: OnOpen | None,
     ) -> None:
-        """Make a call and close its channel. The error is noted: the body may still read answers."""
+        """Make a call and close its channel. An error is stored, because the body may still be reading answers."""
         if self._lost is not None:
             answers.send.close()
             errors.append(RuntimeLost(self._lost))
@@ -373,7 +373,7 @@ def _outcome(errors: list[RunFailed | RuntimeLost], *, is_left: bool) -> str:
 
 
 def _picking(kinds: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Return a function that picks the field that is set in an answer's `inner`, or the whole answer."""
+    """Return a function that returns the field that is set in an answer's `inner`, or the whole answer."""
 
     def pick(answer: Any) -> Any:
         if not kinds:
