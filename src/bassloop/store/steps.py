@@ -6,6 +6,7 @@ The wire and the tables call a step a vertex.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from bassloop.store.errors import NotStored
 from bassloop.store.records import Step, StepUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bassloop.store.database import Connection, ResultRow
     from bassloop.store.engine import Engine
@@ -80,14 +81,12 @@ class Steps(Subject):
         changed = [_merge_update(db, run_id, update, version) for update in updates]
         if any(changed):
             db.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
-        found: dict[str, Step] = {}
-        for digest in {update.digest for update in updates}:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM vertexes WHERE run_id = ? AND digest = ?",
-                (run_id, digest),
-            ).fetchall()
-            found.update((step.digest, step) for step in _steps(db, rows))
-        return found
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM vertexes "
+            "WHERE run_id = ? AND digest IN (SELECT value FROM json_each(?))",
+            (run_id, json.dumps([update.digest for update in updates])),
+        ).fetchall()
+        return {step.digest: step for step in _steps(db, rows)}
 
     @reads
     def earlier_durations(self, db: Connection, run_id: str) -> list[tuple[str, float]]:
@@ -195,7 +194,7 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
                 f"UPDATE vertexes SET {assignments} WHERE run_id = :run_id AND digest = :digest",
                 values,
             )
-    if update.inputs and _inputs(db, row["id"]) != update.inputs:
+    if update.inputs and _inputs(db, [row["id"]]).get(row["id"]) != update.inputs:
         db.execute("DELETE FROM vertex_edges WHERE vertex = ?", (row["id"],))
         db.executemany(
             "INSERT INTO vertex_edges (vertex, position, input_digest) VALUES (?, ?, ?)",
@@ -206,20 +205,27 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
     return changed
 
 
-def _steps(db: Connection, rows: Iterable[ResultRow]) -> list[Step]:
+def _steps(db: Connection, rows: Sequence[ResultRow]) -> list[Step]:
+    inputs = _inputs(db, [row["row"] for row in rows])
     steps = []
     for row in rows:
         values = dict(row)
         values.update((flag, bool(values[flag])) for flag in _FLAGS)
-        steps.append(Step(**values, inputs=_inputs(db, row["row"])))
+        steps.append(Step(**values, inputs=inputs.get(row["row"], ())))
     return steps
 
 
-def _inputs(db: Connection, row: int) -> tuple[str, ...]:
+def _inputs(db: Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return the inputs of steps, by their rows, of those that have any."""
     edges = db.execute(
-        "SELECT input_digest FROM vertex_edges WHERE vertex = ? ORDER BY position", (row,)
+        "SELECT vertex, input_digest FROM vertex_edges "
+        "WHERE vertex IN (SELECT CAST(value AS BIGINT) FROM json_each(?)) ORDER BY vertex, position",
+        (json.dumps(rows),),
     )
-    return tuple(edge["input_digest"] for edge in edges)
+    return {
+        vertex: tuple(edge["input_digest"] for edge in of_one)
+        for vertex, of_one in itertools.groupby(edges, lambda edge: int(edge["vertex"]))
+    }
 
 
 def open_log(db: Connection, run_id: str, row: int) -> bool:
