@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import json
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from bassloop.runner.engine.mounts import WORK, BindMount
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import CommandLimits
 from bassloop.wire import bass_pb2 as pb
+from tests.test_tar_archive import ATTACKS, SECONDS, header, padded
 
 from .made import after, sh, string
 
@@ -380,3 +383,51 @@ async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelle
     await trio.to_thread.run_sync(import_archive, *words)
     with tarfile.open(tmp_path / "image.tar") as made:
         assert [each.name for each in made] == ["config.json", "1.tar", "manifest.json"]
+
+
+def image_archive(layer: bytes) -> bytes:
+    """Return what `docker save` writes of an image, with a member that is its layer."""
+    manifest = json.dumps([{"Config": "c", "RepoTags": ["a:1"], "Layers": ["a"]}]).encode()
+    parts = [
+        header(name, tarfile.REGTYPE, len(content)) + padded(content)
+        for name, content in (("c", b"{}"), ("manifest.json", manifest))
+    ]
+    return b"".join(parts) + layer
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        *(pytest.param(image_archive(layer), id=name) for name, layer in ATTACKS.items()),
+        pytest.param(image_archive(header("../../a", tarfile.REGTYPE)), id="a name that leads out"),
+        pytest.param(image_archive(header("/a", tarfile.REGTYPE)), id="an absolute name"),
+        pytest.param(image_archive(header("a", tarfile.FIFOTYPE)), id="a pipe"),
+        pytest.param(image_archive(header("a", tarfile.CHRTYPE)), id="a device"),
+        pytest.param(
+            image_archive(header("a", tarfile.REGTYPE, 1_000)), id="a layer that is cut off"
+        ),
+        pytest.param(gzip.compress(bytes(1_000_000))[:-500], id="compressed, and cut off"),
+        pytest.param(
+            gzip.compress(image_archive(b""))[:40] + bytes(100), id="compressed, and broken"
+        ),
+        pytest.param(b"\x1f\x8bnonsense", id="nearly compressed"),
+        pytest.param(b"\xfd7zXZ\0nonsense", id="nearly compressed, otherwise"),
+        pytest.param(
+            gzip.compress(header("x", tarfile.XHDTYPE, 1 << 28) + bytes(1 << 28), 1),
+            id="a header of 256 MiB",
+        ),
+        pytest.param(
+            header("index.json", tarfile.REGTYPE, 50_000) + padded(b"[" * 50_000),
+            id="a document of lists",
+        ),
+    ],
+)
+def test_an_archive_that_attacks_is_no_image(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / "given.tar").write_bytes(archive)
+    began = time.process_time()
+    with pytest.raises(DriverError):
+        import_archive(
+            tmp_path / "given.tar", tmp_path / "image.tar", ImageSelector("1", "amd64"), "ours:key"
+        )
+    assert time.process_time() - began < SECONDS
+    assert sum(each.stat().st_size for each in tmp_path.iterdir()) < len(archive) + 100_000

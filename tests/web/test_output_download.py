@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.web.pages.downloads import NotAFile, TarMember
+from tests.test_tar_archive import ATTACKS, SECONDS
 
 NAME = "résumé-" + "x" * 300 + ".bin"
 
@@ -82,8 +84,16 @@ def test_neither_is_a_link_nor_what_is_no_archive_nor_half_of_one() -> None:
 def test_one_that_only_talks_about_itself_is_refused() -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 1 << 40
-    with pytest.raises(NotAFile, match="its headers are too long"):
+    with pytest.raises(NotAFile, match="the headers of a member have more than 256 KiB"):
         read(header.tobuf(tarfile.GNU_FORMAT) * 100, "a")
+
+
+@pytest.mark.parametrize("attack", set(ATTACKS) - {"half a file", "half a header"})
+def test_headers_of_an_attacker_end_soon(attack: str) -> None:
+    began = time.process_time()
+    with pytest.raises(NotAFile):
+        read(ATTACKS[attack], "a", 100_000)
+    assert time.process_time() - began < SECONDS
 
 
 @settings(max_examples=40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from bassloop.bass.errors import BassError, EndOfSource
@@ -12,9 +11,11 @@ from bassloop.bass.json_stream import END, NEED_MORE, JSONStream
 from bassloop.bass.path import DirPath, FilePath, clean
 from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
 from bassloop.bass.values import Object, Scope, Value, WithMeta, from_list
+from bassloop.tar_archive import UNPACK_ERRORS, BadTar, read_members, uncompressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import tarfile
+    from collections.abc import Callable, Iterator
 
     from bassloop.bass.machine import Machine
 
@@ -289,7 +290,7 @@ class TarDecoder:
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._archive: tarfile.TarFile | None = None
+        self._members: Iterator[tarfile.TarInfo] | None = None
         self._closed = False
 
     def feed(self, data: bytes) -> None:
@@ -303,19 +304,28 @@ class TarDecoder:
     def next(self) -> Value:
         if not self._closed:
             return NEED_MORE
+        if not self._data:
+            return END
         try:
-            if self._archive is None:
-                if not self._data:
-                    return END
-                data = io.BytesIO(bytes(self._data))
-                self._archive = tarfile.open(fileobj=data)  # noqa: SIM115 - it is in memory
-            member = self._archive.next()
-            if member is None:
-                return END
-            file = self._archive.extractfile(member) if member.isreg() else None
-            return _member(member, file.read() if file else b"")
-        except tarfile.TarError as error:
+            if self._members is None:
+                self._data = _whole(self._data)
+                self._members = read_members(io.BytesIO(self._data))
+            member = next(self._members, None)
+        except (BadTar, *UNPACK_ERRORS) as error:
             raise BassError(f"read: this isn't a tar archive: {error}") from error
+        if member is None:
+            return END
+        start = member.offset_data
+        content = bytes(self._data[start : start + member.size]) if member.isreg() else b""
+        return _member(member, content)
+
+
+def _whole(data: bytearray) -> bytearray:
+    """Return an archive that may be compressed. Raises BassError, and UNPACK_ERRORS."""
+    whole = bytearray(uncompressed(io.BytesIO(data)).read(MAX_WHOLE + 1))
+    if len(whole) > MAX_WHOLE:
+        raise BassError(f"read: the archive is larger than {MAX_WHOLE >> 20} MiB")
+    return whole
 
 
 def _member(member: tarfile.TarInfo, content: bytes) -> Value:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bassloop.runner.errors import DriverError
+from bassloop.tar_archive import UNPACK_ERRORS, read_members, uncompressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,6 @@ INDEXES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_BLOB = re.compile(r"(?:\./)?blobs/sha256/([0-9a-f]{64})\Z")
 
 Document = dict[str, Any]
 
@@ -69,63 +69,89 @@ def import_archive(
         check: called again and again, as a small file may unpack to any size; what it raises ends this.
     """
     try:
-        with _CheckedReader(source, check) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
-            documents = _documents(tar, ("index.json", "manifest.json"))
-            if "index.json" in documents:
-                _import_layout(tar, target, documents["index.json"], selector, name)
-            elif "manifest.json" in documents:
-                _import_docker(tar, target, documents["manifest.json"], selector, name)
+        with _CheckedReader(source, check) as file, uncompressed(file) as plain:
+            tar = _Archive(plain)
+            if "index.json" in tar:
+                _import_layout(tar, target, tar.document("index.json"), selector, name)
+            elif "manifest.json" in tar:
+                _import_docker(tar, target, tar.document("manifest.json"), selector, name)
             else:
                 raise DriverError("the archive has neither an index.json nor a manifest.json")
     except (
-        tarfile.TarError,
-        EOFError,
+        *UNPACK_ERRORS,
         ValueError,
         LookupError,
         TypeError,
         AttributeError,
+        RecursionError,
     ) as error:
         raise DriverError(f"this is not an archive of an image: {error}") from error
 
 
-def _documents(tar: tarfile.TarFile, names: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for count, member in enumerate(tar):
-        if count > MAX_MEMBERS:
-            raise DriverError(f"an archive has {MAX_MEMBERS:,} members at most")
-        name = member.name.removeprefix("./")
-        if name in names and member.isreg():
-            found[name] = _read_document(tar, member)
-    return found
+class _Archive:
+    """The files and links of an archive, by name, read once from its beginning to its end. Raises BadTar."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._members: dict[str, tarfile.TarInfo] = {}
+        for count, member in enumerate(read_members(file)):
+            if count >= MAX_MEMBERS:
+                raise DriverError(f"an archive has {MAX_MEMBERS:,} members at most")
+            self._members[member.name.removeprefix("./")] = member
 
-def _read_document(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
-    if member.size > MAX_DOCUMENT:
-        raise DriverError(f"{member.name} in the archive is too large")
-    file = tar.extractfile(member)
-    assert file is not None
-    return json.loads(file.read())
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def __getitem__(self, name: str) -> tarfile.TarInfo:
+        return self._members[name]
+
+    def document(self, name: str) -> Any:
+        """Return the JSON of a member. Raises DriverError."""
+        member = self._members[name]
+        if not member.isreg() or member.size > MAX_DOCUMENT:
+            raise DriverError(f"{name[:100]!r} in the archive is no file, or too large")
+        self._file.seek(member.offset_data)
+        return json.loads(self._file.read(member.size))
+
+    def blob(self, digest: str) -> tarfile.TarInfo:
+        """Return the file of a digest. Raises DriverError, or KeyError."""
+        member = self._members[f"blobs/sha256/{_hex(digest)}"]
+        if not member.isreg():
+            raise DriverError(f"{digest} in the archive is not a file")
+        return member
+
+    def blob_document(self, digest: str) -> Document:
+        """Return the JSON object of a digest. Raises DriverError, or KeyError."""
+        document = self.document(self.blob(digest).name.removeprefix("./"))
+        if not isinstance(document, dict):
+            raise DriverError("a document in the archive is not an object")
+        return document
+
+    def copy(self, member: tarfile.TarInfo, out: tarfile.TarFile, name: str) -> None:
+        """Write a file of this archive to another one."""
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = member.size, 0o644
+        self._file.seek(member.offset_data)
+        out.addfile(info, self._file)
 
 
 # --- an OCI layout ------------------------------------------------------------------------------------
 
 
 def _import_layout(
-    tar: tarfile.TarFile, target: Path, index: Document, selector: ImageSelector, name: str
+    tar: _Archive, target: Path, index: Document, selector: ImageSelector, name: str
 ) -> None:
-    blobs = _blobs(tar)
-    descriptor = _choose(tar, blobs, index, selector)
-    manifest = _blob_document(tar, blobs, descriptor["digest"])
+    descriptor = _choose(tar, index, selector)
+    manifest = tar.blob_document(descriptor["digest"])
     needed = [descriptor, manifest["config"], *manifest["layers"]]
     with tarfile.open(target, "w") as out:
         _write_layout(out, descriptor, name)
         for digest in dict.fromkeys(str(each["digest"]) for each in needed):
-            _copy(tar, blobs[_hex(digest)], out, f"blobs/sha256/{_hex(digest)}")
+            tar.copy(tar.blob(digest), out, f"blobs/sha256/{_hex(digest)}")
 
 
 def _choose(
-    tar: tarfile.TarFile,
-    blobs: dict[str, tarfile.TarInfo],
+    tar: _Archive,
     index: Document,
     selector: ImageSelector,
     depth: int = 0,
@@ -152,31 +178,12 @@ def _choose(
     if first.get("mediaType") in INDEXES:
         if depth > 3:
             raise DriverError("the archive's indexes are nested too deep")
-        inner = _blob_document(tar, blobs, first["digest"])
-        return _choose(tar, blobs, inner, selector, depth + 1)
+        return _choose(tar, tar.blob_document(first["digest"]), selector, depth + 1)
     return first
 
 
 def _is_tag(written: str, tag: str) -> bool:
     return written == tag or written.rpartition(":")[2] == tag
-
-
-def _blobs(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    found = {}
-    for member in tar.getmembers():
-        blob = _BLOB.match(member.name)
-        if blob and member.isreg():
-            found[blob[1]] = member
-    return found
-
-
-def _blob_document(
-    tar: tarfile.TarFile, blobs: dict[str, tarfile.TarInfo], digest: str
-) -> Document:
-    document = _read_document(tar, blobs[_hex(digest)])
-    if not isinstance(document, dict):
-        raise DriverError("a document in the archive is not an object")
-    return document
 
 
 def _hex(digest: str) -> str:
@@ -205,17 +212,11 @@ def _add(out: tarfile.TarFile, name: str, content: bytes) -> None:
     out.addfile(info, io.BytesIO(content))
 
 
-def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, out: tarfile.TarFile, name: str) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = member.size, 0o644
-    out.addfile(info, tar.extractfile(member))
-
-
 # --- what `docker save` writes ------------------------------------------------------------------------
 
 
 def _import_docker(
-    tar: tarfile.TarFile,
+    tar: _Archive,
     target: Path,
     manifests: list[Document],
     selector: ImageSelector,
@@ -230,12 +231,11 @@ def _import_docker(
         raise DriverError(f"the archive has no image with the tag {selector.tag}")
     chosen = found[0]
     names = dict.fromkeys([str(chosen["Config"]), *map(str, chosen["Layers"])])
-    members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
     with tarfile.open(target, "w") as out:
         flat = {each: f"{number}.tar" for number, each in enumerate(names)}
         flat[str(chosen["Config"])] = "config.json"
         for each, short in flat.items():
-            _copy(tar, _regular(members, each), out, short)
+            tar.copy(_regular(tar, each), out, short)
         manifest = {
             "Config": "config.json",
             "RepoTags": [name],
@@ -244,9 +244,9 @@ def _import_docker(
         _add(out, "manifest.json", json.dumps([manifest]).encode())
 
 
-def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
+def _regular(tar: _Archive, name: str) -> tarfile.TarInfo:
     """Return a file of the archive, following links, which old archives have to equal layers."""
-    member = members[name]
+    member = tar[name]
     if member.issym() or member.islnk():
         folder = name.rpartition("/")[0]
         path = member.linkname if member.islnk() else f"{folder}/{member.linkname}"
@@ -256,7 +256,7 @@ def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
                 parts = parts[:-1]
             elif part not in ("", "."):
                 parts.append(part)
-        member = members["/".join(parts)]
+        member = tar["/".join(parts)]
     if not member.isreg():
         raise DriverError(f"{name[:100]!r} in the archive is not a file")
     return member
@@ -276,11 +276,11 @@ def export_archive(
         change: returns the `config` that the image should have.
         name: the name that the archive gives the image, if any.
     """
-    with tarfile.open(source, "r:") as tar, tarfile.open(fileobj=out, mode="w|") as writer:
-        blobs = _blobs(tar)
-        index = _documents(tar, ("index.json",))["index.json"]
-        manifest = _blob_document(tar, blobs, index["manifests"][0]["digest"])
-        config = _blob_document(tar, blobs, manifest["config"]["digest"])
+    with source.open("rb") as file, tarfile.open(fileobj=out, mode="w|") as writer:
+        tar = _Archive(file)
+        index = tar.document("index.json")
+        manifest = tar.blob_document(index["manifests"][0]["digest"])
+        config = tar.blob_document(manifest["config"]["digest"])
         config["config"] = change(config.get("config") or {})
         for entry in config.get("history") or ():
             entry.pop("created_by", None)  # the engine's command line
@@ -298,7 +298,7 @@ def export_archive(
             _add(writer, f"blobs/sha256/{_hex(_digest(blob))}", blob)
         layers = [_hex(str(each["digest"])) for each in manifest["layers"]]
         for each in dict.fromkeys(layers):
-            _copy(tar, blobs[each], writer, f"blobs/sha256/{each}")
+            tar.copy(tar.blob(f"sha256:{each}"), writer, f"blobs/sha256/{each}")
         docker = {
             "Config": f"blobs/sha256/{_hex(_digest(config_blob))}",
             "RepoTags": [name] if name else None,

@@ -28,7 +28,7 @@ from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.mounts import copy_path, write_logical
 from bassloop.runner.engine.step_progress import step_id
 from bassloop.runner.errors import DriverError, host_path_not_allowed
-from bassloop.runner.options import this_platform
+from bassloop.runner.options import is_nearly_full, this_platform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -131,7 +131,12 @@ class ImageBuilder:
         arch = message.platform.arch or this_platform()[1]
         selector = image_archive.ImageSelector(message.tag or None, arch)
         clean = folder / "image.tar"
-        check = trio.from_thread.check_cancelled
+
+        def check() -> None:
+            trio.from_thread.check_cancelled()
+            if is_nearly_full(folder):
+                raise DriverError("the disk of the runner's machine is nearly full")
+
         await trio.to_thread.run_sync(
             image_archive.import_archive, path, clean, selector, name, check
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import tarfile
 from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +11,7 @@ from quart import Blueprint, Response, abort, jsonify, request
 from quart.wrappers.response import ResponseBody
 
 from bassloop.checks.outputs import OutputBusy, OutputUnavailable
+from bassloop.tar_archive import BadTar, TarHeaderReader
 from bassloop.web.guard import visible_run
 from bassloop.web.presentation import DOWNLOAD_SECONDS, abort_not_found, download_headers, instant
 
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
     from bassloop.checks.outputs import Output
     from bassloop.store import Artifact, Run, Store
     from bassloop.web.web_context import WebContext
-
-
-MAX_HEADERS = 1 << 20
-"""Bytes of tar headers before a file's content."""
-
-_EXTENDED_HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
 
 
 def _requested_range(etag: str) -> Range | None:
@@ -214,28 +202,16 @@ class TarMember:
 
     async def read_header(self) -> None:
         """Read up to the file's content, and set `size`."""
-        headers = b""
-        while True:
-            block = await self._read(tarfile.BLOCKSIZE)
-            headers += block
-            try:
-                header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-            except tarfile.TarError as error:
-                raise NotAFile("it is no tar stream") from error
-            if header.type not in _EXTENDED_HEADERS:
-                break
-            if not 0 <= len(headers) + header.size <= MAX_HEADERS:
-                raise NotAFile("its headers are too long")
-            blocks = (header.size + tarfile.BLOCKSIZE - 1) // tarfile.BLOCKSIZE
-            headers += await self._read(blocks * tarfile.BLOCKSIZE)
+        reader = TarHeaderReader()
         try:
-            with tarfile.open(fileobj=io.BytesIO(headers), mode="r:", errorlevel=2) as tar:
-                file = tar.next()
-        except (tarfile.TarError, ValueError) as error:
-            raise NotAFile("it is no tar stream") from error
+            while reader.wanted:
+                reader.feed(await self._read(reader.wanted))
+        except BadTar as error:
+            raise NotAFile(f"it is no tar stream: {error}") from error
+        file = reader.member
         if file is None or file.isdir() or PurePosixPath(file.name).name != self._name:
             raise NotAFile("it is a directory: add a trailing slash to get it as a tar archive")
-        if not file.isreg() or file.size < 0:
+        if not file.isreg():
             raise NotAFile("it is no regular file")
         self.size = file.size
 
