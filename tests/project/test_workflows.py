@@ -185,6 +185,7 @@ jobs:
         include:
           - {python: "3.14"}
           - {python: "3.11", tox: lowest}
+          - {python: pypy-3.11, tox: pypy311}
           - {name: Windows, python: "3.14", os: windows-latest}
     steps:
       - uses: actions/setup-python@v6
@@ -192,14 +193,15 @@ jobs:
       - run: tox run -e ${{ matrix.tox || format('py{0}', matrix.python) }}
   done: {needs: test, steps: [{run: ls}]}
 """
-    first, second, last = translate_workflow(text, "x.yml").checks
+    first, second, third, last = translate_workflow(text, "x.yml").checks
     assert (first.name, first.image, first.run) == (
         "test-3.14",
         "python:3.14",
         ("tox run -e py3.14",),
     )
     assert (second.name, second.run) == ("test-3.11", ("tox run -e lowest",))
-    assert last.needs == ["test-3.14", "test-3.11"]
+    assert (third.name, third.image) == ("test-pypy-3.11", "pypy:3.11")
+    assert last.needs == ["test-3.14", "test-3.11", "test-pypy-3.11"]
 
 
 def test_an_action_of_the_repository_is_read() -> None:

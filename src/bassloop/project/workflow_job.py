@@ -314,6 +314,8 @@ class WorkflowJob:
         version = self._text(str(inputs.get(key, usual))).strip()
         if variable := re.fullmatch(r"\$\{([\w-]+)\}", version):
             self._keep_versions(variable[1], key, usual)
+        if pypy := re.fullmatch(r"pypy-?(\d+\.\d+)(?:-v.*)?", version):
+            image, version = "pypy", pypy[1]
         version = _plain_version(version)
         if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in ("stable", "lts"):
             self._notes[f"{key} {version!r} was taken for {usual}"] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
@@ -11,7 +11,8 @@ from bassloop.bass.session import Session
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from bassloop.bass.session import SessionDriver
@@ -111,27 +112,71 @@ async def foresee(
         driver: runs what the hook starts; None to run it under Trio.
         declared: the Bass that its `.bassloop.toml` means, if that declares checks.
     """
-    names: list[str] = []
-    try:
-        if declared is not None:
-            names += await _started(declared, CHECKS_FILE, root, event, driver)
-        if (root / PROJECT).is_file():
-            names += await _started((root / PROJECT).read_text(), PROJECT, root, event, driver)
-        elif (root / SCRIPT).is_file():
-            names += await _started((root / SCRIPT).read_text(), SCRIPT, root, event, driver)
-    except bass.BassError as error:
-        return Outlook(names, error.message, _place(error))
-    return Outlook(names)
+    [outlook] = await _foresee(root, [event], driver, declared)
+    return outlook
 
 
 async def foresee_all(
     root: Path, driver: SessionDriver | None = None, *, declared: str | None = None
 ) -> dict[str, Outlook]:
     """Evaluate a folder's hook for a sample of each event; see :func:`foresee`."""
-    return {
-        name: await foresee(root, sample, driver, declared=declared)
-        for name, sample in EVENTS.items()
-    }
+    outlooks = await _foresee(root, list(EVENTS.values()), driver, declared)
+    return dict(zip(EVENTS, outlooks, strict=True))
+
+
+async def _foresee(
+    root: Path,
+    events: Sequence[Mapping[str, Any]],
+    driver: SessionDriver | None,
+    declared: str | None,
+) -> list[Outlook]:
+    """Return an outlook for each event. What fails with one script isn't tried with the next."""
+    trials = [_Trial(event) for event in events]
+    if declared is not None:
+        await _call_hook(declared, CHECKS_FILE, root, trials, driver)
+    if (root / PROJECT).is_file():
+        await _call_hook((root / PROJECT).read_text(), PROJECT, root, trials, driver)
+    elif (root / SCRIPT).is_file():
+        for trial in filter(_Trial.goes_on, trials):
+            await _run_script((root / SCRIPT).read_text(), root, trial, driver)
+    return [trial.outlook() for trial in trials]
+
+
+@dataclass(slots=True)
+class _Trial:
+    """What one event has started so far."""
+
+    event: Mapping[str, Any]
+    names: list[str] = field(default_factory=list)
+    error: bass.BassError | None = None
+
+    def goes_on(self) -> bool:
+        """Return whether nothing has failed yet."""
+        return self.error is None
+
+    def outlook(self) -> Outlook:
+        """Return the checks, and why they may not be all."""
+        if self.error is None:
+            return Outlook(self.names)
+        return Outlook(self.names, self.error.message, _place(self.error))
+
+    def client(self) -> bass.Value:
+        """Return the client that a hook gets: it only notes the names of checks."""
+
+        def start(
+            thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value
+        ) -> bass.Value:
+            self.names.append(str(check))
+            return bass.builtin("wait", "[]", lambda: None)
+
+        return bass.scope(
+            {
+                "start-check": bass.builtin("start-check", "[thunk name sha]", start),
+                "start-check-with": bass.builtin(
+                    "start-check-with", "[thunk name sha options]", start
+                ),
+            }
+        )
 
 
 def _place(error: bass.BassError) -> str | None:
@@ -142,36 +187,49 @@ def _place(error: bass.BassError) -> str | None:
     return None
 
 
-async def _started(
-    source: str, name: str, root: Path, event: Mapping[str, Any], driver: SessionDriver | None
-) -> list[str]:
-    names: list[str] = []
+async def _call_hook(
+    source: str, name: str, root: Path, trials: Sequence[_Trial], driver: SessionDriver | None
+) -> None:
+    """Load a module once, and call its `github-hook` for each event."""
+    async with _open_session(driver) as session:
+        try:
+            module = await session.load(source, name, _folder(root, "."))
+            hook = bass.binding(module, "github-hook", name)
+        except bass.BassError as error:
+            for trial in filter(_Trial.goes_on, trials):
+                trial.error = error
+            return
+        for trial in filter(_Trial.goes_on, trials):
+            try:
+                await session.call(hook, bass.from_python(trial.event), trial.client())
+                await session.wait()
+            except bass.BassError as error:
+                trial.error = error
 
-    def start(thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value) -> bass.Value:
-        names.append(str(check))
-        return bass.builtin("wait", "[]", lambda: None)
 
-    client = bass.scope(
-        {
-            "start-check": bass.builtin("start-check", "[thunk name sha]", start),
-            "start-check-with": bass.builtin("start-check-with", "[thunk name sha options]", start),
-        }
-    )
-    folder = name.rpartition("/")[0] or "."
-    host = SilentHost()
-    opened = bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
-    async with opened as session:
-        directory = bass.repository_dir(_Tree(root), bass.DirPath(folder))
-        value = bass.from_python(event)
-        if name == SCRIPT:
+async def _run_script(source: str, root: Path, trial: _Trial, driver: SessionDriver | None) -> None:
+    """Run a script's `main` for an event."""
+    async with _open_session(driver) as session:
+        try:
             await session.run_script(
-                source, name, directory=directory, stdin=[value], bindings={"*loop*": client}
+                source,
+                SCRIPT,
+                directory=_folder(root, SCRIPT.rpartition("/")[0]),
+                stdin=[bass.from_python(trial.event)],
+                bindings={"*loop*": trial.client()},
             )
-        else:
-            module = await session.load(source, name, directory)
-            await session.call(bass.binding(module, "github-hook", name), value, client)
-        await session.wait()
-    return names
+            await session.wait()
+        except bass.BassError as error:
+            trial.error = error
+
+
+def _open_session(driver: SessionDriver | None) -> AbstractAsyncContextManager[Session]:
+    host = SilentHost()
+    return bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
+
+
+def _folder(root: Path, path: str) -> bass.Value:
+    return bass.repository_dir(_Tree(root), bass.DirPath(path))
 
 
 class _Tree:
