@@ -51,7 +51,8 @@ THREADS = 8
 CLOSE_SECONDS = 10.0
 """The seconds that the daemon's end may take to ship what is left. The next daemon ships the rest."""
 
-_BACKOFF = Backoff(first=0.5, longest=5.0)
+_BACKOFF = Backoff(first=0.5, longest=2.0)
+"""Short: once the bucket is back, no more should be lost with this machine than came in some seconds."""
 
 log = structlog.get_logger(__name__)
 
