@@ -394,8 +394,8 @@ class Chaos:
                 report.log_bytes_lost += len(line) + 1
         if lost := report.log_bytes_lost - lost_before:
             where = self.recorders.get(run.id, "an unknown node")
-            times = [f"{at:.1f}, {came.get(line, 0):.1f}: {line}" for at, line in missing]
-            report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}: {times}")
+            when = [f"{at:.1f}, {came.get(line, 0):.1f}: {line}" for at, line in missing]
+            report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}: {when}")
             harm = [f"{at:.1f}: {name} {slot}" for at, name, slot in self.harm]
             report.left.append(f"what went wrong, and when: {harm}")
 
