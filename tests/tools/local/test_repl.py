@@ -197,6 +197,17 @@ def test_a_line_is_given_up_with_control_c(terminal: Terminal) -> None:
     terminal.shows("\n2\n")
 
 
+def test_an_entry_is_found_again_with_control_r(terminal: Terminal) -> None:
+    terminal.type("(def found 6)\r")
+    terminal.shows("bass>", 2)
+    terminal.type("\x12fou")
+    terminal.shows("search")
+    terminal.type("\r")
+    terminal.shows("(def found 6)", 2)
+    terminal.type("\x05 (* found 7)\r")
+    terminal.shows("\n42\n")
+
+
 def test_control_d_leaves(terminal: Terminal) -> None:
     terminal.type("\x04")
     assert terminal.ended() == 0

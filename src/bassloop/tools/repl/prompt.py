@@ -10,7 +10,8 @@ import click
 import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import Completer, Completion
-from prompt_toolkit.filters import has_selection
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus, has_selection
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout.processors import HighlightMatchingBracketProcessor
@@ -110,7 +111,9 @@ def _history() -> History:
 def _bindings() -> KeyBindings:
     bindings = KeyBindings()
 
-    @bindings.add("enter", filter=~has_selection)
+    in_entry = has_focus(DEFAULT_BUFFER)  # and not in a search through the history
+
+    @bindings.add("enter", filter=in_entry & ~has_selection)
     def _enter(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if incomplete(buffer.text):
@@ -119,7 +122,7 @@ def _bindings() -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
-    @bindings.add("escape", "enter")
+    @bindings.add("escape", "enter", filter=in_entry)
     def _break(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         buffer.insert_text("\n" + " " * indentation(buffer.document.text_before_cursor))
