@@ -1,4 +1,4 @@
-"""From a delivery being handled to its checks being concluded.
+"""Handling a delivery, from its payload to the conclusion of its checks.
 
 handler ─► hook ─► check ─► recorder ─► store
               │        │         └────► tail

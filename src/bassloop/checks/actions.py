@@ -1,7 +1,7 @@
 """The actions behind the buttons on a check run and on its page: cancel, approve, run again.
 
-Whether they may is asked of GitHub each time: whoever can write to the repository may, and to a run of their
-own anybody may. Doing the same twice changes nothing.
+GitHub is asked for permission each time: people who can write to the repository may use them, and everybody may use
+them for a run of their own. All actions are idempotent.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RERUNS = UUID("5f1c8b0e-6f0e-5c0a-9d57-0d2a4a3c9b11")
-"""The namespace of the ids of deliveries that the loop makes to run a check again."""
+"""The namespace for ids of deliveries that the loop creates to run a check again."""
 VERIFICATIONS = UUID("c1f2b7a0-52a3-5b0d-8f0e-7c1d3a9e4b62")
-"""The same for those that have a trusted runner confirm a run."""
+"""The namespace for ids of deliveries that have a trusted runner confirm a run."""
 
 
 POLICY_SECONDS = 2.0
-"""How long a page waits for GitHub to say what a repository's policy is."""
+"""How long a page waits for a repository's policy, in seconds."""
 
 
 class NotAllowed(Exception):
-    """Somebody asked for what they may not do. The message says who may."""
+    """The user may not do this. The message says who may."""
 
 
 class PermissionUnknown(Exception):
-    """GitHub can't say at the moment whether somebody may do what they asked for."""
+    """GitHub gives no answer at the moment about the user's permission."""
 
 
 APPROVE_SECONDS = 60.0
@@ -57,13 +57,13 @@ APPROVE_SECONDS = 60.0
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """The actions for people on pages. What an action releases is handled at once."""
+    """The actions on pages. Deliveries that an action releases are handled at once."""
 
     loop: Loop
     inbox: Inbox
 
     async def cancel(self, run_id: str, by: Person) -> bool:
-        """Cancel a run; return False if it is over. Raises NotAllowed and PermissionUnknown."""
+        """Cancel a run; return False if it has ended. Raises NotAllowed and PermissionUnknown."""
         try:
             return await cancel_run(self.loop, run_id, by)
         except GitHubError as error:
@@ -72,7 +72,7 @@ class Control:
     async def approve(self, run_id: str, by: Person) -> None:
         """Approve a run's head. Raises NotAllowed and PermissionUnknown."""
         try:
-            # Who has pressed the button may leave, and what is released must be queued.
+            # The person may leave the page, but what was released must be queued.
             with shielded(APPROVE_SECONDS):
                 self.inbox.resume(await approve_head(self.loop, run_id, by))
                 return
@@ -81,7 +81,7 @@ class Control:
         raise PermissionUnknown(f"GitHub and the database took over {APPROVE_SECONDS:.0f} s")
 
     async def rerun(self, run_id: str, by: Person) -> bool:
-        """Run an ended run's check again, as GitHub's button would; return False if that was asked for before.
+        """Run an ended run's check again, like GitHub's button; return False if somebody has done so before.
 
         Raises NotAllowed and PermissionUnknown.
         """
@@ -91,11 +91,11 @@ class Control:
         run, check_run = found
         payload = await self._payload(run, check_run, by, "run this check again", own=run)
         log.info("run again", run=run_id, by=by.login)
-        # However often somebody asks: one run is run again once.
+        # A run can be repeated once, however often somebody asks.
         return await self._add(uuid5(RERUNS, run_id), payload)
 
     async def is_any_verifiable(self, *run_ids: str) -> bool:
-        """Return whether a trusted runner can confirm one of these runs. False if GitHub doesn't say so soon."""
+        """Return whether a trusted runner can confirm one of these runs. False if GitHub doesn't answer in time."""
         with trio.move_on_after(POLICY_SECONDS):
             for run_id in run_ids:
                 found = await self._ended(run_id)
@@ -104,7 +104,7 @@ class Control:
         return False
 
     async def verify(self, run_id: str, by: Person) -> bool:
-        """Have a trusted runner confirm a run, as GitHub's button would; return False if that can't be.
+        """Have a trusted runner confirm a run, like GitHub's button; return False if that isn't possible.
 
         Raises NotAllowed and PermissionUnknown.
         """
@@ -121,7 +121,7 @@ class Control:
             "requested_action": {"identifier": VERIFY.identifier},
         }
         log.info("run on a trusted runner", run=run_id, by=by.login)
-        # However often somebody asks: once, and again if no trusted runner came.
+        # Once, however often somebody asks, and again if no trusted runner came.
         attempts = await newest_attempts(self.loop, run)
         newer = list(takewhile(lambda each: each.id != confirmed.id, attempts))
         if any(each.state != RunState.ACTION_REQUIRED for each in newer):
@@ -156,7 +156,7 @@ class Control:
             raise PermissionUnknown(str(error)) from error
 
     async def _add(self, guid: UUID, payload: dict[str, Any]) -> bool:
-        """Have a delivery handled as if GitHub had sent it; return False if it is there already."""
+        """Have a delivery handled as if GitHub had sent it; return False if it exists already."""
         return await self.inbox.add_fetched(str(guid), "check_run", json.dumps(payload).encode())
 
 
@@ -166,8 +166,8 @@ async def require_writer(
     """Raise NotAllowed unless a user can write to a check run's repository. Raises GitHubError.
 
     Args:
-        what: what they want to do, for the message.
-        own: the run, if its own user may do it too.
+        what: the action, for the message.
+                own: the run, if its own user may do this as well.
     """
     if own is not None and own.user_id == by.id:
         return
@@ -180,14 +180,14 @@ async def require_writer(
 
 
 async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
-    """Cancel a run for somebody; return False if it is over. Its check run says by whom.
+    """Cancel a run for somebody; return False if it has ended. Its check run says who cancelled it.
 
     Raises NotAllowed, and GitHubError if GitHub can't say whether they may.
     """
     run, check_run = await loop.store.runs.get(run_id), await loop.store.checks.of_run(run_id)
     if run is None or check_run is None or run.ended:
         return False
-    # What verifies somebody's run isn't theirs to cancel.
+    # Nobody may cancel the verification of their own run.
     own = None if is_verification(run.check_name) else run
     await require_writer(loop, check_run, by, "cancel this check", own=own)
     why = f"cancelled by {by.login}"
@@ -198,10 +198,10 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
 
 
 async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
-    """Let a run's head, a fork's, run, also on the approver's runners.
+    """Approve a run's head, which is a fork's, and let it run on the approver's runners as well.
 
-    What waits for a runner may use the approver's at once. What was held, or found no runner, is to be
-    handled again: returned for :meth:`Inbox.resume`. Raises NotAllowed and GitHubError.
+    Runs that wait for a runner may use the approver's at once. Deliveries that were held, or found no runner,
+    have to be handled again; they are returned for :meth:`Inbox.resume`. Raises NotAllowed and GitHubError.
     """
     run, check_run = await loop.store.runs.get(run_id), await loop.store.checks.of_run(run_id)
     if run is None or check_run is None:

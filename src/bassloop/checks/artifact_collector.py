@@ -1,6 +1,6 @@
-"""The artifacts of a run: stored as its runner sends them, within bounds.
+"""The artifacts of a run, stored as its runner sends them, within limits.
 
-They are a stranger's: paths are checked, and what is too large isn't kept. The run says what isn't, and why.
+They aren't trusted: paths are checked, and what is too large isn't kept. The run says what isn't kept, and why.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 NOT_KEPT = "loop:artifact:"
-"""Begins the digest of the loop's own step that says why an artifact isn't kept. Its path follows."""
+"""The prefix of the digest of the loop's own step that says why an artifact isn't kept; the path follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactQuotas:
-    """The limits, in bytes, and how many seconds artifacts are kept."""
+    """The limits in bytes, and the retention in seconds."""
 
     one: int = 256 << 20
     run: int = 1 << 30
@@ -43,7 +43,7 @@ class ArtifactQuotas:
     seconds: float = 30 * 86_400.0
 
     def metadata(self) -> dict[str, str]:
-        """Return what a runner is told, which sends no more."""
+        """Return the limits for the runner, so that it sends no more."""
         return {LIMITS_METADATA: f"{self.one} {self.run}"}
 
 
@@ -65,7 +65,7 @@ class ArtifactCollector:
     _size: int = 0
 
     async def take(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Store what an update has of artifacts. Its logs come before the ends of steps in it."""
+        """Store an update's parts of artifacts. Its logs are handled before the ends of its steps."""
         for log in update.logs:
             if (path := artifact_path(log.vertex)) is not None:
                 await self._append(path, log.data)
@@ -78,7 +78,7 @@ class ArtifactCollector:
                 await self._finish(path)
 
     async def close(self) -> None:
-        """Remove what isn't complete."""
+        """Remove incomplete artifacts."""
         while self._open:
             _, writer = self._open.popitem()
             await writer.discard()
@@ -150,7 +150,7 @@ class ArtifactCollector:
 
 
 def _not_stored(path: str, error: StoreError) -> str:
-    """Return why an artifact couldn't be stored, for anybody to read. The operator's log has the rest."""
+    """Return why an artifact couldn't be stored, for everybody. The operator's log has the details."""
     log.warning("artifact not stored", artifact=path, error=str(error))
     if isinstance(error, StoreFull):
         return "the loop's disk is full"
@@ -158,5 +158,5 @@ def _not_stored(path: str, error: StoreError) -> str:
 
 
 def is_artifact(vertex: str) -> bool:
-    """Return whether a step of a runner's is an artifact."""
+    """Return whether a runner's step stands for an artifact."""
     return artifact_path(vertex) is not None

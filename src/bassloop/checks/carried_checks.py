@@ -1,7 +1,7 @@
-"""Carry checks out for other nodes, whose deliveries wait for a runner that is connected to this one.
+"""Runs of other nodes, whose deliveries wait for a runner that is connected to this node.
 
-The other node goes on handling the delivery, and waits for the end of the run. Should the runner be gone before
-the run began, the other node gets it back.
+The other node keeps handling the delivery, and waits for the run to end. If the runner is gone before the run began,
+the other node gets the run back.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 5.0
-"""How long a run that can't be carried out now, as while GitHub is out of reach, is kept before it is given back."""
+"""How long a run is kept that can't be executed now, for example because GitHub is down, before it is given back."""
 
 
 async def carry_out(loop: Loop, body: Mapping[str, str]) -> None:
-    """Carry a check out as another node asks for. What goes wrong gives the run back."""
+    """Run a check for another node. If that fails, the run is given back."""
     run_id = body["run"]
     with structlog.contextvars.bound_contextvars(run=run_id):
         try:
             await _carry_out(loop, run_id, CarryRequest.from_body(body))
-        except Exception:  # one check's failure stays here; its delivery tries again
+        except Exception:  # one check's failure must not affect others; its delivery tries again
             log.exception("run not carried out for another node")
             await trio.sleep(RETRY_SECONDS)
             await loop.store.runs.hand_back(run_id)
@@ -128,7 +128,7 @@ async def _context(
 
 
 def _nothing() -> None:
-    """Release nothing: the other node has the delivery's slot."""
+    """Do nothing: the other node holds the delivery's slot."""
 
 
 async def _ended(loop: Loop, run_id: str) -> CheckHandle:

@@ -1,9 +1,9 @@
 """A check: stored, shown on GitHub, run on somebody's runner, concluded.
 
-It is stored before the first call to GitHub, so that a crash at any instruction leaves something to go on
-from. A check that had not started is started by the next attempt at its delivery; one that had is never
-silently started again (:mod:`bassloop.checks.recovery` concludes it). A check starts when its runner has
-answered and is asked to run it; a runner that is lost before that is replaced by another one, or waited for.
+It is stored before the first call to GitHub, so that it can be resumed after a crash at any instruction. A check that
+hadn't started is started by the next attempt at its delivery. One that had is never silently started again;
+:mod:`bassloop.checks.recovery` concludes it. A check starts when its runner has answered and is asked to run it. If
+the runner is lost before that, another one is used, or waited for.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class ActiveCheck:
     """A check of a delivery that is being handled.
 
     Args:
-        check_run: the check run as the store has it.
-        needs: what must have succeeded before it runs.
-        handle: what its delivery, and others of the same head, wait for.
-        verify: starts a check that verifies it on a trusted runner.
-        trusted: whether only a trusted runner may run it.
-        verification: the check that verifies it on a trusted runner.
-        earlier: the run that it is to confirm, if somebody has asked for that.
+        check_run: the stored check run.
+                needs: the checks that must have succeeded before it runs.
+                handle: what its delivery, and others of the same head, wait for.
+                verify: starts a check that verifies it on a trusted runner.
+                trusted: whether only a trusted runner may run it.
+                verification: the check that verifies it on a trusted runner.
+                earlier: the run that it should confirm, if somebody has asked for that.
         sources: the checks whose artifacts it uses, by name.
         is_handed_over: whether another node handles its delivery, and waits for the end of its run.
     """
@@ -89,14 +89,14 @@ class ActiveCheck:
 
     @property
     def run_record(self) -> Run:
-        """The run as it was stored last."""
+        """The run, as last stored."""
         return self.handle.run
 
     async def execute(self, *, created: bool) -> None:
-        """Show the check, run it, and conclude it. What goes wrong ends this check, and no other.
+        """Show the check, run it, and conclude it. Errors end this check, and no other.
 
         Args:
-            created: whether the check is new. Another may have been shown on GitHub before a crash.
+            created: whether the check is new. Otherwise, it may have been shown on GitHub before a crash.
         """
         loop, run = self.context.loop, self.run_record
         with (
@@ -117,7 +117,7 @@ class ActiveCheck:
                 self.handle.finished.set()
 
     async def _ends_elsewhere(self) -> bool:
-        """Wait while another node carries the run out; return whether it has ended then."""
+        """Wait while another node has the run; return whether it ended there."""
         loop = self.context.loop
         if self.run_record.node != loop.store.nodes.own_id:
             self.context.slot.release()
@@ -154,10 +154,10 @@ class ActiveCheck:
             await self.conclude(Ending(RunState.FAILED, message))
 
     async def run(self, updates: trio.Nursery) -> Ending:
-        """Show the check, wait for a runtime, and run the thunk on it. Returns how the run ended.
+        """Show the check, wait for a runtime, run the thunk on it, and return how the run ended.
 
         Args:
-            updates: for tasks that say on GitHub how far the check is; they end after it.
+            updates: a nursery for tasks that update the check on GitHub; it outlives the run.
         """
         context, run, loop = self.context, self.run_record, self.context.loop
         if self.needs:
@@ -184,8 +184,8 @@ class ActiveCheck:
                     )
             with spending(Purpose.CONCLUDE):
                 if runtime is not shown:
-                    # Not waited for: while GitHub's rate limit leaves no room for it, the check runs, and
-                    # what is said at its end replaces it.
+                    # In the background: the check runs even while GitHub's rate limit leaves no room for this update,
+                    # which the one at the end replaces.
                     shown = runtime
                     output = check_output.started(run, loop.run_url(run.id), runtime)
                     updates.start_soon(self._update, output)
@@ -205,9 +205,9 @@ class ActiveCheck:
                     updates.start_soon(partial(self._update, output, status="queued"))
 
     async def _wait_for_runtime(self, wait: RunnerWait) -> Runtime:
-        """Wait for a runtime, and let other nodes carry the run out that have one.
+        """Wait for a runtime, and hand the run over to another node if that has one.
 
-        Raises NoRuntime, and CarriedElsewhere if another node has ended the run, or has it again.
+        Raises NoRuntime, and CarriedElsewhere if another node has ended the run, or has taken it back.
         """
         loop, run_id = self.context.loop, self.run_record.id
         if self.is_handed_over and await loop.store.runs.hand_back(run_id):
@@ -236,7 +236,7 @@ class ActiveCheck:
     async def _run_on(self, runtime: Runtime) -> Ending:
         """Run the thunk on a runtime.
 
-        Raises RuntimeLost if that is lost before it was asked to: then nothing has begun.
+        Raises RuntimeLost if the runtime is lost before it was asked to, so that nothing has begun.
         """
         loop, run = self.context.loop, self.run_record
         loop.note_running(run.id)
@@ -261,7 +261,7 @@ class ActiveCheck:
         return ending
 
     async def _verified(self, ending: Ending) -> Ending:
-        """Return how the check ends, once a trusted runner has said the same, if one has to."""
+        """Return how the check ends, after a trusted runner has confirmed it if that is required."""
         context, loop = self.context, self.context.loop
         run = await loop.store.runs.get(self.run_record.id)
         assert run is not None
@@ -275,7 +275,7 @@ class ActiveCheck:
         if self.trusted:
             return await trusted_ending(context, ending, run, self.earlier)
         share = context.policy.trust.spot_check
-        # A hook could make another thunk of the same commit each time.
+        # A hook could generate a different thunk for the same commit each time.
         if (
             self.verification is None
             and passed
@@ -289,7 +289,7 @@ class ActiveCheck:
         )
 
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
-        """Say on the check that it waits for others to end."""
+        """Say on the check that it waits for other runs to end."""
         run, loop = self.run_record, self.context.loop
         self.context.slot.release()
         output = check_output.started(run, loop.run_url(run.id), runtime)
@@ -297,7 +297,7 @@ class ActiveCheck:
         await self._update(replace(output, summary=waits))
 
     async def _wait_for_needs(self) -> Ending | None:
-        """Wait for the checks that must have succeeded before. Returns how this one ends if one has not."""
+        """Wait for the checks that this one needs, and return how it ends if one of them hasn't succeeded."""
         self.context.slot.release()
         for need in self.needs:
             await need.finished.wait()
@@ -308,12 +308,12 @@ class ActiveCheck:
         return None
 
     async def show(self, runtime: Runtime | None) -> None:
-        """Make sure that the check is on GitHub, however long GitHub is down or limits us.
+        """Create the check on GitHub if it isn't there, however long GitHub is down or limits the rate.
 
         Raises GitHubError for a permanent error.
 
         Args:
-            runtime: the one that the check runs on; None while it waits for one.
+            runtime: the runtime that the check runs on; None while it waits for one.
         """
 
         def before_retry(error: Exception, seconds: float) -> None:
@@ -349,7 +349,7 @@ class ActiveCheck:
         await conclude(loop, self.run_record, ending.output)
 
     async def _interrupt(self) -> None:
-        """End the run if it has started. If it hasn't, its delivery resumes it after the restart."""
+        """End the run if it has started. Otherwise, its delivery resumes it after the restart."""
         store = self.context.loop.store
         run = await store.runs.get(self.run_record.id)
         is_own = run is not None and run.node == store.nodes.own_id
@@ -358,7 +358,7 @@ class ActiveCheck:
             await self.conclude(Ending(RunState.INTERRUPTED, message))
 
     async def _superseded(self) -> str | None:
-        """Return why the check need not run any more, or None."""
+        """Return why the check doesn't need to run any more, or None."""
         context = self.context
         if context.rerun or not context.policy.supersede:
             return None
@@ -367,7 +367,7 @@ class ActiveCheck:
         return await superseded(context.loop, context.event, context.received_at)
 
     async def _find_on_github(self) -> None:
-        """Find the check run that an attempt before a crash may have created."""
+        """Look for the check run, which an attempt before a crash may have created."""
         check_run, repo = self.check_run, self.context.repo
         if check_run.github_id is None and (
             found := await repo.find_check_run(check_run.head_sha, check_run.name, check_run.run_id)
@@ -403,12 +403,12 @@ class ActiveCheck:
         self.check_run = replace(self.check_run, github_id=github_id)
 
     def _queued(self, lost: str | None = None) -> CheckOutput:
-        """Return what the check says while it waits for a runner; `lost` says why it does again, if it does."""
+        """Return the output while it waits for a runner; `lost` says why the last one was lost, if any was."""
         run, awaited = self.run_record, awaited_runner(self.context, trusted=self.trusted)
         return check_output.queued(run, self.context.loop.run_url(run.id), awaited, lost)
 
     async def _update(self, output: CheckOutput, status: str = "in_progress") -> None:
-        """Say on the check run how far it is. A check runs even if its progress can't be shown."""
+        """Update the check run. The check runs even if that fails."""
         assert self.check_run.github_id is not None
         try:
             update = self.context.repo.update_check_run
@@ -417,7 +417,7 @@ class ActiveCheck:
             log.warning("check run not updated", error=str(error))
 
     async def _run_within_limit(self, runtime: Runtime, recorder: Recorder) -> Ending:
-        """Run the thunk on a runtime, for as long as it may run. Raises RuntimeLost if it hasn't begun."""
+        """Run the thunk on a runtime, within its time limit. Raises RuntimeLost if it hasn't begun."""
         limit = self.context.policy.limit(self.check_run.name)
         setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
         if self.request.limit is not None and self.request.limit < limit:
@@ -432,14 +432,14 @@ class ActiveCheck:
             except RuntimeLost as error:
                 if not seen.has_begun:
                     raise
-                # Its command may have run, and isn't run again unless somebody asks for it.
+                # Its command may have run, so it isn't repeated unless somebody asks for it.
                 return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
         after = format_duration(limit)
         message = f"stopped after {after}, its time limit ({setting})"
         return Ending(RunState.TIMED_OUT, message)
 
     async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:
-        """Return how the run ended, with regard to what the runner has signed of it."""
+        """Return how the run ended, considering the runner's signed statement."""
         passed = ending.state == RunState.SUCCEEDED
         signed = await keep_statement(
             self.context.loop,
@@ -466,7 +466,7 @@ class ActiveCheck:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id
 
         async def begin() -> None:
-            """Note that the run begins: from now on the runner may have run its command."""
+            """Note that the run begins. From now on, the runner may have run its command."""
             await loop.store.runs.start(
                 run_id,
                 runtime_id=runtime.id,

@@ -1,7 +1,7 @@
-"""Check runs' output on GitHub: from a run and its steps to Markdown. Pure.
+"""The output of check runs on GitHub, rendered from a run and its steps as Markdown. No I/O.
 
-Whatever a hook, a runner or a log chose is escaped here for GitHub's Markdown. Texts are cut to GitHub's limits
-by :mod:`bassloop.github`, which knows them.
+Text from hooks, runners and logs is escaped here for GitHub's Markdown. :mod:`bassloop.github` truncates it to
+GitHub's limits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CONCLUSIONS = {
     RunState.ACTION_REQUIRED: "action_required",
     RunState.NEUTRAL: "neutral",
 }
-"""From a run's final state to its check run's conclusion."""
+"""The conclusion of a check run for each final state of its run."""
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
 MAX_FAILURES = 10
@@ -56,14 +56,14 @@ _HOW_TO_APPROVE = "Anyone who can write to the repository can approve this head,
 _RUNNER_KINDS = {"go": "Go `bass --runner`"}
 
 HOOK = "hook:"
-"""Prefix of the digest of the step that has a hook's own log."""
+"""The prefix of the digest of the step for a hook's own log."""
 
 APPROVAL = "Bass Loop approval"
 SUPERSEDED = "Bass Loop superseded"
 """The check run that says that a head waits for approval, or who approved it."""
 
 VERIFICATION = " (trusted)"
-"""Ends the name of the check run of what a trusted runner runs to verify another check."""
+"""The suffix for names of checks that verify another check on a trusted runner."""
 
 APPROVE = Action("Approve", "Run this head, on your runner too", "approve")
 CANCEL = Action("Cancel", "Stop this check", "cancel")
@@ -78,14 +78,14 @@ def escape(text: str) -> str:
 
 
 def _with_links(text: str, url: str) -> str:
-    """Return text as Markdown in which the pages of other runs are links; `url` is a run's page."""
+    """Return text as Markdown with links to other runs' pages; `url` is one run's page."""
     base = re.escape(url.rpartition("/")[0])
     parts = re.split(rf"({base}/[A-Za-z0-9_-]+)", _head(text))
     return "".join(f"[the run]({part})" if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
 def _message_parts(message: str, url: str, *, is_code: bool) -> list[str]:
-    """Return a run's message as Markdown: lines that name other runs' pages as text, so that these are links."""
+    """Return a run's message as Markdown. Lines with other runs' addresses become text, so that these are links."""
     base = f"{url.rpartition('/')[0]}/"
     lines = message.strip().splitlines()
     linked = [line for line in lines if base in line]
@@ -107,7 +107,7 @@ def is_verification(name: str) -> bool:
 
 
 def code_block(text: str) -> str:
-    """Return text in a fence that is longer than any run of backquotes in it."""
+    """Return text as a code block, with a fence that is longer than any sequence of backquotes in it."""
     ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
     return f"{fence}text\n{text.rstrip()}\n{fence}"
@@ -128,19 +128,19 @@ class Findings:
 
     @property
     def telling(self) -> Sequence[Failure]:
-        """The failures that say more than that something failed."""
+        """The failures with more information than that something failed."""
         failures = self.failure.failures if self.failure is not None else ()
         return [failure for failure in failures if failure.rank > Rank.CONSEQUENCE]
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedRunner:
-    """A runner that a check waits for.
+    """The runners that a check waits for.
 
     Args:
-        logins: whose runner it may be.
-        connect: the command that connects one of the first user's.
-        approvable: whether an approval would add the approver's.
+        logins: the users who may provide one.
+        connect: the command that connects a runner of the first of them.
+        approvable: whether an approval would add the approver's runners.
     """
 
     logins: tuple[str, ...]
@@ -149,7 +149,7 @@ class AwaitedRunner:
 
 
 def queued(run: Run, url: str, awaited: AwaitedRunner, lost: str | None = None) -> CheckOutput:
-    """Return the output of a check that waits for a runner; `lost` says why it does again, if it does."""
+    """Return the output of a check that waits for a runner; `lost` says why the last one was lost, if any was."""
     parts = [f"`{_code(run.cmdline)}` is waiting for {_any_of(awaited)}."]
     if lost:
         parts[0] = f"{escape(lost)}. It had not begun, and waits again.\n\n{parts[0]}"
@@ -166,14 +166,14 @@ def queued(run: Run, url: str, awaited: AwaitedRunner, lost: str | None = None) 
 
 
 def waiting_for_checks(run: Run, url: str, names: Sequence[str]) -> CheckOutput:
-    """Return the output of a check that waits until others have succeeded."""
+    """Return the output of a check that waits for others to succeed."""
     needs = ", ".join(escape(name) for name in names)
     text = f"`{_code(run.cmdline)}` runs when {needs} succeeded.\n\n[Follow the run, or cancel it]({url})"
     return CheckOutput("Waiting for other checks", text, actions=(CANCEL,))
 
 
 def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
-    """Return the output of a check that runs, or is about to, on this runtime."""
+    """Return the output of a check that runs on this runtime, or is about to."""
     where = _on(run, runtime.login, str(runtime.platform))
     follow = f"[Follow the log, live, or cancel it]({url})"
     output = CheckOutput("Running", f"{where}\n\n{follow}", actions=(CANCEL,))
@@ -183,7 +183,7 @@ def started(run: Run, url: str, runtime: Runtime) -> CheckOutput:
 def no_runner(
     run: Run, url: str, awaited: AwaitedRunner, waited: float, lost: str | None = None
 ) -> CheckOutput:
-    """Return the output of a check that no runner came for, or none that answered; `lost` says why."""
+    """Return the output of a check that found no runner; `lost` says why the last one didn't answer, if any."""
     after = f" for {format_duration(waited)}" if waited else ""
     login = awaited.logins[0]
     why = f"none has answered: {escape(lost)}" if lost else "none was connected"
@@ -213,7 +213,7 @@ def approval(run: Run, url: str) -> CheckOutput:
 
 
 def superseded(run: Run, url: str) -> CheckOutput:
-    """Return the output for a head that another one replaced before its turn came."""
+    """Return the output for a head that was superseded before its turn."""
     message = escape((run.message or "").strip())
     return CheckOutput(
         "Superseded before its turn came",
@@ -230,14 +230,14 @@ def ended(
     last_lines: Sequence[str] = (),
     findings: Findings | None = None,
 ) -> CheckOutput:
-    """Return the output of a check that is over: why it failed, where the time went, the end of what failed.
+    """Return the output of an ended check: why it failed, where the time went, the end of the failing log.
 
     Args:
-        failing: the step that broke it, or that it was stopped at.
+        failing: the step that failed, or that was stopped.
         last_lines: the end of that step's log, without colours.
     """
     findings = findings or Findings()
-    # A runner's own steps don't hide what a trusted one has found.
+    # A runner's own steps must not hide what a trusted runner has found.
     names_others = f"{url.rpartition('/')[0]}/" in (run.message or "")
     took = format_duration((run.ended_at or 0) - run.started_at) if run.started_at else None
     state = run.state.replace("_", " ").capitalize()
@@ -271,7 +271,7 @@ def ended(
 
 
 def _failures(findings: Findings, url: str) -> str:
-    """Return the failures that a log tells of, each with its lines in the log and in the source."""
+    """Return the failures found in a log, each with its lines in the log and in the source."""
     assert findings.failure is not None
     step, lines = findings.failure.step, []
     for failure in findings.telling[:MAX_FAILURES]:
@@ -293,7 +293,7 @@ def _failures(findings: Findings, url: str) -> str:
 
 
 def with_notes(output: CheckOutput, notes: Sequence[str]) -> CheckOutput:
-    """Return the output with notes (Markdown) at the end of its summary."""
+    """Return the output with notes, in Markdown, appended to its summary."""
     quoted = [f"> {note}" for note in notes]
     return replace(output, summary="\n\n".join([output.summary, *quoted]))
 
@@ -319,14 +319,14 @@ def with_artifacts(output: CheckOutput, artifacts: Sequence[Artifact], url: str)
 
 
 def caveats_ahead(runtime: Runtime) -> list[str]:
-    """Return what may surprise whoever waits for a run on this runtime, as one sentence or none."""
+    """Return a sentence about the limitations of a runtime, for people who wait for its run, or none."""
     if not runtime.caveats:
         return []
     return [f"This runner is a {_RUNNER_KINDS[runtime.kind]}: {'; '.join(runtime.caveats)}."]
 
 
 def caveats_met(run: Run, thunk: ThunkRecord | None) -> list[str]:
-    """Return what may have surprised whoever waited for this run, a sentence each."""
+    """Return sentences about what may surprise people about this run."""
     found = []
     if thunk is not None and _has_secret(thunk.proto):
         found.append(caveat(run.runner_kind, "secrets"))
@@ -346,7 +346,7 @@ def _names_artifacts(thunk: ThunkRecord) -> bool:
 
 
 def _has_secret(thunk: bytes) -> bool:
-    """Return whether a thunk, or one that it is made from, asks for a secret."""
+    """Return whether a thunk, or one that it depends on, asks for a secret."""
     flat = flatten(thunk, most=len(thunk))
     pending: list[Message] = [bass_pb2.Thunk.FromString(each.encoded) for each in flat]
     while pending:
@@ -360,7 +360,7 @@ def _has_secret(thunk: bytes) -> bool:
 
 
 def _log_end(step: Step, last_lines: Sequence[str], url: str) -> str | None:
-    """Return the end of a log, with a link to the first line that is shown."""
+    """Return the end of a log, with a link to its first line."""
     shown = end_of(last_lines)
     if not shown:
         return None
@@ -370,9 +370,9 @@ def _log_end(step: Step, last_lines: Sequence[str], url: str) -> str | None:
 
 
 def end_of(lines: Sequence[str], size: int = _END_BYTES) -> list[str]:
-    """Return as many of the last lines as fit into so many bytes. A very long line is cut at its end.
+    """Return as many of the last lines as fit into so many bytes. A very long line is truncated.
 
-    Cut to GitHub's limit, a text loses its end, which in a log is what matters.
+    GitHub's limit truncates texts at the end, which is what matters in a log.
     """
     kept: list[str] = []
     for line in reversed(lines):
@@ -392,10 +392,10 @@ def hook_ended(
     last_lines: Sequence[str] = (),
     annotations: Sequence[Annotation] = (),
 ) -> CheckOutput:
-    """Return the output for a hook that failed, was missing, or is fixed; for the rest see :func:`ended`.
+    """Return the output for a hook that failed, is missing, or works again. For checks, see :func:`ended`.
 
     Args:
-        steps: those of the thunks that the hook ran itself.
+        steps: the steps of thunks that the hook ran itself.
     """
     message = (run.message or "it gave no reason").strip()
     if run.state == RunState.NEUTRAL:
@@ -445,7 +445,7 @@ def _table(steps: Sequence[Step], url: str) -> str:
     shown = [step for step in steps if not step.internal and "[hide]" not in step.name]
     left_out = len(shown) - _MAX_STEPS
     if left_out > 0:
-        # Failed steps are shown, wherever they stand.
+        # Failed steps are always shown.
         chosen = sorted(shown, key=lambda step: step.error is None)[:_MAX_STEPS]
         shown = sorted(chosen, key=lambda step: step.position)
     rows = ["| | step | time |", "| --- | --- | ---: |"]
@@ -477,12 +477,12 @@ def _time(step: Step) -> str:
 
 
 def _code(text: str) -> str:
-    """Return text to stand between backquotes: those in it become quotes, so that none ends the code."""
+    """Return text to put between backquotes. Its own become quotes, so that none ends the code."""
     return _short(text, 200).replace("`", "'")
 
 
 def _head(message: str) -> str:
-    """Return the beginning of a message, so that what follows it in a summary has room."""
+    """Return the beginning of a message, to leave room for the rest of a summary."""
     data = message.encode(errors="replace")
     if len(data) <= _MESSAGE_BYTES:
         return data.decode()

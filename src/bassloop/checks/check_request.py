@@ -1,4 +1,4 @@
-"""A check that is asked for, and whether it may be."""
+"""Requests for checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CheckRefused(Exception):
-    """A hook asked for a check that can't be; the message says why."""
+    """A hook asked for a check that can't be started. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class CheckRequest:
         record: the thunk as the store keeps it.
         platform: what the thunk has to run on; None for any.
         after: names of checks of the same head, started before, that must have succeeded first.
-        limit: seconds that it may run, if that is less than the policy's; None for the policy's.
+                limit: the time limit in seconds, if it's shorter than the policy's; None for the policy's.
     """
 
     name: str
@@ -46,19 +46,19 @@ class CheckRequest:
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """The names of checks of the same head whose artifacts the thunk is given."""
+        """The names of checks of the same head whose artifacts the thunk uses."""
         return tuple(dict.fromkeys(label_texts(self.thunk, USES_LABEL)))
 
 
 MAX_ATTEMPTS = 20
-"""Newest runs of a check and head that are looked at when a trusted runner is to confirm one."""
+"""How many of the newest runs of a check and head to search for one that a trusted runner can confirm."""
 
 
 async def verifiable_run(loop: Loop, run: Run, check_run: CheckRun) -> Run | None:
     """Return the run whose outcome a trusted runner can confirm by running an ended run's thunk, or None.
 
-    That is the run itself, or, if no runner came for it, the newest earlier run of the same thunk that has an
-    outcome. None if GitHub can't say what the repository's policy is.
+    It is the run itself or, if no runner came for it, the newest earlier run of the same thunk with an outcome.
+    None if the repository's policy can't be read.
     """
     if not run.thunk_digest or check_output.is_verification(run.check_name):
         return None
@@ -83,7 +83,7 @@ def _has_outcome(run: Run) -> bool:
 
 
 async def newest_attempts(loop: Loop, run: Run) -> Sequence[Run]:
-    """Return the newest runs of a run's check and head, the newest first."""
+    """Return the newest runs of a run's check and head, newest first."""
     found = await loop.store.runs.newest(
         MAX_ATTEMPTS,
         public_only=False,

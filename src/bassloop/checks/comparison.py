@@ -1,4 +1,4 @@
-"""Compare two runs of a check: their thunks, their steps' times, and their logs. Pure.
+"""Compare two runs of a check: their thunks, their steps' times, and their logs. No I/O.
 
 Text that differs in every run (times, durations, hashes, addresses, temporary paths) counts as equal.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bassloop.store import Step
 
 MAX_LINES = 1_000
-"""Lines at the end of each log that are compared."""
+"""How many lines at the end of each log are compared."""
 
 MAX_LINE = 500
 MAX_ADDED = 200
@@ -28,7 +28,7 @@ MAX_DIFFERENCES = 50
 MAX_VALUE = 300
 
 SLOWER_FACTOR, SLOWER_SECONDS = 1.25, 1.0
-"""How much longer a step must have taken to count as slower: both."""
+"""A step counts as slower if it took longer by both the factor and the seconds."""
 
 _VARYING = [
     (re2.compile(pattern), name)
@@ -57,7 +57,7 @@ _LETTER = re2.compile(r"[a-f]")
 
 
 def normalize_line(line: str) -> str:
-    """Return a line in which what differs in every run is replaced by what it is."""
+    """Return a line with placeholders for what differs in every run."""
     text = line[:MAX_LINE].encode(errors="replace").decode()
     for pattern, name in _VARYING:
         if name == "<hash>":
@@ -68,13 +68,13 @@ def normalize_line(line: str) -> str:
 
 
 def _hash(match: Any) -> str:
-    """Return what stands for hexadecimal digits: a word or a number is none."""
+    """Return the placeholder for hexadecimal digits, but words and numbers unchanged."""
     text: str = match[0]
     return "<hash>" if _DIGIT.search(text) and _LETTER.search(text) else text
 
 
 def added_lines(before: Sequence[str], after: Sequence[str]) -> list[int]:
-    """Return the positions of the lines of one log that another doesn't have there. Slow: use a thread."""
+    """Return the positions of the lines that only the first log has. Slow: use a thread."""
     one = [normalize_line(line) for line in before[-MAX_LINES:]]
     offset = max(0, len(after) - MAX_LINES)
     other = [normalize_line(line) for line in after[offset:]]
@@ -88,7 +88,7 @@ def added_lines(before: Sequence[str], after: Sequence[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A part of a thunk that differs; None where one of them doesn't have it."""
+    """A part of a thunk that differs; None for the thunk that doesn't have it."""
 
     where: str
     before: str | None
@@ -101,7 +101,7 @@ def thunk_differences(
     """Return what differs between two thunks as JSON, at most MAX_DIFFERENCES.
 
     Args:
-        commits: texts that count as others: each run's own commit as `<commit>`.
+        commits: replacements to make first: each run's own commit becomes `<commit>`.
     """
     for text, name in (commits or {}).items():
         before, after = before.replace(text, name), after.replace(text, name)
@@ -147,7 +147,7 @@ class SlowerStep:
 
 
 def slower_steps(before: Sequence[Step], after: Sequence[Step]) -> list[SlowerStep]:
-    """Return the steps that ran in both and took clearly longer, the largest difference first."""
+    """Return the steps that ran in both and became clearly slower, largest difference first."""
     known = {normalize_line(step.name): seconds for step in before if (seconds := took(step))}
     slower = []
     for step in after:
@@ -162,7 +162,7 @@ def slower_steps(before: Sequence[Step], after: Sequence[Step]) -> list[SlowerSt
 def usual_durations(
     steps: Sequence[Step], earlier: Iterable[tuple[str, float]]
 ) -> dict[int, float]:
-    """Return the median of the seconds that steps took before, by their rows.
+    """Return the median duration of each step in earlier runs, in seconds, by the step's row.
 
     Args:
         earlier: names of steps and their seconds, of several runs.
@@ -178,7 +178,7 @@ def usual_durations(
 
 
 def is_slower(seconds: float, before: float) -> bool:
-    """Return whether a step took clearly longer than before."""
+    """Return whether a step was clearly slower than before."""
     return seconds >= before * SLOWER_FACTOR and seconds - before >= SLOWER_SECONDS
 
 
@@ -190,6 +190,6 @@ def took(step: Step) -> float | None:
 
 
 def same_step(step: Step, others: Sequence[Step]) -> Step | None:
-    """Return the step of another run that does the same."""
+    """Return the corresponding step of another run."""
     name = normalize_line(step.name)
     return next((each for each in others if normalize_line(each.name) == name), None)

@@ -1,9 +1,9 @@
 """End a run: in the store, then on GitHub, then noted in the store as concluded.
 
-GitHub may not accept a conclusion, for a while or ever. A transient failure is stored with the time of the
-next attempt, which :mod:`bassloop.checks.recovery` makes, also after a restart. What a run's check run says
-is read from the store, so it comes out the same however often it is asked for, and annotations that GitHub
-accepted only in part go on where they stopped.
+GitHub may refuse a conclusion, for a while or permanently. A temporary failure is stored with the time of the next
+attempt, which :mod:`bassloop.checks.recovery` makes, even after a restart. The check run's output is rendered from
+the store, so it is the same each time, and annotations that GitHub accepted only in part are continued where they
+stopped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 MAX_DELAY = 3600.0
 MAX_REFUSED = 8
-"""Refusals of a conclusion for a permanent reason before it is given up: ten minutes' worth."""
+"""How many permanent refusals of a conclusion it takes to give up: ten minutes' worth."""
 
 LAST_LINES = 60
 ANNOTATED_LINES = 4_000
@@ -54,7 +54,7 @@ LINES_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A run's final state and why; and its check run's output, if not the usual one."""
+    """A run's final state, the reason, and its check run's output if that isn't the usual one."""
 
     state: RunState
     message: str | None
@@ -62,7 +62,7 @@ class Ending:
 
 
 async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:
-    """Store a run's end and wake its followers. Returns the run as it is stored now."""
+    """Store a run's end, wake its followers, and return the stored run."""
     await loop.store.runs.end(run_id, state, message, time.time())
     loop.tail.publish(run_id)
     run = await loop.store.runs.get(run_id)
@@ -76,7 +76,7 @@ async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None)
 
 
 async def index_errors(store: Store, run: Run) -> None:
-    """Store what a run failed of, for searches across runs; nothing if its logs can't be read now."""
+    """Store a run's failures, for searches across runs; nothing if its logs can't be read now."""
     try:
         found = await find_run_failure(store, run, await store.steps.of_run(run.id))
     except OSError as error:
@@ -90,11 +90,10 @@ async def index_errors(store: Store, run: Run) -> None:
 async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> None:
     """Conclude an ended run's check run on GitHub, once.
 
-    A failure of GitHub's, or logs that can't be read now, are stored with the time of the next attempt, and
-    not raised.
+    If GitHub fails, or logs can't be read now, the time of the next attempt is stored, and nothing is raised.
 
-    Args:
-        output: what the check run says, if not the usual.
+        Args:
+            output: the check run's output, if it isn't the usual one.
     """
     check_run = await loop.store.checks.of_run(run.id)
     if check_run is None or check_run.state == CheckState.CONCLUDED or run.id in loop.concluding:
@@ -122,7 +121,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
 async def _postpone(
     loop: Loop, run: Run, check_run: CheckRun, error: GitHubError | OSError
 ) -> bool:
-    """Note when to try again to conclude a check run. Returns False if it was tried often enough."""
+    """Store when to try again to conclude a check run. Return False if it was tried often enough."""
     delay = retry_after(error) if isinstance(error, GitHubError) else 0.0
     if check_run.tries >= (MAX_REFUSED if delay is None else MAX_POSTPONED):
         return False
@@ -173,9 +172,9 @@ async def _complete(
 
 
 async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
-    """Return what an ended run's check run says.
+    """Return the output for an ended run's check run.
 
-    Raises GitHubError if GitHub is out of reach while the repository's files are asked for.
+    Raises GitHubError if GitHub doesn't answer when asked for the repository's files.
     """
     url = loop.run_url(run.id)
     if run.check_name == check_output.APPROVAL:
@@ -187,7 +186,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     if run.state == RunState.FAILED:
         findings = await _find(loop, run, check_run, steps)
     is_hook = not run.thunk_digest
-    if is_hook:  # what the hook itself said is the run's message
+    if is_hook:  # the hook's own message is that of the run
         steps = [step for step in steps if not step.digest.startswith(check_output.HOOK)]
     shown = None
     if run.state == RunState.FAILED:
@@ -208,7 +207,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
 
 
 async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]) -> Findings:
-    """Return what the logs of failed steps tell, and the source lines that they name."""
+    """Return the failures in the logs of failed steps, and the source lines that they name."""
     failure = await find_run_failure(loop.store, run, steps)
     named = failure.failures[: check_output.MAX_FAILURES] if failure is not None else ()
     remarks: list[LogAnnotation] = []
@@ -247,13 +246,13 @@ async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> lis
 
 
 async def cancel_anywhere(loop: Loop, run: Run, why: str, *, end: bool) -> bool:
-    """Cancel a run that hasn't ended, or ask the node that carries it out to. May raise StoreError.
+    """Cancel a run that hasn't ended, or ask the node that has it to do so. May raise StoreError.
 
-    Return whether something runs or waits for it, which then ends it as cancelled; a node that is asked is taken at
-    its word.
+    Return whether a task has the run, which then ends as cancelled. A node that is asked is assumed to do that.
 
     Args:
-        end: end it here if nothing does: its delivery waits for another attempt, which will find the run over.
+        end: whether to end a run that no task has. Its delivery waits for another attempt, which will find it
+        ended.
     """
     if run.node != loop.store.nodes.own_id:
         body = {"run": run.id, "why": why, "end": "yes" if end else ""}
@@ -266,7 +265,7 @@ async def cancel_anywhere(loop: Loop, run: Run, why: str, *, end: bool) -> bool:
 
 
 def awaited_runner(context: DeliveryContext, *, trusted: bool) -> check_output.AwaitedRunner:
-    """Return whose runner a check waits for."""
+    """Return the runners that a check waits for."""
     choice = context.choice
     users = context.trusted if trusted else choice.users
     logins = tuple(user.login for user in users)
@@ -277,10 +276,10 @@ def awaited_runner(context: DeliveryContext, *, trusted: bool) -> check_output.A
 def ending_without_runner(
     context: DeliveryContext, run: Run, error: NoRuntime, lost: str | None, *, trusted: bool
 ) -> Ending:
-    """Return the ending of a check that no runner may run, or did.
+    """Return the ending of a check that found no runner.
 
     Args:
-        lost: why the last runner that was asked was lost.
+        lost: why the last runner that was tried was lost.
     """
     awaited = awaited_runner(context, trusted=trusted)
     if trusted:

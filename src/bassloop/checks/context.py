@@ -1,4 +1,4 @@
-"""One delivery being handled: what its hook, its checks and its host share."""
+"""The context of a delivery that is being handled, which its hook, its checks and its host share."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ log = structlog.get_logger(__name__)
 
 
 def isolation_of(sha: str, thunk: str) -> str:
-    """Return what a trusted runner shares caches and outputs within: a commit's runs of one thunk.
+    """Return the scope within which a trusted runner shares caches and outputs: a commit's runs of one thunk.
 
-    Any other thunk may have left anything there: a contributor wrote an earlier commit, and may control
-    what another check of this one runs.
+        Other thunks can't be trusted with them: an earlier commit, or another check of this one, may be a
+        contributor's.
 
     Args:
         thunk: its SHA-256.
@@ -51,19 +51,20 @@ class DeliveryContext:
 
     Args:
         delivery: its id.
-        rerun: whether all checks of the head are wanted again, also those that ended.
-        rerun_of: the loop's own check that is wanted again, such as that of a hook that failed.
-        active: the head, with whose runners it may use.
-        hook_sha: the commit that the hook is read from.
-        nursery: where the delivery's checks run.
-        slot: the delivery's; its capacity is released while a runner is waited for.
-        retryable_error: what GitHub refused for the moment, so that the delivery is tried again.
-        trusted: the users whose runners the policy trusts.
-        not_trusted: why the policy's word for others doesn't count, a sentence each.
-        is_handed_over: whether another node handles the delivery now, and this one stops.
-        started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
-        starting: the checks that are being started, by (name, sha).
-        requests: what the hook asked for, by (name, sha), for trusted runners to run too.
+        rerun: whether to run all checks of the head again, including those that ended.
+                rerun_of: the loop's own check that should be run again, such as that of a hook that failed.
+                active: the head, and the runners that it may use.
+                hook_sha: the commit that the hook is read from.
+                nursery: the nursery that the delivery's checks run in.
+                slot: the delivery's slot, whose capacity is released while it waits for a runner.
+                retryable_error: a temporary error of GitHub, because of which the delivery is tried again.
+                trusted: the users whose runners the policy trusts.
+                not_trusted: for each user or team that the policy names in vain, a sentence that says why.
+                is_handed_over: whether another node handles the delivery now, and this one stops.
+                started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the
+                same.
+                starting: the checks that are being started, by (name, sha).
+                requests: the hook's requests by (name, sha), for trusted runners to run as well.
     """
 
     loop: Loop
@@ -106,20 +107,20 @@ class DeliveryContext:
 
     @property
     def choice(self) -> RunnerChoice:
-        """The runners that may be used now."""
+        """The users whose runners may be used now."""
         return self.active.choice
 
     def note_retryable(self, error: GitHubError | None) -> None:
-        """Have the delivery tried again because of an error; the first one counts."""
+        """Have the delivery tried again because of an error. The first one counts."""
         self.retryable_error = self.retryable_error or error
 
     def runner_users(self, *, trusted: bool) -> tuple[User, ...]:
         """Return the users whose runners may be used now, in order of preference.
 
         Args:
-            trusted: whether the policy has to trust them. A fork's head runs on a trusted runner only once
-                somebody has approved it: nothing of a stranger's runs on others' machines before. Whoever
-                pushed it comes last, although they're trusted: others' word says more.
+            trusted: whether the policy has to trust them. A fork's head runs on a trusted runner only after an
+            approval, so that no stranger's code runs on other people's machines before. The sender comes last, even
+            if trusted: a confirmation by others is worth more.
         """
         if not trusted:
             return self.choice.users
@@ -136,12 +137,12 @@ class DeliveryContext:
         return (login or "").lower() in {user.login.lower() for user in self.trusted}
 
     def metadata(self, run_id: str, *, trusted: bool = False, thunk: str = "") -> dict[str, str]:
-        """Return what is sent to a runner with a call, for its owner to decide what to serve.
+        """Return the metadata of a call, by which the runner's owner decides what to serve.
 
-        Args:
-            run_id: empty for what the hook itself calls.
-            trusted: whether the runner has to be a trusted one.
-            thunk: the SHA-256 of the thunk that is called.
+            Args:
+                run_id: empty for a hook's own calls.
+        trusted: whether the runner has to be a trusted one.
+        thunk: the SHA-256 of the thunk that is called.
         """
         about = {
             "bassloop-repository": self.repository.full_name,
@@ -165,9 +166,9 @@ class DeliveryContext:
     ) -> AsyncGenerator[dict[str, str]]:
         """Provide the metadata for one call, and for a private repository a token to check it out with.
 
-        The token is sent only to one of our own runners (which gives it to Git alone and masks it in
-        output) and only if the runner's owner can read the repository. It is revoked on exit. Without a
-        token the runner may have credentials of its own.
+        The token is sent only to `bassloop runner`, which gives it only to Git and masks it in output, and only if
+        the runner's owner can read the repository. It is revoked on exit. Without a token, the runner may use
+        credentials of its own.
         """
         metadata = self.metadata(run_id, trusted=trusted, thunk=thunk)
         async with AsyncExitStack() as stack:
@@ -183,7 +184,7 @@ class DeliveryContext:
             yield metadata
 
     async def _can_read(self, runtime: Runtime) -> bool:
-        """Return whether a runner's owner can read the repository, as GitHub says now."""
+        """Return whether a runner's owner can currently read the repository."""
         return await self.repo.permission(runtime.login, user_id=runtime.user_id) != "none"
 
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
@@ -220,7 +221,7 @@ class DeliveryContext:
         """Return a connected runtime that may run this head, or None.
 
         Args:
-            wait: knows which are not to be tried yet.
+            wait: knows which runtimes should not be tried yet.
         """
         return self.loop.pool.first(self.runner_ids(trusted=trusted), platform, wait)
 
@@ -231,8 +232,8 @@ class DeliveryContext:
 
         Raises NoRuntime if nobody's may, or none connects in time.
 
-        Args:
-            wait: how long, if some of the time is over; by default as long as the policy says.
+                Args:
+                    wait: the time limit, part of which may be used up; by default, the policy's.
         """
         wait = wait or RunnerWait(self.policy.runner_wait)
         if trusted and not self.trusted:
@@ -276,18 +277,18 @@ class DeliveryContext:
 
 
 class CarriedElsewhere(Exception):
-    """Another node has ended a check's run, or has it again."""
+    """Another node has ended a check's run, or has taken it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class CarryRequest:
-    """What a delivery has found out about one of its checks.
+    """A node's request to another one to run a check of a delivery.
 
     Args:
-        event: the event's name, and what is done: the loop's own buttons are like other events.
-        head: the event's head, which is the default branch's if the event names none.
-        hook_sha: the commit that the hook was read from.
-        limit: seconds that the check may run, if that is less than the policy's.
+        event: the event's name and action; the loop's own buttons are events, too.
+                head: the event's head; the default branch's if the event has none.
+                hook_sha: the commit that the hook was read from.
+                limit: the check's time limit in seconds, if it's shorter than the policy's.
         trusted: whether only a trusted runner may run it.
         sources: the runs whose artifacts it uses, by the names of their checks.
         verification: the run that verifies it.
@@ -312,7 +313,7 @@ class CarryRequest:
 
     @classmethod
     def from_body(cls, body: Mapping[str, str]) -> CarryRequest:
-        """Return what `to_body` has made a body of."""
+        """Parse the result of `to_body`."""
         return cls(**json.loads(body["check"]))
 
 
@@ -325,7 +326,7 @@ def request_to_carry(
     verification: CheckHandle | None,
     earlier: Run | None,
 ) -> CarryRequest:
-    """Return what another node has to know of a check of a delivery."""
+    """Return the request for another node to run a check of a delivery."""
     return CarryRequest(
         event=context.event.name,
         action=context.event.action,

@@ -1,4 +1,4 @@
-"""Artifacts of one check that another one uses: found, and given to its runner before the run."""
+"""Artifacts that one check uses of another: finding them, and sending them to its runner before the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NotGiven(Exception):
-    """A check can't have the artifacts that it uses. The message says why."""
+    """The artifacts that a check uses aren't available. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ async def gather(
 
     Args:
         sources: the checks by the names that a hook gave them.
-        trusted: the logins whose runners have to have made them; None for anybody's.
+                trusted: the logins whose runners must have made them; None for anybody's.
     """
     logins = None if trusted is None else {login.lower() for login in trusted}
     found: list[GivenFile] = []
@@ -67,10 +67,10 @@ async def gather(
 
 
 async def missing_artifacts(store: Store, run: Run) -> str | None:
-    """Return why there isn't all that a run has left, or None."""
+    """Return why a run's artifacts aren't complete, or None."""
     for step in await store.steps.of_run(run.id):
         path = step.digest.removeprefix(NOT_KEPT)
-        if path not in (step.digest, "?"):  # patterns that name nothing are the check's own matter
+        if path not in (step.digest, "?"):  # a pattern that matches nothing is up to the check
             return step.name.removeprefix("[loop] ")
     artifacts = await store.artifacts.of_run(run.id)
     if gone := [each.path for each in artifacts if not each.kept]:
@@ -81,7 +81,7 @@ async def missing_artifacts(store: Store, run: Run) -> str | None:
 async def give(
     store: Store, runtime: Runtime, metadata: Mapping[str, str], files: Sequence[GivenFile]
 ) -> dict[str, str]:
-    """Give artifacts to the runner of a run, and return what the run's call has to say of them.
+    """Send artifacts to the runner of a run, and return the metadata for the run's call.
 
     Raises RunFailed and RuntimeLost.
     """

@@ -1,4 +1,4 @@
-"""One delivery, from its payload to the end of its last check."""
+"""Handling one delivery, from its payload to the end of its last check."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ log = structlog.get_logger(__name__)
 OWN_CHECKS = frozenset(
     {PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL, check_output.SUPERSEDED}
 )
-"""Check runs on which the loop itself speaks."""
+"""The names of the loop's own check runs."""
 
 
 async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> Outcome:
     """Handle a delivery. Returns when its hook and all its checks are over.
 
-    The slot is released when nothing is left to do but wait for checks. What a hook does wrong is reported
-    on its check run, and the delivery is done. Raises if another attempt may succeed, as when GitHub is out
-    of reach or the disk is full.
+    The slot is released when only waiting for checks is left. A hook's errors are reported on its check run, and
+    don't affect the delivery. Raises if another attempt may succeed, for example when GitHub is down or the disk is
+    full.
     """
     event = await loop.read_event(delivery)
     await loop.visibility.apply_event(event)
@@ -68,16 +68,16 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
         if isinstance(outcome, store.Run):
             routing = Routing(Route.HOOK, routing.why, rerun=True)
             return await _handle_hook(loop, delivery, event, routing, slot, earlier=outcome)
-        # From here on it is the same as GitHub's own button to run a check again.
+        # The rest is the same as for GitHub's own button to run a check again.
         event, edit = replace(event, action="rerequested"), "check rerun"
         routing = Routing(Route.HOOK, routing.why, rerun=True)
     return await _handle_hook(loop, delivery, event, routing, slot, edit)
 
 
 async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
-    """Do what a button on one of our check runs asks for.
+    """Perform the action of a button on one of the loop's check runs.
 
-    Returns None if that is to run the check again, and the run that a trusted runner is to confirm.
+    Return the outcome; None if the check has to run again; or the run that a trusted runner should confirm.
     """
     assert event.sender is not None
     number = event.check.id if event.check else None
@@ -114,7 +114,7 @@ async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
 
 
 def _rerun_of(event: Event) -> str | None:
-    """Return the loop's own check that an event wants again, or None if it wants one of the hook's."""
+    """Return the loop's own check that an event asks to run again, or None if it's one of the hook's."""
     rerun = (event.name, event.action) == ("check_run", "rerequested")
     name = event.check.name if event.check else None
     own = name is not None and (name in OWN_CHECKS or check_output.is_verification(name))
@@ -130,15 +130,15 @@ async def _handle_hook(
     edit: str = "",
     earlier: store.Run | None = None,
 ) -> Outcome:
-    """Find out what applies to the event's head, and run the hook for it.
+    """Determine the policy and the runners for the event's head, and run the hook.
 
     Args:
-        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
-        earlier: the run that a trusted runner is to confirm. Then no hook runs.
+        edit: a change to the payload, named in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
+        earlier: the run that a trusted runner should confirm. Then no hook runs.
     """
     rerun_of = _rerun_of(event)
     if rerun_of is not None:
-        # No hook knows that check: it is asked for all checks of the head.
+        # No hook knows the loop's own check, so it is asked for all checks of the head.
         event, edit = replace(event, name="check_suite"), "suite rerun"
     assert event.repository is not None
     repository = event.repository
@@ -158,7 +158,7 @@ async def _handle_hook(
             unusable = str(error)
 
     async def read_hooks() -> None:
-        """Read the files that the hook will be in, unless it is an open question what will run."""
+        """Prefetch the hook's files, unless it isn't known yet which hook will run."""
         head = event.head
         if head is not None and not head.fork and replaced is None:
             await loop.hook_files.read_all(repository.id, repo, head.sha, HOOK_FILES)
@@ -211,7 +211,7 @@ async def _handle_hook(
                 await post_notice(
                     context, OWNERS_FILE, "It can be used now.", state=RunState.SUCCEEDED
                 )
-            # From here on an approval reaches this head; one that came before is looked up after that.
+            # From here on, an approval reaches this head. One from before is looked up afterwards.
             loop.active_heads.add(active)
             deactivate.callback(loop.active_heads.discard, active)
             await apply_approval(context)
@@ -225,7 +225,7 @@ async def _handle_hook(
                 else:
                     await verify_run(context, earlier)
             except GitHubError as error:
-                # Raised here, it would cancel the checks that the hook has started.
+                # Raising it here would cancel the checks that the hook has started.
                 context.note_retryable(error)
             slot.release()
     if context.is_handed_over:
@@ -238,7 +238,7 @@ async def _handle_hook(
 async def choose_head_s_runners(
     loop: Loop, event: Event, policy: Policy, repo: GitHubRepository
 ) -> RunnerChoice:
-    """Choose whose runners the head may use without an approval, fallbacks included."""
+    """Choose the runners that the head may use without an approval, including fallbacks."""
     assert event.head is not None
     pulls = await repo.open_pull_requests(event.head.sha) if event.head.fork is None else ()
     choice = choose_runners(event, pulls)
@@ -249,7 +249,7 @@ async def choose_head_s_runners(
 
 
 async def _hand_over(context: DeliveryContext) -> bool:
-    """Leave a delivery to the node that a runner of its users is connected to, if none is to this one."""
+    """Leave a delivery to the node to which its users' runners are connected, unless one is connected to this node."""
     loop = context.loop
     if not loop.store.nodes.own_id or context.connected_runtime(None) is not None:
         return False
@@ -258,7 +258,7 @@ async def _hand_over(context: DeliveryContext) -> bool:
 
 
 async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> None:
-    """Store who sent the event, and whose runners its head uses."""
+    """Store the event's sender, and the users whose runners its head uses."""
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))
 
@@ -266,7 +266,7 @@ async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> Non
 async def _hook_sha(
     head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository
 ) -> str:
-    """Return the commit whose hook runs: the head, or for a fork's that of the base or default branch."""
+    """Return the commit whose hook runs: the head or, for a fork's, that of the base or default branch."""
     if policy.hooks_from == "head" or not choice.fork:
         return head.sha
     return await repo.head_of(choice.base if policy.hooks_from == "base" else None)

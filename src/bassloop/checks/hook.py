@@ -2,12 +2,12 @@
 
 There are three kinds. `project.bass` is a module whose `github-hook` is called with the event and a client;
 `bass/github-hook` is a script whose `main` reads the event from `*stdin*`, with the client bound to `*loop*`.
-Both start checks through the client's `start-check`. Checks that `.bassloop.toml` declares are written as
-such a module (:mod:`bassloop.project`), and evaluated like one. A repository may have declared checks beside
-one of the others; then both are evaluated, the declared ones first.
+Both start checks with the client's `start-check`. Checks declared in `.bassloop.toml` are translated to such a module
+(:mod:`bassloop.project`), and evaluated like one. A repository may have declared checks as well as one of the others;
+then both are evaluated, the declared ones first.
 
-A hook's process asks its host for the repository's files, for thunks to be run on its sender's runners, and for checks
-to be started. Whatever it sends is checked here.
+A hook's process asks its host for the repository's files, to run thunks on its sender's runners, and to start checks.
+Everything that it sends is validated here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ MAX_REFERENCE = 64 << 10
 PROJECT = "project.bass"
 SCRIPT = "bass/github-hook"
 HOOK_FILES = (CHECKS_FILE, PROJECT)
-"""The files that are read for every hook. The script is only looked for where there is no module."""
+"""The files that are read for every hook. The script is read only if there is no module."""
 MAX_SOURCE = 1 << 20
 NOTE_SECONDS = 5.0
 
@@ -72,13 +72,13 @@ OUTCOMES = ("done", "failed", "stopped", "crashed")
 
 @dataclass(eq=False)
 class Progress:
-    """The progress of the hook's own thunks: the latest updates from runners, up to a bound."""
+    """The progress of the hook's own thunks: the latest updates from runners, up to a limit."""
 
     updates: deque[progrock_pb2.StatusUpdate] = field(default_factory=deque)
     _size: int = 0
 
     def add(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Add an update, and drop the oldest that there is no room for."""
+        """Add an update, and drop the oldest ones if there are too many."""
         self.updates.append(update)
         self._size += update.ByteSize()
         while self._size > MAX_PROGRESS and len(self.updates) > 1:
@@ -87,11 +87,11 @@ class Progress:
 
 @dataclass(eq=False)
 class LoopHost:
-    """The :class:`bassloop.evaluator.hook_process.HookHost` of one hook. All that a hook does, it does through this.
+    """The :class:`bassloop.evaluator.hook_process.HookHost` of one hook, which carries out all that it does.
 
     Args:
         hook: the hook's name, which none of its checks may have.
-        progress: what to show of the hook's own thunks if it fails.
+        progress: the updates of the hook's own thunks, which are shown if it fails.
     """
 
     context: DeliveryContext
@@ -101,15 +101,15 @@ class LoopHost:
 
     @property
     def tree(self) -> str:
-        """The name that a path into the repository prints with."""
+        """The name with which paths into the repository are printed."""
         return f"{self.context.repository.full_name}@{self.context.hook_sha[:12]}"
 
     def output(self) -> str:
-        """Return what the hook has logged so far, in lines."""
+        """Return the lines that the hook has logged so far."""
         return "".join(f"{line}\n" for line in self._output)
 
     def log(self, message: str, fields: str) -> None:
-        """Keep what the hook logs, for its check run if it fails."""
+        """Keep a message of the hook, which its check run shows if it fails."""
         self._output.append(f"{message} {fields}".rstrip())
         log.info("hook says", said=message[:500], fields=fields[:500])
 
@@ -142,7 +142,7 @@ class LoopHost:
         ]
 
     def _not_read(self, error: GitHubError) -> HostRefusal:
-        """Return the hook's error. A transient failure isn't the hook's fault: its delivery is tried again."""
+        """Return the error for the hook. After a temporary one, its delivery is tried again."""
         if retry_after(error) is not None:
             self.context.note_retryable(error)
         return HostRefusal(str(error))
@@ -152,7 +152,7 @@ class LoopHost:
     async def start_check(
         self, thunk: bytes, name: str, sha: str, after: Sequence[str], limit: float | None
     ) -> Callable[[], Awaitable[None]]:
-        """Start a check, and return what waits until it has succeeded. Both raise HostRefusal."""
+        """Start a check, and return a function that waits until it has succeeded. Both raise HostRefusal."""
         if name == self.hook:
             raise HostRefusal(f"a check can't be named {name}: that name is the hook's own")
         requested = await read_thunk(self.context, thunk)
@@ -193,7 +193,7 @@ class LoopHost:
 
     @asynccontextmanager
     async def read(self, thunk: bytes) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Run a thunk and stream what it prints, up to a bound. Raises HostRefusal."""
+        """Run a thunk and stream its output, up to a limit. Raises HostRefusal."""
         async with (
             self._call(thunk) as (requested, runtime, metadata),
             runtime.read(requested.message, metadata) as answers,
@@ -202,7 +202,7 @@ class LoopHost:
 
     @asynccontextmanager
     async def export(self, thunk: bytes) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Stream a thunk as an OCI archive, up to a bound. Raises HostRefusal."""
+        """Stream a thunk as an OCI archive, up to a limit. Raises HostRefusal."""
         async with (
             self._call(thunk) as (requested, runtime, metadata),
             runtime.export(requested.message, metadata) as answers,
@@ -211,7 +211,7 @@ class LoopHost:
 
     @asynccontextmanager
     async def export_path(self, thunk: bytes, path: bytes) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Stream a path in a thunk's output as a tar archive, up to a bound. Raises HostRefusal."""
+        """Stream a path in a thunk's output as a tar archive, up to a limit. Raises HostRefusal."""
         where = _decode(bass_pb2.FilesystemPath, path)
         async with self._call(thunk) as (requested, runtime, metadata):
             message = bass_pb2.ThunkPath(thunk=requested.encoded, path=where)
@@ -251,8 +251,8 @@ class LoopHost:
     async def _runtime(self, platform: Platform | None, *, trusted: bool) -> Runtime:
         """Wait for a runtime. Raises NoRuntime.
 
-        If it is connected to another node, that one handles the delivery from the start, unless one of its
-        checks runs here.
+        If one is connected to another node, that node handles the delivery from the start, unless one of its checks
+        already runs here.
         """
         context, loop = self.context, self.context.loop
         wait = RunnerWait(context.policy.runner_wait)
@@ -305,13 +305,13 @@ class HookSource:
 
 
 async def run_hook(context: DeliveryContext, edit: str) -> None:
-    """Run the hook of the event's head, and wait for what it waits for.
+    """Run the hook of the event's head to its end.
 
     Args:
-        edit: what is changed in the payload, a name in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
+        edit: a change to the payload, named in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
 
-    What is wrong with the hook is reported on a check run of its name. Raises GitHubError if the repository
-    can't be read, StoreError, and EvaluatorLost.
+    The hook's errors are reported on a check run with its name. Raises GitHubError if the repository can't be
+    read, StoreError, and EvaluatorLost.
     """
     began, outcome = trio.current_time(), "broken off"
     try:
@@ -324,7 +324,7 @@ async def run_hook(context: DeliveryContext, edit: str) -> None:
 
 
 async def _run_hook(context: DeliveryContext, edit: str) -> str:
-    """Find, evaluate, report. Returns the outcome in a word; of several hooks, the worst one's."""
+    """Find and evaluate the hooks, report their errors, and return the worst outcome in a word."""
     try:
         hooks = await find_hooks(context)
     except ChecksFileError as error:
@@ -339,7 +339,7 @@ async def _run_hook(context: DeliveryContext, edit: str) -> str:
 
 
 async def _evaluate_and_report(context: DeliveryContext, hook: HookSource, edit: str) -> str:
-    """Evaluate a hook, and report what is wrong with it. Returns the outcome in a word."""
+    """Evaluate a hook, report its error, and return the outcome in a word."""
     host = LoopHost(context, hook.name)
     try:
         await _evaluate(context, hook, host, edit)
@@ -373,14 +373,14 @@ async def _evaluate_and_report(context: DeliveryContext, hook: HookSource, edit:
 async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     """Return the repository's hooks at the delivery's `hook_sha`.
 
-    Raises GitHubError, and ChecksFileError for checks that are declared wrongly.
+    Raises GitHubError, and ChecksFileError for invalid declarations of checks.
     """
     hooks = []
     files, at = context.loop.hook_files, (context.repository.id, context.repo, context.hook_sha)
     found = await files.read_all(*at, HOOK_FILES)
     declared = found[CHECKS_FILE]
     if declared is not None:
-        # In a thread: a file may be long, and a stranger's.
+        # In a thread, because a stranger's file may be long.
         source = await trio.to_thread.run_sync(_declared, declared)
         if source is not None:
             hooks.append(HookSource(CHECKS_FILE, source))
@@ -393,7 +393,7 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
 
 
 def _declared(content: bytes) -> str | None:
-    """Return the hook that declared checks mean; None where none are declared."""
+    """Return the hook that the declared checks translate to, or None if there are none."""
     checks = read_checks(content)
     return write_bass(checks) if checks else None
 

@@ -1,8 +1,7 @@
-"""The index of logs is written in the background: a filter for each log that is complete.
+"""Writes the index of logs in the background: a filter for each complete log.
 
-What is to be indexed is in the store, so a restart goes on where the last process ended, and logs of before
-there was an index get theirs. Indexing rests in between, so that it takes a small part of the time from what
-else the daemon does.
+The list of logs to be indexed is in the store, so indexing continues after a restart, and includes logs from before
+there was an index. It pauses in between, so that it takes only a small part of the daemon's time.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 IDLE_REST, BUSY_REST = 3, 60
-"""How many times as long as it works indexing rests: while no log is being written, and otherwise."""
+"""How long indexing pauses, as a multiple of the time that it worked: while no log is being written, and otherwise."""
 
 WORK_SECONDS = 0.02
-"""How long indexing works at a time, more or less."""
+"""About how long indexing works without a pause, in seconds."""
 
 LOG_SECONDS = 0.002
-"""What a log takes beside its text: finding it, opening it, and keeping its filter."""
+"""The fixed cost of a log: finding it, opening it, and storing its filter."""
 
 RETRY_SECONDS = 60.0
 """The delay before another attempt when logs can't be read now."""
 
 
 async def keep_indexing(store: Store) -> None:
-    """Index logs that are complete, newest first, until cancelled."""
+    """Index complete logs, newest first, until cancelled."""
     thread = trio.CapacityLimiter(1)
     while True:
         try:

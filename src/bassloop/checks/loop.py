@@ -1,4 +1,4 @@
-"""The loop as its deliveries see it: the collaborators that they share, and what is active."""
+"""The state that all deliveries share: collaborators, and what is active."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENTRY_BYTES = 1 << 10
 _Key: TypeAlias = "tuple[int, str, str]"
 
 BODIES_AT_ONCE = 4
-"""Payloads that are read at the same time: each may have 25 MB."""
+"""How many payloads are read at the same time; each may have 25 MB."""
 
 
 def _size(found: tuple[bytes | None]) -> int:
@@ -48,13 +48,13 @@ def _size(found: tuple[bytes | None]) -> int:
 
 @dataclass(eq=False)
 class HookFiles:
-    """The files of hooks, read from GitHub once for each commit, however many events are about it.
+    """A cache of hooks' files, which are read from GitHub once for each commit.
 
-    A commit never changes, so neither do they, nor does it when there is none. Most commits don't change them. So a
-    commit's top level is listed, and a file is read only if it hasn't been read already, at another commit: when there
-    is a backlog, each request that is saved lets something else begin.
+    A commit's files never change, and most commits don't change the hook. So a commit's root folder is listed,
+    and a file is read only if its blob hasn't been read for another commit. During a backlog, each saved request
+    lets other work start sooner.
 
-    They are kept by their paths at a commit, and by their blobs, the names that Git gives to contents.
+    Files are cached by their commit and path, and by their blob's SHA.
     """
 
     _cache: TTLCache[_Key, tuple[bytes | None]] = field(
@@ -103,7 +103,7 @@ class HookFiles:
 
 @dataclass(eq=False)
 class ActiveHead:
-    """A head for which a delivery is being handled. An approval changes whose runners it may use."""
+    """A head for which a delivery is being handled. An approval changes the runners that it may use."""
 
     repository_id: int
     sha: str
@@ -115,8 +115,8 @@ class CheckHandle:
     """A check that was started.
 
     Args:
-        run: its run as it was stored last; as it ended, once `finished` is set.
-        retryable_error: why the check did not get as far as it should: GitHub did not accept it for now.
+        run: its run, as last stored. Once `finished` is set, the run has ended.
+                retryable_error: the temporary error with which GitHub refused the check, if it did.
     """
 
     run: Run
@@ -126,7 +126,7 @@ class CheckHandle:
 
 @dataclass(eq=False)
 class Cancellation:
-    """The means to cancel a run, and why it was cancelled."""
+    """The scope that cancels a run, and the reason."""
 
     scope: trio.CancelScope
     why: str = ""
@@ -142,20 +142,21 @@ class Loop:
     """The collaborators of all deliveries, and what is active.
 
     Args:
-        app_id: our own GitHub App's id; None if there is none, and then no hook runs.
-        connect: from a login to the command that connects a runner of theirs.
-        github_url: GitHub's web host.
-        checks_per_delivery: how many checks one delivery may start.
-        backoff: how long to wait before GitHub is asked again.
-        active_heads: the heads whose hook or checks are running.
-        active_checks: the checks that a delivery is running, by run id, for other deliveries of the same head.
-        running: the ids of the runs that are on a runner, or wait for what verifies them.
-        all_ended: set when none is left of those.
-        cancellations: of the runs that wait for a runner, or run, by run id.
-        concluding: the ids of the runs whose check runs are being concluded.
-        conclusion_postponed: set when GitHub did not accept a conclusion, which is to be tried again.
-        hook_tally: how hooks ended, and how long they and their checks took.
-        run_tally: how runs ended, and how long they took.
+        app_id: the id of the loop's GitHub App. If it's None, no hook runs.
+        connect: returns the command that connects a runner, for a login.
+    github_url: GitHub's web host.
+    checks_per_delivery: how many checks one delivery may start.
+    backoff: the delays between attempts at GitHub.
+            active_heads: the heads whose hook or checks are running.
+            active_checks: the checks that a delivery is running, by run id, for other deliveries of the same
+            head.
+            running: the ids of the runs that are on a runner, or wait for their verification.
+            all_ended: set when there are no such runs.
+            cancellations: the cancellations of runs that wait for a runner or run, by run id.
+            concluding: the ids of the runs whose check runs are being concluded.
+            conclusion_postponed: set when GitHub didn't accept a conclusion, which has to be tried again.
+    hook_tally: how hooks ended, and how long they and their checks took.
+    run_tally: how runs ended, and how long they took.
     """
 
     store: Store
@@ -198,7 +199,7 @@ class Loop:
 
     @cached_property
     def other_runs(self) -> OtherNodesRuns:
-        """The runs that other nodes carry out, and this one waits for."""
+        """The runs of this node's deliveries that other nodes have."""
         return OtherNodesRuns(self.store, self.tail)
 
     @cached_property
@@ -212,7 +213,7 @@ class Loop:
         return Visibility(self.store, self.github, self.permissions, self.app_id)
 
     async def read_event(self, delivery: Delivery) -> Event:
-        """Return what a delivery is about. Raises MalformedEvent, and StoreError."""
+        """Return a delivery's event. Raises MalformedEvent and StoreError."""
         async with self._reading:
             return await read_event(delivery.event, await self.store.deliveries.body(delivery.guid))
 
@@ -221,7 +222,7 @@ class Loop:
         return f"{self.external_url}/runs/{run_id}"
 
     def approve_active(self, repository_id: int, sha: str, by: User) -> None:
-        """Let what is active for a head use the approver's runners, and look for one at once."""
+        """Let active checks of a head use the approver's runners, and look for one at once."""
         for head in self.active_heads:
             if (head.repository_id, head.sha) == (repository_id, sha):
                 head.choice = head.choice.approved(by)
@@ -239,9 +240,9 @@ class Loop:
             self.all_ended.set()
 
     async def drain(self) -> None:
-        """Let no more runs begin, and wait until those that are on a runner have ended.
+        """Start no more runs, and wait until those that are on a runner have ended.
 
-        What waits for a runner goes on waiting; after a restart, its delivery begins it.
+        Runs that wait for a runner keep waiting; their deliveries start them after a restart.
         """
         self.pool.stop_offering()
         while self.running:
@@ -261,7 +262,7 @@ class Loop:
 
     @contextmanager
     def cancellable(self, run_id: str) -> Generator[Cancellation]:
-        """Let :meth:`cancel` end the body of this context, which then is left without an exception."""
+        """Let :meth:`cancel` cancel the body. The context is then left without an exception."""
         with trio.CancelScope() as scope:
             cancellation = self.cancellations[run_id] = Cancellation(scope)
             try:

@@ -1,7 +1,7 @@
-"""Notices: check runs on which the loop itself speaks.
+"""Notices: the loop's own check runs.
 
-A hook that failed, a head that waits for approval, a policy file that can't be used: each is stored as a run
-that ran nothing, and shown on a check run of its own.
+A hook that failed, a head that waits for approval, or a policy file that can't be used is stored as a run without a
+command, and shown as a check run.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ async def post_notice(
     state: RunState = RunState.FAILED,
     progress: Iterable[progrock_pb2.StatusUpdate] = (),
 ) -> None:
-    """Post a notice, once however often its event is handled. Raises StoreError.
+    """Post a notice, once for an event, however often that is handled. Raises StoreError.
 
     Args:
-        name: the check run's.
-        output: what the hook logged before.
+        name: the check run's name.
+        output: the hook's log.
         state: the run's final state.
-        progress: what runners reported of the thunks that the hook ran itself.
+        progress: the runners' updates about thunks that the hook ran itself.
     """
     loop = context.loop
     check_run, created = await loop.store.checks.intend(
@@ -59,7 +59,7 @@ async def post_notice(
     if not run.ended:
         quota = loop.quotas.of_run(run)
         async with recording(loop.store, loop.tail, run.id, quota) as recorder:
-            with suppress(StoreConflict):  # what was written before a crash stays
+            with suppress(StoreConflict):  # keeps what was written before a crash
                 for update in progress:
                     await recorder.record(update)
                 error = None if state == RunState.SUCCEEDED else message
@@ -70,9 +70,9 @@ async def post_notice(
 
 
 async def hold_for_approval(context: DeliveryContext) -> str | None:
-    """Return why nothing runs for a head before somebody approves it, or None if it may run.
+    """Return why a head needs an approval before anything runs, or None if it may run.
 
-    Either way a notice says so, if the policy holds heads like this one.
+    If the policy holds heads like this one, a notice is posted in both cases.
     """
     why = hold_reason(context.choice, context.policy.hold)
     if why is None:

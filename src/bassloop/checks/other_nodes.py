@@ -1,4 +1,4 @@
-"""What this node waits for on others that share its database: their runtimes, and the runs that they carry out."""
+"""Waiting for other nodes of the same database: for their runtimes, and for runs that they have."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from bassloop.store import Run, RuntimeRecord, Store
 
 LOOK_SECONDS = 5.0
-"""How often a run is looked at, in case a notification was lost."""
+"""The interval at which a run is polled, in case a notification was lost."""
 
 REFUSED_SECONDS = 2.0
-"""How long a node isn't chosen again that was gone, or couldn't carry a run out."""
+"""How long a node isn't chosen again after it was gone, or couldn't run something."""
 
 
 class OtherNodesRuns:
-    """Waits for runs that other nodes carry out. The tail hears when one begins, ends, or is another node's."""
+    """Waits for runs that other nodes have. The tail is notified when one begins, ends, or changes its node."""
 
     def __init__(self, store: Store, tail: Tail) -> None:
         self._store, self._tail = store, tail
@@ -51,7 +51,7 @@ class OtherNodesRuns:
 
 
 class OtherNodesRuntimes:
-    """The runtimes that are connected to other nodes, read anew when one has connected."""
+    """The runtimes connected to other nodes, which are read again when one has connected."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -63,18 +63,18 @@ class OtherNodesRuntimes:
         store.notifications.subscribe(Topic.RUNTIMES, lambda _: self.notify())
 
     def notify(self) -> None:
-        """Look again: a runtime has connected, or others may be used."""
+        """Look again, because a runtime has connected, or other users' may be used."""
         self._is_current = False
         self._changed.set()
         self._changed = trio.Event()
 
     def refuse(self, node: str) -> None:
-        """Don't choose a node for a while: it can't be given anything."""
+        """Don't choose a node for a while, because it refused a run."""
         self._refused[node] = trio.current_time() + REFUSED_SECONDS
         self._is_current = False
 
     async def find(self, user_ids: Sequence[int], platform: Platform | None) -> str | None:
-        """Return a node that a runtime of the first of these users who has one is connected to, or None."""
+        """Return a node with a runtime of one of these users, in order of preference, or None."""
         async with self._reading:
             if not self._is_current:
                 self._is_current = True
@@ -90,7 +90,7 @@ class OtherNodesRuntimes:
     async def wait_for(
         self, user_ids: Callable[[], Sequence[int]], platform: Platform | None
     ) -> str:
-        """Wait for a node that `find` returns. `user_ids` is asked anew after `notify`."""
+        """Wait until `find` returns a node. `user_ids` is called again after `notify`."""
         while True:
             changed, now = self._changed, trio.current_time()
             if (node := await self.find(user_ids(), platform)) is not None:

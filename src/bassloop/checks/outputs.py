@@ -1,9 +1,8 @@
 """Outputs: files that a run's thunk made, streamed to a visitor from the runner that still has them.
 
-A visitor must cost the runner's owner nothing but bandwidth, and little of that. Nothing is ever run for a
-download (a runner is asked for what it has cached, and answers if it has nothing); one output at a time is
-taken from a runner, none larger than a limit, and none that its reader doesn't take. Only our own runners can
-promise the first, so others aren't asked.
+A visitor must cost the runner's owner nothing but a little bandwidth. A download never runs anything: a runner is
+asked for what it has cached. One output at a time is streamed from a runner, up to a size limit, and only while the
+reader keeps reading. Only `bassloop runner` can promise not to run anything, so other runners aren't asked.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_PATH = 1024
-"""Characters of a path."""
+"""The maximum length of a path."""
 
 AT_ONCE = 16
-"""Outputs that are streamed at the same time."""
+"""How many outputs are streamed at the same time."""
 
 MAX_SECONDS = 3600.0
-"""The longest that one output may take: nobody else can have one from the same runner meanwhile."""
+"""The time limit for one output, in seconds. Nobody else can have one from the same runner meanwhile."""
 
 BUFFERED_CHUNKS = 4
-"""Chunks that may wait for the reader before the runner has to wait."""
+"""How many chunks may wait for the reader before the runner has to wait."""
 
 
 class OutputUnavailable(Exception):
-    """There is no such output now. The message says why, for whoever asked."""
+    """The output isn't available now. The message says why."""
 
 
 class OutputBusy(OutputUnavailable):
@@ -54,15 +53,15 @@ class OutputInterrupted(Exception):
 
 
 class _NotCached(OutputUnavailable):
-    """This runner doesn't have it, or not under these conditions."""
+    """This runner doesn't have the output, or won't send it under these conditions."""
 
 
 @dataclass(eq=False)
 class Output:
-    """A tar stream that has begun: an async iterator of chunks.
+    """An open tar stream: an async iterator of chunks.
 
-    Iterating raises OutputInterrupted if it ends before it is complete. Close it in any case: that cancels the
-    call to the runner.
+    Iterating raises OutputInterrupted if the stream ends early. Always close it: that cancels the call to the
+    runner.
     """
 
     _chunks: trio.MemoryReceiveChannel[bytes]
@@ -94,7 +93,7 @@ class _End:
     """The end of an output.
 
     Args:
-        why: the reason why it ended before it was complete; None once it is.
+        why: why it ended early; None if it is complete.
     """
 
     why: str | None = "the runner is gone"
@@ -108,8 +107,8 @@ class Outputs:
 
     Args:
         limit: bytes of one output.
-        slow_seconds: how long a reader may leave a chunk untaken.
-        busy: the ids of the runtimes that an output is being taken from.
+        slow_seconds: how long a reader may take for a chunk.
+                busy: the ids of the runtimes from which an output is being streamed.
     """
 
     store: Store
@@ -120,7 +119,7 @@ class Outputs:
     _nursery: trio.Nursery | None = field(default=None, init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Stream outputs until cancelled. Those being streamed end then."""
+        """Stream outputs until cancelled, which ends open streams."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             try:
@@ -129,7 +128,7 @@ class Outputs:
                 self._nursery = None
 
     def candidates(self, run: Run) -> list[Runtime]:
-        """Return the connected runtimes that may still have what a run's thunk made, the likeliest first."""
+        """Return the connected runtimes that may still have a run's outputs, the likeliest first."""
         if run.state != RunState.SUCCEEDED or not run.thunk_digest:
             return []
         candidates = [
@@ -144,9 +143,9 @@ class Outputs:
         return bool(self.candidates(run))
 
     async def open(self, run: Run, path: str) -> Output:
-        """Begin to stream a path in a run's output, for somebody who may see the run.
+        """Start streaming a path in a run's output, for somebody who may see the run.
 
-        Raises OutputUnavailable. Cancelled, nothing is streamed.
+                Raises OutputUnavailable. If cancelled, nothing is streamed.
 
         Args:
             path: relative; a directory if it is ``.`` or ends in a slash.
@@ -166,8 +165,8 @@ class Outputs:
         source = bass_pb2.ThunkPath(thunk=record.proto, path=wanted)
         unavailable: OutputUnavailable | None = None
         for runtime in candidates:
-            # Runners keep outputs of forks' heads apart, and whether this was one isn't stored.
-            # So they do those of a thunk that had to be trusted.
+            # Runners keep outputs of forks' heads apart, and whether this was one isn't stored. They also keep those
+            # of trusted runs apart.
             trusted = isolation_of(run.head_sha, record.sha256)
             for fork, isolation in product(("false", "true"), ("", trusted)):
                 isolated = {"bassloop-isolation": isolation} if isolation else {}
@@ -196,7 +195,7 @@ class Outputs:
         *,
         task_status: trio.TaskStatus[Output],
     ) -> None:
-        """Stream one output. Raises OutputUnavailable as long as nothing of it has come."""
+        """Stream one output. Raises OutputUnavailable if it fails before the first chunk."""
         if runtime.id in self.busy:
             raise OutputBusy(f"another output is being taken from {runtime}: try again in a moment")
         if len(self.busy) >= AT_ONCE:
@@ -205,7 +204,7 @@ class Outputs:
         end = _End()
         began = False
         size = 0
-        with send:  # closed last: whoever sees the end finds the runner free
+        with send:  # closed last, so that the runner is free when the reader sees the end
             self.busy.add(runtime.id)
             try:
                 with end.scope, trio.fail_after(MAX_SECONDS):
@@ -248,7 +247,7 @@ class Outputs:
 
 
 def _metadata(run: Run, fork: str) -> dict[str, str]:
-    """Return what is sent to the runner with the call; the last entry forbids to run anything for it."""
+    """Return the call's metadata; the last entry forbids the runner to run anything."""
     return {
         "bassloop-repository": run.repository,
         "bassloop-visibility": "public" if run.public else "private",

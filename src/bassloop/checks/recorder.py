@@ -1,7 +1,7 @@
-"""The recorder: from a runner's progress to stored steps, edges and logs, and a nudge to followers.
+"""The recorder: stores a runner's progress as steps, edges and logs, and notifies followers.
 
-Runners are not trusted. Ids and names are data, cut to a length; a log belongs to the row that the store gave
-its step. What is beyond the run's quota is dropped or slowed down, and the run says so.
+Runners aren't trusted. Ids and names are plain data, truncated to a length, and a log belongs to the row that the
+store gave its step. Anything beyond the run's quota is dropped or slowed down, and the run says so.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PIECE_BYTES = 16 << 10
-"""How much of a log goes through the terminal before other tasks have their turn, at most"""
+"""The maximum size of the pieces of a log that go through the terminal between checkpoints, in bytes"""
 LEAST_PIECE_BYTES = 1 << 10
-"""and at least: pieces become smaller when one takes over `PIECE_SECONDS`."""
+"""and the minimum: pieces become smaller if one takes longer than `PIECE_SECONDS`."""
 PIECE_SECONDS = 0.005
 ENTRIES_AT_ONCE = 500
-"""How many steps, or logs, of one message are worked on before other tasks have their turn."""
+"""How many steps or logs of one message are processed between checkpoints."""
 YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000
 STEP_TEXT = 8 << 20
-"""Characters that the ids, names, errors and inputs of a run's steps may have together: they are kept in memory."""
+"""The limit on the ids, names, errors and inputs of a run's steps, in characters, since they are kept in memory."""
 CUT_ERROR = 200
-"""Characters of a step's error that are kept all the same."""
+"""How many characters of a step's error are kept even beyond that limit."""
 MAX_NOTED = 3
-"""Artifacts that are not kept and that the message of a run names."""
+"""How many artifacts that aren't kept a run's message names."""
 RESERVED = (HOOK, "loop:", "[hook]", "[loop]")
-"""How ids and names of the loop's own steps begin."""
+"""The prefix for ids and names of the loop's own steps."""
 CLOSE_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
 class _OpenLog:
-    """The log of one step while it is written."""
+    """The log of one step while it is being written."""
 
     writer: LogWriter
     terminal: Terminal
@@ -70,9 +70,9 @@ class Recorder:
 
     Args:
         overflowed: whether steps were dropped because there were too many.
-        text_overflowed: whether any were dropped, or what they said, because they had too much text.
-        quota: what the run may make the loop store.
-        artifacts: stores what comes of artifacts; None to drop it.
+                text_overflowed: whether steps or their errors were dropped because they had too much text.
+                quota: the run's limits.
+                artifacts: stores artifacts; None to drop them.
     """
 
     store: Store
@@ -94,14 +94,14 @@ class Recorder:
         self._stuck_before = self.store.statistics().stuck_seconds
 
     def steps(self) -> list[Step]:
-        """Return the steps recorded so far, in the order in which they appeared."""
+        """Return the steps recorded so far, in order of appearance."""
         return sorted(self._steps.values(), key=lambda step: step.position)
 
     async def record(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store one update, then wake followers.
 
-        Returns once it is stored, so that a slow disk slows down the runner, and once the run may send another
-        one. Cancelled, a prefix of the update is stored.
+        Returns when it is stored, so that a slow disk slows down the runner, and when the run may send another one.
+        If cancelled, a prefix of the update is stored.
         """
         for report in self._reports.take(update):
             await self._reports.read(report)
@@ -119,7 +119,7 @@ class Recorder:
         await self.quota.pace()
 
     def notes(self) -> list[str]:
-        """Return sentences about what isn't kept of the run, and why."""
+        """Return sentences that say what isn't kept of the run, and why."""
         notes = []
         if self.overflowed:
             notes.append(f"more than {self.quota.steps:,} steps (RUN_STEPS); the rest is not kept")
@@ -139,7 +139,7 @@ class Recorder:
     async def add_step(
         self, digest: str, name: str, text: str, *, error: str | None = None
     ) -> None:
-        """Add a completed step of the loop's own, with some lines of log."""
+        """Add a completed step of the loop's own, with a log."""
         now = time.time()
         update = StepUpdate(digest=digest, name=name, started_at=now, completed_at=now, error=error)
         await self._put([update])
@@ -148,7 +148,7 @@ class Recorder:
         self.tail.publish(self.run_id)
 
     async def settle(self) -> None:
-        """Write all that the logs have, however long it takes for a full disk to have room."""
+        """Write all buffered logs, waiting for as long as the disk is full."""
         for path, why in self._reports.told_problems().items():
             what = (
                 "test reports are missing"
@@ -189,7 +189,7 @@ class Recorder:
             self._steps.update(await self.store.steps.put(self.run_id, list(kept.values())))
 
     def _within_text(self, update: StepUpdate, known: Step | None) -> StepUpdate | None:
-        """Return an update, or what is kept of it if the run's steps have too much text; None if that is nothing."""
+        """Return the part of an update that is kept if the run's steps have too much text, or None."""
         size = _text_size(update) - (_text_size(known) if known is not None else 0)
         if size <= self._text_left:
             self._text_left -= size
@@ -220,7 +220,7 @@ class Recorder:
                 log.is_cut = True
                 piece += _notice(self.quota.exceeded)
             began = self.quota.timer()
-            # No more than there is room for, so that no settled line is lost at the limit.
+            # No more than the quota allows, so that no complete line is lost at the limit.
             settled = log.terminal.settle(piece[: log.writer.room])
             seconds = await self.quota.pay(began, len(piece))
             log.piece = _next_piece(log.piece, seconds)
@@ -235,7 +235,7 @@ class Recorder:
         return log
 
     async def _close(self) -> None:
-        """Settle what is still on the screens, and close the logs."""
+        """Write what is still on the screens, and close the logs."""
         async with AsyncExitStack() as stack:
             if self.artifacts is not None:
                 stack.push_async_callback(self.artifacts.close)
@@ -254,11 +254,11 @@ async def recording(
     quota: RunQuota | None = None,
     artifacts: ArtifactCollector | None = None,
 ) -> AsyncGenerator[Recorder]:
-    """Record a run. On exit, also when cancelled, its logs are complete and closed.
+    """Record a run. On exit, even if cancelled, its logs are complete and closed.
 
     Args:
-        quota: what the run may make the loop store; None bounds a run by itself only.
-        artifacts: stores what comes of artifacts; None to drop it.
+        quota: the run's limits; None for those of a run alone.
+        artifacts: stores artifacts; None to drop them.
     """
     recorder = Recorder(store, tail, run_id, quota or RunQuota(RunQuotas()), artifacts)
     try:
@@ -270,25 +270,25 @@ async def recording(
 
 
 def _text_size(step: StepUpdate | Step) -> int:
-    """Return how many characters a step has that its runner chose."""
+    """Return the number of characters in a step that its runner chose."""
     text = len(step.digest) + len(step.name) + len(step.error or "")
     return text + sum(map(len, step.inputs))
 
 
 def _is_shown(vertex: str) -> bool:
-    """Return whether a step of a runner's is one, and not a file that is sent as if it were."""
+    """Return whether a runner's step is a real one, and not a file that is sent as one."""
     return not is_report(vertex) and not is_artifact(vertex)
 
 
 def _batched(entries: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the entries in lists of so many."""
+    """Yield the entries in lists of limited length."""
     entries = iter(entries)
     while batch := list(islice(entries, size)):
         yield batch
 
 
 def _next_piece(size: int, seconds: float) -> int:
-    """Return how large the next piece of a log is, when one of this size took so long."""
+    """Return the size of a log's next piece, given how long one of this size took."""
     if seconds > PIECE_SECONDS:
         return max(size // 2, LEAST_PIECE_BYTES)
     return min(size * 2, PIECE_BYTES) if seconds < PIECE_SECONDS / 4 else size
@@ -313,12 +313,12 @@ def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
 
 
 def _runners_text(text: str) -> str:
-    """Return an id or a name that a runner sent: cut, without NUL, and not one that the loop's own steps have."""
+    """Return an id or a name from a runner: truncated, without NUL, and unlike those of the loop's own steps."""
     text = text[:MAX_NAME].replace("\0", "\ufffd")
     return f"runner's {text}"[:MAX_NAME] if text.startswith(RESERVED) else text
 
 
 def _plausible(at: Timestamp) -> float:
-    """Return a runner's time in seconds since the epoch; now, if its clock is off by more than a year."""
+    """Return a runner's time in seconds since the epoch; the current time if its clock is off by more than a year."""
     seconds, now = at.seconds + at.nanos / 1e9, time.time()
     return seconds if abs(seconds - now) < YEAR else now

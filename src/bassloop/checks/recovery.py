@@ -1,8 +1,8 @@
-"""Recovery: what a restart, or a GitHub that did not answer, left unconcluded.
+"""Recovery of runs and check runs after a restart, or after an outage of GitHub.
 
-A run that was running when the daemon ended is over: its command may have run, so it isn't silently started
-again. A run that still waited is left to its delivery, which is handled again. A check run whose conclusion
-GitHub did not accept is concluded as soon as it does.
+A run that was running when the daemon ended is ended: its command may have run, so it isn't silently repeated. A run
+that was still waiting is left to its delivery, which is handled again. A check run whose conclusion GitHub didn't
+accept is concluded as soon as it does.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 8
 
 LONGEST_DELAY = 2 * 3600.0
-"""A conclusion that is due later than this was postponed by a clock that has been set since; it is due now."""
+"""Seconds. If a conclusion is due later than this, the clock has been set back since; it's due now."""
 
 
 async def interrupt_lost_runs(loop: Loop) -> None:
-    """End the runs that an earlier process was running. Call it before the inbox resumes."""
+    """End the runs that an earlier process was running. Must be called before the inbox resumes."""
     own = loop.store.nodes.own_id
     runs = [run for _, run in await loop.store.checks.unfinished() if run.node == own]
     await _interrupt(loop, runs, "the loop was restarted while this check ran; run it again")
 
 
 async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
-    """End the runs that a lost node was running, and conclude those that it has left unconcluded."""
+    """End the runs that a lost node was running, and conclude those that it left unconcluded."""
     message = "the node that ran this check was lost; run it again"
     await _interrupt(loop, runs, message)
     limiter = trio.CapacityLimiter(AT_ONCE)
@@ -53,16 +53,17 @@ async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
 
 async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:
     for run in runs:
-        # Whatever a trusted runner was to verify is over too, and nothing starts it once more.
+        # The runs that it verified have ended as well, and nothing starts it again.
         verifies = not run.ended and check_output.is_verification(run.check_name)
         if run.state == RunState.RUNNING or verifies:
             await end_run(loop, run.id, RunState.INTERRUPTED, message)
 
 
 async def keep_concluding(loop: Loop) -> None:
-    """Conclude check runs of this node's ended runs that GitHub hasn't been told about, until cancelled.
+    """Conclude the check runs of this node's ended runs that are still open on GitHub, until cancelled.
 
-    First those that an earlier process left; from then on those that were postponed, when they are due.
+    It begins with those that an earlier process left, and continues with those that are postponed, when they are
+    due.
     """
     first, limiter = True, trio.CapacityLimiter(AT_ONCE)
     own = loop.store.nodes.own_id
@@ -88,12 +89,12 @@ async def _conclude_late(loop: Loop, run: Run, limiter: trio.CapacityLimiter) ->
         try:
             await conclude(loop, run)
         except Exception:
-            # One check run's failure must not keep the others; the next start tries it again.
+            # One check run's failure must not affect the others; the next start tries it again.
             log.exception("check run not concluded", run=run.id)
 
 
 async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
-    """End the queued runs of a delivery that was set aside. A replay makes new ones."""
+    """End the queued runs of a delivery that was set aside. Replaying it creates new ones."""
     fix = f"bassloop deliveries replay {delivery.guid}"
     message = f"the event that asked for this check was set aside: {why} ({fix})"
     for run in await loop.store.runs.unfinished():

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 MAX_NAMED = 5
-"""Failures that are named where there is room for a few."""
+"""How many failures are named where there is little room."""
 
 SEARCHED_LINES = 2000
-"""Lines at the end of a log in which failures are looked for."""
+"""How many lines at the end of a log are searched for failures."""
 
 EXCERPT_LINES = 40
-"""Lines of the log that show a failure, at most."""
+"""The maximum number of lines that show a failure."""
 
 MIN_EXCERPT_LINES = 10
-"""Lines that show a short failure, if the log has as many: those after it, or else those before it."""
+"""The minimum number of lines that show a failure: its own, then lines after it, then lines before it."""
 
 LINES_AROUND = 2
-"""Lines before and after a failure's own."""
+"""The number of lines of context before and after a failure."""
 
 SIGNALS = {
     124: "a time limit was over, such as that of timeout",
@@ -48,17 +48,17 @@ SIGNALS = {
     139: "segmentation fault, SIGSEGV",
     143: "ended by somebody, SIGTERM",
 }
-"""What exit statuses of shells mean, beyond that a command failed."""
+"""The meanings of a shell's exit statuses."""
 
 MAX_EXCERPT_LINE = 2_000
 MAX_TESTS = 200
-"""Failed tests of reports that are listed."""
+"""How many failed tests of reports are listed."""
 
 MAX_CACHED = 256
 
 
 def failing_step(steps: Sequence[Step]) -> Step | None:
-    """Return the step that broke a run: the first with an error that none of its inputs explains."""
+    """Return the step that made a run fail: the first one with an error, all of whose inputs succeeded."""
     failed = {step.digest: step for step in steps if step.error}
     for step in failed.values():
         if not any(name in failed for name in step.inputs if name != step.digest):
@@ -67,7 +67,7 @@ def failing_step(steps: Sequence[Step]) -> Step | None:
 
 
 def unfinished_step(steps: Sequence[Step]) -> Step | None:
-    """Return the step that a stopped run was at: the last one that had started and not completed."""
+    """Return the step at which a run was stopped: the last one that started and hasn't completed."""
     for step in reversed(steps):
         if step.started_at is not None and (step.completed_at is None or step.cancelled):
             return step
@@ -76,11 +76,11 @@ def unfinished_step(steps: Sequence[Step]) -> Step | None:
 
 @dataclass(frozen=True, slots=True)
 class LogFailures:
-    """The failures that a step's log tells of, by line numbers of the log.
+    """The failures found in a step's log, with line numbers.
 
     Args:
-        failures: the most telling first; none if the log has no text.
-        key_lines: the lines of the first failure that hold its message or location.
+        failures: the most informative first; none if the log has no text.
+    key_lines: the lines of the first failure that hold its message or location.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -88,7 +88,7 @@ class LogFailures:
 
 
 LogFailureCache = TTLCache[tuple[int, int], LogFailures]
-"""The failures in logs, by the step's row and the log's number of lines."""
+"""A cache of failures, by the step's row and the log's number of lines."""
 
 
 def log_failure_cache() -> LogFailureCache:
@@ -102,8 +102,8 @@ class RunFailure:
 
     Args:
         reason: the run's message, or the step's error.
-        step: the step that failed, or that was stopped, if there is one.
-        failures: the most telling first.
+                step: the step that failed or was stopped, if any.
+                failures: the most informative first.
         key_lines: the log's lines that hold the first failure's message or location.
     """
 
@@ -114,7 +114,7 @@ class RunFailure:
 
     @property
     def title(self) -> str:
-        """The failure in one line: what the log tells, or else the reason."""
+        """The failure in one line: from the log, or else the reason."""
         first = self.failures[0] if self.failures else None
         reason = self.reason.partition("\n")[0]
         if first is not None and (first.rank > Rank.CONSEQUENCE or not reason):
@@ -123,7 +123,7 @@ class RunFailure:
 
     @property
     def shown(self) -> Failure | None:
-        """The first failure that the log tells of, whose lines are shown."""
+        """The first failure in the log, whose lines are shown."""
         return next((each for each in self.failures if each.in_log), None)
 
     @property
@@ -173,7 +173,7 @@ def _failure_json(failure: Failure, links: Mapping[Location, str]) -> dict[str, 
 async def find_run_failure(
     store: Store, run: Run, steps: Sequence[Step], cache: LogFailureCache | None = None
 ) -> RunFailure | None:
-    """Return why a run has ended without success, or why a step of it has failed; else None."""
+    """Return the failure of a run that ended without success, or of one of its steps; otherwise None."""
     culprit = failing_step(steps)
     reason = failure_reason(run, culprit)
     if culprit is None or run.state == RunState.SUCCEEDED:
@@ -186,8 +186,7 @@ async def find_run_failure(
 
 
 def failure_reason(run: Run, culprit: Step | None) -> str:
-    """Return why a run did not succeed: its message, or the error of the step that failed. Empty for a run
-    that succeeded, or goes on without a failed step."""
+    """Return why a run failed: its message, or the error of the step that failed; "" if nothing has failed."""
     if run.state == RunState.SUCCEEDED:
         return ""
     message = None if run.state in (RunState.QUEUED, RunState.RUNNING) else run.message
@@ -195,7 +194,7 @@ def failure_reason(run: Run, culprit: Step | None) -> str:
 
 
 def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
-    """Find the failures in a log's last lines, the first of which is number `start`. Slow: use a thread."""
+    """Find the failures in a log's last lines, which begin at line `start`. Slow: use a thread."""
     texts = [strip(line) for line in lines]
     failures = find_failures(texts)
     if not failures:
@@ -216,9 +215,9 @@ def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
 
 
 def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
-    """Return the range of lines that show a failure, of a log with so many lines.
+    """Return the range of lines that show a failure, in a log with so many lines.
 
-    Of a long failure it is the end, where most tools say what was wrong.
+    For a long failure, that is its end, where most tools say what is wrong.
     """
     stop = min(total, failure.last + 1 + LINES_AROUND)
     start = max(0, failure.first - LINES_AROUND, stop - EXCERPT_LINES)
@@ -227,7 +226,7 @@ def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
 
 
 def signal_meaning(reason: str) -> str:
-    """Return the meaning of the exit status at the end of a reason, such as a signal; empty if it has none."""
+    """Return the meaning of the exit status at the end of a reason, or "" if there is none."""
     status = re.search(r"\bexit status (\d+)$", reason)
     return SIGNALS.get(int(status[1]), "") if status is not None else ""
 
@@ -235,7 +234,7 @@ def signal_meaning(reason: str) -> str:
 async def failure_json(
     store: Store, run_id: str, found: RunFailure, links: Mapping[Location, str] | None = None
 ) -> dict[str, Any]:
-    """Return a failure as JSON, with the lines that show the first one, as plain text."""
+    """Return failures as JSON, with the lines that show the first one, as plain text."""
     result = found.json(links)
     if found.step is not None and found.lines is not None:
         start, stop = found.lines
@@ -263,9 +262,9 @@ async def _log_failures(
 async def read_log_end(
     store: Store, run_id: str, step: Step, count: int
 ) -> tuple[int, Sequence[bytes]]:
-    """Return the last lines of a step's log, at most `count`, after the number of the first.
+    """Return the number of the first of a log's last `count` lines, and these lines.
 
-    The store returns fewer lines than asked for where they are very long: then later ones are asked for.
+    If lines are very long, the store returns fewer than asked for. Then the search moves to later ones.
     """
     start = max(0, step.lines - count)
     lines = await store.logs.lines(run_id, step.row, start, step.lines)

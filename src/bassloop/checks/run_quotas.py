@@ -1,8 +1,9 @@
-"""RunQuotas: what one run, one user and one repository may make the loop do and store.
+"""RunQuotas: limits on what one run, one user and one repository may make the loop do and store.
 
-A limit that bites is named in words, with its setting: `RunQuota.exceeded` for what isn't kept, on the log and on
-the check, and `RunQuota.slowed` for what was only slowed down. What is counted a day is counted in memory, so a
-restart begins anew; nodes that share a database count it there, as they do what runs (`checks.shared_usage`).
+When a limit takes effect, a message names it and its setting, on the log and on the check: `RunQuota.exceeded` for
+what isn't kept, and `RunQuota.slowed` for what was only slowed down. Daily amounts are counted in memory, so they
+start at zero after a restart. Nodes that share a database count them there, as well as their runs
+(`checks.shared_usage`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _Who: TypeAlias = "tuple[UserKind, int]"
 DAY = 86_400.0
 MAX_REMEMBERED = 10_000
 DISK_SECONDS = 1.0
-"""How long an answer about the free space of the disk is used."""
+"""How long a reading of the disk's free space is used, in seconds."""
 DISK_BYTES = 8 << 20
-"""How many bytes are stored at most before it is asked for again."""
+"""How many bytes are stored at most before it is read again."""
 BURST_SECONDS = 4.0
 REPORTS_AT_ONCE = 1
 
@@ -44,18 +45,18 @@ class QuotaLimits:
     run_log: int = 4 << 30
     run_steps: int = 10_000
     run_updates: int = 500
-    """Messages a second, and four times as many at once."""
+    """Messages per second; bursts may have four times as many."""
     user_log_a_day: int = 50 << 30
     repository_log_a_day: int = 50 << 30
     user_runs: int = 256
     repository_runs: int = 256
     free_space: int = 256 << 20
-    """Room that logs leave on the disk, for deliveries; 0 lets whoever writes wait for room instead."""
+    """Bytes on the disk that logs leave free for deliveries. With 0, writers wait for room instead."""
 
 
 @dataclass(eq=False)
 class _Bound:
-    """One bound of the bytes that are stored, of a run, a user or a repository."""
+    """One limit on stored bytes: a run's, a user's or a repository's."""
 
     bucket: TokenBucket
     message: str
@@ -63,11 +64,11 @@ class _Bound:
 
 
 class RunQuotas:
-    """All quotas, and what has been used of them.
+    """All quotas, and how much of them is used.
 
     Args:
-        free_bytes: returns how much room the disk of the logs has; called in a thread.
-        shared: counts what other nodes use, too.
+        free_bytes: returns the free space on the disk of the logs; called in a thread.
+        shared: counts the use by other nodes as well.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class RunQuotas:
     ) -> None:
         self.limits = limits or QuotaLimits()
         self.reading = trio.CapacityLimiter(REPORTS_AT_ONCE)
-        """Threads that read test reports."""
+        """The threads that parse test reports."""
         self._free_bytes = free_bytes
         self._shared = shared
         self._days = TTLCache[_Who, TokenBucket](MAX_REMEMBERED, 2 * DAY)
@@ -87,7 +88,7 @@ class RunQuotas:
         self._looked_at = -DISK_SECONDS
 
     def of_run(self, run: Run) -> RunQuota:
-        """Return the quota of a run, which shares its user's and its repository's with their other runs."""
+        """Return the quota of a run. It shares those of its user and repository with their other runs."""
         limits = self.limits
         whole = f"{write_size(limits.run_log)} (RUN_LOG)"
         bounds = [_Bound(TokenBucket(limits.run_log, 0), f"the logs of one run may have {whole}")]
@@ -113,12 +114,12 @@ class RunQuotas:
         return bucket
 
     def note_stored(self, who: _Who, bucket: TokenBucket, size: int) -> None:
-        """Note that bytes of somebody's logs are stored here, which other nodes have to know."""
+        """Note that bytes of logs were stored, for other nodes."""
         if self._shared is not None:
             self._shared.note_bytes(who, size, bucket.capacity, bucket.rate)
 
     async def keep_counting(self) -> None:
-        """Count with the other nodes what is stored, until cancelled."""
+        """Exchange counts of stored bytes with other nodes until cancelled."""
         if self._shared is not None:
             await self._shared.keep_counting(self._note_counted)
 
@@ -133,10 +134,10 @@ class RunQuotas:
     async def under_way(
         self, run: Run, on_wait: Callable[[str], Awaitable[object]]
     ) -> AsyncGenerator[None]:
-        """Let a run be under way while the body runs; wait while its repository or its user has too many.
+        """Count a run while the body runs; wait while its repository or user has too many.
 
         Args:
-            on_wait: told why it has to wait, before it does.
+            on_wait: called with the reason before it waits.
         """
         most = {
             UserKind.REPOSITORY: self.limits.repository_runs,
@@ -177,7 +178,7 @@ class RunQuotas:
                 self._under_way.pop(who, None)
 
     async def disk_room(self, size: int) -> int:
-        """Return how many of so many bytes may be stored before the disk has less room than it should."""
+        """Return how many of these bytes may be stored before the disk's free space falls below the limit."""
         if not self.limits.free_space:
             return size
         now = trio.current_time()
@@ -191,11 +192,11 @@ class RunQuotas:
 
 @dataclass(eq=False)
 class RunQuota:
-    """The amount that one run may still store.
+    """The quota of one run.
 
     Args:
-        exceeded: why no more of its logs is kept; None while they are.
-        slow_seconds: how long its runner was kept waiting because it sent too many messages, or dear ones.
+        exceeded: why no more of its logs is kept; None if they are kept.
+        slow_seconds: how long its runner had to wait because it sent too many messages, or expensive ones.
     """
 
     quotas: RunQuotas
@@ -217,7 +218,7 @@ class RunQuota:
 
     @property
     def slowed(self) -> str | None:
-        """Say that the run was slowed down, and why, if it was for seconds."""
+        """A sentence about why the run was slowed down, if that took seconds; otherwise None."""
         if self.slow_seconds < 1:
             return None
         return (
@@ -227,7 +228,7 @@ class RunQuota:
         )
 
     async def take(self, size: int) -> int:
-        """Return how many of so many bytes may be stored, and count them. Fewer: `exceeded` says why."""
+        """Return how many of these bytes may be stored, and count those. If not all, `exceeded` says why."""
         if self.exceeded is not None:
             return 0
         room, why = (
@@ -247,15 +248,15 @@ class RunQuota:
         return room
 
     async def pace(self) -> None:
-        """Count a message, and wait until the run may send another one."""
+        """Count a message, and wait until the run may send the next one."""
         self._updates.charge(1)
         await self._wait(self._updates.seconds_until(0))
 
     async def pay(self, began: float, size: int) -> float:
-        """Pay for working on some bytes since a time of `timer`; return the seconds of processor time they took.
+        """Charge the run for processing some bytes since a time of `timer`, and return the CPU seconds that it took.
 
-        Bytes pay for themselves at the rate of ordinary text. A run that sends others may not take more than
-        a fifth of the loop's time: it waits here.
+        Processing ordinary text is free. A run that sends text that is more expensive to process waits here,
+        so that it takes no more than a fifth of the loop's time.
         """
         spent = self.timer() - began
         self._budget.charge(spent, size)
@@ -263,7 +264,7 @@ class RunQuota:
         return spent
 
     def timer(self) -> float:
-        """Return the processor time of this thread, in seconds."""
+        """Return the CPU time of this thread, in seconds."""
         return self._budget.timer()
 
     async def _wait(self, seconds: float) -> None:

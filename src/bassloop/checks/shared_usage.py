@@ -1,4 +1,4 @@
-"""SharedUsage: lets limits on users and repositories hold for all nodes that share a database together."""
+"""SharedUsage: limits on users and repositories across all nodes of a database."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Store
 
 LOOK_SECONDS = 5.0
-"""How often a run that waits for a place looks for one, in case a notification was lost, or a node."""
+"""The interval at which a waiting run looks for a free place, in case a notification or a node was lost."""
 
 REPORT_SECONDS = 5.0
-"""How often a node says how many bytes of logs it has stored."""
+"""The interval at which a node publishes how many bytes of logs it has stored."""
 
 REPORTED_SHARE = 0.01
-"""The share of a limit that one node stores before it says so at once."""
+"""The fraction of a limit after which a node publishes at once."""
 
 
 class SharedUsage:
-    """The use of limits that are counted in the store."""
+    """The shared use of limits, counted in the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -46,12 +46,12 @@ class SharedUsage:
     async def place(
         self, run: Run, most: Mapping[UserKind, int], on_wait: Callable[[UserKind], Awaitable[None]]
     ) -> AsyncGenerator[None]:
-        """Let a run of this node have a place while the body runs; wait while there is none.
+        """Hold a place for a run of this node while the body runs; wait until one is free.
 
-        Cancelled, the run is about to end, or its node is, and either frees its place.
+        If cancelled, the run or its node is about to end, which frees the place.
 
         Args:
-            on_wait: told who has too many runs, before it waits.
+            on_wait: called with who has too many runs, before it waits.
         """
         if self._store.company.size == 1:
             yield
@@ -59,7 +59,7 @@ class SharedUsage:
         if (short := await self._take(run, most)) is not None:
             await on_wait(short)
             id_ = run.user_id if short is UserKind.USER else run.repository_id
-            async with self._waiting.hold((short, id_)):  # one of them looks for the others
+            async with self._waiting.hold((short, id_)):  # one waiter looks for all
                 while True:
                     freed = self._place_freed
                     if await self._take(run, most) is None:
@@ -79,11 +79,11 @@ class SharedUsage:
         )
 
     def waiting_bytes(self, who: tuple[UserKind, int]) -> int:
-        """Return how many bytes of logs aren't counted in the store yet."""
+        """Return the bytes of logs that aren't counted in the store yet."""
         return self._bytes[who]
 
     def note_bytes(self, who: tuple[UserKind, int], size: int, limit: float, rate: float) -> None:
-        """Note that bytes of logs were stored, of which `rate` are forgiven a second."""
+        """Note that bytes of logs were stored; the count decays by `rate` a second."""
         self._rates[who] = rate
         self._bytes[who] += size
         if self._bytes[who] >= REPORTED_SHARE * limit:
@@ -95,7 +95,7 @@ class SharedUsage:
         """Count the bytes of logs in the store, until cancelled.
 
         Args:
-            note_counted: told how many are counted then, of all nodes, for whose logs have grown.
+            note_counted: called with the new total of all nodes, for each user and repository whose logs have grown.
         """
         while True:
             with trio.move_on_after(REPORT_SECONDS):
@@ -105,12 +105,12 @@ class SharedUsage:
     async def count(
         self, note_counted: Callable[[Mapping[tuple[UserKind, int], float]], object]
     ) -> None:
-        """Count what isn't counted yet."""
+        """Add what isn't counted yet to the store."""
         used = {
             who: LogUse(size, self._rates[who]) for who, size in self._bytes.items() if size > 0
         }
         if used:
             counted = await self._store.usage.count_logs(used)
             self._bytes.subtract({who: size for who, (size, _) in used.items()})
-            self._bytes += Counter()  # forgets those of whom all is counted
+            self._bytes += Counter()  # drops those whose bytes are all counted
             note_counted(counted)

@@ -1,4 +1,4 @@
-"""Signed statements of runners about runs: checked against the loop's own observations, and stored."""
+"""Runners' signed statements about runs, which are checked against the loop's own observations and stored."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STATEMENT, SIGNATURE = "bassloop-statement-bin", "bassloop-signature-bin"
-"""The trailing metadata of a run's call, from a runner that signs."""
+"""The keys of a runner's statement and its signature in the trailing metadata of a run's call."""
 
 
 @dataclass(eq=False)
 class CallObservation:
-    """The loop's observations of one call to a runner, and the runner's own statement at its end.
+    """The loop's observations of one call to a runner, and the runner's statement at its end.
 
     Args:
-        came: the digests of what came.
-        given: the names and SHA-256 of the artifacts of other checks that were sent before.
-        trailers: what came after the last answer.
-        has_begun: whether the runner was asked to run it.
+        came: the digests of what the runner sent.
+        given: the names and SHA-256 of other checks' artifacts that were sent to the runner.
+        trailers: the trailing metadata.
+        has_begun: whether the runner was asked to run the thunk.
     """
 
     came: CallDigests = field(default_factory=CallDigests)
@@ -49,7 +49,7 @@ class CallObservation:
 async def keep_statement(
     loop: Loop, run: Run, thunk: str, runtime: Runtime, seen: CallObservation, *, passed: bool
 ) -> StatementRecord | None:
-    """Check and store what a runner has signed of a run that is over. Returns None if it has signed nothing.
+    """Check and store a runner's signed statement about an ended run. Return None if there is none.
 
     Args:
         thunk: the SHA-256 of the thunk that was sent.
@@ -96,9 +96,9 @@ async def keep_statement(
 
 
 async def _look_up_key(loop: Loop, runtime: Runtime, record: StatementRecord) -> StatementRecord:
-    """Return the record with what GitHub says of its key now; as it is, if GitHub can't say anything.
+    """Return the record with GitHub's current answer about its key; unchanged, if GitHub gives no answer.
 
-    Raises UntrustedStatement if GitHub says that it doesn't, or that the login is somebody else's now.
+    Raises UntrustedStatement if GitHub doesn't list the key any more, or the login is somebody else's now.
     """
     try:
         user = await loop.github.user(runtime.login)
@@ -122,7 +122,7 @@ async def _look_up_key(loop: Loop, runtime: Runtime, record: StatementRecord) ->
 
 
 def _binary(trailers: dict[str, str], name: str) -> bytes:
-    """Return a value of binary metadata, which comes in base64 without padding; empty if it isn't any."""
+    """Decode binary metadata, which is base64 without padding; return b"" if it's invalid."""
     text = trailers.get(name, "")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4))

@@ -1,8 +1,8 @@
-"""The places in a log, resolved to a repository's files: for annotations, and for links to their lines on GitHub.
+"""Source locations in logs, resolved to a repository's files, for annotations and for links to GitHub.
 
-A command sees the checkout wherever its container has it, and tests name files relative to where they run. If
-the repository's paths are known, a path is the one that it shares its end with; if not, only relative paths
-that stay inside are taken, as they are.
+A command sees the checkout wherever its container has it, and tests name files relative to where they run. If the
+repository's files are known, a path is resolved to the one with the same ending. Otherwise, only relative paths that
+stay inside are used, unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 MAX_ANNOTATIONS = 100
-"""For one check run; GitHub takes 50 in a request."""
+"""The limit for one check run; GitHub accepts 50 in a request."""
 
 _LIBRARIES = (
     "/usr/",
@@ -46,17 +46,17 @@ _LIBRARIES = (
 log = structlog.get_logger(__name__)
 
 MAX_COMMITS = 64
-"""Commits whose paths are cached."""
+"""How many commits' paths are cached."""
 
 CACHE_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
-"""How long GitHub isn't asked again after an error."""
+"""How long to wait before asking GitHub again after an error, in seconds."""
 
 WAIT_SECONDS = 2.0
-"""How long a page waits for GitHub. It is shown without links after that."""
+"""How long a page waits for GitHub before it is shown without links, in seconds."""
 
 FETCHES, FETCHES_PER_SECOND = 30, 0.2
-"""Trees fetched at once and per second, for all visitors: checks need the rate limit, too."""
+"""The burst and rate per second of fetched trees, for all visitors, since checks need the rate limit, too."""
 
 
 def annotate(
@@ -90,10 +90,10 @@ def annotate(
 def source_urls(
     paths: RepositoryPaths, base: str, locations: Iterable[Location]
 ) -> dict[Location, str]:
-    """Return the addresses of those locations that are in the repository.
+    """Return the URLs of those locations that are in the repository.
 
     Args:
-        base: the address of the repository's files at the commit.
+        base: the URL of the repository's files at the commit.
     """
     files = RepositoryFiles(paths, base)
     found = {location: files.url(location.path, location.line) for location in locations}
@@ -101,7 +101,7 @@ def source_urls(
 
 
 def files_url(web_url: str, repository: str, sha: str) -> str:
-    """Return the address of a repository's files at a commit, on GitHub's web host."""
+    """Return the URL of a repository's files at a commit, on GitHub's web host."""
     return f"{web_url.rstrip('/')}/{quote(repository)}/blob/{quote(sha)}"
 
 
@@ -116,10 +116,10 @@ def _resolve_first(
 
 
 class RepositoryFiles:
-    """The addresses of a repository's files at a commit.
+    """The URLs of a repository's files at a commit.
 
     Args:
-        base: the address that their paths follow.
+        base: the URL to which paths are appended.
     """
 
     def __init__(self, paths: RepositoryPaths, base: str) -> None:
@@ -127,16 +127,16 @@ class RepositoryFiles:
         self._base = base
 
     def url(self, path: str, line: int) -> str | None:
-        """Return the address of a line of the file that a log means, or None if there is none."""
+        """Return the URL of a line in the file that a log refers to, or None if there is none."""
         known = self._paths.resolve(path)
         return None if known is None else f"{self._base}/{quote(known)}#L{line}"
 
 
 class RepositoryPaths:
-    """The repository's paths, for others to be resolved to.
+    """Resolves paths in logs to those of the repository.
 
     Args:
-        known: the repository's files at a commit; None if they are not known.
+        known: the repository's files at a commit; None if they aren't known.
     """
 
     def __init__(self, known: Collection[str] | None) -> None:
@@ -146,7 +146,7 @@ class RepositoryPaths:
             self._by_name[posixpath.basename(path)].append(path)
 
     def resolve(self, path: str) -> str | None:
-        """Return the repository's path that is meant, or None if there is none or it is ambiguous."""
+        """Return the repository's path for a path in a log, or None if there is none, or it's ambiguous."""
         slashed = path.replace("\\", "/")
         if any(part in f"/{slashed}" for part in _LIBRARIES):
             return None
@@ -161,7 +161,7 @@ class RepositoryPaths:
         return self._only_ending_in(clean) or self._longest_end(clean)
 
     def _longest_end(self, path: str) -> str | None:
-        """Return the longest end of a path that is a path of the repository."""
+        """Return the longest suffix of a path that is a path of the repository."""
         assert self._known is not None
         rest = path.lstrip("/")
         while rest:
@@ -171,7 +171,7 @@ class RepositoryPaths:
         return None
 
     def _only_ending_in(self, path: str) -> str | None:
-        """Return the only path that ends in this one: tests name files relative to their own directory."""
+        """Return the only path that ends in this one, since tests name files relative to their own directory."""
         if path.startswith("/"):
             return None
         ending = f"/{path}"
@@ -182,7 +182,7 @@ class RepositoryPaths:
 
 
 class SourceLinks:
-    """Finds the files that a log means in the repository, and links to their lines.
+    """Finds the repository's files that a log refers to, and links to their lines.
 
     Args:
         web_url: GitHub's web host.
@@ -199,7 +199,7 @@ class SourceLinks:
         self._fetches = TokenBucket(FETCHES, FETCHES_PER_SECOND)
 
     async def urls(self, run: Run, locations: Sequence[Location]) -> dict[Location, str]:
-        """Return the addresses of those locations that are in the run's repository, at its head.
+        """Return the URLs of those locations that are in the run's repository, at its head.
 
         Empty if GitHub doesn't answer within `WAIT_SECONDS`, or the repository has too many files.
         """
@@ -212,14 +212,14 @@ class SourceLinks:
         return source_urls(paths, files_url(self._web_url, run.repository, run.head_sha), locations)
 
     def known_files(self, run: Run) -> RepositoryFiles | None:
-        """Return the files of a run's commit if they have been asked for before; never waits for GitHub."""
+        """Return the files of a run's commit if they are cached; never waits for GitHub."""
         paths = self._paths.get((run.repository_id, run.head_sha))
         if paths is None:
             return None
         return RepositoryFiles(paths, files_url(self._web_url, run.repository, run.head_sha))
 
     def compare_url(self, repository: str, before: str, after: str) -> str:
-        """Return the address of the commits between two on GitHub."""
+        """Return the URL of a comparison of two commits on GitHub."""
         return f"{self._web_url}/{quote(repository)}/compare/{quote(before)}...{quote(after)}"
 
     async def _repository_paths(self, run: Run) -> RepositoryPaths | None:

@@ -1,4 +1,4 @@
-"""Start checks: read what is to run, store it with what it needs, and run it in its delivery's nursery."""
+"""Starting checks: parse their thunks, store them, and run them in their delivery's nursery."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 MAX_NAME = 255
-"""The characters of a check's name, as GitHub limits them."""
+"""GitHub's limit on the length of a check's name, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedThunk:
-    """A thunk that a hook has sent: its bytes, and what they say."""
+    """A thunk that a hook has sent: its bytes, and their description."""
 
     encoded: bytes
     message: bass_pb2.Thunk
@@ -50,7 +50,7 @@ class RequestedThunk:
         return hashlib.sha256(self.encoded).hexdigest()
 
     def record(self) -> ThunkRecord:
-        """Return the thunk as the store keeps it. Its names are taken over its bytes, and nothing else."""
+        """Return the thunk for the store. Its digests are those of its bytes."""
         return ThunkRecord(
             digest=bass.digest_of_encoded(self.encoded),
             sha256=self.sha256,
@@ -77,7 +77,7 @@ async def read_thunk(context: DeliveryContext, encoded: bytes) -> RequestedThunk
 
 
 async def request_again(context: DeliveryContext, run: Run) -> CheckRequest:
-    """Return the request of a run's check, with the very thunk that it had. Raises HostRefusal."""
+    """Return a request for a run's check with exactly the same thunk. Raises HostRefusal."""
     record = await context.loop.store.thunks.get(run.thunk_digest)
     assert record is not None, "a foreign key ties a run to its thunk"
     requested = await read_thunk(context, record.proto)
@@ -91,7 +91,7 @@ async def request_again(context: DeliveryContext, run: Run) -> CheckRequest:
 
 
 async def newest_run(context: DeliveryContext, name: str, sha: str) -> Run | None:
-    """Return the newest run of a check of a head, or None."""
+    """Return the newest run of a head's check, or None."""
     newest = await context.loop.store.runs.newest(
         1,
         public_only=False,
@@ -103,7 +103,7 @@ async def newest_run(context: DeliveryContext, name: str, sha: str) -> Run | Non
 
 
 async def earlier_request(context: DeliveryContext, name: str, sha: str) -> CheckRequest | None:
-    """Return the request of the newest run of a check of a head, or None. Raises HostRefusal."""
+    """Return a request like that of the newest run of a head's check, or None. Raises HostRefusal."""
     run = await newest_run(context, name, sha)
     return None if run is None or not run.thunk_digest else await request_again(context, run)
 
@@ -111,9 +111,8 @@ async def earlier_request(context: DeliveryContext, name: str, sha: str) -> Chec
 async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
     """Store a check, and start running it in the delivery's nursery.
 
-    Idempotent by head, name and generation: a check that is started again by the same hook, for another
-    event of the head, or after a crash, is the same check, and runs once. Raises CheckRefused for a name
-    or head that GitHub would not accept.
+    Idempotent by head, name and generation: if the same hook starts it again, for another event of the head or after
+    a crash, it is the same check, and runs once. Raises CheckRefused for a name or head that GitHub wouldn't accept.
     """
     _validate(context, request)
     if context.policy.trust.runners:
@@ -124,7 +123,7 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
 async def start_verification(
     context: DeliveryContext, request: CheckRequest, earlier: Run
 ) -> CheckHandle:
-    """Start a check once more, on a trusted runner, to confirm how an earlier run of it ended."""
+    """Start a check again on a trusted runner, to confirm the outcome of an earlier run."""
     return await _start(context, request, "trusted", earlier)
 
 
@@ -136,11 +135,11 @@ async def _start(
     *,
     rerun: bool | None = None,
 ) -> CheckHandle:
-    """Start a check, or return the one that is there.
+    """Start a check, or return the existing one.
 
     Args:
-        earlier: the run that it is to confirm.
-        rerun: whether it is wanted again; by default whether the delivery's checks are.
+        earlier: the run that it should confirm.
+        rerun: whether to run it again; by default, as for all of the delivery's checks.
     """
     key = request.name, request.sha
     if key in context.started:
@@ -200,7 +199,7 @@ async def _start(
 
 
 async def start_trusted_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
-    """Have a trusted runner run what a check runs, as a check of its own that anybody can look at."""
+    """Have a trusted runner run a check's thunk, as a check of its own."""
     name = check_output.verification_name(request.name)
     return await _start(context, replace(request, name=name), "trusted")
 
@@ -210,8 +209,8 @@ async def _sources(
 ) -> dict[str, CheckHandle]:
     """Return the checks whose artifacts a check uses, by name. Raises CheckRefused.
 
-    What is trusted uses nothing but what trusted runners make: they run those checks too. Where only the check
-    is wanted again, those whose artifacts are kept aren't run once more.
+    Trusted runs use only artifacts that trusted runners made, so these run the other checks as well. If only this
+    check should run again, checks whose artifacts are kept aren't repeated.
     """
     sources = {}
     for name in request.uses:
@@ -237,7 +236,7 @@ async def _sources(
 async def _has_artifacts(
     context: DeliveryContext, request: CheckRequest, runners: RunnersOfCheck
 ) -> bool:
-    """Return whether the newest run of a check was of the same thunk, and has left artifacts that are kept."""
+    """Return whether the newest run of a check had the same thunk, and its artifacts are still kept."""
     run = await newest_run(context, request.name, request.sha)
     if run is None or run.state != RunState.SUCCEEDED:
         return False
@@ -259,9 +258,9 @@ def _needed(context: DeliveryContext, request: CheckRequest) -> Iterator[CheckHa
 
 
 async def _validate_spelling(context: DeliveryContext, request: CheckRequest) -> None:
-    """Raise CheckRefused if the head has a check whose name is the same but for its spelling.
+    """Raise CheckRefused if the head has a check whose name differs only in spelling.
 
-    GitHub may take one for the other, and what trusted runners found of the one holds for it alone.
+    GitHub may treat the names as equal, but a trusted runner's result counts for one of them only.
     """
     stored = await context.loop.store.checks.names(context.repository.id, request.sha)
     names = {*stored, *(name for name, sha in context.requests if sha == request.sha)}
@@ -275,9 +274,9 @@ async def _validate_spelling(context: DeliveryContext, request: CheckRequest) ->
 
 
 def _validate(context: DeliveryContext, request: CheckRequest) -> None:
-    """Raise CheckRefused for a name or a head that GitHub would not accept, or that is not the hook's to use."""
+    """Raise CheckRefused for a name or a head that GitHub wouldn't accept, or that the hook may not use."""
     name, sha = request.name, request.sha
-    # A name with spaces around it looks like another one's, and no policy is for it.
+    # A name with spaces around it looks like another one, but no policy applies to it.
     if not name or name != name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
     if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
@@ -313,7 +312,7 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
 
 
 async def verify_run(context: DeliveryContext, earlier: Run) -> None:
-    """Start the check of an earlier run again, with the very thunk that it had, and wait for its end."""
+    """Run an earlier run's check again, with exactly the same thunk, and wait for its end."""
     try:
         request = await request_again(context, earlier)
         handle = await start_verification(context, request, earlier)

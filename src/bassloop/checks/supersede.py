@@ -1,9 +1,9 @@
-"""Superseding: a push that replaces a head cancels what still runs for the old one, on that branch only.
+"""Superseding: a push that replaces a head cancels the old head's checks, on that branch only.
 
-Events come in any order, and a check may be about to start when its head is replaced. So it is stored that a
-head was replaced as soon as the event is accepted (:mod:`bassloop.deliveries.inbox`). When the event is
-handled, what is known to run for the old head is cancelled; and a check looks for such a record once it can be
-cancelled. What still waits for its turn is not begun at all.
+Events arrive in any order, and a check may be about to start when its head is replaced. So the replacement is stored
+as soon as the event is accepted (:mod:`bassloop.deliveries.inbox`). When the event is handled, the old head's running
+checks are cancelled, and each check looks for such a record once it can be cancelled. Checks that still wait for
+their turn aren't started at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
-    """Cancel what runs for the head that an event replaced, unless it is a head elsewhere too."""
+    """Cancel the checks of the head that an event replaced, unless it is also the head of another branch."""
     before = event.replaced_head if policy.supersede else None
     if before is None or event.head is None or event.repository is None:
         return
@@ -52,12 +52,12 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
 
 
 async def superseded(loop: Loop, event: Event, received_at: float) -> str | None:
-    """Return why the checks of an event's head need not run any more, or None if it is still a head.
+    """Return why the checks of an event's head don't need to run any more, or None if it is still a head.
 
-    Whether that matters is for the policy to say.
+    The policy decides whether that matters.
 
     Args:
-        received_at: when the event came. A head that came back after it was replaced is one again.
+        received_at: when the event arrived. A head that was replaced before that has come back.
     """
     if event.head is None or event.repository is None:
         return None
@@ -73,9 +73,9 @@ async def superseded(loop: Loop, event: Event, received_at: float) -> str | None
 
 
 async def must_finish(loop: Loop, run: Run) -> bool:
-    """Return whether a run goes on although its head was replaced: it is a spot check's.
+    """Return whether a run has to continue although its head was replaced, because it's a spot check.
 
-    Whoever lied could push another head as soon as they see that they were drawn.
+    Otherwise, a cheater could push another head as soon as they see that they were selected.
     """
     if not is_verification(run.check_name):
         return False
@@ -94,7 +94,7 @@ def _place(run: Run) -> str | None:
 
 
 async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
-    """Return whether a commit is the head of another branch or pull request too, going by its deliveries."""
+    """Return whether a commit is also the head of another branch or pull request, according to its deliveries."""
     for delivery in await loop.store.deliveries.of_head(order_key):
         other = await _place_in(loop, delivery)
         if other is not None and other != place:

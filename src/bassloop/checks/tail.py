@@ -1,7 +1,7 @@
-"""The tail: tells whoever follows a run that something has changed, and never what.
+"""The tail: notifies a run's followers that something has changed, but not what.
 
-A follower that wakes reads the store from where it had got to. So nothing is queued for it: a slow page reads
-later and more at once, a closed page costs nothing, and no visitor can hold up a check.
+A follower that wakes up reads the store from where it left off. So nothing is queued for it: a slow page reads more
+at once later, a closed page costs nothing, and no visitor can hold up a check.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class LiveScreen(Protocol):
-    """The lines of a log that may still change; they are numbered on from those that can't."""
+    """The lines of a log that may still change. Their numbers follow those of the final lines."""
 
     @property
     def first_line(self) -> int:
-        """The number of the first one."""
+        """The number of the first line."""
 
     @property
     def line(self) -> int:
-        """The number of the line that the cursor is on."""
+        """The number of the cursor's line."""
 
     def screen(self) -> list[bytes]:
         """Return the lines, without blank ones at the end."""
@@ -33,7 +33,7 @@ class LiveScreen(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Version:
-    """The version of a run that somebody follows. It is forgotten when the last follower leaves."""
+    """The version of a run that somebody follows. It is dropped when the last follower leaves."""
 
     version: int = 0
     followers: int = 0
@@ -46,7 +46,7 @@ class _Version:
 
 
 class Follower:
-    """Somebody who follows a run, or all runs."""
+    """A follower of one run, or of all runs."""
 
     def __init__(self, followed: _Version) -> None:
         self._followed = followed
@@ -54,14 +54,14 @@ class Follower:
 
     @property
     def version(self) -> int:
-        """The change seen last. It grows as long as somebody follows the run."""
+        """The version of the last change seen. It grows as long as somebody follows the run."""
         return self._seen
 
     async def changed(self) -> None:
         """Wait until the run has changed since the last call returned. The first call returns at once.
 
-        Changes while the follower is busy count as one. Always a checkpoint. Cancelled, nothing is lost: the
-        next call returns for the same change.
+        Changes while the follower is busy count as one. Always a checkpoint. If cancelled, nothing is lost: the next
+        call returns for the same change.
         """
         await trio.lowlevel.checkpoint()
         while self._seen == self._followed.version:
@@ -72,8 +72,8 @@ class Follower:
 class Tail:
     """The live ends of all runs.
 
-    Recorders call :meth:`publish` once a change is stored, and lend the lines that a terminal may still rewrite
-    (which are not stored yet) through :meth:`lend_screen`.
+    Recorders call :meth:`publish` after storing a change. With :meth:`lend_screen` they provide the lines that a
+    terminal may still rewrite, which aren't stored yet.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Tail:
                 followed.wake()
 
     def apply_notification(self, run_id: str | None) -> None:
-        """Wake the followers of a run that a node has begun or ended; those of every run if it is None."""
+        """Wake the followers of a run that a node has started or ended; of all runs if it is None."""
         if run_id is not None:
             self.publish(run_id)
             return
@@ -112,7 +112,7 @@ class Tail:
                 del self._runs[run_id]
 
     def lend_screen(self, step_row: int, screen: LiveScreen | None) -> None:
-        """Let followers see the lines of a live step that may still change; None takes them back."""
+        """Provide the lines of a live step that may still change; None withdraws them."""
         if screen is None:
             self._screens.pop(step_row, None)
         else:
@@ -123,19 +123,19 @@ class Tail:
         return step_row in self._screens
 
     def live_rows(self, steps: Mapping[int, object]) -> list[int]:
-        """Return those of some steps, by their rows, whose logs are being written."""
+        """Return which of these steps, by their rows, have a log that is being written."""
         return [row for row in self._screens if row in steps]
 
     def screen(self, step_row: int) -> list[bytes]:
-        """Return the lines of a step's log that may still change; none if it isn't live."""
+        """Return the lines of a step's log that may still change; none if it isn't being written."""
         screen = self._screens.get(step_row)
         return screen.screen() if screen is not None else []
 
     def whole_lines(self, step_row: int, *, ended: bool = False) -> tuple[int, list[bytes]]:
-        """Return those lines of :meth:`screen` that a newline has ended, after the number of the first one.
+        """Return the number of the first line of :meth:`screen`, and those lines that end with a newline.
 
         Args:
-            ended: the command has ended, so the last line is whole without a newline, too.
+            ended: whether the command has ended, so that the last line is complete even without a newline.
         """
         screen = self._screens.get(step_row)
         if screen is None:
@@ -145,7 +145,7 @@ class Tail:
         return screen.first_line, lines if ended else lines[:above_cursor]
 
     def whole_count(self, step_row: int) -> tuple[int, int]:
-        """Return the number of the first line of :meth:`screen`, and how many of them a newline has ended."""
+        """Return the number of the first line of :meth:`screen`, and how many lines end with a newline."""
         screen = self._screens.get(step_row)
         return (
             (screen.first_line, screen.line - screen.first_line) if screen is not None else (0, 0)

@@ -1,6 +1,6 @@
-"""The test reports of a run: collected as its runner sends them, read, and stored as results of tests.
+"""A run's test reports: collected as its runner sends them, parsed, and stored as test results.
 
-Reports are a stranger's. They are bounded while they come, XML is read without entities, and in a thread.
+Reports aren't trusted. Their size is limited, and XML is parsed without entities, in a thread.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ReportCollector:
     """Collects the reports of one run.
 
     Args:
-        reading: lets few threads read reports, whoever's, since they compete with the loop.
-        problems: reports that can't be read, by their paths, with the reasons; at "?", why there are none.
+        reading: limits the threads that parse reports, since they compete with the event loop.
+                problems: the reasons why reports can't be read, by their paths; at "?", why there are none.
     """
 
     store: Store
@@ -41,13 +41,13 @@ class ReportCollector:
     _has_any: bool = False
 
     def told_problems(self) -> dict[str, str]:
-        """Return the problems to tell. Each command looks for the reports, so one that finds none may be early."""
+        """Return the problems to report. Each command looks for reports, so one that finds none may just be early."""
         return {
             path: why for path, why in self.problems.items() if path != "?" or not self._has_any
         }
 
     def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
-        """Collect the parts of reports in an update. Return the ids of the reports that are complete."""
+        """Collect the parts of reports in an update, and return the ids of complete reports."""
         for vertex in update.vertexes:
             if not is_report(vertex.id):
                 continue
@@ -83,7 +83,7 @@ class ReportCollector:
             self.problems.setdefault(report_path(report), why)
 
     async def read(self, report: str) -> None:
-        """Read a complete report, and store its results. What can't be read is noted as a problem."""
+        """Parse a complete report and store its results, or note the problem."""
         content = bytes(self._open.pop(report))
         self._read += 1
         self._size -= len(content)
@@ -96,12 +96,12 @@ class ReportCollector:
 
 
 def is_report(vertex: str) -> bool:
-    """Return whether a step of a runner's is a report."""
+    """Return whether a runner's step stands for a report."""
     return vertex.startswith(REPORT_PREFIX)
 
 
 def report_path(vertex: str) -> str:
-    """Return the path of the report that such a step is."""
+    """Return the path of the report that a step stands for."""
     return vertex.removeprefix(REPORT_PREFIX)[:200]
 
 
@@ -125,7 +125,7 @@ def _reported(case: Case) -> ReportedTest:
 def with_reported(
     failures: Sequence[Failure], tests: Sequence[ReportedTest]
 ) -> tuple[Failure, ...]:
-    """Return a log's failures with those of reports: a test that both tell of is listed once, with its lines."""
+    """Merge a log's failures with those of reports. A test in both is listed once, with its lines in the log."""
     rest = {test.name: test for test in tests}
     merged = []
     for failure in failures:
@@ -135,7 +135,7 @@ def with_reported(
             failure = _completed(failure, known)
         merged.append(failure)
     merged += [_failure(test) for test in rest.values()]
-    # Sorting is stable: what a log tells of comes first, in its order.
+    # Sorting is stable, so the log's failures come first, in their order.
     return tuple(sorted(merged, key=lambda failure: -failure.rank))
 
 

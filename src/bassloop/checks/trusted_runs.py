@@ -1,4 +1,4 @@
-"""The effect of a trusted runner's answer on the check that it confirms, and on its own check run."""
+"""The effect of a trusted runner's result on the check that it confirms, and on its own check run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FOUND_OUT_SECONDS = 30 * 86_400.0
-"""How long everything is verified that succeeds for somebody whose spot check differed."""
+"""How long all successes of somebody whose spot check differed are verified, in seconds."""
 
 _ON_DIFFERENCE: dict[OnDifference, str] = {
     "fail": 'by this repository\'s policy, such a check fails ([trust] on_difference = "trust" takes the '
@@ -48,15 +48,15 @@ def combine(
     *,
     is_signed: bool = True,
 ) -> Ending:
-    """Return how a check ends that a trusted runner has run too. Pure.
+    """Return how a check ends that a trusted runner has run as well.
 
-    It succeeds if both did, or if the trusted runner's did and the policy takes its word.
+        It succeeds if both runs did, or if the trusted runner's did and the policy believes that one.
 
     Args:
         ending: how it ended on its sender's runner.
         verification: the trusted runner's run, which has ended.
         url: the address of the verification's page.
-        is_signed: whether the trusted runner has signed how that ended.
+        is_signed: whether the trusted runner has signed the outcome.
     """
     sender = run.runner_login or run.login
     if not is_signed or verification.state not in (RunState.SUCCEEDED, RunState.FAILED):
@@ -89,13 +89,13 @@ def combine(
 def compare(
     ending: Ending, run: Run, earlier: Run, url: str, on_difference: OnDifference
 ) -> Ending:
-    """Return how a check ends that a trusted runner has run at somebody's request. Pure.
+    """Return how a check ends that a trusted runner has run at somebody's request.
 
     Args:
         ending: how it ended on the trusted runner.
         run: the trusted runner's run.
-        earlier: the run that it is to confirm, which ended as succeeded or failed.
-        url: the address of the earlier run's page.
+        earlier: the run that it should confirm, which succeeded or failed.
+        url: the URL of the earlier run's page.
     """
     if ending.state not in (RunState.SUCCEEDED, RunState.FAILED):
         return ending
@@ -123,7 +123,7 @@ def _with_message(ending: Ending, message: str, *, last: bool = False) -> Ending
 async def confirmed_by(
     context: DeliveryContext, ending: Ending, run: Run, handle: CheckHandle, thunk: str
 ) -> Ending:
-    """Wait for the check that verifies a run, and return how the run's check ends with regard to it.
+    """Wait for the check that verifies a run, and return how the run's check ends.
 
     Args:
         ending: how it ended on its sender's runner.
@@ -146,7 +146,7 @@ async def confirmed_by(
         is_signed=_states(signed, verification.state),
     )
     if combined.state == RunState.SUCCEEDED:
-        # It may be of an earlier event of the head, for which the hook made another thunk.
+        # It may belong to an earlier event of the head, for which the hook made a different thunk.
         if signed is None or signed.thunk != thunk:
             message = f"the trusted runner ran another thunk ({url}); run the check again"
             combined = Ending(RunState.ACTION_REQUIRED, message)
@@ -168,7 +168,7 @@ async def trusted_ending(
     """Return how a trusted runner's run ends.
 
     Args:
-        earlier: the run that it is to confirm, if somebody has asked for that.
+        earlier: the run that it should confirm, if somebody has asked for that.
     """
     if ending.state == RunState.SUCCEEDED and (why := await _trust_withdrawn(context, run)):
         return Ending(RunState.ACTION_REQUIRED, why)
@@ -186,16 +186,16 @@ async def trusted_ending(
 
 
 def _states(signed: RunStatement | None, state: RunState) -> bool:
-    """Return whether a statement says that a run ended like this."""
+    """Return whether a statement confirms that a run ended like this."""
     result = {RunState.SUCCEEDED: PASSED, RunState.FAILED: FAILED}.get(state)
     return signed is not None and signed.result == result
 
 
 async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:
-    """Return why the runner that has run something isn't trusted any more, or None.
+    """Return why the runner of a run isn't trusted any more, or None.
 
-    A check may wait for days, and the policy, or who can write to the repository, may have changed since its
-    event. If GitHub can't say, what it said then holds.
+    A check may wait for days, and the policy or the permissions may have changed since its event. If GitHub gives
+    no answer, the earlier one counts.
     """
     login = run.runner_login or ""
     try:
@@ -220,10 +220,10 @@ async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:
 async def _with_images(
     loop: Loop, ending: Ending, run: Run, verification: Run, verified: RunStatement | None
 ) -> Ending:
-    """Return an ending that says which images the two runners state differently.
+    """Return the ending, with a note about images for which the two runners state different digests.
 
     Args:
-        verified: what the verification's runner has signed of it.
+        verified: the statement that the verification's runner has signed.
     """
     stated = await _signed_statement(loop, run)
     if stated is None or verified is None:
@@ -243,14 +243,14 @@ async def _with_images(
 
 
 async def _note(loop: Loop, run: Run, verification: Run, *, same: bool) -> None:
-    """Write a verification down."""
+    """Record a verification in the journal."""
     action = "verified" if same else "not verified"
     about = f"{run.check_name}, in {verification.id}"
     await loop.store.journals.append(run, verification.runner_login or "nobody", action, about)
 
 
 async def trusted_failures(context: DeliveryContext, run: Run) -> list[Run]:
-    """Return the other runs of a run's check and head that a trusted runner has signed as failed, newest first."""
+    """Return other runs of the same check and head that a trusted runner has signed as failed, newest first."""
     loop, trusted = context.loop, [user.login for user in context.trusted]
     failed = [each for each in await loop.store.runs.failed_on(run, trusted) if each.id != run.id]
     signed = [(each, await _signed_statement(loop, each)) for each in failed]
@@ -258,7 +258,7 @@ async def trusted_failures(context: DeliveryContext, run: Run) -> list[Run]:
 
 
 async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:
-    """Return what a run's runner has signed of it, or None if there is nothing that holds."""
+    """Return the valid statement that a run's runner has signed, or None."""
     record = await loop.store.statements.get(run.id)
     if record is None or record.problem is not None:
         return None
@@ -269,11 +269,11 @@ async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:
 
 
 async def is_spot_checked(loop: Loop, run: Run, share: float) -> bool:
-    """Return whether a run that succeeded is to be run by a trusted runner too.
+    """Return whether a successful run was selected for a repetition on a trusted runner.
 
-    It is drawn when the outcome is known already, so that nobody can behave for it. A head's check is drawn
-    once: it can't be run again until the draw is another. Whoever was found out is checked from then on, or
-    another commit of the same files would be drawn anew.
+    The selection is made when the outcome is known, so that nobody can prepare for it, and once for a head's
+    check, so that running it again doesn't change it. All runs of somebody whose spot check differed are repeated
+    from then on. Otherwise, they could try their luck with another commit of the same files.
     """
     if share <= 0:
         return False

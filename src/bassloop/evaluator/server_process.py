@@ -48,7 +48,7 @@ _READ: Final = 1 << 16
 
 @dataclass(eq=False)
 class Job:
-    """A process of the fork server. `over` is set when it has ended; the status is None if the server ended first."""
+    """A process of the fork server. `over` is set when it has ended; `end` is None if the server ended first."""
 
     number: int
     socket: socket.socket
