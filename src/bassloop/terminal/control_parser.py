@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 
 from bassloop.terminal.control_functions import ControlFunctions
-from bassloop.terminal.frames import skippable
+from bassloop.terminal.frames import FrameFinder
 from bassloop.terminal.row import Row
 from bassloop.terminal.screen import Stops
 from bassloop.terminal.sequences import (
@@ -91,6 +91,7 @@ class ControlParser(ControlFunctions):
         self._held = b""
         self._in_string = False
         self._content_stops = Stops(NOT_IN_CONTENT, b"\n", b"\t", b"\b")
+        self._frame_finder = FrameFinder(self._measure)
         self._last = 0
         self._received = 0
         self._budget = FREE_FUNCTIONS * FUNCTION_BYTES
@@ -323,7 +324,7 @@ class ControlParser(ControlFunctions):
         if self._budget + position + at < FEW_FUNCTIONS * FUNCTION_BYTES:
             return at, len(data)
         room = len(self.rows) - 1 - self.y
-        frames, until = skippable(data, at, room, self._measure)
+        frames, until = self._frame_finder.skippable(data, at, room)
         if frames is None:
             return at, until
         cost = frames.moves * FUNCTION_BYTES

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from bassloop.terminal.lines import SHAPE
 
+if TYPE_CHECKING:
     from bassloop.terminal.lines import Measure
 
 _MOVER = re.compile(rb"(?:\x1b\[[01]?G|\r)*+\x1b\[[0-9]{0,3}A(?:\x1b\[(?:[0-9]{0,3}A|[01]?G)|\r)*+")
@@ -25,6 +25,12 @@ _BODY = re.compile(
 """Lines of text and looks, without tabs, erasures and links, and modes."""
 
 _MODES = re.compile(rb"(?:\x1b\[\?[0-9;]{0,64}+[hl])*+")
+
+
+_FRAME_BYTES = 4096
+_KNOWN_LIMIT = 64
+
+_Widths = tuple[int, ...]
 
 
 class Frames(NamedTuple):
@@ -43,57 +49,69 @@ class Search(NamedTuple):
     until: int
 
 
-def skippable(data: bytes, at: int, room: int, measure: Measure) -> Search:
-    """Return the frames from `at` on that are covered by the one after them.
+class FrameFinder:
+    """Finds the frames that need not be drawn.
 
-    The cursor is in the first column, with `room` lines below its own.
+    Frames that follow each other differ in digits and letters alone, for the most part, and so in nothing that
+    makes them wider: what is known of one is known of the others of its shape.
     """
-    found = _MOVER.search(data, at)
-    if found is None:
-        return Search(None, len(data))
-    mover = found[0]
-    last = data.rfind(mover, found.end())
-    if last < 0:
-        return Search(None, found.end())
-    height = sum(int(count or 1) or 1 for count in _UP.findall(mover))
-    if height > room:
-        return Search(None, found.end())
-    widest = [0] * height
-    skipped = here = at
-    count = 0
-    for index, (begin, end) in enumerate(_bodies(data, at, last, mover)):
-        widths = _widths(data[begin:end], height, measure)
-        if widths is None:
-            break
-        if begin > at and all(map(int.__ge__, widths, widest)):
-            skipped, count = begin, index
-            written = [width > 0 for width in widest]
-        widest = list(map(max, widths, widest))
-        here = end + len(mover)
-    if skipped > at:
-        moves = height + mover.count(b"\r") + mover.count(b"G")
-        return Search(Frames(skipped, written, count * moves), skipped)
-    return Search(None, max(here, found.end()))
 
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self._known: dict[bytes, _Widths | None] = {}
 
-def _bodies(data: bytes, at: int, last: int, mover: bytes) -> Iterator[tuple[int, int]]:
-    """Return where the text between movers begins and ends."""
-    while at <= last:
-        end = data.find(mover, at)
-        yield at, end
-        at = end + len(mover)
+    def skippable(self, data: bytes, at: int, room: int) -> Search:
+        """Return the frames from `at` on that are covered by the one after them.
 
+        The cursor is in the first column, with `room` lines below its own.
+        """
+        found = _MOVER.search(data, at)
+        if found is None:
+            return Search(None, len(data))
+        mover = found[0]
+        last = data.rfind(mover, found.end())
+        if last < 0:
+            return Search(None, found.end())
+        height = sum(int(count or 1) or 1 for count in _UP.findall(mover))
+        if height > room:
+            return Search(None, found.end())
+        widest: _Widths = (0,) * height
+        covered = widest
+        skipped = here = at
+        count = 0
+        for index, body in enumerate(data[at:last].split(mover)):
+            widths = self._widths(body)
+            if widths is None or len(widths) != height:
+                break
+            if widths is widest or all(map(int.__ge__, widths, widest)):
+                if index:
+                    skipped, count, covered = here, index, widest
+                widest = widths
+            else:
+                widest = tuple(map(max, widths, widest))
+            here += len(body) + len(mover)
+        if skipped > at:
+            moves = height + mover.count(b"\r") + mover.count(b"G")
+            written = [width > 0 for width in covered]
+            return Search(Frames(skipped, written, count * moves), skipped)
+        return Search(None, max(here, found.end()))
 
-def _widths(body: bytes, height: int, measure: Measure) -> list[int] | None:
-    """Return how wide the lines of a frame are; None if it is no frame that could be left out."""
-    if body.count(b"\n") != height or not _BODY.fullmatch(body):
-        return None
-    end = body.rfind(b"\n")
-    if not _MODES.fullmatch(body, end + 1):
-        return None
-    widths = measure.widths(body[:end])
-    if not all(widths) and any(
-        line and not width for line, width in zip(body[:end].split(b"\n"), widths, strict=True)
-    ):
-        return None
-    return widths
+    def _widths(self, body: bytes) -> _Widths | None:
+        """Return how wide the lines of a frame are; None if it is no frame that could be left out."""
+        if len(body) > _FRAME_BYTES:
+            return self._measured(body)
+        shape = body.translate(SHAPE)
+        if shape not in self._known:
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            self._known[shape] = self._measured(body)
+        return self._known[shape]
+
+    def _measured(self, body: bytes) -> _Widths | None:
+        lines = body.split(b"\n")
+        if not _MODES.fullmatch(lines.pop()) or not _BODY.fullmatch(body):
+            return None
+        widths = tuple(map(self._measure.columns, lines))
+        if any(line and not width for line, width in zip(lines, widths, strict=True)):
+            return None
+        return widths

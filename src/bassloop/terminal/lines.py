@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_ALL_NARROW = re.compile(
-    "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2199\u2500-\u25fc\u2800-\u28ff]*+"
+_NARROW = (
+    "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2199\u2500-\u25fc\u2800-\u28ff\ufffd]"
 )
 """Characters of one column each, those that progress bars and tables are drawn with included."""
+
+_ALL_NARROW = re.compile(_NARROW + "*+")
+_PIECE = re.compile(_NARROW + "++|.", re.DOTALL)
+_OTHERS = re.compile("[^" + _NARROW[1:])
 
 TAB = 8
 
@@ -33,15 +37,15 @@ _CONTROLS_IN_LINES = CONTROLS.replace(b"\n", b"")
 _KINDS = 16
 _ALIKE_BYTES = 512
 _ALIKE_LIMIT = 512
-_FRAME_BYTES = 4096
-_FRAMES_LIMIT = 64
-_SHAPE = bytes(
+SHAPE = bytes(
     code
-    if code < 0x20 or code > 0x7E or chr(code) in "[]\\;:m"
+    if code < 0x20 or code > 0x7E or chr(code) in "[]\\;:?hlm"
     else ord("0" if chr(code).isdigit() else "-")
     for code in range(256)
 )
-"""What each byte counts as for a line's width, its looks taken off."""
+"""What each byte counts as for a line's width, and for where its looks and modes are."""
+
+_LOOK = re.compile(SGR.pattern + b"|" + LINK.pattern)
 
 _TEXT_OF, _PEN_OF = itemgetter(0), itemgetter(1)
 
@@ -54,16 +58,15 @@ def character_width(character: str) -> int:
     return max(0, wcwidth(character))
 
 
-def is_narrow(text: str) -> bool:
-    """Return True if all characters are known to take one column each."""
-    return _ALL_NARROW.fullmatch(text) is not None
+def pieces(text: str) -> list[str]:
+    """Return text in pieces: one character, or several that take one column each."""
+    return [text] if _ALL_NARROW.fullmatch(text) else _PIECE.findall(text)
 
 
 def text_width(text: str) -> int:
     """Columns of text without escapes and tabs."""
-    if is_narrow(text):
-        return len(text)
-    return sum(map(character_width, text))
+    others = _OTHERS.findall(text)
+    return len(text) - len(others) + sum(map(character_width, others))
 
 
 def next_stop(column: int) -> int:
@@ -90,6 +93,30 @@ def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:
             pen = Pen(pen.style, link[1])
     if at < len(line):
         yield line[at:], pen
+
+
+def texts(line: bytes) -> Iterator[tuple[str, Pen]]:
+    """The pieces of a line as `runs` has them, as text. Controls that only part characters part no piece."""
+    pen = DEFAULT_PEN
+    at = 0
+    for look in _LOOK.finditer(line) if b"\x1b" in line else ():
+        if look.start() > at:
+            yield _visible(line[at : look.start()]), pen
+        at = look.end()
+        pen = (
+            Pen(pen.style, look[2])
+            if look[1] is None
+            else Pen(applied(pen.style, look[1]), pen.link)
+        )
+    if at < len(line):
+        yield _visible(line[at:]), pen
+
+
+def _visible(text: bytes) -> str:
+    """Return what is shown of bytes: what is not UTF-8 is U+FFFD, escapes and controls are gone."""
+    if not text.isascii() or not text.decode("ascii").isprintable():
+        text = INVISIBLE.sub(b"\0", text)
+    return text.decode("utf-8", "replace").replace("\0", "")
 
 
 def readable(text: bytes) -> str:
@@ -195,32 +222,19 @@ class Measure:
 
     def __init__(self) -> None:
         self._known: dict[bytes, int] = {}
-        self._frames: dict[bytes, list[int]] = {}
 
     def columns(self, content: bytes) -> int:
         """As the function of this name, for content without tabs and of no other escapes than
         those for looks."""
         if len(content) > _ALIKE_BYTES:
             return columns(content)
-        shape = content.translate(_SHAPE)
+        shape = content.translate(SHAPE)
         width = self._known.get(shape)
         if width is None:
             if len(self._known) >= _ALIKE_LIMIT:
                 self._known.clear()
             width = self._known[shape] = columns(content)
         return width
-
-    def widths(self, lines: bytes) -> list[int]:
-        """The columns of each of several lines."""
-        if len(lines) > _FRAME_BYTES:
-            return [columns(line) for line in lines.split(b"\n")]
-        shape = lines.translate(_SHAPE)
-        widths = self._frames.get(shape)
-        if widths is None:
-            if len(self._frames) >= _FRAMES_LIMIT:
-                self._frames.clear()
-            widths = self._frames[shape] = [self.columns(line) for line in lines.split(b"\n")]
-        return widths
 
 
 def columns(line: bytes, start: int = 0) -> int:
@@ -245,7 +259,7 @@ def _columns(line: bytes) -> int:
         line.decode()  # bytes that an escape parts are no character
         return text_width(shown.decode())
     except UnicodeDecodeError:
-        return sum(text_width(text.decode("utf-8", "replace")) for text in INVISIBLE.split(line))
+        return text_width(_visible(line))
 
 
 def joined(pieces: list[tuple[str, Pen]]) -> bytes:

@@ -1,13 +1,16 @@
 """One line of the screen.
 
 Most lines are only ever appended to, so a row is bytes as they came until something writes into its
-middle; then it becomes cells. A row that was written over is `touched`: it settles in canonical
-form, so that how its bytes were split into pieces leaves no trace in the text.
+middle; then it becomes cells: a list of characters and one of pens, which take text a run at a time. A row
+that was written over is `touched`: it settles in canonical form, so that how its bytes were split into
+pieces leaves no trace in the text.
 """
 
 from __future__ import annotations
 
-from bassloop.terminal.lines import character_width, columns, is_narrow, joined, next_stop, runs
+from itertools import groupby
+
+from bassloop.terminal.lines import character_width, columns, joined, next_stop, pieces, runs, texts
 from bassloop.terminal.sequences import UNFINISHED_CHARACTER
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
 
@@ -20,25 +23,25 @@ COLUMN_LIMIT = 4096
 CUT = " \u2026 [line cut here: the raw log has all of it]"
 
 _REPLACEMENT = "\ufffd".encode()
-_BLANK = (" ", DEFAULT_PEN)
-_BLANKS = [_BLANK] * COLUMN_LIMIT
+_SPACES = [" "] * COLUMN_LIMIT
+_PLAIN = [DEFAULT_PEN] * COLUMN_LIMIT
 _COMBINING_LIMIT = 16
-
-Cell = tuple[str, Pen]
-"""A character with those that combine with it; a wide one is followed by an empty cell."""
 
 
 class Row:
     """A line that may still change."""
 
-    __slots__ = ("cells", "cut", "data", "end", "touched", "width")
+    __slots__ = ("cells", "cut", "data", "end", "pens", "touched", "width")
 
     def __init__(self, data: bytes = b"", end: Pen | None = DEFAULT_PEN) -> None:
         self.data = data
         self.end = end
         """The pen in effect behind the data; None if it hasn't been worked out."""
         self.width = -1
-        self.cells: list[Cell] | None = None
+        self.cells: list[str] | None = None
+        """Characters with those that combine with them; a wide one is followed by an empty cell."""
+        self.pens: list[Pen] = []
+        """What each cell is written with."""
         self.touched = False
         self.cut = False
 
@@ -86,14 +89,15 @@ class Row:
             self.cut = False
         self.width = 0
 
-    def to_cells(self) -> list[Cell]:
+    def to_cells(self) -> list[str]:
         """Its cells, to be changed in place; from here on the row is made of them."""
         if self.cells is None:
             rest = self.data.lstrip(b" ")
             blank = len(self.data) - len(rest)
             if blank > COLUMN_LIMIT:
                 blank, rest = 0, self.data
-            self.cells = _BLANKS[:blank]
+            self.cells = _SPACES[:blank]
+            self.pens = _PLAIN[:blank]
             self.touched = True
             self.write(blank, rest, DEFAULT_PEN)
             self.data = b""
@@ -105,34 +109,26 @@ class Row:
         cells = self.to_cells()
         if self.write_plain(column, content, pen):
             return column + len(content)
-        for text, own in runs(begin(pen) + content if pen is not DEFAULT_PEN else content):
-            shown = text.decode("utf-8", "replace")
-            if is_narrow(shown):
-                room = max(0, COLUMN_LIMIT - column)
-                self.cut = self.cut or len(shown) > room
-                if fitting := shown[:room]:
-                    _put_narrow(cells, column, fitting, own)
-                column += len(shown)
-                continue
-            for character in shown:
-                if character == "\t":
+        for text, own in texts(begin(pen) + content if pen is not DEFAULT_PEN else content):
+            for piece in pieces(text):
+                if piece == "\t":
                     stop = next_stop(column)
-                    self._pad(cells, min(stop, COLUMN_LIMIT))
+                    self._pad(min(stop, COLUMN_LIMIT))
                     self.cut = self.cut or stop > COLUMN_LIMIT
                     column = stop
                     continue
-                width = character_width(character)
+                width = len(piece) if len(piece) > 1 else character_width(piece)
                 if width == 0:
-                    _combine(cells, column, character)
-                    continue
-                if column + width > COLUMN_LIMIT:
+                    _combine(cells, column, piece)
+                elif len(piece) == width:
+                    room = max(0, COLUMN_LIMIT - column)
+                    self.cut = self.cut or width > room
+                    if fitting := piece[:room]:
+                        self._put(column, fitting, own)
+                elif column + width > COLUMN_LIMIT:
                     self.cut = True
-                elif column == len(cells):
-                    cells.append((character, own))
-                    if width == 2:
-                        cells.append(("", own))
                 else:
-                    _put(cells, column, character, width, own)
+                    self._put(column, (piece, ""), own)
                 column += width
         return column
 
@@ -143,112 +139,117 @@ class Row:
         text = content.decode("ascii")
         if not text.isprintable() or column + len(text) > COLUMN_LIMIT:
             return False
-        _put_narrow(self.cells, column, text, pen)
+        self._put(column, text, pen)
         return True
 
     def erase(self, begin_: int, end: int) -> None:
         """Blank the columns from one to before the other, those that there are."""
-        cells = self.to_cells()
-        end = min(end, len(cells))
+        size = len(self.to_cells())
+        end = min(end, size)
         if begin_ >= end:
             return
-        _halve(cells, begin_)
-        _halve(cells, end)
-        if end == len(cells):
-            del cells[begin_:]
-        else:
-            cells[begin_:end] = [_BLANK] * (end - begin_)
+        self._halve(begin_)
+        self._halve(end)
+        count = 0 if end == size else end - begin_
+        self._replace(begin_, end, count)
 
     def insert(self, column: int, count: int) -> None:
         """Shift what is from `column` on to the right."""
         cells = self.to_cells()
         if column < len(cells):
-            _halve(cells, column)
-            cells[column:column] = [_BLANK] * min(count, COLUMN_LIMIT)
+            self._halve(column)
+            self._replace(column, column, min(count, COLUMN_LIMIT))
             if len(cells) > COLUMN_LIMIT:
-                _halve(cells, COLUMN_LIMIT)
-                del cells[COLUMN_LIMIT:]
+                self._halve(COLUMN_LIMIT)
+                self._replace(COLUMN_LIMIT, len(cells), 0)
                 self.cut = True
 
     def delete(self, column: int, count: int) -> None:
         """Take columns out; what is behind them moves to the left."""
-        cells = self.to_cells()
-        if column < len(cells):
-            _halve(cells, column)
-            _halve(cells, min(len(cells), column + count))
-            del cells[column : column + count]
+        size = len(self.to_cells())
+        if column < size:
+            end = min(size, column + count)
+            self._halve(column)
+            self._halve(end)
+            self._replace(column, end, 0)
 
     def text(self) -> bytes:
         """The line, self-contained."""
         if not self.touched:
             return self.data
-        cells = self.cells
-        cut = self.cut
-        if cells is None:
+        row = self
+        if self.cells is None:
             if self.data.isascii() and b"\t" not in self.data and len(self.data) <= COLUMN_LIMIT:
                 if self.data.decode("ascii").isprintable():
                     return self.data.rstrip(b" ")
                 return joined([(text.decode("ascii"), pen) for text, pen in runs(self.data)])
-            other = Row(self.data)
-            cells = other.to_cells()
-            cut = cut or other.cut
-        if not cut and not any(pen is not DEFAULT_PEN for _, pen in cells):
-            return "".join([text for text, _ in cells]).rstrip(" ").encode()
-        blank = _leading_blanks(cells)
-        rest = joined([*cells[blank:], (CUT, DEFAULT_PEN)] if cut else cells[blank:])
+            row = Row(self.data)
+        cells, pens, cut = row.to_cells(), row.pens, self.cut or row.cut
+        if not cut and pens.count(DEFAULT_PEN) == len(pens):
+            return "".join(cells).rstrip(" ").encode()
+        blank = row._leading_blanks()
+        parts = []
+        begin_ = blank
+        for pen, group in groupby(pens[blank:]):
+            end = begin_ + len(list(group))
+            parts.append(("".join(cells[begin_:end]), pen))
+            begin_ = end
+        if cut:
+            parts.append((CUT, DEFAULT_PEN))
+        rest = joined(parts)
         return b" " * blank + rest if rest else b""
 
-    def _pad(self, cells: list[Cell], column: int) -> None:
-        if len(cells) < column:
-            cells.extend([_BLANK] * (column - len(cells)))
+    def _leading_blanks(self) -> int:
+        """Return how many cells at the beginning are blank: a cursor that moves far leaves many of them.
+
+        Slices are compared by the interpreter, which is many times as fast as looking at each cell.
+        """
+        cells, pens = self.to_cells(), self.pens
+        low, high = 0, len(cells)
+        while low < high:
+            middle = (low + high + 1) // 2
+            size = middle - low
+            if cells[low:middle] == _SPACES[:size] and pens[low:middle] == _PLAIN[:size]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _put(self, column: int, characters: str | tuple[str, str], pen: Pen) -> None:
+        """Write characters of one column each, or a wide one with its second half."""
+        cells, pens = self.to_cells(), self.pens
+        end = column + len(characters)
+        size = len(cells)
+        if column > size:
+            self._pad(column)
+        elif column < size:
+            if not cells[column]:
+                self._halve(column)
+            if end < size and not cells[end]:
+                self._halve(end)
+        cells[column:end] = characters
+        pens[column:end] = [pen] * len(characters)
+
+    def _replace(self, begin_: int, end: int, count: int) -> None:
+        """Make the cells from one to before the other so many blank ones."""
+        self.to_cells()[begin_:end] = _SPACES[:count]
+        self.pens[begin_:end] = _PLAIN[:count]
+
+    def _pad(self, column: int) -> None:
+        size = len(self.to_cells())
+        if size < column:
+            self._replace(size, size, column - size)
+
+    def _halve(self, column: int) -> None:
+        """Blank a wide character whose halves would be parted at `column`."""
+        cells = self.to_cells()
+        if 0 < column < len(cells) and not cells[column]:
+            self._replace(column - 1, column + 1, 2)
 
 
-def _leading_blanks(cells: list[Cell]) -> int:
-    """Return how many cells at the beginning are blank: a cursor that moves far leaves many of them.
-
-    Slices are compared by the interpreter, which is many times as fast as looking at each cell.
-    """
-    low, high = 0, len(cells)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if cells[low:middle] == _BLANKS[: middle - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _combine(cells: list[Cell], column: int, character: str) -> None:
+def _combine(cells: list[str], column: int, character: str) -> None:
     at = min(column, len(cells)) - 1
-    while at >= 0 and not cells[at][0]:
+    while at >= 0 and not cells[at]:
         at -= 1
-    if at >= 0 and character > "\x9f" and len(cells[at][0]) <= _COMBINING_LIMIT:
-        cells[at] = (cells[at][0] + character, cells[at][1])
-
-
-def _put(cells: list[Cell], column: int, character: str, width: int, pen: Pen) -> None:
-    if column > len(cells):
-        cells.extend([_BLANK] * (column - len(cells)))
-    new = [(character, pen)] if width == 1 else [(character, pen), ("", pen)]
-    if column == len(cells):
-        cells.extend(new)
-        return
-    _halve(cells, column)
-    _halve(cells, min(len(cells), column + width))
-    cells[column : column + width] = new
-
-
-def _put_narrow(cells: list[Cell], column: int, text: str, pen: Pen) -> None:
-    """The same for text of characters that take one column each."""
-    end = column + len(text)
-    if column > len(cells):
-        cells.extend([_BLANK] * (column - len(cells)))
-    _halve(cells, column)
-    _halve(cells, end)
-    cells[column:end] = [(character, pen) for character in text]
-
-
-def _halve(cells: list[Cell], column: int) -> None:
-    """Blank a wide character whose halves would be parted at `column`."""
-    if 0 < column < len(cells) and not cells[column][0]:
-        cells[column - 1] = cells[column] = _BLANK
+    if at >= 0 and character > "\x9f" and len(cells[at]) <= _COMBINING_LIMIT:
+        cells[at] += character
