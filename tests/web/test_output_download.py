@@ -88,7 +88,7 @@ def test_one_that_only_talks_about_itself_is_refused() -> None:
         read(header.tobuf(tarfile.GNU_FORMAT) * 100, "a")
 
 
-@pytest.mark.parametrize("attack", set(ATTACKS) - {"half a file", "half a header"})
+@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"half a file", "half a header"}))
 def test_headers_of_an_attacker_end_soon(attack: str) -> None:
     began = time.process_time()
     with pytest.raises(NotAFile):
