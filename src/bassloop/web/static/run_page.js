@@ -312,8 +312,6 @@ bindKeys(
 
 for (const step of steps.open) {
   if (decorations.failing?.row === step.row) step.view.keepVisible.push(decorations.failing.from, decorations.failing.to);
-  step.view.fillScreen();
-  reader.outline(step).update();
 }
 autoScroll.step = steps.visible.find((step) => step.state === "runs" && step.lines > 0) ?? null;
 scrollToKeyLine();
@@ -339,5 +337,10 @@ if (isLive()) {
       lost = seconds !== null;
     },
   });
+}
+// The page is where it should be now: before, lines would be fetched that nobody sees.
+for (const step of steps.open) {
+  step.view.fillScreen();
+  reader.outline(step).update();
 }
 timeline.draw();
