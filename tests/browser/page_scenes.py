@@ -257,7 +257,9 @@ def wheel_up(page: Page, pixels: int) -> None:
 
 def place_on_screen(page: Page, line: int) -> float:
     """Return where a line's top is on the screen, in pixels."""
-    return float(page.eval_on_selector(f"[id$='-L{line}']", "one => one.getBoundingClientRect().top"))
+    return float(
+        page.eval_on_selector(f"[id$='-L{line}']", "one => one.getBoundingClientRect().top")
+    )
 
 
 def followed(page: Page, address: str) -> dict[str, Any]:

@@ -98,6 +98,7 @@ RULES: tuple[Rule, ...] = (
         ),
         until=r"^(?:stack backtrace:|note: .*|\s*)$",
         lines=12,
+        generic=True,
     ),
     Rule(
         "rust",
@@ -122,6 +123,29 @@ RULES: tuple[Rule, ...] = (
         lines=12,
     ),
     # C, C++, and their builds
+    Rule(
+        "sanitizer",
+        Rank.ERROR,
+        r"^(?:==\d+==ERROR|WARNING): (?P<message>\w+Sanitizer: .*?)(?: on (?:unknown )?address .*| \(pid=\d+\))?$",
+        within=(
+            r"^ {4}#\d+ 0x[0-9a-f]+ in .* \.\./",
+            rf"^ {{4}}#\d+ (?:0x[0-9a-f]+ in )?\S.* {AT}(?: \(.*\))?$",
+            r"^(?P<message>(?:(?:READ|WRITE) of size \d+|(?:Direct|Indirect) leak of .* object\(s\)))",
+        ),
+        until=r"^SUMMARY: ",
+        lines=60,
+    ),
+    Rule("sanitizer", Rank.ERROR, rf"^{AT}: (?P<message>runtime error: .*)$"),
+    Rule(
+        "valgrind",
+        Rank.ERROR,
+        r"^==\d+== (?P<message>[\d,]+ (?:\(.*\) )?bytes in [\d,]+ blocks are definitely lost|Invalid .*|Mismatched .*|"
+        r"Conditional jump .*|Use of uninitialised .*|Syscall param .*|Source and destination overlap .*|"
+        r"Process terminating .*)",
+        within=(rf"^==\d+== {{4}}(?:at|by) 0x[0-9A-F]+: .* \({AT}\)$",),
+        until=r"^==\d+==\s*$",
+        lines=40,
+    ),
     Rule(
         "compiler",
         Rank.ERROR,

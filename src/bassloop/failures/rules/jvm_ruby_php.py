@@ -64,8 +64,9 @@ RULES: tuple[Rule, ...] = (
         within=(
             JAVA_LIBRARY,
             r"^\tat \S+\((?P<path>\w+\.(?:java|kt|scala)):(?P<line>\d{1,7})\)$",
+            r"^(?P<message>Caused by: .*)$",
         ),
-        until=r"^\S",
+        until=r"^(?:[^\sC]|C[^a]|Ca[^u])",
         lines=40,
     ),
     Rule(

@@ -135,6 +135,20 @@ RULES: tuple[Rule, ...] = (
         Rank.MESSAGE,
         r"^(?P<message>Coverage failure: .*|(?:FAIL|ERROR|FAILURE)?:? ?Required test coverage of .* not reached.*)$",
     ),
+    Rule(
+        "import-linter",
+        Rank.MESSAGE,
+        r"^(?P<message>\S+ is not allowed to import \S+):$",
+        within=(r"^(?P<message>-? +\S+ -> \S+ \(l\.\d+\))$",),
+        until=r"^(?:[^-\s].*|-{3,}.*)$",
+        lines=20,
+    ),
+    Rule("mkdocs", Rank.MESSAGE, r"^WARNING +- {2}(?P<message>\S.*)$"),
+    Rule(
+        "sphinx",
+        Rank.MESSAGE,
+        rf"^{AT}: (?:WARNING|ERROR|SEVERE|CRITICAL): (?P<message>.*)$",
+    ),
     Rule("tox", Rank.MESSAGE, r"^(?P<message>\S+: exit \d+ \([\d.]+ seconds\) .*)$"),
     Rule(
         "pip",

@@ -122,10 +122,11 @@ RULES: tuple[Rule, ...] = (
             r"^@@ -\d+(?:,\d+)? \+(?P<line>\d{1,7})(?:,\d+)? @@",
             r"^(?P<message>[-+].*)$",
         ),
-        until=r"^(?:[^-+ @\\].*|--- .*|)$",
+        until=r"^(?:[^-+ @\\].*|--- .*)$",
         lines=40,
         needs="line",
     ),
+    Rule("jq", Rank.MESSAGE, r"^(?P<message>(?:jq: error|parse error)(?: \(at .*\))?: .*)$"),
     Rule(
         "azure",
         Rank.ERROR,
