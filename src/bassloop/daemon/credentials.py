@@ -24,8 +24,8 @@ MIN_LENGTH = 32
 def session_secret(settings: Settings) -> bytes:
     """Return SESSION_SECRET, or the content of the file in the data directory.
 
-    The file is made if it is missing; that signs everybody out, and does no other harm. Nodes that share the
-    folder agree on one. Raises SettingsError if the file can't be used.
+    A missing file is created, which signs everybody out, but does no other harm. Nodes that share the folder use the
+    same one. Raises SettingsError if the file can't be used.
     """
     if settings.session_secret is not None:
         return settings.session_secret.get_secret_value().encode()
@@ -48,7 +48,7 @@ def session_secret(settings: Settings) -> bytes:
 
 
 def _make_secret(path: Path) -> None:
-    """Write a new secret, unless another node has done so meanwhile. Raises SettingsError."""
+    """Write a new secret, unless another node has just done so. Raises SettingsError."""
     try:
         write_private_file(path, secrets.token_hex(32).encode(), replace=False)
     except FileExistsError:
@@ -58,7 +58,7 @@ def _make_secret(path: Path) -> None:
 
 
 class Certificate:
-    """A certificate chain with its key, and the context that new connections use.
+    """A certificate chain and its key, and the TLS context for new connections.
 
     Raises StartError if the files can't be used.
     """
@@ -69,7 +69,7 @@ class Certificate:
         self._check()
 
     def bind(self, config: Config) -> None:
-        """Have a server use this certificate."""
+        """Make a server use this certificate."""
         config.certfile, config.keyfile = str(self._chain), str(self._key)
         create_context = config.create_ssl_context
 
@@ -80,16 +80,16 @@ class Certificate:
         config.create_ssl_context = create  # type: ignore[method-assign]
 
     def reload(self) -> None:
-        """Read the files again, for connections from now on.
+        """Read the files again, for future connections.
 
-        Raises StartError if they can't be used; then the certificate stays as it was.
+        Raises StartError if they can't be used. The old certificate stays in use then.
         """
         self._check()
         if self.context is not None:
             self._load(self.context)
 
     def _check(self) -> None:
-        """Load the files into a context that is thrown away: a failure halfway would spoil the one in use."""
+        """Test the files with a temporary context, because a failure halfway would spoil the one in use."""
         self._load(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
 
     def _load(self, context: ssl.SSLContext) -> None:

@@ -1,7 +1,7 @@
 """The HTTP servers: their sockets, Hypercorn on them, and the address of a client behind a trusted proxy.
 
-A proxy puts the address that it heard from at the end of `X-Forwarded-For`, and what came before is
-anybody's claim; so the list is read from its end, as long as trusted proxies wrote it.
+A proxy appends the client's address to `X-Forwarded-For`, and anybody may have written what comes before it. So the
+list is read from its end, as long as trusted proxies wrote it.
 """
 
 from __future__ import annotations
@@ -39,35 +39,36 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONTROL_FRAMES = 400
-"""Frames of HTTP/2 other than data that a connection may bring at once, and a quarter of it a second: a page with
-all that it shows needs about 150."""
+"""The burst of HTTP/2 frames other than data per connection; a quarter of it is the rate per second. A page with all
+of its parts needs about 150."""
 
 ADDRESS_FRAMES = 800
-"""Such frames of all connections of an address at once, and a sixteenth of it a second; then it is read more slowly."""
+"""The burst of such frames for all connections of an address; a sixteenth of it is the rate per second. Beyond that,
+connections are read more slowly."""
 
 LONGEST_DELAY = 10.0
-"""How many seconds later a connection is read from at most; one that would have to wait longer is closed."""
+"""How many seconds reading from a connection is delayed at most. One that would have to wait longer is closed."""
 
 STREAMS = 32
-"""Requests of one connection of HTTP/2 at the same time: each may keep a page in memory until it is read."""
+"""How many concurrent requests an HTTP/2 connection may have. Each may keep a page in memory until it is read."""
 
 ADDRESSES, ADDRESS_SECONDS = 10_000, 60.0
 """How many addresses are remembered, and for how long."""
 
 FRAMES_AT_ONCE = 2
-"""Frames that are processed before others have their turn: each may be a request."""
+"""How many frames are processed between checkpoints. Each may be a request."""
 
 READ_BYTES = 16 << 10
-"""How much of a request is parsed at once; a header of 64 KiB would hold the loop for too long."""
+"""How many bytes of a request are parsed between checkpoints. A header of 64 KiB would take too long."""
 
 SECURE = {"http": "https", "ws": "wss"}
 PLAIN = {"https": "http", "wss": "ws"}
 
 
 def bind(address: str, setting: str) -> socket.socket:
-    """Return a socket that has `HOST:PORT`, and refuses connections until `start_listening`.
+    """Return a socket bound to `HOST:PORT`, which refuses connections until `start_listening`.
 
-    Raises StartError, which names the setting, if it can't.
+    Raises StartError, which names the setting, if that fails.
     """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -83,7 +84,7 @@ def bind(address: str, setting: str) -> socket.socket:
 
 
 def start_listening(listening: socket.socket, setting: str) -> None:
-    """Let a socket take connections. Raises StartError if another process has its address by now."""
+    """Let a socket accept connections. Raises StartError if another process listens there by now."""
     try:
         listening.listen(128)
     except OSError as error:
@@ -91,10 +92,10 @@ def start_listening(listening: socket.socket, setting: str) -> None:
 
 
 def drop_slow_readers(listening: socket.socket, seconds: float) -> None:
-    """Have the kernel reset connections whose other end acknowledges nothing for so long.
+    """Make the kernel reset connections whose peer acknowledges nothing for so long.
 
-    Hypercorn shields its sends from cancellation, so one reader who has stopped would keep its task, and the
-    daemon, from ever ending. macOS has no such option, and there it does.
+    Hypercorn shields its sends from cancellation, so a reader that has stopped would keep its task, and the
+    daemon, from ever ending. On macOS, which has no such option, it still does.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = max(int(seconds * 1000), 1)
@@ -107,13 +108,13 @@ def local_address(listening: socket.socket) -> str:
 
 
 class MeteredStream:
-    """A visitor's stream, which may bring few frames of HTTP/2 other than data, and brings them a few at a time.
+    """A visitor's stream, which limits HTTP/2 frames other than data, and passes on a few at a time.
 
-    Hypercorn answers as many pings as come, and begins as many requests. HTTP/2 that begins by an upgrade of
-    HTTP/1.1, which no browser does, is refused.
+    Hypercorn itself answers any number of pings, and starts any number of requests. HTTP/2 by an upgrade of
+    HTTP/1.1, which no browser uses, is refused.
 
     Args:
-        address: the frames that the visitor's address may still send.
+        address: the budget of frames for the visitor's address.
     """
 
     def __init__(self, stream: Any, has_upgraded: Callable[[], bool], address: TokenBucket) -> None:
@@ -149,12 +150,12 @@ class MeteredStream:
         return await self._few_frames() if data else data
 
     def _take_frame(self) -> bool:
-        """Return whether the connection may send another control frame, which is charged to its address as well."""
+        """Count a control frame, for the address as well, and return whether the connection may send it."""
         self._address.charge(1)
         return self._control.take()
 
     async def _few_frames(self) -> bytes:
-        """Return the next of the bytes that have come, a few frames at most, when the address may send them."""
+        """Return the next received bytes, a few frames at most, once the address may send them."""
         assert self._frames is not None
         if (delay := self._address.seconds_until(0)) > LONGEST_DELAY:
             raise trio.BrokenResourceError("its address sends too many frames")
@@ -169,9 +170,9 @@ class MeteredStream:
 
 
 class ContainedServer(tcp_server.TCPServer):
-    """One HTTP connection, whose errors end it and nothing else.
+    """One HTTP connection, whose errors end nothing but itself.
 
-    Hypercorn lets errors of its protocols through to the nursery of all connections, and a visitor can cause
+    Hypercorn lets errors in its protocols propagate to the nursery of all connections, and visitors can cause
     them: data before a websocket is accepted was enough to end the daemon.
     """
 
@@ -187,7 +188,7 @@ class ContainedServer(tcp_server.TCPServer):
         )
 
     def _frames_of_address(self) -> TokenBucket:
-        """Return the frames that the visitor's address may still send."""
+        """Return the budget of frames for the visitor's address."""
         transport = getattr(self.stream, "transport_stream", self.stream)
         try:
             address = origins(transport.socket.getpeername()[0])[0]
@@ -201,7 +202,7 @@ class ContainedServer(tcp_server.TCPServer):
     async def run(self) -> None:
         try:
             await super().run()
-        except* Exception as errors:  # noqa: BLE001  (whatever its bytes provoke is its fault)
+        except* Exception as errors:  # noqa: BLE001  (whatever its bytes provoke concerns only this connection)
             if self._logged.take():
                 log.warning("http connection failed", error=_first(errors))
 
@@ -214,7 +215,7 @@ def _first(errors: BaseException) -> str:
 
 
 def contain_connections() -> None:
-    """Have Hypercorn serve connections with `ContainedServer`, a little at a time. It has no settings for either."""
+    """Make Hypercorn use `ContainedServer`, and read little at a time. It has settings for neither."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
     tcp_server.MAX_RECV = READ_BYTES
     meter_websockets()
@@ -252,13 +253,13 @@ def _config(listening: socket.socket) -> Config:
 
 @dataclass(frozen=True, eq=False)
 class Proxies:
-    """An application behind proxies: it sees the client's address, and the scheme that it used."""
+    """An application behind proxies, which sees the client's address and scheme."""
 
     app: ASGI
     trusted: Sequence[Network]
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Serve one request; log lines that it causes carry the client's address."""
+        """Serve one request. Its log lines have the client's address."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -287,6 +288,6 @@ class Proxies:
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    """Return the values of all headers of a name, in order."""
+    """Return the values of all headers with a name, in order."""
     lines = [value.decode("latin-1") for key, value in headers if key.lower() == name]
     return [part.strip() for part in ",".join(lines).split(",") if part.strip()]

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus, made of what the parts count of themselves, when they are asked for.
+"""Metrics for Prometheus, made of the parts' own statistics on each scrape.
 
-There is no registry that anything registers with, and nothing is counted twice: a scrape reads the
-parts' statistics and a few indexes of the database. Counters begin at zero with the process.
+There is no global registry, and nothing is counted twice: a scrape reads the parts' statistics and a few indexes of
+the database. Counters start at zero with the process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STATES = ("alive", "draining", "lost")
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """The metrics of a daemon, collected when they are asked for."""
+    """The metrics of a daemon, collected on each scrape."""
 
     loop: Loop
     inbox: Inbox
@@ -57,8 +57,7 @@ class Metrics:
     websockets: WebsocketCounts
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
-        """The metrics as they are now, in the format that `accept` (HTTP's header) prefers, and its
-        content type. Raises StoreError."""
+        """Return the metrics in the format that the header `accept` prefers, and its content type. Raises StoreError."""
         with reads_fail_fast():
             figures = await self.loop.store.figures()
             nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())

@@ -1,4 +1,4 @@
-"""What this node does for the others that share its database: it takes over what they leave, and answers them."""
+"""The tasks of one of several nodes: taking over from others, and answering their requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
-    """Take over what other nodes have left that ended, were lost, or drain, until cancelled."""
+    """Take over the work of nodes that have ended, were lost, or drain, until cancelled."""
     store = loop.store
     async with trio.open_nursery() as nursery:
         while True:
@@ -54,7 +54,7 @@ async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
 async def keep_answering(
     loop: Loop, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Do what other nodes ask of this one, until cancelled."""
+    """Handle other nodes' requests until cancelled."""
     store, come = loop.store, AutoResetEvent()
 
     def note(node: str | None) -> None:
@@ -94,7 +94,7 @@ async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.
 async def keep_approving(
     loop: Loop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Let what is active for a head use the runners of those who approve it on another node."""
+    """Let active checks of a head use the runners of somebody who has approved it on another node."""
     store, come = loop.store, AutoResetEvent()
     store.notifications.subscribe(Topic.APPROVALS, lambda _: come.set())
     task_status.started()
@@ -109,9 +109,9 @@ async def keep_approving(
 
 
 async def keep_sharing(company: Company, api: API) -> None:
-    """Share GitHub's rate limits with the other nodes, until cancelled.
+    """Divide GitHub's rate limits among the nodes, until cancelled.
 
-    What a node has spent that is gone counts for a minute more.
+    A node that is gone still counts for a minute, because GitHub counts what it has spent.
     """
     sharing = 1
     while True:
@@ -127,9 +127,9 @@ async def keep_sharing(company: Company, api: API) -> None:
 
 
 async def hand_over(store: Store, pool: Pool, stopping: trio.Event) -> None:
-    """Let other nodes have what this one won't begin any more, and its idle runners, once it drains.
+    """Once this node drains, let other nodes have its waiting deliveries and its idle runners.
 
-    The runners stay while there is no node that they could go to, such as one that is being started.
+    Runners stay while there is no node that they could go to.
     """
     await stopping.wait()
     await store.nodes.note_draining()

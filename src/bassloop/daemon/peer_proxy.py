@@ -1,13 +1,11 @@
-"""Pages of a run that another node records, forwarded to that node.
+"""A proxy that forwards requests for a run's pages to the node that records the run.
 
-Only the node that records a run knows its live end. So when a page of the run is asked of another node, that one
-asks the recorder and passes its answer on, as a proxy does: pages, ranges of logs, downloads, and the websocket. The
-visitor's cookies go along, and the recorder decides what they may see, as it does for its own visitors. What the
-visitor's address and scheme are is in a header that the nodes sign with the secret that they share.
+Only that node has the live end of the log. So other nodes forward requests to it: for pages, ranges of logs,
+downloads, and the websocket. Cookies are forwarded, and the recording node decides what the visitor may see, as for
+its own visitors. A header, signed with the nodes' shared secret, has the visitor's address and scheme.
 
-A recorder that can't be reached, or isn't heard of any more, isn't waited for: what was stored is shown, and the
-page names the node that wrote the log. A websocket is closed once another node has to answer; the page then connects
-again.
+If that node can't be reached, or has lost its lease, the page shows what is stored, and names the node that wrote the
+log. A websocket is closed once another node has to answer it; the page then reconnects.
 """
 
 from __future__ import annotations
@@ -41,17 +39,17 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
-"""How long a peer may take to begin its answer, or between two parts of it."""
+"""How long a peer may take until the first part of its answer, and between two parts, in seconds."""
 
 RECHECK_SECONDS = 5.0
-"""How often it is looked whether another node has to answer a websocket."""
+"""How often to check whether another node has to answer a websocket, in seconds."""
 
 CLOCKS_APART = 60.0
-"""The most seconds that a signed header may be old, or the clocks of nodes may differ."""
+"""The maximum age of a signed header, and difference of the nodes' clocks, in seconds."""
 
 MAX_MESSAGE = 64 << 20
 SERVICE_RESTART = 1012
-"""The close code after which a page connects again."""
+"""The close code after which a page reconnects."""
 
 HEADER = "bassloop-peer"
 
@@ -73,7 +71,7 @@ _NOT_FORWARDED = frozenset(
         HEADER,
     }
 )
-"""Request headers that are between two programs, or that a peer doesn't take a node's word for."""
+"""Request headers that aren't forwarded: hop-by-hop ones, and those that a peer doesn't trust."""
 
 _NOT_RETURNED = frozenset({"connection", "keep-alive", "transfer-encoding", "date"})
 
@@ -82,21 +80,21 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PeerSigner:
-    """Signs what a node says of a visitor to another one.
+    """Signs what one node tells another about a visitor.
 
     Args:
-        secret: the nodes' own.
+        secret: the nodes' shared secret.
     """
 
     secret: bytes = field(repr=False)
 
     def sign(self, scope: dict[str, Any]) -> str:
-        """Return the header for a request that is forwarded."""
+        """Return the header for a forwarded request."""
         client = (scope.get("client") or [""])[0]
         return str(self._serializer.dumps([time.time(), _target(scope), client, scope["scheme"]]))
 
     def verified(self, scope: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the request as its visitor sent it to a peer, or None if no peer has forwarded it."""
+        """Return the request as the visitor sent it to a peer, or None if it wasn't forwarded."""
         header = _header(scope, HEADER)
         if header is None:
             return None
@@ -115,7 +113,7 @@ class PeerSigner:
 
 @dataclass(eq=False)
 class PeerProxy:
-    """The application of one of several nodes. Enter `opened` before it serves.
+    """The ASGI application of one of several nodes. Enter `opened` before it serves.
 
     Args:
         host: the `HOST` that certificates of nodes are for.
@@ -129,9 +127,9 @@ class PeerProxy:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[PeerProxy]:
-        """Have connections to other nodes while the context lasts."""
+        """Keep connections to other nodes while the context lasts."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None)
-        # The other node closes a connection that was idle for five seconds, and a request then would be lost.
+        # The other node closes connections that are idle for five seconds. A request at that moment would be lost.
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=20, keepalive_expiry=2.0
         )
@@ -176,7 +174,7 @@ class PeerProxy:
         await self.app({**scope, RECORDER_LOST: peer.name}, receive.again, send)
 
     async def _other(self, find: Callable[[], Awaitable[Peer | None]]) -> Peer | None:
-        """Return the peer that has to answer, or None if this node has."""
+        """Return the peer that has to answer, or None if this node does."""
         try:
             peer = await find()
         except StoreError:
@@ -186,7 +184,7 @@ class PeerProxy:
     async def _forward_page(
         self, peer: Peer, scope: dict[str, Any], receive: VisitorMessages, send: Any
     ) -> bool:
-        """Pass a peer's answer on; return False if there is none, and nothing was sent."""
+        """Pass a peer's answer on. Return False if there is none, and nothing was sent."""
         has_begun = False
         async with open_flat_nursery() as nursery:
             nursery.start_soon(_cancel_when_left, receive, nursery.cancel_scope)
@@ -205,7 +203,7 @@ class PeerProxy:
             except httpx.HTTPError as error:
                 _log_lost(peer, error)
                 if has_begun:
-                    raise  # ends the connection, so that the visitor notices
+                    raise  # closes the connection, so that the visitor notices
             nursery.cancel_scope.cancel()
         return has_begun or receive.has_left
 
@@ -281,7 +279,7 @@ class PeerProxy:
     async def _cancel_when_moved(
         self, peer: Peer, find: Callable[[], Awaitable[Peer | None]], scope: trio.CancelScope
     ) -> None:
-        """Cancel a scope once a peer isn't heard of any more, or another node records the run."""
+        """Cancel a scope once a peer has lost its lease, or another node records the run."""
         while True:
             await trio.sleep(RECHECK_SECONDS)
             try:
@@ -301,10 +299,9 @@ class PeerProxy:
 
 
 class VisitorMessages:
-    """The messages of a visitor's request, of which the first can be had again by another application.
+    """The messages of a visitor's request. The first one can be received again by another application.
 
-    Whatever else is read while a peer is asked isn't kept: a body that comes with a GET, and is as long as a stranger
-    likes.
+    Others that were read while asking a peer aren't kept: a GET may have a body of any length.
     """
 
     def __init__(self, receive: Any) -> None:
@@ -320,7 +317,7 @@ class VisitorMessages:
         return message
 
     async def again(self) -> dict[str, Any]:
-        """Return the first message if it was read, as that of a request without a body, and then new ones."""
+        """Return the first message again, as that of a request without a body, and then new ones."""
         message, self._first = self._first, None
         if message is None:
             message = await self._receive()
@@ -336,7 +333,7 @@ def _is_between_programs(name: str, kind: str) -> bool:
 
 
 def _target(scope: dict[str, Any]) -> str:
-    """Return the path and the query that a request was sent to."""
+    """Return the path and the query of a request."""
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
     query = scope.get("query_string", b"").decode("latin-1")
     return f"{path}?{query}" if query else str(path)

@@ -1,4 +1,4 @@
-"""Readiness: tells if the loop can do its work, and if not, which part can't."""
+"""Readiness: whether the loop can do its work and, if not, which part can't."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PARTS = ("store", "bucket", "gateway", "inbox", "github")
-"""The parts, in the order in which they are told."""
+"""The parts, in the order in which they are reported."""
 
 KEPT_SECONDS = 5.0
-"""How long an answer is given again: whoever asks often costs no more than who asks now and then."""
+"""How long a finding is reused, in seconds, so that frequent requests cost no more than occasional ones."""
 
 LATELY_SECONDS = 120.0
-"""How long ago GitHub may have answered last, without being asked again."""
+"""How recently GitHub must have answered not to be asked again, in seconds."""
 
 PROBE_SECONDS = 5.0
 STORE_PROBE_SECONDS = 7.0
-"""Longer than SQLite waits for another process that has the database locked, so that it says so."""
+"""Seconds; longer than SQLite waits for a lock, so that the reason is known."""
 
 FAILING_SECONDS = 10.0
-"""How long requests to the bucket may fail before the loop isn't ready."""
+"""How long requests to the bucket may fail before the loop isn't ready, in seconds."""
 
 START_BACKOFF = Backoff(first=KEPT_SECONDS, longest=10.0)
-"""The rests between looks at what isn't ready since the start."""
+"""The delays between checks of parts that haven't been ready since the start."""
 
 LITTLE_DISK = 64 << 20
 MOST_SKEW = 60.0
-"""Seconds that the clock may be off; GitHub refuses who signs with one that is further ahead."""
+"""How many seconds the clock may be off. GitHub refuses signatures by a clock that is further ahead."""
 
 
 @dataclass(eq=False)
 class Readiness:
-    """Looks at the parts when it is asked, and at each not more often than every few seconds.
+    """Checks the parts on request, and each at most every few seconds.
 
-    Made once the gateway listens, which then does until the daemon ends.
+    Created once the gateway listens, which it then does until the daemon ends.
     """
 
     store: Store
@@ -70,12 +70,12 @@ class Readiness:
     evaluators: Evaluators
     _looking: KeyedLock[str] = field(default_factory=KeyedLock)
     _found: dict[str, tuple[float, PartStatus]] = field(default_factory=dict)
-    """What was found of each part, and when."""
+    """The latest finding for each part, and its time."""
     _bucket_written: bool = False
-    """Whether the bucket has taken an object as the loop needs it, which it can't while it is away at the start."""
+    """Whether the bucket has passed the test at the start, which it can't while it is away."""
 
     async def follow_start(self) -> None:
-        """Look at the parts until all have been ready once, so that the log says what isn't, and when it is."""
+        """Check the parts until all have been ready once, so that the log says which aren't, and when they are."""
         looks, waiting = 0, set(PARTS)
         while waiting:
             waiting = {each.part for each in await self.findings(waiting) if not each.ready}
@@ -84,13 +84,13 @@ class Readiness:
                 await trio.sleep(START_BACKOFF.delay(looks))
 
     async def findings(self, only: Collection[str] | None = None) -> tuple[PartStatus, ...]:
-        """Return the state of each part, or of those that `only` names; none of them waits for another."""
+        """Return the state of each part, or of those in `only`. Parts are checked concurrently."""
         looks = {"store": self._store, "bucket": self._bucket, "github": self._github}
         if self.store.statistics().shipping is None:
             del looks["bucket"]
         asked = [name for name in looks if only is None or name in only]
         await run_all(partial(self._look, name, looks[name]) for name in asked)
-        # What costs nothing is looked at last: the inbox starts while the others are asked for the first time.
+        # The cheap ones come last: the inbox starts while the others are checked for the first time.
         found = {name: self._found[name][1] for name in asked}
         for status in (self._gateway(), self._inbox()):
             found[status.part] = status
@@ -100,14 +100,14 @@ class Readiness:
         )
 
     async def _look(self, name: str, look: Callable[[], Awaitable[PartStatus]]) -> None:
-        """Look at a part, unless that was done a moment ago."""
+        """Check a part, unless that was just done."""
         async with self._looking.hold(name):
             looked_at = self._found[name][0] if name in self._found else -math.inf
             if trio.current_time() - looked_at >= KEPT_SECONDS:
                 self._note(await look())
 
     def _note(self, found: PartStatus) -> None:
-        """Note what was found of a part, and log it if it is something else than before."""
+        """Store a finding, and log it if it has changed."""
         was_ready = self._found[found.part][1].ready if found.part in self._found else True
         if was_ready and not found.ready:
             log.warning("not ready", part=found.part, why=found.why)
@@ -147,7 +147,7 @@ class Readiness:
         return PartStatus("bucket", not why, why)
 
     async def _probe_bucket(self) -> str:
-        """Ask the bucket for something, since no log may have gone there lately; return what is wrong."""
+        """Make a request to the bucket, since there may have been none lately, and return what is wrong."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
                 await self.store.probe_bucket(write=not self._bucket_written)
@@ -162,7 +162,9 @@ class Readiness:
         return f"it doesn't answer within {PROBE_SECONDS:g} s"
 
     def _gateway(self) -> PartStatus:
-        return PartStatus("gateway", True)  # should it end, so does the daemon, and nobody answers
+        return PartStatus(
+            "gateway", True
+        )  # if it ended, so would the daemon, and nobody would answer
 
     def _inbox(self) -> PartStatus:
         if self.evaluators.failing:
@@ -175,17 +177,17 @@ class Readiness:
         )
 
     def _backlog(self) -> str:
-        """Return how much there is to do and when it will be through, if anything waits."""
+        """Return how many deliveries wait, and when they will be done, if any wait."""
         now = self.inbox.statistics()
         if not now["waiting"]:
             return ""
         left = self.inbox.pace.seconds_for(sum(now.values()), trio.current_time())
-        through = "" if left is None else f"; through in about {format_duration(left)}"
+        through = "" if left is None else f"; done in about {format_duration(left)}"
         waiting = now["waiting"]
         return f"{waiting:,} {'deliveries wait' if waiting > 1 else 'delivery waits'}{through}"
 
     def _limited(self) -> str:
-        """Return what GitHub's rate limits keep waiting, if they do."""
+        """Return how many calls wait for GitHub's rate limits, if any do."""
         budgets = self.github.api.budgets().values()
         now = trio.current_time()
         closed = max((each.opens_at(Purpose.START, now) - now for each in budgets), default=0.0)
@@ -217,7 +219,7 @@ class Readiness:
 
 
 def _explain(error: StoreError) -> str:
-    """Return what is wrong with the store, without its place: anybody may ask."""
+    """Return what is wrong with the store, without its location, since anybody may ask."""
     match error:
         case StoreFull():
             return "the disk is full"

@@ -1,10 +1,9 @@
-"""Requests take turns: a few are begun at a time, so that who sends many waits, and others don't.
+"""A fair queue for requests: a few are processed at a time, and addresses take turns.
 
-One connection of HTTP/2 brings a hundred requests at once, and a visitor can open many connections. All begun
-together, they would share the loop with everybody's pages, webhooks and runners, and each would take as long as all
-of them. So a request waits for a place, addresses take turns, and too many are refused. A place is for the work: it
-is free again when the response begins, or after a moment, since a request that takes longer than that mostly waits,
-for GitHub or for a disk.
+An HTTP/2 connection can send a hundred requests at once, and a visitor can open many connections. Processed together,
+they would compete with everybody's pages, webhooks and runners, and each would take as long as all of them. So a
+request waits for a place, addresses take turns, and excess requests are refused. A place is given back when the
+response begins, or after a moment, since a request that takes longer is mostly waiting for GitHub or a disk.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 PLACES = 4
-"""Requests that are begun at a time."""
+"""How many requests are processed at a time."""
 PLACE_SECONDS = 0.25
-"""How long a request keeps its place at most."""
+"""How long a request keeps its place at most, in seconds."""
 WAITING = 1_000
-"""Requests that may wait for a place."""
+"""How many requests may wait for a place."""
 UNANSWERED = 200
-"""Requests of one address that may wait for a place or for the end of their response: a page has about 50 parts."""
+"""How many requests of one address may wait for a place or be unfinished. A page has about 50 parts."""
 
 REFUSAL = b"too many requests are waiting: try again in a moment\n"
 
@@ -44,7 +43,7 @@ class _Place:
 
 
 class RequestQueue:
-    """An application, whose requests take turns. Websockets, health and webhooks don't wait."""
+    """An ASGI application whose requests take turns. Websockets, health checks and webhooks don't wait."""
 
     def __init__(self, app: ASGI) -> None:
         self._app = app
@@ -57,7 +56,7 @@ class RequestQueue:
         return f"<RequestQueue: {PLACES - self._free} begun, {self._count} waiting>"
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Serve one request, when it is its turn."""
+        """Serve one request when its turn comes."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) in AT_ONCE:
             await self._app(scope, receive, send)
             return
@@ -84,7 +83,7 @@ class RequestQueue:
             self._give_back(place)
 
     async def _wait(self, address: str) -> _Place:
-        """Wait for a place, and return it. Cancelled, it leaves the queue."""
+        """Wait for a place, and return it. If cancelled, it leaves the queue."""
         place = _Place()
         if self._free:
             self._free -= 1
@@ -107,7 +106,7 @@ class RequestQueue:
         return place
 
     def _give_back(self, place: _Place) -> None:
-        """Free a place, once, and give it to whoever is next: addresses take turns."""
+        """Free a place once, and give it to the next address in turn."""
         if place.is_free:
             return
         place.is_free = True
@@ -135,7 +134,7 @@ class RequestQueue:
 
 
 async def refuse(send: Any, why: bytes, retry_after: int) -> None:
-    """Answer a request with 503, a line of text, and the seconds after which to try again."""
+    """Answer a request with 503, a line of text, and Retry-After in seconds."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(why)).encode()),

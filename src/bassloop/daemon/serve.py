@@ -1,11 +1,11 @@
-"""The daemon: what it opens, its root nursery, and who lives in it.
+"""The daemon: its resources, its root nursery, and the tasks in it.
 
     serve (SIGTERM drains, a second one ends it at once, SIGHUP reloads the certificate)
-    ├─ gateway     where runners dial in: a task for each connection and each session
+    ├─ gateway     where runners connect: a task for each connection and each session
     ├─ outputs     files from runners to visitors
     ├─ evaluators  a program that forks a process for each hook
     ├─ recovery    concludes check runs that GitHub hasn't been told about yet
-    ├─ nodes       take over what other nodes leave that share the database, and do what they ask for
+    ├─ nodes       takes over from lost nodes of the same database, and handles requests of others
     ├─ pruner      removes runs that are older than they are kept
     ├─ indexer     makes complete logs fast to search
     ├─ redelivery  fetches deliveries that never arrived
@@ -14,8 +14,8 @@
     ├─ heart       measures how late tasks are, and feeds the watchdog
     └─ inbox       deliveries, with their hooks and checks
 
-A crash in one session, delivery or check stays there. A crash of any other task ends the daemon with a traceback:
-the service manager starts it again, and the inbox resumes.
+A crash in one session, delivery or check affects no other. A crash of any other task ends the daemon with a
+traceback; the service manager restarts it, and the inbox resumes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 WEB_SECONDS = 5.0
-"""How long pages and live tails have to end after the last check."""
+"""How long pages and live tails may take to end after the last check, in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,10 @@ class Daemon:
     """A daemon that is ready.
 
     Args:
-        url: its pages, as people reach them.
-        local_url: its pages, as this machine reaches them.
-        metrics_url: its metrics, where they have a listener of their own.
-        ssh: where runners dial in.
+        url: the public URL of its pages.
+                local_url: the URL of its pages on this machine.
+                metrics_url: the URL of its metrics, if they have a listener of their own.
+                ssh: the address to which runners connect.
     """
 
     url: str
@@ -199,7 +199,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
 
 
 def _report_wait(notifier: Notifier, why: str) -> None:
-    """Say that the daemon waits for its database."""
+    """Report that the daemon waits for its database."""
     log.warning("waiting for the database", why=why)
     notifier.ready()
     notifier.feed()
@@ -214,7 +214,7 @@ async def _drain_when_asked(store: Store, stopping: trio.Event) -> None:
 
 @contextmanager
 def _published_address(settings: Settings, addresses: Addresses) -> Iterator[None]:
-    """Keep a file with the daemon's address, by which commands on this machine find it."""
+    """Keep a file with the daemon's address, where commands on this machine look for it."""
     path = settings.address_file
     content = {"pid": os.getpid(), "local_url": addresses.local, "url": addresses.external}
     try:
@@ -253,7 +253,7 @@ async def _serve_web(
     stop: trio.Event | None,
     ready: Callable[[], None],
 ) -> None:
-    """Serve pages and metrics until deliveries are drained, and then for WEB_SECONDS at most."""
+    """Serve pages and metrics until deliveries are drained, and then for at most WEB_SECONDS."""
     web_stop = trio.Event()
     async with _application(settings, parts.pages) as pages, trio.open_nursery() as web:
         if resources.metrics is not None:
@@ -286,7 +286,7 @@ async def _serve_web(
 
 @asynccontextmanager
 async def _application(settings: Settings, context: WebContext) -> AsyncGenerator[Proxies]:
-    """Open the web application, which asks other nodes for what they record if there may be any."""
+    """Open the web application. If there may be other nodes, it forwards requests for what they record."""
     app = WebhookBodies(RequestQueue(create_app(context)))
     if settings.database_url is None:
         yield Proxies(app, settings.trusted_proxies)
@@ -303,7 +303,7 @@ async def _application(settings: Settings, context: WebContext) -> AsyncGenerato
 
 
 def _reload(certificate: Certificate | None, notifier: Notifier) -> None:
-    """Reload the certificate; one that can't be used leaves the old one in place."""
+    """Reload the certificate, or keep the old one if the new one can't be used."""
     notifier.reloading()
     try:
         if certificate is not None:
@@ -315,7 +315,7 @@ def _reload(certificate: Certificate | None, notifier: Notifier) -> None:
 
 
 def _report(notifier: Notifier, parts: Parts) -> None:
-    """Feed the service manager's watchdog, and report what is going on."""
+    """Feed the service manager's watchdog, and report the daemon's state."""
     notifier.feed()
     deliveries, runners = parts.inbox.statistics(), parts.pool.statistics()
     notifier.status(
@@ -325,18 +325,18 @@ def _report(notifier: Notifier, parts: Parts) -> None:
 
 
 SETTLE_SECONDS = 2.0
-"""How long deliveries have to say on GitHub how their last checks ended. The next process says the rest."""
+"""How long deliveries may take to report their last checks to GitHub, in seconds. The next process reports the rest."""
 
 ENDING_SECONDS = 30.0
-"""How long the daemon may take to end once nothing runs any more; the service manager is told."""
+"""How long the daemon may take to end once nothing runs any more, in seconds, as reported to the service manager."""
 
 
 async def run_until_drained(
     inbox: Inbox, loop: Loop, stopping: trio.Event, seconds: float, notifier: Notifier
 ) -> None:
-    """Handle deliveries until `stopping` is set, and give the checks that run `seconds` to end.
+    """Handle deliveries until `stopping` is set, then give running checks `seconds` to end.
 
-    What waits for a runner, or for GitHub, is not waited for: the next process goes on with it.
+    Checks that wait for a runner or for GitHub are left to the next process.
     """
     async with trio.open_nursery() as deliveries:
         await deliveries.start(inbox.run)
@@ -357,8 +357,8 @@ async def handle_signals(
 ) -> AsyncGenerator[trio.Event]:
     """Yield the event that the first SIGTERM or SIGINT sets.
 
-    A second one cancels `everything`, and SIGHUP calls `reload`. With `stop`, signals are left alone, and it
-    is that event.
+    A second one cancels `everything`, and SIGHUP calls `reload`. If `stop` is given, signals aren't handled, and
+    `stop` itself is yielded.
     """
     if stop is not None:
         yield stop

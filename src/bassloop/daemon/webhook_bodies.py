@@ -1,8 +1,8 @@
-"""The bodies of webhooks that are still on their way share a bounded piece of memory.
+"""A limit on the memory for bodies of webhooks that are being received.
 
-A webhook may have 25 MB, and only its last byte shows whether its signature is right; until then anybody may have sent
-it. When there is no room for more, the address that holds the most loses its largest body: a flood costs itself, and
-a webhook of an ordinary size is never the one that has to go.
+A webhook may have 25 MB, and its signature can't be verified before its last byte; until then, anybody may have sent
+it. When there is no room for more, the address that uses the most loses its largest body. So a flood harms only
+itself, and a webhook of ordinary size is never dropped.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 MOST = 64 << 20
-"""Bytes of all bodies that have not arrived in whole."""
+"""The size limit for all incomplete bodies, in bytes."""
 
 REFUSAL = b"too many large webhooks are on their way: deliver this one again later\n"
 
 
 class _Upload:
-    """A body on its way."""
+    """A body that is being received."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -38,10 +38,10 @@ class _Upload:
 
 
 class WebhookBodies:
-    """An application that is given the bodies of webhooks, as far as there is room for them.
+    """An ASGI application that limits the memory for bodies of webhooks.
 
     Args:
-        most: bytes of all bodies that have not arrived in whole.
+        most: the size limit for all incomplete bodies, in bytes.
     """
 
     def __init__(self, app: ASGI, most: int = MOST) -> None:
@@ -79,7 +79,7 @@ class WebhookBodies:
             await refuse(send, REFUSAL, retry_after=10)
 
     def _note(self, upload: _Upload, message: dict[str, Any]) -> None:
-        """Count a part of a body, and make room for it. What has arrived in whole is not counted any more."""
+        """Count a part of a body, and make room for it. Complete bodies aren't counted any more."""
         if upload not in self._uploads:
             return
         if message["type"] != "http.request" or not message.get("more_body", False):
@@ -94,7 +94,7 @@ class WebhookBodies:
             self._remove(largest)
 
     def _largest(self) -> _Upload:
-        """Return the largest body of the address that holds the most."""
+        """Return the largest body of the address that uses the most."""
         held: Counter[str] = Counter()
         for upload in self._uploads:
             held[upload.address] += upload.size

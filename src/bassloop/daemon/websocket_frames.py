@@ -1,4 +1,4 @@
-"""A limit on the frames that a websocket may bring: each costs as much as a kilobyte, and needs no more than six bytes.
+"""A limit on a websocket's frames: one may have only six bytes, but costs as much as a kilobyte of data.
 
 A page sends one message when it opens its websocket, and a short one every few seconds.
 """
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
 
 FRAMES = 100
-"""Frames that a websocket may bring at once, and a tenth of it a second."""
+"""The burst of frames for a websocket; a tenth of it is the rate per second."""
 
 _MASK_BYTES = 4
 _LENGTH_BYTES = {126: 2, 127: 8}
 
 
 class FrameCounter:
-    """Counts the frames of a websocket that begin in its bytes, however these are cut."""
+    """Counts the frames in a websocket's bytes, however these are split."""
 
     def __init__(self) -> None:
         self._header = bytearray()
         self._payload = 0
 
     def count(self, data: bytes) -> int:
-        """Return how many frames begin in these bytes, which follow those of the last call."""
+        """Return how many frames begin in these bytes, which continue those of the last call."""
         at = begun = 0
         while at < len(data):
             if self._payload:
@@ -61,7 +61,7 @@ class FrameCounter:
 
 
 class MeteredWebSocket(WSStream):
-    """A websocket of Hypercorn's that ends its connection when it brings too many frames."""
+    """Hypercorn's websocket, but it closes its connection if too many frames arrive."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -69,7 +69,7 @@ class MeteredWebSocket(WSStream):
         self._allowed = TokenBucket(FRAMES, FRAMES / 10, clock=time.monotonic)
 
     async def handle(self, event: Event) -> None:
-        """Handle something that has come. Raises BrokenResourceError if there are too many frames in it."""
+        """Handle received data. Raises BrokenResourceError if it has too many frames."""
         if isinstance(event, (Body, Data)) and not self._allowed.take(
             self._counter.count(event.data)
         ):
@@ -78,5 +78,5 @@ class MeteredWebSocket(WSStream):
 
 
 def meter_websockets() -> None:
-    """Have Hypercorn use `MeteredWebSocket`. It has no setting for that."""
+    """Make Hypercorn use `MeteredWebSocket`. It has no setting for that."""
     h11.WSStream = h2.WSStream = MeteredWebSocket  # type: ignore[attr-defined, assignment]

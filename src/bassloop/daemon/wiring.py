@@ -1,4 +1,4 @@
-"""The daemon's parts, made from the settings and wired to each other. Nothing runs yet."""
+"""Creates the daemon's parts from the settings, and wires them to each other. Runs nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """The resources that are opened before anything starts, so that a wrong setting is reported at once."""
+    """The resources that are opened before anything starts, so that invalid settings are reported at once."""
 
     pages: socket.socket
     metrics: socket.socket | None
@@ -76,7 +76,7 @@ def node(settings: Settings, pages: socket.socket, certificate: Certificate | No
 
 
 def identity(settings: Settings) -> str:
-    """Return a digest of the secrets, and the bucket, that all nodes of a loop must have in common.
+    """Return a digest of the secrets and the bucket, which all nodes of a loop must have in common.
 
     Raises HostKeyError or SettingsError if they can't be read.
     """
@@ -96,10 +96,10 @@ class Addresses:
     """The daemon's addresses.
 
     Attributes:
-        local: its pages, as this machine reaches them.
-        external: its pages, as people reach them.
-        host: the host's name in the external address.
-        metrics: its metrics, where they have a listener of their own.
+        local: the URL of its pages on this machine.
+                external: the public URL of its pages.
+                host: the host name in the public URL.
+                metrics: the URL of its metrics, if they have a listener of their own.
     """
 
     def __init__(self, settings: Settings, resources: Resources) -> None:
@@ -211,11 +211,11 @@ def wire(
     return Parts(ssh, pool, tail, heart, loop, inbox, outputs, readiness, health, pages)
 
 
-# --- what the settings mean to each part ---
+# --- the settings of each part ---
 
 
 def github_config(settings: Settings) -> GitHubConfig:
-    """Return the loop's identity at GitHub. Raises SettingsError if the App's key can't be read."""
+    """Return the GitHub client's configuration. Raises SettingsError if the App's key can't be read."""
     return GitHubConfig(
         api_url=settings.github_api_url,
         app_id=settings.github_app_id,
@@ -226,7 +226,7 @@ def github_config(settings: Settings) -> GitHubConfig:
 
 
 def _oauth(settings: Settings) -> OAuthConfig | None:
-    """Return what people sign in with, or None if they can't."""
+    """Return the configuration for signing in, or None if people can't."""
     secret = settings.secret("github_app_client_secret")
     if not settings.github_app_client_id or secret is None:
         return None
@@ -294,7 +294,7 @@ def gateway_settings(settings: Settings, name: str) -> GatewaySettings:
 
 
 def evaluator_limits(settings: Settings) -> EvaluatorLimits:
-    """Return what hooks may use."""
+    """Return the limits of hooks."""
     return EvaluatorLimits(
         at_once=settings.evaluators or evaluators_here(),
         waiting=settings.hooks_waiting,
@@ -306,7 +306,7 @@ def evaluator_limits(settings: Settings) -> EvaluatorLimits:
 
 
 def quota_limits(settings: Settings) -> QuotaLimits:
-    """Return what runs, users and repositories may make the loop store."""
+    """Return the quotas of runs, users and repositories."""
     return QuotaLimits(
         run_log=settings.run_log,
         run_steps=settings.run_steps,
@@ -320,7 +320,7 @@ def quota_limits(settings: Settings) -> QuotaLimits:
 
 
 def artifact_quotas(settings: Settings) -> ArtifactQuotas:
-    """Return which artifacts are kept, and how long."""
+    """Return the limits and the retention of artifacts."""
     return ArtifactQuotas(
         one=settings.artifact_limit,
         run=settings.run_artifacts,
@@ -330,7 +330,7 @@ def artifact_quotas(settings: Settings) -> ArtifactQuotas:
 
 
 def retention(settings: Settings) -> Retention:
-    """Return how long runs are kept."""
+    """Return the retention of runs."""
     return Retention(
         Bounds(settings.keep_seconds, settings.keep_bytes),
         {

@@ -1,1 +1,1 @@
-"""From a webhook to a delivery that is handled once, in order."""
+"""Deliveries: receiving webhooks, and handling each once and in order."""

@@ -1,4 +1,4 @@
-"""The backlog: which deliveries wait, when they will be through, and what GitHub's budget is spent on."""
+"""The backlog: which deliveries wait, when they will be done, and what GitHub's budget is spent on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from bassloop.store import RepositoryBacklog, Store
 
 PACE_SECONDS = 300.0
-"""How far back deliveries count for the pace."""
+"""The period over which the pace is measured, in seconds."""
 
 FEW = 5
-"""With fewer deliveries than this, there is no pace yet."""
+"""The minimum number of deliveries for a pace."""
 
 
 @dataclass(eq=False)
 class Pace:
-    """The pace at which deliveries end. Times are seconds on one monotonic clock."""
+    """The rate at which deliveries end. Times are seconds on one monotonic clock."""
 
     _ended: deque[float] = field(default_factory=lambda: deque(maxlen=10_000), init=False)
 
@@ -34,7 +34,7 @@ class Pace:
         self._ended.append(now)
 
     def seconds_for(self, deliveries: int, now: float) -> float | None:
-        """Return how long so many deliveries take at the pace of the last minutes, or None if there is none."""
+        """Return how many seconds so many deliveries take at this pace, or None if there is none yet."""
         while self._ended and self._ended[0] <= now - PACE_SECONDS:
             self._ended.popleft()
         if not deliveries:
@@ -49,13 +49,13 @@ class BudgetReport:
     """A report of the purposes that a credential's points are spent on.
 
     Args:
-        credential: whose budget it is.
-        points: that it may spend in a minute.
-        spent: in the last minute, by purpose.
-        waiting: the requests that wait for points, by purpose.
-        closed_seconds: for how long nothing more may be started, because GitHub refuses everything or the hour's
-            calls are nearly used up.
-        calls_left: the calls left of the hour, if GitHub said so.
+        credential: the credential's name.
+                points: the points that it may spend in a minute.
+                spent: the points spent in the last minute, by purpose.
+                waiting: the requests that wait for points, by purpose.
+                closed_seconds: for how long nothing more may be started, because GitHub refuses everything or the
+                hour's calls are nearly used up.
+                calls_left: the calls left this hour, if GitHub has said so.
     """
 
     credential: str
@@ -71,10 +71,10 @@ class BacklogReport:
     """The backlog at one moment.
 
     Args:
-        repositories: those with the most deliveries that haven't ended, the most first.
-        deliveries: how many haven't ended, of all repositories.
-        seconds_left: until they are through, at the pace of the last minutes; None if there is no pace yet.
-        budgets: of the credentials that were used.
+        repositories: the repositories with the most unfinished deliveries, in descending order.
+                deliveries: the number of unfinished deliveries in all repositories.
+                seconds_left: how long they take at the pace of the last minutes; None if there is no pace yet.
+                budgets: the budgets of the credentials that were used.
     """
 
     repositories: Sequence[RepositoryBacklog]
@@ -92,7 +92,7 @@ class Backlog:
     pace: Pace
 
     async def report(self) -> BacklogReport:
-        """Return the backlog as it is now. Raises StoreError."""
+        """Return the current backlog. Raises StoreError."""
         figures = await self.store.figures()
         deliveries = sum(figures.deliveries.values())
         return BacklogReport(
@@ -103,7 +103,7 @@ class Backlog:
         )
 
     def budgets(self) -> list[BudgetReport]:
-        """Return what each credential's points are spent on now."""
+        """Return what each credential's points are currently spent on."""
         now = trio.current_time()
         reports = []
         for name, budget in sorted(self.api.budgets().items()):

@@ -1,11 +1,11 @@
-"""The inbox: verify a delivery, store it, answer it, and then have it handled, in this order.
+"""The inbox: verifies deliveries, stores them, answers them, and has them handled, in this order.
 
-*Stored* means committed to disk, so an answer of 202 is a promise. After a crash, handling resumes with
-whatever is unfinished. Deliveries about the same head keep their order, and a bounded number is handled
-at a time, each in a task of its own, so that one that fails takes no other with it.
+*Stored* means committed to disk, so a 202 is a promise. After a crash, unfinished deliveries are resumed. Deliveries
+about the same head keep their order. A bounded number is handled at a time, each in a task of its own, so that a
+failure affects only one.
 
-A delivery that fails because GitHub is down or limits us is postponed, for days if need be. One that
-fails for a reason of its own is tried a few times, then set aside for the operator to see.
+A delivery that fails because GitHub is down or limits the rate is postponed, for days if necessary. One that fails
+for a reason of its own is tried a few times, then set aside for the operator.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from bassloop.telemetry.spans import span
 log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first=5.0, longest=600.0, jitter=0.2)
-"""The delays before GitHub is asked again."""
+"""The delays between attempts at GitHub."""
 
 MAX_POSTPONED = 500
-"""Postponements of one delivery in a row: more than three days' worth."""
+"""The maximum number of postponements in a row: more than three days' worth."""
 
 MAX_CRASHES = 10
-"""Deaths of the loop while it evaluates a delivery's hook, after which the delivery is blamed for them."""
+"""How many times the loop may crash while it evaluates a delivery's hook before the delivery is set aside."""
 
 HANDLED_PER_SLOT = 16
-"""Deliveries that may be waiting for their checks, for each slot."""
+"""How many deliveries may be waiting for their checks, for each slot."""
 
 RELEASE_SECONDS = 5.0
 STORE_SECONDS = 60.0
 _LARGE = 1 << 20
 LONGEST_DELAY = 2 * 3600.0
-"""A delivery that is due later than this was postponed by a clock that has been set since; it waits no longer."""
+"""Seconds. If a delivery is due later than this, the clock has been set back since, and it is handled now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Outcome:
 
     Args:
         state: the delivery's final state.
-        note: why, for the operator.
-        released: deliveries that are to be handled now because of it.
-        is_handed_over: whether another node handles the delivery now; then its state doesn't matter here.
+        note: the reason, for the operator.
+                released: deliveries that can be handled now because of this one.
+                is_handed_over: whether another node handles the delivery now. Then its state doesn't matter here.
     """
 
     state: DeliveryState
@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass(eq=False)
 class Slot:
-    """A delivery's right to be handled: one of a bounded number, and the only one about its head.
+    """A delivery's slot: one of a bounded number, and the only one for its head.
 
     Both methods are idempotent.
     """
@@ -88,19 +88,19 @@ class Slot:
     _has_capacity: bool = True
 
     def release_capacity(self) -> None:
-        """Let deliveries about other heads be handled, because this one only waits."""
+        """Let deliveries about other heads be handled, because this one is only waiting."""
         if self._has_capacity:
             self._has_capacity = False
             self._on_release_capacity()
 
     def release(self) -> None:
-        """Let deliveries about the same head be handled too: the rest of this one is waiting for checks."""
+        """Let deliveries about the same head be handled as well, because this one only waits for checks from now on."""
         self.release_capacity()
         self._on_release()
 
 
 Handle = Callable[[Delivery, Slot], Awaitable[Outcome]]
-"""Handles a delivery and returns how it ended. Raises if another attempt may succeed."""
+"""Handles a delivery and returns its outcome. Raises if another attempt may succeed."""
 
 
 @dataclass(eq=False)
@@ -108,17 +108,19 @@ class Inbox:
     """Accepts deliveries and has them handled.
 
     Args:
-        secret: what deliveries are signed with; None refuses all of them, since anybody could send one.
-        at_once: how many slots there are.
-        attempts: how often a delivery that fails is tried before it is set aside.
-        on_set_aside: called with a delivery that was set aside, and why.
-        may_begin: from an installation's id and a repository's name to whether GitHub lets anything more be begun
-            there; call :meth:`wake` when that may have changed.
-        backoff: how long to wait before GitHub is tried again.
-        answers: deliveries answered, by event and HTTP status; the event is empty unless the signature was right.
-        outcomes: attempts, by event and how they ended: a final state, `failed` or `postponed`.
-        pace: how quickly they come to an end.
-        fetch_soon: set when GitHub may have sent deliveries in vain: some were refused, or another node was lost.
+        secret: the webhook's secret. If it's None, all deliveries are refused, since anybody could send them.
+                at_once: the number of slots.
+                attempts: how often a failing delivery is tried before it is set aside.
+                on_set_aside: called with a delivery that was set aside, and the reason.
+                may_begin: returns, for an installation's id and a repository's name, whether GitHub's limits allow
+                new work there. Call :meth:`wake` when that may have changed.
+                backoff: the delays between attempts at GitHub.
+                answers: the number of answers, by event and HTTP status. The event is empty unless the signature was
+                valid.
+                outcomes: the number of attempts, by event and outcome: a final state, `failed` or `postponed`.
+                pace: the rate at which deliveries end.
+                fetch_soon: set when deliveries may have been missed, because some were refused, or another node was
+                lost.
     """
 
     store: Store
@@ -146,22 +148,22 @@ class Inbox:
         return f"<Inbox: {self._handling} handled, {len(self._queue)} waiting>"
 
     def statistics(self) -> dict[str, int]:
-        """Return how many deliveries are being handled, and how many wait."""
+        """Return how many deliveries are being handled, and how many are waiting."""
         return {"handling": self._handling, "waiting": len(self._queue)}
 
     def wake(self) -> None:
-        """Check again which deliveries may begin."""
+        """Check again which deliveries may be started."""
         self._changed.set()
 
     def hurry(self) -> None:
-        """Try again now what was put off, the oldest first, and fetch what was missed: GitHub is back."""
+        """Retry postponed deliveries now, oldest first, and fetch missed ones, because GitHub is back."""
         self._queue.hurry()
         self.wake()
         self.fetch_soon.set()
 
     @property
     def is_draining(self) -> bool:
-        """True once no more deliveries begin here."""
+        """True once no more deliveries are started here."""
         return self._closed
 
     @property
@@ -170,11 +172,11 @@ class Inbox:
         return self._running and not self._closed
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
-        """Verify and store the delivery of a webhook request. It is on disk if the answer is 202.
+        """Verify and store the delivery of a webhook request. If the answer is 202, it is on disk.
 
-        Names in `headers` are in lower case. Nothing of the body is parsed before its signature is
-        verified. Cancelled, it is either stored (and will be handled) or not; its sender, unanswered,
-        sends it again.
+        Names in `headers` are in lower case. The body isn't parsed before its signature is verified. If
+        cancelled, the delivery is either stored, and will be handled, or not stored, and is fetched later as
+        one that GitHub got no answer for.
         """
         answer = await self._accept(headers, body)
         verified = answer.status in (202, 507)
@@ -204,10 +206,10 @@ class Inbox:
         return WebhookResponse(202, "accepted" if new else "this delivery is known already")
 
     async def add_fetched(self, guid: str, event: str, body: bytes) -> bool:
-        """Store a delivery that was fetched from GitHub or made of its answers, and return whether it is new.
+        """Store a delivery that was fetched from GitHub or made by the loop, and return whether it is new.
 
-        It has no signature: it came over the App's own connection. Waits while the disk is full.
-        Raises MalformedEvent for what can't be read, and StoreError.
+        It has no signature, because it didn't arrive as a webhook. Waits while the disk is full. Raises
+        MalformedEvent for a payload that can't be read, and StoreError.
         """
         if not well_formed(event, guid):
             raise MalformedEvent(f"{event!r} or {guid!r} can't be an event or a delivery's id")
@@ -216,11 +218,11 @@ class Inbox:
     async def replay(self, guid: str) -> bool:
         """Handle a delivery again that failed or was set aside.
 
-        Return False if it is unknown, waits, is being handled, or is done.
+        Return False if it is unknown, waiting, being handled, or done.
         """
         if self._closed:
             return False
-        # Who presses the button may close the page, and what is to be handled again must be queued.
+        # The person may close the page, but the delivery must be queued.
         with shielded(STORE_SECONDS):
             if not await self.store.deliveries.replay(guid):
                 return False
@@ -239,7 +241,7 @@ class Inbox:
             self._enqueue(_queued(delivery))
 
     def adopt(self, deliveries: Iterable[Delivery]) -> None:
-        """Handle deliveries that another node had, or has accepted for this one."""
+        """Handle deliveries that another node had, or accepted for this one."""
         for delivery in deliveries:
             if delivery.guid not in self._known:
                 log.info("delivery taken over", delivery=delivery.guid, attempts=delivery.attempts)
@@ -270,7 +272,7 @@ class Inbox:
             if wait:
                 recorded = await record()
             else:
-                # A sender that hangs up in the middle cancels this, and what is stored must be queued.
+                # A sender that hangs up cancels this, but a stored delivery must be queued.
                 with shielded(STORE_SECONDS):
                     recorded = await record()
         if recorded is None:
@@ -285,7 +287,7 @@ class Inbox:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Handle deliveries until :meth:`close` was called and the last one is done, or until cancelled.
 
-        Begins with what an earlier process did not finish.
+        It begins with those that an earlier process didn't finish.
         """
         for delivery in await self.store.deliveries.unfinished(own=True):
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
@@ -306,10 +308,10 @@ class Inbox:
     def close(self) -> None:
         """Accept no more deliveries, and let :meth:`run` return when those being handled are done.
 
-        What waits stays stored for the next process.
+        Waiting deliveries stay in the store for the next process.
         """
         self._closed = True
-        self._queue.clear()  # other nodes take over what is in it, or the next process goes on with it
+        self._queue.clear()  # other nodes, or the next process, take over its deliveries
         self._changed.set()
 
     async def finished(self, guid: str) -> Delivery:
@@ -370,7 +372,7 @@ class Inbox:
                     if (event := self._finished.pop(queued.guid, None)) is not None:
                         event.set()
                 else:
-                    # If it is still the active delivery of its head, it stays so.
+                    # if it's still the active delivery of its head, it stays that
                     slot.release_capacity()
                     self._enqueue(queued, try_again_at)
                 self._changed.set()
@@ -383,7 +385,7 @@ class Inbox:
         store = self.store
         try:
             await store.deliveries.set_state(guid, DeliveryState.HANDLING)
-        except StoreConflict:  # an operator has skipped it while it waited, or another node has it
+        except StoreConflict:  # an operator has skipped it meanwhile, or another node has it
             log.info("delivery skipped")
             return None
         delivery = await store.deliveries.get(guid)
@@ -412,7 +414,7 @@ class Inbox:
         return None
 
     async def _reschedule(self, delivery: Delivery, error: Exception) -> float | None:
-        """Postpone a delivery that could not be handled, note its failure, or set it aside.
+        """Postpone a delivery that couldn't be handled, schedule another attempt, or set it aside.
 
         Return when to try it again, in seconds since the epoch, or None if it was set aside.
         """
@@ -453,7 +455,7 @@ def _queued(delivery: Delivery) -> QueuedDelivery:
 
 
 def _replacement(event: Event) -> Replacement | None:
-    """Return which head an event's head replaces, and where."""
+    """Return the head that an event's head replaces, and its branch or pull request."""
     before = event.replaced_head
     if before is None or event.repository is None or event.head is None:
         return None
@@ -463,7 +465,7 @@ def _replacement(event: Event) -> Replacement | None:
 
 
 async def read_event(name: str, body: bytes) -> Event:
-    """Read a webhook's body; a large one in a thread. Raises MalformedEvent."""
+    """Parse a webhook's body; a large one in a thread. Raises MalformedEvent."""
     if len(body) < _LARGE:
         return parse_event(name, body)
     return await trio.to_thread.run_sync(parse_event, name, body)

@@ -1,8 +1,8 @@
 """The delivery queue: fair between repositories, first in, first out within each, in order for each head.
 
-No I/O, no clock. At most one delivery of an order key (a head) is *active*: from the moment it is queued
-until it is released. The others of that key wait behind it. A delivery that is put off until later stays
-active, so that no later one of its key overtakes it.
+No I/O, no clock. At most one delivery of an order key (a head) is *active*, from when it is queued until it is
+released. Others with that key wait behind it. A postponed delivery stays active, so that no later one with its key
+overtakes it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueuedDelivery:
-    """A delivery in the queue. Its body stays on disk; without an `order_key` it waits for no other.
+    """A delivery in the queue. Its body stays on disk. Without an `order_key`, it waits for no other.
 
     Args:
-        repository: the repository's name; those without one take turns as one repository does.
+        repository: the repository's name; deliveries without one count as one repository.
         installation_id: the installation through which it will be handled.
-        received_at: when it came, in seconds since the epoch.
+        received_at: when it arrived, in seconds since the epoch.
     """
 
     guid: str
@@ -37,7 +37,7 @@ class QueuedDelivery:
 
 @dataclass(eq=False)
 class DeliveryQueue:
-    """The queue. An operation's time grows with the number of repositories, but not with that of deliveries."""
+    """The queue. Operations take time proportional to the number of repositories, but not of deliveries."""
 
     _ready: OrderedDict[str | None, deque[QueuedDelivery]] = field(default_factory=OrderedDict)
     _blocked: dict[str, deque[QueuedDelivery]] = field(default_factory=dict)
@@ -50,13 +50,13 @@ class DeliveryQueue:
         return self._waiting.total()
 
     def waiting(self) -> dict[str | None, int]:
-        """Return the number of waiting deliveries of each repository that has any."""
+        """Return the number of waiting deliveries by repository."""
         return {repository: count for repository, count in self._waiting.items() if count}
 
     def add(self, delivery: QueuedDelivery, not_before: float = -math.inf) -> None:
         """Add a delivery at the end, to be taken at `not_before` at the earliest.
 
-        The active delivery of a key keeps its place before the others of that key.
+        The active delivery of a key stays ahead of the others with that key.
         """
         self._waiting[delivery.repository] += 1
         key = delivery.order_key
@@ -77,8 +77,8 @@ class DeliveryQueue:
         Repositories take turns.
 
         Args:
-            may_begin: from the id of an installation and a repository's name to whether anything can be handled
-                there now.
+            may_begin: returns, for an installation's id and a repository's name, whether anything can be handled
+            there now.
         """
         while self._delayed and self._delayed[0][0] <= now:
             self._make_ready(heapq.heappop(self._delayed)[2])
@@ -98,7 +98,7 @@ class DeliveryQueue:
         return delivery
 
     def hurry(self) -> None:
-        """Let all that is put off be taken now, before what came later in the same repository."""
+        """Let postponed deliveries be taken now, before later ones of the same repository."""
         delayed, self._delayed = self._delayed, []
         for _, _, delivery in delayed:
             self._make_ready(delivery)
@@ -110,7 +110,7 @@ class DeliveryQueue:
         return self._delayed[0][0] if self._delayed else math.inf
 
     def release(self, delivery: QueuedDelivery) -> None:
-        """Let the next delivery of the same key become active. Idempotent."""
+        """Let the next delivery with the same key become active. Idempotent."""
         key = delivery.order_key
         if key is None or self._active.get(key) != delivery.guid:
             return

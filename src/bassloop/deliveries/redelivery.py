@@ -1,8 +1,7 @@
-"""Redelivery: deliveries that GitHub sent and the loop never stored, fetched through the App's API.
+"""Redelivery: fetches deliveries that GitHub sent but the loop never stored, through the App's API.
 
-They are looked for when the loop starts, since it was away, and every hour, since a network may have
-been. What the inbox has is not fetched; a delivery that arrives while it is being fetched is stored once,
-under its id.
+It looks for them when the loop starts, because the loop was down, and every hour, because the network may have been.
+Stored deliveries aren't fetched. One that arrives while it is being fetched is stored once, under its id.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LISTED_SECONDS = 7 * 86400.0
-"""The longest that GitHub lists a delivery: an Enterprise Server's week."""
+"""How long GitHub lists a delivery at most, in seconds: a week on an Enterprise Server."""
 
 EVERY_SECONDS = 3600.0
 OVERLAP_SECONDS = 3600.0
-"""Each look goes back this much further than the previous one, because clocks differ."""
+"""The overlap between the periods of two searches, in seconds, because clocks differ."""
 
 SETTLE_SECONDS = 10.0
-"""How long GitHub waits for an answer, and so until what was missed is listed."""
+"""How long GitHub waits for an answer before it lists a delivery as failed, in seconds."""
 
 FETCHED_AT_ONCE = 8
 
@@ -44,8 +43,8 @@ FETCHED_AT_ONCE = 8
 async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SECONDS) -> None:
     """Fetch missed deliveries now, and then every so many seconds, until cancelled.
 
-    Only one of several nodes does that. A node that knows that some may have been missed does it soon, on `fetch_soon`.
-    While GitHub doesn't answer, it is asked again sooner.
+    Only one of several nodes does that regularly. Any node does it when `fetch_soon` is set, because some may have
+    been missed. While GitHub doesn't answer, it is asked again sooner.
     """
     backoff = replace(inbox.backoff, longest=min(inbox.backoff.longest, every))
 
@@ -72,10 +71,10 @@ async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SE
 
 
 async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
-    """Add to the inbox what GitHub has delivered since a time and the inbox doesn't have, oldest first.
+    """Add deliveries since a time to the inbox that it doesn't have, oldest first, and return their number.
 
-    Return how many there were. What another loop, with another database, has answered is left out. Raises
-    GitHubError when GitHub can't be asked; what was fetched before that is kept.
+    Deliveries that another loop, with another database, has answered are left out. Raises GitHubError if GitHub
+    gives no answer; those fetched before are kept.
     """
     hook = github.webhook
     attempts = await hook.attempts(since)
@@ -101,7 +100,7 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
 async def _bodies(
     hook: AppWebhook, attempts: Sequence[DeliveryAttempt]
 ) -> dict[str, bytes | GitHubError]:
-    """Return the bodies of deliveries by guid, or why GitHub doesn't give them; it is asked for all at once."""
+    """Fetch the bodies of deliveries concurrently, and return each one's body or error by guid."""
     found: dict[str, bytes | GitHubError] = {}
 
     async def fetch(attempt: DeliveryAttempt) -> None:
@@ -117,5 +116,5 @@ async def _bodies(
 
 
 def _answered_before(attempts: Sequence[DeliveryAttempt], born: float) -> set[str]:
-    """Return the deliveries that were answered before our database was made, by another loop."""
+    """Return the deliveries that another loop answered before this loop's database was created."""
     return {attempt.guid for attempt in attempts if attempt.arrived and attempt.delivered_at < born}

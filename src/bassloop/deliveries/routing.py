@@ -1,8 +1,7 @@
-"""Routing: what the loop does for an event, decided by one function.
+"""Routing: deciding what the loop does for an event.
 
-A hook runs for an event that names a sender, a repository, an installation and a commit. The loop's own
-check runs come back to it as events; they are stored, but no hook runs for them, or each check would
-start the next one.
+A hook runs for an event that has a sender, a repository, an installation and a commit. The loop's own check runs
+cause events, too. These are stored, but no hook runs for them, or each check would start the next one.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Route(Enum):
-    """The ways that a delivery can go."""
+    """The routes of deliveries."""
 
     HOOK = "hook"
-    DEFAULT_BRANCH_HOOK = "the default branch's hook, if its owners want it"
+    DEFAULT_BRANCH_HOOK = "the default branch's hook, if the repository's owners want that"
     BUTTON = "button"
     LOOP = "loop"
     IGNORE = "nothing"
@@ -27,7 +26,7 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """An event's route, and the reason for it in words for the operator."""
+    """An event's route, with the reason for the operator."""
 
     route: Route
     why: str
@@ -52,13 +51,13 @@ _OURS = {
 }
 
 _COMMIT_EVENTS = frozenset({"check_suite", "check_run", "merge_group", "pull_request", "push"})
-"""Events about a commit. One that names none is about a branch or a tag that is gone."""
+"""Events about a commit. One without a commit is about a deleted branch or tag."""
 
 _RERUNS = frozenset({("check_suite", "rerequested"), ("check_run", "rerequested")})
 
 
 def route_event(event: Event, *, app_id: int | None) -> Routing:
-    """Decide what to do for an event. Pure; `app_id` is our own App's, None if there is none."""
+    """Return the route for an event. `app_id` is the id of the loop's App, or None."""
     if event.name in _LOOP_EVENTS:
         return Routing(Route.LOOP, f"{event.name} is handled by the loop itself")
     missing = [
@@ -89,6 +88,6 @@ def route_event(event: Event, *, app_id: int | None) -> Routing:
 
 
 def _is_ours(event: Event, app_id: int | None) -> bool:
-    """Return whether the event's check run or suite is our App's; without an App, all count as ours."""
+    """Return whether the event's check run or suite belongs to the loop's App; without an App, all do."""
     theirs = event.check.app_id if event.check else None
     return app_id is None or theirs is None or theirs == app_id
