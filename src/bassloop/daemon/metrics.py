@@ -57,7 +57,7 @@ class Metrics:
     websockets: WebsocketCounts
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format that the header `accept` prefers, and its content type. Raises StoreError."""
+        """Return the metrics in the format that `accept` prefers, and its content type. Raises StoreError."""
         with reads_fail_fast():
             figures = await self.loop.store.figures()
             nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())
