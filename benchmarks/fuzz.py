@@ -9,21 +9,33 @@ makes it raise anything, or take more than half a second of processor time, is p
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import sys
+import tarfile
 import time
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from bassloop.bass.errors import BassError
+from bassloop.bass.json_stream import read_json
+from bassloop.bass.reader import read_source
 from bassloop.bridge.http2 import FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket
+from bassloop.daemon.websocket_frames import FrameCounter
 from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError
 from bassloop.evaluator.messages import MessageReader, ToProcess, frames
+from bassloop.gateway.admission import SIGNATURE, BadHeader, HeaderReader
 from bassloop.gateway.runner_connection import CommandError, parse
+from bassloop.tar_archive import BadTar, content_size, read_members
 from bassloop.terminal import Terminal, render_lines
+from bassloop.trust import UntrustedStatement
+from bassloop.trust.envelope import read_envelope
+from bassloop.trust.sshsig import decode_signature
+from bassloop.trust.statement import read_statement
 from bassloop.wire import bass_pb2
 from bassloop.wire.nesting import flatten
 
@@ -93,6 +105,66 @@ def _thunks() -> list[bytes]:
 
 
 THUNKS = _thunks()
+
+
+def _tar_pieces() -> list[bytes]:
+    """Members of archives, whole."""
+    found = [bytes(512)]
+    for kind in (b"0", b"1", b"2", b"5", b"x", b"g", b"L", b"K", b"S"):
+        for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            member = tarfile.TarInfo("a" * (150 if kind == b"0" else 5))
+            content = b"11 path=ab\n8 size=9\n" if kind in b"xgLK" else b""
+            member.type, member.size = kind, len(content)
+            found.append(member.tobuf(form) + content + bytes(-len(content) % 512))
+    return found
+
+
+TAR_PIECES = _tar_pieces()
+JSON_PIECES = [
+    *b'{}[],:"\\'.decode(),
+    "1",
+    "-0.5e3",
+    "null",
+    "true",
+    '"a"',
+    '"\\ud800"',
+    " ",
+    '"sha256":',
+]
+JSON_PIECES += ['"predicate":', '"payload":', '"signatures":[', '"sig":"AAAA"', '"subject":']
+LISP_PIECES = [
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ":a",
+    "a",
+    "./b",
+    ".c",
+    '"d"',
+    "; e\n",
+    "#",
+    "!",
+    "&",
+    "^",
+    "1",
+    "\n",
+]
+SIGNATURE_PIECES = [
+    b"SSHSIG",
+    b"\0\0\0\1",
+    b"\0\0\0\x0bssh-ed25519",
+    b"\0\0\0\x06sha512",
+    b"\0\0\0\x20" + bytes(32),
+]
+SIGNATURE_PIECES += [
+    b"\0\0\0\x40" + bytes(64),
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\x07ssh-rsa",
+]
 
 
 def altered(chance: random.Random, pieces: Sequence[bytes], most: int) -> bytes:
@@ -166,8 +238,85 @@ def thunk(chance: random.Random) -> None:
         pass
 
 
+def tar(chance: random.Random) -> None:
+    """Read the members of an archive."""
+    data = altered(chance, TAR_PIECES, 6)
+    try:
+        for member in read_members(io.BytesIO(data)):
+            assert 0 <= content_size(member) <= len(data)
+    except BadTar:
+        pass
+
+
+def websocket(chance: random.Random) -> None:
+    """Count frames, which are as many in two pieces as in one."""
+    data = altered(
+        chance, [b"\x81\x80\0\0\0\0", b"\x01\x7e\0\1x", b"\x89\x05hello", b"\x81\xff"], 30
+    )
+    cut = chance.randrange(len(data) + 1)
+    split = FrameCounter()
+    assert FrameCounter().count(data) == split.count(data[:cut]) + split.count(data[cut:])
+
+
+def proxy(chance: random.Random) -> None:
+    """Read a header of the PROXY protocol."""
+    data = altered(chance, [SIGNATURE, b"\x21\x11\0\x0c", b"\x20\0\0\0", b"\x7f\0\0\1" * 3], 6)
+    reader, at = HeaderReader(), 0
+    try:
+        while reader.wanted and at < len(data):
+            size = chance.randint(1, reader.wanted)
+            reader.feed(data[at : at + size])
+            at += size
+    except BadHeader:
+        pass
+
+
+def json(chance: random.Random) -> None:
+    """Read JSON as hooks do."""
+    try:
+        read_json("".join(chance.choices(JSON_PIECES, k=chance.randint(1, 25))))
+    except BassError:
+        pass
+
+
+def source(chance: random.Random) -> None:
+    """Read the text of a hook."""
+    try:
+        read_source("".join(chance.choices(LISP_PIECES, k=chance.randint(1, 25))), "hook")
+    except BassError:
+        pass
+
+
+def statement(chance: random.Random) -> None:
+    """Read what a runner has signed: a statement, an envelope, a signature."""
+    text = "".join(chance.choices(JSON_PIECES, k=chance.randint(1, 25))).encode()
+    for read, data in (
+        (read_statement, text),
+        (read_envelope, text),
+        (decode_signature, altered(chance, SIGNATURE_PIECES, 8)),
+    ):
+        try:
+            read(data)
+        except UntrustedStatement:
+            pass
+
+
 TARGETS: dict[str, Callable[[random.Random], None]] = {
-    each.__name__: each for each in (terminal, conversation, answers, command, http2, thunk)
+    each.__name__: each
+    for each in (
+        terminal,
+        conversation,
+        answers,
+        command,
+        http2,
+        thunk,
+        tar,
+        websocket,
+        proxy,
+        json,
+        source,
+        statement,
+    )
 }
 
 
