@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import trio
 
+from bassloop.runner.options import is_nearly_full
+
 MAX_ENTRIES = 500_000
 CHUNK = 256 * 1024
 EPOCH = 499_162_500
@@ -83,8 +85,34 @@ def _copy_file(source: Path, target: Path) -> None:
     if stat.S_ISLNK(found.st_mode):
         target.symlink_to(source.readlink())
     elif stat.S_ISREG(found.st_mode):
-        shutil.copyfile(source, target, follow_symlinks=False)
+        if is_nearly_full(target.parent):
+            raise OSError(errno.ENOSPC, "the disk is nearly full", str(target))
+        if found.st_blocks * 512 < found.st_size:
+            _copy_data(source, target)
+        else:
+            shutil.copyfile(source, target, follow_symlinks=False)
         target.chmod(stat.S_IMODE(found.st_mode) & 0o777)
+
+
+def _copy_data(source: Path, target: Path) -> None:
+    """Copy a file that has holes, and leave them: a command makes one of any size in no time."""
+    with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
+        size = os.fstat(old.fileno()).st_size
+        new.truncate(size)
+        at = 0
+        while at < size:
+            try:
+                start = os.lseek(old.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only a hole is left
+                    break
+                raise
+            at = os.lseek(old.fileno(), start, os.SEEK_HOLE)
+            old.seek(start)
+            new.seek(start)
+            while start < at and (data := old.read(min(CHUNK, at - start))):
+                new.write(data)
+                start += len(data)
 
 
 async def settle(root: Path) -> None:
@@ -141,14 +169,52 @@ def remove_now(path: Path) -> None:
         return
     try:
         shutil.rmtree(path)
-    except PermissionError:
-        folders = [path]
-        while folders:
-            folder = folders.pop()
-            _make_accessible(folder)
-            with os.scandir(folder) as found:
-                folders += [Path(each.path) for each in found if each.is_dir(follow_symlinks=False)]
-        shutil.rmtree(path)
+    except (PermissionError, RecursionError):
+        _remove_folder(path)
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder, however deep and whatever the permissions: a command may have made more than a path can name."""
+    _make_accessible(path)
+    folder = os.open(path, _FOLDER)
+    try:
+        names: list[str] = []
+        waiting = [_empty(folder)]
+        while True:
+            if waiting[-1]:
+                names.append(waiting[-1].pop())
+                os.chmod(names[-1], 0o700, dir_fd=folder)
+                inner = os.open(names[-1], _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+                waiting.append(_empty(folder))
+                continue
+            waiting.pop()
+            if not names:
+                break
+            outer = os.open("..", _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = outer
+            os.rmdir(names.pop(), dir_fd=folder)
+    finally:
+        os.close(folder)
+    path.rmdir()
+
+
+def _empty(folder: int) -> list[str]:
+    """Remove the files of an open folder, and return the names of those that are in it."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+    folders = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=folder)
+    return folders
 
 
 def follow(root: Path, path: str) -> Path:

@@ -17,6 +17,7 @@ import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.concurrency import run_all, shielded
+from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -318,7 +319,8 @@ class ThunkGraph(ABC):
 
 def describe_os_error(error: OSError) -> str:
     """Return an error of files in words."""
-    return f"{error.strerror or error} ({error.filename or 'a file of the output'})"
+    text = f"{error.strerror or error} ({error.filename or 'a file of the output'})"
+    return layout.printable(text)
 
 
 @contextmanager

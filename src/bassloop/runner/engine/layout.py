@@ -113,6 +113,11 @@ def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
             waiting += [(each, name, depth + 1) for each in reversed(entry.dir.entries)]
 
 
+def printable(path: str) -> str:
+    """Return a path as messages can have it: a command may give a file a name whose bytes aren't UTF-8."""
+    return path.encode("utf-8", "replace").decode()
+
+
 # --- patterns -----------------------------------------------------------------------------------------
 
 
@@ -128,6 +133,7 @@ def pattern_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter
     included, excluded = _rules(include), _rules(exclude)
 
     def wanted(path: str) -> bool:
+        path = printable(path)
         return (not included or _decide(included, path)) and not _decide(excluded, path)
 
     return wanted
@@ -158,7 +164,7 @@ def _expression(pattern: str) -> str:
     """Return a pattern as a regular expression, which also matches what is in a folder that matches."""
     rest = posixpath.normpath(pattern).lstrip("/")
     if rest == ".":
-        return ".*"
+        return "(?s:.*)"
     parts = []
     while rest:
         if rest.startswith("**/"):

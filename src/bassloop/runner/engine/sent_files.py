@@ -66,7 +66,8 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {why}").complete(why)
     left = MAX_REPORTS_SIZE
     for path in found[:MAX_REPORTS]:
-        report = step.beside(f"{REPORT_PREFIX}{path}", f"test report {path}")
+        shown = layout.printable(path)
+        report = step.beside(f"{REPORT_PREFIX}{shown}", f"test report {shown}")
         await report.start()
         try:
             data = await trio.to_thread.run_sync(_read, folder, path, min(left, MAX_REPORT))
@@ -235,6 +236,7 @@ async def _send_artifact(artifact: _Artifact, step: StepReporter) -> None:
 
 
 async def _refuse(step: StepReporter, path: str, why: str) -> None:
+    path = layout.printable(path)
     report = step.beside(f"{ARTIFACT_PREFIX}{path}", f"artifact {path}")
     await report.complete(why)
 

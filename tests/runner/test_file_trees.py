@@ -1,0 +1,116 @@
+"""Trees of files that a command has made to harm whoever looks at them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from bassloop.runner import file_trees, options
+from bassloop.runner.engine import layout
+from bassloop.runner.engine.graph import describe_os_error
+
+DEEP = 1_100
+"""Folders in one another: more than Python recurses, and than a path can name."""
+
+
+def make_deep(root: Path) -> None:
+    root.mkdir()
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("folder-in-a-folder", dir_fd=folder)
+        inner = os.open("folder-in-a-folder", os.O_RDONLY, dir_fd=folder)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+
+
+async def test_folders_deeper_than_a_path_are_refused_and_removed(tmp_path: Path) -> None:
+    make_deep(tmp_path / "output")
+    (tmp_path / "target").mkdir()
+    for attempt in (
+        file_trees.settle(tmp_path / "output"),
+        file_trees.copy(tmp_path / "output", tmp_path / "target"),
+    ):
+        with pytest.raises(OSError, match="File name too long"):
+            await attempt
+    file_trees.size(tmp_path / "output")
+    for name in ("output", "target"):
+        await file_trees.remove(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_folders_that_nobody_may_enter_are_removed_and_links_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)  # root may always, and the tests may run as root
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    output = tmp_path / "output"
+    for name in ("a/b/c", "a/d", "e"):
+        (output / name).mkdir(parents=True)
+        (output / name / "file").touch()
+    (output / "a" / "link").symlink_to(kept)
+    os.mkfifo(output / "a" / "pipe")
+    for name in ("a/b/c", "a/b", "a", "."):
+        (output / name).chmod(0)
+    await file_trees.remove(output)
+    assert list(tmp_path.iterdir()) == [kept]
+    assert (kept / "file").exists()
+
+
+async def test_holes_are_not_filled(tmp_path: Path) -> None:
+    source = tmp_path / "holes"
+    with source.open("wb") as file:
+        file.truncate(3 << 30)
+        file.seek(1 << 30)
+        file.write(b"in the middle")
+    await file_trees.copy(source, tmp_path / "copy")
+    with (tmp_path / "copy").open("rb") as file:
+        assert file.read(10) == bytes(10)
+        file.seek(1 << 30)
+        assert file.read(15) == b"in the middle\0\0"
+    facts = (tmp_path / "copy").stat()
+    assert facts.st_size == 3 << 30
+    assert facts.st_blocks * 512 < 1 << 20
+
+
+async def test_nothing_is_copied_onto_a_disk_that_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_bytes(b"x")
+    monkeypatch.setattr(options, "KEEP_FREE", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    with pytest.raises(OSError, match="nearly full"):
+        await file_trees.copy(tmp_path / "source", tmp_path / "copy")
+
+
+ODD_NAMES = [b"\xff\xfe", b"a\nb", b"\x1b[31m", b"-rf", b"$(id)", b"%s", b" ", b"*"]
+
+
+async def test_any_name_is_matched_copied_packed_and_told(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ODD_NAMES:
+        (source / os.fsdecode(name)).write_bytes(name)
+    for pattern in ("*", "**", "."):
+        wanted = layout.pattern_filter([pattern], ())
+        assert wanted is not None
+        target = tmp_path / f"copy {len(pattern)} {pattern == '.'}"
+        await file_trees.copy(source, target, wanted)
+        assert sorted(os.listdir(os.fsencode(target))) == sorted(ODD_NAMES)
+    size = 0
+    with trio.fail_after(30):
+        async for chunk in file_trees.tar(source, ""):
+            size += len(chunk)
+    assert size > len(ODD_NAMES) * 1024
+    error = OSError(2, "No such file or directory", os.fsdecode(b"\xff"))
+    assert describe_os_error(error) == "No such file or directory (?)"
