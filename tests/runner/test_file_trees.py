@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -12,6 +12,9 @@ import trio
 from bassloop.runner import file_trees, options
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.graph import describe_os_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEEP = 1_100
 """Folders in one another: more than Python recurses, and than a path can name."""
