@@ -72,6 +72,8 @@ def check_node(name: str, number: int, address: str, balancer: str, s3: str) -> 
         host, port = parse_address(listened)
         assert host in ("0.0.0.0", address)
         assert servers(proxy)[name] == f"${{LOOP_{number}}}:{port}"
+        if proxy == "pages" and host == "0.0.0.0":
+            assert settings.node_address == f"http://{address}:{port}", "the others find it there"
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(NODES, 1)))

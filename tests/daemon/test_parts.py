@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.daemon.wiring import gateway_settings
+from bassloop.daemon.wiring import disabled_features, gateway_settings
 from bassloop.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,3 +30,21 @@ def test_each_of_the_gateways_limits_reaches_it(tmp_path: Path, name: str) -> No
     key = told[0].host_key
     usual, changed = (replace(each, host_key=key) for each in told)
     assert usual != changed
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "is_said"),
+    [
+        ("0.0.0.0:3000", None, True),
+        ("0.0.0.0:3000", "http://10.0.0.1:3000", False),
+        ("10.0.0.1:3000", None, False),
+    ],
+)
+def test_a_node_says_that_the_others_do_not_find_it(
+    tmp_path: Path, listen: str, address: str | None, is_said: bool
+) -> None:
+    settings = Settings(
+        data_dir=tmp_path, database_url="postgresql://db/loop", listen=listen, node_address=address
+    )
+    said = [each for each in disabled_features(settings) if "NODE_ADDRESS is not set" in each]
+    assert bool(said) == is_said

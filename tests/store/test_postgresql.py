@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -116,6 +117,19 @@ async def test_a_daemon_waits_for_a_server_that_is_gone_and_says_so(tmp_path: Pa
 async def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
     said = await refusal("postgresql://host/name?colour=red", tmp_path)
     assert "DATABASE_URL is no address of a PostgreSQL database" in said
+
+
+async def test_a_database_of_another_encoding_is_refused(location: str, tmp_path: Path) -> None:
+    create = (
+        "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    with contextlib.closing(psycopg.connect(location, autocommit=True)) as db:
+        db.execute(create)
+        try:
+            said = await refusal(urlsplit(location)._replace(path="/ascii").geturl(), tmp_path)
+        finally:
+            db.execute("DROP DATABASE ascii WITH (FORCE)")
+    assert "has the encoding SQL_ASCII: create one with CREATE DATABASE … ENCODING 'UTF8'" in said
 
 
 async def test_what_needs_the_database_for_itself_is_refused_under_a_daemon(

@@ -37,7 +37,7 @@ from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
 from bassloop.gateway import GatewayAddress, GatewaySettings, fingerprint, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.manifest import web_url
-from bassloop.setting_types import parse_address
+from bassloop.setting_types import EVERY_ADDRESS, parse_address
 from bassloop.settings import SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.heartbeat import Heart
@@ -369,6 +369,10 @@ def disabled_features(settings: Settings) -> list[str]:
         },
         "links only work on this machine": {"EXTERNAL_URL": settings.external_url},
     }
+    if settings.database_url and parse_address(settings.listen)[0] in EVERY_ADDRESS:
+        features["other nodes can't show the logs that this one writes"] = {
+            "NODE_ADDRESS": settings.node_address
+        }
     sentences = []
     for feature, needed in features.items():
         missing = [name for name, value in needed.items() if not value]

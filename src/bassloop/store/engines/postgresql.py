@@ -202,6 +202,12 @@ class PostgreSQLDatabase:
                     f"database {self}: PostgreSQL {version // 10_000} is too old: version "
                     f"{OLDEST_SERVER // 10_000} or newer is needed"
                 )
+            encoding = connection.driver.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreUnusable(
+                    f"database {self} has the encoding {encoding}: create one with CREATE DATABASE … "
+                    "ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL"
+                )
             (schema,) = connection.execute("SELECT current_schema()").fetchone() or (None,)
             if schema is None:
                 raise StoreUnusable(
