@@ -173,6 +173,14 @@ RULES: tuple[Rule, ...] = (
         ends="message",
     ),
     Rule(
+        "esbuild",
+        Rank.ERROR,
+        r"^[✘✖✗×X] \[ERROR\] (?P<message>\S.*)$",
+        within=(rf"^ {{4}}{AT}:$",),
+        lines=3,
+        ends="line",
+    ),
+    Rule(
         "vite",
         Rank.ERROR,
         r"^error during build:$",

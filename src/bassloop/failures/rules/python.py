@@ -51,6 +51,17 @@ RULES: tuple[Rule, ...] = (
         innermost_last=True,
     ),
     Rule(
+        "doctest",
+        Rank.TEST,
+        r'^File "(?P<path>[^"]+)", line (?P<line>\d{1,7}), in (?P<test>\S+)$',
+        within=(
+            r"^ {4}(?P<message>[\pL_][\pL\pN_.]*(?:Error|Exception)\b.*)$",
+            r"^ {4}(?P<detail>\S.*)$",
+        ),
+        until=r"^\*{20,}$",
+        lines=80,
+    ),
+    Rule(
         "python",
         Rank.ERROR,
         r"^(?:\s*\|\s)?\s{0,4}Traceback \(most recent call last\):$",
@@ -143,6 +154,17 @@ RULES: tuple[Rule, ...] = (
         until=r"^(?:[^-\s].*|-{3,}.*)$",
         lines=20,
     ),
+    Rule(
+        "bandit",
+        Rank.ERROR,
+        r"^>> Issue: (?P<message>\[B\d+:.*)$",
+        within=(rf"^ +Location: {AT}$",),
+        lines=6,
+        needs="line",
+        ends="line",
+    ),
+    Rule("codespell", Rank.ERROR, rf"^{PATH}:(?P<line>\d{{1,7}}): (?P<message>\S+ ==> .*)$"),
+    Rule("django", Rank.MESSAGE, r"^(?P<message>(?:[\w.]+|\?): \(\w+\.E\d{3}\) .*)$"),
     Rule("mkdocs", Rank.MESSAGE, r"^WARNING +- {2}(?P<message>\S.*)$"),
     Rule(
         "sphinx",

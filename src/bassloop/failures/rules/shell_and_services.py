@@ -145,6 +145,15 @@ RULES: tuple[Rule, ...] = (
         lines=500,
         each=True,
     ),
+    Rule("any", Rank.ERROR, rf"^{AT} error (?P<message>\S.*)$", generic=True),
+    Rule("any", Rank.MESSAGE, r"^(?P<message>FAIL(?:ED|URE)?:? (?:[^\s/]|/[^/]).*)$", generic=True),
+    Rule("any", Rank.MESSAGE, r"^(?P<message>[^\s:]+: FAILED)$", generic=True),
+    Rule(
+        "any",
+        Rank.MESSAGE,
+        r"^(?P<message>(?:[\w-]+ ){1,3}error(?: (?:near|at|in) .*)?: \S.*)$",
+        generic=True,
+    ),
     Rule("any", Rank.MESSAGE, r"^(?i:error|fatal)(?: error)?[:!] (?P<message>\S.*)$", generic=True),
     Rule("any", Rank.MESSAGE, r"^\[(?i:error|fatal)\] (?P<message>\S.*)$", generic=True),
 )
