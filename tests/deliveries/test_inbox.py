@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -274,10 +275,9 @@ async def test_after_an_outage_what_was_postponed_is_tried_at_once(
         await box.accept(headers(body(), "g1"), body())
         await trio.sleep(1800)
         works = True
+        autojump_clock.autojump_threshold = math.inf  # so that no time passes until another attempt is due
         box.hurry()
-        back_at = trio.current_time()
         assert (await box.finished("g1")).state == "done"
-        assert trio.current_time() - back_at < 1.0
 
 
 async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
