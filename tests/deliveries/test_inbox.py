@@ -275,7 +275,9 @@ async def test_after_an_outage_what_was_postponed_is_tried_at_once(
         await box.accept(headers(body(), "g1"), body())
         await trio.sleep(1800)
         works = True
-        autojump_clock.autojump_threshold = math.inf  # so that no time passes until another attempt is due
+        autojump_clock.autojump_threshold = (
+            math.inf
+        )  # so that no time passes until another attempt is due
         box.hurry()
         assert (await box.finished("g1")).state == "done"
 
