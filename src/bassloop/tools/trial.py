@@ -35,6 +35,7 @@ from bassloop.tools.trial_guard import (
     ENGINE_FILE,
     RUNNER_STATE,
     guarded,
+    has_own_images,
     open_trial_database,
     remove_own_images,
 )
@@ -324,16 +325,23 @@ def _payload(path: Path) -> dict[str, Any]:
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncGenerator[Path]:
-    """A private folder that is gone afterwards, also when cancelled or killed."""
+    """A private folder that is gone afterwards, also when cancelled or killed.
+
+    If a container engine may still have images of the trial, the guard removes both, and may take longer for that.
+    """
     folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="bassloop-try-")))
+    is_guarded = False
     try:
         async with guarded(folder):
+            is_guarded = True
             try:
                 yield folder
             finally:
-                await _remove(folder)  # before the guard looks whether it is there
+                if not has_own_images(folder):
+                    await _remove(folder)  # before the guard looks whether it is there
     finally:
-        await _remove(folder)  # without a guard, if that can't be started
+        if not is_guarded:
+            await _remove(folder)
 
 
 async def _remove(folder: Path) -> None:

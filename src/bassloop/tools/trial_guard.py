@@ -94,11 +94,17 @@ async def guarded(folder: Path) -> AsyncGenerator[None]:
             await process.wait()
 
 
+def has_own_images(folder: Path) -> bool:
+    """Return whether the trial's runner ran containers, and its images weren't removed yet."""
+    return (folder / ENGINE_FILE).is_file()
+
+
 async def remove_own_images(folder: Path) -> None:
     """Remove the images that the trial's runner has made, if it ran containers."""
-    if (folder / ENGINE_FILE).is_file():
+    if has_own_images(folder):
         state = folder / RUNNER_STATE
         await prune(state, 0, own_images(state))
+        (folder / ENGINE_FILE).unlink()
 
 
 async def clean_up(folder: Path) -> None:
