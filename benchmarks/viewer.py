@@ -44,6 +44,9 @@ WATCH = """text => {
   });
 }"""
 
+LARGEST_PAINT = """new PerformanceObserver((list) => { window.largestPaint = list.getEntries().at(-1).startTime; })
+  .observe({ type: "largest-contentful-paint", buffered: true });"""
+
 
 class Server:
     """A server process."""
@@ -94,11 +97,18 @@ def first_byte(address: str, rounds: int) -> list[float]:
 
 
 def until_shown(chromium: str, address: str, rounds: int) -> dict[str, list[float]]:
-    """Of a browser without a cache: milliseconds until the line is on the screen, kilobytes that were
-    transferred by a second later, megabytes of its heap then, elements of the document."""
+    """Of a browser without a cache: milliseconds until the line is on the screen and until the largest
+    contentful paint, kilobytes that were transferred by a second later, megabytes of its heap then, elements of the
+    document."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {"shown ms": [], "wire KB": [], "heap MB": [], "elements": []}
+    found: dict[str, list[float]] = {
+        "shown ms": [],
+        "LCP ms": [],
+        "wire KB": [],
+        "heap MB": [],
+        "elements": [],
+    }
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
         for _ in range(rounds):
@@ -115,9 +125,11 @@ def until_shown(chromium: str, address: str, rounds: int) -> dict[str, list[floa
             page.add_init_script(
                 f"document.addEventListener('DOMContentLoaded', () => ({WATCH})({SHOWN!r}))"
             )
+            page.add_init_script(LARGEST_PAINT)
             page.goto(address)
             found["shown ms"].append(page.evaluate("window.shown"))
             page.wait_for_timeout(1000)
+            found["LCP ms"].append(page.evaluate("window.largestPaint"))
             session.send("HeapProfiler.collectGarbage")
             metrics = {
                 each["name"]: each["value"]
