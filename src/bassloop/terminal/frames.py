@@ -83,7 +83,7 @@ class FrameFinder:
             widths = self._widths(body)
             if widths is None or len(widths) != height:
                 break
-            if widths is widest or all(map(int.__ge__, widths, widest)):
+            if widths == widest or all(map(int.__ge__, widths, widest)):
                 if index:
                     skipped, count, covered = here, index, widest
                 widest = widths
