@@ -100,6 +100,15 @@ def _other_interpreters() -> list[str]:
 PYTHONS = _other_interpreters()
 
 
+def _all_processors() -> tuple[str, ...]:
+    """Return options of pytest-xdist that keep all processors busy: a third of the tests' time is waiting.
+
+    Each worker begins with a part of the rooms, so that not all of them start daemons at the same time.
+    """
+    processors = os.cpu_count() or 1
+    return ("-n", str(processors + processors // 2), "--dist", "worksteal")
+
+
 COMMON = Path(".nox/tests")
 """The environment of `tests`, which most sessions use, too: each one of its own takes seconds and 500 MB."""
 
@@ -155,7 +164,7 @@ def tests(session: nox.Session) -> None:
     UP_TO_DATE.unlink(missing_ok=True)
     _install(session)
     UP_TO_DATE.write_text(_inputs())
-    session.run("pytest", "-q", "-n", "auto", "-m", UNMARKED, *session.posargs)
+    session.run("pytest", "-q", *_all_processors(), "-m", UNMARKED, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -454,9 +463,13 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False, python=False)
 def slow(session: nox.Session) -> None:
-    """What takes minutes: fuzzing and soak."""
+    """What takes minutes: fuzzing, soak, and the tests of properties with many more examples."""
     _use_common_environment(session)
     _pytest(session, "slow", "--timeout=1800")
+    program = str(COMMON.resolve() / "bin/pytest")
+    thorough = ("-q", *_all_processors(), "--hypothesis-profile=thorough", "--timeout=1800")
+    mark = f"hypothesis and {UNMARKED}"
+    session.run(program, *thorough, "-m", mark, *session.posargs, external=True)
 
 
 @nox.session(default=False)

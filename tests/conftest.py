@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from typing import TYPE_CHECKING
@@ -10,20 +11,21 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.databases import run_postgresql
+from tests.databases import copy_sqlite, run_postgresql
 from tests.fork_servers import end_shared_servers
 from tests.repositories import make_repository
 
 __all__ = ["make_repository"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from tests.databases import PostgreSQLServer
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("tests", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("tests")
 
 structlog.configure(
@@ -46,9 +48,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def location(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
-    """Return the place of a store's database: a file, or an address of a server."""
+    """The place of a database that has its tables, and nothing in them: a file, or an address of a server."""
     if engine == "sqlite":
-        yield tmp_path / "loop.db"
+        yield copy_sqlite(tmp_path / "loop.db")
     else:
         server = request.getfixturevalue("postgresql")
         url = server.create()
@@ -77,6 +79,17 @@ def _logs_as_they_were() -> Iterator[None]:
     structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave out of garbage collection what stays to the end: each full pass would look at all of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish() -> None:

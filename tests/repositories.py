@@ -23,6 +23,9 @@ PROJECT = """
 
 MakeRepository = Callable[..., Path]
 
+COMMIT = ("--quiet", "--allow-empty", "--message", "work")
+"""Options of `git commit`."""
+
 
 @pytest.fixture
 def make_repository(tmp_path: Path) -> MakeRepository:
@@ -37,8 +40,9 @@ def make_repository(tmp_path: Path) -> MakeRepository:
             file = path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
-        git(path, "init", "--quiet", "--initial-branch=main")
-        commit(path)
+        git(path, "init", "--quiet", "--initial-branch=main", "--template=")
+        git(path, "add", "--all")
+        git(path, "commit", *COMMIT)
         return path
 
     return make
@@ -52,7 +56,7 @@ def git(path: Path, *args: str) -> str:
 
 def commit(path: Path) -> str:
     git(path, "add", "--all")
-    git(path, "commit", "--quiet", "--allow-empty", "--message", "work")
+    git(path, "commit", *COMMIT)
     return git(path, "rev-parse", "HEAD")
 
 

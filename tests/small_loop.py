@@ -23,6 +23,7 @@ from bassloop.github.api_budget import POINTS
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
+from tests.databases import copy_sqlite
 from tests.fork_servers import run_shared_server
 from tests.keys import APP
 from tests.until import until
@@ -148,6 +149,7 @@ async def small_loop(
         app_key=APP.public,
         webhook_secret=SECRET,
     )
+    database = copy_sqlite(folder / "loop.db")
     with trio.fail_after(seconds):
         async with trio.open_nursery() as nursery:
             api: str = await nursery.start(serve_standin, standin)
@@ -159,7 +161,7 @@ async def small_loop(
                 points=points,
             )
             async with (
-                open_store(folder / "loop.db", folder / "blobs", synchronous="OFF") as store,
+                open_store(database, folder / "blobs", synchronous="OFF") as store,
                 open_github(config) as github,
             ):
                 loop = Loop(

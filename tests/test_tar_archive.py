@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.bass.errors import BassError
@@ -69,7 +69,6 @@ def facts(member: tarfile.TarInfo) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=200)
 @given(archives(), st.sampled_from([bytes, gzip.compress, bz2.compress, lzma.compress]))
 def test_members_are_those_that_tarfile_finds(
     archive: bytes, compress: Callable[[bytes], bytes]
@@ -192,7 +191,6 @@ def test_a_hook_unpacks_no_more_than_it_may_have() -> None:
         decoder.next()
 
 
-@settings(max_examples=300)
 @given(archives(), st.data())
 @example(b"", None)
 def test_anything_else_ends_or_is_refused(archive: bytes, data: st.DataObject | None) -> None:

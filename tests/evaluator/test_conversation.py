@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.evaluator import messages
@@ -141,7 +141,6 @@ def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
     conversation.answer(Refusal(1, "too large"))
 
 
-@settings(max_examples=300)
 @given(st.lists(FROM_PROCESS | st.integers(1, 12), max_size=30))
 def test_whatever_is_said_the_bounds_hold(said: list[Any]) -> None:
     conversation = begun()

@@ -9,7 +9,7 @@ import random
 import urllib.parse
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.runner.secrets.masking import HIDDEN, SHORTEST, Mask, base64_forms, plain_forms
@@ -81,7 +81,6 @@ def test_a_secret_is_hidden_in_each_encoding(secret: str, encoding: str) -> None
     assert leaks(one_by_one, SECRETS) == []
 
 
-@settings(max_examples=300)
 @given(
     secret=values,
     parts=st.lists(st.sampled_from(list(ENCODINGS)) | st.binary(max_size=6), max_size=8),

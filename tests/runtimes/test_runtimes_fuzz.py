@@ -85,7 +85,6 @@ async def test_the_answer_that_is_altered_below_is_a_good_one():
     assert await outcome([ANSWER[at : at + 1] for at in range(len(ANSWER))]) == "well"
 
 
-@settings(max_examples=150)
 @given(edits)
 async def test_an_altered_answer_ends_well_or_in_an_error_of_the_call(changes):
     data, pieces = ANSWER, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.store.logs.log_files import ENTRY_BYTES, ENTRY_LINES, LINE_RECORD, LineCounter
@@ -38,7 +38,6 @@ def expected(text: bytes) -> list[tuple[int, int]]:
 )
 @example([b"\n" * 700] * 3, 512)
 @example([b"x" * 100_000] * 6 + [b"\n"], 262_144)
-@settings(max_examples=150)
 def test_lines_are_recorded_every_512_lines_or_256_kib(parts: list[bytes], size: int) -> None:
     text = b"".join(parts)
     assert records(text, size) == expected(text)

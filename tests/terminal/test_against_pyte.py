@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyte
 import pyte.graphics
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bassloop.terminal import Terminal
@@ -130,14 +130,12 @@ def agree(data: bytes) -> None:
 
 
 @given(streams(TEXT, LOOKS, MOVES))
-@settings(max_examples=400)
 def test_moves_of_the_cursor_and_looks(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, LOOKS, MOVES, ERASURES))
 @example(b"\n\n\nabc\x1b[2J\nxy")
-@settings(max_examples=600)
 def test_erasing_inserting_and_deleting(data: bytes) -> None:
     agree(data)
 
@@ -149,31 +147,26 @@ def test_erasing_inserting_and_deleting(data: bytes) -> None:
         (b"\n", b"\r\n", b"\xe4\xb8\xad", "é".encode(), b"e\xcc\x81", "\u2503".encode(), b"\t"),
     )
 )
-@settings(max_examples=200)
 def test_wide_and_combining_characters_and_tabs(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, MOVES, (b"\x1b[1;3r", b"\x1b[1;4r")))
-@settings(max_examples=200)
 def test_scrolling_within_margins(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, LOOKS, MOVES), streams(TEXT, LOOKS, MOVES), streams(TEXT, ERASURES))
-@settings(max_examples=200)
 def test_saving_and_restoring_the_cursor(before: bytes, within: bytes, after: bytes) -> None:
     agree(before + b"\x1b7" + within + b"\x1b8" + after)
 
 
 @given(st.lists(st.integers(0, 110), max_size=6))
-@settings(max_examples=300)
 def test_every_parameter_of_the_looks(parameters: list[int]) -> None:
     codes = [code for code in parameters if code not in (2, 6, 8, 21, 28, 38, 48, 53, 55, 58)]
     agree(b"\x1b[" + b";".join(b"%d" % code for code in codes) + b"mtext")
 
 
 @given(frames().map(lambda data: data.replace(b"\xe4\xb8\xad", b"wide").replace(b"\xcc\x81", b"")))
-@settings(max_examples=200)
 def test_frames_drawn_over_each_other(data: bytes) -> None:
     agree(data)

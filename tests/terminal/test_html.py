@@ -6,7 +6,7 @@ import html
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.terminal import (
@@ -62,7 +62,6 @@ def test_a_line_is_rendered(line: bytes, expected: str) -> None:
 
 
 @given(st.one_of(streams(TEXT, LOOKS, ODDITIES, (b"<b>", b"&amp;", b'"')), st.binary(max_size=60)))
-@settings(max_examples=400)
 def test_html_is_balanced_safe_and_says_what_strip_says(line: bytes) -> None:
     shown = render_html(line)
     assert shown.count("<span") == shown.count("</span>")
@@ -80,7 +79,6 @@ def test_html_is_balanced_safe_and_says_what_strip_says(line: bytes) -> None:
         max_size=8,
     )
 )
-@settings(max_examples=400)
 def test_many_lines_are_rendered_as_each_would_be(lines: list[bytes]) -> None:
     assert render_lines(lines) == [render_html(line) for line in lines]
 
@@ -108,7 +106,6 @@ def test_a_line_for_a_terminal_has_looks_and_safe_links_alone() -> None:
         st.one_of(streams(TEXT, LOOKS, ODDITIES, (b"caf\xc3\xa9", b"\xc3")), st.binary(max_size=60))
     )
 )
-@settings(max_examples=400)
 def test_many_lines_are_stripped_at_once_as_each_alone(lines: list[bytes]) -> None:
     lines = [line.replace(b"\n", b"") for line in lines]
     text = b"".join(line + b"\n" for line in lines)

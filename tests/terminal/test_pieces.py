@@ -30,7 +30,6 @@ ANY = st.one_of(
 @example(b"\x1b[1Z\xcc\x14\x89\x1b[9\xfe9X\x1b[X\x1b[G\xff", [6])
 @example(b"\xd2\xee}\xd1\x81\x1b[L2@\x1bM\x0cu\x8a\xc8\x1b\x80\xb5 999@\x00", [14])
 @example(b"yP\xc6\x1b[\xa9\x85\xcfHE", [6])
-@settings(max_examples=1000)
 def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
     whole = settled([data])
@@ -41,7 +40,7 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
 @given(ANY, st.lists(st.integers(0, 300), max_size=8), st.integers(0, 12), st.integers(1, 30))
 @example(b"\r\r\x1b\n", [], 0, 3)
 @example(b"\r\r\b\n", [], 0, 3)
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_splitting_changes_nothing_where_functions_are_left_out(
     monkeypatch: pytest.MonkeyPatch, data: bytes, cuts: list[int], free: int, rest: int
 ) -> None:
@@ -78,7 +77,6 @@ def test_splitting_long_lines_changes_nothing(tokens: list[bytes], size: int) ->
 
 
 @given(ANY)
-@settings(max_examples=300)
 def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None:
     for line in lines(data):
         assert b"\n" not in line
@@ -90,7 +88,6 @@ def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None
 
 
 @given(streams(TEXT, (b"\n", b"\r\n", b"\t", b"\xff")), st.integers(1, 40))
-@settings(max_examples=300)
 def test_plain_text_settles_as_the_bytes_that_came(data: bytes, size: int) -> None:
     terminal = Terminal(4)
     text = b""

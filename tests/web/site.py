@@ -27,6 +27,7 @@ from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
 from bassloop.web.websocket_counts import WebsocketCounts
+from tests.databases import copy_sqlite
 from tests.records import make_run
 
 if TYPE_CHECKING:
@@ -241,8 +242,9 @@ async def open_site(
     database: str | None = None,
     **options: Any,
 ) -> AsyncGenerator[Site]:
-    opening = open_store(database or tmp_path / "loop.db", blobs or tmp_path / "blobs", **options)
-    async with opening as store:
+    place = database or copy_sqlite(tmp_path / "loop.db")
+    options = {"synchronous": "OFF", **options}
+    async with open_store(place, blobs or tmp_path / "blobs", **options) as store:
         connected: list[Any] = []
         inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
         context = WebContext(

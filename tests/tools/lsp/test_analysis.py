@@ -289,7 +289,6 @@ def everything(found: Analysis) -> None:
         assert 0 <= problem.span.start <= problem.span.end <= len(found.text)
 
 
-@settings(max_examples=300)
 @given(st.lists(TOKENS, max_size=40).map(" ".join) | st.lists(TOKENS, max_size=40).map("".join))
 def test_any_sequence_of_tokens_is_analysed(text: str) -> None:
     everything(analyse(text))
@@ -348,7 +347,6 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
 def test_what_is_told_to_be_unbound_is_never_reached_by_a_program_that_succeeds(
     pieces: list[str], inside: bool
