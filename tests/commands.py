@@ -20,7 +20,7 @@ class Finished(NamedTuple):
     stderr: str
 
 
-def run_command(*words: object, env: Mapping[str, str] | None = None) -> Finished:
-    """Run `bassloop` with some words, and with variables added to the environment."""
+def run_command(*words: object, env: Mapping[str, str | None] | None = None) -> Finished:
+    """Run `bassloop` with some words, and with variables added to the environment, or taken out of it (None)."""
     done = CliRunner(env=env).invoke(cli, [str(word) for word in words], catch_exceptions=False)
     return Finished(done.exit_code, done.stdout, done.stderr)

@@ -13,8 +13,10 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from bassloop.store import open_store
+from tests.commands import run_command
 from tests.daemon.certificates import write_certificate
 
 if TYPE_CHECKING:
@@ -53,10 +55,9 @@ def daemon(env: dict[str, str], *arguments: str) -> Iterator[None]:
 
 
 def status(env: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """The exit status, and what is said."""
-    command = [sys.executable, "-m", "bassloop", "status", *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert "Traceback" not in done.stderr
+    """The exit status, and what is said, of a command that has these variables and no other."""
+    unset = dict.fromkeys(os.environ.keys() - env.keys())
+    done = run_command("status", *arguments, env={**unset, **env})
     return done.returncode, done.stdout + done.stderr
 
 
@@ -132,10 +133,7 @@ def test_one_behind_its_own_certificate_is_found_too(env: dict[str, str], tmp_pa
         assert status(env)[0] == 0
 
 
-async def test_what_waits_is_seen_while_the_daemon_is_down(
-    env: dict[str, str], tmp_path: Path
-) -> None:
-    data = tmp_path / "data"
+async def _leave_waiting(data: Path) -> None:
     async with open_store(data / "loop.db", data / "blobs") as store:
         await store.deliveries.record("g1", "push", None, b"{}", received_at=1.0)
         await store.deliveries.record("g2", "push", None, b"{}")
@@ -150,6 +148,10 @@ async def test_what_waits_is_seen_while_the_daemon_is_down(
             reserved=5,
             closed_until=now + 2400,
         )
+
+
+def test_what_waits_is_seen_while_the_daemon_is_down(env: dict[str, str], tmp_path: Path) -> None:
+    trio.run(_leave_waiting, tmp_path / "data")
     code, said = status(env, "--json")
     picture = json.loads(said)
     assert code == 1
