@@ -11,9 +11,10 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.databases import copy_sqlite, run_postgresql
+from tests.databases import run_postgresql
 from tests.fork_servers import end_shared_servers
 from tests.repositories import make_repository
+from tests.sqlite_databases import copy_sqlite
 
 __all__ = ["make_repository"]
 

@@ -1,4 +1,4 @@
-"""Databases for the tests, each a copy of one that has its tables; a PostgreSQL server for those that want one."""
+"""A PostgreSQL server for the tests, with a new database for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import tempfile
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,26 +51,6 @@ class PostgreSQLServer:
     def _execute(self, sql: str) -> None:
         with contextlib.closing(psycopg.connect(self.url("postgres"), autocommit=True)) as db:
             db.execute(sql)
-
-
-@cache
-def _sqlite() -> bytes:
-    """Return the content of a database that has its tables."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "loop.db")
-        find_database(path).prepare()
-        return path.read_bytes()
-
-
-def copy_sqlite(path: Path) -> Path:
-    """Write a database that has its tables to a path, unless there is one, and return the path.
-
-    This takes half as long as to make the tables.
-    """
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(_sqlite())
-    return path
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ from bassloop.github.api_budget import POINTS
 from bassloop.runtimes import Platform, Pool, Runtime
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import Store, open_store
-from tests.databases import copy_sqlite
 from tests.fork_servers import run_shared_server
 from tests.keys import APP
+from tests.sqlite_databases import copy_sqlite
 from tests.until import until
 
 if TYPE_CHECKING:

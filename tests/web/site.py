@@ -27,8 +27,8 @@ from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
 from bassloop.web.websocket_counts import WebsocketCounts
-from tests.databases import copy_sqlite
 from tests.records import make_run
+from tests.sqlite_databases import copy_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping
