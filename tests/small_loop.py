@@ -70,7 +70,7 @@ class SmallLoop:
 
     standin: StandIn
     store: Store
-    loop: Loop
+    core: Loop
     inbox: Inbox
 
     async def deliver(self, payload: Mapping[str, Any], guid: str, event: str = "") -> int:
@@ -100,12 +100,12 @@ class SmallLoop:
         )
         if ready:
             runtime.going.set()
-        async with self.loop.pool.registered(runtime):
+        async with self.core.pool.registered(runtime):
             yield runtime
 
     def shown(self) -> bool:
         """Return whether there is a check run, and the loop knows that it is there."""
-        return bool(self.standin.check_runs) and not self.loop.github.statistics()["asking"]
+        return bool(self.standin.check_runs) and not self.core.github.statistics()["asking"]
 
     async def until_stored(self, condition: Callable[[], Awaitable[object]]) -> None:
         """Wait until a condition holds of what is stored, looking again after each commit."""

@@ -35,7 +35,7 @@ async def add_repository_with_user(
     loop.standin.private = True
     loop.standin.accounts["reader"] = Account(105, "reader", permission=permission)
     await loop.store.repositories.put(OURS)
-    return Permissions(loop.store, loop.loop.github, clock)
+    return Permissions(loop.store, loop.core.github, clock)
 
 
 def permission_requests(loop: SmallLoop) -> int:

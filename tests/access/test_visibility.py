@@ -127,7 +127,7 @@ async def test_what_is_public_no_more_is_found_out_where_no_event_told(
     async with small_loop(make_repository(), tmp_path) as loop:
         await loop.store.repositories.put(replace(OURS, public=True))
         await store_run(loop, public=True)
-        await loop.loop.visibility.refresh_all()
+        await loop.core.visibility.refresh_all()
         assert len((await loop.store.runs.newest()).items) == 1
         if why == "private":
             loop.standin.private = True
@@ -135,7 +135,7 @@ async def test_what_is_public_no_more_is_found_out_where_no_event_told(
             loop.standin.name = "gone"
         else:
             loop.standin.repository_id = 999
-        await loop.loop.visibility.refresh_all()
+        await loop.core.visibility.refresh_all()
         assert (await loop.store.runs.newest()).items == ()
 
 
@@ -147,7 +147,7 @@ async def test_nothing_is_hidden_because_github_can_not_be_asked(
         await store_run(loop, public=True)
         loop.standin.faults.add(Fault("GET", r"/repos/octocat/hello", status=500, times=1000))
         with pytest.raises(GitHubError):
-            await loop.loop.visibility.refresh_all()
+            await loop.core.visibility.refresh_all()
         assert len((await loop.store.runs.newest()).items) == 1
 
 
@@ -162,7 +162,7 @@ async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
         loop.standin.faults.add(fault)
         loop.standin.private = True
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(loop.loop.visibility.keep_refreshing)
+            nursery.start_soon(loop.core.visibility.keep_refreshing)
 
             async def hidden() -> bool:
                 return not (await loop.store.runs.newest()).items
@@ -192,7 +192,7 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
         assert [each.id for each in await loop.store.repositories.public(10)] == [200, 201]
         loop.standin.faults.add(Fault("GET", r"/repos/octocat/blocked", status=451, times=1000))
         loop.standin.private = True
-        await loop.loop.visibility.refresh_all()
+        await loop.core.visibility.refresh_all()
         assert [each.id for each in await loop.store.repositories.public(10)] == [200]
 
 

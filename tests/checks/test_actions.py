@@ -121,12 +121,12 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
         await until(loop.shown)
         run = loop.check_run()["external_id"]
         with pytest.raises(NotAllowed):
-            await cancel_run(loop.loop, run, user(stranger))
-        assert await cancel_run(loop.loop, run, user(loop.standin.user))
+            await cancel_run(loop.core, run, user(stranger))
+        assert await cancel_run(loop.core, run, user(loop.standin.user))
         await loop.inbox.finished("g1")
         assert conclusions(loop, "it") == ["cancelled"]
-        assert not await cancel_run(loop.loop, run, user(loop.standin.user))
-        assert not await cancel_run(loop.loop, "no such run", user(loop.standin.user))
+        assert not await cancel_run(loop.core, run, user(loop.standin.user))
+        assert not await cancel_run(loop.core, "no such run", user(loop.standin.user))
 
 
 async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
@@ -140,7 +140,7 @@ async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing
         loop.standin.repository_id = 999
         for ask in (cancel_run, approve_head):
             with pytest.raises(NotAllowed):
-                await ask(loop.loop, run, user(writer))
+                await ask(loop.core, run, user(writer))
 
 
 async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
@@ -152,7 +152,7 @@ async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
         writer = user(loop.standin.add_user("writer", permission="write"))
         await loop.deliver(await loop.standin.payload("check_suite"), "g1")
         await until(loop.shown)
-        run, control = loop.check_run()["external_id"], Control(loop.loop, loop.inbox)
+        run, control = loop.check_run()["external_id"], Control(loop.core, loop.inbox)
         for _ in range(2):
             with pytest.raises(NotAllowed):
                 await control.cancel(run, stranger)
@@ -224,7 +224,7 @@ async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_h
         run = loop.check_run(APPROVAL)["external_id"]
 
         async def meanwhile(*_: object) -> None:
-            await approve_head(loop.loop, run, maintainer)
+            await approve_head(loop.core, run, maintainer)
 
         monkeypatch.setattr(handler, "supersede", meanwhile)
         async with loop.runner("maintainer"):
@@ -250,9 +250,9 @@ async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
     ):
         assert (await loop.inbox.finished("g1")).state == "held"
         # The loop ends between the approval and what follows from it.
-        released = await approve_head(loop.loop, run, user(maintainer))
+        released = await approve_head(loop.core, run, user(maintainer))
         assert [each.guid for each in released] == ["g1"]
-        assert await approve_head(loop.loop, run, user(maintainer)) == []
+        assert await approve_head(loop.core, run, user(maintainer)) == []
     async with (
         small_loop(path, tmp_path, policies=HELD, standin=standin) as loop,
         loop.runner("maintainer"),
@@ -373,7 +373,7 @@ async def test_a_check_is_run_again_on_its_page_by_who_may(
         reader = user(loop.standin.add_user("reader", permission="read"))
         writer = user(loop.standin.add_user("writer", permission="write"))
         own = user(loop.standin.user)
-        control = Control(loop.loop, loop.inbox)
+        control = Control(loop.core, loop.inbox)
         await loop.deliver(await loop.standin.payload("check_suite"), "g1")
         await until(lambda: runner.told)
         [run] = (await loop.store.runs.newest(public_only=False)).items
@@ -406,7 +406,7 @@ async def test_who_runs_a_strangers_check_again_does_not_lend_a_runner(
         await loop.inbox.finished("g1")
         [run] = (await loop.store.runs.newest(public_only=False)).items
         assert run.state == "action_required"
-        assert await Control(loop.loop, loop.inbox).rerun(run.id, user(loop.standin.user))
+        assert await Control(loop.core, loop.inbox).rerun(run.id, user(loop.standin.user))
         newest = (await loop.store.runs.newest(public_only=False)).items[0]
         await loop.inbox.finished(newest.delivery)
         found = await loop.store.runs.newest(public_only=False, check_name=run.check_name)

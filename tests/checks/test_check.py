@@ -40,13 +40,13 @@ async def test_it_is_carried_out_once(
     async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as loop:
 
         def again() -> bool:
-            [handle] = loop.loop.active_checks.values()
+            [handle] = loop.core.active_checks.values()
             both_wait = handle.finished.statistics().tasks_waiting == 2
             return both_wait or loop.inbox.outcomes["check_suite", "done"] == 1
 
         payload = await loop.standin.payload("check_suite")
         await loop.deliver(payload, "g1")
-        await until(lambda: loop.loop.cancellations)
+        await until(lambda: loop.core.cancellations)
         if while_it == "waits for a runner":
             await loop.deliver(payload, "g2")
             await until(again)
@@ -63,7 +63,7 @@ async def test_it_is_carried_out_once(
         assert [(run["name"], run["conclusion"]) for run in loop.standin.check_runs] == [
             ("it", "success")
         ]
-        assert not loop.loop.active_checks
+        assert not loop.core.active_checks
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_be
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         lost = unreachable(loop, 1)
-        async with loop.loop.pool.registered(lost), loop.runner() as runner:
+        async with loop.core.pool.registered(lost), loop.runner() as runner:
             await loop.deliver(await loop.standin.payload("check_suite"), "g1")
             await loop.inbox.finished("g1")
         assert (len(lost.told), len(runner.told)) == (1, 1)
@@ -125,7 +125,7 @@ async def test_a_runtime_that_did_not_answer_is_asked_again_and_the_check_says_w
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         lost = unreachable(loop, 1, times=1)
-        async with loop.loop.pool.registered(lost):
+        async with loop.core.pool.registered(lost):
             await loop.deliver(await loop.standin.payload("check_suite"), "g1")
             waits = "Waiting for a runner again"
             await until(lambda: loop.shown() and loop.check_run()["output"]["title"] == waits)
@@ -134,7 +134,7 @@ async def test_a_runtime_that_did_not_answer_is_asked_again_and_the_check_says_w
             assert "runtime 1 did not answer. It had not begun, and waits again." in said
             [run] = (await loop.store.runs.newest()).items
             assert (run.state, run.runtime_id) == ("queued", None)
-            assert not loop.loop.running
+            assert not loop.core.running
             await loop.inbox.finished("g1")
         assert len(lost.told) == 2
         assert loop.check_run()["conclusion"] == "success"
@@ -145,9 +145,9 @@ async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         lost = unreachable(loop, 1)
-        async with loop.loop.pool.registered(lost):
+        async with loop.core.pool.registered(lost):
             await loop.deliver(await loop.standin.payload("check_suite"), "g1")
-            await until(lambda: loop.loop.pool.statistics()["waiting"])
+            await until(lambda: loop.core.pool.statistics()["waiting"])
             async with loop.runner() as runner:
                 await loop.inbox.finished("g1")
         assert len(runner.told) == 1
@@ -159,7 +159,7 @@ async def test_what_had_begun_is_not_begun_again(
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         lost = unreachable(loop, 1, begins=True)
-        async with loop.loop.pool.registered(lost), loop.runner() as runner:
+        async with loop.core.pool.registered(lost), loop.runner() as runner:
             await loop.deliver(await loop.standin.payload("check_suite"), "g1")
             await loop.inbox.finished("g1")
         assert (len(lost.told), len(runner.told)) == (1, 0)
@@ -176,7 +176,7 @@ async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_t
         lost = [unreachable(loop, number) for number in range(3 * TRIED_AT_ONCE)]
         async with AsyncExitStack() as connected:
             for each in lost:
-                await connected.enter_async_context(loop.loop.pool.registered(each))
+                await connected.enter_async_context(loop.core.pool.registered(each))
             await loop.deliver(await loop.standin.payload("check_suite"), "g1")
             await loop.inbox.finished("g1")
         assert sum(len(each.told) for each in lost) == TRIED_AT_ONCE

@@ -54,7 +54,7 @@ async def test_nobody_else_has_one(
         payload = await loop.standin.payload("check_suite")
         if why == "no token":
             # The first is the installation's own.
-            await loop.loop.github.repository(
+            await loop.core.github.repository(
                 loop.standin.installation_id, "octocat", "hello"
             ).info()
             loop.standin.faults.add(Fault("POST", ".*/access_tokens", times=9, status=500))
@@ -75,7 +75,7 @@ async def test_it_is_revoked_when_the_run_is_cancelled(
         loop.standin.private = True
         await loop.deliver(await loop.standin.payload("check_suite"), "g")
         await until(lambda: runner.told)
-        assert loop.loop.cancel(loop.check_run()["external_id"])
+        assert loop.core.cancel(loop.check_run()["external_id"])
         await loop.inbox.finished("g")
         with trio.fail_after(10):
             await until(lambda: runner.told[0][TOKEN] not in loop.standin.tokens)

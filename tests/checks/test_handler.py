@@ -234,7 +234,7 @@ async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
         payload = await loop.standin.payload("push")
         push = event_of("push", payload)
         assert push.repository is not None
-        repo = loop.loop.github.repository(push.installation_id or 0, "octocat", "hello")
+        repo = loop.core.github.repository(push.installation_id or 0, "octocat", "hello")
         theirs, heard = PolicyCache(), trio.Event()
         assert (await theirs.policy_for(push.repository, repo)).supersede
         (path / OWNERS_FILE).write_text("supersede = false")
@@ -259,8 +259,8 @@ async def test_what_was_read_before_a_push_is_not_kept_after_it(
     async with small_loop(path, tmp_path) as loop:
         push = event_of("push", await loop.standin.payload("push"))
         assert push.repository is not None
-        repo = loop.loop.github.repository(push.installation_id or 0, "octocat", "hello")
-        policies, read = loop.loop.policies, repo.file
+        repo = loop.core.github.repository(push.installation_id or 0, "octocat", "hello")
+        policies, read = loop.core.policies, repo.file
 
         class Meanwhile:
             """A repository whose owners push while their file is on its way."""

@@ -134,7 +134,7 @@ async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
         runtime = Vanishing(
             **{name: getattr(plain, name) for name in fields}, kind="bassloop", key=KEY.public_data
         )
-        async with loop.loop.pool.registered(runtime), trusted_runner(loop, **HONEST):
+        async with loop.core.pool.registered(runtime), trusted_runner(loop, **HONEST):
             check = await checked(loop)
         assert check["conclusion"] in ("cancelled", "failure")
         assert await loop.store.statements.get(check["external_id"]) is None

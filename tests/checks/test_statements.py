@@ -149,7 +149,7 @@ async def signing_runner(loop: SmallLoop, **options: Any) -> AsyncGenerator[Sign
         **values,
         **options,
     )
-    async with loop.loop.pool.registered(runtime):
+    async with loop.core.pool.registered(runtime):
         yield runtime
 
 

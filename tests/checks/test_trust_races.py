@@ -81,7 +81,7 @@ def set_policy(loop: SmallLoop, policy: str) -> None:
     path = loop.standin.repository_path
     (path / ".bassloop.toml").write_text(f"runner_wait = 60\n{policy}")
     commit(path)
-    loop.loop.policies.apply_notification(None)
+    loop.core.policies.apply_notification(None)
 
 
 @POLICIES
@@ -97,7 +97,7 @@ async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trus
             pass
         lost = changed_into(LostRuntime, honest, id="lost", priority=1)
         first = await stack.enter_async_context(AsyncExitStack())
-        await first.enter_async_context(loop.loop.pool.registered(lost))
+        await first.enter_async_context(loop.core.pool.registered(lost))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(checked, loop)
             await until(lambda: len(lost.told) == 1)
@@ -109,7 +109,7 @@ async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trus
                 )
             )
             assert "success" not in [run["conclusion"] for run in loop.standin.check_runs]
-            await stack.enter_async_context(loop.loop.pool.registered(honest))
+            await stack.enter_async_context(loop.core.pool.registered(honest))
         assert loop.check_run()["conclusion"] == "success"
         assert len(honest.told) == 1
         assert len(sender.told) == (1 if policy == BOTH else 0)
@@ -125,7 +125,7 @@ async def test_of_two_at_once_one_runs_it_and_only_once(
         trusted_runner(loop) as one,
     ):
         other = changed_into(SigningRuntime, one, id="alice's other machine")
-        async with loop.loop.pool.registered(other):
+        async with loop.core.pool.registered(other):
             assert (await checked(loop))["conclusion"] == "success"
             assert len(one.told) + len(other.told) == 1
 
@@ -141,12 +141,12 @@ async def test_the_statement_of_another_machine_of_the_same_login_is_refused(
             pass
         # Connected with the one key, it signs with the other, which GitHub lists for the same user.
         wrong = changed_into(SigningRuntime, one, by=other_key)
-        async with loop.loop.pool.registered(wrong):
+        async with loop.core.pool.registered(wrong):
             check = await checked(loop)
             assert check["conclusion"] == "failure"
             assert "the runner connected with another" in output_text(check)
         right = changed_into(SigningRuntime, one, key=other_key.public_data, by=other_key)
-        async with loop.loop.pool.registered(right):
+        async with loop.core.pool.registered(right):
             # A run that was refused hasn't said that the thunk failed.
             assert (await checked(loop, "again", action="rerequested"))["conclusion"] == "success"
 
@@ -171,9 +171,9 @@ async def test_who_is_no_longer_trusted_while_a_check_waits_or_runs_has_no_word(
                 name = "it (trusted)" if policy == BOTH else "it"
                 await until(lambda: [run for run in loop.standin.check_runs if run["name"] == name])
                 set_policy(loop, policy.replace("alice", "bob"))
-                await stack.enter_async_context(loop.loop.pool.registered(held))
+                await stack.enter_async_context(loop.core.pool.registered(held))
             else:
-                await stack.enter_async_context(loop.loop.pool.registered(held))
+                await stack.enter_async_context(loop.core.pool.registered(held))
                 await held.begun.wait()
                 set_policy(loop, policy.replace("alice", "bob"))
             held.may_end.set()
@@ -190,7 +190,7 @@ async def test_who_can_not_write_any_more_when_a_check_ends_has_no_word(
         trusted_runner(loop) as plain,
     ):
         held = changed_into(HeldRuntime, plain, id="first", priority=1)
-        async with loop.loop.pool.registered(held), trio.open_nursery() as nursery:
+        async with loop.core.pool.registered(held), trio.open_nursery() as nursery:
             nursery.start_soon(checked, loop)
             await held.begun.wait()
             line = TRUSTED_KEY.export_public_key().decode().strip()

@@ -61,7 +61,7 @@ async def trusted_runner(loop: SmallLoop, **changes: Any) -> AsyncGenerator[Sign
         by=TRUSTED_KEY,
         **changes,
     )
-    async with loop.loop.pool.registered(runtime):
+    async with loop.core.pool.registered(runtime):
         yield runtime
 
 
@@ -490,7 +490,7 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
         trusted_runner(loop) as trusted,
     ):
         run = (await checked(loop))["external_id"]
-        control = Control(loop.loop, loop.inbox)
+        control = Control(loop.core, loop.inbox)
         assert await control.is_any_verifiable(run)
         alice = loop.standin.account("alice")
         by = User(alice.id, "", alice.login)
@@ -543,7 +543,7 @@ async def test_without_a_named_runner_there_is_no_button(
     ):
         run = (await checked(loop))["external_id"]
         assert buttons(loop, "it") == []
-        assert not await Control(loop.loop, loop.inbox).is_any_verifiable(run)
+        assert not await Control(loop.core, loop.inbox).is_any_verifiable(run)
         assert "ignored" in await press(loop, "verify", "no", name="it", sender="alice")
 
 

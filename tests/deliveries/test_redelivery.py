@@ -33,10 +33,10 @@ async def test_what_never_arrived_is_fetched_once_and_runs(
     ):
         payload = await loop.standin.payload("check_suite")
         guid = loop.standin.lose("check_suite", payload)
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 1
         assert (await loop.inbox.finished(guid)).state == "done"
         assert loop.check_run()["conclusion"] == "success"
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 0
+        assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 0
         assert len(loop.standin.check_runs) == 1
 
 
@@ -46,7 +46,7 @@ async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         ping = {"zen": "Keep it logically awesome."}
         guids = [loop.standin.lose("ping", ping) for _ in range(130)]
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 130
+        assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 130
         stored = [delivery.guid for delivery in await loop.store.deliveries.newest(500)]
         assert stored == guids[::-1]
 
@@ -61,7 +61,7 @@ async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
         loop.standin.made_older(before, status=202, seconds=3600)
         loop.standin.made_older(nobody, status=0, seconds=3600)
         await loop.deliver(payload, arrived)
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 1
         assert await loop.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
 
 
@@ -77,7 +77,7 @@ async def test_one_whose_answer_was_lost_is_handled_once(
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(loop.deliver, payload, guid)
-                nursery.start_soon(lambda: fetch_missed(loop.loop.github, loop.inbox, since=0))
+                nursery.start_soon(lambda: fetch_missed(loop.core.github, loop.inbox, since=0))
         await loop.inbox.finished(guid)
         assert len(loop.standin.check_runs) == 1
 
@@ -95,7 +95,7 @@ async def test_a_look_that_github_does_not_answer_is_taken_again(
             loop.standin.faults.add(fault)
         guids = [loop.standin.lose("ping", {}) for _ in range(3)]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: keep_fetching(loop.loop.github, loop.inbox, every=0.05))
+            nursery.start_soon(lambda: keep_fetching(loop.core.github, loop.inbox, every=0.05))
             for guid in guids:
                 assert (await loop.inbox.finished(guid)).state == "done"
             later = loop.standin.lose("ping", {})
@@ -110,7 +110,7 @@ async def test_what_was_missed_is_fetched_soon_after_some_were_refused_and_after
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         first = loop.standin.lose("ping", {})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_fetching, loop.loop.github, loop.inbox)
+            nursery.start_soon(keep_fetching, loop.core.github, loop.inbox)
             await loop.inbox.finished(first)
             with monkeypatch.context() as patched:
                 refuse = AsyncMock(side_effect=StoreFull("no room"))
@@ -130,7 +130,7 @@ async def test_one_that_can_not_be_read_keeps_no_other_away(
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         loop.standin.lose("push", {"sender": 1})
         good = loop.standin.lose("ping", {})
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=0) == 1
+        assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 1
         assert (await loop.inbox.finished(good)).state == "done"
 
 
@@ -140,4 +140,4 @@ async def test_what_is_older_than_was_asked_for_is_left_alone(
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         old = loop.standin.lose("ping", {})
         loop.standin.made_older(old, status=0, seconds=7200)
-        assert await fetch_missed(loop.loop.github, loop.inbox, since=time.time() - 3600) == 0
+        assert await fetch_missed(loop.core.github, loop.inbox, since=time.time() - 3600) == 0
