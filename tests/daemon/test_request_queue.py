@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from bassloop.daemon.request_queue import (
+from bassloop.daemon.request_limits import (
     PLACE_SECONDS,
     PLACES,
     UNANSWERED,

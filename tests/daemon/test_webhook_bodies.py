@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from bassloop.daemon.webhook_bodies import WebhookBodies
+from bassloop.daemon.request_limits import WebhookBodies
 from bassloop.web.service_endpoints import WEBHOOKS
 
 

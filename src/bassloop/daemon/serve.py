@@ -51,8 +51,7 @@ from bassloop.daemon.node_tasks import (
     keep_taking_over,
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
-from bassloop.daemon.request_queue import RequestQueue
-from bassloop.daemon.webhook_bodies import WebhookBodies
+from bassloop.daemon.request_limits import RequestQueue, WebhookBodies
 from bassloop.daemon.wiring import Addresses, Parts, Resources
 from bassloop.deliveries.redelivery import keep_fetching
 from bassloop.gateway import GatewayAddress, serve_gateway

@@ -1,9 +1,13 @@
-"""A fair queue for requests: a few are processed at a time, and addresses take turns.
+"""Limits on what requests use, however many somebody sends: a fair queue, and a limit on memory.
 
 An HTTP/2 connection can send a hundred requests at once, and a visitor can open many connections. Processed together,
 they would compete with everybody's pages, webhooks and runners, and each would take as long as all of them. So a
 request waits for a place, addresses take turns, and excess requests are refused. A place is given back when the
 response begins, or after a moment, since a request that takes longer is mostly waiting for GitHub or a disk.
+
+A webhook may have 25 MB, and its signature can't be verified before its last byte; until then, anybody may have sent
+it. When there is no room for more, the address that uses the most loses its largest body. So a flood harms only
+itself, and a webhook of ordinary size is never dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import trio
 
 from bassloop.addresses import origins
 from bassloop.concurrency import open_flat_nursery
-from bassloop.web.service_endpoints import AT_ONCE
+from bassloop.web.service_endpoints import AT_ONCE, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +35,11 @@ WAITING = 1_000
 UNANSWERED = 200
 """How many requests of one address may wait for a place or be unfinished. A page has about 50 parts."""
 
-REFUSAL = b"too many requests are waiting: try again in a moment\n"
+BODY_BYTES = 64 << 20
+"""The size limit for all incomplete bodies of webhooks, in bytes."""
+
+TOO_MANY = b"too many requests are waiting: try again in a moment\n"
+TOO_LARGE = b"too many large webhooks are on their way: deliver this one again later\n"
 
 
 class _Place:
@@ -62,7 +70,7 @@ class RequestQueue:
             return
         address = origins((scope.get("client") or ["unknown"])[0])[0]
         if self._count >= WAITING or self._unanswered[address] >= UNANSWERED:
-            await refuse(send, REFUSAL, retry_after=1)
+            await _refuse(send, TOO_MANY, retry_after=1)
             return
         self._unanswered[address] += 1
         try:
@@ -133,7 +141,86 @@ class RequestQueue:
         return send_and_free
 
 
-async def refuse(send: Any, why: bytes, retry_after: int) -> None:
+class _Upload:
+    """A body that is being received."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.size = 0
+        self.scope = trio.CancelScope()
+        self.is_answered = False
+
+
+class WebhookBodies:
+    """An ASGI application that limits the memory for bodies of webhooks.
+
+    Args:
+        most: the size limit for all incomplete bodies, in bytes.
+    """
+
+    def __init__(self, app: ASGI, most: int = BODY_BYTES) -> None:
+        self._app = app
+        self._most = most
+        self._size = 0
+        self._uploads: set[_Upload] = set()
+
+    def __repr__(self) -> str:
+        return f"<WebhookBodies: {len(self._uploads)} on their way, {self._size:,} bytes>"
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", WEBHOOKS):
+            await self._app(scope, receive, send)
+            return
+        upload = _Upload(origins((scope.get("client") or ["unknown"])[0])[0])
+
+        async def receive_part() -> dict[str, Any]:
+            message: dict[str, Any] = await receive()
+            self._note(upload, message)
+            return message
+
+        async def answer(message: dict[str, Any]) -> None:
+            upload.is_answered = True
+            await send(message)
+
+        self._uploads.add(upload)
+        try:
+            with upload.scope:
+                await self._app(scope, receive_part, answer)
+        finally:
+            self._remove(upload)
+        if upload.scope.cancelled_caught and not upload.is_answered:
+            await _refuse(send, TOO_LARGE, retry_after=10)
+
+    def _note(self, upload: _Upload, message: dict[str, Any]) -> None:
+        """Count a part of a body, and make room for it. Complete bodies aren't counted any more."""
+        if upload not in self._uploads:
+            return
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._remove(upload)
+            return
+        size = len(message.get("body", b""))
+        upload.size += size
+        self._size += size
+        while self._size > self._most:
+            largest = self._largest()
+            largest.scope.cancel()
+            self._remove(largest)
+
+    def _largest(self) -> _Upload:
+        """Return the largest body of the address that uses the most."""
+        held: Counter[str] = Counter()
+        for upload in self._uploads:
+            held[upload.address] += upload.size
+        return max(self._uploads, key=lambda each: (held[each.address], each.size))
+
+    def _remove(self, upload: _Upload) -> None:
+        if upload in self._uploads:
+            self._uploads.remove(upload)
+            self._size -= upload.size
+
+
+async def _refuse(send: Any, why: bytes, retry_after: int) -> None:
     """Answer a request with 503, a line of text, and Retry-After in seconds."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
