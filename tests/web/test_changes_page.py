@@ -10,8 +10,9 @@ import pytest
 
 from bassloop.checks.source_links import SourceLinks
 from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
+from bassloop.terminal import plain_lines
 from bassloop.web import create_app
-from bassloop.web.pages.tests_page import TestRun, course_of, plain_lines
+from bassloop.web.pages.tests_page import TestRun, course_of
 from bassloop.web.presentation import view_runs
 from tests.records import make_run
 

@@ -16,11 +16,11 @@ from bassloop.cli.progress import is_live
 from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
+from bassloop.terminal import plain_lines
 from bassloop.tools.failure_report import (
     keep_artifacts,
     keep_failures,
     keep_log,
-    plain_lines,
     render_failure,
 )
 from bassloop.tools.trial import open_trial

@@ -12,7 +12,7 @@ No input and no output happens here, and no byte makes anything raise.
 from __future__ import annotations
 
 from bassloop.terminal.html import palette_colour, render_html, render_lines
-from bassloop.terminal.lines import one_line, plain, restyle, strip, strip_lines
+from bassloop.terminal.lines import one_line, plain, plain_lines, restyle, strip, strip_lines
 from bassloop.terminal.terminal import ROWS, Settled, Terminal
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "one_line",
     "palette_colour",
     "plain",
+    "plain_lines",
     "render_html",
     "render_lines",
     "restyle",

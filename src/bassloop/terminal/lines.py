@@ -138,6 +138,11 @@ def plain(text: str) -> str:
     return strip(text.encode(errors="replace"))
 
 
+def plain_lines(text: str) -> str:
+    """Return a stranger's text, each of its lines as `plain` does."""
+    return "\n".join(map(plain, text.splitlines()))
+
+
 def one_line(text: str) -> str:
     """Return a stranger's command, or an error that names it, as `plain` does, with its line breaks as signs."""
     if "\n" not in text:

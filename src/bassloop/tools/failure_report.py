@@ -11,7 +11,7 @@ import platformdirs
 
 from bassloop.checks.run_failure import failure_json, find_run_failure
 from bassloop.private_files import open_private_file, write_private_file
-from bassloop.terminal import plain
+from bassloop.terminal import plain_lines
 from bassloop.tools.loop_client import LoopClient
 
 if TYPE_CHECKING:
@@ -100,11 +100,6 @@ def render_failure(failure: Mapping[str, Any], page: str | None = None) -> str:
         page: the address of the run's page; with one, each failure has a link to its lines.
     """
     return plain_lines("\n".join(_lines(failure, page)))
-
-
-def plain_lines(text: str) -> str:
-    """Return text without escape sequences and control characters other than newlines."""
-    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def _lines(failure: Mapping[str, Any], page: str | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
-from bassloop.terminal import plain
+from bassloop.terminal import plain, plain_lines
 from bassloop.units import format_duration
 from bassloop.web.guard import visible_run, visible_runs
 from bassloop.web.pages.duration_chart import TimedResult, duration_chart
@@ -176,11 +176,6 @@ def course_of(results: Sequence[TestRun]) -> TestCourse:
     before = ended[len(streak)] if len(streak) < len(ended) else None
     failed = sum(each.result.outcome == "failed" for each in results)
     return TestCourse(current == "failed", streak[-1], before, failed)
-
-
-def plain_lines(text: str) -> str:
-    """Return a report's text without escape sequences; its lines stay lines."""
-    return "\n".join(map(plain, text.splitlines()))
 
 
 def _json(result: ReportedTest) -> dict[str, Any]:
