@@ -19,7 +19,7 @@ from bassloop.checks.check_output import HOOK
 from bassloop.checks.run_quotas import RunQuota, RunQuotas
 from bassloop.checks.test_reports import ReportCollector, is_report
 from bassloop.concurrency import shielded
-from bassloop.store import LogWriter, Step, StepUpdate, Store
+from bassloop.store import LogWriter, Step, StepUpdate, Store, text_size
 from bassloop.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Recorder:
 
     def _within_text(self, update: StepUpdate, known: Step | None) -> StepUpdate | None:
         """Return the part of an update that is kept if the run's steps have too much text, or None."""
-        size = _text_size(update) - (_text_size(known) if known is not None else 0)
+        size = text_size(update) - (text_size(known) if known is not None else 0)
         if size <= self._text_left:
             self._text_left -= size
             return update
@@ -267,12 +267,6 @@ async def recording(
     finally:
         with shielded(CLOSE_SECONDS):
             await recorder._close()
-
-
-def _text_size(step: StepUpdate | Step) -> int:
-    """Return the number of characters in a step that its runner chose."""
-    text = len(step.digest) + len(step.name) + len(step.error or "")
-    return text + sum(map(len, step.inputs))
 
 
 def _is_shown(vertex: str) -> bool:

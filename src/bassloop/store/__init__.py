@@ -66,6 +66,7 @@ from bassloop.store.records import (
     ThunkRecord,
     User,
     new_run_id,
+    text_size,
 )
 from bassloop.store.store import Store, StoreStatistics, open_store
 from bassloop.store.usage import LogUse, UserKind
@@ -141,4 +142,5 @@ __all__ = [
     "new_run_id",
     "open_store",
     "reads_fail_fast",
+    "text_size",
 ]

@@ -223,6 +223,12 @@ class Step:
     log_cut: bool = False
 
 
+def text_size(step: StepUpdate | Step) -> int:
+    """Return the number of characters in a step that its runner chose."""
+    text = len(step.digest) + len(step.name) + len(step.error or "")
+    return text + sum(map(len, step.inputs))
+
+
 @dataclass(frozen=True, slots=True)
 class CheckRun:
     """A check run on GitHub, or the intention to create one.

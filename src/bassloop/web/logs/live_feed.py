@@ -34,7 +34,7 @@ import trio
 from quart import Blueprint, websocket
 
 from bassloop.concurrency import open_flat_nursery
-from bassloop.store import NotStored
+from bassloop.store import NotStored, text_size
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
 from bassloop.web.guard import current_run, current_visitor, visible_run
@@ -71,7 +71,7 @@ STEPS_AT_ONCE = 200
 """Steps in one message, after which the rest goes into the next one, and others have their turn."""
 
 CHARACTERS_AT_ONCE = 20_000
-"""Characters of names and errors of steps in one message, likewise."""
+"""Characters of steps' texts in one message, likewise."""
 
 MAX_HELLO = 64 * 1024
 HELLO_SECONDS = 30.0
@@ -230,7 +230,7 @@ class LiveFeed:
         for step in islice(snapshot.steps, cursor.position + 1, None):
             if step.version > cursor.version:
                 changed.append(step)
-                room -= len(step.name) + len(step.error or "") + sum(map(len, step.inputs))
+                room -= text_size(step)
                 if room < 0 or len(changed) == STEPS_AT_ONCE:
                     break
         return changed
