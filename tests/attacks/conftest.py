@@ -159,14 +159,19 @@ class Target:
         assert delivered.status == 202
         return str(payload["check_suite"]["head_sha"])
 
-    async def concluded(self, sha: str) -> dict[str, Any]:
-        """Wait for a completed check run of a commit, and return it."""
-        await until(lambda: self._completed(sha))
-        return self._completed(sha)[0]
+    async def concluded(self, sha: str, name: str = "") -> dict[str, Any]:
+        """Wait for a completed check run of a commit, which may have to have a name, and return it."""
+        await until(lambda: self._completed(sha, name))
+        return self._completed(sha, name)[0]
 
-    def _completed(self, sha: str) -> list[dict[str, Any]]:
-        runs = self.world.standin.check_runs
-        return [run for run in runs if run["head_sha"] == sha and run["status"] == "completed"]
+    def _completed(self, sha: str, name: str) -> list[dict[str, Any]]:
+        return [
+            run
+            for run in self.world.standin.check_runs
+            if run["head_sha"] == sha
+            and run["status"] == "completed"
+            and run["name"] in (name or run["name"],)
+        ]
 
     def processor_seconds(self) -> float:
         """Return the processor time of all threads of the daemon."""

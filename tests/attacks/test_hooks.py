@@ -33,26 +33,35 @@ CHECKS = """
 (defn github-hook [event client] (start client event:payload:check_suite:head_sha 0))
 """
 STARTS = {
-    "the same check without an end": CHECKS.format(doublings=1, name='"check"'),
-    "the same check with a large command without an end": CHECKS.format(
-        doublings=16, name='"check"'
+    "the same check without an end": (CHECKS.format(doublings=1, name='"check"'), "HOOK_CPU"),
+    "the same check with a large command without an end": (
+        CHECKS.format(doublings=16, name='"check"'),
+        "HOOK_CPU",
     ),
-    "names that are too long": CHECKS.format(doublings=1, name='(grow 20 "x")'),
-    "as many checks as there may be, with names as long as they may be": CHECKS.format(
-        doublings=1, name=f'(str "{"x" * 240}" n)'
+    "names that are too long": (
+        CHECKS.format(doublings=1, name='(grow 20 "x")'),
+        "a check's name is 1 to 255 printable characters",
+    ),
+    "more checks than there may be, with names as long as they may be": (
+        CHECKS.format(doublings=1, name=f'(str "{"x" * 240}" n)'),
+        "one event can start",
     ),
 }
-"""Hooks that start checks; the last one spends the points of a minute."""
+"""Hooks that start checks, and what ends each; the last one spends the points of a minute."""
 
 
 async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) -> None:
-    for name, hook in STARTS.items():
+    for name, (hook, end) in STARTS.items():
+        pushed: list[str] = []
 
-        async def push(hook: str = hook) -> None:
-            await target.push(hook)
+        async def push(hook: str = hook, pushed: list[str] = pushed) -> None:
+            pushed.append(await target.push(hook))
             await trio.sleep_forever()
 
         await target.withstand(name, push)
+        check = await target.concluded(pushed[0], "project.bass")
+        assert check["conclusion"] == "failure"
+        assert end in check["output"]["summary"], name
 
 
 async def test_a_hook_costs_its_own_check(target: Target) -> None:
