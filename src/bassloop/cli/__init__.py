@@ -41,27 +41,31 @@ SECTIONS: dict[str, dict[str, _Command]] = {
             "lint", "lint", "Find mistakes in a repository's checks, without running any."
         ),
         "logs": _Command("logs", "logs", "Show a run's logs, or follow them."),
-        "artifacts": _Command("runs", "artifacts", "List or download what a run has left."),
-        "rerun": _Command("runs", "rerun", "Run what a loop ran, on this machine."),
-        "eject": _Command(
-            "init", "eject", "Print the Bass that the checks in .bassloop.toml mean."
-        ),
+        "artifacts": _Command("runs", "artifacts", "List or download the artifacts of a run."),
+        "rerun": _Command("runs", "rerun", "Run the thunk of a loop's run on this machine."),
+        "eject": _Command("init", "eject", "Translate the checks in .bassloop.toml to Bass."),
     },
     "Your machine, for a team's loop": {
         "runner": _Command("runner", "runner", "Run your checks on this machine."),
         "login": _Command("login", "login", "Sign in to a loop, to see private runs."),
         "logout": _Command("login", "logout", "Sign out of a loop."),
-        "verify": _Command("runs", "verify", "Check what a runner has signed of a run."),
-        "mcp": _Command("runs", "mcp", "Let an agent ask a loop, with the Model Context Protocol."),
+        "verify": _Command(
+            "runs", "verify", "Verify the statement that a runner signed for a run."
+        ),
+        "mcp": _Command(
+            "runs", "mcp", "Let an agent query a loop, with the Model Context Protocol."
+        ),
     },
     "A loop of your own": {
         "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
         "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
         "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
-        "status": _Command("status", "status", "Show whether the daemon runs, and what it does."),
+        "status": _Command(
+            "status", "status", "Show if the daemon is running, and what it's doing."
+        ),
         "runners": _Command("status", "runners", "List the connected runners."),
         "nodes": _Command("status", "nodes", "List the daemons that share a database."),
-        "drain": _Command("status", "drain", "Let one of them finish what it does, and end."),
+        "drain": _Command("status", "drain", "Stop one of them after it has finished its checks."),
         "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
         "prune": _Command("data", "prune", "Remove old runs and their logs."),
         "backup": _Command("data", "backup", "Back up the daemon's data while it runs."),

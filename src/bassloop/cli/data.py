@@ -36,7 +36,7 @@ def backup(folder: Path, data_dir: Path | None) -> None:
     """Copy the database and the logs to DIR, whether the daemon runs or not.
 
     A second backup to the same DIR copies only what is new. But of a PostgreSQL database, all rows are copied each
-    time, into a file (loop.db); for standbys and any point in time, use what PostgreSQL has for them. A backup does not
+    time, into a file (loop.db); for standbys and point-in-time recovery, use PostgreSQL's own tools. A backup does not
     contain the settings, the App's key, or the SSH host key: keep those where you keep secrets.
 
     \b
@@ -64,13 +64,13 @@ def backup(folder: Path, data_dir: Path | None) -> None:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--overwrite", is_flag=True, help="Move data that is there aside, and go on.")
+@click.option("--overwrite", is_flag=True, help="Move existing data aside, and continue.")
 @data_dir_option
 def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     """Restore the database and the logs from the backup in DIR.
 
-    The backup is verified first. Stop the daemon before, and start it afterwards. With DATABASE_URL, the rows go into
-    that PostgreSQL database, which must be empty.
+    The backup is verified first. Stop the daemon first, and start it again afterwards. With DATABASE_URL, the rows go
+    into that PostgreSQL database, which must be empty.
 
     \b
     Example:
@@ -100,7 +100,7 @@ def check(repair: bool, data_dir: Path | None) -> None:
     """Verify that the database and the logs are intact and belong together.
 
     The exit status is 1 if something is wrong. It works while the daemon runs; with --repair, stop the daemon first.
-    A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Of a PostgreSQL database
+    A damaged SQLite file is moved aside, and replaced by what can still be read from it. Of a PostgreSQL database
     only what bassloop stored in it is verified: its own files are the server's concern.
 
     \b

@@ -161,7 +161,7 @@ def skip(
     older_than: str | None,
     yes: bool,
 ) -> None:
-    """Skip deliveries that wait and that nobody wants any more, such as those of an old outage.
+    """Skip waiting deliveries that nobody needs any more, such as those of an old outage.
 
     They are ignored, and can't be replayed. Deliveries that are being handled, or whose checks have begun, stay.
 

@@ -249,7 +249,7 @@ def _text(path: Path) -> str | None:
 @click.command("eject")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".")
 def eject(path: Path) -> None:
-    """Print the Bass that the checks in .bassloop.toml mean.
+    """Translate the checks in .bassloop.toml to Bass, and print it.
 
     The loop evaluates this text for them. Written to project.bass, with [checks] removed
     from .bassloop.toml, it does the same, and is yours to change.

@@ -61,12 +61,12 @@ def logs(
     color: str,
     url: str | None,
 ) -> None:
-    """Show the logs of RUN, which is a run's id or the address of its page, or the last trial's.
+    """Show the logs of RUN (the id of a run, or the address of its page), or those of the last trial.
 
     Runs of private repositories are shown to those who may read the repository: see `bassloop login`.
 
     In a terminal, colours, attributes and links to web pages are kept, and all other escape sequences are removed; a
-    pipe gets plain text. After a lost connection it goes on where it was.
+    pipe gets plain text. If the connection is lost, it reconnects and continues.
 
     \b
     Example:

@@ -151,7 +151,7 @@ def dial(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Run your checks on this machine: dial in to a loop, and run the commands that it sends.
+    """Run your checks on this machine: connect to a loop, and run the commands that it sends.
 
     LOGIN is your GitHub login (default: your user name here), and your SSH key must be one that GitHub lists for it.
     The runner reconnects until it gets SIGINT or SIGTERM.
@@ -249,7 +249,7 @@ def runner() -> None:
 @click.option(
     "--disk",
     type=SIZE,
-    help="Keep this much of what was used last (20g); without it, everything is removed.",
+    help="Keep the most recently used, up to this size (20g); without it, everything is removed.",
 )
 @click.option("--keep-caches", is_flag=True, help="Keep the folders that thunks share.")
 @state_dir_option

@@ -180,7 +180,7 @@ def verify(
     offline: bool,
     url: str | None,
 ) -> None:
-    """Check the statement that a runner has signed of a run, without trusting the loop.
+    """Verify the statement that a runner signed for a run, without trusting the loop.
 
     URL is the address of the run's page, or its id: the statement, the thunk and the logs are fetched from the loop,
     and compared with what was signed. FILE is the statement as the run's page offers it (a DSSE envelope), which is
@@ -197,7 +197,7 @@ def verify(
       0    what was checked is right; the output says what could not be checked
       1    something is wrong
       2    the command line is wrong
-      5    the statement can't be had: no such run, not signed, no answer
+      5    there is no statement: no such run, not signed, no answer
     """
     import trio
 
@@ -241,10 +241,10 @@ def _read_file(path: Path) -> bytes:
 @click.command("mcp")
 @click.option("--url", metavar="URL", help="The loop's address (default: this machine's).")
 def mcp(url: str | None) -> None:
-    """Let an agent ask a loop: runs, failures, logs, searches, tests, and to run a check again.
+    """Let an agent query a loop (runs, failures, logs, searches, tests) and rerun checks.
 
-    It speaks the Model Context Protocol on standard input and output, and may do what you may: see `bassloop login`. It
-    needs the extra mcp: pipx install '.[mcp]'.
+    It speaks the Model Context Protocol on standard input and output, and has your permissions on the loop: see
+    `bassloop login`. It needs the extra mcp: pipx install '.[mcp]'.
 
     \b
     Example (in the settings of an agent):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--listen", metavar="HOST:PORT", help="Where the pages and the webhook listen (setting LISTEN)."
 )
-@click.option("--ssh-addr", metavar="HOST:PORT", help="Where runners dial in (setting SSH_ADDR).")
+@click.option("--ssh-addr", metavar="HOST:PORT", help="Where runners connect (setting SSH_ADDR).")
 @click.option(
     "--external-url",
     metavar="URL",

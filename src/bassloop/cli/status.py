@@ -42,7 +42,10 @@ GITHUB_POINTS = 900
 @data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--up", "only_up", is_flag=True, help="Print nothing; the exit status says if it answers."
+    "--up",
+    "only_up",
+    is_flag=True,
+    help="Print nothing; the exit status is 0 if the daemon answers.",
 )
 def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
     """Show whether the daemon runs and is ready, what it is working on, and what waits.
@@ -236,7 +239,7 @@ def nodes(as_json: bool, data_dir: Path | None) -> None:
 @click.argument("name", metavar="NODE")
 @data_dir_option
 def drain(name: str, data_dir: Path | None) -> None:
-    """Let a node of this name finish what it does, for DRAIN_SECONDS at most, and end; others do the rest.
+    """Stop a node after it has finished its checks, or after DRAIN_SECONDS; the others take over the rest.
 
     \b
     Example:

@@ -65,7 +65,7 @@ ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 @click.option(
     "--payload",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file with the event's payload (JSON), instead of one that is made.",
+    help="A file with the event's payload (JSON), instead of a generated one.",
 )
 @click.option(
     "--committed", is_flag=True, help="Try HEAD, without the changes that are not committed."
@@ -114,7 +114,7 @@ def try_(
     signed webhook is delivered. The exit status is 0 if every check passed, else 1.
 
     Without Podman and Docker, images aren't used: commands run with this machine's own programs, and the result says
-    so. With --engine host they aren't contained at all: try what you trust.
+    so. With --engine host they aren't contained at all: use it only for code that you trust.
 
     \b
     Example:
