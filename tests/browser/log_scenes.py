@@ -58,6 +58,12 @@ def long_log(page: Page, address: str) -> dict[str, Any]:
     return {"middle": middle, "most": most, "height": height}
 
 
+FIRST_LINE = """() => { const line = [...document.querySelectorAll(".lines > .line")].find(
+  one => one.getBoundingClientRect().bottom > 100);
+  return line ? +line.querySelector(".ln").dataset.n : -1; }"""
+"""The number of the first line on the screen, below what covers it."""
+
+
 def read_on(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
     page.wait_for_selector("#failure >> text=there is no foo")
@@ -71,8 +77,10 @@ def read_on(page: Page, address: str) -> dict[str, Any]:
         for text in visible_lines(page):
             if text not in texts:
                 texts.append(text)
+        before = page.evaluate(FIRST_LINE)
         page.mouse.wheel(0, 600)
-        page.wait_for_timeout(60)
+        # A slow browser does two turns at once, and shows nothing in between.
+        page.wait_for_function(f"before => ({FIRST_LINE})() >= before + 10", arg=before)
     page.wait_for_timeout(400)
     resting = visible_lines(page)
     page.wait_for_timeout(400)
