@@ -1,6 +1,6 @@
-"""The runner: it dials in to a loop over SSH, and runs the thunks that the loop sends.
+"""The runner: connects to a loop over SSH, and runs the thunks that the loop sends.
 
-runner      the whole of it, and how it stays registered
+runner      the whole runner, and how it stays registered
 service     the gRPC service that the loop calls
 engine/     runs the thunks of a call, on the host or in containers
 host/       commands as processes of this machine, in a sandbox

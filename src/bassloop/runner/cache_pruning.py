@@ -1,8 +1,8 @@
-"""Remove what is cached when it takes too much room, least recently used first.
+"""Removes cached things when they take too much space, least recently used first.
 
-That is outputs with the images that their thunks left, images made of archives and Dockerfiles, and cache
-folders. What somebody uses stays, in whatever process; so do images that were fetched by name, which belong
-to the owner of the container engine.
+These are outputs and the images of their thunks, images made from archives and Dockerfiles, and cache folders. Things
+in use stay, whichever process uses them. So do images that were fetched by name, which belong to the owner of the
+container engine.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LEFT_SECONDS = 3_600.0
-"""After this time, what was being removed has been left by a process that crashed."""
+"""After this time, in seconds, something half removed counts as left by a crashed process."""
 MEASURE_SECONDS = 600.0
-"""How often everything is measured: cache folders grow unseen."""
+"""How often everything is measured, in seconds, since cache folders grow unnoticed."""
 
 
 class PrunableImages(Protocol):
@@ -49,7 +49,7 @@ class PrunableImages(Protocol):
         """Return their sizes in bytes; nothing if the engine doesn't answer."""
 
     async def remove(self, key: str) -> None:
-        """Remove one if it is there; one that something else is based on loses its name only."""
+        """Remove an image if it exists. One that another image is based on only loses its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class CachedItem:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The number and bytes of what was removed, the bytes left, and how many of those are in use."""
+    """The number and bytes of removed things, the bytes left, and how many things are in use."""
 
     count: int
     freed: int
@@ -79,10 +79,10 @@ class PruneResult:
 async def prune(
     folder: Path, limit: int, images: Sequence[PrunableImages], *, kinds: Sequence[str] = KINDS
 ) -> PruneResult:
-    """Remove what is cached in a runner's folder until at most `limit` bytes are left.
+    """Remove cached things from a runner's folder until at most `limit` bytes are left.
 
-    Only `kinds` are removed and counted; a limit of 0 removes all that nobody uses. A runner may use the
-    folder meanwhile. Raises OSError.
+    Only `kinds` are removed and counted. A limit of 0 removes everything that isn't in use. A runner may use the
+    folder at the same time. Raises OSError.
     """
     sizes = [(each, await each.sizes()) for each in images]
 
@@ -124,7 +124,7 @@ async def keep_within(cache: OutputCache, limit: int, images: Sequence[PrunableI
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what crashed runners were making, and what was left half removed."""
+    """Remove what crashed runners left incomplete or half removed."""
     if (folder / "making").is_dir():
         remove_abandoned(folder / "making")
     for path in folder.glob("gone-*"):
@@ -155,7 +155,7 @@ def _measured(kind: str, path: Path, image_sizes: Iterable[Mapping[str, int]]) -
 
 
 async def _remove(folder: Path, item: CachedItem, holders: Iterable[PrunableImages]) -> bool:
-    """Remove something and its images if nobody uses it; return whether it is gone."""
+    """Remove something and its images if nobody uses it, and return whether it is gone."""
 
     def take() -> Path | None:
         with removing(folder, item.kind, item.name) as unused:

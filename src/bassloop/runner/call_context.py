@@ -1,4 +1,4 @@
-"""Whom a call is for: the repository that it names, and how far that is trusted."""
+"""The context of a call: the repository that it is for, and how far that is trusted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _RULE = re.compile(r"[A-Za-z0-9_.-]+/(\*|[A-Za-z0-9_.-]+)\Z")
 
 @dataclass(frozen=True, slots=True)
 class PrivateSource:
-    """The address that the private repository of a call is cloned from.
+    """The URL from which the private repository of a call is cloned.
 
     Args:
-        token: the password of the user ``x-access-token`` there, good for this call alone.
+        token: the password for the user ``x-access-token``, valid for this call only.
     """
 
     url: str
@@ -34,7 +34,7 @@ class PrivateSource:
     def from_metadata(cls, metadata: Mapping[str, str]) -> PrivateSource | None:
         """Return the source that a call's metadata names.
 
-        Returns None for a public repository, and for an address that isn't the repository's own.
+        Returns None for a public repository, and for a URL that isn't the repository's own.
         """
         url = metadata.get("bassloop-clone-url", "")
         repository = metadata.get("bassloop-repository", "")
@@ -50,7 +50,7 @@ class PrivateSource:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimits:
-    """The bytes of one artifact, and of all of a run, that a loop takes."""
+    """The size limits for one artifact, and for all of a run, that a loop accepts."""
 
     one: int
     all: int
@@ -64,10 +64,10 @@ class ArtifactLimits:
 
 @dataclass(frozen=True, slots=True)
 class GivenArtifact:
-    """An artifact of another check, which a run is given.
+    """An artifact of another check that a run uses.
 
     Args:
-        name: its path below the folder of such artifacts.
+        name: its path in the folder of such artifacts.
     """
 
     name: str
@@ -77,19 +77,19 @@ class GivenArtifact:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Whom a call is for. Outputs, caches and images are never shared between contexts.
+    """The context of a call. Outputs, caches and images are never shared between contexts.
 
-    So a fork can't poison what its base repository takes from the cache, nor one repository what
-    another takes. Without a repository, the call is from the user of this machine.
+    So a fork can't poison the cache of its base repository, nor one repository that of another. Without a
+    repository, the call is from the user of this machine.
 
     Args:
-        isolation: shares nothing with contexts of another isolation: a loop that has to trust what it is
-            told names the commit and the thunk here.
-        cached_only: run nothing, and use only outputs that are cached: somebody looks at one.
-        source: where a private repository is cloned from; contexts that differ in it only are equal.
-        artifact_limits: the artifacts that the loop takes; None if it takes none.
-        given: the artifacts of other checks that thunks get which say that they use some.
-        images: the images that the call has used, by name, with their digests; the driver adds them.
+        isolation: nothing is shared with contexts of another isolation. A loop that has to trust the results puts
+        the commit and the thunk here.
+        cached_only: whether to run nothing, and use only cached outputs, because somebody looks at one.
+        source: the URL of a private repository; contexts that differ only in this are equal.
+        artifact_limits: the artifacts that the loop accepts; None if it accepts none.
+        given: the artifacts of other checks, for thunks that use some.
+        images: the images that the call has used, by name, with their digests. The driver adds them.
     """
 
     repository: str | None = None
@@ -103,7 +103,7 @@ class CallContext:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> CallContext:
-        """Return the context of a call. A call that doesn't say that it is for no fork is for one."""
+        """Return the context of a call. A call counts as one for a fork unless it says that it isn't."""
         repository = metadata.get("bassloop-repository", "").lower() or None
         fork = repository is not None and metadata.get("bassloop-fork") != "false"
         cached_only = metadata.get("bassloop-kept-only") == "true"
@@ -113,7 +113,7 @@ class CallContext:
         return cls(repository, fork, cached_only, isolation, source, limits)
 
     def given_to(self, thunk: pb.Thunk) -> tuple[GivenArtifact, ...]:
-        """Return the artifacts that a thunk of the call gets."""
+        """Return the artifacts for a thunk of the call."""
         return self.given if label_texts(thunk, USES_LABEL) else ()
 
     def namespaced(self, name: str) -> str:
@@ -142,5 +142,5 @@ def allows(rule: str, repository: str) -> bool:
 
 
 def specificity(rule: str) -> int:
-    """Return how narrow a rule is: 0 for an empty one, which names all, up to 2 for one repository."""
+    """Return how specific a rule is: from 0 for an empty one, which names all repositories, to 2 for one repository."""
     return 0 if not rule else 1 if rule.endswith("/*") else 2

@@ -1,4 +1,4 @@
-"""Choose the driver that a runner's options ask for and this machine has, and open it."""
+"""Chooses and opens a driver, by a runner's options and what this machine has."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ INSECURE = (
 async def open_driver(
     options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
 ) -> AsyncGenerator[ThunkDriver[Any]]:
-    """Open the driver, and prune its cache. Raises RunnerError if none will do, and DriverError."""
+    """Open the driver, and prune its cache. Raises RunnerError if none can be used, and DriverError."""
     engine = await find_engine(options)
     secrets = OwnerSecrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
     opened: AbstractAsyncContextManager[ThunkDriver[Any]]
@@ -135,7 +135,7 @@ def served_rules(options: RunnerOptions, driver: ThunkDriver[Any]) -> tuple[str,
 
 
 def host_warnings(options: RunnerOptions, box: Sandbox | None) -> list[str]:
-    """Return what an owner should know of running commands on the host so."""
+    """Return what the owner should know about running commands on the host like this."""
     if box is not None:
         held = box.holder.describe(box.limits)
         return [f"commands are contained: {'; '.join(box.describe())}", f"a command has {held}"]
@@ -148,7 +148,7 @@ def host_warnings(options: RunnerOptions, box: Sandbox | None) -> list[str]:
 
 
 def container_warnings(options: RunnerOptions, engine: ContainerEngine) -> list[str]:
-    """Return what an owner should know of running containers so."""
+    """Return what the owner should know about running containers like this."""
     found = [f"thunks run in containers of {engine}"]
     if engine.network == "host":
         found.append(HOST_NETWORK)
@@ -160,7 +160,7 @@ def container_warnings(options: RunnerOptions, engine: ContainerEngine) -> list[
 
 
 def requested_limits(options: RunnerOptions) -> dict[str, str]:
-    """Return the options that limit a command with all that it starts, by field, as far as they are given."""
+    """Return the given options that limit a command with its child processes, by field."""
     return {
         name: f"--{name}"
         for name in ("cpus", "memory", "pids")
@@ -171,9 +171,9 @@ def requested_limits(options: RunnerOptions) -> dict[str, str]:
 async def container_limits(
     options: RunnerOptions, engine: ContainerEngine
 ) -> tuple[CommandLimits, str]:
-    """Return the limits that the engine can hold containers to, and a sentence about them.
+    """Return the limits that the engine can enforce, and a sentence about them.
 
-    Raises RunnerError if that isn't so for limits that were given.
+    Raises RunnerError if it can't enforce limits that were given.
     """
     limits = options.limits
     try:
@@ -195,8 +195,8 @@ async def container_limits(
 async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
     """Return the engine that the options ask for, or why there is none, so that commands run on the host.
 
-    The reason is empty if the options ask for the host. Raises RunnerError if there is no engine and nothing else was
-    allowed.
+    The reason is "" if the options ask for the host. Raises RunnerError if there is no engine, and the options
+    require one.
     """
     if options.driver == "host":
         return ""
@@ -212,9 +212,9 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
 
 
 async def find_sandbox(options: RunnerOptions) -> Sandbox | None:
-    """Return the sandbox that the options ask for, None if they ask for none or don't insist.
+    """Return the sandbox that the options ask for, or None.
 
-    Raises RunnerError if there has to be one and there is none, or it can't hold limits that were given.
+    Raises RunnerError if one is required but not available, or if it can't enforce limits that were given.
     """
     if options.sandbox is False:
         if requested := requested_limits(options).values():
@@ -222,7 +222,7 @@ async def find_sandbox(options: RunnerOptions) -> Sandbox | None:
                 f"{' and '.join(requested)} can't be held without containing commands"
             )
         return None
-    # What is reachable for one command of a sandbox is so for all.
+    # An address that one command in a sandbox can reach can be reached by all.
     network = "host" if options.reachable else options.network
     try:
         box = await sandbox.find(network, options.limits)

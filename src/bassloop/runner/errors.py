@@ -16,16 +16,16 @@ class Unsupported(DriverError):
 
 
 class NotCached(DriverError):
-    """Only a cached output was asked for, and there is none."""
+    """The call asks for a cached output only, and there is none."""
 
 
 def not_allowed(action: str, option: str) -> DriverError:
-    """Return the error for what needs an `option` of `bassloop runner` that the owner didn't give."""
+    """Return the error for an action that needs an `option` of `bassloop runner` which the owner didn't give."""
     return DriverError(
         f"this runner's owner does not let thunks {action}; bassloop runner {option} would"
     )
 
 
 def host_path_not_allowed() -> DriverError:
-    """Return the error for a thunk that names a file of the machine without being allowed to."""
+    """Return the error for a thunk that names a file of this machine, but may not."""
     return not_allowed("name files of the machine", "--allow-host-path")

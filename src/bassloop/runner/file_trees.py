@@ -1,6 +1,6 @@
 """Copy, measure, remove and pack trees of files. Nothing here follows a symbolic link.
 
-The work is done in worker threads; what handles a whole tree stops between two files when cancelled.
+The work is done in worker threads. If cancelled, operations on whole trees stop between two files.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from bassloop.runner.options import is_nearly_full
 MAX_ENTRIES = 500_000
 CHUNK = 256 * 1024
 EPOCH = 499_162_500
-"""The reference's modification time for all files of an output, so that equal outputs are equal."""
+"""The modification time for all files of an output, which is the reference's, so that equal outputs have equal
+bytes."""
 
 Wanted = Callable[[str], bool]
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Generate all that is in a folder, with its path in it, in order; folders before their content."""
+    """Generate everything in a folder with its relative path, in order; folders before their content."""
     waiting = [("", root)]
     count = 0
     while waiting:
@@ -47,9 +48,9 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 async def copy(source: Path, target: Path, wanted: Wanted | None = None) -> None:
-    """Copy a file, or what is wanted of a folder. Links stay links; sockets and devices are left out.
+    """Copy a file, or the selected files of a folder. Links stay links; sockets and devices are left out.
 
-    There may be nothing at `target` but an empty folder. Raises OSError.
+    `target` must be missing or an empty folder. Raises OSError.
     """
 
     def copy_now() -> None:
@@ -95,7 +96,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def _copy_data(source: Path, target: Path) -> None:
-    """Copy a file that has holes, and leave them: a command makes one of any size in no time."""
+    """Copy a sparse file with its holes, since a command can create one of any size in no time."""
     with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
         size = os.fstat(old.fileno()).st_size
         new.truncate(size)
@@ -116,7 +117,7 @@ def _copy_data(source: Path, target: Path) -> None:
 
 
 async def settle(root: Path) -> None:
-    """Give all files of an output the same time, and make them readable and removable."""
+    """Set the same time on all files of an output, and make them readable and removable."""
 
     def settle_now() -> None:
         _make_accessible(root)
@@ -143,7 +144,7 @@ def _make_accessible(folder: Path) -> None:
 
 
 def size(root: Path) -> int:
-    """Return the bytes on disk of a file, or of a folder and all in it. Skips what vanishes meanwhile."""
+    """Return the bytes on disk of a file, or of a folder with its content. Skips files that vanish meanwhile."""
     total, waiting = 0, [root]
     while waiting:
         path = waiting.pop()
@@ -158,7 +159,7 @@ def size(root: Path) -> int:
 
 
 async def remove(path: Path) -> None:
-    """Remove a file, or a folder and all in it, whatever the permissions. Raises OSError."""
+    """Remove a file, or a folder with its content, regardless of permissions. Raises OSError."""
     await trio.to_thread.run_sync(remove_now, path)
 
 
@@ -177,7 +178,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _remove_folder(path: Path) -> None:
-    """Remove a folder, however deep and whatever the permissions: a command may have made more than a path can name."""
+    """Remove a folder, regardless of permissions, and of depth: a command may have nested more than a path can name."""
     _make_accessible(path)
     folder = os.open(path, _FOLDER)
     try:
@@ -218,9 +219,9 @@ def _empty(folder: int) -> list[str]:
 
 
 def follow(root: Path, path: str) -> Path:
-    """Return the place of a path in a folder. Raises OSError if a folder on the way is a symbolic link.
+    """Resolve a path in a folder. Raises OSError if a folder on the way is a symbolic link.
 
-    At the place itself there may be anything, or nothing.
+    The path itself may be anything, or missing.
     """
     place = root
     parts = PurePosixPath(path).parts
@@ -232,7 +233,7 @@ def follow(root: Path, path: str) -> Path:
 
 
 def resolved(root: Path, path: str) -> Path:
-    """Return the place of a path in a folder, with links followed. Raises OSError if one leads out."""
+    """Resolve a path in a folder, following links. Raises OSError if one leads out."""
     place = root / path
     if not os.path.lexists(place):
         raise OSError(errno.ENOENT, "there is no such file", path)
@@ -252,9 +253,9 @@ async def read(path: Path) -> AsyncGenerator[bytes]:
 
 
 async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGenerator[bytes]:
-    """Generate a tar stream of a file, under the name that is given, or of what is wanted of a folder.
+    """Generate a tar stream of a file, under a given name, or of the selected files of a folder.
 
-    Owners are left out and times are all the same, so that equal files make equal streams.
+    Owners are left out, and all times are the same, so that equal files make equal streams.
     """
 
     def members() -> list[tuple[str, Path]]:
@@ -280,7 +281,7 @@ async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGen
 
 
 def _member(path: Path, name: str) -> tarfile.TarInfo | None:
-    """Return the header of a member, or None for what is neither file, folder nor link."""
+    """Return a member's header, or None for something other than a file, folder or link."""
     with tarfile.open(fileobj=BytesIO(), mode="w") as empty:
         info = empty.gettarinfo(str(path), arcname=name)
     if info.islnk():

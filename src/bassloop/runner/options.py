@@ -1,4 +1,4 @@
-"""The options of a runner, checked, and the limits of its commands."""
+"""The options of a runner, with validation, and the limits of its commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEAST_FILE_SIZE = 1 << 20
 
 DriverName = Literal["auto", "container", "host"]
 NetworkMode = Literal["own", "host", "none"]
-"""The network of commands: their own, which reaches out; this machine's; or none."""
+"""The network of commands: one of their own with a way out, this machine's, or none."""
 
 _DESTINATION = re.compile(
     r"(?:(?P<login>[^@\s]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
@@ -37,7 +37,7 @@ _DESTINATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """The limits of a command, with all that it starts; None is no limit.
+    """The limits of a command with its child processes; None is no limit.
 
     Args:
         cpus: processors.
@@ -65,13 +65,13 @@ NO_LIMITS = CommandLimits()
 
 
 def default_limits() -> CommandLimits:
-    """Return the limits of commands whose owner gives none: half of the memory, and what builds need."""
+    """Return the default limits of commands: half of the memory, and what builds need."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return CommandLimits(memory=memory // 2, pids=DEFAULT_PIDS, file_size=DEFAULT_FILE_SIZE)
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a size as text for people."""
     for unit, exponent in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if size >= 1 << exponent:
             return f"{size / (1 << exponent):.3g} {unit}"
@@ -79,7 +79,7 @@ def size_text(size: int) -> str:
 
 
 def is_nearly_full(folder: Path) -> bool:
-    """Return whether a folder's disk has less room than commands have to leave: 1 GiB, or a twentieth."""
+    """Return whether a folder's disk has less free space than commands must leave: 1 GiB, or a twentieth."""
     usage = shutil.disk_usage(folder)
     return usage.free < min(KEEP_FREE, usage.total // KEEP_FREE_PART)
 
@@ -97,24 +97,26 @@ class RunnerOptions:
         default_identities: offer the keys in ``~/.ssh`` besides `identities`.
         sandbox: whether commands on the host are contained; None contains them if that works here.
         network: the network of contained commands.
-        reachable: HOST:PORT on this machine's loopback. Commands that name it in their arguments, or go on from such
-            a command, have this machine's network.
-        jobs: how many commands run at the same time; None for as many as are asked for.
-        driver: what runs thunks; `auto` takes containers if an engine works, else the host.
-        engine: the engine for containers; None takes Podman, or else Docker.
-        cpus: processors that a command may use.
-        memory: bytes that a command may use; None for half of the machine's, if that can be held.
-        pids: processes and threads that a command may have; None for 2,048, if that can be held.
-        file_size: bytes that a file may have; None for 8 GiB.
-        no_limits: hold commands to the limits only that are given.
-        allow_foreign: serve repositories of others though commands are not contained.
+        reachable: HOST:PORT on this machine's loopback. Commands that have it in their arguments, or start from the
+        output of one that does, get this machine's network.
+        jobs: how many commands run at the same time; None for no limit.
+                driver: what runs thunks; `auto` uses containers if an engine works, otherwise the host.
+                engine: the engine for containers; None for Podman if it works, otherwise Docker.
+                cpus: the limit on processors for a command.
+                memory: the limit on memory for a command, in bytes; None for half of the machine's, if that can be
+                enforced.
+                pids: the limit on processes and threads for a command; None for 2,048, if that can be enforced.
+                file_size: the size limit for files, in bytes; None for 8 GiB.
+                no_limits: set only the limits that are given.
+                allow_foreign: serve repositories of others although commands aren't contained.
         allow_insecure: give thunks that ask for it a privileged container.
-        git_credentials: check private repositories out with the credentials of the owner's own Git.
-        publish: names of images, or what they are below, that thunks may push with the owner's login.
-        secrets_file: where the owner's secrets are; by default in the user's data directory.
-        disk: bytes that all that is cached may take; None for no limit.
-        images: what happens without an engine to thunks that name an image: `refuse` them, or `ignore` it.
-        own_programs: let contained commands use toolchains in the user's home, and their way to the network.
+        git_credentials: check out private repositories with the credentials of the owner's Git.
+                publish: names of images, or prefixes of names, that thunks may push with the owner's login.
+                secrets_file: the file with the owner's secrets; by default in the user's data directory.
+                disk: the limit on the cache, in bytes; None for no limit.
+                images: what to do with a thunk's image without an engine: `refuse` the thunk, or `ignore` the image.
+                own_programs: let contained commands use toolchains in the user's home, and their proxy and mirror
+                settings.
     """
 
     login: str
@@ -168,7 +170,7 @@ class RunnerOptions:
 
     @property
     def address(self) -> str:
-        """The loop, as a person writes it."""
+        """The loop's address, as people write it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.login}@{host}:{self.port}"
 
@@ -195,7 +197,7 @@ class RunnerOptions:
 
 
 def is_served(only: tuple[str, ...], repository: str | None) -> bool:
-    """Return whether rules allow a repository. If there are rules, one that isn't named is not."""
+    """Return whether rules allow a repository. Without rules, all are allowed."""
     if not only:
         return True
     return repository is not None and any(allows(rule, repository) for rule in only)

@@ -1,11 +1,11 @@
-"""Outputs of thunks, stored on disk under their keys, and the cache folders that thunks share.
+"""A cache on disk of thunks' outputs, by key, and of the cache folders that thunks share.
 
-An output is made in a temporary folder and renamed when it is complete, so that a crash leaves all of it
-or nothing. The next session that opens the cache removes what a crashed one was making. Equal thunks that
-are asked for at the same time run once.
+An output is created in a temporary folder and renamed when it is complete, so that a crash leaves all of it or
+nothing. The next session that opens the cache removes what a crashed one left. Equal thunks that are requested at the
+same time run once.
 
-A pin is a file in the folder of the session that uses something. Before it removes something, a process
-looks for such files of all sessions; a lock, held for a moment, keeps others from pinning it meanwhile.
+A pin is a file in the folder of a session that uses something. Before removing something, a process looks for such
+files in all sessions; a lock, held briefly, prevents new pins meanwhile.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Pins:
 
     @contextmanager
     def pin(self, kind: str, name: str) -> Iterator[None]:
-        """Keep something from being removed, whether it is there or will be."""
+        """Keep something from being removed, whether it exists already or not."""
         pinned = f"{kind}-{name}"
         if not self._counts[pinned]:
-            fcntl.flock(self._lock, fcntl.LOCK_SH)  # others hold it alone for a moment only
+            fcntl.flock(self._lock, fcntl.LOCK_SH)  # others hold it exclusively only for a moment
             try:
                 (self._folder / pinned).touch()
             finally:
@@ -83,7 +83,7 @@ class Pins:
 
 @contextmanager
 def removing(cache: Path, kind: str, name: str) -> Iterator[bool]:
-    """Keep anybody from pinning something; give whether nobody has pinned it."""
+    """Prevent pins of something in the context, and yield whether nobody has pinned it."""
     lock = _open_lock(cache)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -98,7 +98,7 @@ def _open_lock(cache: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ThunkOutput:
-    """The files that a thunk's command left in its work directory, and what it printed."""
+    """The files that a thunk's command left in its work directory, and its standard output."""
 
     path: Path
 
@@ -109,19 +109,19 @@ class ThunkOutput:
 
     @property
     def stdout(self) -> Path:
-        """The file of its standard output; missing if that was too much to store."""
+        """The file with its standard output; missing if that was too large to store."""
         return self.path / "stdout"
 
     @property
     def size(self) -> int:
-        """Bytes on disk, as counted when it was stored."""
+        """Its bytes on disk, as counted when it was stored."""
         try:
             return int((self.path / "size").read_text())
         except (OSError, ValueError):
             return file_trees.size(self.path)
 
     def add_size(self, extra: int) -> None:
-        """Count bytes that were made of it elsewhere."""
+        """Add bytes that belong to it but are stored elsewhere."""
         (self.path / "size").write_text(str(self.size + extra))
 
 
@@ -141,14 +141,14 @@ class OutputCache:
         self._private: set[Path] = set()
         self._folder_locks: KeyedLock[str] = KeyedLock()
         self.locks: KeyedLock[str] = KeyedLock()
-        """By an output's key: whoever holds it may make the output."""
+        """Locks by key, under which outputs are created."""
         self._grown = 0
         self._has_grown = trio.Event()
 
     @classmethod
     @asynccontextmanager
     async def open(cls, folder: Path) -> AsyncGenerator[OutputCache]:
-        """Open the cache in `folder`, which is made for this user alone. Raises DriverError."""
+        """Open the cache in `folder`, which is created for this user only. Raises DriverError."""
 
         def prepare() -> tuple[Path, int]:
             for name in (*KINDS, "making"):
@@ -175,20 +175,20 @@ class OutputCache:
 
     @property
     def marker(self) -> str:
-        """The beginning of the markers of this session's processes; see `run_command`."""
+        """The prefix of the markers of this session's processes; see `run_command`."""
         return _read_marker(self._session)
 
     @property
     def session(self) -> str:
-        """A name that no other open session of the folder has."""
+        """A name that is unique among the folder's open sessions."""
         return self._session.name
 
     def is_open(self, session: str) -> bool:
-        """Return whether the session of this name is open; :meth:`open` has removed crashed ones."""
+        """Return whether the session with this name is open; :meth:`open` has removed crashed ones."""
         return (self._session.parent / session).is_dir()
 
     def memory_folder(self) -> Path:
-        """Return a folder for what must not reach a disk, in memory if possible.
+        """Return a folder for files that must not reach a disk, in memory if possible.
 
         It is removed with the session, also after a crash. Raises OSError.
         """
@@ -202,7 +202,7 @@ class OutputCache:
 
     @contextmanager
     def pinning(self) -> Iterator[CallCache]:
-        """Give a view of the cache that pins what is found or stored through it, until the exit."""
+        """Provide a view of the cache that pins everything found or stored through it, until exit."""
         with ExitStack() as stack:
             yield CallCache(self, stack)
 
@@ -216,7 +216,7 @@ class OutputCache:
 
     @asynccontextmanager
     async def new_output(self) -> AsyncGenerator[ThunkOutput]:
-        """Give an empty output in a temporary folder, which is removed unless it was stored."""
+        """Provide an empty output in a temporary folder, which is removed unless it was stored."""
         path = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(dir=self._session)))
         output = ThunkOutput(path)
         output.files.mkdir()
@@ -252,7 +252,7 @@ class OutputCache:
             await file_trees.remove(gone)
 
     async def grown(self, size: int) -> None:
-        """Wait until outputs of `size` bytes were stored since this returned last."""
+        """Wait until `size` bytes of outputs have been stored since the last call returned."""
         while self._grown < size:
             self._has_grown = trio.Event()
             await self._has_grown.wait()
@@ -262,11 +262,11 @@ class OutputCache:
 
     @asynccontextmanager
     async def folders(self, wanted: Iterable[tuple[str, str]]) -> AsyncGenerator[dict[str, Path]]:
-        """Give cache folders by name, made if they are missing.
+        """Provide cache folders by name; missing ones are created.
 
-        Each name comes with how the folder is shared: `shared` with everybody; `locked`, by one at a
-        time; `private`, so that another folder is made if one is in use. That holds within this session:
-        others that use the same cache don't wait for it. Names are hexadecimal.
+        Each name comes with a sharing mode: `shared` with everybody; `locked`, used by one at a time; or
+        `private`, so that another folder is created if one is in use. This holds within one session; other
+        sessions with the same cache don't wait. Names are hexadecimal.
         """
         async with AsyncExitStack() as stack:
             found: dict[str, Path] = {}
@@ -301,7 +301,7 @@ class OutputCache:
 
 
 class CallCache:
-    """The cache as one call sees it: what the call uses stays. Made with :meth:`OutputCache.pinning`."""
+    """A call's view of the cache, which pins what the call uses. Made with :meth:`OutputCache.pinning`."""
 
     def __init__(self, cache: OutputCache, stack: ExitStack) -> None:
         self._cache = cache
@@ -319,7 +319,7 @@ class CallCache:
         return await self._cache.store(output, key)
 
     def use_image(self, key: str) -> None:
-        """Note that the image of this key is used, or about to be made."""
+        """Note that the image with this key is used, or about to be created."""
         self._pin("images", key)
         (self._cache.folder / "images" / key).touch()
 
@@ -341,7 +341,7 @@ def _remove_session(session: Path) -> None:
 
 
 def remove_abandoned(sessions: Path) -> None:
-    """Remove the folders of crashed sessions, whose locks nobody holds, and kill what they ran."""
+    """Remove the folders of crashed sessions, whose locks nobody holds, and kill their processes."""
     for path in sessions.iterdir():
         try:
             lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
@@ -352,7 +352,7 @@ def remove_abandoned(sessions: Path) -> None:
         except BlockingIOError:
             continue
         else:
-            # Somebody else may be removing it too, or was killed when only a part of it was removed.
+            # Another process may be removing it too, or was killed while it did.
             with suppress(FileNotFoundError):
                 kill_marked(_read_marker(path))
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Check all that a runner needs: keys, host, driver, limits, folder, secrets, clock. Problems come with a fix."""
+"""Checks everything that a runner needs: keys, host, driver, limits, folder, secrets, clock."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENOUGH_ROOM = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """The result of one check; if it isn't good, the text names the fix."""
+    """The result of one check. If it failed, the text names the fix."""
 
     what: str
     good: bool
@@ -48,7 +48,7 @@ class PreflightResult:
 
 
 async def check_runner(options: RunnerOptions) -> AsyncGenerator[PreflightResult]:
-    """Check all that a runner needs. Logs in to the loop, but doesn't register."""
+    """Check everything that a runner needs. Logs in to the loop, but doesn't register."""
     for check in (_keys, _host, _driver, _limits, _folder, _secrets):
         yield await check(options)
     yield await _clock("https://api.github.com")
@@ -105,7 +105,7 @@ async def _driver(options: RunnerOptions) -> PreflightResult:
 
 
 async def _limits(options: RunnerOptions) -> PreflightResult:
-    """Try the limits of a command, and tell those of this process."""
+    """Try the limits of a command, and report those of this process."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     texts = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
     texts.append(f"{options.jobs or 'any number of'} thunks at once")

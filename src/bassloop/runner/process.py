@@ -1,7 +1,7 @@
-"""Run a command as a process group, and leave nothing of it behind, however it ends.
+"""Runs a command as a process group, and leaves no process of it behind, however it ends.
 
-What leaves the group, as a daemon does with a session of its own, is found by a variable in its environment,
-the marker, and killed too. Linux shows those of other processes; elsewhere such processes stay.
+Processes that leave the group, as daemons do, are found by a variable in their environment, the marker, and killed as
+well. This needs Linux; elsewhere, such processes stay.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import trio
 from bassloop.concurrency import open_flat_nursery, shielded
 
 GRACE_SECONDS = 3.0
-"""How long a cancelled command may clean up."""
+"""How long a cancelled command may clean up, in seconds."""
 KILL_SECONDS = 10.0
-"""How long the kernel may take to end what was killed."""
+"""How long killed processes may take to end, in seconds."""
 QUIET_SECONDS = 1.0
-"""How long the pipes of a command that has ended may stay open and silent."""
+"""How long the pipes of an ended command may stay open and silent, in seconds."""
 MARKER_VARIABLE = "BASSLOOP_COMMAND"
 _READ_SIZE = 64 * 1024
 _PROC = Path("/proc")
@@ -53,15 +53,16 @@ async def run_command(
 ) -> int:
     """Run a command to its end; return its exit status, or the negated signal that ended it.
 
-    When the command ends, all that it started is killed. Cancelled, the command gets SIGTERM, and after
-    `grace` seconds SIGKILL. Nothing of it is left when this returns. Raises OSError if it can't be started.
+    When the command ends, its remaining processes are killed. If this is cancelled, the command gets SIGTERM and,
+    after `grace` seconds, SIGKILL. None of its processes is left when this returns. Raises OSError if it can't be
+    started.
 
-    Args:
-        on_bytes: awaited with 1 or 2 and what was written there; the command waits meanwhile.
-        marker: begins the marker of its processes; None if those that leave its process group may stay.
-        inherited: open files that it gets, under the same numbers.
-        attend: runs beside the command, and is cancelled when that ends; its errors end the command.
-        fresh_keyring: give the command a session keyring of its own instead of this process's (Linux).
+        Args:
+            on_bytes: awaited with a descriptor, 1 or 2, and what was written to it; the command waits meanwhile.
+            marker: the prefix of its processes' marker; None if processes that leave the group may stay.
+            inherited: open files that it gets, with the same numbers.
+            attend: runs alongside the command, and is cancelled when that ends; its errors end the command.
+            fresh_keyring: whether to give the command a session keyring of its own instead of this process's (Linux).
     """
     unique = None if marker is None else f"{marker}{secrets.token_hex(16)}"
     process = await _Child.start(
@@ -147,10 +148,10 @@ class _Child:
 
 
 def join_new_keyring() -> None:
-    """Give this thread, and what it starts from now on, a new session keyring. Raises OSError.
+    """Give this thread, and the processes that it starts, a new session keyring. Raises OSError.
 
-    Does nothing where the kernel has no keyrings, or doesn't let this process use them: what it starts
-    can't use them then either.
+    Does nothing if the kernel has no keyrings, or doesn't let this process use them, since its children can't use
+    them either.
     """
     number = _KEYCTL_CALLS.get(platform.machine())
     if number is None or platform.system() != "Linux":
@@ -199,7 +200,7 @@ class _Running:
         return status
 
     async def _drain(self, pipe: trio.abc.ReceiveStream, stream: int, on_bytes: OnBytes) -> None:
-        """Read to the end; once the command is over, only as long as there is something to read."""
+        """Read to the end; after the command has ended, only as long as there is something to read."""
         while True:
             until = trio.current_time() + QUIET_SECONDS if self._over else math.inf
             data: bytes | bytearray = b""
@@ -226,20 +227,20 @@ class _Running:
             await trio.to_thread.run_sync(kill_marked, self._marker)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The group's id is the process's, and isn't given away while the group has a member.
+        # The group has the process's id, which isn't reused while the group has a member.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
-    """Write the standard input; a command may leave it unread."""
+    """Write the standard input, which the command may leave unread."""
     with suppress(trio.BrokenResourceError):
         await pipe.send_all(data)
     await pipe.aclose()
 
 
 def kill_marked(marker: str) -> None:
-    """Kill all processes whose marker begins so, again until there are none: they may fork meanwhile."""
+    """Kill all processes whose marker has this prefix, repeatedly, since they may fork meanwhile."""
     entry = f"{MARKER_VARIABLE}={marker}".encode()
     for _ in range(100):
         found = _marked(entry)

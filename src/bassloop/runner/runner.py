@@ -1,8 +1,8 @@
-"""Run a runner, from its options to its end, and keep it registered.
+"""Runs a runner, and keeps it registered with its loop.
 
-A loop that a runner was registered with until a moment ago is most likely being restarted, so for some minutes
-it is tried again every few seconds, and first when it said. One that was never reached, or is gone for longer, is
-tried less and less often.
+After the end of a registration, the loop is most likely being restarted. So for some minutes, the runner reconnects
+every few seconds, beginning when the loop asked it to. If the loop was never reached, or stays away for longer,
+attempts become less frequent.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 
 RESTART_SECONDS = 900.0
-"""How long after a registration ended the loop counts as being restarted."""
+"""How long the loop counts as restarting after a registration ended, in seconds."""
 
 RESTART_LONGEST = 2.0
 """The longest delay, in seconds and without jitter, while it does."""
 
 COME_AGAIN = re.compile(r"connect again in (\d{1,3}) s\b")
-"""The end of the last line of a loop that ends in an orderly way."""
+"""The end of the last line from a loop that shuts down in an orderly way."""
 
 LONGEST_ASKED = 60.0
-"""The longest, in seconds, that a runner stays away because a loop asks it to."""
+"""The longest time, in seconds, that a runner stays away at a loop's request."""
 
 STOP_SECONDS = 30.0
-"""How long commands and the connection may take to end."""
+"""How long commands and the connection may take to end, in seconds."""
 
 
 class Serves(Protocol):
@@ -89,10 +89,10 @@ class RunnerClient:
     _asked_to_wait: float | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Connect, serve, and connect again, until cancelled.
+        """Connect, serve, and reconnect, until cancelled.
 
-        Has started once the runner is registered for the first time. Raises RunnerError if another
-        attempt would be useless: a key can't be read, or a host is not known.
+        Reports as started when the runner is first registered. Raises RunnerError if another attempt would be
+        useless, because a key can't be read, or a host isn't known.
         """
         failures = 0
         while True:
@@ -112,13 +112,13 @@ class RunnerClient:
             await trio.sleep(delay)
 
     def _backoff(self) -> Backoff:
-        """Return the delays that apply now: short ones while the loop is being restarted."""
+        """Return the current delays, which are short while the loop restarts."""
         if trio.current_time() - self._registered_until >= RESTART_SECONDS:
             return self.backoff
         return replace(self.backoff, longest=min(RESTART_LONGEST, self.backoff.longest))
 
     async def _connect(self, task_status: trio.TaskStatus[None]) -> str:
-        """Connect and serve once. Returns why the connection ended. Raises UnknownHost."""
+        """Connect and serve once, and return why the connection ended. Raises UnknownHost."""
         self.on_event(Connecting(self.address))
         registered = False
 
@@ -156,7 +156,7 @@ async def run_runner(
 ) -> None:
     """Serve a loop until cancelled; then end the commands, and close the connection.
 
-    Needs an open bridge. Has started once registered for the first time. Raises RunnerError.
+    Needs an open bridge. Reports as started when first registered. Raises RunnerError.
 
     Args:
         ask: awaited with a host key that is not known; returns whether to trust it, and then it is
@@ -201,7 +201,7 @@ async def serve_runner(
 ) -> int:
     """Serve a loop until SIGINT or SIGTERM, and return the exit status. Raises RunnerError.
 
-    A service manager is notified of the start, of what happens, and that the runner is alive.
+    A service manager is notified of the start, of events, and that the runner is alive.
     """
     notifier = Notifier.of()
 

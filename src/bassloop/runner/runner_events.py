@@ -12,7 +12,7 @@ class RunnerEvent:
 
 @dataclass(frozen=True, slots=True)
 class Connecting(RunnerEvent):
-    """The runner dials in."""
+    """The runner is connecting."""
 
     address: str
 
@@ -43,7 +43,7 @@ class Said(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Disconnected(RunnerEvent):
-    """The connection was lost, or could not be made.
+    """The connection was lost, or couldn't be established.
 
     Args:
         retry_in: seconds.
@@ -58,7 +58,7 @@ class Disconnected(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class DriverChosen(RunnerEvent):
-    """The way in which commands run on this machine was chosen.
+    """The way to run commands on this machine was chosen.
 
     Args:
         kind: `podman`, `docker`, `sandbox` or `host`.
@@ -122,7 +122,7 @@ class ThunkStarted(RunnerEvent):
 
 @dataclass(frozen=True, slots=True)
 class ThunkEnded(RunnerEvent):
-    """A command is over.
+    """A command has ended.
 
     Args:
         took: seconds.

@@ -1,8 +1,8 @@
-"""The gRPC service `Runtime` that a loop calls, on a driver.
+"""The gRPC service `Runtime` that a loop calls, implemented by a driver.
 
-Each call crosses from asyncio to Trio once. Its work is a task there, in a nursery that outlives the call:
-when the call is cancelled, so is the work, and closing the service waits for the work's end. Progress crosses
-back one update at a time, and a command waits while the loop doesn't take an update.
+Each call crosses from asyncio to Trio once. Its work is a task in a Trio nursery that outlives the call: when the
+call is cancelled, so is the work, and closing the service waits for the work to end. Progress crosses back one update
+at a time, and a command waits while the loop doesn't take an update.
 """
 
 from __future__ import annotations
@@ -56,24 +56,24 @@ if TYPE_CHECKING:
 
 
 MAX_RUNS = 100
-"""Runs whose artifacts are kept at the same time."""
+"""How many runs' artifacts are kept at the same time."""
 
 log = structlog.get_logger(__name__)
 
 NOT_SENT = "a file has a secret of this runner in it, and secrets don't leave the runner"
 DROP_SECONDS = 10.0
 MAX_STATUS_TEXT = 4_000
-"""Characters of an error status's text, which travels in a header."""
+"""The length limit for an error's text, which is sent in a header."""
 
 Respond = Callable[[Any], Awaitable[None]]
 
 
 @dataclass(eq=False)
 class ReceivedArtifacts:
-    """The artifacts that came, until their run has ended. Everything here raises DriverError.
+    """The artifacts that were received, until their run has ended. All methods raise DriverError.
 
     Args:
-        folder: where they are; whoever made it removes it.
+        folder: the folder for their files; its creator removes it.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class ReceivedArtifacts:
     _count: int = 0
 
     async def receive(self, run: str, name: str, sha256: str, chunks: AsyncIterator[bytes]) -> None:
-        """Take an artifact in, if it is what the loop says."""
+        """Receive an artifact, and check that it is what the loop says."""
         if (why := problem_of_given(name)) is not None:
             raise DriverError(f"the artifact {name[:100]!r} can't be given to a command: {why}")
         if run not in self._runs and len(self._runs) >= MAX_RUNS:
@@ -106,7 +106,7 @@ class ReceivedArtifacts:
         given[name] = GivenArtifact(name, sha256, file)
 
     def of_run(self, run: str, listed: str) -> tuple[GivenArtifact, ...]:
-        """Return the artifacts that a run is to be given, which have come before.
+        """Return the artifacts for a run, which must have been received before.
 
         Args:
             listed: a list of names with their SHA-256, in JSON.
@@ -122,7 +122,7 @@ class ReceivedArtifacts:
         return tuple(given[name] for name, _ in sorted(wanted))
 
     async def drop(self, run: str) -> None:
-        """Remove what came for a run."""
+        """Remove the artifacts for a run."""
         for each in self._runs.pop(run, {}).values():
             await file_trees.remove(each.file)
 
@@ -138,7 +138,7 @@ class _Job:
 
 
 class RuntimeService(RuntimeBase):
-    """Does what a loop asks for, as far as the owner's rules allow it. Made with :meth:`open`."""
+    """Serves a loop's calls, as far as the owner's rules allow. Made with :meth:`open`."""
 
     def __init__(
         self,
@@ -162,18 +162,18 @@ class RuntimeService(RuntimeBase):
         only: tuple[str, ...] = (),
         signer: ConnectionSigner | None = None,
     ) -> AsyncGenerator[RuntimeService]:
-        """Give a service; on exit, cancel its work and wait for that. Needs an open bridge.
+        """Provide a service. On exit, cancel its work and wait for that. Needs an open bridge.
 
         Args:
             only: the repositories that are served, ``owner/name`` or ``owner/*``; empty for all.
-            signer: signs a statement of each run for a loop that asks for it.
+            signer: signs a statement about each run if the loop asks for it.
         """
         async with driver.cache.new_output() as folder, trio.open_nursery() as nursery:
             yield cls(driver, only, nursery, signer, ReceivedArtifacts(folder.path))
             nursery.cancel_scope.cancel()
 
     def __mapping__(self) -> dict[str, Handler]:
-        """Return the methods: those of the original, and the one by which a loop gives artifacts."""
+        """Return the methods: those of the original, and the one for sending artifacts."""
         put = Handler(
             self.put_artifact,
             Cardinality.STREAM_UNARY,
@@ -183,7 +183,7 @@ class RuntimeService(RuntimeBase):
         return {**super().__mapping__(), PUT_METHOD: put}
 
     async def put_artifact(self, stream: Stream[rpc.ExportResponse, rpc.ExportResponse]) -> None:
-        """Take in an artifact of another check, for the run that the loop is about to have run."""
+        """Receive an artifact of another check for an upcoming run."""
         metadata = _metadata(stream)
         self._require_served(metadata)
 
@@ -204,7 +204,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def Resolve(self, stream: Stream[pb.ImageRef, pb.Thunk]) -> None:
-        """Answer an image's name with a thunk of the image as it is now."""
+        """Resolve an image's name, and answer with a thunk of the current image."""
         ref = await self._request(stream)
 
         async def work(respond: Respond) -> None:
@@ -213,7 +213,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def Run(self, stream: Stream[pb.Thunk, rpc.RunResponse]) -> None:
-        """Run a thunk; answer with its progress, and in the end with a signed statement of the run."""
+        """Run a thunk. Answer with its progress and, at the end, a signed statement about the run."""
         thunk = await self._request(stream)
         context, metadata = _context(stream), _metadata(stream)
         run = metadata.get(RUN_METADATA, "")
@@ -245,7 +245,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work, witness)
 
     async def Read(self, stream: Stream[pb.Thunk, rpc.ReadResponse]) -> None:
-        """Run a thunk; answer with its progress, and then what it printed, with secrets masked."""
+        """Run a thunk. Answer with its progress, then its output, with secrets masked."""
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
@@ -260,9 +260,9 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def ExportPath(self, stream: Stream[pb.ThunkPath, rpc.ExportResponse]) -> None:
-        """Run a path's thunk; answer with its progress, and then a tar stream of the path.
+        """Run a path's thunk. Answer with its progress, then a tar stream of the path.
 
-        A file with a secret in it is not sent, not even in part.
+        A file that contains a secret isn't sent, not even in part.
         """
         path = await self._request(stream)
 
@@ -283,7 +283,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def Export(self, stream: Stream[pb.Thunk, rpc.ExportResponse]) -> None:
-        """Run a thunk; answer with its progress, and then an OCI archive of its image."""
+        """Run a thunk. Answer with its progress, then an OCI archive of its image."""
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
@@ -296,7 +296,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def Publish(self, stream: Stream[rpc.PublishRequest, rpc.PublishResponse]) -> None:
-        """Run a thunk and push its image; answer with progress, and then its name with its digest."""
+        """Run a thunk and push its image. Answer with its progress, then its name with its digest."""
         request = await self._request(stream)
 
         async def work(respond: Respond) -> None:
@@ -308,7 +308,7 @@ class RuntimeService(RuntimeBase):
         await self._do(stream, work)
 
     async def _request(self, stream: Stream[Any, Any]) -> Any:
-        """Return the request, if the owner's rules allow it. Raises GRPCError."""
+        """Return the request if the owner's rules allow it. Raises GRPCError."""
         self._require_served(_metadata(stream))
         request = await stream.recv_message()
         if request is None:
@@ -332,7 +332,7 @@ class RuntimeService(RuntimeBase):
         work: Callable[[Respond], Awaitable[None]],
         witness: RunWitness | None = None,
     ) -> None:
-        """Do the work of a call under Trio, and send its answers. Raises GRPCError for a failed thunk."""
+        """Do the work of a call in Trio, and send its answers. Raises GRPCError for a failed thunk."""
         job = _Job(work)
         await call_trio(self._supervise, job, stream)
         failure = job.failure
@@ -349,7 +349,7 @@ class RuntimeService(RuntimeBase):
             raise failure
 
     async def _supervise(self, job: _Job, stream: Stream[Any, Any]) -> None:
-        """Wait for a job; cancelled, cancel the job, whose end the nursery waits for."""
+        """Wait for a job. If cancelled, cancel the job; the nursery waits for its end."""
         self._nursery.start_soon(self._run_job, job, stream)
         try:
             await job.over.wait()
@@ -360,7 +360,7 @@ class RuntimeService(RuntimeBase):
         async def respond(message: Any) -> None:
             try:
                 await call_asyncio(stream.send_message, message)
-            except Exception:  # noqa: BLE001 - whatever it is, the loop doesn't listen any more
+            except Exception:  # noqa: BLE001 - whatever the error is, the loop doesn't listen any more
                 job.scope.cancel()
                 await trio.lowlevel.checkpoint()
 
@@ -377,7 +377,7 @@ class RuntimeService(RuntimeBase):
             job.failure = _error(Status.UNKNOWN, str(error))
         except OSError as error:
             job.failure = _error(Status.UNKNOWN, describe_os_error(error))
-        except Exception:  # a bug that one thunk has found ends that thunk, and not the runner
+        except Exception:  # a bug that one thunk triggers ends that thunk, not the runner
             log.exception("call crashed")
             job.failure = _error(Status.INTERNAL, "the runner crashed; its own log says why")
         finally:
@@ -396,7 +396,7 @@ def _progress(respond: Respond, response: Callable[..., Any]) -> Send:
 
 
 def _metadata(stream: Stream[Any, Any]) -> dict[str, str]:
-    """Return what the loop says of the call; its values are percent-encoded."""
+    """Return the call's metadata; its values are percent-encoded."""
     found = (stream.metadata or {}).items()
     return {name: unquote(value) for name, value in found if isinstance(value, str)}
 

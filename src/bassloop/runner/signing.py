@@ -1,4 +1,4 @@
-"""The runner's signature: by the key with which it logged in, in a file or in the owner's SSH agent."""
+"""Signing statements with the key with which the runner logged in, from a file or the owner's SSH agent."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SIGN_SECONDS = 10.0
-"""How long an agent may take, for it may ask its owner."""
+"""How long an agent may take, in seconds, since it may ask its owner."""
 
 RSA_ALGORITHM = b"rsa-sha2-512"
 RSA_AGENT_FLAG = 4
-"""Has an agent sign with an RSA key over SHA-512."""
+"""The flag for an agent to sign with RSA over SHA-512."""
 
 
 @dataclass(eq=False)
 class ConnectionSigner:
-    """Signs with the key of the connection that is logged in.
+    """Signs with the key of the current connection.
 
-    Hardware keys that need a touch sign nothing: nobody wants to touch one for each run.
+    Hardware keys that need a touch aren't used, since nobody wants to touch one for each run.
 
     Args:
-        login: whose key it is.
-        key: the key pair that the loop accepted last; set by whoever logs in.
-        agent: the path of the agent that has it, if it isn't in a file.
+        login: the key's owner.
+        key: the key pair that the loop accepted last; set when logging in.
+        agent: the socket of the agent that has it, if it isn't in a file.
     """
 
     login: str = ""
@@ -55,7 +55,7 @@ class ConnectionSigner:
 
     @property
     def problem(self) -> str | None:
-        """Why the key can't sign, and what to do about it; None if it can."""
+        """Why the key can't sign, and how to fix that; None if it can."""
         if self.key is None or not self.key.algorithm.startswith(b"sk-"):
             return None
         return (
@@ -82,7 +82,7 @@ class ConnectionSigner:
         return SSHSignature(key.key_public_data, blob)
 
     async def _ask_agent(self, key: Any, data: bytes) -> bytes:
-        """Have the agent sign. On the asyncio side; the agent that listed the keys was closed long ago."""
+        """Make the agent sign. Runs in asyncio, on a connection of its own."""
         agent = await asyncssh.connect_agent(self.agent or "")
         try:
             flags = RSA_AGENT_FLAG if key.key_algorithm == b"ssh-rsa" else 0
@@ -94,11 +94,11 @@ class ConnectionSigner:
 
 @dataclass(eq=False)
 class RunWitness:
-    """Watches one run, and states in the end how it went.
+    """Observes one run, and makes the statement about it at the end.
 
     Args:
-        metadata: what the loop said of the call.
-        context: the call's; its images are stated too.
+        metadata: the call's metadata.
+        context: the call's context; its images are part of the statement.
         sent: the digests of what was sent.
     """
 

@@ -1,6 +1,6 @@
-"""The runner's SSH connection to a loop: one attempt, from dialling in to its end; and the keys for it.
+"""The runner's SSH connection to a loop: one connection from start to end, and the keys for it.
 
-The host's key is remembered; the owner's are those to log in with.
+The host's key is remembered; the owner's keys are for logging in.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMES = ("id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa")
 MAX_FROM_AGENT = 16
-"""A loop lets one connection try so many keys, and a few more."""
+"""How many keys one connection tries; a loop accepts a few more."""
 
 FORWARD = "/runtime"
 KEEPALIVE_SECONDS = 30.0
 KEEPALIVE_COUNT = 2
-"""Unanswered questions after which a loop counts as gone, so after 90 s in all."""
+"""After how many unanswered keepalives a loop counts as gone, which takes 90 s."""
 LOGIN_SECONDS = 30.0
 CLOSE_SECONDS = 3.0
 MAX_LINE = 2_000
@@ -51,12 +51,12 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """A key that a host has shown.
+    """A key that a host has presented.
 
     Args:
-        where: the host, as the file of known hosts has it.
+        where: the host, as in the file of known hosts.
         line: the line for that file.
-        fingerprint: as `ssh-keygen -l` shows it.
+    fingerprint: as `ssh-keygen -l` shows it.
     """
 
     where: str
@@ -65,7 +65,7 @@ class HostKey:
 
     @classmethod
     def of(cls, host: str, port: int, key: asyncssh.SSHKey) -> HostKey:
-        """Return the key that a host shows at a port."""
+        """Return the key that a host presents at a port."""
         where = host_pattern(host, port)
         public = " ".join(key.export_public_key().decode().split()[:2])
         return cls(where, f"{where} {public}", key.get_fingerprint())
@@ -82,7 +82,7 @@ class KnownHost:
     matches: Any
 
     def judge(self, key: asyncssh.SSHKey) -> Verdict:
-        """Return what is known of a key that the host has shown."""
+        """Return the verdict about a key that the host has presented."""
         trusted, authorities, revoked, *_ = self.matches
         if key in revoked:
             return Verdict.CHANGED
@@ -98,7 +98,7 @@ class KnownHosts:
         self.path = path
 
     def find(self, host: str, port: int) -> KnownHost:
-        """Return what is known of a host at a port; its keys at other ports don't count.
+        """Return the entries about a host at a port; its keys at other ports don't count.
 
         Raises OSError or ValueError if the file can't be read.
         """
@@ -120,7 +120,7 @@ class KnownHosts:
 
 
 def host_pattern(host: str, port: int) -> str:
-    """Return a host at a port as the file of known hosts has it."""
+    """Return a host at a port in the notation of the file of known hosts."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
@@ -129,8 +129,8 @@ class UserKeys:
     """Keys from files.
 
     Args:
-        paths: where they were read from.
-        skipped: for each file that can't be used, a sentence that says why.
+        paths: the files that they were read from.
+                skipped: for each file that can't be used, a sentence that says why.
     """
 
     keys: tuple[Any, ...]
@@ -139,7 +139,7 @@ class UserKeys:
 
 
 def load(options: RunnerOptions) -> UserKeys:
-    """Read the keys in files. Raises RunnerError for one that was given and can't be used."""
+    """Read the keys in files. Raises RunnerError if one that was given explicitly can't be used."""
     keys, paths, skipped = [], [], []
     for path in options.identities:
         try:
@@ -161,7 +161,7 @@ def load(options: RunnerOptions) -> UserKeys:
 
 
 def _reason(error: Exception) -> str:
-    # A wrong passphrase is a KeyEncryptionError; none at all is only told apart by its text.
+    # A wrong passphrase is a KeyEncryptionError; a missing one can be recognised only by the message.
     if isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower():
         return "it has a passphrase; add it to your agent with ssh-add"
     if isinstance(error, OSError):
@@ -170,14 +170,14 @@ def _reason(error: Exception) -> str:
 
 
 def agent_path(options: RunnerOptions) -> str | None:
-    """Return the socket of the agent, if there is one and it may be asked."""
+    """Return the agent's socket, if there is one and it may be used."""
     return os.environ.get("SSH_AUTH_SOCK") if options.use_agent else None
 
 
 async def load_from_agent(path: str) -> tuple[asyncssh.SSHAgentClient, list[Any]]:
-    """Return an agent and its keys; close the agent after they were used. For the asyncio side.
+    """Return an agent and its keys. Close the agent after using them. Runs in asyncio.
 
-    Raises OSError or ValueError if nothing listens there, or nothing that is an agent.
+    Raises OSError or ValueError if no agent listens there.
     """
     agent = await asyncssh.connect_agent(path)
     try:
@@ -188,7 +188,7 @@ async def load_from_agent(path: str) -> tuple[asyncssh.SSHAgentClient, list[Any]
 
 
 class DialError(Exception):
-    """A connection could not be made, or was refused; the message says why, and the fix."""
+    """A connection failed or was refused. The message says why, and how to fix it."""
 
 
 class UnknownHost(DialError):
@@ -214,8 +214,8 @@ class Dialler:
 
     Args:
         session: makes the session of a channel that the loop opens (`bassloop.bridge.grpc`).
-        signer: is given the key that the loop accepted.
-        warn: called with what the owner should know.
+        signer: gets the key that the loop accepted.
+                warn: called with warnings for the owner.
     """
 
     options: RunnerOptions
@@ -225,7 +225,7 @@ class Dialler:
 
     @asynccontextmanager
     async def dial(self) -> AsyncGenerator[LoopConnection]:
-        """Give a connection that is logged in, and close it on exit.
+        """Provide a connection that is logged in, and close it on exit.
 
         Raises DialError, UnknownHost, and RunnerError if another attempt would be useless.
         """
@@ -299,7 +299,7 @@ class Dialler:
             return None, []
 
     def _explain(self, error: Exception, client: _Client) -> DialError:
-        """Return the error that says why a connection could not be made, and the fix."""
+        """Return the error that says why a connection failed, and how to fix it."""
         where = host_pattern(self.options.host, self.options.port)
         match error:
             case asyncssh.HostKeyNotVerifiable() if client.shown is not None:
@@ -368,7 +368,7 @@ class LoopConnection:
 
 
 class _Client(asyncssh.SSHClient):
-    """Notes the key that the host has shown, if it is not a known one, and the key that was offered last."""
+    """Notes the host's key, if it isn't known, and the key that was offered last."""
 
     def __init__(self, known: KnownHost) -> None:
         self.known = known
@@ -377,7 +377,7 @@ class _Client(asyncssh.SSHClient):
         self._keys: Iterator[Any] = iter(())
 
     def offer(self, keys: Sequence[Any]) -> None:
-        """Offer these keys, one after the other."""
+        """Offer these keys one after the other."""
         self._keys = iter(asyncssh.load_keypairs(list(keys)))
 
     def public_key_auth_requested(self) -> Any:
