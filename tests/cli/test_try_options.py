@@ -250,7 +250,7 @@ def test_files_that_were_never_committed_are_tried(
     assert not in_git or git(path, "rev-list", "--all") == ""
 
 
-def test_what_is_the_machines_fault_is_said(
+def test_a_command_that_reached_no_host_makes_try_ask_whether_the_machine_is_online(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:
     run = (
@@ -259,5 +259,5 @@ def test_what_is_the_machines_fault_is_said(
     checks = f'[checks.site]\nimage = "nobody/has-node:22"\nrun = "{run}"\n'
     done = tried(environment, make_repository(**{".bassloop.toml": checks}))
     assert done.returncode == 1
-    assert "or of other versions than those in nobody/has-node:22" in done.stdout
+    assert "image not used, but this machine's own programs: nobody/has-node:22" in done.stdout
     assert "a command couldn't reach a host: is this machine online?" in done.stdout
