@@ -115,6 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "attacks: measures a daemon under attack (nox -s attacks)",
     ):
         config.addinivalue_line("markers", marker)
+    # A shell's background job ignores these, and so would every program that a test starts and sends them.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell's background job ignores SIGINT, and so would every program that a test starts and interrupts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
