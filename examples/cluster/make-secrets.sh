@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the secrets that all nodes share, each in a file that is named after its setting.
+# Creates the secrets that all nodes share, each in a file that is named after its setting.
 set -eu
-# Only root can read those for systemd. The daemon in a container is another user, and has to read its own.
+# systemd reads credentials as root. In a container, the daemon runs as another user, who has to be able to read them.
 folder=${1:-secrets} mode=${1:+600}
 mkdir -p "$folder"
 cd "$folder"

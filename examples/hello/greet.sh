@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says what is in a file, a word at a time, as a slow build would.
+# Prints the words of a file one by one, like a slow build.
 set -eu
 for word in $(cat "$1"); do
     printf '\033[1;32m%s\033[0m\n' "$word"

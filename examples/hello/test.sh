@@ -1,5 +1,5 @@
 #!/bin/sh
-# A test suite of one test: the greeting greets.
+# A test suite with a single test: greet.sh prints the words it's given.
 set -eu
 echo "Hi there" > words.txt
 said=$(sh greet.sh words.txt)
