@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from bassloop.github import GitHubError, RateLimited
-from bassloop.github.api import API
 from bassloop.github.request import RAW, Credential
+from bassloop.github.rest_client import API
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -8,8 +8,8 @@ import trio.testing
 
 from bassloop.daemon.node_tasks import keep_sharing
 from bassloop.github import GitHubError
-from bassloop.github.api import API
 from bassloop.github.api_budget import WINDOW_SECONDS
+from bassloop.github.rest_client import API
 from bassloop.store.leases import Company
 
 

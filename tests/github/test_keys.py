@@ -18,7 +18,6 @@ from bassloop.github import (
     app_credentials,
     open_github,
 )
-from bassloop.github.api import API
 from bassloop.github.login_keys import (
     CACHE_SECONDS,
     FRESH_SECONDS,
@@ -27,6 +26,7 @@ from bassloop.github.login_keys import (
     NOBODY_SECONDS,
 )
 from bassloop.github.request import ANONYMOUS, Credential
+from bassloop.github.rest_client import API
 from bassloop.standin import Fault
 from tests.until import until
 

@@ -9,11 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from bassloop.github.api import API
 from bassloop.github.api_budget import Purpose, spending
 from bassloop.github.errors import GitHubError
 from bassloop.github.outages import OUTAGE_SECONDS, PROBE_SECONDS, OutageGate
 from bassloop.github.request import Credential
+from bassloop.github.rest_client import API
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

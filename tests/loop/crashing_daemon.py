@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bassloop.cli import main
-from bassloop.github.api import API
+from bassloop.github.rest_client import API
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:

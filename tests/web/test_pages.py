@@ -20,7 +20,7 @@ from tests.records import make_run, make_step
 from .site import HOSTILE, open_site
 
 if TYPE_CHECKING:
-    from bassloop.checks.outputs import Outputs
+    from bassloop.checks.output_downloads import Outputs
     from bassloop.store import Run
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.checks.outputs import OutputUnavailable
+from bassloop.checks.output_downloads import OutputUnavailable
 from bassloop.store import User
 from bassloop.web import create_app
 

@@ -19,7 +19,7 @@ from bassloop.store import RequestKind, Topic
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
     from bassloop.deliveries.inbox import Inbox
-    from bassloop.github.api import API
+    from bassloop.github.rest_client import API
     from bassloop.runtimes import Pool
     from bassloop.store import NodeRequest, Store
     from bassloop.store.leases import Company

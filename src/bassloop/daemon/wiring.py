@@ -19,7 +19,7 @@ from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Loop
-from bassloop.checks.outputs import Outputs
+from bassloop.checks.output_downloads import Outputs
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
 from bassloop.checks.shared_usage import SharedUsage

@@ -13,7 +13,7 @@ from bassloop.github import Purpose, purpose_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bassloop.github.api import API
+    from bassloop.github.rest_client import API
     from bassloop.store import RepositoryBacklog, Store
 
 PACE_SECONDS = 300.0

@@ -30,8 +30,8 @@ from bassloop.github.request import ANONYMOUS, JSON, Credential
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from bassloop.github.api import API
     from bassloop.github.request import Data
+    from bassloop.github.rest_client import API
 
 log = structlog.get_logger(__name__)
 

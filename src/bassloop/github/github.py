@@ -11,7 +11,6 @@ import httpx
 
 from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.concurrency import shielded
-from bassloop.github.api import API, AT_ONCE
 from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
 from bassloop.github.app_webhook import AppWebhook
@@ -19,9 +18,9 @@ from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
-from bassloop.github.rate_limits import RetryPolicy
 from bassloop.github.repository import MAX_FILE, GitHubRepository
-from bassloop.github.request import ANONYMOUS, Credential
+from bassloop.github.request import ANONYMOUS, Credential, RetryPolicy
+from bassloop.github.rest_client import API, AT_ONCE
 from bassloop.github.webhook_events import MalformedEvent, parse_repository
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from bassloop.github.models import User
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from bassloop.github.api import API
     from bassloop.github.request import Credential
+    from bassloop.github.rest_client import API
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from bassloop.github.errors import GitHubError, NotFound
 
 if TYPE_CHECKING:
-    from bassloop.github.api import API
+    from bassloop.github.rest_client import API
 
 PERMISSIONS = {
     "checks": "write",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.concurrency import Backoff
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
 
 if TYPE_CHECKING:
@@ -30,28 +29,6 @@ DEFAULT_WAIT = 60.0
 
 LONGEST_HOUR = 3700.0
 """Seconds. A reset time further away than this is due to a wrong clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """The policy for retries: how often and for how long a call is tried.
-
-    Args:
-        attempts: the maximum number of attempts.
-        first_delay: the average delay before the second attempt, in seconds; it doubles with each further one.
-        longest_delay: seconds; a rate limit that lasts longer raises at once.
-        answer_seconds: the time limit for one attempt, from connecting to the response's last byte.
-    """
-
-    attempts: int = 4
-    first_delay: float = 1.0
-    longest_delay: float = 120.0
-    answer_seconds: float = 60.0
-
-    @property
-    def backoff(self) -> Backoff:
-        """The delays between attempts."""
-        return Backoff(self.first_delay, self.longest_delay)
 
 
 def requested_wait(

@@ -20,9 +20,7 @@ import re
 
 from bassloop.terminal.control_functions import ControlFunctions
 from bassloop.terminal.frames import FrameFinder
-from bassloop.terminal.row import Row
-from bassloop.terminal.screen import Stops
-from bassloop.terminal.sequences import (
+from bassloop.terminal.grammar import (
     BROKEN_CSI,
     COLUMN_ONE,
     CONTENT,
@@ -40,6 +38,8 @@ from bassloop.terminal.sequences import (
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
+from bassloop.terminal.row import Row
+from bassloop.terminal.screen import Stops
 from bassloop.terminal.style import pen_after
 
 BLOCK = 32 * 1024

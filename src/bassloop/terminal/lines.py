@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wcwidth import wcwidth
 
-from bassloop.terminal.sequences import ANY_ESCAPE, CONTROLS, INVISIBLE, LINK, SGR
+from bassloop.terminal.grammar import ANY_ESCAPE, CONTROLS, INVISIBLE, LINK, SGR
 from bassloop.terminal.style import DEFAULT_PEN, Pen, applied, begin, change
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from bassloop.terminal.grammar import UNFINISHED_CHARACTER
 from bassloop.terminal.lines import character_width, columns, joined, next_stop, pieces, runs, texts
-from bassloop.terminal.sequences import UNFINISHED_CHARACTER
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
 
 ROW_LIMIT = 64 * 1024

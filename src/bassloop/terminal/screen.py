@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.terminal.lines import Measure, columns
-from bassloop.terminal.row import COLUMN_LIMIT, CUT, ROW_LIMIT, Row
-from bassloop.terminal.sequences import (
+from bassloop.terminal.grammar import (
     COLUMN_ONE,
     ERASE,
     ERASE_RIGHT,
@@ -20,6 +18,8 @@ from bassloop.terminal.sequences import (
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
+from bassloop.terminal.lines import Measure, columns
+from bassloop.terminal.row import COLUMN_LIMIT, CUT, ROW_LIMIT, Row
 from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
 if TYPE_CHECKING:

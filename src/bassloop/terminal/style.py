@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from bassloop.terminal.sequences import LINK, SGR
+from bassloop.terminal.grammar import LINK, SGR
 
 FLAGS = {
     "bold": (1, 22),

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bassloop.terminal.control_parser import ControlParser
+from bassloop.terminal.grammar import BARE_RETURN
 from bassloop.terminal.row import CUT, ROW_LIMIT
-from bassloop.terminal.sequences import BARE_RETURN
 
 ROWS = 32
 """Lines of the screen: how far up a program may go to change what it wrote."""

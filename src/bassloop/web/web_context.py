@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bassloop.access.permissions import Permissions
     from bassloop.checks.actions import Control
-    from bassloop.checks.outputs import Outputs
+    from bassloop.checks.output_downloads import Outputs
     from bassloop.checks.source_links import SourceLinks
     from bassloop.checks.tail import Tail
     from bassloop.deliveries.backlog import BacklogReport

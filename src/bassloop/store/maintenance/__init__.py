@@ -1,13 +1,13 @@
-"""Maintenance: what keeps a store small and intact, and copies it.
+"""Maintenance: keeping a store small and intact, and copying it.
 
-- `prune` removes the runs that a `Retention` doesn't keep; `pruner` does so every hour.
+- `prune` removes the runs that a `Retention` doesn't keep; `pruning_task` does so every hour.
 - `backup` copies a store while it is in use, and restores a copy.
 - `integrity` compares the database with the logs; `repair` repairs what can be repaired, and salvages what
   a damaged database still has.
 - `transfer` moves a store to another database, or its blobs to a bucket.
 
-All of it but `prune` and `pruner` blocks: it is for threads, and for commands that do nothing else. Here are the lock
-that they hold, and how they show their progress.
+Except for `prune` and `pruning_task`, all of it blocks: it is meant for threads, and for commands that do nothing
+else. This module has the lock that they hold, and how they report progress.
 """
 
 from __future__ import annotations

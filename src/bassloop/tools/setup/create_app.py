@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from werkzeug import Response as AnyResponse
 
-    from bassloop.github.api import API
+    from bassloop.github.rest_client import API
 
 
 PRIVATE = 0o600

@@ -23,7 +23,7 @@ import trio
 from quart import Blueprint, Response, abort, jsonify, render_template, request
 
 from bassloop.terminal import one_line, strip_lines
-from bassloop.terminal.sequences import INVISIBLE
+from bassloop.terminal.grammar import INVISIBLE
 from bassloop.web.guard import visible_run
 from bassloop.web.presentation import STEP_PAGE_LINES, abort_not_found, view_run, wants_json
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from quart import Blueprint, Response, abort, jsonify, request
 from quart.wrappers.response import ResponseBody
 
-from bassloop.checks.outputs import OutputBusy, OutputUnavailable
+from bassloop.checks.output_downloads import OutputBusy, OutputUnavailable
 from bassloop.tar_archive import BadTar, TarHeaderReader
 from bassloop.web.guard import visible_run
 from bassloop.web.presentation import DOWNLOAD_SECONDS, abort_not_found, download_headers, instant
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from werkzeug.datastructures import Range
 
-    from bassloop.checks.outputs import Output
+    from bassloop.checks.output_downloads import Output
     from bassloop.store import Artifact, Run, Store
     from bassloop.web.web_context import WebContext
 

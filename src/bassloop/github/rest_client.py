@@ -1,4 +1,4 @@
-"""The REST API: httpx under Trio, with bounds, retries, rate limits and a cache.
+"""The client of GitHub's REST API: httpx under Trio, with bounds, retries, rate limits and a cache.
 
 A request that may be repeated is, with growing and jittered delays; one that creates something is repeated
 only when GitHub said that it did nothing (a rate limit) or was never reached. A response is read up to a
@@ -24,7 +24,7 @@ from bassloop.concurrency import TTLCache, retry
 from bassloop.github.api_budget import POINTS, APIBudget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
 from bassloop.github.outages import OUTAGE_SECONDS, OutageGate
-from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer, RetryPolicy
+from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer
 from bassloop.github.request import (
     ANONYMOUS,
     JSON,
@@ -33,6 +33,7 @@ from bassloop.github.request import (
     Data,
     Request,
     Response,
+    RetryPolicy,
     failed,
     fetch,
     is_same_host,

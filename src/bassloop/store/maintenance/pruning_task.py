@@ -1,4 +1,4 @@
-"""The pruner: prunes the store every hour while the daemon runs.
+"""The task that prunes the store every hour while the daemon runs.
 
 A run's age depends on the wall clock, which may jump by years and take every run with it. So after a
 jump, no run is removed for its age until the clock has been in step with the monotonic one for a day.

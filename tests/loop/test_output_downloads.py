@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from bassloop.checks.outputs import (
+from bassloop.checks.output_downloads import (
     Output,
     OutputBusy,
     OutputInterrupted,
