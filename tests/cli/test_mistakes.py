@@ -33,7 +33,10 @@ IN_TOML = [
     ("[checks.a]\nrun = 3\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
     ("[checks.a]\nrun = []\n", ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
     ('[checks.a\nrun = "x"\n', ":1:10: this is not TOML"),
-    ("[checks.a]\nrun = pytest\n", ":2:7: this is not TOML"),
+    (
+        "[checks.a]\nrun = make test\n",
+        ':2:7: this is not TOML: Invalid value; text needs quotes: run = "make test"',
+    ),
     (CHECK + CHECK, ":3:10: this is not TOML: Cannot declare"),
     (CHECK + 'needs = ["b"]\n', ":3: checks.a.needs: there is no check 'b'; there are a"),
     (CHECK + 'needs = "a"\n', ":3: checks.a.needs: it must be a list"),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_FILE = 256 << 10
 MAX_PROBLEMS = 20
 
+_BARE_WORDS = re.compile(
+    r"""\s*(?P<key>[\w.-]+)\s*=\s*(?P<words>[A-Za-z./_][^"'\\#\[\]{}]{0,200})"""
+)
 _HEADER = re.compile(r"^\s*\[\[?\s*(?P<keys>[^\]]+?)\s*\]\]?")
 _PAIR = re.compile(
     r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
@@ -49,7 +52,7 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ChecksFileError(_syntax(name, str(error))) from error
+        raise ChecksFileError(_syntax(name, text, str(error))) from error
     except RecursionError as error:
         raise ChecksFileError(f"{name}: values are nested too deeply") from error
     table = data.get("checks", {})
@@ -67,11 +70,14 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     return checks
 
 
-def _syntax(name: str, message: str) -> str:
+def _syntax(name: str, text: str, message: str) -> str:
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     if found is None:
         return f"{name}: this is not TOML: {message}"
     said = message[: found.start()].strip()
+    line = text.split("\n")[int(found[1]) - 1 :][:1]
+    if said == "Invalid value" and line and (bare := _BARE_WORDS.fullmatch(line[0].rstrip())):
+        said += f'; text needs quotes: {bare["key"]} = "{bare["words"]}"'
     return f"{name}:{found[1]}:{found[2]}: this is not TOML: {said}"
 
 
