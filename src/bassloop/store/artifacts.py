@@ -31,7 +31,7 @@ ARTIFACTS = "artifacts"
 """The prefix of all artifacts."""
 
 UNFINISHED = ".part-"
-"""Begins the name of a file that is being written."""
+"""The beginning of the name of a file that is being written."""
 
 BUFFER = 1 << 20
 CHUNK = 256 << 10
@@ -64,7 +64,7 @@ def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
 
 
 def remove_unfinished(folder: Path, before: float) -> None:
-    """Remove what was being written, and not changed since a time, when a daemon ended. Raises OSError.
+    """Remove unfinished files that haven't changed since a time. Raises OSError.
 
     Another node that has the same folder may remove it meanwhile.
     """
@@ -145,7 +145,7 @@ class ArtifactWriter:
 async def read_chunks(
     blobs: Blobs, name: str, start: int = 0, stop: float = math.inf
 ) -> AsyncGenerator[bytes]:
-    """Generate a blob's bytes, or those from `start` to before `stop`. Raises OSError."""
+    """Yield a blob's bytes, or those from `start` to before `stop`. Raises OSError."""
     with await trio.to_thread.run_sync(blobs.open_sequential, name) as reader:
         while start < stop:
             size = int(min(CHUNK, stop - start))
@@ -235,7 +235,7 @@ class Artifacts(Subject):
 
     @reads
     def repository_bytes(self, db: Connection, repository_id: int) -> int:
-        """Return how many bytes of artifacts are kept for a repository."""
+        """Return the number of bytes of artifacts that are kept for a repository."""
         return _repository_bytes(db, repository_id)
 
     @asynccontextmanager
@@ -287,7 +287,7 @@ def _repository_bytes(db: Connection, repository_id: int) -> int:
 
 
 def expire(db: Connection, now: float, limit: int) -> int:
-    """Note that some artifacts have expired; return how many."""
+    """Note that some artifacts have expired; return their number."""
     return db.execute(
         "UPDATE artifacts SET kept = 0 WHERE id IN "
         "(SELECT id FROM artifacts WHERE kept = 1 AND expires_at < ? ORDER BY id LIMIT ?)",

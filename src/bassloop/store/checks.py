@@ -46,7 +46,7 @@ class Checks(Subject):
         In one transaction: the one that this delivery created before is returned again; otherwise
         the latest generation, unless there is none or this is a `rerun`; otherwise the next
         generation is created, `intended`, together with its `run`, which isn't stored in the other
-        cases. Void check runs don't count. The run's `thunk` is stored like `Thunks.put` does.
+        cases. Void check runs don't count. The run's `thunk` is stored like in `Thunks.put`.
 
         Raises StoreConflict if no thunk is given and the run's thunk isn't stored.
         """

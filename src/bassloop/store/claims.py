@@ -73,7 +73,7 @@ def choose_node(
 
 
 class RequestKind(StrEnum):
-    """What a node is asked for."""
+    """The kinds of requests to a node."""
 
     HANDLE = "handle"
     """Handle a `delivery`, by its guid, that was left to the node."""

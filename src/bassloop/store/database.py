@@ -1,4 +1,4 @@
-"""What the store asks of a database, whichever engine has it: SQLite or PostgreSQL.
+"""The interface between the store and its database, for both engines: SQLite and PostgreSQL.
 
 The store's SQL is written once, in the subjects, with SQLite's placeholders (`?` and `:name`). Both engines
 know `ON CONFLICT`, `RETURNING`, `WITH`, `coalesce`, `CASE` and `json_each(:items)`, whose column `value` has
@@ -209,7 +209,7 @@ class Database(Protocol):
         """Make a change without effect."""
 
     def created_at(self, connection: Connection) -> float:
-        """Return when the database was created, in seconds since the epoch."""
+        """Return the time at which the database was created, in seconds since the epoch."""
 
     def size(self, connection: Connection) -> int:
-        """Return how many bytes the database takes."""
+        """Return the size of the database in bytes."""

@@ -35,7 +35,7 @@ UNFINISHED = "state IN ('received', 'handling')"
 
 
 class Recorded(Enum):
-    """What became of a delivery that was to be recorded. True if it is to be handled."""
+    """The outcome of recording a delivery. True if it is to be handled."""
 
     KNOWN = auto()
     """It was stored before, and nothing was changed."""
@@ -291,7 +291,7 @@ class Deliveries(Subject):
 
     @reads
     def unfinished(self, db: Connection, *, own: bool = False) -> list[Delivery]:
-        """Return those that are `received` or `handling`, oldest first.
+        """Return the deliveries that are `received` or `handling`, oldest first.
 
         Args:
             own: only those of this node.
@@ -349,7 +349,7 @@ class Deliveries(Subject):
 
     @reads
     def stored(self, db: Connection, guids: Collection[str]) -> set[str]:
-        """Return those of the guids that are stored."""
+        """Return the guids, among the given ones, of deliveries that are stored."""
         rows = db.execute(
             "SELECT guid FROM deliveries WHERE guid IN (SELECT value FROM json_each(?))",
             (json.dumps(list(guids)),),

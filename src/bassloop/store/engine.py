@@ -41,7 +41,7 @@ MAX_WAITING_WRITES = 1024
 READERS = 4
 MAX_PAGE = 500
 CLOSE_SECONDS = 30.0
-"""How long queries that still run may keep the database from being closed."""
+"""How long queries that still run may keep the database from being closed, in seconds."""
 
 
 _fails_fast: ContextVar[bool] = ContextVar("fails_fast", default=False)
@@ -156,8 +156,7 @@ class Readers:
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Return what `query` returns for everything committed by now; it runs in a thread.
 
-        Waits for a connection if all are in use. When cancelled, the query ends by itself and its
-        result is dropped.
+        Waits for a connection if all are in use. If cancelled, the query ends by itself and its result is dropped.
         """
 
         def run() -> T:

@@ -1,4 +1,4 @@
-"""Error lines: what the failed runs of a repository failed of, for searches across runs."""
+"""Error lines: the errors that made runs of a repository fail, for searches across runs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _branches(
 
 
 def _escaped(text: str) -> str:
-    """Return a text as LIKE takes it literally."""
+    """Return a text, escaped so that LIKE takes it literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 

@@ -68,7 +68,7 @@ class Journals(Subject):
 
 
 def find_broken_links(db: Connection) -> Iterator[str]:
-    """Find what is wrong with the journals' chains."""
+    """Yield the problems of the journals' chains."""
     yield from broken_links(_entry(row) for row in db.execute("SELECT * FROM journal ORDER BY seq"))
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import trio
 
 LEASE_SECONDS = 10.0
-"""How long a lease lasts unless it is renewed."""
+"""How long a lease lasts unless it is renewed, in seconds."""
 
 RENEW_SECONDS = 2.0
-"""How often it is renewed, and how often nodes look whether another one's is over."""
+"""How long a node waits before it renews its lease, or looks for leases that are over, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class NodeRecord:
 
     @property
     def role(self) -> str:
-        """What it does, in words."""
+        """The node's state, in words."""
         if not self.alive:
             return "is gone"
         return "drains" if self.draining else "works"

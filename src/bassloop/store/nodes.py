@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SERVICE = "runtime"
 
 FORGET_SECONDS = 24 * 3600.0
-"""How long a node that is gone is listed."""
+"""How long a node that is gone is listed, in seconds."""
 
 
 class Runtimes(Subject):
@@ -69,7 +69,7 @@ class Runtimes(Subject):
 
     @reads
     def elsewhere(self, db: Connection) -> list[RuntimeRecord]:
-        """Return those that are connected to other nodes that don't drain, the most preferred first."""
+        """Return the runtimes that are connected to other nodes that don't drain, the most preferred first."""
         if not self._engine.node:
             return []
         rows = db.execute(
@@ -121,7 +121,7 @@ class Peer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """What a node has taken over from others.
+    """The things that a node has taken over from others.
 
     Args:
         nodes: the names of those that ended or weren't heard of in time.
@@ -135,7 +135,7 @@ class Inheritance:
 
 
 class Duty(StrEnum):
-    """What one node does for all of them."""
+    """The duties that one node does for all of them."""
 
     PRUNING = "pruning"
     REDELIVERY = "redelivery"
@@ -257,7 +257,7 @@ class Nodes(Subject):
 
 
 class Renewal(NamedTuple):
-    """What a node finds when it renews its lease.
+    """The findings of a node that renews its lease.
 
     Args:
         is_renewed: whether it still had one.

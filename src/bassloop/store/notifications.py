@@ -83,7 +83,7 @@ class Notifications:
     async def publish(self, topic: Topic, key: str) -> None:
         """Notify all nodes now. Waits for a database that can't be reached; may raise StoreError.
 
-        Cancelled, they were notified or not.
+        If cancelled, they may or may not have been notified.
         """
 
         def publish(db: Connection) -> None:

@@ -458,7 +458,7 @@ class ReportedTest:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedError:
-    """An error that runs of a repository failed of.
+    """An error that made runs of a repository fail.
 
     Args:
         count: how many runs did.

@@ -400,7 +400,7 @@ class Thunks(Subject):
 
 
 def insert_thunk(db: Connection, thunk: ThunkRecord) -> bool:
-    """Store a thunk as `Thunks.put` does."""
+    """Store a thunk like `Thunks.put`."""
     db.execute(
         "INSERT INTO thunks (digest, sha256, json, proto, cmdline, created_at) "
         "VALUES (:digest, :sha256, :json, :proto, :cmdline, :created_at) "

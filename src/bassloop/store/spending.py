@@ -1,4 +1,4 @@
-"""What is spent of GitHub's rate limits, so that a restart doesn't spend it again."""
+"""The spent points of GitHub's rate limits, so that a restart doesn't spend them again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Spending(Subject):
 
     @reads
     def recent(self, db: Connection, since: float) -> dict[str, RecentSpending]:
-        """Return what each credential has spent since a time."""
+        """Return the points that each credential has spent since a time."""
         found: dict[str, RecentSpending] = {}
         for row in db.execute("SELECT * FROM spending WHERE at >= ?", (since,)):
             credential = str(row["credential"]).partition("\t")[0]
@@ -76,7 +76,7 @@ class Spending(Subject):
 
     @reads
     def all(self, db: Connection) -> dict[str, SpendingRecord]:
-        """Return what earlier processes have spent, by credential.
+        """Return the points that earlier processes have spent, by credential.
 
         What other nodes spend isn't in it: each has a share of what may be spent.
         """

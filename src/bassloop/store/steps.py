@@ -34,7 +34,7 @@ _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
 MAX_RUNS_NEAR = 2_000
-"""Runs of a repository before a run among which those of the same check are looked for."""
+"""The number of a repository's runs before a run that are searched for runs of the same check."""
 
 
 class LiveLog(Protocol):
