@@ -4,9 +4,9 @@ take from one installation (900 points a minute)."""
 from __future__ import annotations
 
 from bassloop.cli import main
-from bassloop.github import api
+from bassloop.github import rest_client
 from bassloop.github.api_budget import APIBudget
 
-api.APIBudget = lambda _points: APIBudget(1_000_000)  # type: ignore[assignment,misc]
-api.API.share = lambda _self, _nodes: None  # type: ignore[method-assign]
+rest_client.APIBudget = lambda _points: APIBudget(1_000_000)  # type: ignore[assignment,misc]
+rest_client.API.share = lambda _self, _nodes: None  # type: ignore[method-assign]
 main()
