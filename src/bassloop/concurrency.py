@@ -101,10 +101,8 @@ def sleepless_time() -> float:
 def shielded(seconds: float) -> trio.CancelScope:
     """Return a cancel scope that shields its body from outer cancellation, for so many seconds.
 
-    It's for cleanup, such as closing a row, reaping a process or revoking a token. When the time is up, the body
-    is
-    cancelled, and the scope's `cancelled_caught` is true. A thread that the body started is still waited for,
-    however
+    It's for cleanup, such as closing a row, reaping a process or revoking a token. When the time is up, the body is
+    cancelled, and the scope's `cancelled_caught` is true. A thread that the body started is still waited for, however
     long it takes.
     """
     return trio.move_on_after(seconds, shield=True)
@@ -154,8 +152,7 @@ class _Call(Generic[V]):
 class SharedCalls(Generic[K, V]):
     """One call for each key at a time, whose result is shared by everybody who asked for it in the meantime.
 
-    Errors are shared as well, so that callers of a service that is down don't fail one after the other. If the
-    task
+    Errors are shared as well, so that callers of a service that is down don't fail one after the other. If the task
     that makes the call is cancelled, one of the others makes it instead.
     """
 

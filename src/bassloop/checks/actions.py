@@ -167,7 +167,7 @@ async def require_writer(
 
     Args:
         what: the action, for the message.
-                own: the run, if its own user may do this as well.
+        own: the run, if its own user may do this as well.
     """
     if own is not None and own.user_id == by.id:
         return

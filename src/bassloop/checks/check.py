@@ -64,12 +64,12 @@ class ActiveCheck:
 
     Args:
         check_run: the stored check run.
-                needs: the checks that must have succeeded before it runs.
-                handle: what its delivery, and others of the same head, wait for.
-                verify: starts a check that verifies it on a trusted runner.
-                trusted: whether only a trusted runner may run it.
-                verification: the check that verifies it on a trusted runner.
-                earlier: the run that it should confirm, if somebody has asked for that.
+        needs: the checks that must have succeeded before it runs.
+        handle: what its delivery, and others of the same head, wait for.
+        verify: starts a check that verifies it on a trusted runner.
+        trusted: whether only a trusted runner may run it.
+        verification: the check that verifies it on a trusted runner.
+        earlier: the run that it should confirm, if somebody has asked for that.
         sources: the checks whose artifacts it uses, by name.
         is_handed_over: whether another node handles its delivery, and waits for the end of its run.
     """

@@ -33,7 +33,7 @@ class CheckRequest:
         record: the thunk as the store keeps it.
         platform: what the thunk has to run on; None for any.
         after: names of checks of the same head, started before, that must have succeeded first.
-                limit: the time limit in seconds, if it's shorter than the policy's; None for the policy's.
+        limit: the time limit in seconds, if it's shorter than the policy's; None for the policy's.
     """
 
     name: str

@@ -92,8 +92,8 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
 
     If GitHub fails, or logs can't be read now, the time of the next attempt is stored, and nothing is raised.
 
-        Args:
-            output: the check run's output, if it isn't the usual one.
+    Args:
+        output: the check run's output, if it isn't the usual one.
     """
     check_run = await loop.store.checks.of_run(run.id)
     if check_run is None or check_run.state == CheckState.CONCLUDED or run.id in loop.concluding:

@@ -36,8 +36,7 @@ log = structlog.get_logger(__name__)
 def isolation_of(sha: str, thunk: str) -> str:
     """Return the scope within which a trusted runner shares caches and outputs: a commit's runs of one thunk.
 
-        Other thunks can't be trusted with them: an earlier commit, or another check of this one, may be a
-        contributor's.
+    Other thunks can't be trusted with them: an earlier commit, or another check of this one, may be a contributor's.
 
     Args:
         thunk: its SHA-256.
@@ -52,19 +51,18 @@ class DeliveryContext:
     Args:
         delivery: its id.
         rerun: whether to run all checks of the head again, including those that ended.
-                rerun_of: the loop's own check that should be run again, such as that of a hook that failed.
-                active: the head, and the runners that it may use.
-                hook_sha: the commit that the hook is read from.
-                nursery: the nursery that the delivery's checks run in.
-                slot: the delivery's slot, whose capacity is released while it waits for a runner.
-                retryable_error: a temporary error of GitHub, because of which the delivery is tried again.
-                trusted: the users whose runners the policy trusts.
-                not_trusted: for each user or team that the policy names in vain, a sentence that says why.
-                is_handed_over: whether another node handles the delivery now, and this one stops.
-                started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the
-                same.
-                starting: the checks that are being started, by (name, sha).
-                requests: the hook's requests by (name, sha), for trusted runners to run as well.
+        rerun_of: the loop's own check that should be run again, such as that of a hook that failed.
+        active: the head, and the runners that it may use.
+        hook_sha: the commit that the hook is read from.
+        nursery: the nursery that the delivery's checks run in.
+        slot: the delivery's slot, whose capacity is released while it waits for a runner.
+        retryable_error: a temporary error of GitHub, because of which the delivery is tried again.
+        trusted: the users whose runners the policy trusts.
+        not_trusted: for each user or team that the policy names in vain, a sentence that says why.
+        is_handed_over: whether another node handles the delivery now, and this one stops.
+        started: the checks of this delivery by (name, sha), so that a hook that starts one twice gets the same.
+        starting: the checks that are being started, by (name, sha).
+        requests: the hook's requests by (name, sha), for trusted runners to run as well.
     """
 
     loop: Loop
@@ -139,10 +137,10 @@ class DeliveryContext:
     def metadata(self, run_id: str, *, trusted: bool = False, thunk: str = "") -> dict[str, str]:
         """Return the metadata of a call, by which the runner's owner decides what to serve.
 
-            Args:
-                run_id: empty for a hook's own calls.
-        trusted: whether the runner has to be a trusted one.
-        thunk: the SHA-256 of the thunk that is called.
+        Args:
+            run_id: empty for a hook's own calls.
+            trusted: whether the runner has to be a trusted one.
+            thunk: the SHA-256 of the thunk that is called.
         """
         about = {
             "bassloop-repository": self.repository.full_name,
@@ -232,8 +230,8 @@ class DeliveryContext:
 
         Raises NoRuntime if nobody's may, or none connects in time.
 
-                Args:
-                    wait: the time limit, part of which may be used up; by default, the policy's.
+        Args:
+            wait: the time limit, part of which may be used up; by default, the policy's.
         """
         wait = wait or RunnerWait(self.policy.runner_wait)
         if trusted and not self.trusted:
@@ -286,9 +284,9 @@ class CarryRequest:
 
     Args:
         event: the event's name and action; the loop's own buttons are events, too.
-                head: the event's head; the default branch's if the event has none.
-                hook_sha: the commit that the hook was read from.
-                limit: the check's time limit in seconds, if it's shorter than the policy's.
+        head: the event's head; the default branch's if the event has none.
+        hook_sha: the commit that the hook was read from.
+        limit: the check's time limit in seconds, if it's shorter than the policy's.
         trusted: whether only a trusted runner may run it.
         sources: the runs whose artifacts it uses, by the names of their checks.
         verification: the run that verifies it.

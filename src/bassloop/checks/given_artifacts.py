@@ -44,7 +44,7 @@ async def gather(
 
     Args:
         sources: the checks by the names that a hook gave them.
-                trusted: the logins whose runners must have made them; None for anybody's.
+        trusted: the logins whose runners must have made them; None for anybody's.
     """
     logins = None if trusted is None else {login.lower() for login in trusted}
     found: list[GivenFile] = []

@@ -116,7 +116,7 @@ class CheckHandle:
 
     Args:
         run: its run, as last stored. Once `finished` is set, the run has ended.
-                retryable_error: the temporary error with which GitHub refused the check, if it did.
+        retryable_error: the temporary error with which GitHub refused the check, if it did.
     """
 
     run: Run
@@ -144,19 +144,18 @@ class Loop:
     Args:
         app_id: the id of the loop's GitHub App. If it's None, no hook runs.
         connect: returns the command that connects a runner, for a login.
-    github_url: GitHub's web host.
-    checks_per_delivery: how many checks one delivery may start.
-    backoff: the delays between attempts at GitHub.
-            active_heads: the heads whose hook or checks are running.
-            active_checks: the checks that a delivery is running, by run id, for other deliveries of the same
-            head.
-            running: the ids of the runs that are on a runner, or wait for their verification.
-            all_ended: set when there are no such runs.
-            cancellations: the cancellations of runs that wait for a runner or run, by run id.
-            concluding: the ids of the runs whose check runs are being concluded.
-            conclusion_postponed: set when GitHub didn't accept a conclusion, which has to be tried again.
-    hook_tally: how hooks ended, and how long they and their checks took.
-    run_tally: how runs ended, and how long they took.
+        github_url: GitHub's web host.
+        checks_per_delivery: how many checks one delivery may start.
+        backoff: the delays between attempts at GitHub.
+        active_heads: the heads whose hook or checks are running.
+        active_checks: the checks that a delivery is running, by run id, for other deliveries of the same head.
+        running: the ids of the runs that are on a runner, or wait for their verification.
+        all_ended: set when there are no such runs.
+        cancellations: the cancellations of runs that wait for a runner or run, by run id.
+        concluding: the ids of the runs whose check runs are being concluded.
+        conclusion_postponed: set when GitHub didn't accept a conclusion, which has to be tried again.
+        hook_tally: how hooks ended, and how long they and their checks took.
+        run_tally: how runs ended, and how long they took.
     """
 
     store: Store

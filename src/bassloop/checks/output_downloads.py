@@ -108,7 +108,7 @@ class Outputs:
     Args:
         limit: bytes of one output.
         slow_seconds: how long a reader may take for a chunk.
-                busy: the ids of the runtimes from which an output is being streamed.
+        busy: the ids of the runtimes from which an output is being streamed.
     """
 
     store: Store
@@ -145,7 +145,7 @@ class Outputs:
     async def open(self, run: Run, path: str) -> Output:
         """Start streaming a path in a run's output, for somebody who may see the run.
 
-                Raises OutputUnavailable. If cancelled, nothing is streamed.
+        Raises OutputUnavailable. If cancelled, nothing is streamed.
 
         Args:
             path: relative; a directory if it is ``.`` or ends in a slash.

@@ -70,9 +70,9 @@ class Recorder:
 
     Args:
         overflowed: whether steps were dropped because there were too many.
-                text_overflowed: whether steps or their errors were dropped because they had too much text.
-                quota: the run's limits.
-                artifacts: stores artifacts; None to drop them.
+        text_overflowed: whether steps or their errors were dropped because they had too much text.
+        quota: the run's limits.
+        artifacts: stores artifacts; None to drop them.
     """
 
     store: Store

@@ -80,7 +80,7 @@ class LogFailures:
 
     Args:
         failures: the most informative first; none if the log has no text.
-    key_lines: the lines of the first failure that hold its message or location.
+        key_lines: the lines of the first failure that hold its message or location.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -102,8 +102,8 @@ class RunFailure:
 
     Args:
         reason: the run's message, or the step's error.
-                step: the step that failed or was stopped, if any.
-                failures: the most informative first.
+        step: the step that failed or was stopped, if any.
+        failures: the most informative first.
         key_lines: the log's lines that hold the first failure's message or location.
     """
 

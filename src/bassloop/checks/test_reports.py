@@ -28,7 +28,7 @@ class ReportCollector:
 
     Args:
         reading: limits the threads that parse reports, since they compete with the event loop.
-                problems: the reasons why reports can't be read, by their paths; at "?", why there are none.
+        problems: the reasons why reports can't be read, by their paths; at "?", why there are none.
     """
 
     store: Store

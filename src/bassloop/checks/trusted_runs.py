@@ -50,7 +50,7 @@ def combine(
 ) -> Ending:
     """Return how a check ends that a trusted runner has run as well.
 
-        It succeeds if both runs did, or if the trusted runner's did and the policy believes that one.
+    It succeeds if both runs did, or if the trusted runner's did and the policy believes that one.
 
     Args:
         ending: how it ended on its sender's runner.

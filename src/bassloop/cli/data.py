@@ -69,9 +69,8 @@ def backup(folder: Path, data_dir: Path | None) -> None:
 def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
     """Restore the database and the logs from the backup in DIR.
 
-    Stop the daemon before you run this, and start it again afterwards. The backup is
-    verified before anything is changed. With DATABASE_URL, the rows go into that PostgreSQL database, which must be
-    empty.
+    Stop the daemon before you run this, and start it again afterwards. The backup is verified before anything is
+    changed. With DATABASE_URL, the rows go into that PostgreSQL database, which must be empty.
 
     \b
     Example:

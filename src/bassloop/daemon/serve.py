@@ -85,9 +85,9 @@ class Daemon:
 
     Args:
         url: the public URL of its pages.
-                local_url: the URL of its pages on this machine.
-                metrics_url: the URL of its metrics, if they have a listener of their own.
-                ssh: the address to which runners connect.
+        local_url: the URL of its pages on this machine.
+        metrics_url: the URL of its metrics, if they have a listener of their own.
+        ssh: the address to which runners connect.
     """
 
     url: str

@@ -97,9 +97,9 @@ class Addresses:
 
     Attributes:
         local: the URL of its pages on this machine.
-                external: the public URL of its pages.
-                host: the host name in the public URL.
-                metrics: the URL of its metrics, if they have a listener of their own.
+        external: the public URL of its pages.
+        host: the host name in the public URL.
+        metrics: the URL of its metrics, if they have a listener of their own.
     """
 
     def __init__(self, settings: Settings, resources: Resources) -> None:

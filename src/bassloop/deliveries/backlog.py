@@ -50,12 +50,12 @@ class BudgetReport:
 
     Args:
         credential: the credential's name.
-                points: the points that it may spend in a minute.
-                spent: the points spent in the last minute, by purpose.
-                waiting: the requests that wait for points, by purpose.
-                closed_seconds: for how long nothing more may be started, because GitHub refuses everything or the
-                hour's calls are nearly used up.
-                calls_left: the calls left this hour, if GitHub has said so.
+        points: the points that it may spend in a minute.
+        spent: the points spent in the last minute, by purpose.
+        waiting: the requests that wait for points, by purpose.
+        closed_seconds: for how long nothing more may be started, because GitHub refuses everything or the hour's
+            calls are nearly used up.
+        calls_left: the calls left this hour, if GitHub has said so.
     """
 
     credential: str
@@ -72,9 +72,9 @@ class BacklogReport:
 
     Args:
         repositories: the repositories with the most unfinished deliveries, in descending order.
-                deliveries: the number of unfinished deliveries in all repositories.
-                seconds_left: how long they take at the pace of the last minutes; None if there is no pace yet.
-                budgets: the budgets of the credentials that were used.
+        deliveries: the number of unfinished deliveries in all repositories.
+        seconds_left: how long they take at the pace of the last minutes; None if there is no pace yet.
+        budgets: the budgets of the credentials that were used.
     """
 
     repositories: Sequence[RepositoryBacklog]

@@ -66,8 +66,8 @@ class Outcome:
     Args:
         state: the delivery's final state.
         note: the reason, for the operator.
-                released: deliveries that can be handled now because of this one.
-                is_handed_over: whether another node handles the delivery now. Then its state doesn't matter here.
+        released: deliveries that can be handled now because of this one.
+        is_handed_over: whether another node handles the delivery now. Then its state doesn't matter here.
     """
 
     state: DeliveryState
@@ -109,18 +109,16 @@ class Inbox:
 
     Args:
         secret: the webhook's secret. If it's None, all deliveries are refused, since anybody could send them.
-                at_once: the number of slots.
-                attempts: how often a failing delivery is tried before it is set aside.
-                on_set_aside: called with a delivery that was set aside, and the reason.
-                may_begin: returns, for an installation's id and a repository's name, whether GitHub's limits allow
-                new work there. Call :meth:`wake` when that may have changed.
-                backoff: the delays between attempts at GitHub.
-                answers: the number of answers, by event and HTTP status. The event is empty unless the signature was
-                valid.
-                outcomes: the number of attempts, by event and outcome: a final state, `failed` or `postponed`.
-                pace: the rate at which deliveries end.
-                fetch_soon: set when deliveries may have been missed, because some were refused, or another node was
-                lost.
+        at_once: the number of slots.
+        attempts: how often a failing delivery is tried before it is set aside.
+        on_set_aside: called with a delivery that was set aside, and the reason.
+        may_begin: returns, for an installation's id and a repository's name, whether GitHub's limits allow new work
+            there. Call :meth:`wake` when that may have changed.
+        backoff: the delays between attempts at GitHub.
+        answers: the number of answers, by event and HTTP status. The event is empty unless the signature was valid.
+        outcomes: the number of attempts, by event and outcome: a final state, `failed` or `postponed`.
+        pace: the rate at which deliveries end.
+        fetch_soon: set when deliveries may have been missed, because some were refused, or another node was lost.
     """
 
     store: Store

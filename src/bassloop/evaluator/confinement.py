@@ -154,7 +154,7 @@ class Confinement:
 
     Attributes:
         layers: the mechanisms in effect.
-                missing: the mechanisms that aren't available, and why.
+        missing: the mechanisms that aren't available, and why.
     """
 
     def __init__(self) -> None:

@@ -247,8 +247,8 @@ class ForkServer:
         self._watch(woken, select.POLLIN, lambda: self._reap(woken))
         try:
             while True:
-                # Sockets that have arrived are watched before those of
-                # processes that have ended are closed, or a new one could have the number of an old one.
+                # In this order: new sockets are watched before those of ended processes are closed, or a new one could
+                # have the number of an old one.
                 for descriptor, _ in self._poll.poll():
                     if (action := self._actions.get(descriptor)) is not None:
                         action()

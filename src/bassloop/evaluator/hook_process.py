@@ -87,12 +87,12 @@ class EvaluatorLimits:
 
     Args:
         at_once: how many are evaluated at the same time, without those that wait for answers.
-                waiting: how many may wait for answers.
-                cpu_seconds: CPU time for each.
-                seconds: wall time for each, without waiting.
-                memory: bytes of memory for each.
-                output: bytes that each may log.
-                spares: how many processes are kept for future hooks.
+        waiting: how many may wait for answers.
+        cpu_seconds: CPU time for each.
+        seconds: wall time for each, without waiting.
+        memory: bytes of memory for each.
+        output: bytes that each may log.
+        spares: how many processes are kept for future hooks.
     """
 
     at_once: int = field(default_factory=evaluators_here)

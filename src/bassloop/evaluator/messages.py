@@ -256,8 +256,8 @@ class Described(Message, frozen=True):
 
     Args:
         command: its command line, for people.
-                platform: the operating system and architecture that it needs, if it names any.
-                content: its Protocol Buffers message as JSON.
+        platform: the operating system and architecture that it needs, if it names any.
+        content: its Protocol Buffers message as JSON.
     """
 
     command: str
@@ -292,7 +292,7 @@ class Ended(Message, frozen=True):
     Args:
         status: as :func:`os.waitpid` returns it.
         cpu_seconds: the CPU time that it used.
-                memory: its peak memory, in bytes.
+        memory: its peak memory, in bytes.
     """
 
     job: int
@@ -348,7 +348,7 @@ class MessageReader(Generic[M]):
 
     Attributes:
         frames: the number of messages so far, including pieces of content.
-                size: their total size in bytes.
+        size: their total size in bytes.
     """
 
     def __init__(self, types: Any) -> None:

@@ -137,9 +137,9 @@ async def run_server(
 
     Args:
         cpu_seconds: the limit on CPU time for each process.
-                memory: the limit on memory for each process, in bytes.
-                on_ready: called when the server is ready.
-                on_end: called as soon as the server is known to end.
+        memory: the limit on memory for each process, in bytes.
+        on_ready: called when the server is ready.
+        on_end: called as soon as the server is known to end.
     """
     arguments = ["-P", "-m", "bassloop.evaluator.fork_server", str(cpu_seconds), str(memory)]
     ours, theirs = socket.socketpair()

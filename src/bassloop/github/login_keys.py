@@ -173,7 +173,7 @@ class LoginKeys:
         Args:
             fresh: whether to look it up again unless that was just done, for a key that isn't in the cached list.
 
-                    Raises GitHubError if GitHub gives no answer.
+        Raises GitHubError if GitHub gives no answer.
         """
         return list((await self._look_up(login, fresh=fresh)).keys)
 
@@ -188,8 +188,7 @@ class LoginKeys:
     async def confirmed(self, login: str) -> bool:
         """Wait for an answer that is minutes old at most, store it, and return whether GitHub was asked.
 
-        This is for somebody who has proven a key that GitHub may have listed long ago. GitHub is asked until
-        it
+        This is for somebody who has proven a key that GitHub may have listed long ago. GitHub is asked until it
         answers. If cancelled, nothing is stored.
         """
         name = login.lower()

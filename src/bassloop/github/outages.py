@@ -21,7 +21,7 @@ PROBE_SECONDS = 10.0
 class OutageGate:
     """A gate for calls that can wait. During an outage, it lets one through now and then.
 
-        Otherwise, a backlog would spend the hour's calls on failures, and have none left when GitHub is back.
+    Otherwise, a backlog would spend the hour's calls on failures, and have none left when GitHub is back.
 
     Args:
         on_idle: called when nobody waits any more.

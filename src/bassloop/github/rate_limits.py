@@ -68,8 +68,8 @@ class _Waiter:
 class Pacer:
     """Delays the requests of one credential until its budget allows them.
 
-        Within a purpose, the repository that has spent the least in this window goes first; within a repository, the
-        oldest request.
+    Within a purpose, the repository that has spent the least in this window goes first; within a repository, the
+    oldest request.
 
     Args:
         budget: decides who may spend how much.

@@ -61,8 +61,8 @@ class GitHubRepository:
     async def file(self, path: str, ref: str | None) -> bytes | None:
         """Return a file's bytes, or None if there is none or it is a folder.
 
-                GitHub follows symbolic links inside the repository. Raises GitHubError, also for a file longer than
-                `max_file`.
+        GitHub follows symbolic links inside the repository. Raises GitHubError, also for a file longer than
+        `max_file`.
 
         Args:
             ref: a commit, branch or tag; None for the default branch.

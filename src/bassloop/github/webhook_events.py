@@ -389,7 +389,7 @@ def refusal(
 ) -> WebhookResponse | None:
     """Return why a request is refused, or None if it is well-formed and its signature is valid.
 
-        The body isn't parsed.
+    The body isn't parsed.
 
     Args:
         headers: names in lower case.

@@ -98,25 +98,23 @@ class RunnerOptions:
         sandbox: whether commands on the host are contained; None contains them if that works here.
         network: the network of contained commands.
         reachable: HOST:PORT on this machine's loopback. Commands that have it in their arguments, or start from the
-        output of one that does, get this machine's network.
+            output of one that does, get this machine's network.
         jobs: how many commands run at the same time; None for no limit.
-                driver: what runs thunks; `auto` uses containers if an engine works, otherwise the host.
-                engine: the engine for containers; None for Podman if it works, otherwise Docker.
-                cpus: the limit on processors for a command.
-                memory: the limit on memory for a command, in bytes; None for half of the machine's, if that can be
-                enforced.
-                pids: the limit on processes and threads for a command; None for 2,048, if that can be enforced.
-                file_size: the size limit for files, in bytes; None for 8 GiB.
-                no_limits: set only the limits that are given.
-                allow_foreign: serve repositories of others although commands aren't contained.
+        driver: what runs thunks; `auto` uses containers if an engine works, otherwise the host.
+        engine: the engine for containers; None for Podman if it works, otherwise Docker.
+        cpus: the limit on processors for a command.
+        memory: the limit on memory for a command, in bytes; None for half of the machine's, if that can be enforced.
+        pids: the limit on processes and threads for a command; None for 2,048, if that can be enforced.
+        file_size: the size limit for files, in bytes; None for 8 GiB.
+        no_limits: set only the limits that are given.
+        allow_foreign: serve repositories of others although commands aren't contained.
         allow_insecure: give thunks that ask for it a privileged container.
         git_credentials: check out private repositories with the credentials of the owner's Git.
-                publish: names of images, or prefixes of names, that thunks may push with the owner's login.
-                secrets_file: the file with the owner's secrets; by default in the user's data directory.
-                disk: the limit on the cache, in bytes; None for no limit.
-                images: what to do with a thunk's image without an engine: `refuse` the thunk, or `ignore` the image.
-                own_programs: let contained commands use toolchains in the user's home, and their proxy and mirror
-                settings.
+        publish: names of images, or prefixes of names, that thunks may push with the owner's login.
+        secrets_file: the file with the owner's secrets; by default in the user's data directory.
+        disk: the limit on the cache, in bytes; None for no limit.
+        images: what to do with a thunk's image without an engine: `refuse` the thunk, or `ignore` the image.
+        own_programs: let contained commands use toolchains in the user's home, and their proxy and mirror settings.
     """
 
     login: str

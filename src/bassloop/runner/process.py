@@ -57,12 +57,12 @@ async def run_command(
     after `grace` seconds, SIGKILL. None of its processes is left when this returns. Raises OSError if it can't be
     started.
 
-        Args:
-            on_bytes: awaited with a descriptor, 1 or 2, and what was written to it; the command waits meanwhile.
-            marker: the prefix of its processes' marker; None if processes that leave the group may stay.
-            inherited: open files that it gets, with the same numbers.
-            attend: runs alongside the command, and is cancelled when that ends; its errors end the command.
-            fresh_keyring: whether to give the command a session keyring of its own instead of this process's (Linux).
+    Args:
+        on_bytes: awaited with a descriptor, 1 or 2, and what was written to it; the command waits meanwhile.
+        marker: the prefix of its processes' marker; None if processes that leave the group may stay.
+        inherited: open files that it gets, with the same numbers.
+        attend: runs alongside the command, and is cancelled when that ends; its errors end the command.
+        fresh_keyring: whether to give the command a session keyring of its own instead of this process's (Linux).
     """
     unique = None if marker is None else f"{marker}{secrets.token_hex(16)}"
     process = await _Child.start(

@@ -56,7 +56,7 @@ class HostKey:
     Args:
         where: the host, as in the file of known hosts.
         line: the line for that file.
-    fingerprint: as `ssh-keygen -l` shows it.
+        fingerprint: as `ssh-keygen -l` shows it.
     """
 
     where: str
@@ -130,7 +130,7 @@ class UserKeys:
 
     Args:
         paths: the files that they were read from.
-                skipped: for each file that can't be used, a sentence that says why.
+        skipped: for each file that can't be used, a sentence that says why.
     """
 
     keys: tuple[Any, ...]
@@ -215,7 +215,7 @@ class Dialler:
     Args:
         session: makes the session of a channel that the loop opens (`bassloop.bridge.grpc`).
         signer: gets the key that the loop accepted.
-                warn: called with warnings for the owner.
+        warn: called with warnings for the owner.
     """
 
     options: RunnerOptions

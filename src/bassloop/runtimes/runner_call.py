@@ -69,11 +69,11 @@ class RunnerCall:
         runner: names the runner in messages.
         pick: returns the part of an answer that the caller wants. Raises ValueError if it's missing.
         chunks: returns the next bytes to send, and b"" at the end; runs in Trio. For a call of `PUT_METHOD`, which
-        has no request.
+            has no request.
         check_message: raises ValueError for a message that must not be decoded.
         room: the memory for large answers, which several calls share; None for this call's own.
         trailers: filled with the trailing metadata, even if the call fails.
-                timeout: the time limit for establishing the HTTP/2 connection, in seconds.
+        timeout: the time limit for establishing the HTTP/2 connection, in seconds.
     """
 
     runner: str

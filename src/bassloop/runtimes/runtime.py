@@ -135,8 +135,8 @@ class Runtime:
     precedence, except for `trio.EndOfChannel`. Leaving the context early, or cancelling it, cancels the call at the
     runner and closes its channel. A slow reader slows the runner down.
 
-        `metadata` says for whom the run is, for the runner's owner; `bassloop-run` in it is also shown in the pool's
-        snapshot.
+    `metadata` says for whom the run is, for the runner's owner; `bassloop-run` in it is also shown in the pool's
+    snapshot.
     """
 
     id: str
@@ -206,8 +206,8 @@ class Runtime:
 
         Args:
             trailers: filled with the trailing metadata, even if the thunk fails.
-                        on_open: called when the runner has answered, before the request is sent. The thunk can't have
-                        begun before it returns.
+            on_open: called when the runner has answered, before the request is sent. The thunk can't have begun
+                before it returns.
         """
         return self._call("Run", thunk, metadata, "progress", trailers=trailers, on_open=on_open)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Notifier:
     """Notifies the service manager of the daemon's state, if there is one.
 
-        No method blocks or raises: the daemon goes on if the manager doesn't listen.
+    No method blocks or raises: the daemon goes on if the manager doesn't listen.
 
     Args:
         address: the manager's socket, or None.
