@@ -1,8 +1,8 @@
-"""Reads tar archives that strangers have made.
+"""Reads untrusted tar archives.
 
-Python's tarfile is made for archives of friends: it reads an extended header into memory whatever size it claims, looks
-through it in a time that grows with the square of its length, nests as many as there are, and writes out the holes
-of sparse files. Here headers have a limit, and are read once, from their beginning to their end.
+Python's tarfile trusts archives: it reads extended headers of any size into memory, parses them in quadratic time,
+recurses into any number of them, and fills the holes of sparse files. Here, headers have a size limit and are parsed
+once.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_HEADERS = 256 << 10
-"""Bytes of the headers of one member."""
+"""The size limit for the headers of one member, in bytes."""
 
 MAX_NAME = 4_096
-"""Bytes of a path, as Linux has it."""
+"""The length limit for a path, in bytes, which is Linux's."""
 
 MAX_SIZE = 1 << 60
 
 UNPACK_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
-"""What reading a compressed archive raises that isn't one."""
+"""The exceptions that reading an invalid compressed archive raises."""
 
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 class BadTar(ValueError):
-    """These bytes aren't a tar archive, or one that isn't read; the message says why."""
+    """The data isn't a tar archive, or exceeds a limit. The message says why."""
 
 
 class TarHeaderReader:
-    """Reads the headers of one member from the bytes that are fed to it.
+    """Parses the headers of one member. No I/O.
 
     Attributes:
-        wanted: the number of bytes to feed next; 0 once there is a member, or the archive has ended.
+        wanted: the number of bytes to feed next; 0 when the member is complete, or the archive has ended.
         member: the member; None until its headers are complete, and at the archive's end.
     """
 
@@ -52,7 +52,7 @@ class TarHeaderReader:
         self._records: dict[str, bytes] = {}
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, which are as many as were wanted. Raises BadTar."""
+        """Take the next `wanted` bytes. Raises BadTar."""
         if len(data) < self.wanted:
             raise BadTar("it ends in the middle of a header")
         if self._extended is not None:
@@ -86,7 +86,7 @@ class TarHeaderReader:
             self._records.setdefault(key, content.partition(b"\0")[0])
 
     def _completed(self, member: tarfile.TarInfo) -> tarfile.TarInfo:
-        """Return a member with what its extended headers say of it."""
+        """Return a member with the values of its extended headers."""
         records = self._records
         if member.type == tarfile.GNUTYPE_SPARSE or any(
             key.startswith("GNU.sparse.") for key in records
@@ -103,7 +103,7 @@ class TarHeaderReader:
 
 
 def content_size(member: tarfile.TarInfo) -> int:
-    """Return the bytes that follow the headers of a member, without what fills up the last block."""
+    """Return the size of a member's content in bytes, without padding."""
     return 0 if member.type in _WITHOUT_CONTENT else member.size
 
 
@@ -118,9 +118,9 @@ _WITHOUT_CONTENT = (
 
 
 def read_members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Generate the members of an archive; the content of each is at its `offset_data`. Raises BadTar.
+    """Yield the members of an archive. The content of each is at its `offset_data`. Raises BadTar.
 
-    The file may be moved between two members.
+    The caller may move the file's position between two members.
     """
     at = 0
     while True:
@@ -146,7 +146,7 @@ def read_members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def uncompressed(file: BinaryIO) -> BinaryIO:
-    """Return a file that has what is compressed in another one, or that file if nothing is.
+    """Return a file with the decompressed content, or the file itself if it isn't compressed.
 
     Reading raises UNPACK_ERRORS.
     """

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PIECE_BYTES = 16 << 10
-"""The maximum size of the pieces of a log that go through the terminal between checkpoints, in bytes"""
+"""The maximum size, in bytes, of the pieces of a log that go through the terminal between checkpoints."""
 LEAST_PIECE_BYTES = 1 << 10
-"""and the minimum: pieces become smaller if one takes longer than `PIECE_SECONDS`."""
+"""The minimum size. Pieces become smaller if one takes longer than `PIECE_SECONDS`."""
 PIECE_SECONDS = 0.005
 ENTRIES_AT_ONCE = 500
 """How many steps or logs of one message are processed between checkpoints."""

@@ -52,8 +52,8 @@ class Search(NamedTuple):
 class FrameFinder:
     """Finds the frames that need not be drawn.
 
-    Frames that follow each other differ in digits and letters alone, for the most part, and so in nothing that
-    makes them wider: what is known of one is known of the others of its shape.
+    Successive frames mostly differ only in digits and letters, which doesn't change their widths. So widths are
+    cached by a frame's shape.
     """
 
     def __init__(self, measure: Measure) -> None:
@@ -97,7 +97,7 @@ class FrameFinder:
         return Search(None, max(here, found.end()))
 
     def _widths(self, body: bytes) -> _Widths | None:
-        """Return how wide the lines of a frame are; None if it is no frame that could be left out."""
+        """Return the widths of a frame's lines, or None if it has to be drawn."""
         if len(body) > _FRAME_BYTES:
             return self._measured(body)
         shape = body.translate(SHAPE)

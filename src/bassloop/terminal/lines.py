@@ -43,7 +43,7 @@ SHAPE = bytes(
     else ord("0" if chr(code).isdigit() else "-")
     for code in range(256)
 )
-"""What each byte counts as for a line's width, and for where its looks and modes are."""
+"""Maps bytes to their class, so that lines with the same classes have the same width, styles and modes."""
 
 _LOOK = re.compile(SGR.pattern + b"|" + LINK.pattern)
 
@@ -96,7 +96,7 @@ def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:
 
 
 def texts(line: bytes) -> Iterator[tuple[str, Pen]]:
-    """The pieces of a line as `runs` has them, as text. Controls that only part characters part no piece."""
+    """Yield the pieces of a line as text, like `runs`, but not split at control characters."""
     pen = DEFAULT_PEN
     at = 0
     for look in _LOOK.finditer(line) if b"\x1b" in line else ():
@@ -113,7 +113,7 @@ def texts(line: bytes) -> Iterator[tuple[str, Pen]]:
 
 
 def _visible(text: bytes) -> str:
-    """Return what is shown of bytes: what is not UTF-8 is U+FFFD, escapes and controls are gone."""
+    """Return the visible text of bytes: U+FFFD for what isn't UTF-8, and no escapes or controls."""
     if not text.isascii() or not text.decode("ascii").isprintable():
         text = INVISIBLE.sub(b"\0", text)
     return text.decode("utf-8", "replace").replace("\0", "")
@@ -139,7 +139,7 @@ def plain(text: str) -> str:
 
 
 def plain_lines(text: str) -> str:
-    """Return a stranger's text, each of its lines as `plain` does."""
+    """Return untrusted text with each of its lines made plain; see `plain`."""
     return "\n".join(map(plain, text.splitlines()))
 
 

@@ -32,7 +32,7 @@ class SignInError(Exception):
 
 
 class _TryAgain(SignInError):
-    """The loop gave no answer, or one that may be another a moment later."""
+    """The loop gave no answer, or a temporary error."""
 
 
 # --- sessions, by the site that they are for ---
@@ -115,7 +115,7 @@ async def sign_in(
 
     Args:
         show_code: called with the page where the user enters a code, and the code.
-        transport: what requests are sent by, instead of the network.
+        transport: replaces the network in tests.
 
     Raises SignInError if the loop refuses, can't be reached, or the code expires.
     """
@@ -164,7 +164,7 @@ async def sign_out(site: str) -> bool | None:
 async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:
     """Return the loop's answer.
 
-    Raises SignInError, with the loop's own words if it has any; _TryAgain if it may answer otherwise later.
+    Raises SignInError, with the loop's message if there is one, and _TryAgain for a temporary error.
     """
     try:
         answer = await client.post(path, json=body)

@@ -28,7 +28,7 @@ NOT_VISIBLE = 4404
 """The server's close code for a run that does not exist, or that the client may not see."""
 
 TRY_AGAIN = 1013
-"""The server's close code for a websocket that is one too many; its reason says of whom there are too many."""
+"""The server's close code for a websocket beyond the limits; its reason names the limit."""
 
 MAX_MESSAGE = 64 << 20
 PING_SECONDS = 30.0

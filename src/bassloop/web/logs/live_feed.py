@@ -71,7 +71,7 @@ STEPS_AT_ONCE = 200
 """Steps in one message, after which the rest goes into the next one, and others have their turn."""
 
 CHARACTERS_AT_ONCE = 20_000
-"""Characters of steps' texts in one message, likewise."""
+"""The limit on the text of steps in one message, in characters."""
 
 MAX_HELLO = 64 * 1024
 HELLO_SECONDS = 30.0
@@ -91,9 +91,8 @@ RECHECK_SECONDS = 5.0
 GONE = 4404
 """Close code for a run that doesn't exist, or that the visitor may not see."""
 
-
 TRY_AGAIN = 1013
-"""Close code of a websocket that is one too many. A page connects again, after a growing delay."""
+"""Close code for a websocket beyond the limits. A page reconnects after a growing delay."""
 
 
 class Subscription(NamedTuple):
@@ -303,7 +302,7 @@ class LiveFeed:
 def counted(
     context: WebContext,
 ) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
-    """Return a decorator for handlers of websockets that closes those of visitors who have too many."""
+    """Return a decorator for websocket handlers that closes excess websockets of a visitor."""
 
     def decorate(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
         @wraps(handler)
