@@ -273,7 +273,9 @@ async def _serve_web(
             root.start_soon(hand_over, resources.store, parts.pool, stopping)
             await root.start(keep_approving, parts.loop)
             await root.start(keep_answering, parts.loop, parts.inbox)
-            root.start_soon(parts.heart.beat, partial(_report, resources.notifier, parts))
+            report = partial(_report, resources.notifier, parts)
+            report()  # Before `READY=1`, so that whoever waited for the start finds the state already there.
+            root.start_soon(parts.heart.beat, report)
             root.start_soon(parts.readiness.follow_start)
             ready()
             await run_until_drained(
