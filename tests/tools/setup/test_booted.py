@@ -67,7 +67,6 @@ def test_the_daemon_evaluates_hooks_and_comes_back_when_it_is_killed_or_hangs(
         machine.run("systemctl", "start", "bass-loop")
         until(said, '"event": "ready"')
         assert "no network, no processes" in until(said, "ready to evaluate hooks")
-        until(said, "Started bass-loop.service")
         assert machine.shown("StatusText").startswith("0 runtimes")
 
         machine.run("systemctl", "kill", "-s", "KILL", "--kill-whom=main", "bass-loop")
