@@ -2,9 +2,12 @@
 
 Measured are one daemon on SQLite, and then so many nodes on one PostgreSQL server (of the tests, without fsync):
 
-- deliveries: the nodes are sent signed pushes in turns. The hook starts nothing, and GitHub's pace is lifted.
+- deliveries: the nodes are sent signed pushes in turns. The hook starts nothing. GitHub's limits are lifted, but for
+  the number of requests at the same time.
 - logs: runners of a user at each node send theirs as fast as they are stored.
 - runners: idle ones are registered, the same number at each node.
+
+Each node is pinned to one processor, in turns.
 
 Prints how much there was in a second, and the processor time that it cost: of the nodes with their hooks, of this
 process, which is GitHub, and of everything else on the machine, such as the database server. What fills the
@@ -18,7 +21,7 @@ import itertools
 import os
 import tempfile
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +59,7 @@ HOOK = """
     null))
 """.replace("NAMES", " ".join(f'"check-{number}"' for number in range(STREAMS)))
 AT_ONCE = 16
+UNLIMITED = 10**9
 MESSAGE_BYTES = 32_768
 IDLE_SECONDS = 5.0
 MOST_SECONDS = 180.0
@@ -117,6 +121,17 @@ class Nodes:
         return login, key
 
 
+@contextmanager
+def pinned(processor: int) -> Iterator[None]:
+    """Keep processes that are started meanwhile, and theirs, on one processor."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @asynccontextmanager
 async def open_nodes(
     server: PostgreSQLServer | None, count: int, pushes: int
@@ -131,9 +146,11 @@ async def open_nodes(
         heads = iter(commits(path, pushes + 4 * count))
         settings = MANY if server is None else {**MANY, "DATABASE_URL": server.create()}
         world = await stack.enter_async_context(open_world(path, folder / "world", **settings))
-        daemons = [
-            await stack.enter_async_context(world.daemon(main=UNPACED)) for _ in range(count)
-        ]
+        world.standin.quotas.points_per_minute = world.standin.quotas.per_hour = UNLIMITED
+        daemons = []
+        for _, processor in zip(range(count), itertools.cycle(os.sched_getaffinity(0))):
+            with pinned(processor):
+                daemons.append(await stack.enter_async_context(world.daemon(main=UNPACED)))
         yield Nodes(world, daemons, heads)
 
 

@@ -8,8 +8,9 @@ import trio.testing
 
 from bassloop.daemon.node_tasks import keep_sharing
 from bassloop.github import GitHubError
-from bassloop.github.api_budget import WINDOW_SECONDS
+from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
 from bassloop.github.rest_client import API
+from bassloop.standin.faults import Quotas
 from bassloop.store.leases import Company
 
 
@@ -30,6 +31,36 @@ async def test_points_are_divided_at_once_and_grow_after_a_window(
             await trio.sleep(2)
             assert api.points == 435
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4, 9])
+async def test_all_nodes_together_make_fewer_requests_at_once_than_github_takes(
+    nodes: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    quotas = Quotas()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if quotas.begin("installation", request.method) is not None:
+            return httpx.Response(429, headers={"Retry-After": "60"})
+        try:
+            await trio.sleep(1)
+        finally:
+            quotas.end("installation", free=False)
+        return httpx.Response(200, json={})
+
+    async def ask(api: API) -> None:
+        with spending(Purpose.START):
+            await api.call("GET", "/repos/o/r/contents")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(nodes):
+                    api = API(client, "http://github.test")
+                    api.share(nodes)
+                    for _ in range(400 // nodes):
+                        nursery.start_soon(ask, api)
+    assert quotas.refused == 0
 
 
 async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:

@@ -56,8 +56,13 @@ MAX_PAGES = 50
 MAX_REDIRECTS = 3
 MAX_PACERS = 10_000
 AT_ONCE = 50
-KEPT_CONNECTIONS = 10
-"""The connections that are kept free of requests that start new work."""
+"""The most requests of one node at the same time."""
+
+AT_ONCE_TOGETHER = 90
+"""The most requests of all nodes at the same time. GitHub refuses everything for a minute if there are over 100."""
+
+KEPT_CONNECTIONS = 0.2
+"""The fraction of a node's connections that is kept free of requests that start new work."""
 
 LONGEST_TO_COMPARE = 20.0
 """Seconds. The date of a response that took longer isn't compared with this machine's clock."""
@@ -109,8 +114,8 @@ class API:
         self.on_start_possible: Callable[[], object] = lambda: None
         self.on_recovered: Callable[[], object] = lambda: None
         self.may_write: Callable[[], bool] = lambda: True
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
-        self._starting = trio.CapacityLimiter(AT_ONCE - KEPT_CONNECTIONS)
+        self._limiter, self._starting = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self.share_connections(1)
         self._cache = TTLCache[tuple[str, str, str], CachedResponse](
             CACHE_BYTES, size_of=lambda cached: max(len(cached.body), LEAST_CACHED)
         )
@@ -132,10 +137,17 @@ class API:
         return sum(pacer.waiting for pacer in self._pacers.values())
 
     def share(self, nodes: int) -> None:
-        """Spend no more of each credential's points than one of so many nodes may that share them."""
+        """Use no more of what GitHub allows a credential than one of so many nodes may that share it."""
+        self.share_connections(nodes)
         self.points = self._all_points // nodes
         for pacer in self._pacers.values():
             pacer.budget.points = self.points
+
+    def share_connections(self, nodes: int) -> None:
+        """Make no more requests at the same time than one of so many nodes may."""
+        at_once = max(min(AT_ONCE, AT_ONCE_TOGETHER // nodes), 2)
+        self._limiter.total_tokens = at_once
+        self._starting.total_tokens = at_once - max(round(at_once * KEPT_CONNECTIONS), 1)
 
     async def recall_spending(self) -> None:
         """Load what earlier processes have spent. Call it before the first request.
