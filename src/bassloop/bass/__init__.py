@@ -1,12 +1,12 @@
-"""Bass, a small Lisp for commands in containers. It does no I/O by itself: it asks a host.
+"""Bass, a small Lisp for describing commands in containers. It does no I/O itself: a `Host` does.
 
     async with bass.open_session(host, budget=bass.Budget(steps=1_000_000)) as session:
         module = await session.load(source, "project.bass", directory)
         await session.call(bass.binding(module, "github-hook", "project.bass"), event, client)
         await session.wait()
 
-`open_session` needs Trio, which is optional and imported when it is first used. Where there is nothing to wait for,
-`immediate_session` needs no event loop.
+`open_session` needs Trio, an optional dependency that is imported on first use. If the host never waits for anything,
+`immediate_session` does without an event loop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Arguments of builtins, by type.
+"""Checks of the types of builtins' arguments.
 
-Each function returns the plain value, or raises a `BassError` that says what is needed; `where` is the builtin that
-needs it.
+Each function returns the value without wrappers, or raises a `BassError` that states the type it needs. `where` is the
+builtin's name.
 """
 
 from __future__ import annotations

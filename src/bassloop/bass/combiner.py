@@ -1,7 +1,7 @@
-"""Combiners, the heads of combinations, as data: functions, operatives, builtins. `compile/apply.py` calls them.
+"""Combiners as data: operatives, applicatives, builtins. `compile/apply.py` calls them.
 
-An operative takes its operands as they are written. An applicative evaluates them, from left to right, and hands the
-values to the combiner inside it.
+An operative receives its operands unevaluated. An applicative evaluates them, from left to right, and passes the values
+to its underlying combiner.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope
 
 Function: TypeAlias = "Callable[[list[Value], Scope, Machine], Value]"
-"""A builtin in Python: gets its arguments, the scope and the machine; may return `machine.TAIL`."""
+"""A builtin's implementation, called with the arguments, the caller's scope, and the machine. It may return `TAIL`."""
 
 DottedFunction: TypeAlias = "Callable[[list[Value], Value, Scope, Machine], Value]"
-"""A builtin that is called with operands that end in something else than the empty list, which comes second."""
+"""A builtin's implementation for improper lists of operands, whose end is the second argument."""
 
 
 class OperativePlan(NamedTuple):
-    """The compiled parts of an operative, which all its closures share.
+    """The compiled parts of an operative, which all closures made from it share.
 
-    `names` are the parameters if the pattern of the operands is only a list of distinct symbols and the scope of the
-    caller is ignored, else None. A call then needs no pattern matching.
+    If the operands' pattern is just a list of distinct symbols and the caller's scope is ignored, `names` are these
+    symbols, and calls need no pattern matching. Otherwise, it's None.
     """
 
     names: tuple[str, ...] | None
@@ -42,7 +42,7 @@ class OperativePlan(NamedTuple):
 class Operative(Combiner):
     """A combiner made by `op`: patterns for its operands and for the caller's scope, and a body.
 
-    The parts of its plan are attributes, since calls read them all the time; `count` is the number of `names`, or -1.
+    The plan's parts are attributes of their own because every call reads them. `count` is the number of `names`, or -1.
     """
 
     __slots__ = (
@@ -65,9 +65,9 @@ class Operative(Combiner):
 @final
 @value_type
 class Applicative(Combiner):
-    """A combiner that evaluates its operands, made by `wrap` around another combiner, or by `fn` around an operative.
+    """A combiner that evaluates its operands, made by `wrap` from another combiner, or by `fn` from an operative.
 
-    If the combiner inside is applicative as well, the values are evaluated once more.
+    If the underlying combiner is applicative as well, the values are evaluated once more.
     """
 
     kind = "applicative"
@@ -81,8 +81,8 @@ class Applicative(Combiner):
 class Builtin(Combiner):
     """A combiner written in Python.
 
-    Its function receives the operands as they are written if it is operative, and arguments if it is inside an
-    applicative. `least` and `most` bound their number (None for any number), which is checked before the call.
+    Its function receives unevaluated operands if it's operative, and arguments if it's within an applicative. Calls
+    check their number against `least` and `most` (None if there's no maximum).
     """
 
     kind = "builtin"
@@ -99,7 +99,7 @@ class Builtin(Combiner):
 @final
 @value_type
 class Unwrapped(Combiner):
-    """The combiner inside of a symbol, path or another value that can be called: it doesn't evaluate its operands."""
+    """The underlying combiner of a symbol, a path or another callable value. It doesn't evaluate its operands."""
 
     wrapped: Combiner
 

@@ -1,4 +1,4 @@
-"""The means to embed the language in a program: a driver without an event loop, functions of its own, scopes."""
+"""Embedding the language in a Python program: sessions without an event loop, functions in Python, scopes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Done:
 
 
 class Immediate:
-    """A driver without an event loop: it does at once what is to be done in the background."""
+    """A driver without an event loop, which does background work at once."""
 
     async def checkpoint(self) -> None:
         return
@@ -73,11 +73,10 @@ class Immediate:
 
 
 def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
-    """Return a function of the language, made of a Python function that takes its arguments as values.
+    """Return a function of the language that calls a Python function with the arguments, which are values.
 
-    `formals` is written as in the language, and says how many arguments there may be. What the function returns is the
-    result; an awaitable is awaited, under the session's driver, while the script waits. Raise `BassError` for what is
-    wrong with the arguments.
+    `formals` is written as in the language, and determines the number of arguments. If the function returns an
+    awaitable, the session's driver awaits it while the script waits. Raise `BassError` for invalid arguments.
     """
 
     def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -89,12 +88,12 @@ def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
 
 
 def scope(bindings: Mapping[str, Value]) -> Scope:
-    """Return a scope of these bindings."""
+    """Return a scope with these bindings."""
     return Scope(dict(bindings))
 
 
 def binding(module: Scope, name: str, where: str) -> Value:
-    """Return what a module itself binds to a name. Raises `BassError`, which says how to bind it."""
+    """Return the value that a module itself binds to a name. Raises `BassError` if it doesn't."""
     value = module.vars.get(name, MISSING)
     if value is MISSING:
         raise BassError(f"{where} does not bind {name}; add (defn {name} […] …) to it")

@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 Pending: TypeAlias = "list[tuple[Value, Value]]"
 
 EQUAL: Final[Methods[Callable[[Any, Any, Pending], bool]]] = Methods()
-"""Comparisons of two values of the same class: whether they are equal as far as can be seen without descending.
+"""Shallow comparisons of two values of the same class.
 
-A method appends inner values that must be equal as well to the list that it is given, and doesn't compare them itself.
+A method doesn't compare inner values, but appends those that must be equal as well to the list that it's given.
 """
 
 
 def equal(left: Value, right: Value) -> bool:
-    """Return whether two values are equal: of the same type, and the same all the way down.
+    """Return whether two values are of the same type and structurally equal.
 
-    Metadata and the reader's wrappers are ignored, except that a thunk on the left differs from a value on the right
-    that carries metadata.
+    Metadata and `Located` wrappers are ignored, except that a thunk on the left differs from a value on the right with
+    metadata.
     """
     pending: Pending = [(left, right)]
     while pending:
@@ -170,7 +170,7 @@ def _secrets(left: Secret, right: Secret, pending: Pending) -> bool:
 
 @EQUAL.of(Thunk)
 def _thunks(left: Thunk, right: Thunk, pending: Pending) -> bool:
-    """Compare the messages of thunks. A thunk that has none only equals itself."""
+    """Compare the encodings of thunks. A thunk that can't be encoded only equals itself."""
     try:
         return encoded_thunk(left, strict=False) == encoded_thunk(right, strict=False)
     except BassError:

@@ -1,7 +1,7 @@
-"""The errors of scripts, and how they are shown.
+"""The errors of scripts, and how they are rendered.
 
-An error keeps the facts (values, a scope, a range) and becomes text only when somebody asks for it: most failures to
-match a pattern are never shown to anyone.
+An error holds values, a scope or ranges, and formats its message on demand, because most errors of patterns are never
+shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope, Value
 
 MAX_TRACE: Final = 1000
-"""The forms that an error remembers at most."""
+"""The maximum length of an error's trace."""
 
 SHOWN_VALUE: Final = 200
 SHOWN_LINE: Final = 160
@@ -31,10 +31,10 @@ SHOWN_CALLS: Final = 20
 
 
 class BassError(Exception):
-    """The failure of a script: `message`, where it happened (`range`), and the forms that led there (`trace`).
+    """An error of a script: the `message`, where it happened (`range`), and the forms that led there (`trace`).
 
-    In the trace, None stands for calls in tail position, which leave nothing behind. `text` is the message, or a
-    function that returns it when it is needed. `fields` are the facts that `(error message :name value)` was given.
+    The innermost form is first. None stands for calls in tail position, which leave no trace. `text` is the message, or
+    a function that returns it. `fields` are those of `(error message :name value)`.
     """
 
     def __init__(self, text: str | Callable[[], str] = "", *, fields: Scope | None = None) -> None:
@@ -46,7 +46,7 @@ class BassError(Exception):
 
     @property
     def message(self) -> str:
-        """The problem and, if it is known, the fix, in one line or more."""
+        """The problem and, if it's known, the fix, in one line or more."""
         text = self._text
         if not isinstance(text, str):
             self._text = text = text()
@@ -54,11 +54,11 @@ class BassError(Exception):
 
     @property
     def range(self) -> Range | None:
-        """The innermost form that was being evaluated, if the error came from a source text."""
+        """The range of the innermost form that was being evaluated; None if it didn't come from a source text."""
         return next(filter(None, self.trace), None)
 
     def add_call(self, place: Range | None) -> None:
-        """Add a form that the error passes through on its way out to the trace, unless its place is unknown."""
+        """Add a form that the error propagates through to the trace, unless its range is unknown."""
         if place is None:
             return
         if len(self.trace) < MAX_TRACE:
@@ -67,12 +67,12 @@ class BassError(Exception):
             self.omitted += 1
 
     def add_tail_calls(self) -> None:
-        """Note in the trace that there were calls in tail position, of which nothing is left."""
+        """Note in the trace that it lacks calls in tail position."""
         if len(self.trace) < MAX_TRACE:
             self.trace.append(None)
 
     def notes(self) -> Iterator[str]:
-        """Yield further lines that help, which are shown below the excerpt."""
+        """Yield fields and hints, which are shown below the excerpt."""
         if self.fields is not None:
             for name, value in self.fields.items():
                 yield f":{name} {brief(value)}"
@@ -91,7 +91,7 @@ class EndOfSource(BassError):
 
 @final
 class ReadError(BassError):
-    """The error of a text that isn't a program. `incomplete` says that more text could make it one."""
+    """A syntax error. `incomplete` is true if more text could make the program valid."""
 
     def __init__(self, text: str, place: Range, incomplete: bool = False) -> None:
         super().__init__(text)
@@ -101,7 +101,7 @@ class ReadError(BassError):
 
 @final
 class Exhausted(BassError):
-    """The error of a session that used up a budget. A script can't catch it."""
+    """The error of a session that exceeded its budget. A script can't catch it."""
 
     def __init__(self, budget: str, text: str) -> None:
         super().__init__(text)
@@ -114,12 +114,12 @@ _MODULES: Final = frozenset(
 """The names of the modules of std, which scripts have to `use`."""
 
 _NEAR: Final = 0.75
-"""The similarity of a name to one that was meant: a letter or two are wrong, and more of a long one."""
+"""The minimum similarity of suggested names: a letter or two may be wrong, and more in a long name."""
 
 
 @final
 class Unbound(BassError):
-    """The error of a name that isn't bound where it was used."""
+    """The error of an unbound name."""
 
     def __init__(self, name: str, scope: Scope) -> None:
         super().__init__(f"unbound symbol: {name}")
@@ -140,7 +140,7 @@ class Unbound(BassError):
 
 @final
 class Mismatch:
-    """The facts of a value that doesn't match a pattern: both of them, or an error that says more."""
+    """A value and the pattern that it doesn't match, or the error that explains why (`cause`)."""
 
     __slots__ = ("cause", "pattern", "value")
 
@@ -157,19 +157,19 @@ class Mismatch:
 
 
 def brief(value: Value) -> str:
-    """Return a value's printed form, cut to a length that suits a message."""
+    """Return a value's printed form, truncated for messages."""
     text = show(value, limit=SHOWN_VALUE + 1)
     return text if len(text) <= SHOWN_VALUE else text[:SHOWN_VALUE] + "…"
 
 
 def arity(name: str, need: int, have: int, *, variadic: bool = False) -> BassError:
-    """Return the error of a call of a builtin with the wrong number of arguments."""
+    """Return the error for a call of a builtin with the wrong number of arguments."""
     least = "at least " if variadic else ""
     return BassError(f"{name} arity: need {least}{_arguments(need)}, given {have}")
 
 
 def function_arity(formals: Value, need: int, args: list[Value]) -> BassError:
-    """Return the error of a call of a function with the wrong number of arguments."""
+    """Return the error for a call of a function with the wrong number of arguments."""
 
     def text() -> str:
         takes = f"the function takes {_arguments(need)} {brief(formals)}, given {len(args)}"
@@ -183,19 +183,19 @@ def _arguments(count: int) -> str:
 
 
 def wrong_type(value: Value, need: str, where: str = "") -> BassError:
-    """Return the error of a value of another type than was needed; `where` is the builtin that needed it."""
+    """Return the error for a value of the wrong type. `need` is the right one, and `where` is the builtin's name."""
     prefix = f"{where}: " if where else ""
     article = "an" if need[0] in "aeiou" else "a"
     return BassError(lambda: f"{prefix}need {article} {need}, have {brief(value)} ({kind(value)})")
 
 
 def not_a_list(value: Value, combiner: Value) -> BassError:
-    """Return the error of operands that aren't a list, ended by the empty list."""
+    """Return the error for operands that aren't a proper list."""
     return BassError(lambda: f"{brief(combiner)}: need a list, have {brief(value)}")
 
 
 def not_callable(value: Value) -> BassError:
-    """Return the error of a combination whose head isn't a combiner."""
+    """Return the error for a combination whose head isn't a combiner."""
     return BassError(
         lambda: (
             f"cannot call {brief(value)} ({kind(value)}): the first member of (…) must be a combiner"
@@ -204,23 +204,23 @@ def not_callable(value: Value) -> BassError:
 
 
 def cannot_encode(value: Value) -> BassError:
-    """Return the error of a value that has no encoding."""
+    """Return the error for a value that has no encoding."""
     return BassError(lambda: f"cannot encode {kind(value)}: {brief(value)}")
 
 
 def bad_syntax(text: str) -> BassError:
-    """Return the error of a form of the wrong shape."""
+    """Return the error for a malformed form."""
     return BassError(f"bad syntax: {text}")
 
 
-# --- for people ---
+# --- rendering ---
 
 
 def render(error: BassError) -> str:
-    """Return an error as lines for a terminal or page.
+    """Return an error as text for a terminal or page, of one line or more.
 
-    They are the message, the line of source with the range marked, and the calls that led there. The library's own code
-    is left out, as far as it can be.
+    The text has the message, the source line with the range marked, and the calls that led there. Calls within the
+    standard library are left out if possible.
     """
     return "\n".join(_lines(error))
 
@@ -228,7 +228,7 @@ def render(error: BassError) -> str:
 def _lines(error: BassError) -> Iterator[str]:
     yield f"error: {error.message}"
     calls = list(_calls(error.trace))
-    # What is shown is the reader's own code. Of the library's, the call that is nearest to it tells enough.
+    # Show the user's own code. Of the standard library's, the call that is nearest to it is enough.
     own = (call for call in calls if not call.place.source.standard)
     shown = next(own, calls[0] if calls else None)
     if shown is not None:
@@ -260,8 +260,8 @@ class _Call:
 
     Args:
         place: the call, or the form that failed.
-        goes_on: whether calls in tail position came between this and the one inside.
-        times: how many times in a row it was made, by the same form.
+        goes_on: whether there were calls in tail position between this call and the one inside.
+        times: how many times in a row the same form was called.
     """
 
     place: Range
@@ -270,7 +270,7 @@ class _Call:
 
 
 def _calls(trace: Sequence[Range | None]) -> Iterator[_Call]:
-    """Yield the calls in a trace, the innermost first, without the forms that are only around them."""
+    """Yield the calls in a trace, the innermost first, without the forms that only enclose the previous one."""
     last: _Call | None = None
     goes_on = False
     for place in trace:
@@ -291,7 +291,7 @@ def _calls(trace: Sequence[Range | None]) -> Iterator[_Call]:
 
 
 def _excerpt(place: Range) -> Iterator[str]:
-    """Yield the line on which a range begins, with the part that it covers marked."""
+    """Yield the line on which a range begins, with the range marked."""
     number = str(place.line)
     margin = " " * len(number)
     text = place.source.line(place.line)
@@ -311,7 +311,7 @@ def _encloses(outer: Range, inner: Range) -> bool:
 
 
 def _described(place: Range) -> str:
-    """Return where a form is, and its beginning; of the library, only in which module."""
+    """Return a form's position and the beginning of its text. In the standard library, the position is the module."""
     at = f"in {place.source.name}" if place.source.standard else f"at {_where(place)}"
     text = _printable(" ".join(place.text.split()))
     return f"{at}: {text if len(text) <= SHOWN_FORM else text[:SHOWN_FORM] + '…'}"

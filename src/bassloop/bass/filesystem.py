@@ -1,4 +1,4 @@
-"""File systems that paths can stand on: in memory, or the host's (a repository, std), read on demand."""
+"""File systems that paths can be in: in memory (std's modules, for example), or the host's, which is read on demand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_CACHED: Final = 64 << 20
-"""The bytes that a script may read of a file system of the host."""
+"""The maximum number of bytes that a script can read from a file system of the host."""
 MAX_FILES: Final = 20_000
 
 
 class DirEntry(NamedTuple):
-    """A member of a directory: its name alone, without a slash."""
+    """An entry of a directory. `name` has no slash, and doesn't include the directory."""
 
     name: str
     is_dir: bool
@@ -33,19 +33,19 @@ class FileSystem(Protocol):
 
     @property
     def name(self) -> str:
-        """The name that a path into it prints with: "repository", "std"."""
+        """The name that paths in it print with, such as "repository"."""
 
     async def read_file(self, path: str) -> bytes:
         """Return the content of a file. Raises `BassError` if there is none."""
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """Return the members of a directory, sorted by name. Raises `BassError` if there is none."""
+        """Return the entries of a directory, sorted by name. Raises `BassError` if there is none."""
 
 
 class NotRead(BassError):
-    """The error of a file or directory of the host that is needed at once and hasn't been read yet.
+    """The error of encoding a file or directory of the host that hasn't been read yet.
 
-    `wire.encode.read_files` reads it.
+    Await `wire.encode.read_files`, and try again.
     """
 
     def __init__(self, path: FSPath) -> None:
@@ -54,12 +54,12 @@ class NotRead(BassError):
 
 @final
 class MemoryFiles:
-    """Files in memory, by their clean relative paths, as `mkfs` makes them."""
+    """A file system in memory, such as `mkfs` makes. `files` has the contents by clean relative path."""
 
     __slots__ = ("_dirs", "_files", "name")
 
     def __init__(self, files: Mapping[str, bytes], name: str = "fs") -> None:
-        """Raises `BassError` for a file where another one needs a directory."""
+        """Raises `BassError` if a path is a file as well as the directory of another one."""
         self.name = name
         self._files = dict(files)
         self._dirs: dict[str, set[DirEntry]] = {"": set()}
@@ -87,26 +87,26 @@ class MemoryFiles:
         return content
 
     def list_now(self, path: str) -> Sequence[DirEntry]:
-        """Return a directory's members, sorted by name. Raises `BassError` if there is none."""
+        """Return a directory's entries, sorted by name. Raises `BassError` if there is none."""
         entries = self._dirs.get(path)
         if entries is None:
             raise _missing("directory", path, "it is a file" if path in self._files else "")
         return sorted(entries)
 
     async def read_file(self, path: str) -> bytes:
-        """Do as `read_now`, for those who await it."""
+        """The same as `read_now`, as a coroutine."""
         return self.read_now(path)
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """Do as `list_now`, for those who await it."""
+        """The same as `list_now`, as a coroutine."""
         return self.list_now(path)
 
 
 @final
 class CachedFiles:
-    """A file system of the host, with a cache of what was read, so that thunks with files in them have digests.
+    """A file system of the host with a cache of its contents, from which thunks with files in them are encoded.
 
-    It holds up to `MAX_CACHED` bytes and `MAX_FILES` files, and then refuses to read more.
+    Reading more than `MAX_CACHED` bytes or `MAX_FILES` files is an error.
     """
 
     __slots__ = ("_dirs", "_files", "_inner", "_size", "name")
@@ -123,11 +123,11 @@ class CachedFiles:
         return self._files.get(path)
 
     def list_now(self, path: str) -> Sequence[DirEntry] | None:
-        """Return a directory's members, or None if it hasn't been listed yet."""
+        """Return a directory's entries, or None if it hasn't been listed yet."""
         return self._dirs.get(path)
 
     async def read_file(self, path: str) -> bytes:
-        """Return a file's content, asking the host once. Raises `BassError` if there is none, or it is too much."""
+        """Return a file's content, from the host only once. Raises `BassError` if there is none, or above a limit."""
         if path not in self._files:
             content = await self._inner.read_file(path)
             self._count(path, len(content))
@@ -135,7 +135,7 @@ class CachedFiles:
         return self._files[path]
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
-        """Return a directory's members, sorted by name, asking the host once; raises as `read_file` does."""
+        """Return a directory's entries, sorted by name, from the host only once; raises as `read_file` does."""
         if path not in self._dirs:
             entries = tuple(sorted(await self._inner.list_dir(path)))
             for entry in entries:
@@ -162,7 +162,7 @@ Files: TypeAlias = "MemoryFiles | CachedFiles"
 @final
 @value_type
 class FSPath(PlacedPath):
-    """A path in files that are in memory, or that the host has: a repository's, or std's."""
+    """A path in a file system: in memory, as std's modules are, or the host's, as a repository is."""
 
     kind = "file system path"
 
@@ -173,25 +173,25 @@ class FSPath(PlacedPath):
         return FSPath(self.fs, path)
 
     def read_now(self) -> bytes:
-        """Return the file's content. Raises `NotRead` if the host has to be asked, `BassError` if there is none."""
+        """Return the file's content. Raises `NotRead` if the host hasn't read it yet, `BassError` if there is none."""
         content = self.fs.read_now(self.inside())
         if content is None:
             raise NotRead(self)
         return content
 
     def list_now(self) -> Sequence[DirEntry]:
-        """Return the directory's members; raises as `read_now` does."""
+        """Return the directory's entries; raises as `read_now` does."""
         entries = self.fs.list_now(self.inside())
         if entries is None:
             raise NotRead(self)
         return entries
 
     async def read(self) -> bytes:
-        """Return the file's content, asking the host if need be. Raises `BassError` if there is none."""
+        """Return the file's content, from the host if need be. Raises `BassError` if there is none."""
         return await self.fs.read_file(self.inside())
 
     async def read_all(self) -> None:
-        """Read this file, or everything in this directory, so that `read_now` and `list_now` can answer."""
+        """Read this file, or everything in this directory, into the cache, for `read_now` and `list_now`."""
         if isinstance(self.path, FilePath):
             await self.read()
             return
@@ -212,7 +212,7 @@ def _path(path: FSPath) -> Parts:
 
 
 def repository_dir(tree: FileSystem | Files, path: NamePath = HERE) -> FSPath:
-    """Return a path in read-only files that the host provides. Scripts can't make one."""
+    """Return a path in a file system of the host. Scripts can't make one."""
     return FSPath(tree if isinstance(tree, MemoryFiles | CachedFiles) else CachedFiles(tree), path)
 
 

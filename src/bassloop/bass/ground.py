@@ -1,4 +1,4 @@
-"""Ground, the scope that every script descends from, and what modules of std see in addition."""
+"""Ground, the scope that every script descends from, and the internal builtins, which only modules of std see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bassloop.bass.builtins import (
     thunks,
 )
 from bassloop.bass.combiner import Applicative, Builtin
-from bassloop.bass.compile import combination  # noqa: F401 - it says how combinations are compiled
+from bassloop.bass.compile import combination  # noqa: F401 - registers how combinations are compiled
 from bassloop.bass.reader import read_source
 from bassloop.bass.registry import INTERNAL, TABLE
 from bassloop.bass.thunk import SCRATCH
@@ -41,7 +41,7 @@ _ORDER: Final = (
 
 @cache
 def ground() -> Scope:
-    """Return the one Ground of the process. Nothing may be bound in it: scripts run in scopes below it."""
+    """Return Ground, of which a process has one. Bind nothing in it: scripts run in scopes below it."""
     order = {module.__name__: place for place, module in enumerate(_ORDER)}
     definitions = sorted(TABLE.values(), key=lambda each: order[each.function.__module__])
     made = Scope({each.name: _documented(each) for each in definitions}, (), True)
@@ -52,7 +52,7 @@ def ground() -> Scope:
 
 @cache
 def internal() -> Scope:
-    """Return the scope that modules of std descend from. What it adds isn't documented: the modules' comments count."""
+    """Return the scope that modules of std descend from. It adds the internal builtins, without documentation."""
     return Scope({name: _combiner(each) for name, each in INTERNAL.items()}, (ground(),), True)
 
 

@@ -1,8 +1,8 @@
-"""The language's interface to the world around it. The language itself does no I/O.
+"""The interface for everything outside the language, which does no I/O itself.
 
-Give a session a `Host` that overrides what it can do; what it doesn't override refuses with a `BassError` that says so.
-Every coroutine is awaited under the session's driver, and is cancelled with the session. Raise errors that belong to
-the script (a thunk that failed, a file that is missing) as `BassError`; anything else ends the session.
+Give a session a `Host` that overrides the operations that scripts can use. All others raise a `BassError` that says so.
+The session's driver awaits the coroutines, and cancels them with the session. Raise `BassError` for a problem of the
+script, such as a thunk that failed or a missing file. Any other exception ends the session.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ByteStream: TypeAlias = "AbstractAsyncContextManager[AsyncIterator[bytes]]"
 
 
 class Host:
-    """The world, as far as a script may reach it. Derive from it and override."""
+    """The operations of a script on the world outside. Derive from this class, and override some of them."""
 
     async def run(self, thunk: Thunk) -> None:
         """Run a thunk that has a platform. Raises `BassError` if it fails."""
@@ -36,7 +36,7 @@ class Host:
         raise _refusal("read the output of thunks")
 
     async def resolve(self, ref: ImageRef) -> Thunk:
-        """Return the thunk of the exact image, with its digest, that a reference means now."""
+        """Return a thunk of the exact image, with its digest, that a reference currently stands for."""
         raise _refusal("resolve images")
 
     def export(self, thunk: Thunk) -> ByteStream:
@@ -52,11 +52,11 @@ class Host:
         raise _refusal("publish thunks")
 
     def read_host_path(self, path: HostPath) -> ByteStream:
-        """Return the content of a file of this machine. Only a local command line hands out such paths."""
+        """Return the content of a file of this machine. Only a local command line creates such paths."""
         raise _refusal("read files of this machine")
 
     async def list_host_path(self, path: HostPath) -> Sequence[DirEntry]:
-        """Return the members of a directory of this machine."""
+        """Return the entries of a directory of this machine."""
         raise _refusal("list directories of this machine")
 
     async def write_host_path(self, path: HostPath, content: AsyncIterator[bytes]) -> None:
@@ -64,18 +64,18 @@ class Host:
         raise _refusal("write files of this machine")
 
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
-        """Log a message of the script for people, with fields as plain Python values."""
+        """Log a message of the script, with fields as plain Python values."""
 
     def write_error(self, text: str) -> None:
-        """Write text to the script's standard error: what `doc` and `dump` print."""
+        """Write text to the script's standard error, as `doc` and `dump` do."""
 
     def now(self) -> datetime:
-        """Return the current time, aware of its zone."""
+        """Return the current time, with its time zone."""
         return datetime.now(UTC)
 
 
 UNAVAILABLE = "nothing here can "
-"""Begins the message about what a host can't do."""
+"""The beginning of messages about operations that a host doesn't override."""
 
 
 def _refusal(what: str) -> BassError:

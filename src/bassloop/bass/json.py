@@ -1,6 +1,6 @@
-"""Values as JSON and JSON as values; Python's values as the language's, and back.
+"""Encoding values as JSON; converting values to Python's and back.
 
-Encoding is a loop over the parts that the methods of `ENCODED` yield, as printing is. As in Go, `<`, `>` and `&` are
+Like printing, encoding iterates over the parts that the methods of `ENCODED` yield. As in Go, `<`, `>` and `&` are
 escaped in lists and in keys, and nowhere else.
 """
 
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 MAX_OUTPUT: Final = 64 << 20
-"""The characters that an encoding may have."""
+"""The maximum length of an encoding, in characters."""
 
 ENCODED: Final[Methods[Callable[[Any], Parts]]] = Methods()
-"""The parts of each class's JSON: `Verbatim` text, and values that are encoded in their places."""
+"""Methods that yield the parts of a value's JSON: `Verbatim` text, and values that are encoded in place."""
 
 _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\u2028\u2029\udc80-\udcff]')
 _PROTO_UNSAFE: Final = re.compile(r'[\x00-\x1f"\\]')
@@ -77,12 +77,11 @@ _SHORT: Final = {
 def encode(value: Value, limit: int = MAX_OUTPUT) -> str:
     """Return a value as JSON, without spaces.
 
-    Raises `BassError` for a value that has none, for a scope within itself, and beyond `limit` characters.
+    Raises `BassError` for a value that has no JSON, for a scope within itself, and above `limit` characters.
     """
     out: list[str] = []
     length = 0
-    # Scopes are marked by id while they are being written, so that a cycle is noticed. What stands in a list
-    # is escaped for HTML.
+    # The ids of the scopes that are being written reveal cycles. Text within a list is escaped for HTML.
     stack: list[tuple[Parts, int, bool]] = [(iter((value,)), 0, False)]
     open_scopes: set[int] = set()
     while stack:
@@ -282,9 +281,10 @@ def _address(address: ThunkAddr) -> Parts:
 
 
 def from_python(value: Any) -> Value:
-    """Return plain Python data as a value: dicts as scopes, lists and tuples as lists, other numbers as strings.
+    """Return plain Python data as a value: dicts as scopes, lists and tuples as lists.
 
-    Values of the language are returned as they are. Raises `BassError` for anything else.
+    Floats, and integers of more than 64 bits, become strings. Values of the language are returned as they are. Raises
+    `BassError` for anything else.
     """
     if value is None or isinstance(value, bool | str | Object):
         return value
@@ -304,7 +304,7 @@ def from_python(value: Any) -> Value:
 def to_python(value: Value) -> Any:
     """Return a value as plain Python data: scopes as dicts, lists as lists, symbols and keywords as strings.
 
-    Paths and thunks become what their JSON is. Raises `BassError` for what has no JSON.
+    Paths and thunks become the data in their JSON. Raises `BassError` for a value that has no JSON.
     """
     bare = strip(value)
     if bare is EMPTY or bare.__class__ is Pair:
@@ -321,7 +321,7 @@ def to_python(value: Value) -> Any:
 
 
 def message_json(message: Message) -> str:
-    """Return a message in protobuf's JSON mapping, its fields in the order in which they are declared."""
+    """Return a message in protobuf's JSON mapping, with its fields in the order of declaration."""
     out: list[str] = []
     todo: list[Any] = [message]
     while todo:

@@ -1,7 +1,7 @@
-"""Reading JSON values from bytes that arrive in pieces.
+"""An incremental JSON parser.
 
-This is a loop with a stack of the arrays and objects that are open: input can't do worse than fail, however deeply it
-is nested.
+It's iterative, with a stack of the open arrays and objects, so the worst that any input can cause is a `BassError`,
+however deeply it's nested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 10_000
 MAX_WAITING: Final = 64 << 20
-"""The bytes that one string or number may have."""
+"""The maximum length of a string or number, in bytes."""
 
 
 class _Mark:
@@ -32,9 +32,9 @@ class _Mark:
 
 
 NEED_MORE: Final = _Mark("NEED_MORE")
-"""The result of `JSONStream.next` when the bytes so far end within a value, or between two."""
+"""What `JSONStream.next` returns if the bytes so far have no further complete value."""
 END: Final = _Mark("END")
-"""Its result after the last value, once the stream is closed."""
+"""What `JSONStream.next` returns after the last value of a closed stream."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -56,9 +56,9 @@ _State = Literal["value", "first value", "key", "first key", "colon", "comma"]
 
 
 class JSONStream:
-    """A decoder of one JSON value after the other.
+    """A decoder of JSON values, one after another.
 
-    `feed` it bytes, ask for the `next` value, and `close` it when there are no more bytes.
+    Add bytes with `feed`, get values with `next`, and call `close` after the last bytes.
     """
 
     __slots__ = ("_at", "_before", "_closed", "_data", "_keys", "_open", "_resume", "_state")
@@ -83,14 +83,14 @@ class JSONStream:
         self._data += data
 
     def close(self) -> None:
-        """Say that there are no more bytes."""
+        """Mark the end of the bytes."""
         self._closed = True
 
     def next(self) -> Value | _Mark:
         """Return the next value, `NEED_MORE`, or `END`.
 
-        Raises `BassError` for what isn't JSON, is nested too deeply or is too long, and when the bytes end within a
-        value. There are no more values after an error.
+        Raises `BassError` for invalid JSON, for a value that's nested too deep or too long, and if the bytes end within
+        a value. Don't use the stream after an error.
         """
         data = self._data
         while True:
@@ -261,9 +261,9 @@ def _paired(found: re.Match[str]) -> str:
 
 
 def read_json(text: str | bytes) -> Value:
-    """Return the value of a whole JSON text.
+    """Return the value of a JSON text. Objects become scopes, and numbers that aren't 64-bit integers strings.
 
-    Raises `BassError` if it isn't JSON, holds no value or more than one, or is nested too deeply.
+    Raises `BassError`, with the position, if the text isn't exactly one JSON value or is nested too deep.
     """
     stream = JSONStream()
     stream.feed(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)

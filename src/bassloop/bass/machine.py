@@ -1,9 +1,9 @@
-"""The machine: runs compiled forms, and lets others run now and then.
+"""The machine: runs compiled forms, counts steps, and lets other tasks run at intervals.
 
-A machine does no I/O. It runs in fibers (greenlets), each of which hands whatever must be awaited to the driver that
-started it (`drive`), and is resumed with the result. Calls in tail position are left to the trampoline: code that
-returns `TAIL` has put what is to run next, and in which scope, into `machine.run` and `machine.scope`. All other calls
-nest on Python's stack, which for Python functions is on the heap; too much of it is an error like any other.
+A machine does no I/O. Code runs in fibers (greenlets). A fiber passes each awaitable to the coroutine that runs it
+(`drive`), and is resumed with the result. Calls in tail position use a trampoline: code that returns `TAIL` has stored
+the code to run next and its scope in `machine.run` and `machine.scope`. All other calls nest on Python's stack, whose
+frames for Python functions are on the heap. If they nest too deep, `Exhausted` is raised.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Code: TypeAlias = "Callable[[Scope, Machine], Value]"
 """A compiled form: called with the scope to evaluate it in, and the machine that runs it."""
 
 Binder: TypeAlias = "Callable[[Scope, Value, Machine], Mismatch | None]"
-"""A compiled pattern: called with a scope, it binds its names there to parts of a value, unless that doesn't match.
+"""A compiled pattern: binds its names in a scope to parts of a value. Returns why the value doesn't match, or None.
 
-What was bound before a mismatch stays bound.
+Names that were bound before a mismatch stay bound.
 """
 
 
@@ -43,11 +43,11 @@ What was bound before a mismatch stays bound.
 class Budget:
     """The limits of a session.
 
-    * `steps`: calls, and values that builtins call something for.
-    * `output`: bytes that it logs and prints.
-    * `depth`: calls within calls that aren't in tail position; simple calls may nest deeper.
+    * `steps`: calls, and values that builtins call a function with.
+    * `output`: characters that the script logs and prints.
+    * `depth`: nested calls that aren't in tail position; simple calls can nest deeper.
 
-    `setting` is what to change to give a script more, for messages: a text with `{}` for the limit in capitals.
+    `setting` is the setting to name in messages, with `{}` in place of the exhausted limit in capitals; "" for none.
     """
 
     steps: int = 50_000_000
@@ -57,12 +57,12 @@ class Budget:
 
 
 FRAMES_PER_CALL = 16
-"""The frames of Python's that a nested call takes, generously estimated."""
+"""The Python frames that a nested call takes, generously estimated."""
 
 
 @final
 class Meter:
-    """Counts what a session uses of its budget. A budget that is used up stays so."""
+    """Counts a session's use of its budget. Once a limit is exceeded, all further use of it raises `Exhausted`."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -83,7 +83,7 @@ class Meter:
             raise self._spent("output", f"the script wrote more than {self.budget.output:,} bytes")
 
     def too_deep(self) -> Exhausted:
-        """Return the error of a script whose calls nest too deeply."""
+        """Return the error for calls that nest too deep."""
         return self._spent(
             "depth",
             "the script nests its calls too deep; put the call in tail position, or use foldl",
@@ -103,11 +103,11 @@ class _Tail:
 
 
 TAIL: Final = _Tail()
-"""The result of code that has left a call for the trampoline, in `machine.run` and `machine.scope`."""
+"""What code returns that has stored a call for the trampoline in `machine.run` and `machine.scope`."""
 
 
 SLICE: Final = 2_000
-"""Steps between two checkpoints, which take some milliseconds."""
+"""Steps between two checkpoints: a few milliseconds."""
 
 
 class SessionServices(Protocol):
@@ -115,29 +115,29 @@ class SessionServices(Protocol):
 
     @property
     def written_memos(self) -> dict[tuple[str, str], list[tuple[MemoKey, pb.Value]]]:
-        """The session's own writes to files of memos, by context and path."""
+        """The memos that the session has stored, by their file's context and path."""
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
-        """Return the module that a Bass thunk is, which is loaded once."""
+        """Return the scope of a Bass thunk's module, loading it the first time."""
 
     def run(self, thunk: Thunk, machine: Machine) -> None:
-        """Run a thunk: a Bass script here, anything else on the host."""
+        """Run a thunk: a Bass script in this session, anything else on the host."""
 
     def start(self, thunk: Thunk, handler: Value, machine: Machine) -> Callable[[Machine], Value]:
-        """Run a thunk and then the handler in the background; return a function that waits for the result."""
+        """Run a thunk and then its handler in the background. Return a function that waits for the handler's result."""
 
     def wait_all(self, machine: Machine) -> None:
-        """Wait for everything that was started, and for what that starts. Raises the first error."""
+        """Wait for all started thunks, including those that are started meanwhile. Raises the first error."""
 
     def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
-        """Begin to read a file, or the output of a thunk; return a function that returns the next bytes of it."""
+        """Start reading a file or a thunk's output. Return a function that returns the next bytes, b"" at the end."""
 
     def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
-        """Write what can be read from the source to a file of the host."""
+        """Write a file's content or a thunk's output to a file of the host."""
 
 
 class Machine:
-    """Runs the code of one session. Several of its fibers may be under way, of which one runs at a time."""
+    """Runs the code of one session. It can have several fibers, of which one runs at a time."""
 
     __slots__ = ("fuel", "ground", "host", "meter", "rebound", "run", "scope", "session")
 
@@ -153,7 +153,7 @@ class Machine:
         self.rebound: set[str] = set()
 
     def finish(self, result: Value) -> Value:
-        """Return the value of what code returned: run the trampoline until there is one."""
+        """Return the value of a call, given what its code returned: run the trampoline while that is `TAIL`."""
         try:
             while result is TAIL:
                 body, inner = self.run, self.scope
@@ -173,20 +173,20 @@ class Machine:
             self.rebound.add(name)
 
     def adopt(self, scope: Scope, parent: Scope) -> None:
-        """Make a scope another parent of a scope that code may run in."""
+        """Add a parent to a scope that code may run in."""
         scope.parents = (*scope.parents, parent)
         if len(scope.parents) == 1 and parent.grounded:
             scope.grounded = True
             self.rebound.update(scope.vars)
 
     def step(self) -> None:
-        """Count a step of a builtin that goes through many values. Raises `Exhausted`."""
+        """Count a step of a builtin that iterates over values. Raises `Exhausted`."""
         self.fuel -= 1
         if self.fuel < 0:
             self.refuel()
 
     def refuel(self) -> None:
-        """Count a slice of steps that is used up, and let others run. Raises `Exhausted`."""
+        """Start the next slice of steps, after letting other tasks run. Raises `Exhausted`."""
         self.meter.count(SLICE)
         self.fuel = SLICE
         parent = greenlet.getcurrent().parent
@@ -194,7 +194,7 @@ class Machine:
             parent.switch(CHECKPOINT)
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
-        """Have something awaited by the driver; return its result, or raise its exception."""
+        """Suspend the fiber while the driver awaits something. Return the result, or raise the exception."""
         parent = greenlet.getcurrent().parent
         assert parent is not None, "only a fiber can wait"
         return parent.switch(awaitable)
@@ -205,16 +205,16 @@ class _Checkpoint:
 
 
 CHECKPOINT: Final = _Checkpoint()
-"""The request of a fiber that only wants to let others run."""
+"""What a fiber passes to its driver instead of an awaitable to let other tasks run."""
 
 
 async def drive(
     machine: Machine, work: Callable[[], Value], checkpoint: Callable[[], Awaitable[object]]
 ) -> Value:
-    """Run `work` in a fiber of the machine, await what it asks for, and return its result.
+    """Run `work` in a fiber of the machine, await what it requests, and return its result.
 
-    When an awaitable raises, or is cancelled, the exception is raised in the fiber, where it waits, and from there on
-    to the caller. Raises `BassError` for what goes wrong in the script.
+    If an awaitable raises or is cancelled, the exception is raised in the fiber, at the point where it waits, and
+    propagates from there to the caller. Raises `BassError` for errors of the script.
     """
     fiber = greenlet.greenlet(work)
     fiber.gr_context = contextvars.copy_context()
@@ -222,7 +222,7 @@ async def drive(
     while not fiber.dead:
         try:
             result = await (checkpoint() if requested is CHECKPOINT else requested)
-        except BaseException as error:  # noqa: BLE001 - it goes on inside the fiber
+        except BaseException as error:  # noqa: BLE001 - raised in the fiber
             requested = _enter(machine, fiber.throw, error)
         else:
             requested = _enter(machine, fiber.switch, result)
@@ -230,7 +230,7 @@ async def drive(
 
 
 def _enter(machine: Machine, enter: Callable[..., Any], *values: Any) -> Any:
-    """Run a fiber up to its next request, with as much of Python's stack as its budget allows."""
+    """Resume a fiber until its next request, with the recursion limit that its budget allows."""
     meter = machine.meter
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, meter.frames))

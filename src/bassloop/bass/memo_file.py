@@ -1,7 +1,7 @@
-"""Files of memos, like `bass.lock`: the results of calls of modules' functions, which are committed with the code.
+"""Memo files, such as `bass.lock`: stored results of calls of modules' functions, which are committed with the code.
 
-The file is in protobuf's text format. It is read however it is formatted, and written in one way only, so that a diff
-shows what has changed and no more. A memo is data: a result that has a path on the host in it is refused.
+The format is protobuf's text format. Files can be formatted in any way, but are written in only one, so that diffs show
+only what has changed. Memos are data, so a result that contains a host path is rejected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_NESTING: Final = 200
 
 
 class MemoKey(NamedTuple):
-    """A call whose result is stored: of the function `binding` of a module, with a list of arguments."""
+    """A call whose result is stored: of a module's function `binding`, with the list `input` of arguments."""
 
     module: pb.Thunk
     binding: str
@@ -46,7 +46,7 @@ def memo_key(thunk: Thunk, binding: str, input: Value) -> MemoKey:
 
 
 def parse(content: bytes, name: str) -> pb.Memosphere:
-    """Return the memos in a file, whose name is for messages. Raises `BassError` if it holds something else."""
+    """Parse the content of a memo file. `name` is for messages. Raises `BassError` if it isn't a memo file."""
     if len(content) > MAX_SIZE:
         raise BassError(f"{name} is larger than {MAX_SIZE >> 20} MiB: it isn't a file of memos")
     memos = nested_type("bass.Memosphere")()
@@ -61,9 +61,9 @@ def parse(content: bytes, name: str) -> pb.Memosphere:
 
 
 def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
-    """Return the result of a call, in a tuple of one; None if there is none.
+    """Return the stored result of a call, in a tuple of one; None if there is none.
 
-    Raises `BassError` for a result that isn't a value, or has a path on the host in it.
+    Raises `BassError` for a result that isn't a value, or contains a host path.
     """
     for result in _results(memos, key):
         if result.input == key.input:
@@ -72,7 +72,7 @@ def recall(memos: pb.Memosphere, key: MemoKey) -> tuple[Value] | None:
 
 
 def store(memos: pb.Memosphere, key: MemoKey, output: pb.Value) -> None:
-    """Store the result of a call, in place of an earlier one."""
+    """Store the result of a call, and replace an earlier one."""
     for result in _results(memos, key):
         if result.input == key.input:
             result.output.CopyFrom(output)
@@ -99,7 +99,7 @@ def _results(memos: pb.Memosphere, key: MemoKey) -> Iterator[pb.Memosphere.Resul
 
 
 def render(memos: pb.Memosphere) -> bytes:
-    """Return the content of a file of memos: a field a line, in the order of declaration, two spaces a level."""
+    """Return the content of a memo file: one field per line, in the order of declaration, indented by two spaces."""
     out: list[str] = []
     todo: list[Any] = [(memos, 0)]
     while todo:
@@ -165,7 +165,7 @@ _BRACES: Final = re.compile(r"""([{<])|[}>]|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\
 
 
 def _nesting(text: str) -> int:
-    """Return how deeply the braces of a text are nested at most."""
+    """Return the maximum nesting depth of the braces in a text."""
     deepest = depth = 0
     for found in _BRACES.finditer(text):
         if found[1]:

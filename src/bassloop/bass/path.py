@@ -1,10 +1,9 @@
-"""Paths: names of commands, files and directories, and places that they can be in.
+"""Paths: names of commands, files and directories, alone or in a certain place.
 
-`.command`, `./file` and `./dir/` are only names, which mean something where they are used. A placed path is a name in
-a place: a cache or the host here, what a thunk leaves behind (`thunk.py`), a file system that the host provides
-(`filesystem.py`).
+`.command`, `./file` and `./dir/` are only names, whose meaning depends on their use. A placed path is a name in a
+place: a cache or the host's machine (defined here), a thunk's files (`thunk.py`), or a file system (`filesystem.py`).
 
-A path on the host is a right: no code makes a `HostPath` from data.
+A host path is a capability: no code makes a `HostPath` from data.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from bassloop.bass.errors import BassError, brief
 from bassloop.bass.printer import PRINTED, Parts, Verbatim
 from bassloop.bass.values import Combiner, Object, Value, value_type
 
-# --- the text of paths: slashes separate, on every system ---
+# --- paths as text, with slashes on every system ---
 
 
 def clean(path: str) -> str:
@@ -47,7 +46,7 @@ def dirname(path: str) -> str:
 
 
 def _written(path: str) -> str:
-    """Return a path as programs write it: a relative one begins with `./` or `../`."""
+    """Return a path as it's written in Bass, where a relative one begins with `./` or `../`."""
     return path if path.startswith(("/", "./", "../")) else "./" + path
 
 
@@ -55,15 +54,15 @@ def _written(path: str) -> str:
 
 
 class Path(Combiner):
-    """The base class of all paths, and of thunks, which paths can lead into."""
+    """The base class of all paths, and of thunks, which can be extended like directories."""
 
     __slots__ = ()
     kind = "path"
 
     def extend(self, child: Path) -> Path:
-        """Return the path of something in here.
+        """Return the path of `child` in this directory.
 
-        Raises `BassError` if this isn't a directory, or `child` isn't the name of something in one.
+        Raises `BassError` if this isn't a directory, or `child` isn't the name of a file or directory.
         """
         raise cannot_extend(self, child)
 
@@ -82,7 +81,7 @@ class NamedPath(Path):
 @final
 @value_type
 class CommandPath(NamedPath):
-    """`.name`: a program to be found by its name; as a thunk without image, a module of std."""
+    """`.name`: a program that is looked up by its name or, in a thunk without an image, a module of std."""
 
     kind = "command path"
 
@@ -102,7 +101,7 @@ class FilePath(NamedPath):
     path: str
 
     def slash(self) -> str:
-        """Return the path as programs write it."""
+        """Return the path as it's written in Bass."""
         return _written(self.path)
 
     def path_name(self) -> str:
@@ -116,7 +115,7 @@ class FilePath(NamedPath):
 @final
 @value_type
 class DirPath(NamedPath):
-    """`./dir/`: the path of a directory; the root's is "". Globs narrow down what is taken of it, if any."""
+    """`./dir/`: the path of a directory; the root's is "". Globs, if any, select files in it."""
 
     kind = "directory path"
 
@@ -125,7 +124,7 @@ class DirPath(NamedPath):
     exclude: tuple[str, ...] = ()
 
     def slash(self) -> str:
-        """Return the path as programs write it, with a slash at its end and without globs."""
+        """Return the path as it's written in Bass, with a slash at its end and without globs."""
         return _written(self.path + "/")
 
     def path_name(self) -> str:
@@ -144,7 +143,7 @@ class DirPath(NamedPath):
 
 
 NamePath: TypeAlias = "FilePath | DirPath"
-"""A path that is only a name: where it leads depends on what it is used in."""
+"""A path that is only a name, whose meaning depends on its use."""
 
 HERE: Final = DirPath(".")
 
@@ -152,7 +151,7 @@ HERE: Final = DirPath(".")
 @final
 @value_type
 class ExtendPath(Object):
-    """`parent/child` as a form: calls what the parent evaluates to with the child, a name."""
+    """`parent/child`, a form that calls the value of the parent with the child, a name."""
 
     kind = "path form"
 
@@ -170,17 +169,17 @@ def parse_file_or_dir(text: str) -> NamePath:
 
 
 def cannot_extend(path: Path, child: Path) -> BassError:
-    """Return the error of extending something that isn't a directory, or by something that isn't a name."""
+    """Return the error for extending something that isn't a directory, or by something that isn't a name."""
     return BassError(
         lambda: f"cannot extend {brief(path)} ({path.kind}) with {brief(child)} ({child.kind})"
     )
 
 
-# --- places ---
+# --- paths in a place ---
 
 
 class PlacedPath(NamedPath):
-    """The base class of paths in a place; `path` is the name in it."""
+    """The base class of paths in a place; `path` is relative to it."""
 
     __slots__ = ()
 
@@ -205,7 +204,7 @@ class PlacedPath(NamedPath):
     def inside(self) -> str:
         """Return the path relative to its place, clean; "" for the place itself.
 
-        Raises `BassError` if it leads out of there.
+        Raises `BassError` if it leads out of its place.
         """
         path = clean(self.path.path.lstrip("/"))
         if path == ".." or path.startswith("../"):
@@ -232,9 +231,9 @@ class CachePath(PlacedPath):
 @final
 @value_type
 class HostPath(PlacedPath):
-    """A path on the machine of the host, below the directory `context`.
+    """A path on the host's machine, in the directory `context`.
 
-    This is a right, which a local command line hands out by constructing it. No JSON, memo file or message becomes one.
+    This is a capability, which only a local command line creates. JSON, memo files and messages can't contain one.
     """
 
     kind = "host path"
@@ -283,7 +282,7 @@ def _host(path: HostPath) -> Parts:
 
 
 def after_slash(path: NamePath) -> str:
-    """Return how a path prints that follows a slash."""
+    """Return the printed form of a path that follows a slash."""
     return path.slash().removeprefix("./") + _globs(path)
 
 

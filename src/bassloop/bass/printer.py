@@ -1,8 +1,8 @@
 """Printing values.
 
-How a class of value prints is a method of `PRINTED`, beside the class: a function that yields `Verbatim` text and the
-inner values that are printed in its place. Printing is a loop over these, so a value may be nested deeper than any
-stack.
+Each class's printer is a method of `PRINTED`, defined beside the class. It yields `Verbatim` text, and inner values
+that are printed in place. Printing iterates over these parts, so values can be nested deeper than Python's stack
+allows.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from bassloop.bass.values import (
 
 @final
 class Verbatim(str):
-    """Text that stands for itself among `Parts`, as opposed to a string that is printed as a value."""
+    """Text among `Parts` that is printed as it is, unlike a string value, which is quoted."""
 
     __slots__ = ()
 
 
 Parts: TypeAlias = Iterator[Verbatim | Value]
-"""A printed form, flat: `Verbatim` text, and values that are printed in their places."""
+"""The parts of a printed form: `Verbatim` text, and values that are printed in place."""
 
 PRINTED: Final[Methods[Callable[[Any], Parts]]] = Methods()
 """The printers of values, by class."""
@@ -60,7 +60,7 @@ def show(value: Value, limit: int | None = None) -> str:
         return str(value)
     out: list[str] = []
     length = 0
-    # Scopes are marked by id while they are being printed, so that a cycle ends.
+    # The ids of the scopes that are being printed reveal cycles.
     stack: list[tuple[Parts, int]] = [(iter((value,)), 0)]
     printing: set[int] = set()
     while stack:
@@ -96,7 +96,7 @@ def show(value: Value, limit: int | None = None) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a string as it is written in a program, with everything escaped that doesn't print."""
+    """Return a string as a literal, with unprintable characters escaped."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     out = []
@@ -125,7 +125,7 @@ def display(value: Value) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text for people: a replacement character stands for bytes that aren't UTF-8."""
+    """Return text with the replacement character in place of bytes that aren't UTF-8."""
     return (
         text if text.isascii() else text.encode("utf-8", "surrogateescape").decode(errors="replace")
     )

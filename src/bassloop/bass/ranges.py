@@ -10,9 +10,8 @@ from typing import final
 class SourceText:
     """A text that forms are read from.
 
-    `name` is what messages call it. `file` is the path value that metadata gives as the place of what the text
-    defines; it is the name, as a string, unless another value is given. `standard` says that the text is a part of the
-    language's library.
+    `name` is its name in messages. `file` is the value of `:file` in the metadata of definitions, by default the name.
+    `standard` is true for the modules of std.
     """
 
     __slots__ = ("_starts", "file", "name", "standard", "text")

@@ -1,7 +1,7 @@
-"""Text to forms.
+"""The reader: turns text into forms.
 
-The reader is a loop with a stack of the brackets, comments and `^` that are open: a text can't do worse than fail,
-however deeply or wrongly it is nested. Every form has its position; a comment beside a form becomes its documentation.
+It's iterative, with a stack of the open brackets, comments and `^`, so the worst that any text can cause is a
+`ReadError`, however deeply it's nested. Every form has its range. A comment beside a form becomes its documentation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 class _Open:
-    """Something open that waits for forms: a bracket, a comment, or a `^`."""
+    """An entry of the reader's stack, which waits for forms: an open bracket, a comment, or a `^`."""
 
     __slots__ = ("comment", "forms", "sort", "start")
 
@@ -65,8 +65,7 @@ class _Open:
 class Reader:
     """An iterator over the forms of a source text, from an offset on.
 
-    Raises `ReadError`, with the place, when the text there is no form. The mark that some editors put before a text
-    in UTF-8 is no part of it.
+    Raises `ReadError`, which has the range, for a syntax error. A byte order mark at the beginning is skipped.
     """
 
     def __init__(self, source: SourceText, start: int = 0) -> None:
@@ -112,7 +111,7 @@ class Reader:
                 return done
 
     def _deliver(self, form: Value, start: int) -> Located | None:
-        """Give a complete form to what waits for it, or return it if nothing does."""
+        """Add a complete form to the innermost open entry of the stack, or return it if nothing is open."""
         stack = self._stack
         while True:
             if form.__class__ is not Located:
@@ -137,7 +136,7 @@ class Reader:
             stack.pop()
 
     def _end(self) -> None:
-        """End the text, which is fine between forms, and after a comment that belongs to nothing."""
+        """Check that nothing is open at the end of the text, except for a comment that no form follows."""
         for waiting in self._stack:
             if waiting.sort != ";":
                 what = {"^": "^ must be followed by metadata and a form"}.get(waiting.sort)
@@ -147,7 +146,7 @@ class Reader:
 
     def _close(self, char: str, at: int) -> Value:
         stack = self._stack
-        while stack and stack[-1].sort == ";":  # a comment with nothing after it in its brackets
+        while stack and stack[-1].sort == ";":  # a comment that no form follows
             stack.pop()
         if not stack:
             raise self._error(f"unmatched {char}", at, at + 1)
@@ -168,7 +167,7 @@ class Reader:
         return _list(opened.forms, Pair if char == ")" else Cons)
 
     def _comment(self, at: int) -> None:
-        """Read a comment before a form. Its lines are joined to paragraphs, between lines with nothing but `;`."""
+        """Read a comment before a form. Its lines are joined to paragraphs, which lines with only `;` separate."""
         text = self._text
         paragraphs: list[str] = []
         lines: list[str] = []
@@ -331,7 +330,7 @@ def read_source(text: str, name: str) -> list[Located]:
     return list(Reader(SourceText(text, name)))
 
 
-# --- unfinished text, for prompts and editors: characters are looked at, not forms ---
+# --- unfinished text, for prompts and editors: these functions look at characters, not at forms ---
 
 _PIECE: Final = re.compile(
     r"""
@@ -358,7 +357,7 @@ class Word(NamedTuple):
 
 def word_before(text: str, offset: int) -> Word | None:
     """Return the part of a word that is before an offset, "" if there is none; None in strings and comments."""
-    # A word or comment that continues after the offset begins before it in the same way, a string doesn't.
+    # The text is cut off at the offset, which makes words and comments shorter, and leaves a string unclosed.
     pieces = deque(_PIECE.finditer(text, 0, offset), maxlen=1)
     found = pieces[0] if pieces else None
     if found is None or found.end() < offset or found.lastgroup == "bracket":
@@ -371,14 +370,14 @@ def word_before(text: str, offset: int) -> Word | None:
 
 
 class OpenCall(NamedTuple):
-    """A combination that is being written: the offset of its head, and the operand that is written, from 0."""
+    """A combination that is being typed: the offset of its head, and the index of the current operand, from 0."""
 
     head: int
     operand: int
 
 
 def call_around(text: str, offset: int) -> OpenCall | None:
-    """Return the innermost `(…)` that is open at an offset and has a head; None if there is none."""
+    """Return the call that is being typed at an offset; None if the innermost open bracket isn't a `(` with a head."""
     # For each open bracket: the bracket, the offset of its first form, and the number of its forms.
     stack: list[tuple[str, int, int]] = []
     end = 0
@@ -399,13 +398,13 @@ def call_around(text: str, offset: int) -> OpenCall | None:
     if not stack or stack[-1][0] != "(" or stack[-1][2] == 0:
         return None
     _, head, count = stack[-1]
-    # A form that ends at the cursor is the one that is being written.
+    # A form that ends at the cursor is the current one.
     touching = end == offset and not text[offset - 1 : offset].isspace()
     return OpenCall(head, count - 1 - touching) if count > touching else None
 
 
 def indentation(text: str) -> int:
-    """Return the indentation of a line that follows the text: past the bracket that is open."""
+    """Return the indentation of the line after a text: past the innermost open bracket."""
     brackets = list(_open_brackets(text))
     if not brackets:
         return 0
@@ -429,7 +428,7 @@ def _open_brackets(text: str) -> Iterator[int]:
 
 
 def closers(text: str) -> str:
-    """Return what closes everything that is open at the end of a text: a string, and brackets."""
+    """Return the text that closes the string and the brackets that are open at the end of a text."""
     last = deque(_PIECE.finditer(text), maxlen=1)
     quote = ""
     if last and last[0]["string"] is not None and not last[0]["closed"]:

@@ -1,6 +1,6 @@
-"""The reference: documentation of the names that every script has, which are Ground's and those of the modules of std.
+"""The reference documentation of Ground and of the modules of std.
 
-It is for `bassloop doc`, completion and hovers. Nothing of a script is evaluated here, only std.
+`bassloop doc`, completion and hovers use it. It evaluates std's modules, but never a script.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ GROUPS: Final[Mapping[str, str]] = {
     "memos": "Memos",
     "": "Values",
 }
-"""The titles of Ground's parts, in the order that suits a reader."""
+"""The titles of the groups of Ground's names, in reading order, by the module of `builtins` that defines them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEntry:
     """The documentation of a name.
 
-    `sort` is "function" (which evaluates its operands), "operative" (which takes them as written) or "value".
-    `formals` is printed as in the language, None for a value. `paragraphs` don't include the `examples`.
+    `sort` is "function" (which evaluates its operands), "operative" (which doesn't) or "value". `formals` is printed as
+    in the language, None for a value. `paragraphs` don't include the `examples`.
     """
 
     name: str
@@ -120,14 +120,14 @@ def find(name: str) -> ReferenceEntry | None:
 
 
 def all_names() -> Iterable[str]:
-    """Yield the full names of everything."""
+    """Yield all full names."""
     yield from ground_entries()
     for module in module_names():
         yield from (each.full_name for each in module_entries(module).values())
 
 
 def similar(name: str) -> list[str]:
-    """Return up to three names that look like one, or are it in a module; the best first."""
+    """Return up to three suggestions for an unknown name, the best first: in a module, or with a similar spelling."""
     names = list(all_names())
     members = [each for each in names if each.partition(":")[2] == name]
     close = get_close_matches(name, names, n=3, cutoff=0.6)

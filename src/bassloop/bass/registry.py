@@ -1,7 +1,7 @@
-"""The definitions of what Ground has that is written in Python.
+"""The registry of builtins.
 
-Modules under `builtins/` add to `TABLE` when they are imported, with `@builtin` or `@special_form`. It is complete, and
-constant, once `ground` has been imported.
+The modules under `builtins/` register functions with `@builtin` and `@special_form` when they are imported. `TABLE` is
+complete, and doesn't change any more, once `ground` has been imported.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Combination:
-    """A call of a special form that is to be compiled: its operands as written, and where it stands.
+    """A call of a special form, for its compiler.
 
-    `slow` is the code to run instead when the name of the form has another meaning at run time; None in a call that
-    doesn't go by the name.
+    `slow` is the code to run instead if the form's name has been rebound at run time; None if the call doesn't use the
+    name.
     """
 
     name: str
@@ -39,12 +39,12 @@ Compiler: TypeAlias = "Callable[[Combination], Code]"
 
 @dataclass(slots=True)
 class BuiltinDefinition:
-    """A builtin: how it is called, what it does, and its documentation.
+    """A builtin's implementation, number of arguments, and documentation.
 
-    `calls` says that the function may return `TAIL`. `inline` is the Python operator that does the same with two
-    integers. `compiler` compiles a call of a special form, whose `function` does the same at once; `guards` says that
-    its code checks by itself whether the name still has its meaning. `indent` and `deprecated` (what to use instead)
-    are metadata, and `shown` is the name that it prints with.
+    `calls` is true if the function may return `TAIL`. `inline` is the Python operator that does the same with two
+    integers. A special form has a `compiler`, which compiles a call, and a `function` that also runs it. `guards` is
+    true if the compiled code checks by itself whether the name has been rebound. `indent` and `deprecated` (what to use
+    instead) become metadata. `shown` is the name that it prints with.
     """
 
     name: str
@@ -86,11 +86,11 @@ def builtin(
     deprecated: str = "",
     dotted: DottedFunction | None = None,
 ) -> Callable[[Function], Function]:
-    """Return a decorator that puts a function into Ground under a name.
+    """Return a decorator that registers a function as a builtin.
 
-    `formals` is written as in the language, and says how many arguments there may be, unless `count` does. The
-    documentation consists of paragraphs, of which those that begin with `=>` are examples. `dotted` does calls whose
-    operands end in something else than the empty list.
+    `formals` is written as in the language, and determines the number of arguments, unless `count` is given. `doc`
+    consists of paragraphs, of which those that begin with `=>` are examples. `dotted` implements calls with an improper
+    list of operands. See `BuiltinDefinition` for the other arguments.
     """
     least, most = bounds(formals) if count is None else (count, count)
 
@@ -108,10 +108,10 @@ def builtin(
 def special_form(
     name: str, formals: str, doc: str, *, indent: bool = False, guards: bool = False
 ) -> Callable[[Compiler], Compiler]:
-    """Return a decorator that makes a function a special form's compiler, and puts the form into Ground.
+    """Return a decorator that registers a function as the compiler of a special form.
 
-    The compiler is called once for a call of the form that is written in a program. Where the form is called in
-    another way (`apply`, or from a scope that doesn't descend from Ground), it is called each time.
+    It's called once for each call that a program contains. If the form is called in another way (by `apply`, or in a
+    scope that doesn't descend from Ground), it's called every time.
     """
     least, most = bounds(formals)
 
@@ -137,7 +137,7 @@ _NESTED: Final = re.compile(r"\([^()]*\)")
 
 
 def bounds(formals: str) -> tuple[int, int | None]:
-    """Return how many arguments formals take: at least, and at most (None for any number)."""
+    """Return the minimum and maximum number of arguments for formals (None if there's no maximum)."""
     if not formals.startswith("["):
         return 0, None
     while (shorter := _NESTED.sub("_", formals[1:-1])) != formals[1:-1]:

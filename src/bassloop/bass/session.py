@@ -1,6 +1,6 @@
-"""A session: one running script, the modules that it loads, and everything that it starts.
+"""A session: a running script, the modules that it loads, and the thunks that it starts.
 
-All of it shares one budget, and one host. What runs at the same time is up to the driver.
+They share a budget and a host. The driver determines what runs concurrently.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 MAX_SOURCE: Final = 16 << 20
-"""The bytes that a script may have."""
+"""The maximum size of a script, in bytes."""
 
 
 class Task(Protocol):
-    """Something that goes on in the background."""
+    """A background task."""
 
     async def wait(self) -> None:
-        """Wait until it is over, however it ends."""
+        """Wait until the task has ended, whether it succeeded or failed."""
 
 
 class SessionDriver(Protocol):
-    """The runtime under a session: Trio, or nothing at all (`embedding.Immediate`)."""
+    """What runs a session's coroutines: Trio, or no event loop at all (`embedding.Immediate`)."""
 
     async def checkpoint(self) -> None:
-        """Let others run."""
+        """Let other tasks run."""
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        """Start something in the background. It belongs to the session, and is cancelled with it."""
+        """Start a background task, which is cancelled with the session."""
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Begin to read a stream, in a task of its own; return what returns the next piece, b"" at the end."""
+        """Read a stream in a task of its own. Return a function that returns the next piece, b"" at the end."""
 
 
 class _StartedThunk:
-    """A thunk that was started, with what its handler returned or raised once it is over."""
+    """A thunk that was started, and what its handler has returned or raised."""
 
     def __init__(self) -> None:
         self.task: Task
@@ -70,9 +70,9 @@ class _StartedThunk:
 
 
 class Session:
-    """Evaluates scripts. Every coroutine raises `BassError` for what is wrong with them, `Exhausted` for budgets.
+    """Evaluates scripts. Its coroutines raise `BassError` for errors of scripts, and `Exhausted` above the budget.
 
-    Cancelling one of them cancels the script there, and leaves the session usable.
+    Cancelling a coroutine cancels what it evaluates. The session stays usable.
     """
 
     def __init__(self, host: Host, driver: SessionDriver, budget: Budget | None = None) -> None:
@@ -88,7 +88,7 @@ class Session:
     # --- for embedding programs ---
 
     async def load(self, source: str, name: str, directory: Value) -> Scope:
-        """Evaluate a module's text, and return its scope. Errors call the text `name`; `directory` is its `*dir*`."""
+        """Evaluate a module's text, and return its scope. `name` is for messages, and `directory` becomes `*dir*`."""
         scope = self.scope(directory)
         await self._drive(lambda: self._evaluate(SourceText(source, name), scope))
         return scope
@@ -104,7 +104,7 @@ class Session:
     ) -> Value:
         """Return the value of a text's last form, evaluated in a scope of its own or a given one.
 
-        `file` is the file that metadata gives for what the text defines; without it that is the name.
+        `file` is the value of `:file` in the metadata of definitions, by default the name.
         """
         inner = self.scope(directory) if scope is None else scope
         return await self._drive(lambda: self._evaluate(SourceText(source, name, file), inner))
@@ -136,7 +136,7 @@ class Session:
         await self._drive(work)
 
     async def call_in(self, module: Thunk, name: str, arguments: Value) -> Value:
-        """Call what a module binds to a name with a list of arguments. The module is loaded once."""
+        """Call the function that a module binds to a name with a list of arguments. The module is loaded once."""
 
         def work() -> Value:
             function = self.module(module, self.machine).get(name)
@@ -150,7 +150,7 @@ class Session:
         return await self._drive(work)
 
     async def wait(self) -> None:
-        """Wait until everything that was started is over. Raises the first error of a handler."""
+        """Wait for all started thunks, and for their handlers. Raises the first error of a handler."""
         await self._drive(lambda: self.wait_all(self.machine))
 
     def scope(
@@ -181,7 +181,7 @@ class Session:
     # --- for builtins: see `machine.SessionServices` ---
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
-        """Return the module that a Bass thunk is, which is loaded once."""
+        """Return the scope of a Bass thunk's module, loading it the first time."""
         key = self._digest(thunk, machine)
         if key in self._modules:
             return self._modules[key]
@@ -197,7 +197,7 @@ class Session:
         return module
 
     def run(self, thunk: Thunk, machine: Machine, stdout: Sink | None = None) -> None:
-        """Run a thunk: a Bass script here, anything else on the host."""
+        """Run a thunk: a Bass script in this session, anything else on the host."""
         if thunk.platform() is None:
             scope = self._load(thunk, machine, stdout or _nowhere())
             call(scope.get("main"), list(thunk.args[1:]), machine)
@@ -206,7 +206,7 @@ class Session:
         machine.wait(self.host.run(thunk))
 
     def start(self, thunk: Thunk, handler: Value, machine: Machine) -> Callable[[Machine], Value]:
-        """Run a thunk and then the handler in the background; return a function that waits for the result."""
+        """Run a thunk and then its handler in the background. Return a function that waits for the handler's result."""
         started = _StartedThunk()
         self._started.append(started)
 
@@ -237,7 +237,7 @@ class Session:
         return wait
 
     def wait_all(self, machine: Machine) -> None:
-        """Wait for everything that was started, and for what that starts. Raises the first error."""
+        """Wait for all started thunks, including those that are started meanwhile. Raises the first error."""
         failure: Exception | None = None
         while self._started:
             started, self._started = self._started, []
@@ -248,7 +248,7 @@ class Session:
             raise failure
 
     def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
-        """Begin to read a file, or the output of a thunk; return a function that returns the next bytes of it."""
+        """Start reading a file or a thunk's output. Return a function that returns the next bytes, b"" at the end."""
         if isinstance(subject, FSPath):
             return _once(machine.wait(subject.read()))
         if isinstance(subject, HostPath):
@@ -264,7 +264,7 @@ class Session:
         raise wrong_type(subject, "thunk, or path of a file that can be read", "read")
 
     def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
-        """Write what can be read from the source to a file of the host."""
+        """Write a file's content or a thunk's output to a file of the host."""
         destination.inside()
         content = bytearray()
         pull = self.open(source, machine)
@@ -309,7 +309,7 @@ class Session:
         return scope
 
     def _find_script(self, thunk: Thunk, machine: Machine) -> _Script:
-        """Return the script that a thunk's command names, in std or in a file."""
+        """Return the script that a thunk's command stands for, from std or a file."""
         if thunk.image is not None:
             raise BassError(
                 f"{brief(thunk)} isn't a Bass script: it has an image; run it, or read it"
@@ -348,7 +348,7 @@ class Session:
         return lambda machine: machine.wait(pull())
 
     def _output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
-        """Return what a Bass script emits, as JSON; the script runs when the first value is wanted."""
+        """Return a function that returns what a Bass script emits, as JSON. The first call runs the script."""
         waiting = [thunk]
 
         def pull(machine: Machine) -> bytes:
@@ -365,7 +365,7 @@ class Session:
         return pull
 
     def _exported(self, path: ThunkPath, machine: Machine) -> bytes:
-        """Return the content of a file that a thunk left behind."""
+        """Return the content of a file that a thunk produced."""
         if path.thunk.platform() is None:
             raise BassError(f"{brief(path)} cannot be read: a Bass script leaves no files behind")
         machine.wait(read_files(path.thunk))
@@ -382,9 +382,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """A script's text, what errors call it, the file that it is in, and that file's directory, its `*dir*`.
+    """A script's text, its name in messages, its file, and its directory, which becomes `*dir*`.
 
-    A script of std (`standard`) sees more than others.
+    A script of std (`standard`) also sees the internal builtins.
     """
 
     source: str

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_LINE: Final = 16 << 20
 MAX_WHOLE: Final = 64 << 20
-"""The bytes that are read at once at most: of a line, and by protocols that need everything."""
+"""The maximum number of bytes in a line, and in all for protocols that read everything at once."""
 
 # --- sources ---
 
@@ -37,13 +37,13 @@ class Source(Object):
         raise NotImplementedError
 
     def description(self) -> Parts:
-        """Yield what it prints within its brackets."""
+        """Yield the parts to print within `<source: >`."""
         raise NotImplementedError
 
 
 @final
 class ListSource(Source):
-    """A source of the members of a list. It prints all of them, also those that were read."""
+    """A source of the members of a list. It prints all of them, even those that have been read."""
 
     __slots__ = ("_at", "_values")
 
@@ -63,9 +63,9 @@ class ListSource(Source):
 
 @final
 class AcrossSource(Source):
-    """A source of lists of the latest value of each of several sources.
+    """A source of lists with the latest value of each of several sources.
 
-    Each step takes a value of each source that has one more.
+    Each step reads a value from every source that hasn't ended.
     """
 
     __slots__ = ("_latest", "_over", "_sources", "_started")
@@ -105,13 +105,13 @@ class Decoder(Protocol):
     """A protocol of `read`: bytes in, values out."""
 
     name: str
-    """The printed form of a source of it."""
+    """How a source with this decoder prints."""
 
     def feed(self, data: bytes) -> None:
         """Add bytes."""
 
     def close(self) -> None:
-        """Say that there are no more bytes."""
+        """Mark the end of the bytes."""
 
     def next(self) -> Value:
         """Return the next value, `json_stream.NEED_MORE` or `json_stream.END`."""
@@ -119,7 +119,7 @@ class Decoder(Protocol):
 
 @final
 class BytesSource(Source):
-    """A source of values in bytes that arrive in pieces. `pull` waits for the next piece; b"" follows the last."""
+    """A source of values that are decoded from bytes. `pull` waits for the next bytes, and returns b"" at the end."""
 
     __slots__ = ("_decoder", "_ended", "_pull")
 
@@ -173,7 +173,7 @@ class Sink(Object):
 
 @final
 class Collected(Sink):
-    """A sink that keeps what is emitted to it."""
+    """A sink that collects the values in a list."""
 
     __slots__ = ("values",)
 
@@ -206,7 +206,7 @@ def text_of(data: bytes) -> str:
 
 
 class RawDecoder:
-    """A decoder to one string."""
+    """A decoder of everything as one string."""
 
     name = "<raw source>"
 
@@ -242,7 +242,7 @@ class JSONDecoder(JSONStream):
 
 
 class LineDecoder:
-    """A decoder of lines, without their ends."""
+    """A decoder of lines, without their line breaks."""
 
     name = "<line source>"
 
@@ -270,12 +270,12 @@ class LineDecoder:
         return END if self._closed else NEED_MORE
 
     def value(self, line: str) -> Value:
-        """Return what a line becomes."""
+        """Return the value of a line."""
         return line
 
 
 class TableDecoder(LineDecoder):
-    """A decoder of lines to lists of the words on them."""
+    """A decoder of lines, each as a list of its words."""
 
     name = "<unixTable source>"
 
@@ -284,7 +284,7 @@ class TableDecoder(LineDecoder):
 
 
 class TarDecoder:
-    """A decoder of a tar archive to files in memory, with what the archive says about them as metadata."""
+    """A decoder of a tar archive's members, as files in memory with their headers as metadata."""
 
     name = "<tar source>"
 
@@ -321,7 +321,7 @@ class TarDecoder:
 
 
 def _whole(data: bytearray) -> bytearray:
-    """Return an archive that may be compressed. Raises BassError, and UNPACK_ERRORS."""
+    """Return an archive, uncompressed. Raises `BassError` if it's too large, and `UNPACK_ERRORS`."""
     whole = bytearray(uncompressed(io.BytesIO(data)).read(MAX_WHOLE + 1))
     if len(whole) > MAX_WHOLE:
         raise BassError(f"read: the archive is larger than {MAX_WHOLE >> 20} MiB")

@@ -1,6 +1,6 @@
-"""Thunks: a command and all that it needs, as a value, and what they are made of.
+"""Thunks, which are commands with images, files and settings as values, and their parts.
 
-A thunk never changes; every `with_…` returns another one. `wire.digest.thunk_digest` names it.
+A thunk never changes: each `with_…` returns a new one. `wire.digest.thunk_digest` returns its name.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
     host_platform.machine(), host_platform.machine()
 )
-"""The default architecture of a platform: this machine's, in Go's words."""
+"""The default architecture of a platform: this machine's, as Go names it."""
 
 
 @final
 class Secret(Object):
-    """A masked string. It prints, encodes and travels as its name alone; even its length stays secret."""
+    """A masked string. Its printed form and encodings contain only its name, and not even its length."""
 
     __slots__ = ("_value", "name")
     kind = "secret"
@@ -39,7 +39,7 @@ class Secret(Object):
         self._value = value
 
     def reveal(self) -> bytes | None:
-        """Return the value, for a command that runs on this machine; None for a secret that came in a message."""
+        """Return the value, for a command that runs on this machine; None if the secret came in a message."""
         return self._value
 
     def __reduce__(self) -> NoReturn:
@@ -51,19 +51,19 @@ class Secret(Object):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The platform of an image, in Go's words: "linux", "amd64"."""
+    """The platform of an image, as Go names it: "linux", "amd64"."""
 
     os: str = ""
     arch: str = ""
 
     def scope(self) -> Scope:
-        """Return it as scripts see it."""
+        """Return the platform as a scope."""
         return Scope({"os": self.os, "architecture": self.arch})
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """An image in a registry, which is given by name, or as the address of a thunk that serves one."""
+    """An image in a registry. The repository is a name, or the address of a thunk that serves a registry."""
 
     repository: str | ThunkAddr
     platform: Platform = Platform()
@@ -71,7 +71,7 @@ class ImageRef:
     digest: str = ""
 
     def scope(self) -> Scope:
-        """Return it as scripts see it, and may give it to `with-image`."""
+        """Return the reference as a scope, which `with-image` accepts."""
         bound: dict[str, Value] = {"repository": self.repository, "platform": self.platform.scope()}
         bound.update(
             (name, text) for name, text in (("tag", self.tag), ("digest", self.digest)) if text
@@ -101,7 +101,7 @@ class ImageBuild:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Something that appears at a path in the container."""
+    """A file, directory, cache or secret that is mounted at a path in the container."""
 
     source: MountSource
     target: NamePath
@@ -119,10 +119,10 @@ Bindings: TypeAlias = "tuple[tuple[str, Value], ...]"
 @final
 @dataclass(slots=True, eq=False, repr=False, kw_only=True)
 class Thunk(Path):
-    """A command and all that it needs. Without an image it is a Bass script or a module of std.
+    """A command with its image, files and settings. Without an image, it's a Bass script or a module of std.
 
-    `args` begin with the command. `env` and `labels` are pairs, whose order counts for the digest. Called with a
-    path, a thunk is extended to a `ThunkPath`.
+    `args` begin with the command. `env` and `labels` are pairs, and their order affects the digest. Called with a path,
+    a thunk returns a `ThunkPath`.
     """
 
     kind = "thunk"
@@ -146,11 +146,11 @@ class Thunk(Path):
     cached_encoding: Encoded = field(init=False)
 
     def replace(self, **changes: Any) -> Thunk:
-        """Return the same thunk with other values of these fields."""
+        """Return the thunk with other values of these fields."""
         return Thunk(**{name: getattr(self, name) for name in _FIELDS} | changes)
 
     def cmdline(self) -> str:
-        """Return its command for people: strings without spaces as they are, everything else as it prints."""
+        """Return the command for messages: strings without spaces as they are, everything else as it prints."""
         return " ".join(part if part.__class__ is Verbatim else show(part) for part in self.words())
 
     def words(self) -> Iterator[Verbatim | Value]:
@@ -160,7 +160,7 @@ class Thunk(Path):
             yield Verbatim(bare) if bare.__class__ is str and " " not in bare else arg
 
     def platform(self) -> Platform | None:
-        """Return what its image runs on; None for a Bass script."""
+        """Return the image's platform; None for a Bass script, which has no image."""
         image = self.image
         while isinstance(image, Thunk):
             image = image.image
@@ -170,7 +170,7 @@ class Thunk(Path):
         return ThunkPath(self).extend(child)
 
     def with_image(self, image: Image) -> Thunk:
-        """Return it on another image, which goes under the deepest of a chain of thunks."""
+        """Return the thunk with another image. In a chain of thunks, the deepest one gets it."""
         chain = [self]
         while isinstance(chain[-1].image, Thunk):
             chain.append(chain[-1].image)
@@ -184,16 +184,16 @@ class Thunk(Path):
         return self.replace(args=(*self.args[:1], *args))
 
     def with_env(self, env: Scope) -> Thunk:
-        """Return it with these variables in front of its own, which they replace."""
+        """Return the thunk with these variables in front of its own, of which they replace those of the same name."""
         new = dict(env.items())
         return self.replace(env=(*new.items(), *(pair for pair in self.env if pair[0] not in new)))
 
     def with_label(self, name: str, value: Value) -> Thunk:
-        """Return it with a label; one of that name is replaced where it is."""
+        """Return the thunk with a label. An existing label of that name keeps its position."""
         return self.replace(labels=tuple((dict(self.labels) | {name: value}).items()))
 
     def with_mount(self, source: MountSource, target: NamePath) -> Thunk:
-        """Return it with one more mount."""
+        """Return the thunk with one more mount."""
         return self.replace(mounts=(*self.mounts, Mount(source, target)))
 
     def with_port(self, name: str, port: int) -> Thunk:
@@ -201,11 +201,11 @@ class Thunk(Path):
         return self.replace(ports=(*self.ports, (name, port)))
 
     def with_entrypoint(self, entrypoint: tuple[str, ...]) -> Thunk:
-        """Return it as an image that is run with this entrypoint; () clears it."""
+        """Return the thunk as an image with this entrypoint; () clears it."""
         return self._as_image().replace(entrypoint=entrypoint, clear_entrypoint=not entrypoint)
 
     def with_default_args(self, args: tuple[str, ...]) -> Thunk:
-        """Return it as an image that is run with these arguments unless others are given; () clears them."""
+        """Return the thunk as an image with these default arguments; () clears them."""
         return self._as_image().replace(default_args=args, clear_default_args=not args)
 
     def _as_image(self) -> Thunk:
@@ -223,7 +223,7 @@ class Thunk(Path):
         )
 
     def address(self, port: str, format: str = "$host:$port") -> ThunkAddr:
-        """Return where a port of it can be reached. Raises `BassError` if it has no port of that name."""
+        """Return the address of a port. Raises `BassError` if the thunk has no port of that name."""
         if not any(name == port for name, _ in self.ports):
             raise BassError(
                 lambda: (
@@ -242,7 +242,7 @@ SCRATCH: Final = Thunk()
 @final
 @value_type
 class ThunkPath(PlacedPath):
-    """A path in what a thunk leaves behind. Using it runs the thunk first."""
+    """A path among the files that a thunk produces. Using it runs the thunk first."""
 
     kind = "thunk path"
 
@@ -256,7 +256,7 @@ class ThunkPath(PlacedPath):
 @final
 @value_type
 class ThunkAddr(Object):
-    """The address of a port of a thunk while it runs; `format` has `$host` and `$port` in it."""
+    """The address of a port of a running thunk; `format` has `$host` and `$port` in it."""
 
     kind = "thunk address"
 
@@ -265,7 +265,7 @@ class ThunkAddr(Object):
     format: str = "$host:$port"
 
 
-# --- how they print; a thunk's own form has its digest in it and is in `wire/digest.py` ---
+# --- how they print; a thunk's own printer needs the digest, and is in `wire/digest.py` ---
 
 
 @PRINTED.of(Secret)

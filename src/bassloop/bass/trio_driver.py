@@ -1,4 +1,4 @@
-"""Sessions under Trio: fibers are tasks of one nursery, and streams are read in tasks of their own."""
+"""Sessions under Trio: background work and the reading of streams are tasks of one nursery."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Task:
 
 
 class TrioDriver:
-    """A driver that runs what a session starts in a nursery."""
+    """A driver that runs background work in a nursery."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -77,15 +77,15 @@ class TrioDriver:
 
 @asynccontextmanager
 async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
-    """Open a session under Trio. Leaving the context cancels what it started and hasn't ended.
+    """Open a session under Trio. Leaving the context cancels its background tasks.
 
-    An exception that is raised inside comes out as it is, not in an exception group.
+    An exception that is raised inside isn't wrapped in an exception group.
     """
     raised: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
             yield Session(host, TrioDriver(nursery), budget)
-        except Exception as error:  # noqa: BLE001 - raised when the nursery is over
+        except Exception as error:  # noqa: BLE001 - raised outside the nursery
             raised = error
         nursery.cancel_scope.cancel()
     if raised is not None:

@@ -1,14 +1,13 @@
-"""The values of the language, as data: what they consist of, and nothing about what can be done with them.
+"""The values of the language. The classes only hold data; the modules below define the operations on it.
 
 Numbers, strings, booleans and null are Python's own `int`, `str`, `bool` and `None`. Because `True` is an `int` to
-Python, test for numbers with `type(x) is int`. Strings hold text; bytes that aren't UTF-8 are kept as surrogate
-escapes. Every other value is an instance of `Object`.
+Python, test for numbers with `type(x) is int`. Strings are text, in which surrogate escapes represent bytes that aren't
+UTF-8. Every other value is an instance of `Object`.
 
-What can be done with a value is a *generic function*: a table of functions by class (`Methods`), kept by the module
-that owns the operation. A new type of value is a class here or elsewhere, plus an entry in each table that treats it
-differently from any other value:
+Each operation is a *generic function*: a table of methods by class (`Methods`), in the module that owns the operation.
+To add a type of value, write a class, and add a method to each table whose default isn't right for it:
 
-| operation | table | without an entry a value |
+| operation | table | by default, a value |
 | --- | --- | --- |
 | print | `printer.PRINTED` | prints as `<kind>` |
 | compare | `equality.EQUAL` | equals only itself |
@@ -18,7 +17,7 @@ differently from any other value:
 | match as a pattern | `compile.patterns.PATTERNS` | isn't a pattern |
 | call | `compile.apply.APPLIED` | can't be called |
 
-Printing, comparing and encoding are loops rather than recursions, so a value may be nested deeper than any stack.
+Printing, comparing and encoding are iterative, so values can be nested deeper than Python's stack allows.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Methods(dict[type, F], Generic[F]):
-    """A generic function's methods, by class; a class without one has its base class's."""
+    """The methods of a generic function, by class. A class without a method inherits its base class's."""
 
     def __missing__(self, cls: type) -> F:
         for base in cls.__mro__[1:]:
@@ -63,7 +62,7 @@ class Methods(dict[type, F], Generic[F]):
         raise KeyError(cls)
 
     def of(self, *classes: type) -> Callable[[T], T]:
-        """Return a decorator that makes a function the method of these classes."""
+        """Return a decorator that registers a function as the method of these classes."""
 
         def define(function: T) -> T:
             self.update(dict.fromkeys(classes, function))  # type: ignore[arg-type]
@@ -74,17 +73,17 @@ class Methods(dict[type, F], Generic[F]):
 
 @dataclass_transform(eq_default=False)
 def value_type(cls: type[T]) -> type[T]:
-    """Make a class a type of value: a dataclass with slots that compares by identity and hides its fields."""
+    """Turn a class into a type of value: a slotted dataclass that compares by identity and doesn't show its fields."""
     return dataclass(slots=True, eq=False, repr=False)(cls)
 
 
 class Object:
-    """The base class of all values that aren't Python's own. Values are immutable unless they say otherwise."""
+    """The base class of all values that aren't Python's own. They are immutable unless their class says otherwise."""
 
     __slots__ = ()
 
     kind: ClassVar[str] = "value"
-    """The name of such a value in messages, without an article: "file path", "scope"."""
+    """The type's name in messages, without an article: "file path", "scope"."""
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
@@ -97,7 +96,7 @@ class Combiner(Object):
     kind = "combiner"
 
     applicative: ClassVar[bool] = False
-    """True if a call evaluates its operands first, and there is a combiner inside that doesn't."""
+    """Whether a call evaluates its operands first, and passes the values to an underlying combiner (`unwrap`)."""
 
 
 # --- atoms ---
@@ -105,7 +104,7 @@ class Combiner(Object):
 
 @final
 class Ignore(Object):
-    """`_`: as a pattern it matches anything and binds nothing."""
+    """`_`, the pattern that matches anything and binds nothing."""
 
     __slots__ = ()
     kind = "ignore"
@@ -126,7 +125,7 @@ EMPTY: Final = Empty()
 @final
 @value_type
 class Symbol(Combiner):
-    """A name. Evaluates to what it is bound to; called with a scope, it looks itself up there."""
+    """A name. It evaluates to the value that it's bound to. Called with a scope, it returns its value there."""
 
     kind = "symbol"
     applicative = True
@@ -143,7 +142,7 @@ class Symbol(Combiner):
 @final
 @value_type
 class Keyword(Object):
-    """`:name`, which evaluates to the symbol. As a pattern it matches exactly that symbol."""
+    """`:name`, which evaluates to the symbol `name`. As a pattern, it matches only that symbol."""
 
     kind = "keyword"
 
@@ -161,9 +160,9 @@ class Keyword(Object):
 
 @value_type
 class Cell(Object):
-    """The base of `Pair` and `Cons`: a first value `a`, and the rest `d`.
+    """The base class of `Pair` and `Cons`: a first value `a` (the car), and the rest `d` (the cdr).
 
-    The compiled forms, for a call in tail position or not, are kept in `compiled_tail` and `compiled`.
+    `compiled` caches the form's code, and `compiled_tail` its code in tail position.
     """
 
     kind = "list"
@@ -176,9 +175,9 @@ class Cell(Object):
 
 @final
 class Pair(Cell):
-    """`(a & d)`. Evaluating it calls what `a` evaluates to with the operands `d`.
+    """`(a & d)`, a combination. Evaluating it calls the value of `a` with the operands `d`.
 
-    A list that has been evaluated consists of pairs and ends in `EMPTY`.
+    List values consist of pairs as well, and end in `EMPTY`.
     """
 
     __slots__ = ()
@@ -186,7 +185,7 @@ class Pair(Cell):
 
 @final
 class Cons(Cell):
-    """`[a & d]`. Evaluating it makes the pair of both, evaluated."""
+    """`[a & d]`, a list form. Evaluating it returns a `Pair` of the values of both."""
 
     __slots__ = ()
 
@@ -194,7 +193,7 @@ class Cons(Cell):
 @final
 @value_type
 class Bind(Object):
-    """The members of `{…}` as written. Evaluating it makes a scope; as a pattern it takes one apart."""
+    """`{…}`, with its members as written. Evaluating it makes a scope; as a pattern, it destructures one."""
 
     kind = "bind form"
 
@@ -205,9 +204,9 @@ class Bind(Object):
 @final
 @value_type
 class Located(Object):
-    """A form as it was read: the form itself, its range, the comment beside it, the `^` metadata before it.
+    """A form as it was read: the form itself, its range, the comment beside it, and the `^` metadata before it.
 
-    Quoted forms keep these wrappers, which show through everything but JSON.
+    Quoted forms keep these wrappers. All operations see through them, except encoding, which fails.
     """
 
     kind = "form"
@@ -231,16 +230,17 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""The result of `Scope.get` for a name that isn't bound, since null is a value like any other."""
+"""What `Scope.get` returns for an unbound name, because None is a value (null)."""
 
 
 @final
 class Scope(Object):
-    """Bindings, in the order in which they were made, and parents to ask for what isn't bound here.
+    """A scope: bindings in insertion order, and parents, in which other names are looked up.
 
-    Scopes are mutable and live. `grounded` says that the first parents lead to Ground, so that a name of Ground has
-    Ground's meaning unless a scope in between has rebound it; see `compile/combination.py`. Use `Machine.define` to
-    bind a name in a scope that code runs in; `vars[name] = value` is enough for a scope that is only data.
+    Scopes are mutable, and their children see the changes. `grounded` is true if following the first parents leads to
+    Ground. A builtin's name then has its usual meaning, unless a scope on the way rebinds it; see
+    `compile/combination.py`. Use `Machine.define` to bind a name in a scope that code runs in; `vars[name] = value` is
+    enough for a scope that is only data.
     """
 
     __slots__ = ("__weakref__", "grounded", "name", "parents", "vars")
@@ -266,7 +266,7 @@ class Scope(Object):
         return Scope({}, (self,), self.grounded)
 
     def get(self, name: str) -> Value:
-        """Return the value of a name here or in the first parent, depth first, that has it, else `MISSING`."""
+        """Return a name's value, searching this scope and then its parents depth first; `MISSING` if it's unbound."""
         scope = self
         while True:
             value = scope.vars.get(name, MISSING)
@@ -281,9 +281,9 @@ class Scope(Object):
                 return _get_among(parents, name)
 
     def names(self) -> list[str]:
-        """Return all names bound here and in parents, each once: parents' names come first, in order."""
+        """Return all names that are bound here and in the parents, each once, the parents' names first."""
         seen: dict[str, None] = {}
-        # A scope's own names follow those of all its parents: visit it twice, the second time to take them.
+        # Post-order: each scope is visited again after its parents, to add its own names.
         stack: list[tuple[Scope, bool]] = [(self, False)]
         while stack:
             scope, ready = stack.pop()
@@ -295,13 +295,13 @@ class Scope(Object):
         return list(seen)
 
     def items(self) -> list[tuple[str, Value]]:
-        """Return all names with the values that they have here, in the order of `names`."""
+        """Return all names with their values, in the order of `names`."""
         if not self.parents:
             return list(self.vars.items())
         return [(name, self.get(name)) for name in self.names()]
 
     def copy(self) -> Scope:
-        """Return a scope without parents that has the same bindings in the same order."""
+        """Return a scope without parents that has the same names and values, in the same order."""
         return Scope(dict(self.items()))
 
 
@@ -319,7 +319,7 @@ def _get_among(parents: tuple[Scope, ...], name: str) -> Value:
 @final
 @value_type
 class WithMeta(Object):
-    """A value with metadata, which is a scope. It prints, compares and encodes as the value alone."""
+    """A value with metadata (a scope), which printing, comparing and encoding ignore."""
 
     value: Value
     meta: Scope
@@ -336,7 +336,7 @@ def strip(value: Value) -> Value:
 
 
 def plain(value: Value) -> Value:
-    """Return the value without its metadata and without the reader's wrapper around it."""
+    """Return the value without its metadata and its `Located` wrapper."""
     while True:
         if value.__class__ is WithMeta:
             value = value.value
@@ -347,7 +347,7 @@ def plain(value: Value) -> Value:
 
 
 def end_of(value: Value, items: list[Value]) -> Value:
-    """Append the members of a list to `items`, and return what ends it: `EMPTY` for a proper list."""
+    """Append the members of a list to `items`, and return its end: `EMPTY` if the list is proper."""
     append = items.append
     while True:
         cls = value.__class__
@@ -364,7 +364,7 @@ def end_of(value: Value, items: list[Value]) -> Value:
 
 
 def from_list(items: Iterable[Value], rest: Value = EMPTY) -> Value:
-    """Return the list value with these members, ended by `rest`."""
+    """Return a list of these members, followed by `rest`."""
     members = list(items)
     while members:
         rest = Pair(members.pop(), rest)
@@ -377,7 +377,7 @@ def is_list(value: Value) -> bool:
 
 
 def kind(value: Value) -> str:
-    """Return what messages call a value, without an article."""
+    """Return the name of a value's type for messages, without an article."""
     value = strip(value)
     if value is None:
         return "null"
@@ -387,5 +387,5 @@ def kind(value: Value) -> str:
 
 
 def wrap_int(number: int) -> int:
-    """Return the number as 64 bits hold it: arithmetic wraps around."""
+    """Return a number wrapped around to a signed 64-bit integer."""
     return (number - INT_MIN) % 2**64 + INT_MIN

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope, Value
 
 _DO = Builtin("do", Symbol("body"), TABLE["do"].function, operative=True)
-"""The head of a body of several forms, as such a body prints."""
+"""The head of a body that consists of several forms, when it's printed."""
 
 
 def plan_operative(
     formals: Value, scope_formal: Value, forms: list[Value]
 ) -> Callable[[Scope, Machine], Operative]:
-    """Return a function that closes an operative of these patterns and this body over a scope.
+    """Compile an operative, and return a function that makes a closure of it over a scope.
 
-    Raises `BassError` for what isn't a pattern, and without a body.
+    Raises `BassError` for an invalid pattern, and if there is no body.
     """
     if not forms:
         raise bad_syntax(f"a combiner needs a body: {brief(formals)} has none")

@@ -1,4 +1,4 @@
-"""Thunks as scripts write them: `$`, `from`, `cd`, images by name."""
+"""The notation for thunks: `$`, `from`, `cd`, images by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _word(form: Value, scope: Scope, machine: Machine) -> Value:
-    """Return a word of a command: symbols stand for themselves, `$name` for what the name is bound to."""
+    """Return the value of a command's word: symbols stand for themselves, `$name` for the value of `name`."""
     bare = plain(form)
     if bare.__class__ is Symbol:
         if not bare.name.startswith("$"):
@@ -224,7 +224,7 @@ def memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @final
 @value_type
 class ImageName(Combiner):
-    """The name of an image as a path. Called with a path, it is extended; with a tag or nothing, it is resolved."""
+    """The name of an image, as a path. Calling it with a path extends it, with a tag or no argument resolves it."""
 
     kind = "image name"
     applicative = True

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def truthy(value: Value) -> bool:
-    """Return whether a value counts as true, which is anything but false and null."""
+    """Return whether a value counts as true: everything but false and null does."""
     value = plain(value)
     return value is not None and value is not False
 
@@ -66,7 +66,7 @@ def define(form: Combination) -> Code:
 
 
 def bound_form(pattern: Value) -> Value:
-    """Return what `def` evaluates to: the pattern without comments; nothing of a pattern for a scope."""
+    """Return the value of a `def`: its pattern without comments, in which patterns of scopes are empty."""
     while pattern.__class__ is Located:
         pattern = pattern.form
     if pattern.__class__ is Bind:
@@ -151,7 +151,7 @@ def every(form: Combination) -> Code:
 
 
 def _until(wanted: bool, form: Combination) -> Code:
-    """Return the code of the first operand that is truthy, or isn't; the last operand if there is none."""
+    """Return code that returns the first value whose truth is `wanted`, or the last value if there is none."""
     if not form.operands:
         return lambda scope, machine: not wanted
     codes = [code(each) for each in form.operands[:-1]]

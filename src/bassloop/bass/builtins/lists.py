@@ -1,4 +1,4 @@
-"""Lists: making them, taking them apart, going through them."""
+"""Lists: making them, taking them apart, iterating over them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 def caller(function: Value, machine: Machine, *names: str) -> Callable[[list[Value]], Value]:
-    """Return a Python function that calls a combiner that a builtin was given.
+    """Return a Python function that calls a combiner with a list of arguments.
 
-    An operative gets forms as its operands: these names, in a scope that binds them to the arguments.
+    The operands of an operative are these names, in a scope that binds them to the arguments.
     """
     bare = strip(function)
     if isinstance(bare, Applicative) and isinstance(bare.underlying, Operative):
@@ -54,7 +54,7 @@ def caller(function: Value, machine: Machine, *names: str) -> Callable[[list[Val
 def _function_caller(
     function: Applicative, inside: Operative, machine: Machine
 ) -> Callable[[list[Value]], Value]:
-    """Return what calls a function that was made by `fn`, with as little in it as possible."""
+    """Return a fast `caller` of a function that was made by `fn`."""
     names, body, static, parents = inside.names, inside.run, inside.static, inside.parents
 
     def call_function(args: list[Value]) -> Value:
@@ -68,7 +68,7 @@ def _function_caller(
 
 
 def spine(value: Value, where: str) -> list[Value]:
-    """Return the members of a list, which may end in anything that is empty."""
+    """Return the members of a list, which may end in any empty value."""
     members: list[Value] = []
     rest = end_of(value, members)
     if rest is not EMPTY and not is_empty(rest):
@@ -77,7 +77,7 @@ def spine(value: Value, where: str) -> list[Value]:
 
 
 def proper(value: Value) -> list[Value]:
-    """Return the members of a list. Raises the error of a `case` if it isn't one."""
+    """Return the members of a list. If it isn't one, raises the error of a `case` that has no matching pattern."""
     members: list[Value] = []
     rest = end_of(value, members)
     if rest is not EMPTY:

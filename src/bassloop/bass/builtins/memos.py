@@ -1,4 +1,4 @@
-"""Memos: storing the results of calls, which `memo` is made of."""
+"""Storing and recalling the results of calls, for `memo`."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def _all(stream: ByteStream, name: str) -> bytes:
 
 
 async def _write(path: HostPath, written: list[tuple[MemoKey, pb.Value]], host: Host) -> None:
-    """Write everything that this session stored to the file, again if there was more of it meanwhile."""
+    """Write all memos that this session has stored to the file, and again if more were added meanwhile."""
     done = 0
     while done < len(written):
         memos = memo_file.parse(await _host_content(path, host), brief(path))

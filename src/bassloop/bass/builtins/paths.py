@@ -116,7 +116,7 @@ def _name(value: Value, where: str, machine: Machine) -> str:
         except NotRead:
             machine.wait(read_files(path))
         except BassError:
-            pass  # the name says it
+            pass  # `path_name` returns it
     return path_name(path)
 
 

@@ -1,4 +1,4 @@
-"""Predicates: asking what kind of value a value is."""
+"""Predicates, which test the types of values."""
 
 from __future__ import annotations
 
@@ -139,6 +139,6 @@ def not_(args: list[Value], scope: Scope, machine: Machine) -> bool:
 
 
 def predicates_of(value: Value) -> list[str]:
-    """Return the names of the predicates that hold of a value, as `doc` lists them."""
+    """Return the names of the predicates that are true of a value, as `doc` lists them."""
     bare = plain(value)
     return [name for name in PREDICATES if TABLE[name].function([bare], Scope(), None)]  # type: ignore[arg-type]

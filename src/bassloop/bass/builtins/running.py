@@ -168,7 +168,7 @@ def write(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @final
 class _ImageFile:
-    """A file system with one file: the image of a thunk, which is exported when it is read."""
+    """A file system with one file, a thunk's image, which is exported when it's read."""
 
     name = "fs"
 
@@ -221,7 +221,7 @@ _REFERENCE: Final = re.compile(r"([a-z0-9]+(?:[._/:-]+[a-z0-9]+)*?)(?::([\w][\w.
 
 
 def _reference(text: str) -> ImageRef:
-    """Return a reference in full, from one as people write it."""
+    """Return the reference for an image's name, with the default registry and tag."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
         raise BassError(f"publish: {text!r} isn't the name of an image, like example.com/name:tag")
@@ -249,7 +249,7 @@ def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
     seconds = arguments.integer(args[0], "now")
     time = machine.host.now().astimezone(UTC).replace(microsecond=0)
     if seconds > 0:
-        # Counted from the first day of the first year, which was a Monday.
+        # Counted from 0001-01-01, a Monday.
         days = time.toordinal() - 1
         since = days * 86400 + time.hour * 3600 + time.minute * 60 + time.second
         time -= timedelta(seconds=since % seconds)
@@ -304,7 +304,7 @@ def doc(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def documentation(form: Value, value: Value) -> str:
-    """Return the documentation of a value: the form it came from, its predicates, how it is called, its comment."""
+    """Return the documentation of a form's value: its predicates, its formals, and its comment."""
     lines = ["-" * 50, " ".join([show(form), *predicates_of(value)])]
     inside = strip(value)
     while isinstance(inside, Applicative):

@@ -1,4 +1,4 @@
-"""Scopes as data: making, merging and going through them; metadata."""
+"""Scopes as data: making, merging and iterating over them; metadata."""
 
 from __future__ import annotations
 

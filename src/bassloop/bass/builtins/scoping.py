@@ -117,9 +117,9 @@ def case(form: Combination) -> Code:
 def _arms(
     forms: list[Value], tail: bool
 ) -> tuple[list[tuple[Binder, Code]], Callable[[Value], BassError]]:
-    """Return the compiled patterns and bodies of a `case`, and what makes the error of a value that none matches.
+    """Return the compiled arms of a `case`, and a function that returns the error for a value that none matches.
 
-    A pattern that is none, or has no form, is an error only if no pattern before it matches.
+    An invalid pattern, or one without a form, is an error only if no pattern before it matches.
     """
     arms: list[tuple[Binder, Code]] = []
     message = ""
@@ -137,7 +137,7 @@ def _arms(
 
 
 def no_match(value: Value) -> BassError:
-    """Return the error of a `case` without a pattern for the value."""
+    """Return the error of a `case` that has no pattern for the value."""
     return BassError("no matching case branch", fields=Scope({"target": value}))
 
 
@@ -236,7 +236,7 @@ def curryfn(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Value]:
-    """Return whether a predicate holds of its arguments, and the call with the arguments evaluated."""
+    """Return whether a predicate is true of its arguments, and the call with the arguments evaluated."""
     predicate = arguments.applicative(code(args[0])(scope, machine), "assert")
     values = [code(form)(scope, machine) for form in args[1:]]
     return truthy(call(unwrap(predicate), values, machine)), Pair(args[0], from_list(values))

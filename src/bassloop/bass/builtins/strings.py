@@ -1,4 +1,4 @@
-"""Strings and symbols, and what modules of std build on."""
+"""Strings and symbols, and internal builtins for modules of std."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _text(data: bytes) -> str:
 
 
 def _whole(joined: str) -> str:
-    """Return joined strings, where bytes that were apart may have become a character."""
+    """Normalize concatenated strings, in which surrogate escapes may have become the bytes of one character."""
     return joined if joined.isascii() else _text(_bytes(joined))
 
 
@@ -102,7 +102,7 @@ def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Valu
 
 @builtin("string-upper-case", "[str]", "Returns a string in upper case.", internal=True)
 def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    # Letter by letter: a letter stays one letter.
+    # As in Go, each letter stays one letter.
     return "".join(
         up if len(up := char.upper()) == 1 else char
         for char in arguments.text(args[0], "upper-case")
@@ -162,7 +162,7 @@ def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 _QUOTED: Final = re2.compile(r"\\Q(?s:.*?)(?:\\E|$)")
 _ONE_BYTE: Final = re2.compile(r"^(?:[^\\]|\\[^C])*\\C")
-"""Matches a pattern with an escape that matches one byte, which could be a part of a character."""
+"""Matches patterns that contain the escape `\\C`, which matches one byte and so may split a character."""
 
 
 def _no_pattern(source: str, reason: str) -> BassError:

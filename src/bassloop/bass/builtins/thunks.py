@@ -1,4 +1,4 @@
-"""Thunks: made from others, taken apart; images; secrets; values as JSON."""
+"""Thunks: changing them, taking them apart; images; secrets; values as JSON."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 
 def image(value: Value, where: str) -> Image:
-    """Return an image, from a thunk or a scope. Raises `BassError`, which says what key is missing or wrong."""
+    """Return an image, from a thunk or a scope. Raises `BassError`, which names the key that is missing or wrong."""
     value = plain(value)
     if isinstance(value, Thunk):
         return value

@@ -1,7 +1,7 @@
-"""Forms and patterns to closures: they are compiled when they are first evaluated, and from then on only run.
+"""The compiler: turns forms and patterns into closures when they are first evaluated.
 
-* `code.py`: `code(form)` and how each class of form is compiled, apart from combinations.
+* `code.py`: `code(form)`, and how each class of form is compiled, except combinations.
 * `patterns.py`: `binder(pattern)`.
-* `apply.py`: `call(combiner, args)`, what a call of each class of combiner does.
-* `combination.py`: `(f x y)`, the code of which is made from templates.
+* `apply.py`: `call(combiner, args)`, and how each class of combiner is called.
+* `combination.py`: combinations, `(f x y)`, whose code is generated from templates.
 """

@@ -1,10 +1,10 @@
 """Calling combiners.
 
-A combiner is called with operands as they are written (`apply_operands`), or with arguments, which are values
-(`apply`, `call`). `APPLIED` has a method for each class of combiner, which says what it does with arguments; to make a
-new type of value callable, derive it from `Combiner` and add one.
+A combiner is called with unevaluated operands (`apply_operands`), or with arguments, which are values (`apply`,
+`call`). `APPLIED` has a method for each class of combiner, which calls it with arguments. To make a new type of value
+callable, derive it from `Combiner` and add a method.
 
-What isn't named `call` may return `TAIL`.
+Every function that calls something may return `TAIL`, except `call`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 Apply: TypeAlias = "Callable[[Any, list[Value], Scope, Machine], Value]"
 
 APPLIED: Final[Methods[Apply]] = Methods()
-"""The ways to call a combiner with arguments, by class."""
+"""Methods that call a combiner with arguments, by class."""
 
 
 def call(combiner: Value, args: list[Value], machine: Machine, scope: Scope | None = None) -> Value:
     """Call a combiner with arguments, and return the result. An operative takes them as its operands.
 
-    The scope of the caller is an empty one unless it is given. Raises `BassError`.
+    The caller's scope is a new empty one by default. Raises `BassError`.
     """
     combiner = as_combiner(combiner)
     scope = Scope() if scope is None else scope
@@ -62,7 +62,7 @@ def call(combiner: Value, args: list[Value], machine: Machine, scope: Scope | No
 
 
 def as_combiner(value: Value) -> Combiner:
-    """Return the combiner that a value at the head of a combination is. Raises `BassError` if it is none."""
+    """Return the value of a combination's head as a combiner. Raises `BassError` if it isn't one."""
     bare = plain(value)
     if not isinstance(bare, Combiner):
         raise not_callable(value)
@@ -75,7 +75,7 @@ def apply(combiner: Combiner, args: list[Value], scope: Scope, machine: Machine)
 
 
 def apply_operands(combiner: Combiner, operands: Value, scope: Scope, machine: Machine) -> Value:
-    """Call a combiner with operands as they are written: a list, which mostly ends in the empty list."""
+    """Call a combiner with unevaluated operands: a list, which may be improper."""
     if isinstance(combiner, Operative):
         return _bind_operands(combiner, operands, scope, machine)
     if combiner.applicative or isinstance(combiner, Thunk):
@@ -93,7 +93,7 @@ def apply_operands(combiner: Combiner, operands: Value, scope: Scope, machine: M
 
 
 def unwrap(combiner: Combiner) -> Combiner:
-    """Return the combiner inside of one that evaluates its operands."""
+    """Return the underlying combiner of one that evaluates its operands."""
     return combiner.underlying if isinstance(combiner, Applicative) else Unwrapped(combiner)
 
 

@@ -1,4 +1,4 @@
-"""Forms to code: everything but combinations and path forms, which call something.
+"""Compiling forms, except combinations and path forms (see `combination.py`).
 
 `COMPILED` has a method for each class of form. Any other value evaluates to itself.
 """
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 Compile: TypeAlias = "Callable[[Any, bool, Range | None], Code]"
-"""A method of `COMPILED`: gets the form, whether it is in tail position, and where it was read if that is known."""
+"""A method of `COMPILED`, called with the form, whether it's in tail position, and its range if that's known."""
 
 COMPILED: Final[Methods[Compile]] = Methods()
 """The compilers of forms, by class."""
 
 
 def code(form: Value, tail: bool = False) -> Code:
-    """Return a form's code, compiled at most once. In tail position it may return `TAIL` instead of a value."""
+    """Return a form's code, which is compiled the first time. In tail position, it may return `TAIL`."""
     if not isinstance(form, Object):
         return lambda scope, machine: form
     cls = form.__class__
@@ -65,7 +65,7 @@ def code(form: Value, tail: bool = False) -> Code:
 
 
 def body_code(forms: list[Value], tail: bool = True) -> Code:
-    """Return the code of several forms, one after another; its value is that of the last."""
+    """Return code that evaluates forms in order, and returns the value of the last one (null if there are none)."""
     if not forms:
         return lambda scope, machine: None
     if len(forms) == 1:
@@ -90,7 +90,7 @@ def body_code(forms: list[Value], tail: bool = True) -> Code:
 
 
 def lazy_code(forms: list[Value], tail: bool = True) -> Code:
-    """Return the same as `body_code`, except that the forms are compiled when the code first runs."""
+    """Return the same as `body_code`, but compile the forms only when the code first runs."""
     made: Code | None = None
 
     def run(scope: Scope, machine: Machine) -> Value:
@@ -170,8 +170,8 @@ def _cons(form: Value, tail: bool, place: Range | None) -> Code:
 def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
     """Compile `{:key value parent}` to a scope that binds the keys; scopes among the members become its parents.
 
-    The members are evaluated in a child scope, which is then the result, cut off from where it was made: a function
-    that is made inside sees the bindings and parents of the new scope only.
+    The members are evaluated in a child of the current scope, which is then detached from it and returned. So functions
+    that are made inside see only the bindings and parents of the new scope.
     """
     codes = [code(member) for member in form.members]
 
@@ -191,7 +191,7 @@ def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
 
 
 def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
-    """Give a scope alternating symbols and values; a scope among them becomes a parent."""
+    """Bind alternating symbols and values in a scope. A scope in place of a symbol becomes a parent."""
     index = 0
     count = len(values)
     while index < count:
@@ -214,12 +214,12 @@ def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
             )
 
 
-# --- forms that were read: where they stand, and what was written beside them ---
+# --- forms with a range, comments and metadata ---
 
 
 @COMPILED.of(Located)
 def _located(form: Located, tail: bool, place: Range | None) -> Code:
-    """Compile the form inside, so that errors say where they happened."""
+    """Compile the form inside, with the range for errors."""
     inner = form.form
     cls = inner.__class__
     documents = form.comment or form.meta
@@ -233,7 +233,7 @@ def _located(form: Located, tail: bool, place: Range | None) -> Code:
 
 
 def meta_code(form: Located) -> Code:
-    """Return the code of the metadata that a form carries: its `^` and, as `:doc`, the comment beside it."""
+    """Return the code of a form's metadata: its `^` and, as `:doc`, the comment beside it."""
     members = form.meta or ()
     if form.comment:
         members = (*members, Keyword("doc"), form.comment)
@@ -241,10 +241,10 @@ def meta_code(form: Located) -> Code:
 
 
 def _documented(form: Located, inner: Code) -> Code:
-    """Evaluate a form that carries a comment or `^`: its value gets the metadata.
+    """Return the code of a form with a comment or `^`, which adds them to the value as metadata.
 
-    When the value is a symbol, or anything that could be a pattern, every name in it that is bound is bound again
-    with the metadata, and with the place where the form stands: that is how definitions are documented.
+    If the value is a symbol or a pattern, as `def` returns, each bound name in it is rebound to its value with the
+    metadata and the form's position. That's how definitions are documented.
     """
     meta_of = meta_code(form)
     place = form.range
@@ -286,7 +286,7 @@ def bound_names(pattern: Value) -> Iterator[str]:
 
 
 def locate(meta: Scope, place: Range) -> None:
-    """Say in metadata where something is defined."""
+    """Add the position of a definition to its metadata."""
     meta.vars["file"] = place.source.file
     meta.vars["line"] = place.line
     meta.vars["column"] = place.column
@@ -296,7 +296,7 @@ def locate(meta: Scope, place: Range) -> None:
 
 
 def operands_of(form: Value) -> tuple[list[Value], Value]:
-    """Return the operands of a combination as they are written, and what follows `&` (else the empty list)."""
+    """Return the unevaluated operands of a combination, and their end: the form after `&`, or the empty list."""
     members: list[Value] = []
     while form.__class__ is Pair:
         members.append(form.a)
@@ -305,7 +305,7 @@ def operands_of(form: Value) -> tuple[list[Value], Value]:
 
 
 def evaluate_operands(operands: Value, scope: Scope, machine: Machine) -> tuple[list[Value], Value]:
-    """Evaluate operands, from left to right; return the values, and what ends their list (the empty list, mostly)."""
+    """Evaluate operands from left to right. Return the values and the end of their list, which is usually empty."""
     members, rest = operands_of(operands)
     args = [code(member)(scope, machine) for member in members]
     if rest is EMPTY:

@@ -1,15 +1,16 @@
 """Combinations, `(f x y)`, and path forms.
 
-The head of a combination is looked at when it runs, as the language demands: it may be an operative that takes its
-operands as they are written. Operands are compiled when an applicative first asks for their values.
+The head's value is only known at run time, and may be an operative, which receives its operands unevaluated. So the
+operands are compiled when an applicative first needs their values.
 
-One thing is known ahead: a name of Ground that no scope under Ground has bound (`Machine.rebound` has the names that
-were) has Ground's meaning in every scope that descends from it (`Scope.grounded`). So a call of a builtin is compiled
-for that builtin. The code checks each time that the name still has its meaning; otherwise the general code runs.
+There's one exception. A name of Ground that no scope below Ground has rebound (`Machine.rebound` contains those that
+were) has the same value in every scope that descends from Ground (`Scope.grounded`). So a call of a builtin by its name
+is compiled for that builtin. The code checks each time that the name hasn't been rebound; otherwise, the general code
+runs.
 
-A call would be mostly closures that call closures. So its code is generated for the number of its operands, for
-whether it is in tail position, and so on: what a shape doesn't need isn't in it. A shape is made when it is first met,
-and once. Nothing of a script gets into the text of one: names and forms are arguments of the function that makes it.
+As closures that call closures, calls would be slow. Instead, Python code is generated for each shape of call: the
+number of operands, whether it's in tail position, and so on. A shape is generated once, when it's first needed. Nothing
+from a script becomes part of this code: names and forms are arguments of the generated function.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _GLOBALS = {
 } | {"INT_MAX": INT_MAX, "INT_MIN": INT_MIN, "MISSING": MISSING, "TAIL": TAIL}  # fmt: skip
 
 _UNROLLED = 4
-"""The most operands for which a shape has a variable each."""
+"""The maximum number of operands for which the generated code has a variable each."""
 
 # --- the parts of shapes ---
 
@@ -138,10 +139,10 @@ if {integers}:
 
 @functools.cache
 def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
-    """Return the maker of a call with so many operands of whatever the head is at run time.
+    """Return a function that makes the code of a call with `count` operands, whose head is only known at run time.
 
-    Its arguments are `name`, the name that the head is nothing but if `named`; `head`, its code; `operands` as they
-    are written; `compile`, which compiles them when an applicative first needs them; and `place`.
+    The function's arguments are `name`, the head's name if it's a symbol (`named`); `head`, its code; the unevaluated
+    `operands`; `compile`, which compiles them when an applicative first needs them; and `place`.
     """
     variables = _variables(count)
     arguments = _evaluated(count)
@@ -172,10 +173,10 @@ def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
 
 @functools.cache
 def builtin_call(count: int, *, finish: bool) -> Callable[..., Code]:
-    """Return the maker of a call with so many operands of the function of an applicative builtin.
+    """Return a function that makes the code of a call of an applicative builtin with `count` operands.
 
-    With `finish`, the function may return `TAIL` and the call isn't in tail position. The maker's arguments are
-    `name`, `slow`, `place`, `function`, and the list `codes` of the operands' code.
+    Pass `finish` if the builtin may return `TAIL` and the call isn't in tail position. The function's arguments are
+    `name`, `slow`, `place`, `function`, and `codes`, a list of the operands' code.
     """
     variables = _variables(count)
     return _maker(
@@ -188,7 +189,10 @@ def builtin_call(count: int, *, finish: bool) -> Callable[..., Code]:
 
 @functools.cache
 def operative_call(*, finish: bool) -> Callable[..., Code]:
-    """Return the maker of a call of an operative builtin: of `name`, `slow`, `place`, `function`, `operands`."""
+    """Return a function that makes the code of a call of an operative builtin.
+
+    Its arguments are `name`, `slow`, `place`, `function`, and `operands`; `finish` is as in `builtin_call`.
+    """
     return _maker(
         "an operative builtin",
         ("name", "slow", "place", "function", "operands"),
@@ -198,7 +202,10 @@ def operative_call(*, finish: bool) -> Callable[..., Code]:
 
 @functools.cache
 def special_call() -> Callable[..., Code]:
-    """Return the maker of a call of a special form that was compiled: of `name`, `slow`, `place`, `compiled`."""
+    """Return a function that makes the code of a call of a special form.
+
+    Its arguments are `name`, `slow`, `place`, and `compiled`, the special form's own code.
+    """
     return _maker(
         "a special form",
         ("name", "slow", "place", "compiled"),
@@ -208,11 +215,11 @@ def special_call() -> Callable[..., Code]:
 
 @functools.cache
 def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Code]:
-    """Return the maker of a call of a builtin that is a Python operator on two integers.
+    """Return a function that makes the code of a call of a builtin that is a Python operator on two integers.
 
-    An operand is a "number", which stands in place, a "parameter", which is looked up in place, or "code". The maker's
-    arguments are `name`, `slow`, `place`, `function` for what isn't an integer, and for both operands the number or
-    name, and the code.
+    An operand is a "number"; a "parameter", a name that is looked up inline; or "code". The function's arguments are
+    `name`, `slow`, `place`, `function` (for operands that aren't integers), and for both operands the number or name,
+    and the code.
     """
     operands, integers = "", []
     names = {"operator": operator, "a": "first", "b": "second"}
@@ -240,7 +247,7 @@ def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Cod
 
 
 def _variables(count: int) -> list[str]:
-    """Return the variables that hold the code of the operands: one for each, or one for all if they are many."""
+    """Return the variables for the operands' code: one each, or one for all if there are many."""
     return (
         [f"operand{number}" for number in range(count)] if count <= _UNROLLED else ["all_operands"]
     )
@@ -251,7 +258,7 @@ def _assigned(variables: list[str]) -> str:
 
 
 def _evaluated(count: int) -> str:
-    """Return the expression of the list of the evaluated operands."""
+    """Return the expression that evaluates the operands to a list."""
     if count > _UNROLLED:
         return "[operand(scope, machine) for operand in all_operands]"
     return f"[{', '.join(f'{each}(scope, machine)' for each in _variables(count))}]"
@@ -268,7 +275,7 @@ def _caught(body: str) -> str:
 def _maker(
     title: str, parameters: tuple[str, ...], body: str, begin: str = ""
 ) -> Callable[..., Code]:
-    """Return a function with these parameters that returns a closure with this body, after it did `begin`."""
+    """Return a function with these parameters that runs `begin`, and returns a closure with this body."""
     text = (
         f"def make({', '.join(parameters)}):\n"
         + indent(begin, " " * 4)
@@ -291,7 +298,7 @@ def _pair(form: Pair, tail: bool, place: Range | None) -> Code:
 
 
 def _undocumented(form: Value) -> Value:
-    """Return a form without the reader's wrapper, if that has no comment and no metadata."""
+    """Return a form without its `Located` wrapper, if that has no comment and no metadata."""
     if form.__class__ is Located and not form.comment and form.meta is None:
         return form.form
     return form
@@ -312,7 +319,7 @@ def _general_call(form: Pair, tail: bool, place: Range | None) -> Code:
 
 
 def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
-    """Compile `(f x & rest)`, which has operands that are only known when it runs."""
+    """Compile `(f x & rest)`, whose number of operands is only known at run time."""
     head, operands = code(form.a), form.d
 
     def run(scope: Scope, machine: Machine) -> Value:
@@ -348,7 +355,7 @@ def _call_of_builtin(
         try:
             compiled = definition.compiler(Combination(name, operands, tail, place, slow))
         except BassError:
-            return slow  # and raise it when it runs
+            return slow  # raises the error when it runs
         return compiled if definition.guards else special_call()(name, slow, place, compiled)
     if definition.operative:
         return operative_call(finish=finish)(name, slow, place, function, operands)
@@ -361,7 +368,7 @@ def _call_of_builtin(
 
 
 def _sort(operand: Value) -> tuple[str, Value]:
-    """Return what an operand is to `arithmetic_call`, and its number or name."""
+    """Return an operand's sort for `arithmetic_call`, and its number or name."""
     operand = _undocumented(operand)
     if operand.__class__ is int:
         return "number", operand
@@ -372,7 +379,7 @@ def _sort(operand: Value) -> tuple[str, Value]:
 
 @COMPILED.of(ExtendPath)
 def _extend_path(form: Value, tail: bool, place: Range | None) -> Code:
-    """Compile `parent/child`: a directory is extended once and for all, anything else is called with the child."""
+    """Compile `parent/child`. A literal directory is extended at once, any other parent is called with the child."""
     children = []
     while isinstance(form, ExtendPath):
         children.append(form.child)

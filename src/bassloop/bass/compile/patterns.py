@@ -1,10 +1,10 @@
-"""Patterns to binders: what `def`, parameters, `case` and `bind` take values apart with.
+"""Compiling patterns to binders, which destructure values for `def`, parameters, `case` and `bind`.
 
-A binder returns None, or a `Mismatch` that holds the facts of why the value didn't match. That is cheap, and becomes
-an error only when somebody raises it: `case` looks at mismatches all the time and shows none. What was bound before a
-mismatch stays bound. Only the error of a default is raised.
+A binder returns None, or a `Mismatch` if the value doesn't match. That's cheap: no message is formatted unless the
+mismatch is raised, which `case` never does. Names that were bound before the mismatch stay bound. A binder raises only
+errors of code within the pattern, such as a default.
 
-`PATTERNS` has a method for each class of value that is a pattern. Python's own values match what is equal to them.
+`PATTERNS` has a method for each class of value that is a pattern. Python's own values match equal values.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def binder(pattern: Value) -> Binder:
 
 
 def bind(pattern: Value, value: Value, scope: Scope, machine: Machine) -> None:
-    """Bind what a pattern names in a scope. Raises `BassError` if the value doesn't match."""
+    """Bind a pattern's names in a scope. Raises `BassError` if the value doesn't match."""
     mismatch = binder(pattern)(scope, value, machine)
     if mismatch is not None:
         raise mismatch.error()
 
 
 def parameters(pattern: Value) -> tuple[str, ...] | None:
-    """Return the names of a pattern that is only a list of distinct symbols, else None."""
+    """Return the names in a pattern if it's just a list of distinct symbols, otherwise None."""
     members: list[Value] = []
     if end_of(pattern, members) is not EMPTY:
         return None
@@ -149,7 +149,7 @@ def _symbol(pattern: Symbol) -> Binder:
 
 @PATTERNS.of(Cell)
 def _list(pattern: Cell) -> Binder:
-    """Match lists member by member; what follows `&` takes the rest."""
+    """Match lists member by member; the pattern after `&` matches the rest."""
     members: list[Value] = []
     rest_pattern = end_of(pattern, members)
     binders = [_inner(member) for member in members]
@@ -178,7 +178,7 @@ def _list(pattern: Cell) -> Binder:
 
 @PATTERNS.of(Bind)
 def _scope(pattern: Bind) -> Binder:
-    """Match scopes that bind the pattern's keywords; `(:key default)` stands for a key that may be missing."""
+    """Match scopes that bind the pattern's keywords; a key that is written `(:key default)` may be missing."""
     entries = list(_entries(pattern))
 
     def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
@@ -203,7 +203,7 @@ def _scope(pattern: Bind) -> Binder:
 
 
 def _entries(pattern: Bind) -> Iterator[tuple[str, Code | None, Binder] | BassError]:
-    """Yield the keys of a pattern with their defaults and binders; last the error of one that is wrong."""
+    """Yield the keys of a pattern with their defaults and binders. An invalid one yields an error and is the last."""
     members = pattern.members
     if len(members) % 2:
         yield bad_syntax(f"the pattern {brief(pattern)} has a key without a pattern")
@@ -227,7 +227,7 @@ def _entries(pattern: Bind) -> Iterator[tuple[str, Code | None, Binder] | BassEr
 
 @PATTERNS.of(Located)
 def _located(pattern: Located) -> Binder:
-    """Match as the form inside; with a comment or `^`, the value is bound with that as its metadata."""
+    """Match like the form inside. If it has a comment or `^`, the value is bound with that as metadata."""
     inner = binder(pattern.form)
     if not pattern.comment and not pattern.meta:
         return inner

@@ -1,4 +1,4 @@
 """Values as protobuf messages, and back; the digests of thunks.
 
-The messages themselves are in `bassloop.wire`. Nothing else in the language knows their shape, except `memo_file.py`.
+The generated classes are in `bassloop.wire`. Only this package and `memo_file.py` know which fields the messages have.
 """

@@ -1,7 +1,6 @@
-"""Messages to values.
+"""Decoding messages to values.
 
-What comes in a message is data, and data grants no rights: a message that has a path on the host anywhere in it is
-refused.
+Messages are data, which grants no capabilities: a message that contains a host path is rejected.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 MAX_DEPTH: Final = 150
-"""The levels of values in a message."""
+"""The maximum nesting of values in a message."""
 MAX_PARTS: Final = 500_000
-"""The messages that an encoded thunk may have that others can be in."""
+"""The maximum number of messages in an encoded thunk, not counting those that can't contain thunks."""
 
 
 def decode(message: pb.Value) -> Value:
-    """Return the value of a message. Raises `BassError` for a path on the host, and for what isn't a value."""
+    """Return the value of a message. Raises `BassError` if it contains a host path, or isn't a value."""
     return _Decoder().value(message)
 
 
@@ -53,9 +52,9 @@ def decode_thunk(message: pb.Thunk) -> Thunk:
 
 
 def decode_encoded_thunk(encoded: bytes) -> Thunk:
-    """Return a thunk from the bytes of its message; raises as `decode` does, also for what is no message.
+    """Return a thunk from the bytes of its message; raises as `decode` does, and for bytes that aren't a message.
 
-    Thunks in it may be nested to any depth. Those that are equal become one.
+    Thunks in it can be nested to any depth. Equal ones become the same object.
     """
     try:
         return decode_flat(
@@ -81,10 +80,10 @@ def decode_ref(message: pb.ImageRef) -> ImageRef:
 
 
 class _Decoder:
-    """Turns messages into values, down to `MAX_DEPTH`.
+    """Decodes messages, down to `MAX_DEPTH`.
 
     Args:
-        referred: the thunks that references stand for; None if thunks in the messages are encoded.
+        referred: the thunks that references stand for; None if the messages contain encoded thunks instead.
     """
 
     def __init__(self, referred: Sequence[Thunk] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""The digests of thunks: one that names a thunk, one that proves that two are the same.
+"""The digests of thunks: one that names a thunk, and one that proves that two are the same.
 
-Both are taken over a message's bytes as Go writes them: the fields of a oneof come after all others, while Python
+Both are computed from the message's bytes in Go's order: the fields of a oneof come after all others, while Python
 writes all fields by number. (The oneofs that `optional` makes don't count.)
 """
 
@@ -49,7 +49,7 @@ class _Length(NamedTuple):
 def thunk_digest(thunk: Thunk) -> str:
     """Return the digest that names a thunk; see `digest_of`.
 
-    Raises `BassError` if the thunk has no message, and `NotRead` for files of the host that haven't been read.
+    Raises `BassError` if the thunk can't be encoded, and `NotRead` if it has files of the host that haven't been read.
     """
     try:
         return thunk.cached_digest
@@ -86,7 +86,7 @@ def digest_of(message: bass_pb2.Thunk) -> str:
 
 
 def digest_of_encoded(encoded: bytes) -> str:
-    """A thunk's name, from its message as Go writes it."""
+    """Return the digest that names a thunk, from its message's bytes in Go's order; see `digest_of`."""
     return b32hexencode(xxhash.xxh3_64_digest(encoded)).decode().rstrip("=")
 
 
@@ -96,7 +96,7 @@ def thunk_sha256(message: bass_pb2.Thunk) -> str:
 
 
 def encode_go_order(message: Message) -> bytes:
-    """Return a message's bytes with the fields in the order in which Go writes them."""
+    """Return a message's bytes, with the fields in Go's order."""
     # From the end to the beginning, so that each length is known when it is written.
     out: list[bytes] = []
     size = 0
@@ -121,7 +121,7 @@ def encode_go_order(message: Message) -> bytes:
 
 
 def _pieces(message: Message) -> Iterator[Any]:
-    """Yield the fields of a message, as bytes, or as a tag and a message; the last one will be written first."""
+    """Yield the fields of a message, as bytes, or as a tag and a message."""
     for field in _plan(message.DESCRIPTOR):
         if field.presence and not message.HasField(field.name):
             continue

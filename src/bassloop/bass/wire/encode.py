@@ -1,8 +1,8 @@
-"""Values to messages.
+"""Encoding values as messages.
 
-The bytes are written directly, as Go writes them: a message's fields by number, those of a oneof after all others. A
-thunk is written after those that it is made of, and once, however often it is used, so chains may be of any length.
-A file of the host is sent with its content, and must have been read before (`read_files`).
+The bytes are written directly, in Go's order: a message's fields by number, those of a oneof after all others. A thunk
+is written after the thunks in it, and only once, however often it's used, so chains can have any length. Files of the
+host are encoded with their contents, and must have been read before (`read_files`).
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 _M = TypeVar("_M", bound="Message")
 
 MAX_DEPTH: Final = 90
-"""The levels of messages from one thunk to the next. Protobuf's parsers take 100."""
+"""The maximum nesting of messages from one thunk to the next. Protobuf's parsers accept 100."""
 
 
 def encode(value: Value) -> pb.Value:
     """Return a value's message.
 
-    Raises `BassError` for what isn't data (a symbol, a function, a source), and `NotRead` for files of the host that
-    haven't been read.
+    Raises `BassError` for a value that isn't data (a symbol, a function, a source), and `NotRead` for files of the host
+    that haven't been read.
     """
     return _message(pb.Value, _ValueWriter.value, value)
 
@@ -65,10 +65,10 @@ def encode_thunk(thunk: Thunk) -> pb.Thunk:
 
 
 def encoded_thunk(thunk: Thunk, *, strict: bool = True) -> bytes:
-    """Return the bytes of a thunk's message, in the order that its digest is taken over; raises as `encode` does.
+    """Return the bytes of a thunk's message in Go's order, as digests need them; raises as `encode` does.
 
-    Without `strict`, files of the host stand for themselves, whether they have been read or not. Such a message only
-    serves to compare thunks.
+    Without `strict`, files of the host that haven't been read are represented by their identity instead of their
+    content. Use that only to compare thunks.
     """
     return joined([_written(_ValueWriter.thunk, thunk, strict)])
 
@@ -143,7 +143,7 @@ def _platform(platform: Platform) -> bytes:
 
 
 class _ValueWriter:
-    """Writes a value, and first the thunks that it is made of."""
+    """Writes a value, after the thunks in it."""
 
     def __init__(self, strict: bool) -> None:
         self._strict = strict
@@ -153,7 +153,7 @@ class _ValueWriter:
         self._depth = 0
 
     def whole(self, write: Callable[[_ValueWriter, Any], Pieces], value: Any) -> Encoded:
-        """Return a value, written by one of the methods."""
+        """Return the encoding of a value, which one of the methods writes, after writing the thunks in it."""
         while True:
             written = self._once(write, value)
             if not self._missing:
@@ -186,7 +186,7 @@ class _ValueWriter:
         return self._compared.get(id(thunk))
 
     def thunk(self, thunk: Thunk) -> list[bytes | Encoded]:
-        """Return a thunk that has been written; note it if it hasn't been."""
+        """Return a thunk's encoding. If it hasn't been written, note it and return nothing."""
         known = self._known(thunk)
         if known is None:
             self._missing.append(thunk)
@@ -223,7 +223,7 @@ class _ValueWriter:
         return merged(pieces)
 
     def value(self, value: Value) -> Pieces:
-        """Return a value."""
+        """Return a value's fields."""
         value = strip(value)
         self._parts += 1
         if value is None:
@@ -283,7 +283,7 @@ class _ValueWriter:
         return message_field(number, write(self, image))
 
     def ref(self, ref: ImageRef) -> Pieces:
-        """Return an image reference."""
+        """Return an image reference's fields."""
         head = (
             field(1, _platform(ref.platform)) + text_field(4, ref.tag) + text_field(5, ref.digest)
         )
@@ -315,7 +315,7 @@ class _ValueWriter:
         return [*message_field(1, self._source(mount.source)), field(2, _name_path(mount.target))]
 
     def _source(self, source: Any) -> Pieces:
-        """Return a mount's source, or an image's input: their fields have the same numbers."""
+        """Return the field of a mount's source or an image's input, which have the same numbers."""
         number, write = _SOURCES[source.__class__]
         return message_field(number, write(self, source))
 
@@ -324,11 +324,11 @@ class _ValueWriter:
         return message_field(number, write(self, path))
 
     def thunk_path(self, path: ThunkPath) -> Pieces:
-        """Return a path in a thunk."""
+        """Return a thunk path's fields."""
         return [*message_field(1, self.thunk(path.thunk)), field(2, _name_path(path.path))]
 
     def addr(self, addr: ThunkAddr) -> Pieces:
-        """Return the address of a thunk's port."""
+        """Return a thunk address's fields."""
         return [
             *message_field(1, self.thunk(addr.thunk)),
             text_field(2, addr.port) + text_field(3, addr.format),
@@ -356,7 +356,7 @@ class _ValueWriter:
 
 
 def _leaf(write: Callable[[Any], bytes]) -> Callable[[_ValueWriter, Any], Pieces]:
-    """Return what writes a message that no thunk is in."""
+    """Return a writer of a message that can't contain thunks."""
     return lambda writer, value: [write(value)]
 
 
@@ -395,16 +395,16 @@ _DIRECTORIES: Final[dict[type, _Write]] = {
     ThunkPath: (13, _ValueWriter.thunk_path),
     HostPath: (14, _leaf(_host_path)),
 }
-"""The numbers of fields, and how they are written, by the class of what is in them."""
+"""The numbers and writers of fields, by the class of the value in them."""
 
 
 # --- files of the host ---
 
 
 async def read_files(value: Value) -> None:
-    """Read all files of the host that a value refers to (as a thunk's mounts, for example), so that it can be encoded.
+    """Read all files of the host in a value (a thunk's mounts, for example), so that it can be encoded.
 
-    Raises `BassError` if one is missing, or they are too much.
+    Raises `BassError` if one is missing, or above the limits of `CachedFiles`.
     """
     for path in list(_host_files(value)):
         await path.read_all()
@@ -447,4 +447,4 @@ _INNER: Final[dict[type, Callable[[Any], list[Any]]]] = {
     ImageBuild: lambda build: [build.context],
     Mount: lambda mount: [mount.source],
 }
-"""The insides of values, and of the parts of thunks, that files may be in."""
+"""The inner values that may contain files, by the class of a value or of a thunk's part."""

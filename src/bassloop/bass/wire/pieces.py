@@ -1,6 +1,6 @@
-"""Bytes of messages in pieces, which are joined once everything is written. Pure.
+"""The encoding of protobuf's fields, as pieces of bytes that are joined at the end.
 
-Fields are written as Go writes them; which ones, and in which order, is `encode.py`'s to know.
+`encode.py` decides which fields a message has, and their order.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_PARTS: Final = 500_000
-"""The values and messages that one message may consist of."""
+"""The maximum number of values and messages in one message."""
 MAX_BYTES: Final = 64 << 20
-"""The bytes that one message may have."""
+"""The maximum length of a message, in bytes."""
 
 
 class Encoded:
-    """The bytes of a thunk's message, in pieces: thunks within it are other objects of this class, which it shares.
+    """A thunk's message in pieces. The thunks in it are other objects of this class, which can be shared.
 
-    Its length is known before its bytes are written. Raises `BassError` where they would be too much.
+    Its length is known before the pieces are joined. Raises `BassError` above the limits.
     """
 
     __slots__ = ("_size", "parts", "pieces")
@@ -61,7 +61,7 @@ def joined(pieces: Pieces) -> bytes:
 
 
 _TAGS: Final = tuple(encode_varint(number << 3 | 2) for number in range(17))
-"""The bytes before the length of a field, by the field's number."""
+"""The bytes in front of a field's length, by the field's number."""
 
 
 def field(number: int, content: bytes) -> bytes:
