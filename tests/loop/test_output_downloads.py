@@ -113,7 +113,7 @@ async def test_what_is_not_kept_any_more_is_not_made_again(
             shutil.rmtree(output)
         gone = await get(trial, run, "dist/a.txt")
         assert gone.status_code == 404
-        assert "has not kept the output" in gone.text
+        assert "no longer has the output" in gone.text
         assert began == runs_before
 
 

@@ -112,7 +112,7 @@ async def test_sizes_numbers_and_paths_are_bounded_and_it_is_said(
         "4": b"RUN_ARTIFACTS))",
         "?": found["?"].split(b"(")[-1],
     }
-    assert b"5 files match, and 4 are kept at most" in found["?"]
+    assert b"5 files match, but at most 4 are stored" in found["?"]
     script = "touch 'a\\b' \"$(printf 'x\\033y')\"; touch $(printf '%0201d' 0)"
     found = await sent(tmp_path / "2", with_artifacts(script, "*"))
     assert all(why.startswith(b"(its path has") for why in found.values())

@@ -270,7 +270,7 @@ async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench
         await run_logged(
             Launch(["yes"], bench.driver.cache.folder, os.environ), step, stdout=Path("/dev/full")
         )
-    assert str(failed.value) == "the runner can't store what it prints (No space left on device)"
+    assert str(failed.value) == "the runner can't store the output (No space left on device)"
 
 
 TWO_WRITERS = """

@@ -1,7 +1,7 @@
 """Resolve a thunk to a command: words, variables, standard input and mounts. No I/O.
 
-The layout is the reference's: a command starts in its work directory; a path of another thunk that it is
-given lies in a folder of its own in there, and is written relative to where the command starts.
+The layout is the reference's: a command starts in its work directory. Each path of another thunk among its arguments
+is mounted in a folder of its own in there, and written relative to where the command starts.
 """
 
 from __future__ import annotations
@@ -27,37 +27,36 @@ if TYPE_CHECKING:
     from bassloop.runner.secrets.granted import GitCredential
 
 INPUTS = ".bass"
-"""The folder in the work directory that has a command's inputs; it is not part of the output."""
+"""The folder for a command's inputs in its work directory. It isn't part of the output."""
 
 MAX_WORDS = 20_000
 MAX_WORD = 128 << 10
-"""Bytes of one argument or variable; Linux takes no more."""
+"""The length limit of one argument or variable in bytes, which is Linux's."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandMount:
-    """A source and its place: relative to the work directory, or absolute."""
+    """A mount's source, and its mount point: relative to the work directory, or absolute."""
 
     source: pb.ThunkMountSource
     target: str
 
     @property
     def kind(self) -> str | None:
-        """The kind of its source."""
         kind: str | None = self.source.WhichOneof("source")
         return kind
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A thunk, resolved. Without words there is nothing to run.
+    """A resolved thunk. Without words, there is nothing to run.
 
     Args:
-        dir: where it starts, relative to the work directory, or absolute.
-        mounts: in the order in which they have to be made.
-        secret_env: variables that contain a secret.
-        services: thunks that have to be up while it runs.
-        secrets: the names of all secrets that it is given.
+        dir: the directory it starts in, relative to the work directory, or absolute.
+        mounts: in the order in which they must be made.
+        secret_env: the variables that contain a secret.
+        services: thunks that must be running while it runs.
+        secrets: the names of all secrets that it uses.
     """
 
     words: tuple[str, ...]
@@ -72,7 +71,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ImageDefaults:
-    """The defaults of an image, for a thunk that says nothing else."""
+    """What an image runs, for thunks that don't set it."""
 
     entrypoint: tuple[str, ...] = ()
     default_args: tuple[str, ...] = ()
@@ -90,11 +89,11 @@ def _no_secrets(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A driver's services for commands, besides files.
+    """What a driver provides to commands, besides files.
 
     Args:
-        root: where commands see their work directory; None if that isn't known beforehand.
-        address: returns where a service will be reached. Raises DriverError.
+        root: the path of the work directory as commands see it; None if it isn't known beforehand.
+        address: returns the address of a service. Raises DriverError.
         secret: returns the value of a secret. Raises DriverError.
     """
 
@@ -110,12 +109,12 @@ def resolve(
     image: ImageDefaults | None = None,
     environment: Environment | None = None,
 ) -> Command:
-    """Resolve a thunk. Raises DriverError for one that can't be run.
+    """Resolve a thunk. Raises DriverError if it can't be run.
 
     Args:
-        forced: let a thunk without words run what its image runs, as one does that is run itself. One
-            that is only the base of another doesn't.
-        image: what the image at the root of the chain runs; None without images.
+        forced: let a thunk without words run what its image runs. That's right for a thunk that was requested, but
+            not for one that others only start from.
+        image: the defaults of the image at the root of the chain; None without images.
     """
     resolver = _Resolver(environment or Environment())
     resolver.start_in(thunk.dir)
@@ -133,7 +132,7 @@ def resolve(
         words = [*(entrypoint or ()), *words]
     if resolver.has_secret:
         raise DriverError(
-            "a secret can't be an argument, which everybody on the machine could read: give it in the "
+            "a secret can't be an argument, because everybody on the machine could read it: pass it in the "
             "environment, on standard input or as a file"
         )
     env, secret_env = resolver.variables(thunk.env)
@@ -159,7 +158,7 @@ def resolve(
 
 
 def with_credential(command: Command, credential: GitCredential | None) -> Command:
-    """Return the command with a credential, if it is one of Git without such settings of its own."""
+    """Return the command with a Git credential, if it runs Git and has no such settings of its own."""
     if credential is None or not command.words or "GIT_CONFIG_COUNT" in command.env:
         return command
     if PurePosixPath(command.words[0]).name != "git":
@@ -179,7 +178,7 @@ def _check_words(words: list[str], values: Iterable[str]) -> None:
 
 
 def parse_thunk(encoded: bytes) -> pb.Thunk:
-    """Return a thunk that is a part of a message. Raises DriverError for what is none."""
+    """Parse a thunk that is embedded in a message. Raises DriverError if it's malformed."""
     try:
         return pb.Thunk.FromString(encoded)
     except DecodeError as error:
@@ -187,7 +186,7 @@ def parse_thunk(encoded: bytes) -> pb.Thunk:
 
 
 def chain_of(thunk: pb.Thunk) -> Iterator[pb.Thunk]:
-    """Generate a thunk, the one that it is from, and so on."""
+    """Generate a thunk, the thunk it starts from, and so on."""
     yield thunk
     while thunk.image.WhichOneof("image") == "thunk":
         thunk = parse_thunk(thunk.image.thunk)
@@ -195,7 +194,7 @@ def chain_of(thunk: pb.Thunk) -> Iterator[pb.Thunk]:
 
 
 def base_of(thunk: pb.Thunk) -> pb.Thunk | None:
-    """Return the nearest thunk that this one is from and that runs something, or None."""
+    """Return the nearest thunk in the chain below this one that runs a command, or None."""
     chain = chain_of(thunk)
     next(chain)
     return next((each for each in chain if each.args), None)
@@ -203,7 +202,7 @@ def base_of(thunk: pb.Thunk) -> pb.Thunk | None:
 
 def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
     """Return the image at the root of a thunk's chain."""
-    # All thunks of a chain are asked for theirs, one after the other, and a chain may be long.
+    # Callers go through all thunks of a chain, which may be long: without the cache, that would be quadratic.
     unknown: list[bytes] = []
     image = thunk.image
     while image.WhichOneof("image") == "thunk":
@@ -218,11 +217,11 @@ def image_of(thunk: pb.Thunk) -> pb.ThunkImage:
 
 
 _roots: LRUCache[bytes, pb.ThunkImage] = LRUCache(4_096)
-"""The images at the roots of chains, by the digests of thunks."""
+"""The images at the roots of chains, by the digest of the encoded thunk."""
 
 
 def dependencies_of(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
-    """Generate the thunks whose output a thunk starts from or is given."""
+    """Generate the thunks whose output a thunk starts from or uses."""
     if (base := base_of(thunk)) is not None:
         yield base
     for mount in command.mounts:
@@ -231,7 +230,7 @@ def dependencies_of(command: Command, thunk: pb.Thunk) -> Iterator[pb.Thunk]:
 
 
 def _inherited(thunk: pb.Thunk, name: str, image: ImageDefaults | None) -> list[str] | None:
-    """Return the entrypoint or default words of a thunk's chain; None if only an image would know."""
+    """Return the entrypoint or default words of a thunk's chain; None if they are unknown without its image."""
     for each in chain_of(thunk):
         values = list(getattr(each, name))
         if values or getattr(each, f"clear_{name}"):
@@ -252,7 +251,7 @@ class _Resolver:
     services: dict[bytes, pb.Thunk] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     has_secret: bool = False
-    """Whether a text that was resolved contains a secret."""
+    """Whether the text resolved last contains a secret."""
     _inputs: dict[bytes, str] = field(default_factory=dict)
 
     def start_in(self, where: pb.ThunkDir) -> None:
@@ -265,7 +264,7 @@ class _Resolver:
                 self.dir = self._input(pb.ThunkMountSource(host=where.host), where.host.path)
 
     def variables(self, bindings: Iterable[pb.Binding]) -> tuple[dict[str, str], dict[str, str]]:
-        """Return variables without secrets, and those with; leave out those that are null."""
+        """Return the variables without secrets, and those with secrets. Variables that are null are left out."""
         plain: dict[str, str] = {}
         secret: dict[str, str] = {}
         for binding in bindings:
@@ -280,7 +279,7 @@ class _Resolver:
         return plain, secret
 
     def word(self, value: pb.Value) -> str:
-        """Return a value as one word, the members of a list joined."""
+        """Return a value as one word; the members of a list are joined."""
         if value.WhichOneof("value") == "array":
             return "".join(self.word(each) for each in value.array.values)
         data = self.data(value)
@@ -293,7 +292,7 @@ class _Resolver:
         return data
 
     def data(self, value: pb.Value) -> Any:
-        """Return a value as JSON has it, with paths as text."""
+        """Return a value as JSON data, with paths as text."""
         kind = value.WhichOneof("value")
         match kind:
             case None | "null":
@@ -345,7 +344,7 @@ class _Resolver:
         return layout.relative_word(place, self.dir, directory=layout.is_directory(path))
 
     def _input(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
-        """Return the place of a source, which equal sources share."""
+        """Return the mount point of a source, relative to the work directory. Equal sources share one."""
         identity = source.SerializeToString(deterministic=True)
         if identity not in self._inputs:
             within = layout.inside(layout.path_text(path), "the path")
@@ -357,7 +356,7 @@ class _Resolver:
 
 
 def _logical_place(path: pb.LogicalPath) -> pb.FilesystemPath:
-    """Return where a logical path lies in its folder: under its own name."""
+    """Return the path of a logical path in its folder, which is its name."""
     if path.WhichOneof("path") == "file":
         return pb.FilesystemPath(file=pb.FilePath(path=layout.file_name(path.file.name)))
     name = path.dir.name if path.dir.name in ("", ".") else layout.file_name(path.dir.name)
@@ -373,7 +372,7 @@ def _json_line(value: Any) -> bytes:
 
 
 def command_line(thunk: pb.Thunk) -> str:
-    """Return a thunk's command as a person would type it; for an image alone, its name."""
+    """Return a thunk's command as a person would type it, or the image's name if it has none."""
     for each in chain_of(thunk):
         if each.args:
             return " ".join(_shown(arg) for arg in each.args)

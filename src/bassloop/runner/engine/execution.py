@@ -1,4 +1,4 @@
-"""Run one thunk's command: lay out what it is given, run it, and leave its output."""
+"""Run one thunk's command: prepare its files, run it, and store its output."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
     from bassloop.runner.secrets import SecretFiles
 
 MAX_STDOUT = 256 << 20
-"""Bytes of a command's standard output that are stored for `Read`; of more than that, none are."""
+"""The most bytes of standard output to store for `Read`. If there are more, none are stored."""
 CLEANUP_SECONDS = 60.0
 DISK_SECONDS = 1.0
 _STORED = ("files", "home", "stdout", "container", "image")
-"""What stays of an output's folder."""
+"""The parts of an output's folder that aren't removed after the command."""
 _TAIL = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A process that runs a command.
+    """How to start the process that runs a command.
 
     Args:
-        inherited: open files that it gets.
-        marker: begins the marker of its processes, see `run_command`; None for the program of a container
-            engine, whose helpers outlive it and end by themselves.
+        inherited: open files that it inherits.
+        marker: the beginning of its processes' marker (see `run_command`); None for a container engine's program,
+            whose helpers outlive it and end by themselves.
         name: the command's name in errors, if it isn't the first word.
-        grace: seconds that it has to clean up when it is cancelled.
-        attend: runs beside it, see `run_command`.
+        grace: seconds that it has to clean up if it's cancelled.
+        attend: runs while the process does, see `run_command`.
         fresh_keyring: give it a session keyring of its own.
     """
 
@@ -75,43 +75,43 @@ class Launch:
 
 
 class Launcher(ABC):
-    """Starts the command of one execution: as it is, in a sandbox, or in a container."""
+    """Starts the command of one execution: as a plain process, in a sandbox, or in a container."""
 
     mount_support: MountSupport
     is_contained: bool
-    """Whether signals come as exit statuses, as shells tell them."""
+    """Whether commands are contained. If so, a signal is reported as an exit status, as shells do."""
 
     @abstractmethod
     def launching(
         self, execution: Execution, start: str, mounts: Sequence[BindMount]
     ) -> AbstractAsyncContextManager[Launch]:
-        """Yield the process that runs the command; what it needs is there until the block ends. Raises DriverError.
+        """Yield how to start the process; its resources exist until the block ends. Raises DriverError.
 
         Args:
             start: the directory to start in, absolute or in the work directory.
         """
 
     async def discard(self) -> None:  # noqa: B027 - there may be nothing to do
-        """Remove what a command has left that failed or was cancelled."""
+        """Remove what a failed or cancelled command has left."""
 
     def complete(self, output: ThunkOutput, mounts: Sequence[BindMount]) -> None:  # noqa: B027
-        """Note in the output what a command has left that succeeded."""
+        """Record in the output what a successful command has left."""
 
 
 @dataclass(eq=False)
 class Execution:
-    """One execution of a thunk's command, in `output`, which is empty at first.
+    """One execution of a thunk's command, whose output goes to the empty `output`.
 
     Args:
-        slots: bounds how many commands run at the same time.
-        cached: returns the output of a thunk that ran. Raises DriverError.
-        base: the output that the command's work directory begins with.
-        extra_mounts: what is mounted besides what the command says.
+        slots: limits how many commands run at the same time.
+        cached: returns the output of a thunk that ran before. Raises DriverError.
+        base: the output whose files are the initial content of the work directory.
+        extra_mounts: mounts besides the command's own.
         disks: folders on other disks that the command writes to.
-        reports: patterns of the test reports that it leaves.
-        artifacts: patterns of the files that the loop gets if it fails.
-        given: artifacts of other checks that the command finds in a folder of its work directory.
-        interactive: the command has this process's terminal.
+        reports: patterns of the test reports to send.
+        artifacts: patterns of the files to send if the command fails.
+        given: artifacts of other checks, to copy into a folder of the work directory.
+        interactive: let the command use this process's terminal.
     """
 
     command: Command
@@ -133,9 +133,9 @@ class Execution:
     interactive: bool = False
 
     async def run(self) -> None:
-        """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be laid out.
+        """Run the command to its end. Raises DriverError if it fails, OSError if its files can't be prepared.
 
-        Cancelled, nothing of it is left when this returns.
+        If this is cancelled, all its processes have ended when it returns.
         """
         async with self.prepared() as launch:
             async with self.slots:
@@ -157,25 +157,25 @@ class Execution:
         await file_trees.settle(self.output.files)
 
     async def pass_on(self) -> None:
-        """Leave what the command would be given, without running anything. Raises as :meth:`run` does."""
+        """Store the command's initial files as the output, without running anything. Raises like :meth:`run`."""
         async with self._laid_out():
             self.output.stdout.touch()
         await file_trees.settle(self.output.files)
 
     @asynccontextmanager
     async def prepared(self) -> AsyncGenerator[Launch]:
-        """Give the process that runs the command, while all that it needs is there."""
+        """Yield how to start the process, with everything it needs in place."""
         async with self._laid_out() as mounts:
             start = await trio.to_thread.run_sync(self._start)
             async with (
-                mounts.placed(),
+                mounts.mount_points(),
                 self.launcher.launching(self, start, [*mounts.binds, *self.extra_mounts]) as launch,
             ):
                 yield launch
                 self.launcher.complete(self.output, [*mounts.binds, *self.extra_mounts])
 
     async def watch(self, launch: Launch) -> int:
-        """Run the process to its end, and return its exit status. Cancelled, nothing of it is left."""
+        """Run the process and return its exit status. If cancelled, all its processes have ended."""
         finished = False
         try:
             guarded = replace(launch, attend=partial(self._guard_disks, launch.attend))
@@ -191,7 +191,7 @@ class Execution:
     async def _guard_disks(self, attend: Callable[[], Awaitable[None]] | None) -> None:
         """Raise DriverError when a disk that the command writes to is nearly full.
 
-        The kernel tells nobody when that happens, so the room is looked at every second.
+        The kernel has no event for that, so the free space is checked every second.
         """
         async with open_flat_nursery() as nursery:
             if attend is not None:
@@ -225,7 +225,7 @@ class Execution:
             for each in self.given:
                 await mounts.add_file(each.file, f"{GIVEN_FOLDER}/{each.name}")
             for target in mounts.left_out:
-                note = f"the cache at {target} can't be used on this machine, so it isn't kept\n"
+                note = f"the cache at {target} can't be used on this machine, so it isn't saved\n"
                 await self.step.log([LogChunk(STDERR, note.encode())])
             yield mounts
 
@@ -234,7 +234,7 @@ class Execution:
         return self.context.namespaced(f"cache\n{cache.id}"), mode
 
     def _start(self) -> str:
-        """Return the directory that the command starts in, made if it is one of the work directory."""
+        """Return the directory that the command starts in; create it if it's in the work directory."""
         start = self.command.dir
         if start.startswith(("/", f"{INPUTS}/")):
             return start
@@ -245,7 +245,7 @@ class Execution:
         return start
 
     async def _clean_up(self) -> None:
-        """Remove from the output what is not part of it."""
+        """Remove everything from the folder that isn't part of the output."""
         with shielded(CLEANUP_SECONDS):
             await file_trees.remove(self.output.files / INPUTS)
             for path in list(self.output.path.iterdir()):
@@ -253,12 +253,12 @@ class Execution:
                     await file_trees.remove(path)
 
 
-# --- processes that are logged ------------------------------------------------------------------------
+# --- logged processes ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnd:
-    """A process that has ended: its exit status, or negated signal, and the end of its standard error."""
+    """A process's exit status, or its negated signal, and the end of its standard error."""
 
     status: int
     stderr: bytes
@@ -267,13 +267,13 @@ class ProcessEnd:
 async def run_logged(
     launch: Launch, step: StepReporter, *, stdin: bytes = b"", stdout: Path | None = None
 ) -> ProcessEnd:
-    """Run a process to its end, and log what it prints with secrets masked.
+    """Run a process to its end, and log its output with secrets masked.
 
-    Cancelled, nothing of it is left. Raises DriverError if it can't be started, and if there is no room
-    to store what it prints; then it is ended.
+    If this is cancelled, all its processes have ended. Raises DriverError if it can't be started, or if its output
+    can't be stored; then it's ended.
 
     Args:
-        stdout: stores its standard output; removed again if that is too much.
+        stdout: a file for its standard output, removed if that gets too large.
     """
     batcher = LogBatcher(step.log)
     masks = {stream: step.mask.stream() for stream in (STDOUT, STDERR)}
@@ -321,17 +321,17 @@ async def run_logged(
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """Write without a buffer, so that nothing is left to fail when the file is closed."""
+    """Write without a buffer, so that closing the file can't fail."""
     rest = memoryview(data)
     try:
         while rest:
             rest = rest[file.write(rest) :]
     except OSError as error:
-        raise DriverError(f"the runner can't store what it prints ({error.strerror})") from error
+        raise DriverError(f"the runner can't store the output ({error.strerror})") from error
 
 
 def describe_exit(status: int, *, contained: bool) -> str:
-    """Return how a command failed. A container tells a signal as an exit status, as shells do."""
+    """Return how a command failed. A container reports a signal as an exit status, as shells do."""
     if status < 0:
         return f"ended by signal {-status}"
     if contained and 128 < status < 128 + signal.NSIG:

@@ -1,7 +1,7 @@
-"""The thunks of one call: each is run once, after those that it depends on, or taken from the cache.
+"""The thunks of one call: each runs once, after those it depends on, unless its output is cached.
 
-Host and container execution share this. They say what a thunk's output depends on besides its message, and
-how its command is run.
+Host and container execution share this. Their subclasses define what an output depends on besides the thunk's message,
+and how to run a command.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ if TYPE_CHECKING:
 DISCARD_SECONDS = 60.0
 
 MAX_THUNKS = 2_000
-"""Thunks that one call may need."""
+"""The most thunks that one call may depend on."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallResources:
-    """One call of a loop: whom it is for, what it may have, and where its progress goes.
+    """The resources of one call from the loop.
 
     Args:
-        cache: pins what the call uses.
-        granted: the secrets that it may have.
-        nursery: runs what lives as long as the call.
+        cache: pins the outputs that the call uses.
+        granted: the secrets that the call may use.
+        send: sends the call's progress.
+        nursery: runs tasks that last as long as the call.
     """
 
     cache: CallCache
@@ -65,7 +66,7 @@ class CallResources:
 
 @dataclass(eq=False)
 class _Node:
-    """A thunk of the call, and its output once that is there."""
+    """A thunk of the call, and its output as soon as there is one."""
 
     over: trio.Event = field(default_factory=trio.Event)
     output: ThunkOutput | None = None
@@ -73,7 +74,7 @@ class _Node:
 
 
 class _Needed(NamedTuple):
-    """The thunks that a thunk needs, with their digests, and the names of its secrets."""
+    """The thunks that a thunk depends on, with their digests, and the names of its secrets."""
 
     thunks: tuple[tuple[str, pb.Thunk], ...]
     secrets: frozenset[str]
@@ -83,9 +84,9 @@ class ThunkGraph(ABC):
     """The thunks of one call."""
 
     key_prefix: ClassVar[tuple[str, ...]] = ()
-    """Begins the text that a cache key is the digest of."""
+    """The first lines of the text that a cache key is the digest of."""
     image_defaults: ClassVar[ImageDefaults | None] = None
-    """What thunks run by default that don't say it; None if images are ignored."""
+    """What thunks run if they and their images don't set it; None if images are ignored."""
 
     def __init__(
         self,
@@ -102,37 +103,37 @@ class ThunkGraph(ABC):
         self._nodes: dict[str, _Node] = {}
         self._keys: dict[str, str] = {}
 
-    # --- what the ways to run a thunk differ in ------------------------------------------------------
+    # --- what differs between host and containers -----------------------------------------------------
 
     def check(self, thunk: pb.Thunk) -> None:  # noqa: B027 - there may be nothing to refuse
-        """Raise DriverError for a thunk that needs what there isn't, or what the owner doesn't allow."""
+        """Raise DriverError if a thunk can't run here, or its owner doesn't allow what it needs."""
 
     async def image_facts(self, thunk: pb.Thunk) -> list[str]:
-        """Return what tells the thunk's image from others that its message could mean."""
+        """Return what identifies the thunk's image, if its message alone doesn't."""
         return []
 
     def dependencies(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
-        """Generate the thunks that have to be run before this one."""
+        """Generate the thunks that must run before this one."""
         return dependencies_of(command, thunk)
 
     def image_steps(self, thunk: pb.Thunk) -> list[str]:
-        """Return the ids of the steps of images that the thunk starts from."""
+        """Return the step ids of the images that the thunk starts from."""
         return []
 
     @abstractmethod
     async def execute(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
     ) -> None:
-        """Run the command, and leave its output in `output`. Raises DriverError, or OSError."""
+        """Run the command, and store its output in `output`. Raises DriverError, or OSError."""
 
     @abstractmethod
     def preparing(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
     ) -> AbstractAsyncContextManager[Execution]:
-        """Give the execution of a command, while all that it needs is there. Raises DriverError, or OSError."""
+        """Yield the execution of a command, with everything it needs in place. Raises DriverError, or OSError."""
 
     async def after(self, output: ThunkOutput, key: str) -> None:  # noqa: B027
-        """Finish an output that was stored. Whoever waits for the output waits for this too."""
+        """Finish an output that was stored. Tasks that wait for the output wait for this, too."""
 
     # --- thunks --------------------------------------------------------------------------------------
 
@@ -144,8 +145,8 @@ class ThunkGraph(ABC):
     async def key(self, thunk: pb.Thunk) -> str:
         """Return the cache key of a thunk's output. Raises DriverError.
 
-        It depends on the thunk's message, the versions of secrets that it names, what names of images
-        mean now, and the same of all thunks that it needs.
+        It's the digest of the thunk's message, the versions of its secrets, the current ids of its images, and
+        the keys of all thunks that it depends on.
         """
         wanted = thunk_sha256(thunk)
         todo: list[tuple[str, pb.Thunk, _Needed | None]] = [(wanted, thunk, None)]
@@ -202,22 +203,22 @@ class ThunkGraph(ABC):
         return node.output
 
     async def cached(self, thunk: pb.Thunk) -> ThunkOutput:
-        """Return the output of a thunk that ran before. Raises DriverError if it is gone."""
+        """Return the output of a thunk that ran before. Raises DriverError if it no longer exists."""
         node = self._nodes.get(await self.key(thunk))
         if node is None or node.output is None or not node.output.files.is_dir():
             raise DriverError(f"the output of {command_line(thunk)} is gone; run the check again")
         return node.output
 
     def forget(self, key: str) -> None:
-        """Look for the output of this key again the next time."""
+        """Look up the output of this key again next time."""
         self._nodes.pop(key, None)
 
     def step(self, key: str, name: str, inputs: Iterable[str] = ()) -> StepReporter:
-        """Return a reporter for a step of this call, which masks secrets."""
+        """Return a reporter for a step of this call. It masks secrets."""
         return StepReporter(self.call.send, key, name, list(inputs), self.call.granted.mask)
 
     async def plan(self, thunk: pb.Thunk) -> tuple[Command, list[pb.Thunk], StepReporter]:
-        """Return a thunk's command, the thunks that have to be run before, and its step."""
+        """Return a thunk's command, the thunks that must run before it, and its step. Raises DriverError."""
         key = await self.key(thunk)
         try:
             self.check(thunk)
@@ -230,7 +231,7 @@ class ThunkGraph(ABC):
         return command, list(needed.values()), self.step(key, command_line(thunk), inputs)
 
     async def find_failing(self, thunk: pb.Thunk) -> pb.Thunk | None:
-        """Run a thunk. Returns the one whose command failed, of all that it needs; None if none did."""
+        """Run a thunk, and return which one failed, of it and those that it depends on; None if none did."""
         todo = [(thunk, False)]
         while todo:
             each, is_next = todo.pop()
@@ -247,7 +248,7 @@ class ThunkGraph(ABC):
         return None
 
     async def _has(self, thunk: pb.Thunk) -> bool:
-        """Return whether a thunk's output is there already."""
+        """Return whether a thunk's output exists already."""
         node = self._nodes.get(await self.key(thunk))
         return node is not None and node.output is not None
 
@@ -255,9 +256,9 @@ class ThunkGraph(ABC):
     async def before_command(
         self, thunk: pb.Thunk, words: tuple[str, ...]
     ) -> AsyncGenerator[Launch]:
-        """Give another command where a thunk's own would start: with its files, variables and services.
+        """Yield the launch of another command in a thunk's place, with its files, variables and services.
 
-        It has this process's terminal. Raises DriverError, or OSError.
+        The command uses this process's terminal. Raises DriverError, or OSError.
         """
         command, needed, step = await self.plan(thunk)
         await run_all([partial(self.output, each) for each in needed])
@@ -280,7 +281,7 @@ class ThunkGraph(ABC):
             await step.cached()
             return found
         if self.context.cached_only:
-            raise NotCached(f"the runner has not kept the output of {command_line(thunk)}")
+            raise NotCached(f"the runner no longer has the output of {command_line(thunk)}")
         await run_all([partial(self.output, each) for each in needed])
         if key in self.cache.locks:
             await step.announce()
@@ -318,14 +319,14 @@ class ThunkGraph(ABC):
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return an error of files in words."""
+    """Return an error from the file system as text."""
     text = f"{error.strerror or error} ({error.filename or 'a file of the output'})"
     return layout.printable(text)
 
 
 @contextmanager
 def masked_errors(mask: Mask) -> Iterator[None]:
-    """Raise errors with secrets masked, and errors of files as DriverError."""
+    """Raise errors with secrets masked; raise OSError as DriverError."""
     try:
         yield
     except DriverError as error:

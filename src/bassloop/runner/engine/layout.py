@@ -1,8 +1,8 @@
-"""Paths, file names and patterns as messages have them, checked before they are used. No I/O.
+"""Validate the paths, file names and patterns in messages before they are used. No I/O.
 
-A pattern is matched against the whole path below its directory: `*` and `?` stay within a name, `**`
-crosses folders, `[…]` is a set, and a folder that matches brings all that is in it. A pattern that begins
-with `!` excludes again. RE2 does the matching, so that no pattern can make it slow.
+A pattern is matched against the whole path below its directory. `*` and `?` match within a name, `**` also matches
+slashes, `[…]` is a set, and a folder that matches includes everything in it. A pattern that begins with `!` excludes.
+RE2 does the matching, so no pattern can make it slow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_PATTERNS = 1_000
 MAX_PATTERN = 1_000
 
 PathFilter = Callable[[str], bool]
-"""Returns whether the file at a path is wanted."""
+"""Returns whether the file at a path is included."""
 
 
 # --- paths --------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def normalized(path: str, what: str) -> str:
     """Return a path without `.` and inner `..`, and without a leading `./`. Raises DriverError.
 
     Args:
-        what: names the path in the error.
+        what: the path's name in the error.
     """
     if "\x00" in path or len(path) > MAX_PATH:
         raise DriverError(f"{what} {path[:100]!r} is not a path of a file")
@@ -46,7 +46,7 @@ def normalized(path: str, what: str) -> str:
 
 
 def inside(path: str, what: str) -> str:
-    """Return a path relative to the work directory. Raises DriverError if it leads out of that."""
+    """Return a path relative to the work directory. Raises DriverError if it leads outside."""
     normal = normalized(path, what)
     if normal.startswith(("/", "../")) or normal == "..":
         raise DriverError(f"{what} {path!r} is outside of the work directory")
@@ -64,7 +64,7 @@ def is_directory(path: pb.FilesystemPath) -> bool:
 
 
 def as_word(path: str, *, directory: bool) -> str:
-    """Return a normalized path as commands are given it: `./file`, `./dir/`, `../file`, `/file`."""
+    """Return a normalized path as a word of a command: `./file`, `./dir/`, `../file`, `/file`."""
     if path == ".":
         return "./"
     dotted = path if path.startswith(("/", "../")) or path == ".." else f"./{path}"
@@ -72,7 +72,7 @@ def as_word(path: str, *, directory: bool) -> str:
 
 
 def relative_word(target: str, start: str, *, directory: bool) -> str:
-    """Return a path as a command is given it that starts in the directory `start`."""
+    """Return a path as a word of a command that starts in the directory `start`."""
     if target.startswith("/"):
         return as_word(target, directory=directory)
     return as_word(posixpath.relpath(target, start), directory=directory)
@@ -82,17 +82,17 @@ def relative_word(target: str, start: str, *, directory: bool) -> str:
 
 
 def file_name(name: str) -> str:
-    """Return the name of a file in a message. Raises DriverError for what can't be one."""
+    """Return a file name from a message. Raises DriverError if it can't be one."""
     if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode()) > 255:
         raise DriverError(f"{name[:100]!r} can't be the name of a file")
     return name
 
 
 def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
-    """Generate the path and content of all that is in a directory that travels with a message.
+    """Generate the path and content of everything in a directory that is embedded in a message.
 
-    Directories have None for content, and come before what is in them. Raises DriverError for bad names,
-    names that come twice, and for too much.
+    Directories have the content None, and come before what they contain. Raises DriverError for bad or duplicate
+    names, and if there are too many files or they are nested too deep.
     """
     seen: set[str] = set()
     waiting = [(entry, "", 1) for entry in reversed(path.dir.entries)]
@@ -100,13 +100,13 @@ def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
         entry, parent, depth = waiting.pop()
         if depth > MAX_LOGICAL_DEPTH or len(seen) >= MAX_LOGICAL_FILES:
             raise DriverError(
-                f"a thunk's files are nested {MAX_LOGICAL_DEPTH} deep at most, and "
-                f"{MAX_LOGICAL_FILES:,} in all; clone a repository instead"
+                f"a thunk's files may be nested {MAX_LOGICAL_DEPTH} deep at most, and there may be "
+                f"{MAX_LOGICAL_FILES:,}; clone a repository instead"
             )
         is_file = entry.WhichOneof("path") == "file"
         name = posixpath.join(parent, file_name(entry.file.name if is_file else entry.dir.name))
         if name in seen:
-            raise DriverError(f"{name!r} comes twice among a thunk's files")
+            raise DriverError(f"{name!r} appears twice among a thunk's files")
         seen.add(name)
         yield name, entry.file.content if is_file else None
         if not is_file:
@@ -114,7 +114,7 @@ def logical_files(path: pb.LogicalPath) -> Iterator[tuple[str, bytes | None]]:
 
 
 def printable(path: str) -> str:
-    """Return a path as messages can have it: a command may give a file a name whose bytes aren't UTF-8."""
+    """Return a path that messages can contain. A command may create a file whose name isn't UTF-8."""
     return path.encode("utf-8", "replace").decode()
 
 
@@ -122,12 +122,12 @@ def printable(path: str) -> str:
 
 
 def path_filter(path: pb.FilesystemPath) -> PathFilter | None:
-    """Return the filter for the files of a path, or None if all are wanted. Raises DriverError."""
+    """Return the filter for the files of a path, or None if it includes all. Raises DriverError."""
     return pattern_filter(path.dir.include, path.dir.exclude) if is_directory(path) else None
 
 
 def pattern_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter | None:
-    """Return the filter for some patterns, or None without patterns. Raises DriverError for bad ones."""
+    """Return a filter for patterns, or None if there are none. Raises DriverError for bad patterns."""
     if not include and not exclude:
         return None
     included, excluded = _rules(include), _rules(exclude)
@@ -156,12 +156,12 @@ def _rules(patterns: Sequence[str]) -> list[tuple[bool, Any]]:
 
 
 def _decide(rules: list[tuple[bool, Any]], path: str) -> bool:
-    """Let the last pattern that matches decide."""
+    """Return the result of the last rule that matches, or False."""
     return next((result for result, each in reversed(rules) if each.fullmatch(path)), False)
 
 
 def _expression(pattern: str) -> str:
-    """Return a pattern as a regular expression, which also matches what is in a folder that matches."""
+    """Return a regular expression for a pattern, which also matches everything in a matching folder."""
     rest = posixpath.normpath(pattern).lstrip("/")
     if rest == ".":
         return "(?s:.*)"

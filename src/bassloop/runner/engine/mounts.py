@@ -1,8 +1,8 @@
-"""Lay out the files that a command is given: mounted where that can be, copied or linked where it can't.
+"""Prepare the files that a command uses: mount them, or copy or link them where mounts aren't possible.
 
-What a command writes into an input is thrown away, as the input may be others' too. In the work directory,
-places for mounts are made before the command, and taken out again after it. Nothing is ever written through
-a symbolic link that a command has left.
+What a command writes to an input is discarded, since others may use the same input. Mount points in the work directory
+are created before the command runs, and removed afterwards. Nothing is ever written through a symbolic link that a
+command has left.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 WORK = "/bass/work"
-"""Where commands see their work directory, if anything can be mounted for them."""
+"""The path of the work directory as commands see it, if mounts are possible."""
 CACHES = "/bass/caches"
 _ROOT_HOME = "/root"
 UNDO_SECONDS = 60.0
@@ -38,12 +38,12 @@ UNDO_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
-    """Something of this machine, mounted for a command.
+    """A file or folder of this machine that is mounted for a command.
 
     Args:
-        target: an absolute path; one in the work directory begins with `WORK`.
-        overlay: throw away what is written there.
-        copied: whether the source was made for this command alone.
+        target: an absolute path. Paths in the work directory begin with `WORK`.
+        overlay: discard what is written there.
+        copied: whether the source is a copy made for this command alone.
     """
 
     source: Path
@@ -55,57 +55,59 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True)
 class MountSupport:
-    """The kinds of mounts that commands can have.
+    """The kinds of mounts that are possible.
 
     Args:
-        binds: folders and files can be mounted. Otherwise they are copied or linked into the work
-            directory, and nothing outside of it can be had.
-        overlays: folders can be mounted so that what is written is thrown away.
-        nested: mounts within shared folders are safe, because what mounts follows no links in them.
-        reserved: folders in which, and in place of which, nothing can be mounted.
-        needs_place: folders in which something can be mounted only in place of what is there.
-        home: where a cache is mounted that belongs below root's home; None for there.
-        forbidden: characters that a path may not have.
+        binds: folders and files can be mounted. If not, they are copied or linked into the work directory, and
+            nothing can be mounted outside it.
+        overlays: folders can be mounted so that writes are discarded.
+        nested: mounts within shared folders are safe, because the mounting program doesn't follow links in them.
+        reserved: folders that nothing can be mounted at or in.
+        existing_only: folders in which only existing paths can be mount points.
+        home: where to mount caches that belong below root's home; None for root's home itself.
+        forbidden: characters that paths may not contain.
     """
 
     binds: bool
     overlays: bool = False
     nested: bool = False
     reserved: tuple[str, ...] = ()
-    needs_place: tuple[str, ...] = ()
+    existing_only: tuple[str, ...] = ()
     home: str | None = None
     forbidden: str = ""
 
     def cache_target(self, path: str) -> str | None:
-        """Return the absolute path of a cache's mount; None if it can't be had there.
+        """Return the absolute path of a cache's mount point; None if nothing can be mounted there.
 
-        Raises DriverError. A command does the same without a cache, if more slowly.
+        Without its cache, a command gives the same result, only more slowly. Raises DriverError.
         """
         if self.home is not None and path.startswith(f"{_ROOT_HOME}/"):
             return self.home + path.removeprefix(_ROOT_HOME)
-        missing = _is_within(path, self.needs_place) and not os.path.exists(path)
+        missing = _is_within(path, self.existing_only) and not os.path.exists(path)
         if path.startswith("/") and (missing or not self.binds):
             return None
         return self.target(path)
 
     def target(self, path: str, what: str = "the mount") -> str:
-        """Return the absolute path of a mount, in `WORK` for a relative one. Raises DriverError."""
+        """Return the absolute path of a mount point, in `WORK` if it's relative. Raises DriverError."""
         target = path
         if not path.startswith("/"):
             target = f"{WORK}/{layout.inside(path, what)}"
         elif not self.binds:
             raise DriverError(
-                f"{what} {path!r} is outside of the work directory, where the host driver can put "
-                "something in a sandbox only: install bubblewrap on the runner's machine"
+                f"{what} {path!r} is outside of the work directory, which the host driver supports only in a "
+                "sandbox: install bubblewrap on the runner's machine"
             )
         elif path == "/" or _is_within(path, self.reserved):
             raise DriverError(f"nothing can be mounted at {path!r} on this runner")
-        elif _is_within(path, self.needs_place) and not os.path.exists(path):
+        elif _is_within(path, self.existing_only) and not os.path.exists(path):
             raise DriverError(
-                f"nothing can be mounted at {path!r} on this runner, whose machine has nothing there"
+                f"nothing can be mounted at {path!r} on this runner, because its machine has no such path"
             )
         if any(character in target for character in self.forbidden):
-            raise DriverError(f"nothing can be mounted at {path!r}: the path has a colon or comma")
+            raise DriverError(
+                f"nothing can be mounted at {path!r}: the path contains a colon or comma"
+            )
         return target
 
 
@@ -118,11 +120,11 @@ class Mounts:
     """The mounts of one command.
 
     Args:
-        output: has the work directory, and room for copies beside it.
-        caches: the cache folders by the id of their cache.
-        cached: returns the output of a thunk that ran. Raises DriverError.
-        secret: returns a file with a secret in it. Raises DriverError.
-        left_out: where caches should be that can't be had there.
+        output: the folder with the work directory, and for copies.
+        caches: the cache folders, by cache id.
+        cached: returns the output of a thunk that ran before. Raises DriverError.
+        secret: returns a file that contains a secret. Raises DriverError.
+        left_out: the mount points of caches that can't be mounted there.
     """
 
     output: ThunkOutput
@@ -138,7 +140,7 @@ class Mounts:
     _count: int = 0
 
     async def lay_out(self, mounts: Sequence[CommandMount]) -> None:
-        """Find or copy what is mounted. Raises DriverError, or OSError."""
+        """Find or copy what will be mounted. Raises DriverError, or OSError."""
         for mount in mounts:
             if mount.target == ".":
                 await self._fill_work_dir(mount.source)
@@ -147,7 +149,7 @@ class Mounts:
         self.binds.sort(key=lambda bind: bind.target.count("/"))
 
     async def add_file(self, source: Path, target: str) -> None:
-        """Add a copy of a file, to be mounted in the work directory. Raises DriverError, or OSError."""
+        """Mount a copy of a file in the work directory. Raises DriverError, or OSError."""
         place = self._new_copy()
         await file_trees.copy(source, place)
         os.utime(place, (file_trees.EPOCH, file_trees.EPOCH))
@@ -210,7 +212,7 @@ class Mounts:
         return BindMount(place, target, copied=True)
 
     def _add_cache(self, cache: pb.CachePath, wanted: str, target: str) -> None:
-        """Mount a cache folder whole, and link a path in it: other commands may change the way there."""
+        """Mount a whole cache folder and link to a path in it, since other commands may change that path's parents."""
         folder = self.caches[cache.id]
         within = layout.inside(layout.path_text(cache.path), "the path")
         if not self.support.binds:
@@ -236,44 +238,44 @@ class Mounts:
         self._count += 1
         return self.output.path / f"mount-{self._count}"
 
-    # --- places in the work directory ----------------------------------------------------------------
+    # --- mount points in the work directory -----------------------------------------------------------
 
     @asynccontextmanager
-    async def placed(self) -> AsyncGenerator[None]:
-        """Make the places of all mounts, and on exit take them out of the work directory again.
+    async def mount_points(self) -> AsyncGenerator[None]:
+        """Create all mount points, and on exit remove them from the work directory.
 
-        Raises DriverError, or OSError. Whatever a command did to the way to a place, nothing outside of
-        the work directory is touched.
+        Raises DriverError, or OSError. Nothing outside the work directory is touched, whatever a command did to the
+        parents of a mount point.
         """
         try:
-            await trio.to_thread.run_sync(self._make_places)
+            await trio.to_thread.run_sync(self._make_mount_points)
             yield
         finally:
             with shielded(UNDO_SECONDS):
                 await trio.to_thread.run_sync(self._undo_all)
 
-    def _make_places(self) -> None:
+    def _make_mount_points(self) -> None:
         for bind in self.binds:
             outer = self._outer(bind)
             if not self.support.binds:
                 self._move_in(bind)
             elif outer is None:
                 if bind.target.startswith(f"{WORK}/"):
-                    self._make_place(bind)
+                    self._make_mount_point(bind)
             elif not self.support.nested:
-                _make_nested_place(outer, bind)
+                _make_nested_mount_point(outer, bind)
         for wanted, leads_to in self._links.items():
             self._clear(wanted)
             file_trees.follow(self.output.files, wanted).symlink_to(leads_to)
-            self._undo.append(partial(self._remove_place, wanted))
+            self._undo.append(partial(self._remove_mount_point, wanted))
 
     def _outer(self, bind: BindMount) -> BindMount | None:
-        """Return the innermost mount that a mount lies in."""
+        """Return the innermost mount that contains another one."""
         outer = [each for each in self.binds if bind.target.startswith(f"{each.target}/")]
         return max(outer, key=lambda each: len(each.target), default=None)
 
     def _move_in(self, bind: BindMount) -> None:
-        """Put the thing itself, or a link to it, where a mount would be."""
+        """Put the source itself, or a link to it, where it would be mounted."""
         target = bind.target.removeprefix(f"{WORK}/")
         place = file_trees.follow(self.output.files, target)
         self._clear(target)
@@ -283,7 +285,7 @@ class Mounts:
             place.symlink_to(bind.source, target_is_directory=bind.source.is_dir())
         self._undo.append(partial(self._remove_tree, target))
 
-    def _make_place(self, bind: BindMount) -> None:
+    def _make_mount_point(self, bind: BindMount) -> None:
         target = bind.target.removeprefix(f"{WORK}/")
         place = file_trees.follow(self.output.files, target)
         is_dir = bind.source.is_dir()
@@ -294,10 +296,10 @@ class Mounts:
             place.mkdir()
         else:
             place.touch()
-        self._undo.append(partial(self._remove_place, target))
+        self._undo.append(partial(self._remove_mount_point, target))
 
     def _clear(self, target: str) -> None:
-        """Make the folders on the way to a place, and move away what is there."""
+        """Create the parents of a mount point, and move away what is there."""
         place = file_trees.follow(self.output.files, target)
         missing = []
         parent = place.parent
@@ -307,7 +309,7 @@ class Mounts:
         for folder in reversed(missing):
             folder.mkdir()
             relative = str(folder.relative_to(self.output.files))
-            self._undo.append(partial(self._remove_place, relative))
+            self._undo.append(partial(self._remove_mount_point, relative))
         if place.is_symlink() or place.exists():
             self._count += 1
             hidden = self.output.path / f"hidden-{self._count}"
@@ -319,15 +321,15 @@ class Mounts:
             self._undo.pop()()
 
     def _remove_tree(self, target: str) -> None:
-        """Remove what was moved in, unless the command has put a link on the way."""
+        """Remove what was moved in, unless the command has replaced a parent with a link."""
         try:
             place = file_trees.follow(self.output.files, target)
         except OSError:
             return
         file_trees.remove_now(place)
 
-    def _remove_place(self, target: str) -> None:
-        """Remove a place if it still is one, and the command has left nothing in it."""
+    def _remove_mount_point(self, target: str) -> None:
+        """Remove a mount point if it still is one, and the command has left nothing in it."""
         with suppress(OSError):  # the command has put something else in the way
             place = file_trees.follow(self.output.files, target)
             if place.is_symlink():
@@ -346,8 +348,8 @@ class Mounts:
                 hidden.rename(place)
 
 
-def _make_nested_place(outer: BindMount, bind: BindMount) -> None:
-    """Make the place of a mount in a copy that another mount has; there may be no link on the way."""
+def _make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
+    """Create a mount point in another mount's copy. Raises DriverError if there's a link in its path."""
     if not outer.copied:
         raise DriverError(
             f"nothing can be mounted at {bind.target!r}, within a folder that is shared"
@@ -355,7 +357,7 @@ def _make_nested_place(outer: BindMount, bind: BindMount) -> None:
     within = bind.target.removeprefix(f"{outer.target}/")
     place = file_trees.follow(outer.source, within)
     if place.is_symlink():
-        raise DriverError(f"the place of the mount {bind.target!r} is a symbolic link")
+        raise DriverError(f"the mount point {bind.target!r} is a symbolic link")
     place.parent.mkdir(parents=True, exist_ok=True)
     if bind.source.is_dir():
         place.mkdir(exist_ok=True)
@@ -364,14 +366,14 @@ def _make_nested_place(outer: BindMount, bind: BindMount) -> None:
 
 
 async def copy_path(root: Path, path: pb.FilesystemPath, place: Path) -> None:
-    """Copy a path in a folder; its links are followed as long as they stay in there."""
+    """Copy a path in a folder, following links that stay in the folder."""
     within = layout.inside(layout.path_text(path), "the path")
     source = await trio.to_thread.run_sync(file_trees.resolved, root, within)
     await file_trees.copy(source, place, layout.path_filter(path))
 
 
 async def write_logical(logical: pb.LogicalPath, place: Path) -> None:
-    """Write files that travel with a message."""
+    """Write files that are embedded in a message."""
 
     def write() -> None:
         if logical.WhichOneof("path") == "file":

@@ -1,4 +1,4 @@
-"""Test reports and artifacts: the files that a thunk's labels name, sent to the loop."""
+"""Send the files that a thunk's labels name to the loop: test reports and artifacts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 
-NOT_SENT = "it has a secret of this runner in it, and secrets don't leave the runner"
+NOT_SENT = "it contains a secret of this runner, and secrets don't leave the runner"
 CHUNK = 256 << 10
 
 
@@ -49,11 +49,11 @@ def report_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
 async def send_reports(step: StepReporter, work: Path, start: str, patterns: Sequence[str]) -> None:
     """Send the reports that a command has left, with secrets masked.
 
-    What can't be read is said in its place: a report never decides whether a check fails.
+    What can't be read is reported in its place. A report never decides whether a check fails.
 
     Args:
         work: the folder of the command's work directory.
-        start: the directory that the command started in. Only one in the work directory is looked at.
+        start: the directory that the command started in. If it's outside the work directory, nothing is sent.
     """
     try:
         folder = file_trees.follow(work, layout.inside(start, "the directory"))
@@ -87,9 +87,9 @@ async def _send_report(report: StepReporter, data: bytes) -> None:
 
 
 def find_files(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """Return the paths of the files that a command has left and that match, in order.
+    """Return the paths of the matching files that a command has left, in order.
 
-    Raises OSError, and DriverError for patterns that are none.
+    Raises OSError, and DriverError for malformed patterns.
     """
     wanted = layout.pattern_filter(patterns, ())
     if wanted is None:
@@ -102,12 +102,12 @@ def find_files(folder: Path, patterns: Sequence[str]) -> list[str]:
 
 
 def is_output(path: str) -> bool:
-    """Return whether a path below a work directory is a command's own, and not one of its inputs."""
+    """Return whether a path below a work directory belongs to the command's output, and not to its inputs."""
     return path != INPUTS and not path.startswith(f"{INPUTS}/")
 
 
 def _read(folder: Path, path: str, limit: int) -> bytes:
-    """Read a file without following a link. Raises OSError for what is no file, or too large."""
+    """Read a file without following a link. Raises OSError if it's no regular file, or too large."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(file_trees.follow(folder, path), flags), "rb") as file:
         facts = os.fstat(file.fileno())
@@ -124,7 +124,7 @@ def artifact_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
 
 
 def start_of(thunk: pb.Thunk) -> str:
-    """Return the directory that a thunk's command starts in, as `Command.dir` has it. Raises DriverError."""
+    """Return the value of `Command.dir` for a thunk. Raises DriverError."""
     match thunk.dir.WhichOneof("dir"):
         case None:
             return "."
@@ -167,8 +167,8 @@ async def send_artifacts(
 
     Args:
         work: the folder of the command's work directory.
-        start: the directory that the command started in. Only one in the work directory is looked at.
-        limits: what the loop takes; None if it takes none.
+        start: the directory that the command started in. If it's outside the work directory, nothing is sent.
+        limits: the loop's size limits; None if it stores no artifacts.
     """
     if limits is None:
         return
@@ -184,8 +184,8 @@ async def send_artifacts(
         await _refuse(
             step,
             "?",
-            f"{len(found):,} files match, and {MAX_ARTIFACTS} are kept at most: name a folder, with a slash at "
-            "its end, to have it kept as one archive",
+            f"{len(found):,} files match, but at most {MAX_ARTIFACTS} are stored: name a folder, with a slash at "
+            "its end, to store it as one archive",
         )
     left = limits.all
     for artifact in found[:MAX_ARTIFACTS]:
@@ -210,7 +210,7 @@ def _problem_of_size(size: int, left: int, limits: ArtifactLimits) -> str | None
 
 
 async def _look_at(artifact: _Artifact, step: StepReporter, most: int) -> tuple[int, bool]:
-    """Return an artifact's size, and whether a secret is in it. Stops when it is too large. Raises OSError."""
+    """Return an artifact's size, and whether it contains a secret. Stops if it's too large. Raises OSError."""
     mask, size = step.mask.stream(), 0
     async with aclosing(artifact.content()) as chunks:
         async for chunk in chunks:
@@ -242,7 +242,7 @@ async def _refuse(step: StepReporter, path: str, why: str) -> None:
 
 
 def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
-    """Return the artifacts, folders first. Raises OSError, and DriverError for patterns that are none."""
+    """Return the artifacts, folders first. Raises OSError, and DriverError for malformed patterns."""
     found = []
     for pattern in patterns:
         if pattern.endswith("/"):
@@ -262,7 +262,7 @@ def _archive(pattern: str) -> str:
 
 
 def _has(found: Sequence[_Artifact], pattern: str) -> bool:
-    """Return whether a pattern has found anything."""
+    """Return whether any artifact matches a pattern."""
     if pattern.endswith("/"):
         return any(each.is_folder and each.path == _archive(pattern) for each in found)
     wanted = layout.pattern_filter([pattern], ())

@@ -1,8 +1,7 @@
-"""The progress of a driver's steps, and their logs, as the messages that a loop reads.
+"""Report the progress and the logs of a driver's steps, as messages to the loop.
 
-A log has the bytes of a command's two streams, in batches, with their lines kept whole: a pipe gives bytes in chunks
-that end anywhere, and put one after the other as they come, the lines ``1860`` and ``last`` of two streams may become
-``1860last``.
+A log contains a command's two streams, in batches and with whole lines. A pipe delivers chunks that end anywhere: if
+they were joined as they come, the lines ``1860`` and ``last`` of two streams could become ``1860last``.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ BATCH_SECONDS = 0.05
 CHUNK_SIZE = 32 * 1024
 MAX_WAITING = 4 * CHUNK_SIZE
 HOLD_SECONDS = 0.1
-"""How long the beginning of a line waits for its end. What has none, such as a prompt, is shown then."""
+"""How long to wait for the end of a line. After that, an incomplete line, such as a prompt, is passed on."""
 MAX_HELD = 8 * CHUNK_SIZE
-"""Bytes of one stream that wait for the end of a line."""
+"""The most bytes of one stream to hold while waiting for the end of a line."""
 
 STDOUT, STDERR = 1, 2
 
@@ -33,7 +32,7 @@ _CLEARED = re.compile(rb"\r\x1b\[[02]?K|\x1b\[2K\r")
 _INVISIBLE = re.compile(rb"(?:\r|\x1b\[[0-?]*[ -/]*[@-~])*")
 
 Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
-"""Sends an update; returns when there is room for the next one."""
+"""Sends an update; returns when there is room for another one."""
 
 _STREAMS = {STDOUT: progrock.LogStream.STDOUT, STDERR: progrock.LogStream.STDERR}
 _NO_SECRETS = Mask(())
@@ -50,9 +49,9 @@ class LogChunk:
 class LineMerger:
     """Merges streams so that the lines of each stay whole. No I/O.
 
-    Whole lines are passed on at once. The beginning of a line is held for its end, `HOLD_SECONDS` and
-    `MAX_HELD` bytes at most. A line that was passed on without its end is open: other streams wait for the
-    end as long, and then go on in a line of their own.
+    Whole lines are passed on at once. The beginning of a line is held until its end comes, for at most `HOLD_SECONDS`
+    and `MAX_HELD` bytes. A line that was passed on without its end is open: the other stream waits for its end for as
+    long, and then continues on a new line.
     """
 
     def __init__(self) -> None:
@@ -60,7 +59,7 @@ class LineMerger:
         self._deadlines: dict[int, float] = {}
         self._open: int | None = None
         self._shows_text = False
-        """Whether the open line has text in it that another stream would continue."""
+        """Whether the open line has visible text, so that another stream must begin a new line."""
         self._merged: list[LogChunk] = []
 
     @property
@@ -69,7 +68,7 @@ class LineMerger:
         return min(self._deadlines.values(), default=math.inf)
 
     def feed(self, stream: int, data: bytes, now: float) -> list[LogChunk]:
-        """Take what a stream has written, and return what can be passed on."""
+        """Take what a stream has written, and return what can be passed on now."""
         if stream == self._open:
             end = data.find(b"\n") + 1
             self._emit(stream, data[: end or None])
@@ -86,21 +85,21 @@ class LineMerger:
         return self._take_merged()
 
     def pass_on_held(self, now: float) -> list[LogChunk]:
-        """Return what has been held until its deadline."""
+        """Return what has been held until its deadline, at `now`."""
         for stream in sorted(self._held, key=self._deadlines.__getitem__):
             if self._deadlines[stream] <= now:
                 self._emit_lines(stream, now, open_line=True)
         return self._take_merged()
 
     def end(self) -> list[LogChunk]:
-        """Return all that is held."""
+        """Return everything that is held."""
         while self._held:
             for stream in list(self._held):
                 self._emit_lines(stream, math.inf, open_line=True)
         return self._take_merged()
 
     def _emit_lines(self, stream: int, now: float, *, open_line: bool = False) -> None:
-        """Pass on the whole lines that are held; if there are none and it is asked for, the begun one."""
+        """Pass on the whole lines that are held; if there are none, and with `open_line`, the incomplete one."""
         held = self._held[stream]
         end = held.rfind(b"\n") + 1
         if not end and open_line:
@@ -129,10 +128,10 @@ class LineMerger:
 
 
 class LogBatcher:
-    """Merges and collects log bytes, so that not every line costs a message: :meth:`run` sends them on.
+    """Merges and collects log bytes, so that not every line needs a message of its own. :meth:`run` sends them.
 
-    The first bytes are sent at once, then those of each `BATCH_SECONDS` together. At most `MAX_WAITING`
-    bytes wait, besides begun lines: if the loop doesn't take them, whoever adds more waits, and so does the
+    The first bytes are sent at once, and then every `BATCH_SECONDS` those that have come since. At most `MAX_WAITING`
+    bytes wait, besides incomplete lines. While the loop doesn't receive them, :meth:`add` waits, and so does the
     command.
     """
 
@@ -146,7 +145,7 @@ class LogBatcher:
         self._closed = False
 
     async def add(self, stream: int, data: bytes) -> None:
-        """Add bytes; wait while too many wait to be sent. Cancelled, nothing was added."""
+        """Add bytes; wait while too many are queued. If cancelled, nothing was added."""
         if not data:
             return
         while self._size >= MAX_WAITING:
@@ -157,13 +156,13 @@ class LogBatcher:
         self._changed.set()
 
     def close(self) -> None:
-        """Let :meth:`run` return once everything is sent."""
+        """Let :meth:`run` return as soon as everything is sent."""
         self._append(self._lines.end())
         self._closed = True
         self._changed.set()
 
     async def run(self) -> None:
-        """Send until closed. Raises what `send` raises."""
+        """Send until closed, and raise whatever `send` raises."""
         while True:
             while not self._size:
                 if self._closed:
@@ -178,12 +177,12 @@ class LogBatcher:
                 await self._wait_for_change(until)
 
     async def _wait_for_change(self, until: float) -> None:
-        """Wait until bytes were added, or a time; pass on what has been held too long."""
+        """Wait until bytes are added or it's `until`. Pass on what has been held too long."""
         self._changed = trio.Event()
         with trio.move_on_at(min(until, self._lines.deadline)):
             await self._changed.wait()
         if self._lines.deadline <= trio.current_time():
-            # Where this process was held up, the end of a line may be there to be read.
+            # If this process was delayed, the end of the line may be ready to be read.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
             self._append(self._lines.pass_on_held(trio.current_time()))
@@ -201,7 +200,7 @@ class StepReporter:
     """Reports the progress of one step, which the wire calls a vertex.
 
     Args:
-        mask: masks its name and errors. Whoever logs masks the log, with a stream for each.
+        mask: masks the step's name and errors. Callers mask the log themselves, with one masker for each stream.
     """
 
     def __init__(
@@ -216,23 +215,23 @@ class StepReporter:
         return self._vertex.id
 
     def beside(self, id: str, name: str) -> StepReporter:
-        """Return a reporter for a step that belongs to this one, and that pages don't show."""
+        """Return a reporter for a step that belongs to this one and isn't shown on pages."""
         other = StepReporter(self._send, "", name, [self.id], self.mask)
         other._vertex.id = id
         other._vertex.internal = True
         return other
 
     async def announce(self) -> None:
-        """Report that the step is there and waits for something."""
+        """Report that the step exists, and waits for something."""
         await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
 
     async def start(self) -> None:
-        """Report that the step begins."""
+        """Report that the step has started."""
         self._vertex.started.CopyFrom(_now())
         await self._send(progrock.StatusUpdate(vertexes=[self._vertex]))
 
     async def cached(self) -> None:
-        """Report that the step needn't run."""
+        """Report that the step's output was cached, so it doesn't run."""
         now = _now()
         self._vertex.started.CopyFrom(now)
         self._vertex.completed.CopyFrom(now)
@@ -251,7 +250,7 @@ class StepReporter:
         await self._send(progrock.StatusUpdate(logs=logs))
 
     async def complete(self, error: str | None) -> None:
-        """Report that the step is over, with its error if it failed."""
+        """Report that the step has ended, with its error if it failed."""
         self._vertex.completed.CopyFrom(_now())
         if error is not None:
             self._vertex.error = self.mask.hide(error)
@@ -264,7 +263,7 @@ def step_id(key: str) -> str:
 
 
 async def send_nowhere(update: progrock.StatusUpdate) -> None:
-    """Drop the progress of a call that reports none."""
+    """Drop the progress of a call that doesn't report any."""
     await trio.lowlevel.checkpoint()
 
 

@@ -1,4 +1,4 @@
-"""The interface of a driver, which runs thunks on the host or in containers, for the runner's service."""
+"""The interface of a driver, which runs thunks on the host or in containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 Give = Callable[[bytes], Awaitable[None]]
-"""Takes a piece of what is exported; returns when there is room for the next one."""
+"""Sends a piece of an archive; returns when there is room for another one."""
 
 GraphT = TypeVar("GraphT", bound=ThunkGraph)
 Result = TypeVar("Result")
@@ -36,15 +36,15 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False, kw_only=True)
 class ThunkDriver(ABC, Generic[GraphT]):
-    """Runs thunks. Everything here raises DriverError for what failed, or can't be done.
+    """Runs thunks. Each method raises DriverError if something fails or isn't supported.
 
-    Progress is awaited: while the loop takes none, commands wait. Cancelled, commands and all their
-    children are gone when a method returns.
+    Progress is sent with backpressure: while the loop doesn't receive it, commands wait. If a method is cancelled, its
+    commands and all their child processes have ended when it returns.
 
     Args:
-        slots: bounds how many commands run at the same time.
+        slots: limits how many commands run at the same time.
         secrets: the owner's secrets.
-        allow_host_path: let thunks name files of this machine.
+        allow_host_path: let thunks use files of this machine.
     """
 
     cache: OutputCache
@@ -56,35 +56,35 @@ class ThunkDriver(ABC, Generic[GraphT]):
     @property
     @abstractmethod
     def is_contained(self) -> bool:
-        """True if commands are kept from this machine's files, network and other processes."""
+        """Whether commands have no access to this machine's files, network and other processes."""
 
     @property
     @abstractmethod
     def engine_name(self) -> str:
-        """The program that runs commands, in a few words."""
+        """The program that runs commands, for people."""
 
     @property
     @abstractmethod
     def uses_images(self) -> bool:
-        """True if commands run in the images that thunks name."""
+        """Whether commands run in the images that their thunks name."""
 
     @abstractmethod
     def graph(self, call: CallResources) -> GraphT:
-        """Return the thunks of a call, none so far."""
+        """Return a new graph for a call."""
 
     @abstractmethod
     async def resolve(self, ref: pb.ImageRef, context: CallContext) -> pb.Thunk:
-        """Return a thunk of the image of this name, with the digest that it has now."""
+        """Return a thunk of the named image, with its current digest."""
 
     @abstractmethod
     async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
-        """Give an OCI archive of the image that a thunk makes. Raises Unsupported without images."""
+        """Send an OCI archive of the image that a thunk makes. Raises Unsupported without images."""
 
     @abstractmethod
     async def publish(
         self, ref: pb.ImageRef, thunk: pb.Thunk, context: CallContext, send: Send
     ) -> pb.ImageRef:
-        """Push the image that a thunk makes, and return its name with its digest.
+        """Push the image that a thunk makes, and return its name and digest.
 
         Raises Unsupported without images.
         """
@@ -93,9 +93,9 @@ class ThunkDriver(ABC, Generic[GraphT]):
     async def running(
         self, thunk: pb.Thunk, context: CallContext, send: Send
     ) -> AsyncGenerator[ThunkOutput]:
-        """Run a thunk, after those that it needs, or find its cached output.
+        """Run a thunk, after those that it depends on, or find its cached output.
 
-        The output isn't removed while the context lasts.
+        The output isn't removed before the context ends.
         """
         async with self.calling(context, send, lambda graph: graph.output(thunk)) as output:
             yield output
@@ -103,7 +103,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
     async def send_artifacts(
         self, thunk: pb.Thunk, output: ThunkOutput, context: CallContext, send: Send
     ) -> None:
-        """Send the artifacts that a thunk names in its output, also if that was cached."""
+        """Send the artifacts that a thunk declares from its output, even if that was cached."""
         patterns = artifact_patterns(thunk)
         if patterns and context.artifact_limits is not None:
             granted = await self.secrets.grant(context)
@@ -112,7 +112,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
             await send_artifacts(step, output.files, start, patterns, context.artifact_limits)
 
     async def run(self, thunk: pb.Thunk, context: CallContext, send: Send) -> ThunkOutput:
-        """Run a thunk; its output may be removed at any time afterwards."""
+        """Run a thunk. Its output may be removed at any time afterwards."""
         async with self.running(thunk, context, send) as output:
             return output
 
@@ -123,9 +123,9 @@ class ThunkDriver(ABC, Generic[GraphT]):
         send: Send,
         work: Callable[[GraphT], Awaitable[Result]],
     ) -> AsyncGenerator[Result]:
-        """Do the work of a call and give its result; what it used stays until the exit.
+        """Call `work` with a new graph and yield its result; what it used isn't removed before the exit.
 
-        What lives as long as the call, such as services, ends before the result is given.
+        Tasks that belong to the call, such as services, end before the result is yielded.
         """
         granted = await self.secrets.grant(context)
         with self.cache.pinning() as cache:
@@ -137,7 +137,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
 
 
 async def tar_of(output: ThunkOutput, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
-    """Generate a tar stream of a path in an output. Raises OSError if it isn't there, or leads out."""
+    """Generate a tar stream of a path in an output. Raises OSError if it doesn't exist or leads outside."""
     within = layout.inside(layout.path_text(path), "the path")
     source = await trio.to_thread.run_sync(file_trees.resolved, output.files, within)
     name = layout.as_word(within, directory=False)

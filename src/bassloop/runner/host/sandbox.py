@@ -108,7 +108,7 @@ READ_ONLY = (
 see that it has to cover them: a program named in `core_pattern` would be run by the machine."""
 
 MOUNT_SUPPORT = MountSupport(
-    binds=True, reserved=("/bass", "/proc", "/dev"), needs_place=SYSTEM, home=HOME
+    binds=True, reserved=("/bass", "/proc", "/dev"), existing_only=SYSTEM, home=HOME
 )
 
 
