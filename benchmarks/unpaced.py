@@ -8,5 +8,4 @@ from bassloop.github import rest_client
 from bassloop.github.api_budget import APIBudget
 
 rest_client.APIBudget = lambda _points: APIBudget(1_000_000)  # type: ignore[assignment,misc]
-rest_client.API.share = rest_client.API.share_connections  # type: ignore[method-assign]
 main()

@@ -1,6 +1,10 @@
-"""Several nodes share what GitHub lets a credential spend."""
+"""Several nodes share what GitHub allows a credential."""
 
 from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -13,23 +17,66 @@ from bassloop.github.rest_client import API
 from bassloop.standin.faults import Quotas
 from bassloop.store.leases import Company
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
 
-async def test_points_are_divided_at_once_and_grow_after_a_window(
+
+@dataclass
+class SlowGitHub:
+    """A GitHub that takes a second for each request, and counts how many it has at the same time."""
+
+    client: httpx.AsyncClient = field(init=False)
+    now: int = 0
+    most: int = 0
+
+    def node(self) -> API:
+        return API(self.client, "http://github.test", points=10**6)
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await trio.sleep(1)
+        self.now -= 1
+        return httpx.Response(200, json={})
+
+    async def most_at_once(self, nodes: Sequence[API], purpose: Purpose = Purpose.PEOPLE) -> int:
+        """Have nodes make many requests, and return how many were made at the same time."""
+
+        async def ask(node: API) -> None:
+            with spending(purpose):
+                await node.call("GET", "/repos/o/r/contents")
+
+        self.most = 0
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                for _ in range(60):
+                    nursery.start_soon(ask, node)
+        return self.most
+
+
+@asynccontextmanager
+async def slow_github() -> AsyncGenerator[SlowGitHub]:
+    github = SlowGitHub()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(github.answer)) as github.client:
+        yield github
+
+
+async def test_requests_at_the_same_time_are_divided_at_once_and_grow_after_a_window(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with httpx.AsyncClient() as client:
-        api, company = API(client, "http://github.test", points=870), Company()
+    async with slow_github() as github:
+        api, company = github.node(), Company()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep_sharing, company, api)
             await trio.testing.wait_all_tasks_blocked()
             company.note(3)
             await trio.testing.wait_all_tasks_blocked()
-            assert api.points == 290
+            assert await github.most_at_once([api]) == 30
             company.note(2)
-            await trio.sleep(WINDOW_SECONDS - 1)
-            assert api.points == 290, "what the lost one has spent still counts"
-            await trio.sleep(2)
-            assert api.points == 435
+            await trio.sleep(WINDOW_SECONDS / 2)
+            assert await github.most_at_once([api]) == 30, "the lost one may have some under way"
+            await trio.sleep(WINDOW_SECONDS)
+            assert await github.most_at_once([api]) == 45
             nursery.cancel_scope.cancel()
 
 
@@ -37,30 +84,22 @@ async def test_points_are_divided_at_once_and_grow_after_a_window(
 async def test_all_nodes_together_make_fewer_requests_at_once_than_github_takes(
     nodes: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    quotas = Quotas()
+    async with slow_github() as github:
+        apis = [github.node() for _ in range(nodes)]
+        for api in apis:
+            api.share(nodes)
+        assert await github.most_at_once(apis) <= Quotas().at_once
 
-    async def answer(request: httpx.Request) -> httpx.Response:
-        if quotas.begin("installation", request.method) is not None:
-            return httpx.Response(429, headers={"Retry-After": "60"})
-        try:
-            await trio.sleep(1)
-        finally:
-            quotas.end("installation", free=False)
-        return httpx.Response(200, json={})
 
-    async def ask(api: API) -> None:
-        with spending(Purpose.START):
-            await api.call("GET", "/repos/o/r/contents")
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        with trio.fail_after(30):
-            async with trio.open_nursery() as nursery:
-                for _ in range(nodes):
-                    api = API(client, "http://github.test")
-                    api.share(nodes)
-                    for _ in range(400 // nodes):
-                        nursery.start_soon(ask, api)
-    assert quotas.refused == 0
+async def test_starting_work_leaves_some_connections_to_what_is_more_urgent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with slow_github() as github:
+        api = github.node()
+        assert await github.most_at_once([api], Purpose.START) == 40
+        api.share(9)
+        assert await github.most_at_once([api], Purpose.START) == 8
+        assert await github.most_at_once([api]) == 10
 
 
 async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:

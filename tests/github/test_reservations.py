@@ -16,6 +16,7 @@ from bassloop.github.rate_limits import Pacer
 from bassloop.github.reservations import STORE_SECONDS, Reservation, StoredSpending, restore
 from bassloop.store import open_store
 from bassloop.store.records import SpendingRecord
+from bassloop.store.spending import OthersSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,12 +46,15 @@ class Memory:
     async def all(self) -> Mapping[str, StoredSpending]:
         return self.records
 
+    async def of_others(self, credential: str) -> OthersSpending:
+        return OthersSpending((), (), 0.0)
+
     async def put(
         self,
         credential: str,
         *,
         at: float,
-        spent: Sequence[tuple[int, int]],
+        spent: Sequence[tuple[float, int]],
         purposes: Sequence[str],
         reserved: int,
         closed_until: float,
@@ -60,7 +64,8 @@ class Memory:
         if self.error is not None:
             raise self.error
         assert len(purposes) == len(spent)
-        self.records[credential] = SpendingRecord(tuple(spent), reserved, closed_until)
+        whole = tuple((int(second), points) for second, points in spent)
+        self.records[credential] = SpendingRecord(whole, reserved, closed_until)
 
 
 def process(memory: Memory, points: int = 850) -> Pacer:

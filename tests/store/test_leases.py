@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -460,17 +461,42 @@ async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> N
                 await each.company.changed()
 
 
-async def test_what_a_lost_node_has_spent_counts_for_the_next_and_not_what_others_spend(
+async def test_each_node_knows_what_others_spend_by_its_own_clock(
+    two: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    now = time.time
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: now() + 500.0)  # the clock of the second node's machine
+        at = time.time()
+        await second.spending.put(
+            "App",
+            at=at,
+            spent=[(at - 3, 50)],
+            purposes=["start"],
+            reserved=5,
+            closed_until=at + 7,
+        )
+        assert (await second.spending.of_others("App")).spent == ()
+    found = await first.spending.of_others("App")
+    [(spent_at, points, purpose)], [(reserved_at, reserved)] = found.spent, found.reserved
+    assert (points, purpose, reserved) == (50, "start", 5)
+    assert now() - 60 < spent_at < reserved_at < found.closed_until < now() + 60
+    assert (await first.spending.of_others("Ap")).reserved == ()
+
+
+async def test_what_a_lost_node_has_spent_counts_for_the_next(
     location: str, tmp_path: Path
 ) -> None:
-    async with node(location, tmp_path, "second") as second:
-        await second.spending.put(
-            "App", at=1e12, spent=[(5, 50)], purposes=["start"], reserved=5, closed_until=7.0
+    async with node(location, tmp_path, "first") as first:
+        at = time.time()
+        await first.spending.put(
+            "App", at=at, spent=[(at, 30)], purposes=["start"], reserved=3, closed_until=at + 6
         )
-        async with node(location, tmp_path, "first") as first:
-            await first.spending.put(
-                "App", at=1e12, spent=[(3, 30)], purposes=["start"], reserved=3, closed_until=6.0
-            )
-        async with node(location, tmp_path, "third") as third:
-            found = (await third.spending.all())["App"]
-    assert (found.spent, found.reserved, found.closed_until) == (((3, 30),), 3, 7.0)
+    async with node(location, tmp_path, "second") as second:
+        earlier = (await second.spending.all())["App"]
+        found = await second.spending.of_others("App")
+    assert (earlier.spent, earlier.reserved) == ((), 0), "it's counted as what another node spent"
+    assert earlier.closed_until == pytest.approx(at + 6, abs=1)
+    assert [points for _, points, _ in found.spent] == [30]
+    assert [points for _, points in found.reserved] == [3]

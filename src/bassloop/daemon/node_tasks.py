@@ -109,9 +109,9 @@ async def keep_approving(
 
 
 async def keep_sharing(company: Company, api: API) -> None:
-    """Divide GitHub's rate limits among the nodes, until cancelled.
+    """Divide among the nodes what they can't spend from a common budget, until cancelled.
 
-    A node that is gone still counts for a minute, because GitHub counts what it has spent.
+    A node that is gone still counts for a minute, because it may have requests under way.
     """
     sharing = 1
     while True:
@@ -123,7 +123,7 @@ async def keep_sharing(company: Company, api: API) -> None:
         if company.size != sharing:
             sharing = company.size
             api.share(sharing)
-            log.info("GitHub's rate limits shared", nodes=sharing)
+            log.info("GitHub's limits shared", nodes=sharing)
 
 
 async def hand_over(store: Store, pool: Pool, stopping: trio.Event) -> None:

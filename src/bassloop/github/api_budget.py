@@ -17,17 +17,23 @@ are idle, it gets nine tenths, and the rest is free for the first that wants it.
 gets everything. This is the dynamic threshold by which switches share their buffers: the more repositories are busy,
 the less each may have, and nothing is set aside for those that aren't.
 
+Several nodes may spend the points of a credential. Each has a budget of all points, in which it counts what the others
+have spent (:mod:`bassloop.github.reservations`). So a busy node gets what idle ones leave. Only the evenness of
+repositories is each node's own.
+
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, deque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -68,6 +74,11 @@ class Purpose(IntEnum):
 def purpose_name(purpose: Purpose | None) -> str:
     """Return a purpose's name, for people and metrics. None is the purpose of what an earlier process spent."""
     return "before_restart" if purpose is None else purpose.name.lower()
+
+
+def purpose_of(name: str) -> Purpose | None:
+    """Return the purpose of a name, None for one that an earlier process or a newer version has written."""
+    return Purpose.__members__.get(name.upper())
 
 
 class Portion(NamedTuple):
@@ -142,13 +153,14 @@ class _Spent(NamedTuple):
 
 @dataclass(eq=False)
 class APIBudget:
-    """The budget of one credential. All times are seconds on one monotonic clock.
+    """The budget of one credential, which nodes may share. All times are seconds on one monotonic clock.
 
     Args:
         points: that may be spent in any window.
         seconds: the length of the window.
         waiting: the number of requests that wait, by purpose.
-        spent: the points spent in the window, by purpose, including requests in flight.
+        spent: the points that this node has spent in the window, by purpose, including requests in flight.
+        spent_by_others: the points that other nodes have spent in the window or may spend, by purpose.
         spent_for: the points spent in the window, by repository, including requests in flight.
         under_way: the points of requests in flight.
         calls_left: the calls left until `resets_at`, according to GitHub; None if it hasn't said yet.
@@ -159,6 +171,7 @@ class APIBudget:
     seconds: float = WINDOW_SECONDS
     waiting: Counter[Purpose] = field(default_factory=Counter, init=False)
     spent: Counter[Purpose | None] = field(default_factory=Counter, init=False)
+    spent_by_others: Counter[Purpose | None] = field(default_factory=Counter, init=False)
     spent_for: Counter[str] = field(default_factory=Counter, init=False)
     under_way: int = field(default=0, init=False)
     calls_left: int | None = field(default=None, init=False)
@@ -166,6 +179,7 @@ class APIBudget:
     resets_at: float = field(default=-math.inf, init=False)
     closed_until: float = field(default=-math.inf, init=False)
     _entries: deque[_Spent] = field(default_factory=deque, init=False)
+    _others: deque[_Spent] = field(default_factory=deque, init=False)
     _repositories: set[str] = field(default_factory=set, init=False)
     _calls_for: Counter[str] = field(default_factory=Counter, init=False)
     _waiting_for: dict[Purpose, Counter[str]] = field(
@@ -174,7 +188,7 @@ class APIBudget:
 
     def __repr__(self) -> str:
         waiting = self.waiting.total()
-        return f"<APIBudget: {self.spent.total()} of {self.points} points spent, {waiting} waiting>"
+        return f"<APIBudget: {self._total()} of {self.points} points spent, {waiting} waiting>"
 
     def count_earlier(self, spent: Iterable[tuple[float, int]], now: float) -> None:
         """Count what an earlier process has spent, as pairs of a time and points."""
@@ -184,8 +198,21 @@ class APIBudget:
         self._entries = deque(sorted((*self._entries, *earlier), key=lambda entry: entry.at))
         self.spent[None] += sum(entry.points for entry in earlier)
 
+    def count_others(self, spent: Iterable[tuple[float, int, Purpose | None]], now: float) -> None:
+        """Count what other nodes have spent, as times, points and purposes, instead of what was counted before."""
+        self._others = deque(
+            sorted(
+                (_Spent(at, points, purpose, None, at) for at, points, purpose in spent),
+                key=attrgetter("at"),
+            )
+        )
+        self.spent_by_others.clear()
+        for entry in self._others:
+            self.spent_by_others[entry.purpose] += entry.points
+        self.forget(now)
+
     def recently_spent(self, now: float) -> list[tuple[float, int, Purpose | None]]:
-        """Return what is spent in the window, without requests in flight, as times, points and purposes.
+        """Return what this node has spent in the window, without requests in flight, as times, points and purposes.
 
         The purpose is None for what an earlier process spent.
         """
@@ -204,7 +231,7 @@ class APIBudget:
         excess = self._excess(wanted, points, repository)
         if excess <= 0:
             return opens
-        for entry in self._entries:
+        for entry in heapq.merge(self._entries, self._others, key=attrgetter("at")):
             excess -= entry.points
             if repository is not None and entry.repository == repository:
                 excess -= self._left_for(entry.points)
@@ -295,6 +322,15 @@ class APIBudget:
                 self.spent_for[entry.repository] -= entry.points
                 if not self.spent_for[entry.repository]:
                     del self.spent_for[entry.repository]
+        while self._others and self._others[0].at + self.seconds <= now:
+            entry = self._others.popleft()
+            self.spent_by_others[entry.purpose] -= entry.points
+
+    def _total(self) -> int:
+        return self.spent.total() + self.spent_by_others.total()
+
+    def _spent_on(self, purpose: Purpose) -> int:
+        return self.spent[purpose] + self.spent_by_others[purpose]
 
     def _hour_is_kept(self, wanted: Purpose, now: float, repository: str | None) -> bool:
         """Return whether the hour's remaining calls are reserved for others."""
@@ -306,12 +342,14 @@ class APIBudget:
 
     def _excess(self, wanted: Purpose, points: int, repository: str | None) -> float:
         """Return by how many points a request exceeds what may be spent now; it may be sent at 0 or less."""
-        total = self.spent.total() + points
+        total = self._total() + points
         # People shouldn't have to wait, so their share is kept even while none of them asks.
         others = {other for other in Purpose if self._is_kept_for(other)} | {Purpose.PEOPLE}
-        kept = sum(max(self._share(other) - self.spent[other], 0.0) for other in others - {wanted})
+        kept = sum(
+            max(self._share(other) - self._spent_on(other), 0.0) for other in others - {wanted}
+        )
         most = self.points - kept
-        if self.spent[wanted] + points > self._share(wanted):
+        if self._spent_on(wanted) + points > self._share(wanted):
             most = min(most, self.points * PORTIONS[wanted].ceiling)
         if repository is not None:
             most -= self._left_for(self.spent_for[repository] + points)
@@ -319,7 +357,7 @@ class APIBudget:
 
     def _is_kept_for(self, other: Purpose) -> bool:
         """Return whether a request of a purpose waits that its share would let through."""
-        total = self.spent.total() + _DEAREST
+        total = self._total() + _DEAREST
         room = self.points - self._share(Purpose.PEOPLE) - total
         held_back = sum(
             many

@@ -152,7 +152,7 @@ class Pacer:
                 if at > now:
                     # A more urgent one may have arrived in the meantime.
                     await trio.sleep_until(at)
-                elif self.reservation is not None and self.reservation.left < points:
+                elif self.reservation is not None and not self.reservation.covers(points):
                     await self.reservation.renew(points)
                 else:
                     break

@@ -108,18 +108,18 @@ class API:
         self.base_url = base_url.rstrip("/")
         self.retries = retries or RetryPolicy()
         self._client = client
-        self.points = self._all_points = points
+        self.points = points
         self._spending_store = spending_store
         self._stored: dict[str, StoredSpending] = {}
         self.on_start_possible: Callable[[], object] = lambda: None
         self.on_recovered: Callable[[], object] = lambda: None
         self.may_write: Callable[[], bool] = lambda: True
-        self._limiter, self._starting = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
-        self.share_connections(1)
         self._cache = TTLCache[tuple[str, str, str], CachedResponse](
             CACHE_BYTES, size_of=lambda cached: max(len(cached.body), LEAST_CACHED)
         )
         self._pacers = TTLCache[str, Pacer](MAX_PACERS)
+        self._limiter, self._starting = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self.share(1)
         self.answers: Counter[int] = Counter()
         self.heard_at = -math.inf
         self.trouble: str | None = None
@@ -137,14 +137,11 @@ class API:
         return sum(pacer.waiting for pacer in self._pacers.values())
 
     def share(self, nodes: int) -> None:
-        """Use no more of what GitHub allows a credential than one of so many nodes may that share it."""
-        self.share_connections(nodes)
-        self.points = self._all_points // nodes
+        """Make no more requests at the same time than one of so many nodes may, and reserve smaller slices."""
+        self._nodes = nodes
         for pacer in self._pacers.values():
-            pacer.budget.points = self.points
-
-    def share_connections(self, nodes: int) -> None:
-        """Make no more requests at the same time than one of so many nodes may."""
+            if pacer.reservation is not None:
+                pacer.reservation.nodes = nodes
         at_once = max(min(AT_ONCE, AT_ONCE_TOGETHER // nodes), 2)
         self._limiter.total_tokens = at_once
         self._starting.total_tokens = at_once - max(round(at_once * KEPT_CONNECTIONS), 1)
@@ -362,7 +359,9 @@ class API:
         if pacer is None:
             pacer = Pacer(APIBudget(self.points), self._on_idle)
             if self._spending_store is not None:
-                pacer.reservation = Reservation(name, pacer.budget, self._spending_store)
+                pacer.reservation = Reservation(
+                    name, pacer.budget, self._spending_store, self._nodes
+                )
             if (stored := self._stored.pop(name, None)) is not None:
                 restore(pacer.budget, stored)
         self._pacers.store(name, pacer)

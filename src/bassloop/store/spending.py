@@ -1,12 +1,17 @@
-"""The spent points of GitHub's rate limits, so that a restart doesn't spend them again."""
+"""The spent points of GitHub's rate limits, so that neither a restart nor another node spends them again.
+
+Nodes of a cluster store times by the database's clock, the only one that all of them share. The methods take and return
+times by the clock of the caller's machine.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.store.claims import LIVE
 from bassloop.store.engine import Subject, reads
 from bassloop.store.records import RecentSpending, SpendingRecord
 
@@ -16,6 +21,26 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection
 
 KEPT_SECONDS = 24 * 3600.0
+OTHERS_SECONDS = 300.0
+"""For how long other nodes count what a node has stored.
+
+GitHub forgets it after a minute, and a slice that was reserved then could be spent for half a minute.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OthersSpending:
+    """The points that other nodes have spent lately with a credential. All times are in seconds since the epoch.
+
+    Args:
+        spent: times, points and purposes.
+        reserved: for each node, the time at which it has stored this, and the points that it may have spent since.
+        closed_until: when GitHub accepts the credential's calls again.
+    """
+
+    spent: tuple[tuple[float, int, str], ...]
+    reserved: tuple[tuple[float, int], ...]
+    closed_until: float
 
 
 class Spending(Subject):
@@ -26,7 +51,7 @@ class Spending(Subject):
         credential: str,
         *,
         at: float,
-        spent: Sequence[tuple[int, int]],
+        spent: Sequence[tuple[float, int]],
         purposes: Sequence[str],
         reserved: int,
         closed_until: float,
@@ -43,9 +68,18 @@ class Spending(Subject):
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
         name = f"{credential}\t{self._engine.node}" if self._engine.node else credential
-        row = (name, at, json.dumps(spent), json.dumps(purposes), reserved, closed_until)
 
         def put(db: Connection) -> None:
+            ahead = self._clock_ahead(db)
+            times = [(when - ahead, points) for when, points in spent] if ahead else spent
+            row = (
+                name,
+                at - ahead,
+                json.dumps(times),
+                json.dumps(purposes),
+                reserved,
+                closed_until - ahead,
+            )
             db.execute(
                 "INSERT INTO spending (credential, at, spent, purposes, reserved, closed_until) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (credential) DO UPDATE SET at = excluded.at, "
@@ -53,7 +87,7 @@ class Spending(Subject):
                 "reserved = excluded.reserved, closed_until = excluded.closed_until",
                 row,
             )
-            db.execute("DELETE FROM spending WHERE at < ?", (at - KEPT_SECONDS,))
+            db.execute("DELETE FROM spending WHERE at < ?", (at - ahead - KEPT_SECONDS,))
 
         await self._engine.write(put, wait=False)
 
@@ -78,17 +112,43 @@ class Spending(Subject):
     def all(self, db: Connection) -> dict[str, SpendingRecord]:
         """Return the points that earlier processes have spent, by credential.
 
-        What other nodes spend isn't in it: each has a share of what may be spent.
+        If nodes share the database, that's only when GitHub accepts calls again: see `of_others` for the points.
         """
-        live = {row["id"] for row in db.execute(LIVE)}
+        ahead, own = self._clock_ahead(db), self._engine.node
         found: dict[str, SpendingRecord] = {}
         for row in db.execute("SELECT credential, spent, reserved, closed_until FROM spending"):
             credential, _, node = str(row["credential"]).partition("\t")
             before = found.get(credential, SpendingRecord((), 0, 0.0))
             spent, reserved = before.spent, before.reserved
-            if node not in live:
+            if node == own:
                 spent += tuple((int(at), int(points)) for at, points in json.loads(row["spent"]))
                 reserved += int(row["reserved"])
-            closed_until = max(before.closed_until, float(row["closed_until"]))
+            closed_until = max(before.closed_until, float(row["closed_until"]) + ahead)
             found[credential] = SpendingRecord(spent, reserved, closed_until)
         return found
+
+    @reads
+    def of_others(self, db: Connection, credential: str) -> OthersSpending:
+        """Return what other nodes have spent lately, also those that are gone."""
+        own, prefix = self._engine.node, f"{credential}\t"
+        if not own:
+            return OthersSpending((), (), 0.0)
+        ahead, closed_until = self._clock_ahead(db), 0.0
+        spent: list[tuple[float, int, str]] = []
+        reserved: list[tuple[float, int]] = []
+        for row in db.execute(
+            "SELECT * FROM spending WHERE at >= ? AND substr(credential, 1, ?) = ? AND credential != ?",
+            (self._engine.database.now(db) - OTHERS_SECONDS, len(prefix), prefix, prefix + own),
+        ):
+            purposes = json.loads(row["purposes"])
+            spent += (
+                (float(at) + ahead, int(points), str(purpose))
+                for (at, points), purpose in zip(json.loads(row["spent"]), purposes, strict=False)
+            )
+            reserved.append((float(row["at"]) + ahead, int(row["reserved"])))
+            closed_until = max(closed_until, float(row["closed_until"]) + ahead)
+        return OthersSpending(tuple(spent), tuple(reserved), closed_until)
+
+    def _clock_ahead(self, db: Connection) -> float:
+        """Return the seconds that this machine's clock is ahead of the nodes' common one."""
+        return time.time() - self._engine.database.now(db) if self._engine.node else 0.0
