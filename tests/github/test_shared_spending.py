@@ -13,7 +13,7 @@ import trio
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
-from bassloop.github.reservations import Reservation
+from bassloop.github.reservations import Reservation, StoredSpending
 from bassloop.store.spending import OthersSpending
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class NodeStore:
     database: Database
     node: str
 
-    async def all(self) -> Mapping[str, object]:
+    async def all(self) -> Mapping[str, StoredSpending]:
         return {}
 
     async def of_others(self, credential: str) -> OthersSpending:

@@ -55,7 +55,7 @@ class StoredSpending(Protocol):
     def closed_until(self) -> float: ...
 
 
-class OthersSpending(Protocol):
+class SharedSpending(Protocol):
     """What other nodes have spent of a credential. All times are in seconds since the epoch, by this node's clock.
 
     Attributes:
@@ -78,7 +78,7 @@ class SpendingStore(Protocol):
     async def all(self) -> Mapping[str, StoredSpending]:
         """Return the stored spending of earlier processes by credential."""
 
-    async def of_others(self, credential: str) -> OthersSpending:
+    async def of_others(self, credential: str) -> SharedSpending:
         """Return what other nodes have stored."""
 
     async def put(
