@@ -97,6 +97,22 @@ def test_an_unknown_tool_is_quoted_by_its_last_line() -> None:
     assert (only.message, only.first, only.rank) == ("It is broken", 1, Rank.CONSEQUENCE)
 
 
+@pytest.mark.parametrize(
+    ("lines", "telling"),
+    [
+        (["page 3 is missing its footer", "      ^^^^^^", "3/10"], 0),
+        (["the seal doesn't fit", "stopping the press", "took 3.1 s"], 0),
+        (["0 errors, no failures", "took 3.1 s"], 1),
+        (["------", "100 %"], 1),
+    ],
+)
+def test_of_an_unknown_tool_s_lines_one_that_complains_tells_more(
+    lines: list[str], telling: int
+) -> None:
+    (only,) = find_failures(lines)
+    assert (only.message, only.first) == (lines[telling].strip(), telling)
+
+
 def test_an_empty_log_tells_nothing() -> None:
     assert find_failures([]) == []
     assert find_failures(["", "   "]) == []

@@ -78,16 +78,30 @@ def test_a_log_without_text_tells_of_no_failure() -> None:
     assert analyze_log(0, [b"", b" \t"]) == LogFailures()
 
 
-@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 500))
-def test_a_card_shows_the_end_of_the_failure_within_bounds(
-    first: int, length: int, after: int
+@given(
+    st.integers(0, 500), st.integers(0, 500), st.integers(1, 500), st.sets(st.integers(0, 1_000))
+)
+def test_an_excerpt_is_within_bounds(
+    first: int, length: int, after: int, key_lines: set[int]
 ) -> None:
     last = first + length
     total = last + after
     failure = Failure("gcc", Rank.ERROR, "no", None, (), first, last)
-    start, stop = excerpt_range(failure, total)
-    assert 0 <= start <= last < stop <= total
-    assert min(MIN_EXCERPT_LINES, stop) <= stop - start <= EXCERPT_LINES
+    start, stop = excerpt_range(failure, total, key_lines)
+    assert 0 <= start < stop <= total
+    assert start <= last
+    assert stop > first
+    assert min(MIN_EXCERPT_LINES, total) <= stop - start <= EXCERPT_LINES
+    inside = [line for line in key_lines if first <= line <= last]
+    assert not inside or start <= max(inside) < stop
+
+
+def test_a_long_failure_is_shown_by_its_key_lines_or_else_by_its_end() -> None:
+    failure = Failure("go", Rank.ERROR, "boom", None, (), 100, 300)
+    assert excerpt_range(failure, 1_000) == (263, 303)
+    assert excerpt_range(failure, 1_000, {100}) == (98, 138)
+    assert excerpt_range(failure, 1_000, {100, 200}) == (180, 220)
+    assert excerpt_range(failure, 1_000, {290, 300}) == (263, 303)
 
 
 async def test_the_card_has_the_cause_and_its_lines(tmp_path: Path) -> None:

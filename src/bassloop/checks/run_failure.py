@@ -15,7 +15,7 @@ from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain, strip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bassloop.failures import Location
     from bassloop.store import Run, Step, Store
@@ -132,7 +132,7 @@ class RunFailure:
         if self.step is None or not self.step.lines:
             return None
         if self.shown is not None:
-            return excerpt_range(self.shown, self.step.lines)
+            return excerpt_range(self.shown, self.step.lines, self.key_lines)
         return max(0, self.step.lines - MIN_EXCERPT_LINES), self.step.lines
 
     def json(self, links: Mapping[Location, str] | None = None) -> dict[str, Any]:
@@ -214,13 +214,22 @@ def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
     return LogFailures(moved, key_lines or frozenset({moved[0].first}))
 
 
-def excerpt_range(failure: Failure, total: int) -> tuple[int, int]:
+def excerpt_range(failure: Failure, total: int, key_lines: Collection[int] = ()) -> tuple[int, int]:
     """Return the range of lines that show a failure, in a log with so many lines.
 
-    For a long failure, that is its end, where most tools say what is wrong.
+    Of a long failure, these are the lines around its last key lines. If it has none, they are its end,
+    where most tools say what is wrong.
     """
     stop = min(total, failure.last + 1 + LINES_AROUND)
-    start = max(0, failure.first - LINES_AROUND, stop - EXCERPT_LINES)
+    start = max(0, failure.first - LINES_AROUND)
+    if stop - start > EXCERPT_LINES:
+        within = sorted(line for line in key_lines if start <= line < stop)
+        shown = [line for line in within if line > within[-1] - EXCERPT_LINES + LINES_AROUND]
+        if shown:
+            spare = EXCERPT_LINES - (shown[-1] + 1 - shown[0])
+            stop = min(stop, shown[-1] + 1 + max(LINES_AROUND, spare // 2))
+        start = max(start, stop - EXCERPT_LINES)
+        stop = min(total, start + EXCERPT_LINES)
     stop = max(stop, min(total, start + MIN_EXCERPT_LINES))
     return max(0, min(start, stop - MIN_EXCERPT_LINES)), stop
 

@@ -6,6 +6,7 @@ at most one failure open at a time.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,18 +25,34 @@ from bassloop.failures.json_documents import JSONDocuments
 from bassloop.failures.rules import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bassloop.failures.failure import Rule
 
 MAX_FAILURES = 200
 MAX_LOCATIONS = 20
+MAX_LAST_LINES = 40
+"""How many of a log's last lines are searched for the one that says most, if no rule matches any line."""
+
+_TELLING = re2.compile(r"\pL{2}")
+"""A line with a word: carets, rulers, counters and percentages have none."""
+
+_COMPLAINT = re2.compile(
+    r"(?i)\b(?:error|errors|failed|fails|failure|fatal|panic|exception|abort|aborted|assert\w*|refused|denied|"
+    r"invalid|illegal|missing|mismatch\w*|unable|unexpected|unknown|unsupported|undefined|"
+    r"unresolved|expected|can(?:no|')t|could(?: not|n't)|does(?: not|n't)|"
+    r"not (?:found|allowed|valid)|no such|timed out|differs?)\b"
+)
+_NO_COMPLAINT = re2.compile(
+    r"(?i)\b(?:0|no) (?:errors?|failures?|failed)\b|\bfail(?:ed|ures?)?[:=] ?0\b"
+)
 
 
 def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failure]:
     """Return the failures that a log tells of, the most telling first.
 
-    Where no rule knows any of its lines, the last one that says something stands for all.
+    If no rule matches any line, the result is the last one that reads like a complaint, or else the last
+    one with a word in it.
 
     Args:
         lines: without line ends and without colours.
@@ -43,13 +60,13 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     """
     found = _Findings()
     documents = JSONDocuments()
-    last: tuple[int, str] | None = None
+    last: deque[tuple[int, str]] = deque(maxlen=MAX_LAST_LINES)
     for number, line in enumerate(lines):
         documents.feed(number, line)
         cleaned = clean_line(line)
         found.feed(number, cleaned)
         if cleaned:
-            last = number, _spaced(cleaned)
+            last.append((number, cleaned))
         if len(found.closed) >= MAX_FAILURES:
             break
     found.close_all()
@@ -58,11 +75,22 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     ]
     failures = _without_echoes(_merge(_without_covered(closed)))
     failures += documents.failures_of_others({(each.tool, each.rank) for each in failures})
-    if not failures and last is not None:
-        number, text = last
-        return [Failure("log", Rank.CONSEQUENCE, text, None, (), number, number)]
+    if not failures and last:
+        number, text = _most_telling(last)
+        return [Failure("log", Rank.CONSEQUENCE, _spaced(text), None, (), number, number)]
     failures.sort(key=lambda failure: (-failure.rank, failure.first))
     return failures[:limit]
+
+
+def _most_telling(last: Sequence[tuple[int, str]]) -> tuple[int, str]:
+    """Return the line that most likely says why a command failed, of its last ones with their numbers."""
+    telling = [(number, line) for number, line in last if _TELLING.search(line)]
+    complaints = [
+        (number, line)
+        for number, line in telling
+        if _COMPLAINT.search(line) and not _NO_COMPLAINT.search(line)
+    ]
+    return (complaints or telling or last)[-1]
 
 
 class _Compiled(NamedTuple):
