@@ -89,6 +89,26 @@ def test_an_error_names_the_line_and_the_fix(text: str, problem: str) -> None:
     assert problem in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "key", "meant"),
+    [
+        ("[checks.a]\nrnu = 'make'", 2, "rnu", "run"),
+        ("[checks.a]\nimagee = 'x'\nrun = 'x'", 2, "imagee", "image"),
+        ("[checks.a]\nrun = 'x'\nwhen = { branch = 'main' }", 3, "when.branch", "branches"),
+        ("[checks.a]\nrun = 'x'\nservices.db = {image='x', prot=1, run='y'}", 3, "services.db.prot", "port"),
+    ],
+)  # fmt: skip
+def test_a_misspelled_key_is_reported_once_with_the_key_that_was_meant(
+    text: str, line: int, key: str, meant: str
+) -> None:
+    with pytest.raises(ChecksFileError) as raised:
+        read_checks(text.encode())
+    [problem] = str(raised.value).splitlines()
+    assert problem.startswith(
+        f".bassloop.toml:{line}: checks.a.{key}: there is no such key (did you mean {meant}?)"
+    )
+
+
 def test_what_is_not_text_is_refused_with_its_line() -> None:
     with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:2: this is not UTF-8 text"):
         read_checks(b"a = 1\nb = '\xff'")
@@ -101,7 +121,7 @@ def test_a_long_file_is_refused() -> None:
 
 def test_all_problems_are_told_together() -> None:
     with pytest.raises(ChecksFileError) as raised:
-        read_checks(b"[checks.a]\nrn = 'x'\n[checks.b]\nrun = 'x'\nimage = 1")
+        read_checks(b"[checks.a]\nrn = 'x'\ntimeout = 'soon'\n[checks.b]\nrun = 'x'\nimage = 1")
     assert str(raised.value).count("\n") >= 2
 
 

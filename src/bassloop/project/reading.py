@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bassloop.project.compiling import VARIABLE, TooManyJobs, jobs
-from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, ChecksFile, When
+from bassloop.project.declaration import (
+    CHECKS_FILE,
+    CheckDeclaration,
+    ChecksFile,
+    Service,
+    When,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
 
 MAX_FILE = 256 << 10
 MAX_PROBLEMS = 20
@@ -62,7 +70,7 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     try:
         checks = ChecksFile.model_validate({"checks": table}).checks
     except ValidationError as error:
-        problems = [_problem(name, lines, each) for each in error.errors()]
+        problems = _problems(name, lines, error.errors())
         raise ChecksFileError("\n".join(dict.fromkeys(problems[:MAX_PROBLEMS]))) from error
     problems = list(_inconsistencies(checks, name, lines))
     if problems:
@@ -130,15 +138,46 @@ _WRONG_VALUES = {
 _EXAMPLES = {"image": '"postgres:17"', "port": "5432", "run": '"pytest"'}
 
 
+def _problems(name: str, lines: TomlLines, errors: Sequence[Any]) -> list[str]:
+    """Return pydantic's errors as lines for people. A key that is only misspelled isn't reported as missing, too."""
+    misspelled = {
+        (*path[:-1], _similar_key(path))
+        for error in errors
+        if error["type"] == "extra_forbidden" and (path := _path(error))
+    }
+    return [
+        _problem(name, lines, error)
+        for error in errors
+        if error["type"] != "missing" or tuple(_path(error)) not in misspelled
+    ]
+
+
+def _path(error: Any) -> list[str | int]:
+    return [part for part in error["loc"] if not _internal(part)]
+
+
+def _known_keys(path: Sequence[str | int]) -> list[str]:
+    """Return the keys that there are in the table around a path."""
+    model: type[BaseModel] = CheckDeclaration
+    if len(path) > 3 and path[2] in ("when", "services"):
+        model = When if path[2] == "when" else Service
+    return sorted(model.model_fields)
+
+
+def _similar_key(path: Sequence[str | int]) -> str | None:
+    """Return the key that a misspelled one is for; None if none is like it."""
+    # Two exchanged letters out of three leave a ratio of 0.667.
+    similar = get_close_matches(str(path[-1]), _known_keys(path), n=1, cutoff=0.66)
+    return similar[0] if similar else None
+
+
 def _problem(name: str, lines: TomlLines, error: Any) -> str:
     """Return one of pydantic's errors as a line for people."""
-    path = [part for part in error["loc"] if not _internal(part)]
+    path = _path(error)
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = When if "when" in path[2:-1] else CheckDeclaration
-        there = sorted(known.model_fields)
-        similar = get_close_matches(str(path[-1]), there, n=1, cutoff=0.7)
-        meant = f" (did you mean {similar[0]}?)" if similar else ""
+        there, similar = _known_keys(path), _similar_key(path)
+        meant = f" (did you mean {similar}?)" if similar else ""
         message = f"there is no such key{meant}; there are {', '.join(there)}"
     elif len(path) == 3 and path[-1] == "run" and kind in (*_WRONG_TYPES, "too_short"):
         message = "it must be a line for the shell in quotes, or a list of commands"
