@@ -114,7 +114,7 @@ def test_what_is_left_out_of_workflows_is_noted_in_the_file(tmp_path: Path) -> N
     shown = initialized(tmp_path, "--print")
     assert (
         "# left out: job mac of .github/workflows/ci.yml: it runs on macos-latest\n"
-        "# left out: job odd of .github/workflows/ci.yml: it only runs if failure( )\n"
+        "# left out: job odd of .github/workflows/ci.yml: it only runs if failure( ), which"
     ) in shown.partition("[checks")[0]
     assert "# - step 'cat log' only runs if failure(); it is left out\n" in shown
     assert "left out: job mac of" in initialized(tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -13,6 +15,9 @@ from bassloop.project import read_checks, write_bass
 from bassloop.project.conditions import evaluate, event_cases
 from bassloop.project.detection import write_declaration
 from bassloop.project.workflows import translate_workflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORKFLOW = """
 on:
@@ -78,7 +83,8 @@ def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
     translated = translate_workflow(WORKFLOW, "ci.yml")
     checks = read_checks(write_declaration(translated.checks).encode())
     assert write_bass(checks)
-    assert list(checks) == ["test", "lint", "build", "smoke"]
+    assert list(checks) == ["test", "lint", "build", "smoke", "deploy"]
+    assert (checks["deploy"].when.events, checks["deploy"].when.branches) == (["push"], ["main"])
     test = checks["test"]
     assert test.image == "python:${python}"
     assert test.matrix == {"python": ["3.12", "3.13"]}
@@ -105,7 +111,6 @@ def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
     for lost in ("macos-latest", "include", "codecov", "echo pushed", "$DB_HOST", "go-version"):
         assert lost in notes
     assert translated.left_out == [
-        "job deploy of ci.yml: it only runs if github.ref == 'refs/heads/main'",
         "job windows of ci.yml: it runs on windows-latest",
     ]
 
@@ -125,6 +130,99 @@ def test_what_is_no_check_is_left_out_with_the_reason(text: str, reason: str) ->
     translated = translate_workflow(text, "x.yml")
     assert not translated.checks
     assert reason in translated.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "when"),
+    [
+        ("github.ref == 'refs/heads/main'", {"events": ["push"], "branches": ["main"]}),
+        (
+            "github.event_name == 'push' && (github.ref_name == 'main' || github.ref_name == 'dev')",
+            {"events": ["push"], "branches": ["main", "dev"]},
+        ),
+        ("startsWith(github.ref, 'refs/heads/r/')", {"events": ["push"], "branches": ["r/**"]}),
+        ("github.event_name == 'push'", {"events": ["push"]}),
+        ("github.event_name != 'push'", {"events": ["pull_request"]}),
+        ("github.base_ref == 'main'", {"events": ["pull_request"], "branches": ["main"]}),
+    ],
+)
+def test_a_condition_on_events_and_branches_becomes_when(
+    condition: str, when: dict[str, list[str]]
+) -> None:
+    text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
+    translated = translate_workflow(text, "x.yml")
+    assert [check.when for check in translated.checks] == [when]
+    assert (
+        read_checks(write_declaration(translated.checks).encode())["a"].when.model_dump(
+            exclude_none=True
+        )
+        == when
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("startsWith(github.ref, 'refs/tags/')", "which no push and no pull request meets"),
+        ("github.repository == 'a/b' && github.ref_name == 'main'", "which `when` can't say; test"),
+    ],
+)
+def test_a_job_that_is_left_out_for_its_condition_says_what_to_do(
+    condition: str, reason: str
+) -> None:
+    text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
+    translated = translate_workflow(text, "x.yml")
+    assert not translated.checks
+    assert reason in translated.left_out[0]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "github.event_name == 'pull_request' || github.ref == 'refs/heads/x'",
+        "github.ref != 'refs/heads/x'",
+    ],
+)
+def test_a_job_that_runs_more_often_than_its_condition_says_so(condition: str) -> None:
+    text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
+    [check] = translate_workflow(text, "x.yml").checks
+    assert f"it also runs where `if: {condition}` may not hold" in check.notes
+
+
+def test_a_schedule_is_listed_with_what_to_do() -> None:
+    text = "on: {push: , schedule: [{cron: 0 3 * * *}]}\njobs: {a: {steps: [{run: a}]}}"
+    translated = translate_workflow(text, "x.yml")
+    assert [check.name for check in translated.checks] == ["a"]
+    [told] = translated.left_out
+    assert told.startswith("x.yml: it also runs on a schedule (0 3 * * *)")
+    assert "repository_dispatch" in told
+
+
+def test_variables_and_folders_of_the_path_reach_the_next_commands(tmp_path: Path) -> None:
+    text = r"""
+on: push
+jobs:
+  a:
+    steps:
+      - run: |
+          echo "COLOR=dark red" >> $GITHUB_ENV
+          echo "$HOME/bin" >> "$GITHUB_PATH"
+          mkdir ~/bin && printf '#!/bin/sh\necho "$COLOR"' > ~/bin/paint && chmod +x ~/bin/paint
+      - run: echo "n=1" >> "$GITHUB_OUTPUT"; echo done >> $GITHUB_STEP_SUMMARY
+      - run: "[ \"${{ env.COLOR }}\" = 'dark red' ] && [ \"$(paint)\" = 'dark red' ]"
+"""
+    [check] = translate_workflow(text, "x.yml").checks
+    assert "what a step writes to $GITHUB_OUTPUT reaches no other step" in check.notes
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    for command in check.run:
+        assert isinstance(command, str)
+        subprocess.run(["sh", "-ec", command], env=environment, cwd=tmp_path, check=True)
+
+
+def test_a_command_that_uses_an_output_of_another_step_is_told_to_fail() -> None:
+    text = "on: push\njobs: {a: {steps: [{run: 'echo ${{ steps.x.outputs.y }}'}]}}"
+    [check] = translate_workflow(text, "x.yml").checks
+    assert any("steps.x.outputs.y" in note and "fails as it is" in note for note in check.notes)
 
 
 def test_a_job_without_a_command_is_no_check() -> None:
@@ -170,7 +268,8 @@ jobs:
         "step 'upload' only runs if github.repository == 'us/it'; it is left out",
     ]
     assert translated.left_out == [
-        "job tagged of x.yml: it only runs if startsWith(github.ref, 'refs/tags/')"
+        "job tagged of x.yml: it only runs if startsWith(github.ref, 'refs/tags/'), "
+        "which no push and no pull request meets"
     ]
 
 
@@ -315,15 +414,18 @@ jobs:
   b: {if: "github.event_name == 'push'", steps: [{run: ls}]}
 """
     translated = translate_workflow(text, "x.yml")
-    [check] = translated.checks
+    check, pushed = translated.checks
+    assert pushed.when == {"events": ["push"], "branches": ["main", "next"]}
     assert check.run == ("always",)
     assert check.when == {}
     assert check.notes == [
         "step 'sometimes' only runs if github.ref == 'refs/heads/main'; it is left out",
         "ubuntu-latest has programs that buildpack-deps:stable hasn't",
         "it runs for pushes of other branches than main, next, too, not only for pull requests",
+        "it also runs where `if: github.event_name == 'push' || "
+        "github.event.pull_request.head.repo.full_name != github.repository` may not hold",
     ]
-    assert translated.left_out == ["job b of x.yml: it only runs if github.event_name == 'push'"]
+    assert translated.left_out == []
     alone = text.replace("pull_request: ", "").replace("main, next", "main")
     first, second = translate_workflow(alone, "x.yml").checks
     assert first.run == ("always", "sometimes")

@@ -100,6 +100,60 @@ def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, 
         yield case
 
 
+_OF_EVENTS = frozenset(
+    {"github.ref", "github.ref_name", "github.ref_type", "github.base_ref", "github.event_name"}
+    | {"always", "success", "contains", "startswith", "endswith", "true", "false"}
+)
+_BRANCHES = re.compile(
+    r"(?P<start>startswith\s*\([^,()]*,\s*)?'(?:refs/heads/)?(?P<name>[\w./-]+)'", re.I
+)
+_OTHER_BRANCH = "~"
+"""Stands for the branches that a condition doesn't name. No branch can have this name."""
+
+
+def allowed_when(
+    condition: str, events: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[str]] | None:
+    """Return the events and branches for which a condition is true, as `when` of a check says it.
+
+    Each event is tried with each branch that the condition or the event's options name, and with another one. The
+    result is None if the condition depends on anything else, is never true, or is true for combinations that no single
+    `when` can say.
+
+    Args:
+        events: the options of each event that starts the workflow, by its name.
+    """
+    if not names_in(condition) <= _OF_EVENTS:
+        return None
+    named = {
+        found["name"] + ("**" if found["start"] else ""): found["name"]
+        + (_OTHER_BRANCH if found["start"] else "")
+        for found in _BRANCHES.finditer(condition)
+        if found["name"] not in events
+    }
+    allowed: dict[str, list[str] | None] = {}
+    for event, options in events.items():
+        listed = options.get("branches")
+        only = [str(each) for each in listed] if isinstance(listed, list) else []
+        if any(map(_GLOB.search, only)) or options.keys() & {"branches-ignore"}:
+            return None
+        samples = {each: each for each in only} or {**named, "": _OTHER_BRANCH}
+        true = []
+        for pattern, sample in samples.items():
+            runs = evaluate(condition, {}, tuple(event_cases(event, {"branches": [sample]})))
+            if runs is None:
+                return None
+            true += [pattern] if runs else []
+        if true:
+            allowed[event] = None if "" in true else true
+            if "" in true and len(true) < len(samples):
+                return None
+    if not allowed or any(each != next(iter(allowed.values())) for each in allowed.values()):
+        return None
+    branches = next(iter(allowed.values()))
+    return {"events": list(allowed)} | ({} if branches is None else {"branches": branches})
+
+
 def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
     """Return an expression's value as the text that GitHub puts in its place; None if that can't be told."""
     match _value(expression, names):

@@ -25,6 +25,7 @@ from bassloop.project.workflow_actions import (
     local_steps,
     table,
 )
+from bassloop.project.workflow_files import PassedOn, explain_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,18 +83,29 @@ class WorkflowFile:
 
 
 class WorkflowJob:
-    """A job that is being translated."""
+    """A job that is being translated.
+
+    Args:
+        when: the events and branches that its condition allows; None without a condition that depends on them.
+    """
 
     def __init__(
-        self, name: str, workflow: WorkflowFile, job: Mapping[str, Any], known: Mapping[str, Value]
+        self,
+        name: str,
+        workflow: WorkflowFile,
+        job: Mapping[str, Any],
+        known: Mapping[str, Value],
+        when: Mapping[str, list[str]] | None = None,
     ) -> None:
         self._name, self._workflow, self._job, self._known = name, workflow, job, known
+        self._only_when = when
         self._notes: dict[str, None] = {}
         self._secrets: dict[str, None] = {}
         self._aliases: dict[str, str] = {}
         self._caches: dict[str, str] = {}
         self._artifacts: list[str] = []
         self._uses: dict[str, None] = {}
+        self._passed_on = PassedOn()
         self._image: str | None = None
         self._matrix = self._read_matrix()
 
@@ -174,6 +186,8 @@ class WorkflowJob:
 
         A check of a pull request runs for pushes as well: its result is the head's, which both show.
         """
+        if self._only_when is not None:
+            return dict(self._only_when)
         started = self._workflow.started
         when = {} if "pull_request" in started else {"events": list(started)}
         options = [table(self._workflow.events[name]) for name in started]
@@ -211,20 +225,18 @@ class WorkflowJob:
         if _REPORTS_COVERAGE.search(str(step["run"])):
             self._notes["a step that uploads coverage is left out"] = None
             return
+        shell = str(step.get("shell", "")).split()[:1]
         before = dict(exported)
         fixed = self._variables(step.get("env"), into=before)
         script = _SUDO.sub(r"\1", self._text(str(step["run"]).strip(), in_script=True))
         script = _ASKING.sub(_assume_yes, script)
-        if re.search(r"GITHUB_(ENV|PATH|OUTPUT)\b|::set-output", script):
-            self._notes[
-                "what a step writes to $GITHUB_ENV or $GITHUB_OUTPUT reaches no other step"
-            ] = None
-        lines = [f'export {name}="${value}"' for name, value in before.items()]
+        self._notes |= dict.fromkeys(explain_lost(script))
+        passed_on = self._passed_on.lines(script) if shell != ["python"] else []
+        lines = passed_on + [f'export {name}="${value}"' for name, value in before.items()]
         lines += [f"export {name}={_quoted(value)}" for name, value in fixed.items()]
         if folder := step.get("working-directory"):
             lines.append(f"cd {_quoted(self._text(str(folder)))}")
         script = "\n".join([*lines, script])
-        shell = str(step.get("shell", "")).split()[:1]
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
         if cases:
@@ -423,8 +435,15 @@ class WorkflowJob:
                 return value
             if in_script and (chosen := self._chosen(match[1])):
                 return chosen
-        self._notes[f"${{{{ {match[1]} }}}} has no meaning here"] = None
+        self._notes[self._explain_meaningless(match[1], in_script=in_script)] = None
         return match[0]
+
+    def _explain_meaningless(self, expression: str, *, in_script: bool) -> str:
+        said = f"${{{{ {expression} }}}} has no meaning here"
+        if any(name.startswith("steps.") for name in names_in(expression)):
+            said = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
+        fix = "the command with it fails as it is, so put the value there" if in_script else ""
+        return f"{said}: {fix}" if fix else said
 
 
 def _uploaded(inputs: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bassloop.project.conditions import evaluate, event_cases, text_of
+from bassloop.project.conditions import allowed_when, evaluate, event_cases, text_of
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from bassloop.project.conditions import Value
     from bassloop.project.detection import Proposal
+
+BY_HAND = ("workflow_dispatch", "workflow_call")
+"""Events that people or other workflows start; `bassloop try --check` does that here."""
 
 EVENTS = ("push", "pull_request", "merge_group")
 MAX_CHECKS_OF_A_MATRIX = 16
@@ -68,17 +71,23 @@ def translate_workflow(
         names = ", ".join(map(str, events)) or "nothing"
         translated.left_out.append(f"{path}: it runs on {names}, not on pushes or pull requests")
         return translated
+    if others := [name for name in events if name not in (*EVENTS, *BY_HAND)]:
+        translated.left_out.append(f"{path}: {_explain_other_events(others, events)}")
     jobs = {f"{prefix}{name}": table(job) for name, job in table(data.get("jobs")).items()}
     cases = [case for name in started for case in event_cases(name, table(events[name]))]
     workflow = WorkflowFile(path, data, jobs, events, tuple(started), tuple(cases), prefix, read)
     made: dict[str, list[str]] = {}
     for name, job in jobs.items():
-        reason = _reason_to_leave_out(job, cases)
+        when = _allowed_when(job, workflow)
+        reason = _reason_to_leave_out(job, cases, when)
         checks = [
             check
             for part, values in ([] if reason else _included(name, job))
-            if (check := WorkflowJob(part, workflow, job, values).proposal())
+            if (check := WorkflowJob(part, workflow, job, values, when).proposal())
         ]
+        if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
+            for check in checks:
+                check.notes.append(f"it also runs where `if: {job['if']}` may not hold")
         if not checks:
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
             translated.left_out.append(f"job {name} of {path}: {reason}")
@@ -91,6 +100,33 @@ def translate_workflow(
         for needs in (check.needs, check.uses):
             needs[:] = [each for need in needs for each in made.get(need, ())]
     return translated
+
+
+def _explain_other_events(others: Sequence[str], events: Mapping[str, Any]) -> str:
+    """Return which events of a workflow start no check here, and what to do for a schedule."""
+    if "schedule" not in others:
+        return f"it also runs on {', '.join(others)}, which starts no check here"
+    crons = [str(table(entry).get("cron")) for entry in as_list(events["schedule"])]
+    names = [name for name in others if name != "schedule"]
+    also = f", and on {', '.join(names)}" if names else ""
+    return (
+        f"it also runs on a schedule ({', '.join(crons)}){also}, which starts no check here; for a check at a time, "
+        "let a cron job send a repository_dispatch, and handle that in a hook"
+    )
+
+
+def _allowed_when(job: Mapping[str, Any], workflow: WorkflowFile) -> Mapping[str, list[str]] | None:
+    """Return the events and branches that a job's condition allows; None if it doesn't depend on them alone."""
+    if "if" not in job or evaluate(str(job["if"]), {}, workflow.cases):
+        return None
+    return allowed_when(
+        str(job["if"]), {name: table(workflow.events[name]) for name in workflow.started}
+    )
+
+
+def _is_assumed(condition: str, cases: Sequence[Mapping[str, Value]]) -> bool:
+    """Return whether a condition may be false for some event, though it's taken for true."""
+    return any(evaluate(condition, {}, (case,)) is None for case in cases)
 
 
 def _is_for_tags(options: object) -> bool:
@@ -148,11 +184,17 @@ def _events(value: object) -> dict[str, Any]:
 
 
 def _reason_to_leave_out(
-    job: Mapping[str, Any], cases: Sequence[Mapping[str, Value]]
+    job: Mapping[str, Any],
+    cases: Sequence[Mapping[str, Value]],
+    when: Mapping[str, list[str]] | None,
 ) -> str | None:
     """Return why a job has no check; None if it gets one."""
-    if "if" in job and not evaluate(str(job["if"]), {}, cases):
-        return f"it only runs if {job['if']}"
+    if "if" in job and when is None and not (runs := evaluate(str(job["if"]), {}, cases)):
+        never = "" if runs is None else ", which no push and no pull request meets"
+        fix = (
+            ", which `when` can't say; test for it in the commands of a check" if not never else ""
+        )
+        return f"it only runs if {job['if']}{never}{fix}"
     if "uses" in job:
         return f"it is the reusable workflow {job['uses']}"
     if "environment" in job:
