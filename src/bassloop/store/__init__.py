@@ -1,15 +1,14 @@
-"""The store: everything that the loop remembers, in a database and in blobs, which are logs and artifacts.
+"""The store: all persistent data of the loop, in a database and in blobs (logs and artifacts).
 
-The database is a file of SQLite's (`loop.db`), or is on a PostgreSQL server (`engines/`). The blobs are files in a
-folder, or objects in a bucket (`blobs/`).
+The database is an SQLite file (`loop.db`) or on a PostgreSQL server (`engines/`). The blobs are files in a folder, or
+objects in a bucket (`blobs/`).
 
     async with open_store(path, blobs) as store:
         if await store.deliveries.record(guid, event, action, body):
             ...
 
-A `Store` has its operations by subject: `artifacts`, `checks`, `deliveries`, `heads`, `logs`, `repositories`, `runs`,
-`runtimes`, `sessions`, `spending`, `statements`, `steps`, `thunks` and `users`. Their values are in `records`.
-No SQL and no path of a log is known outside this package.
+The attributes of a `Store` group its operations by subject, such as `store.runs` and `store.logs`. The values that they
+return are in `records`. Only this package contains SQL and knows where logs are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The engine: runs the store's SQL on the writer thread or on one of a few readers.
+"""The engine: runs the store's SQL in the writer thread, or on one of a few reader connections.
 
-The SQL is in the subjects (`Deliveries`, `Runs`, ...). Each operation is a function of a connection, and
-a decorator says where it runs:
+The SQL is in the subjects (`Deliveries`, `Runs`, ...). Each operation takes a connection, and a decorator
+says where it runs:
 
     class Runs(Subject):
         @reads
@@ -10,8 +10,9 @@ a decorator says where it runs:
 
     run = await store.runs.get(run_id)
 
-Both decorators make an async method without the connection. An operation runs in a thread, so it uses
-nothing but its arguments. Operations that share a transaction share plain functions of a connection.
+Both decorators turn it into an async method that doesn't take the connection. Operations run in threads,
+so they must use nothing but their arguments. Operations that do the same within a transaction share a
+plain function that takes a connection.
 """
 
 from __future__ import annotations
@@ -41,17 +42,16 @@ MAX_WAITING_WRITES = 1024
 READERS = 4
 MAX_PAGE = 500
 CLOSE_SECONDS = 30.0
-"""How long queries that still run may keep the database from being closed, in seconds."""
-
+"""How long closing the database waits for queries that are still running."""
 
 _fails_fast: ContextVar[bool] = ContextVar("fails_fast", default=False)
 
 
 @contextmanager
 def reads_fail_fast() -> Iterator[None]:
-    """Let reads in this context raise StoreUnreachable at once, where a daemon's would wait.
+    """Make reads in this context raise StoreUnreachable at once, even in a daemon, where they would wait.
 
-    For what somebody waits for, such as a page. Tasks that are started in the context have it, too.
+    For work that somebody is waiting for, such as a page. Tasks started in the context inherit it.
     """
     token = _fails_fast.set(True)
     try:
@@ -61,11 +61,11 @@ def reads_fail_fast() -> Iterator[None]:
 
 
 class Engine:
-    """One writer and a pool of readers of a database. Made by `open_engine`.
+    """A database's writer and its pool of readers. Made by `open_engine`.
 
     Args:
-        node: the id of the node that uses it; empty for the only daemon of a file, and for commands.
-        may_wait: whether reads wait now while the database can't be reached.
+        node: the id of this node; empty for a command, and for a daemon with an SQLite file.
+        may_wait: returns whether a read may currently wait while the database can't be reached.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Engine:
         self._may_wait = may_wait
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Return what `query` returns for everything committed by now. See `Readers.read`.
+        """Return the result of `query`, which sees everything committed by now. See `Readers.read`.
 
-        While the database can't be reached, a daemon's read waits until it can, unless it `reads_fail_fast`, or
-        other nodes may take over.
+        A daemon's read waits while the database can't be reached, except in the context of
+        `reads_fail_fast`, or once other nodes may have taken over.
         """
         while True:
             try:
@@ -97,7 +97,7 @@ class Engine:
             await trio.sleep(RETRY_SECONDS)
 
     async def write(self, change: Callable[[Connection], T], *, wait: bool = True) -> T:
-        """Return what `change` returns, once it is committed. See `Writer.write`."""
+        """Return the result of `change`, once it is committed. See `Writer.write`."""
         return await self._writer.write(change, wait=wait)
 
     @property
@@ -122,15 +122,15 @@ async def open_engine(
     node: str = "",
     may_write: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Engine]:
-    """Open a database, created or migrated first.
+    """Create or migrate a database, and open it.
 
-    Leaving the context commits the writes that are queued and waits for the reads that run.
+    Leaving the context commits the queued writes and waits for running reads.
 
     Args:
-        patient: whether writes wait for a full disk or a locked database, and reads for one that can't be
-            reached.
-        node: the id of the node that uses it, if there may be several.
-        may_write: whether no other node can have taken over from that one.
+        patient: whether writes wait while the disk is full or the database locked, and reads while it
+            can't be reached.
+        node: the id of this node, if there may be several.
+        may_write: returns False once another node may have taken over from this one.
     """
     await trio.to_thread.run_sync(database.prepare)
     writer = Writer(database, MAX_WAITING_WRITES, patient=patient)
@@ -145,7 +145,7 @@ async def open_engine(
 
 
 class Readers:
-    """A pool of connections that only read, so that no reader waits for the writer."""
+    """A pool of read-only connections, so that reads don't wait for the writer."""
 
     def __init__(self, database: Database, size: int) -> None:
         self._database = database
@@ -154,9 +154,10 @@ class Readers:
         self._closed = False
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Return what `query` returns for everything committed by now; it runs in a thread.
+        """Run `query` in a thread, and return its result. It sees everything committed by now.
 
-        Waits for a connection if all are in use. If cancelled, the query ends by itself and its result is dropped.
+        Waits for a connection if all are in use. If cancelled, abandons the query, which finishes in its
+        thread.
         """
 
         def run() -> T:
@@ -164,7 +165,7 @@ class Readers:
                 connection = self._idle.pop()
                 try:
                     return self._query(connection, query)
-                except StoreUnreachable:  # while it was idle: the others may have been lost, too
+                except StoreUnreachable:  # lost while idle, as the others may be: try those, then a new one
                     if not self._database.is_lost(connection):
                         raise
             return self._query(self._database.connect_reader(), query)
@@ -183,9 +184,10 @@ class Readers:
                 self._idle.append(connection)
 
     async def close(self) -> None:
-        """Close all connections, after the queries that still run.
+        """Wait for running queries, and close all connections.
 
-        A query that takes longer than CLOSE_SECONDS isn't waited for: its thread closes its connection.
+        After CLOSE_SECONDS it stops waiting: the threads of the remaining queries close their own
+        connections.
         """
         with shielded(CLOSE_SECONDS):
             for _ in range(int(self._limiter.total_tokens)):
@@ -196,7 +198,7 @@ class Readers:
 
 
 class Subject:
-    """The operations on one kind of thing in the store."""
+    """The base class of the store's subjects: the operations on one kind of data."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -205,7 +207,7 @@ class Subject:
 def reads(
     query: Callable[Concatenate[S, Connection, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[object, object, T]]:
-    """Make a method that queries a connection an async one that runs on a reader."""
+    """Turn a method that queries a connection into an async one that runs on a reader."""
 
     @functools.wraps(query)
     async def read(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -217,9 +219,10 @@ def reads(
 def writes(
     change: Callable[Concatenate[S, Connection, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[object, object, T]]:
-    """Make a method that changes rows an async one that runs on the writer thread.
+    """Turn a method that changes rows into an async one that runs in the writer thread.
 
-    It is one transaction, together with the others of its batch, and waits for a full disk.
+    A call is atomic, though it shares its transaction with the other writes of its batch. A daemon's call
+    waits while the disk is full.
     """
 
     @functools.wraps(change)
@@ -227,12 +230,12 @@ def writes(
         def bound(db: Connection) -> T:
             return change(self, db, *args, **kwargs)
 
-        bound.__qualname__ = change.__qualname__  # says which operation it is, as in `Runs.start`
+        bound.__qualname__ = change.__qualname__  # names the operation, such as `Runs.start`
         return await self._engine.write(bound)
 
     return write
 
 
 def page_size(limit: int) -> int:
-    """Return how many items a list may have for which `limit` were requested."""
+    """Return the requested `limit` of a list, restricted to between 1 and MAX_PAGE."""
     return max(1, min(limit, MAX_PAGE))

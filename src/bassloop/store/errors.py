@@ -17,7 +17,7 @@ class StoreError(Exception):
 
 
 class StoreUnusable(StoreError):
-    """The database can't be used: it is damaged, locked, read-only, foreign, or of a newer version."""
+    """The database can't be used: it is damaged, locked, read-only, another program's, or of a newer version."""
 
 
 class StoreFull(StoreError):
@@ -25,7 +25,7 @@ class StoreFull(StoreError):
 
 
 class StoreLocked(StoreUnusable):
-    """Another process keeps the database locked for longer than the busy timeout."""
+    """Another process has held the lock on the database for longer than the timeout."""
 
 
 class StoreUnreachable(StoreUnusable):
@@ -33,11 +33,11 @@ class StoreUnreachable(StoreUnusable):
 
 
 TEMPORARY = (StoreFull, StoreLocked, StoreUnreachable)
-"""Errors that go away, so that it is worth trying again."""
+"""Errors that go away by themselves, so that a retry makes sense."""
 
 
 class StoreTaken(StoreUnusable):
-    """Other nodes have taken over what this one had, and it can't write any more."""
+    """Other nodes have taken over the work of this one, which can no longer write."""
 
 
 class StoreBusy(StoreError):
@@ -49,7 +49,7 @@ class StoreConflict(StoreError):
 
 
 class ClaimLost(StoreConflict):
-    """What was to be changed belongs to another node."""
+    """The row to be changed belongs to another node."""
 
 
 class NotStored(StoreError):
@@ -73,7 +73,7 @@ _FIXES = {
 
 
 def translate_sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
-    """Return the store's error for one of SQLite's about the database in `path`."""
+    """Return the StoreError for an SQLite error about the database in `path`."""
     name: str = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith("SQLITE_FULL"):
         return StoreFull(f"database {path}: the disk is full ({error}): make room and try again")
@@ -88,7 +88,7 @@ def translate_sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
 
 @contextlib.contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors about the database in `path` as the store's."""
+    """Translate SQLite errors in the body, about the database in `path`, to StoreError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -102,7 +102,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Raise the system's errors about `path` as StoreFull or StoreError."""
+    """Translate each OSError in the body, about `path`, to StoreFull or StoreError."""
     try:
         yield
     except OSError as error:

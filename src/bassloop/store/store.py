@@ -1,4 +1,4 @@
-"""The store as a whole: opened here, with its subjects as attributes."""
+"""Opens the store. `Store` has its subjects as attributes."""
 
 from __future__ import annotations
 
@@ -55,11 +55,10 @@ if TYPE_CHECKING:
     from bassloop.store.writer import WriterStatistics
 
 LOG_LIMIT = 1024 * 1024 * 1024
-"""The default for how many raw bytes of one step's log are stored."""
+"""The default limit on the size of one step's log, in raw bytes."""
 
 BUCKET_WAITING = 4 * 1024 * 1024 * 1024
-"""The default for how many bytes of logs may wait for a bucket on this machine's disk."""
-
+"""The default limit on logs that are on this machine's disk but not in the bucket yet, in bytes."""
 
 RELEASE_SECONDS = 10.0
 
@@ -72,8 +71,9 @@ class StoreStatistics:
         open_logs: logs that are being written.
         log_bytes_waiting: bytes that are queued for them.
         log_bytes: raw bytes appended since the store was opened.
-        stuck_seconds: for how long the disk was full or the database locked, until it wasn't any more.
-        shipping: the logs that are on their way to a bucket, if there is one.
+        stuck_seconds: the total time for which nothing could be written, because the disk was full or the
+            database was locked or unreachable. Doesn't include an outage that is still going on.
+        shipping: the logs on their way to the bucket, if there is a bucket.
     """
 
     writer: WriterStatistics
@@ -99,30 +99,29 @@ async def open_store(
     log_waiting: int = MAX_WAITING_BYTES,
     bucket_waiting: int = BUCKET_WAITING,
 ) -> AsyncIterator[Store]:
-    """Open the store in a database (SQLite's file or PostgreSQL's address) and a place for blobs.
+    """Open the store in a database (the path of an SQLite file, or a PostgreSQL address) and its blobs.
 
-    The database is created or migrated first.
+    Creates or migrates the database first. Leaving the context commits and writes everything that is
+    queued.
 
-    Leaving the context commits and writes everything that is queued. Raises StoreUnusable, which says
-    why and what to do, for a database that is damaged, locked, read-only, another program's, or of a
-    newer version.
+    Raises StoreUnusable, with the reason and the fix, for a database that is damaged, locked, read-only,
+    another program's, or of a newer version. If this node doesn't renew its lease in time, other nodes
+    take over its work: then the body is cancelled, and StoreTaken raised.
 
     Args:
         synchronous: SQLite's setting of this name. With less than FULL, a power failure may lose
-            what was committed.
-        pool: the address of a pooler before PostgreSQL, for reads and writes.
-        owner: whether this process is a daemon: the only one of a file, or one of several nodes that share
-            a database on a server. It takes over what a predecessor that crashed has left, repairs its
-            logs, and waits for a full disk. Commands that use the store beside it pass False. If a node
-            isn't heard of in time, others take over what it had; then what runs inside is cancelled, and
-            StoreTaken raised.
-        node: what this process is for others that share the database.
-        identity: a digest of what all that share the database must have in common.
+            commits.
+        pool: the address of a pooler in front of PostgreSQL, for reads and writes.
+        owner: whether this process is a daemon: the only one that uses the file, or one of several nodes
+            that share a database on a server. A daemon takes over unfinished work of one that crashed,
+            repairs its logs, and waits while the disk is full. Commands pass False.
+        node: identifies this process to the other nodes.
+        identity: a digest of the settings that all nodes must have in common.
         on_wait: called every other second, with the reason, while the database can't be used yet.
-        log_limit: the raw bytes of one step's log that are stored.
-        log_waiting: the bytes of logs that may wait to be written, before tasks that append wait.
-        bucket_waiting: the bytes of logs that may wait for a bucket on this machine's disk, before
-            tasks that append wait.
+        log_limit: the maximum size of one step's log, in raw bytes.
+        log_waiting: how many bytes of logs may wait to be written before tasks that append have to wait.
+        bucket_waiting: how many bytes of logs may be on this machine's disk and not in the bucket before
+            tasks that append have to wait.
     """
     found = find_database(database, synchronous, pool)
     if isinstance(blobs, Path | str):
@@ -185,20 +184,21 @@ class _Opening:
 
 
 class Store(Subject):
-    """Everything that the loop remembers, by subject. Made by `open_store`.
+    """All persistent data of the loop, by subject. Made by `open_store`.
 
-    Every operation is a checkpoint, and may raise StoreError. One that writes returns once the change
-    is committed, including the fsync unless the store was opened otherwise. When cancelled, the change
-    happened either completely or not at all; every change may be repeated. One that reads sees
-    everything committed before it began; when cancelled, it has no effect. A daemon's waits while the
-    database can't be reached, except in the context of `reads_fail_fast`.
+    Every operation is a checkpoint, and may raise StoreError. A write returns once it is committed,
+    including the fsync (unless `synchronous` says otherwise). If it's cancelled, either all of the change
+    happened or none of it; every change may be repeated. A read sees everything committed before it
+    began, and may be cancelled at any time. A daemon's reads wait while the database can't be reached,
+    except in the context of `reads_fail_fast`.
 
     Attributes:
-        drain_requested: set when somebody asks the daemon to drain, from another machine as well.
-        others_ended: set when another node has ended, wasn't heard of in time, or drains: take over what it had.
+        drain_requested: set when somebody asks this daemon to drain, maybe on another machine.
+        others_ended: set when another node has ended, drains, or hasn't renewed its lease in time, so that
+            its work has to be taken over.
         company: how many nodes there are.
-        may_write: whether no other node can have taken over from this one. The database refuses its writes
-            then; what is outside of it has to ask.
+        may_write: returns False once another node may have taken over from this one. The database refuses
+            writes then by itself; code that writes elsewhere has to check this.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Store(Subject):
 
     @property
     def trouble(self) -> StoreError | None:
-        """The reason why nothing could be written lately, until something could."""
+        """The error of the latest write, while writes fail for a temporary reason."""
         return self._engine.trouble
 
     def statistics(self) -> StoreStatistics:
@@ -275,7 +275,7 @@ class Store(Subject):
 
     @reads
     def figures(self, db: Connection) -> Figures:
-        """Return how much there is, and how much of it waits. Reads indexes only."""
+        """Return how much data there is, and how much work is waiting. Reads indexes only."""
         unfinished = deliveries.UNFINISHED
         count = f"SELECT state, count(*) FROM deliveries WHERE {unfinished} GROUP BY state"
         oldest = (
@@ -301,20 +301,17 @@ class Store(Subject):
         )
 
     async def probe(self) -> None:
-        """Commit a change without effect, and write a byte beside the logs.
-
-        Raises StoreError if either fails.
-        """
+        """Commit an empty change, and write a byte next to the logs. Raises StoreError if either fails."""
         await self._engine.write(self._engine.database.touch, wait=False)
         await trio.to_thread.run_sync(_touch_folder, FileBlobs(self._blobs.folder))
 
     async def probe_bucket(self, *, write: bool) -> None:
-        """Ask the bucket for an object that isn't there, if there is a bucket. Raises BucketError.
+        """Request a missing object from the bucket, if there is a bucket. Raises BucketError.
 
-        When cancelled, the requests end by themselves.
+        If cancelled, abandons the request, which finishes in its thread.
 
         Args:
-            write: store an object, read it, and remove it instead.
+            write: store, read and remove an object instead.
         """
         if (bucket := self._blobs.bucket) is not None:
             probe = bucket.probe if write else partial(bucket.fetch, "probe/none", 0, 1)

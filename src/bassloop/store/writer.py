@@ -1,12 +1,12 @@
 """The writer: a thread that owns the only connection that writes, and commits in batches.
 
-A batch is whatever queued up during the previous commit; there is no timer. An idle store commits a
-single write at once, and a busy one shares each fsync among all that wait. If a write of several fails, the
-batch is undone and applied again with a savepoint for each write, so that those that fail don't affect the others.
+A batch consists of the writes that were queued during the previous commit; there is no timer. An idle store
+commits a single write at once, and a busy one does one fsync for many. If one write of a batch fails, the
+batch is rolled back and applied again with a savepoint for each write, so that the others aren't affected.
 
-A full disk, and a database that is locked by another process or can't be reached, are temporary. A write
-waits and is tried again unless its caller says otherwise: a webhook is better refused at once, since GitHub
-keeps what it sent.
+A full disk, a database that another process has locked, and one that can't be reached are temporary errors.
+Then a write waits and is retried, unless its caller asks for the error: a webhook, for example, is refused
+at once, since GitHub can deliver it again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ T = TypeVar("T")
 Change = Callable[["Connection"], T]
 
 BATCH_LIMIT = 512
-"""The most writes in one transaction, and so the most that one failed commit can lose."""
+"""The maximum number of writes in one transaction."""
 
 RETRY_SECONDS = 1.0
-"""The delay before a write that found a full disk or a locked database is tried again."""
+"""The delay before a write is retried after a temporary error."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class _Write:
 
 
 class _ChangeFailed(Exception):
-    """A change raised an error, and all others of its transaction have to be undone."""
+    """A change raised an error, so its whole transaction has to be rolled back."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -63,7 +63,7 @@ class WriterStatistics:
         waiting: writes that are queued or being committed.
         batches: transactions committed since the store was opened.
         writes: writes committed since the store was opened.
-        seconds: how long writes took, from the call to the commit.
+        seconds: the durations of writes, from the call to the commit.
     """
 
     waiting: int
@@ -97,14 +97,14 @@ class Writer:
         )
 
     async def write(self, change: Change[T], *, wait: bool = True) -> T:
-        """Run `change` in a transaction, and return what it returned once that is committed.
+        """Run `change` in a transaction, and return its result once that is committed.
 
         A commit includes an fsync, unless the store was opened otherwise. Waits while too many writes
-        are queued. When cancelled, the change happened either completely or not at all, and the
-        caller can't know which: make changes repeatable.
+        are queued. If cancelled, either all of the change happened or none of it, and the caller can't
+        know which: make changes repeatable.
 
-        While the disk is full, or the database locked or out of reach, a patient writer tries again until
-        it succeeds or is cancelled. Without `wait`, and from an impatient one, StoreFull, StoreLocked
+        While the disk is full, or the database is locked or can't be reached, a patient writer retries until
+        it succeeds or is cancelled. Without `wait`, or if the writer isn't patient, StoreFull, StoreLocked
         or StoreUnreachable is raised.
         """
         while True:
@@ -143,10 +143,10 @@ class Writer:
         return cast("T", write.result)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the thread until `close`, and commit the writes that are queued before returning.
+        """Run the thread until `close`, and commit the queued writes before returning.
 
-        Started once the connection is open; raises what connecting raises. A cancellation doesn't end
-        the thread, so that tasks that clean up can still write: whoever starts it must close it.
+        Started once the connection is open; raises the errors of connecting. Cancellation doesn't end the
+        thread, so that tasks can still write while they clean up. The caller must call `close`.
         """
         token = trio.lowlevel.current_trio_token()
 
@@ -210,7 +210,7 @@ class Writer:
     def _transact(
         self, batch: list[_Write], apply: Callable[[Connection, _Write], None]
     ) -> Exception | None:
-        """Apply a batch and commit it, or return why that failed, once nothing of it is left."""
+        """Apply a batch and commit it. If that fails, roll it back and return the error."""
         database = self._database
         try:
             if self._connection is None:
@@ -239,7 +239,7 @@ class Writer:
                 self._disconnect()
 
     def _apply(self, connection: Connection, write: _Write) -> None:
-        """Apply a write without a savepoint: if it fails, all of the transaction is undone."""
+        """Apply a write without a savepoint. If it fails, the whole transaction has to be rolled back."""
         try:
             write.result = write.change(connection)
         except self._database.errors as error:
@@ -248,7 +248,7 @@ class Writer:
             raise _ChangeFailed(error) from error
 
     def _apply_apart(self, connection: Connection, write: _Write) -> None:
-        """Apply a write in a savepoint, so that its failure is its own."""
+        """Apply a write in a savepoint, so that its failure doesn't affect the others."""
         database = self._database
         connection.execute("SAVEPOINT change")
         try:
