@@ -1,4 +1,4 @@
-"""Artifacts: files that runs' commands left, kept with the runs until they expire."""
+"""Artifacts: files that the commands of runs made, stored with the run until they expire."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 
 
 ARTIFACTS = "artifacts"
-"""The prefix of all artifacts."""
+"""The prefix of the names of all artifacts."""
 
 UNFINISHED = ".part-"
-"""The beginning of the name of a file that is being written."""
+"""The prefix of the name of a file that is being written."""
 
 BUFFER = 1 << 20
 CHUNK = 256 << 10
 
 ABANDONED_SECONDS = 24 * 3600.0
+"""The age of an unfinished file after which no other node can still be writing it."""
 
 
 def artifact_name(run_id: str, sha256: str) -> str:
@@ -54,7 +55,7 @@ def artifact_prefix(run_id: str) -> str:
 
 
 def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
-    """Return all artifacts that are stored, by the ids of their runs. Raises OSError."""
+    """Return all stored artifacts by the ids of their runs. Raises OSError."""
     found: dict[str, list[BlobInfo]] = {}
     for each in blobs.list(ARTIFACTS):
         _, run_id, name = each.name.split("/", 2)
@@ -64,9 +65,9 @@ def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
 
 
 def remove_unfinished(folder: Path, before: float) -> None:
-    """Remove unfinished files that haven't changed since a time. Raises OSError.
+    """Remove unfinished files that were last changed before a time. Raises OSError.
 
-    Another node that has the same folder may remove it meanwhile.
+    Other nodes that share the folder may do the same at the same time.
     """
     for parent, _, names in os.walk(folder / ARTIFACTS):
         for name in names:
@@ -78,10 +79,10 @@ def remove_unfinished(folder: Path, before: float) -> None:
 
 @dataclass(eq=False)
 class ArtifactWriter:
-    """Writes one artifact, in the order of the calls. Either `finish` or `discard` it.
+    """Writes one artifact. Call either `finish` or `discard` at the end.
 
     Args:
-        size: the bytes that were written.
+        size: how many bytes were written.
     """
 
     blobs: Blobs
@@ -93,21 +94,18 @@ class ArtifactWriter:
     _path: Path | None = None
 
     async def write(self, data: bytes) -> None:
-        """Append bytes. Raises StoreFull and StoreError."""
+        """Append bytes. Raises StoreFull or StoreError."""
         self.size += len(data)
         self._buffer += data
         if len(self._buffer) >= BUFFER:
             await trio.to_thread.run_sync(self._flush)
 
     async def finish(self) -> str:
-        """Let the file take its place, and return its SHA-256. It is stored when this returns.
-
-        Raises StoreFull and StoreError.
-        """
+        """Store the file as a blob, and return its SHA-256. Raises StoreFull or StoreError."""
         return await trio.to_thread.run_sync(self._finish)
 
     async def discard(self) -> None:
-        """Remove what was written, unless it is finished."""
+        """Remove the file, unless it is finished."""
         await trio.to_thread.run_sync(self._discard)
 
     def _flush(self) -> None:
@@ -145,7 +143,7 @@ class ArtifactWriter:
 async def read_chunks(
     blobs: Blobs, name: str, start: int = 0, stop: float = math.inf
 ) -> AsyncGenerator[bytes]:
-    """Yield a blob's bytes, or those from `start` to before `stop`. Raises OSError."""
+    """Yield the bytes of a blob from `start` up to (not including) `stop`. Raises OSError."""
     with await trio.to_thread.run_sync(blobs.open_sequential, name) as reader:
         while start < stop:
             size = int(min(CHUNK, stop - start))
@@ -158,12 +156,12 @@ async def read_chunks(
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that a run's command left and that is kept with the run.
+    """A file that a run's command made, and that is stored with the run.
 
     Args:
-        path: the file's path, as its runner named it; see `bassloop.wire.conventions.problem_of_path`.
+        path: the path that the runner gave it; see `bassloop.wire.conventions.problem_of_path`.
         expires_at: when the file is removed, in seconds since the epoch.
-        kept: whether the file is still there.
+        kept: whether the file is still stored.
     """
 
     run_id: str
@@ -179,22 +177,22 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Artifact))
 
 
 class Artifacts(Subject):
-    """The artifacts of all runs. A row is stored after its file, and stays when that has expired."""
+    """The artifacts of all runs. A row is stored after its file, and stays after the file has expired."""
 
     def __init__(self, engine: Engine, blobs: Blobs) -> None:
         super().__init__(engine)
         self._blobs = blobs
 
     def open(self, run_id: str) -> ArtifactWriter:
-        """Return a writer for an artifact of a run, which `put` stores once it is finished."""
+        """Return a writer for an artifact of a run. Once it is finished, record it with `put`."""
         return ArtifactWriter(self._blobs, run_id)
 
     @writes
     def put(self, db: Connection, artifact: Artifact, most: int) -> int | None:
-        """Store an artifact whose file was written. Raises NotStored for an unknown run.
+        """Record an artifact whose file is complete. Raises NotStored for an unknown run.
 
-        Returns None once it is stored; or how many bytes of artifacts its repository has, if it would have
-        more than `most` with this one, which then isn't stored.
+        Returns None if it was recorded. If the artifacts of its repository would exceed `most` bytes with it,
+        records nothing, and returns how many bytes they have.
         """
         run = db.execute(
             "SELECT repository_id FROM runs WHERE id = ?", (artifact.run_id,)
@@ -218,7 +216,7 @@ class Artifacts(Subject):
 
     @reads
     def of_run(self, db: Connection, run_id: str) -> list[Artifact]:
-        """Return the artifacts of a run by path, also those that have expired."""
+        """Return the artifacts of a run, including expired ones, sorted by path."""
         rows = db.execute(
             f"SELECT {', '.join(_FIELDS)} FROM artifacts WHERE run_id = ? ORDER BY path", (run_id,)
         )
@@ -253,7 +251,7 @@ class Artifacts(Subject):
             await chunks.aclose()
 
     async def remove_file(self, run_id: str, sha256: str) -> None:
-        """Remove the file of what was written but isn't stored, unless another artifact of the run has it."""
+        """Remove the file of an artifact that wasn't recorded, unless another artifact of the run has the same file."""
         if any(each.sha256 == sha256 and each.kept for each in await self.of_run(run_id)):
             return
         name = artifact_name(run_id, sha256)
@@ -263,7 +261,7 @@ class Artifacts(Subject):
     async def remove_unfinished(self) -> None:
         """Remove the files that were being written when the daemon ended.
 
-        Other nodes may write to the folder, too, if they share it: what may be theirs is kept for a day.
+        Other nodes may share the folder, so files that may be theirs are kept for a day.
         """
         before = time.time() - ABANDONED_SECONDS if self._engine.node else math.inf
         with suppress(OSError):
@@ -287,7 +285,7 @@ def _repository_bytes(db: Connection, repository_id: int) -> int:
 
 
 def expire(db: Connection, now: float, limit: int) -> int:
-    """Note that some artifacts have expired; return their number."""
+    """Mark at most `limit` artifacts as expired, and return how many there were."""
     return db.execute(
         "UPDATE artifacts SET kept = 0 WHERE id IN "
         "(SELECT id FROM artifacts WHERE kept = 1 AND expires_at < ? ORDER BY id LIMIT ?)",
@@ -296,7 +294,7 @@ def expire(db: Connection, now: float, limit: int) -> int:
 
 
 def kept_files(db: Connection, run_id: str) -> set[str]:
-    """Return the SHA-256 of the artifacts of a run that are kept."""
+    """Return the SHA-256 digests of a run's artifacts that haven't expired."""
     rows = db.execute("SELECT sha256 FROM artifacts WHERE run_id = ? AND kept = 1", (run_id,))
     return {row["sha256"] for row in rows}
 

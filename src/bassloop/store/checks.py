@@ -1,4 +1,4 @@
-"""Check runs: what GitHub shows for runs, or is about to show."""
+"""Check runs: how runs appear on GitHub, or will appear once GitHub has created the check run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
 _COLUMNS = ", ".join("c.id AS row" if name == "row" else f"c.{name}" for name in _FIELDS)
 
 _VOID, _SUPERSEDED = 1, 2
-"""The reasons in the column `void` for which a check run doesn't count."""
+"""The reasons, in the column `void`, why a check run doesn't count."""
 
 
 class Checks(Subject):
-    """The check runs in the store, each with its run."""
+    """The check runs in the store. Each belongs to one run."""
 
     @writes
     def intend(
@@ -41,12 +41,12 @@ class Checks(Subject):
         run: Run,
         thunk: ThunkRecord | None = None,
     ) -> tuple[CheckRun, bool]:
-        """Return the check run of a name on a head, and whether it was created just now.
+        """Return the check run with a name on a head, and whether this call has created it.
 
-        In one transaction: the one that this delivery created before is returned again; otherwise
-        the latest generation, unless there is none or this is a `rerun`; otherwise the next
-        generation is created, `intended`, together with its `run`, which isn't stored in the other
-        cases. Void check runs don't count. The run's `thunk` is stored like in `Thunks.put`.
+        If this delivery has created one before, returns that. Otherwise, unless this is a `rerun`, returns
+        the latest generation. If there is none, or this is a rerun, creates the next generation in the state
+        `intended`, and stores its `run` and the run's `thunk`, all in one transaction. Void check runs don't
+        count.
 
         Raises StoreConflict if no thunk is given and the run's thunk isn't stored.
         """
@@ -56,8 +56,8 @@ class Checks(Subject):
             "ORDER BY c.generation DESC",
             (repository_id, head_sha, name),
         ).fetchall()
-        # A check run that was cancelled for a newer head is void for other events that come back to
-        # its head. Its own event, when handled again after a crash, doesn't begin it anew.
+        # A check run that a newer head has superseded is void for other events on its head. Its own
+        # event, handled again after a crash, must not start it again.
         for row in generations:
             if row["delivery"] == delivery and row["void"] != _VOID:
                 return _check_run(row), False
@@ -95,7 +95,7 @@ class Checks(Subject):
 
     @reads
     def names(self, db: Connection, repository_id: int, head_sha: str) -> set[str]:
-        """Return the names of all checks of a head."""
+        """Return the names of all checks on a head."""
         rows = db.execute(
             "SELECT DISTINCT name FROM check_runs WHERE repository_id = ? AND head_sha = ?",
             (repository_id, head_sha),
@@ -104,9 +104,9 @@ class Checks(Subject):
 
     @writes
     def bind(self, db: Connection, row: int, github_id: int) -> None:
-        """Store GitHub's id of a check run, which is `open` now.
+        """Store GitHub's id of a check run, and make it `open` if it was `intended`.
 
-        Raises StoreConflict if it isn't stored or is bound to another id.
+        Raises StoreConflict if the check run isn't stored, or has another id.
         """
         changed = db.execute(
             "UPDATE check_runs SET github_id = :github_id, "
@@ -121,7 +121,7 @@ class Checks(Subject):
 
     @writes
     def conclude(self, db: Connection, row: int, conclusion: str) -> bool:
-        """Note that GitHub took a check run's conclusion; return False if it was noted before."""
+        """Record that GitHub accepted a check run's conclusion. Return False if that was recorded before."""
         changed = db.execute(
             "UPDATE check_runs SET state = 'concluded', conclusion = ? "
             "WHERE id = ? AND state != 'concluded'",
@@ -131,19 +131,19 @@ class Checks(Subject):
 
     @writes
     def postpone(self, db: Connection, row: int, until: float) -> None:
-        """Note that GitHub didn't take a check run's conclusion, and when to try again."""
+        """Record that GitHub didn't accept a check run's conclusion, and when to retry."""
         db.execute(
             "UPDATE check_runs SET tries = tries + 1, try_after = ? WHERE id = ?", (until, row)
         )
 
     @writes
     def void(self, db: Connection, row: int) -> None:
-        """Make a check run void: when its event is handled again, the next generation is created."""
+        """Void a check run: when its event is handled again, the next generation is created."""
         db.execute("UPDATE check_runs SET void = ? WHERE id = ?", (_VOID, row))
 
     @writes
     def supersede(self, db: Connection, row: int) -> None:
-        """Make a check run void for other events than its own, because a newer head cancelled it."""
+        """Void a check run for all events but its own, because a newer head superseded it."""
         db.execute("UPDATE check_runs SET void = ? WHERE id = ?", (_SUPERSEDED, row))
 
     @reads
@@ -162,7 +162,7 @@ class Checks(Subject):
 
     @reads
     def of_run(self, db: Connection, run_id: str) -> CheckRun | None:
-        """Return the check run that shows a run, or None."""
+        """Return the check run of a run, or None."""
         row = db.execute(
             f"SELECT {_COLUMNS} FROM check_runs c WHERE c.run_id = ?", (run_id,)
         ).fetchone()
@@ -178,9 +178,9 @@ class Checks(Subject):
 
 
 def void_unanswered(db: Connection, repository_id: int, head_sha: str) -> set[str]:
-    """Make void a head's check runs that ended as `action_required`.
+    """Void the check runs of a head that ended as `action_required`, and return the guids of their deliveries.
 
-    Those of a delivery that is still being handled stay. Returns the guids of their deliveries.
+    Leaves those of a delivery that is still being handled alone.
     """
     rows = db.execute(
         "UPDATE check_runs SET void = ? WHERE repository_id = ? AND head_sha = ? AND void != ? AND "

@@ -1,14 +1,14 @@
-"""Claims and requests: what belongs to which node, and what nodes ask of each other.
+"""Claims (which node owns what) and requests (from one node to another).
 
-A node's id is in the column `node` of what it has claimed: deliveries, runs, runtimes. All deliveries of a head that
-haven't ended belong to one node, which handles them in their order. A node gives up a claim by making it another's. If
-it is lost, its heir takes over all of them in one transaction, after which it can't write any more (`nodes`,
-`engines.postgresql_lease`).
+The column `node` of a delivery, a run or a runtime is the id of the node that owns it. All unfinished deliveries of a
+head belong to one node, which handles them in order. A node gives up a row by changing that column. If a node is lost,
+another one (its heir) takes over all its rows in one transaction, after which the lost node can't write any more (see
+`nodes` and `engines.postgresql_lease`).
 
-A request is a row that is addressed to a node, in the transaction of what it is about. That node removes it once it
-has done what it was asked for, so a request may be answered twice, and doing that changes nothing.
+A request is a row addressed to a node, written in the same transaction as the change that it is about. The node deletes
+it once it has acted on it. So a node may act on a request twice, and the second time must change nothing.
 
-A file has one daemon, and its id is empty.
+An SQLite file has only one daemon, whose id is empty.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 LIVE = "SELECT id FROM nodes WHERE ended_at IS NULL"
-"""A query for the nodes that may write."""
+"""A query for the ids of the nodes that may write."""
 
 
 def choose_node(
     db: Connection, own: str, order_key: str | None = None, sender: str | None = None
 ) -> str:
-    """Return the node that a delivery is left to.
+    """Return the id of the node that should handle a delivery.
 
-    It is the one that has other deliveries of its head, or else one that the sender's runner is connected to, or
-    else this one, unless it drains and another doesn't.
+    That is the node that owns other unfinished deliveries of its head, or else one that a runner of the sender is
+    connected to, or else this node, unless it is draining and another one isn't.
 
     Args:
-        own: this node.
+        own: the id of this node.
         sender: a login, in any case.
     """
     if not own:
@@ -76,14 +76,15 @@ class RequestKind(StrEnum):
     """The kinds of requests to a node."""
 
     HANDLE = "handle"
-    """Handle a `delivery`, by its guid, that was left to the node."""
+    """Handle the `delivery` with this guid, which now belongs to the node."""
 
     CARRY = "carry"
-    """Carry out a `run`, by its id, which was handed over to the node: a runtime that may run it is connected
-    there. The rest is what its delivery has found out about it (`checks.carried_checks`)."""
+    """Execute the `run` with this id, which now belongs to the node, since a runtime for it is connected there. The
+    other fields are what handling its delivery has determined (see `checks.carried_checks`)."""
 
     CANCEL = "cancel"
-    """Cancel a `run`, by its id, and say `why`; if nothing runs or waits for it, only end it if `end` isn't empty."""
+    """Cancel the `run` with this id, for the reason `why`. If it neither runs nor waits, end it only if `end` isn't
+    empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ class NodeRequest:
     """A request to this node.
 
     Args:
-        kind: a RequestKind, or another word of a newer version's.
-        body: by the kind.
+        kind: a RequestKind, or an unknown kind from a newer version.
+        body: its fields depend on the kind.
     """
 
     id: int
@@ -113,12 +114,12 @@ class Requests(Subject):
 
     @writes
     def send(self, db: Connection, node: str, kind: RequestKind, body: Mapping[str, str]) -> None:
-        """Ask a node for something."""
+        """Send a request to a node."""
         send_request(self._engine, db, node, kind, body)
 
     @writes
     def remove(self, db: Connection, ids: Collection[int]) -> None:
-        """Remove requests that were answered."""
+        """Remove requests that this node has acted on."""
         db.execute(
             "DELETE FROM requests WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))",
             (json.dumps(list(ids)),),
@@ -128,7 +129,7 @@ class Requests(Subject):
 def send_request(
     engine: Engine, db: Connection, node: str, kind: RequestKind, body: Mapping[str, str]
 ) -> None:
-    """Ask a node for something, once the transaction is committed."""
+    """Send a request to a node, which receives it once the transaction is committed."""
     db.execute(
         "INSERT INTO requests (node, kind, body) VALUES (?, ?, ?)",
         (node, kind, json.dumps(body)),
@@ -137,5 +138,5 @@ def send_request(
 
 
 def take_over_requests(db: Connection, heir: str) -> None:
-    """Address the requests to nodes that are gone to their heir."""
+    """Redirect the requests to lost nodes to their heir."""
     db.execute(f"UPDATE requests SET node = ? WHERE node NOT IN ({LIVE})", (heir,))

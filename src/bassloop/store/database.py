@@ -1,9 +1,9 @@
 """The interface between the store and its database, for both engines: SQLite and PostgreSQL.
 
-The store's SQL is written once, in the subjects, with SQLite's placeholders (`?` and `:name`). Both engines
-know `ON CONFLICT`, `RETURNING`, `WITH`, `coalesce`, `CASE` and `json_each(:items)`, whose column `value` has
-the items of a JSON array; ids are compared as `CAST(value AS BIGINT)`. Subqueries in FROM have a name, and
-`COLLATE NOCASE` follows a comparison, or a column of an index. Truth values are read with `bool`.
+The store's SQL is written once, in the subjects, with SQLite's placeholders (`?` and `:name`). It may use
+`ON CONFLICT`, `RETURNING`, `WITH`, `coalesce`, `CASE` and `json_each(:items)`, whose column `value` has the
+items of a JSON array as text; cast them to compare them with ids (`CAST(value AS BIGINT)`). Name each subquery
+in FROM. Write `COLLATE NOCASE` only after a comparison, or after a column of an index. Read booleans with `bool`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Connection(Protocol):
 
 
 class DanglingRow(NamedTuple):
-    """A row that refers to one that is missing, and its number, if it has one."""
+    """A row with a foreign key to a missing row of `parent`, and its rowid, if it has one."""
 
     table: str
     number: int | None
@@ -70,12 +70,12 @@ class DanglingRow(NamedTuple):
 
 
 class DaemonLease(Protocol):
-    """What makes a process the daemon of a database.
+    """A lease, which makes a process a daemon of the database.
 
     Attributes:
-        node: the id of the node whose rows are this process's; empty if no other can share the database.
+        node: the id of this process as a node; empty if only one daemon can use the database.
         drain_requested: set when somebody asks this process to drain.
-        others_ended: set when another daemon has ended, wasn't heard of in time, or drains.
+        others_ended: set when another daemon has ended, drains, or hasn't renewed its lease in time.
         company: how many daemons there are.
     """
 
@@ -85,47 +85,48 @@ class DaemonLease(Protocol):
     company: Company
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
-        """Become a daemon of the database.
+        """Become a daemon of the database. Raises StoreUnusable if that is impossible.
 
-        One on a server is waited for while it can't be reached, or a command has it for itself; `on_wait` is
-        called with the reason now and then. Raises StoreUnusable if this process can't be a daemon.
+        Waits while a database server can't be reached, or while a command uses the database exclusively, and
+        calls `on_wait` with the reason every few seconds.
         """
 
     async def keep(self) -> None:
-        """Stay a daemon until cancelled. Raises StoreTaken if others have taken over."""
+        """Renew the lease until cancelled. Raises StoreTaken if others have taken over."""
 
     def may_write(self) -> bool:
-        """Return whether no other daemon can have taken over, by this process's own clock."""
+        """Return False once, by this process's own clock, another daemon may have taken over."""
 
     async def release(self) -> None:
-        """Cease to be a daemon."""
+        """Give up the lease."""
 
 
 class Database(Protocol):
-    """A database of the store. `str` names it in messages, without its password.
+    """A database for the store. `str` returns its name for messages, without a password.
 
-    Methods that take a connection run in a thread, and raise `errors`, which `translate` makes the store's.
+    Methods that take a connection must run in a thread. They raise the driver's `errors`, which `translate`
+    translates to StoreError.
     """
 
     @property
     def errors(self) -> type[Exception]:
-        """The base class of the errors of the engine's driver."""
+        """The base class of the driver's errors."""
 
     def translate(self, error: Exception) -> StoreError:
-        """Return the store's error for one of the engine's."""
+        """Return the StoreError for one of the driver's errors."""
 
     def exists(self) -> bool:
-        """Return whether there is a database of bassloop. Raises StoreError if it can't be asked."""
+        """Return whether bassloop's database exists. Raises StoreError if that can't be determined."""
 
     def inspect(self) -> AbstractContextManager[Connection]:
-        """Open the database for reading only, though it may be in use or damaged.
+        """Open the database for reading only. It may be in use, or damaged.
 
-        Raises StoreUnusable if there is no database of bassloop, and StoreError for the engine's errors
-        inside.
+        Raises StoreUnusable if there is no database of bassloop, and StoreError for the driver's errors in the
+        body.
         """
 
     def snapshot(self) -> AbstractContextManager[Connection]:
-        """Open the database as `inspect` does, and see one instant of it if others may change it."""
+        """Open the database as `inspect` does, in a transaction that sees a consistent snapshot."""
 
     def prepare(self) -> None:
         """Create the tables if they are missing, and migrate older ones.
@@ -135,40 +136,40 @@ class Database(Protocol):
         """
 
     def ownership(self) -> AbstractContextManager[None]:
-        """Be the only one who uses this database. Raises StoreUnusable if another process does.
+        """Use the database exclusively. Raises StoreUnusable if another process uses it.
 
-        It ends with the process, however that ends.
+        The lock ends with the process, even if that is killed.
         """
 
     def lease(self, node: Node, identity: str) -> DaemonLease:
-        """Return what makes a process the daemon of this database, once it is acquired.
+        """Return a lease, which makes this process a daemon of the database once it is acquired.
 
         Args:
-            identity: a digest of what all nodes of a loop must have in common.
+            identity: a digest of the settings that all nodes of a loop must have in common.
         """
 
     def now(self, connection: Connection) -> float:
-        """Return the time by the clock that all who use the database share, in seconds since the epoch."""
+        """Return the time by the clock that all nodes share, in seconds since the epoch."""
 
     def is_served(self) -> bool:
-        """Return whether a daemon has this database open now."""
+        """Return whether a daemon is using this database now."""
 
     def connect(self) -> Connection:
         """Return a connection for the writer."""
 
     def connect_reader(self) -> Connection:
-        """Return a connection that the engine keeps from writing."""
+        """Return a read-only connection."""
 
     def begin(self, connection: Connection) -> None:
-        """Begin a transaction that writes. There is one at a time, in all processes."""
+        """Begin a transaction that writes. Only one at a time is possible, across all processes."""
 
     def commit(self, connection: Connection) -> None:
-        """Commit a transaction."""
+        """Commit the transaction."""
 
     def notify(self, connection: Connection, topic: str, key: str) -> None:
         """Notify all processes that listen, once the transaction is committed.
 
-        They may be notified of a transaction that is rolled back, too.
+        They may also be notified if it is rolled back.
         """
 
     async def listen(
@@ -180,36 +181,36 @@ class Database(Protocol):
     ) -> None:
         """Listen to the notifications of all processes until cancelled. Doesn't raise StoreError.
 
-        Started once notifications arrive, or can't be expected to for now.
+        Started once notifications arrive, or the first attempt to connect has failed.
 
         Args:
-            deliver: called with the topic and the key of each, in Trio's thread.
-            deliver_gap: called when some may have been lost.
+            deliver: called with the topic and the key of each notification, in Trio's thread.
+            deliver_gap: called when notifications may have been lost.
         """
 
     def in_transaction(self, connection: Connection) -> bool:
-        """Return whether a transaction is open. Errors such as a full disk may have ended it."""
+        """Return whether a transaction is open. An error such as a full disk may have ended it."""
 
     def is_lost(self, connection: Connection) -> bool:
-        """Return whether a connection can't be used any more."""
+        """Return whether the connection is no longer usable."""
 
     def damage(self, connection: Connection) -> list[str]:
-        """Return what the engine finds damaged in its own files."""
+        """Return the damage that the engine finds in its own files."""
 
     def dangling_rows(self, connection: Connection) -> list[DanglingRow]:
-        """Return the rows that refer to missing ones."""
+        """Return the rows that violate a foreign key."""
 
     def scan(self, connection: Connection, sql: str) -> Iterator[Any]:
-        """Yield the rows of a query without holding all of them in memory. PostgreSQL needs a transaction."""
+        """Yield the rows of a query without loading all of them at once. PostgreSQL needs a transaction."""
 
     def set_sequences(self, connection: Connection) -> None:
-        """Let new rows get numbers above all that were inserted with theirs."""
+        """Advance all sequences past the ids of rows that were inserted with explicit ids."""
 
     def touch(self, connection: Connection) -> None:
-        """Make a change without effect."""
+        """Write something that changes nothing."""
 
     def created_at(self, connection: Connection) -> float:
-        """Return the time at which the database was created, in seconds since the epoch."""
+        """Return when the database was created, in seconds since the epoch."""
 
     def size(self, connection: Connection) -> int:
         """Return the size of the database in bytes."""

@@ -1,4 +1,4 @@
-"""Deliveries: the webhooks that GitHub sent, and how far handling each has come."""
+"""Deliveries: the webhooks that GitHub sent, and the state of handling each."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _START_ANEW = (
 _ONE_LESS = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END"
 
 UNFINISHED = "state IN ('received', 'handling')"
-"""A condition as the index of unfinished deliveries has it, so that the index is used."""
+"""The condition of the partial index on unfinished deliveries, word for word, so that queries use the index."""
 
 
 class Recorded(Enum):
-    """The outcome of recording a delivery. True if it is to be handled."""
+    """The outcome of recording a delivery. Truthy if the delivery has to be handled."""
 
     KNOWN = auto()
-    """It was stored before, and nothing was changed."""
+    """It was recorded before, and nothing was changed."""
     HERE = auto()
-    """It is this node's."""
+    """This node handles it."""
     ELSEWHERE = auto()
-    """It was left to another node, which knows."""
+    """Another node handles it, and was sent a request."""
 
     def __bool__(self) -> bool:
         return self is not Recorded.KNOWN
@@ -69,15 +69,14 @@ class Deliveries(Subject):
     ) -> Recorded:
         """Store a delivery as `received`. Once this returns, it survives any crash.
 
-        It is left to the node that has other deliveries of its head, or that the sender's runner is connected
-        to, or else it is this node's.
+        Assigns it to a node; see `claims.choose_node`. A known delivery is left unchanged, unless it failed or
+        was set aside: then it becomes `received` again.
 
-        What its head replaces is noted in the same transaction, so that an older delivery that still
-        waits is known to be superseded before it is handled.
+        Raises StoreFull, StoreLocked or StoreUnreachable at once, unless `wait` is true.
 
-        Nothing is changed if this guid is stored already and is handled or being handled. A delivery
-        that failed or was set aside becomes `received` again. Raises StoreFull or StoreLocked at once,
-        unless `wait` is true.
+        Args:
+            replaces: the head that this delivery's head replaces. It is stored in the same transaction, so
+                that an older delivery that is still waiting is known to be superseded.
         """
         delivery = Delivery(
             guid=guid,
@@ -101,11 +100,11 @@ class Deliveries(Subject):
     def set_state(
         self, db: Connection, guid: str, state: DeliveryState, error: str | None = None
     ) -> int:
-        """Make a transition, with an error message if something went wrong.
+        """Make a transition to a state, with an error message if something went wrong.
 
-        Returns how many times handling the delivery has begun, including this one if the state is
-        `handling`. Raises NotStored for an unknown guid, ClaimLost for another node's, and
-        StoreConflict for a transition that isn't in the table.
+        Returns how many times handling the delivery has begun, including this time if the state is
+        `handling`. Raises NotStored for an unknown guid, ClaimLost if it belongs to another node, and
+        StoreConflict for a transition that `lifecycle` doesn't allow.
         """
         state = DeliveryState(state)
         row = db.execute(
@@ -131,10 +130,10 @@ class Deliveries(Subject):
 
     @writes
     def postpone(self, db: Connection, guid: str, why: str, until: float) -> int:
-        """Make a delivery `received` again until a time, without counting the attempt.
+        """Make a delivery `received` again, to be retried after `until`, without counting the attempt.
 
-        For reasons that aren't the delivery's fault. Returns how many times in a row it was
-        postponed. Raises NotStored and ClaimLost.
+        For problems that the delivery didn't cause. Returns how many times in a row it was postponed.
+        Raises NotStored or ClaimLost.
         """
         return self._put_back(
             db,
@@ -146,9 +145,9 @@ class Deliveries(Subject):
 
     @writes
     def fail(self, db: Connection, guid: str, why: str, until: float) -> int:
-        """Make a delivery `received` again until a time, after handling it failed.
+        """Make a delivery `received` again, to be retried after `until`, because handling it failed.
 
-        Returns how many times it has failed. Raises NotStored and ClaimLost.
+        Returns how many times it has failed. Raises NotStored or ClaimLost.
         """
         return self._put_back(
             db,
@@ -160,7 +159,7 @@ class Deliveries(Subject):
 
     @writes
     def release(self, db: Connection, guid: str) -> None:
-        """Make a delivery `received` again as if handling it had not begun. Raises NotStored and ClaimLost."""
+        """Make a delivery `received` again as if handling it had not begun. Raises NotStored or ClaimLost."""
         self._put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
 
     def _put_back(
@@ -184,10 +183,10 @@ class Deliveries(Subject):
 
     @writes
     def hand_over(self, db: Connection, guid: str, node: str) -> bool:
-        """Leave a delivery of this node, and the others of its head, to another node, as if none had begun.
+        """Give a delivery of this node, and the others of its head, to another node, as if none had begun.
 
-        Runs of them that wait for a runner go with them. Returns False, and changes nothing, if that node is
-        gone or drains, if another delivery of the head is being handled, or if a run of this one goes on.
+        Their queued runs go with them. Returns False, and changes nothing, if that node is gone or draining,
+        if another delivery of the head is being handled, or if a run of this one is running.
         """
         values = {"guid": guid, "to": node, "own": self._engine.node}
         rows = db.execute(
@@ -211,19 +210,19 @@ class Deliveries(Subject):
 
     @writes
     def begin_evaluation(self, db: Connection, guid: str) -> None:
-        """Note that a hook of a delivery is being evaluated, until `end_evaluation`."""
+        """Record that a hook of a delivery is being evaluated, until `end_evaluation`."""
         db.execute("UPDATE deliveries SET evaluations = evaluations + 1 WHERE guid = ?", (guid,))
 
     @writes
     def end_evaluation(self, db: Connection, guid: str) -> None:
-        """Note that a hook of a delivery is no longer being evaluated: it didn't bring the loop down."""
+        """Record that evaluating the hook has ended, so it didn't crash the loop."""
         db.execute("UPDATE deliveries SET evaluations = 0 WHERE guid = ?", (guid,))
 
     @writes
     def replay(self, db: Connection, guid: str) -> bool:
-        """Make a delivery that failed or was set aside `received` again; return False for others.
+        """Make a delivery that failed or was set aside `received` again. Return False for others.
 
-        It is left to a node as a new one is.
+        Assigns it to a node, like a new one.
         """
         found = _find(db, guid)
         if found is None or found.state not in (DeliveryState.FAILED, DeliveryState.SET_ASIDE):
@@ -242,13 +241,13 @@ class Deliveries(Subject):
         *,
         dry_run: bool = False,
     ) -> list[str]:
-        """Make `received` deliveries `ignored`, and return which, oldest first.
+        """Make `received` deliveries `ignored`, and return their guids, oldest first.
 
-        One with a check that hasn't ended is left alone: somebody looks at that check.
+        Leaves a delivery alone if one of its runs hasn't ended, since somebody may be waiting for it.
 
         Args:
-            guids: only these; none for all that match the rest.
-            received_before: only those received before then, in seconds since the epoch.
+            guids: only these; all that match the other arguments if empty.
+            received_before: only those received before this time, in seconds since the epoch.
             dry_run: change nothing.
         """
         rows = db.execute(
@@ -283,7 +282,7 @@ class Deliveries(Subject):
 
     @reads
     def body(self, db: Connection, guid: str) -> bytes:
-        """Return the payload of a delivery, up to 25 MiB. Raises NotStored for an unknown guid."""
+        """Return the payload of a delivery (up to 25 MiB). Raises NotStored for an unknown guid."""
         row = db.execute("SELECT body FROM deliveries WHERE guid = ?", (guid,)).fetchone()
         if row is None:
             raise NotStored(f"no delivery {guid} is stored")
@@ -304,7 +303,7 @@ class Deliveries(Subject):
 
     @reads
     def backlog(self, db: Connection, limit: int = 20) -> list[RepositoryBacklog]:
-        """Return the repositories with the most deliveries that haven't ended, the most first."""
+        """Return the repositories with the most unfinished deliveries, in descending order."""
         rows = db.execute(
             "SELECT repository, sum(CASE WHEN state = 'received' THEN 1 ELSE 0 END) AS waiting, "
             "sum(CASE WHEN state = 'handling' THEN 1 ELSE 0 END) AS handled, "
@@ -349,7 +348,7 @@ class Deliveries(Subject):
 
     @reads
     def stored(self, db: Connection, guids: Collection[str]) -> set[str]:
-        """Return the guids, among the given ones, of deliveries that are stored."""
+        """Return those of the guids whose deliveries are stored."""
         rows = db.execute(
             "SELECT guid FROM deliveries WHERE guid IN (SELECT value FROM json_each(?))",
             (json.dumps(list(guids)),),
@@ -358,7 +357,7 @@ class Deliveries(Subject):
 
 
 def note_replacement(db: Connection, replacement: Replacement, at: float) -> None:
-    """Note that a head was replaced by another one at a place (a branch or a pull request)."""
+    """Record that another head has replaced this one on its branch or pull request (`place`)."""
     db.execute(
         "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
         "VALUES (?, ?, ?, ?, ?) "
@@ -371,9 +370,9 @@ def note_replacement(db: Connection, replacement: Replacement, at: float) -> Non
 def release_held(
     engine: Engine, db: Connection, order_key: str, waited: Collection[str]
 ) -> list[Delivery]:
-    """Make `received` again the held deliveries of a head, and those of `waited` that are done.
+    """Make the held deliveries of a head `received` again, and those of `waited` that are held or done.
 
-    Returns this node's of them, oldest first, without bodies; others are left to other nodes.
+    Returns those that this node handles, oldest first; other nodes may handle others.
     """
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM deliveries WHERE (order_key = :key AND state = 'held') "
@@ -386,9 +385,9 @@ def release_held(
 
 
 def take_over_deliveries(db: Connection, heir: str) -> list[Delivery]:
-    """Give a node the unfinished deliveries of those that are gone, and what draining ones haven't begun.
+    """Give a node the unfinished deliveries of lost nodes, and those that draining nodes haven't begun.
 
-    Returns them, oldest first, without bodies.
+    Returns them, oldest first.
     """
     rows = db.execute(
         f"UPDATE deliveries SET node = :heir WHERE {UNFINISHED} AND node != :heir "
@@ -407,7 +406,7 @@ def take_over_deliveries(db: Connection, heir: str) -> list[Delivery]:
 
 
 def _start_anew(engine: Engine, db: Connection, delivery: Delivery) -> str:
-    """Make a delivery `received` again, and return the node that it is left to."""
+    """Make a delivery `received` again, and return the node that it is assigned to."""
     node = choose_node(db, engine.node, delivery.order_key, delivery.sender)
     db.execute(f"{_START_ANEW}, node = ? WHERE guid = ?", (node, delivery.guid))
     if node != engine.node:

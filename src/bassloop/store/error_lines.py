@@ -1,4 +1,4 @@
-"""Error lines: the errors that made runs of a repository fail, for searches across runs."""
+"""Error lines: the errors that made runs fail, searchable across the runs of a repository."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection
 
 MAX_LINES = 20
-"""Error lines of one run."""
+"""The maximum number of error lines of one run."""
 
 MAX_LINE = 500
 MAX_BRANCHES = 10
 
 MAX_RUNS_SEARCHED, MAX_RUNS_LISTED = 20_000, 1_000
-"""Runs of a repository that are searched for a text, or listed without one, at a time."""
+"""How many runs of a repository one search covers, with a text and without one."""
 
 _SEARCHED = f"r.repository = :repository COLLATE NOCASE AND {READABLE}"
 
@@ -37,7 +37,7 @@ class ErrorLines(Subject):
 
     @writes
     def put(self, db: Connection, run_id: str, lines: Sequence[str]) -> None:
-        """Store the error lines of a run, in place of those that it has. Raises NotStored."""
+        """Store the error lines of a run, replacing earlier ones. Raises NotStored for an unknown run."""
         row = db.execute("SELECT seq FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise NotStored(f"no run {run_id} is stored")
@@ -59,15 +59,15 @@ class ErrorLines(Subject):
         before: str | None = None,
         readable: Collection[int] = (),
     ) -> ErrorSearch:
-        """Return the errors of a repository that have a text in them, in any case, the latest first.
+        """Return the errors of a repository that contain a text, ignoring case, latest first.
 
-        A bounded number of runs is searched: the result says how many, and how to go on.
+        Searches a limited number of runs. The result has their number, and the cursor for the next ones.
 
         Args:
             repository: its full name, in any case.
             text: empty for all errors.
             before: the `next` of an earlier result.
-            readable: the ids of private repositories whose runs count, too.
+            readable: the ids of private repositories to include.
         """
         values = {
             "repository": repository,
@@ -109,7 +109,7 @@ class ErrorLines(Subject):
 def _branches(
     db: Connection, texts: Sequence[str], values: Mapping[str, object]
 ) -> dict[str, list[str]]:
-    """Return the branches and pull requests on which each of these errors came, the latest first."""
+    """Return the branches and pull requests on which each of these errors occurred, latest first."""
     rows = db.execute(
         "SELECT e.text, r.head_branch, r.pull_request, max(r.seq) AS last "
         f"{_MATCHING} AND e.text IN (SELECT value FROM json_each(:texts)) "
@@ -125,7 +125,7 @@ def _branches(
 
 
 def _escaped(text: str) -> str:
-    """Return a text, escaped so that LIKE takes it literally."""
+    """Escape a text for LIKE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
