@@ -1,4 +1,4 @@
-"""Heads: commits that people approved, and commits that newer ones superseded."""
+"""Heads: approvals of commits, spot checks, and which commits newer ones have superseded."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SpotCheckRecord:
     """The spot checks of a repository.
 
     Args:
-        passed: how many checks of commits passed elsewhere, of which some were drawn.
-        drawn: how many were.
-        states: how many runs of trusted runners ended in which state.
+        passed: how many checks have passed on other than trusted runners, so that a spot check was possible.
+        drawn: how many of them were drawn for a spot check.
+        states: how many of the trusted runners' runs are in each state.
         newest: the ids of the newest of these runs.
     """
 
@@ -38,13 +38,13 @@ class SpotCheckRecord:
 
 
 class Heads(Subject):
-    """Commits as heads of branches and pull requests: approvals, and what superseded them."""
+    """The heads of branches and pull requests, with their approvals, spot checks and successors."""
 
     @reads
     def superseded(
         self, db: Connection, repository_id: int, head_sha: str, place: str
     ) -> Superseded | None:
-        """Return what superseded a head at a place most recently, or None."""
+        """Return what superseded a head most recently on a branch or pull request (`place`), or None."""
         row = db.execute(
             "SELECT by_sha, at FROM superseded "
             "WHERE repository_id = ? AND head_sha = ? AND place = ?",
@@ -53,12 +53,11 @@ class Heads(Subject):
         return None if row is None else Superseded(**row)
 
     async def approve(self, repository_id: int, head_sha: str, by: User) -> list[Delivery]:
-        """Note that somebody approved a head, and release what was waiting for that.
+        """Store the approval of a head, and release the deliveries that were waiting for it.
 
-        In one transaction: the approval is stored, unless there is one; the head's check runs that
-        ended as `action_required` become void; deliveries that are `held`, or `done` but for such
-        check runs, become `received`. Returns these, oldest first, without bodies; none the second
-        time.
+        In one transaction: stores the approval, unless there is one; voids the head's check runs that ended
+        as `action_required`; and makes deliveries `received` that are `held`, or `done` with such check runs.
+        Returns those that this node handles, oldest first; a second call returns none.
         """
         return await self._approve(repository_id, head_sha, Approval(by.id, by.login, time.time()))
 
@@ -79,7 +78,7 @@ class Heads(Subject):
     def draw_spot_check(
         self, db: Connection, repository_id: int, head_sha: str, check: str, drawn: bool
     ) -> bool:
-        """Store whether a check of a head is spot-checked, unless that was drawn before; return it."""
+        """Store whether a check of a head is drawn for a spot check, unless that is known; return what is stored."""
         db.execute(
             "INSERT INTO spot_checks (repository_id, head_sha, check_name, drawn) "
             "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -94,7 +93,7 @@ class Heads(Subject):
 
     @reads
     def is_drawn(self, db: Connection, repository_id: int, head_sha: str, check: str) -> bool:
-        """Return whether a check of a head was drawn to be spot-checked."""
+        """Return whether a check of a head was drawn for a spot check."""
         row = db.execute(
             "SELECT drawn FROM spot_checks "
             "WHERE repository_id = ? AND head_sha = ? AND check_name = ?",
@@ -106,11 +105,11 @@ class Heads(Subject):
     def was_found_out(
         self, db: Connection, repository_id: int, user_id: int, suffix: str, since: float
     ) -> bool:
-        """Return whether a spot check of a user's has failed.
+        """Return whether a spot check of a user has failed since a time.
 
         Args:
-            suffix: ends the names of the checks that trusted runners run.
-            since: when, at the earliest, in seconds since the epoch.
+            suffix: the suffix of the names of checks that trusted runners run.
+            since: in seconds since the epoch.
         """
         row = db.execute(
             "SELECT 1 FROM spot_checks s JOIN runs r ON r.head_sha = s.head_sha "
@@ -128,8 +127,8 @@ class Heads(Subject):
         """Return the record of a repository's spot checks.
 
         Args:
-            suffix: ends the names of the checks that trusted runners run.
-            limit: how many of their runs are listed.
+            suffix: the suffix of the names of checks that trusted runners run.
+            limit: the maximum number of their runs to list.
         """
         drawn = db.execute(
             "SELECT count(*) AS passed, coalesce(sum(drawn), 0) AS drawn FROM spot_checks "

@@ -1,4 +1,4 @@
-"""The record of who did what, which only grows."""
+"""Journals: append-only records of who did what."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(JournalEntry))
 
 
 class Journals(Subject):
-    """The journals of all repositories. They outlive the runs that they are about."""
+    """The journals of all repositories. Entries stay when their run is pruned."""
 
     @writes
     def append(self, db: Connection, run: Run, actor: str, action: str, about: str = "") -> None:
-        """Write down that somebody did something with a run."""
+        """Record that somebody (`actor`) did something with a run."""
         last = db.execute(
             "SELECT number, hash FROM journal WHERE repository_id = ? ORDER BY seq DESC LIMIT 1",
             (run.repository_id,),
@@ -68,7 +68,7 @@ class Journals(Subject):
 
 
 def find_broken_links(db: Connection) -> Iterator[str]:
-    """Yield the problems of the journals' chains."""
+    """Yield the problems in the hash chains of the journals."""
     yield from broken_links(_entry(row) for row in db.execute("SELECT * FROM journal ORDER BY seq"))
 
 

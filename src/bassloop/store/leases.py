@@ -1,10 +1,10 @@
-"""Leases: what a node is, and for how long it is taken to be there. No I/O, no clock.
+"""Leases: how long a node counts as alive. No I/O, no clock.
 
-Several nodes may share a database, and each works for the loop. A node has a *lease*, which it renews. When that is
-over, another node takes over what it had, and from then on it can't write any more: it may have been paused for
-longer than its lease, and know nothing of its heir.
+Several nodes, each a daemon, may share a database. A node has a *lease*, which it renews. Once the lease has expired,
+another node (its heir) takes over its work, and from then on the node can't write any more: it may only have been
+paused for longer than its lease, and not know about its heir.
 
-Times of a lease are by the database's clock, the only one that all nodes share.
+The times of leases are by the database's clock, the only one that all nodes share.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dataclasses import dataclass
 import trio
 
 LEASE_SECONDS = 10.0
-"""How long a lease lasts unless it is renewed, in seconds."""
+"""How long a lease lasts unless it is renewed."""
 
 RENEW_SECONDS = 2.0
-"""How long a node waits before it renews its lease, or looks for leases that are over, in seconds."""
+"""The interval at which a node renews its lease and checks those of the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A daemon, as one of several that may share a database.
+    """A daemon, one of several that may share a database.
 
     Args:
-        id: of this process alone.
-        name: what people call it.
-        address: where its pages are.
+        id: unique to this process.
+        name: its name for people.
+        address: the URL of its pages.
     """
 
     id: str
@@ -42,9 +42,9 @@ class NodeRecord:
     """A node as the others see it.
 
     Args:
-        seen_seconds: for how long nothing has been heard of it.
-        alive: whether its lease isn't over.
-        draining: whether it was asked to finish what it does, and end.
+        seen_seconds: the seconds since it last renewed its lease.
+        alive: whether it has a lease that hasn't expired.
+        draining: whether it was asked to finish its work and end.
     """
 
     id: str
@@ -66,12 +66,12 @@ class NodeRecord:
 
 @dataclass(slots=True)
 class Tenure:
-    """The time for which a node has its lease, as that node knows it by `sleepless_time`.
+    """What a node knows about its own lease. Times are by `sleepless_time`.
 
     Args:
-        renewed_at: when the last renewal that succeeded was begun.
-        others: how many other nodes were there then, which may take over.
-        tried_at: when the last renewal was begun that has ended, if that one failed.
+        renewed_at: when the last successful renewal began.
+        others: how many other nodes were alive then, which may take over.
+        tried_at: when the last failed renewal began.
     """
 
     renewed_at: float
@@ -79,18 +79,18 @@ class Tenure:
     tried_at: float = -math.inf
 
     def renew(self, began: float, others: int) -> None:
-        """Note that the lease was renewed."""
+        """Record a renewal of the lease."""
         self.renewed_at, self.others = began, others
 
     def fail(self, began: float) -> None:
-        """Note that the lease couldn't be renewed, because the database didn't answer."""
+        """Record that the lease couldn't be renewed, because the database didn't answer."""
         self.tried_at = began
 
     def may_write(self, now: float) -> bool:
-        """Return whether no other node can have taken over, as far as this one can know.
+        """Return False once another node may have taken over.
 
-        A node that was paused for longer than its lease has to look first, also if it was alone: another one may
-        have joined.
+        A node that was paused for longer than its lease must first try to renew it, even if it was alone, since
+        another one may have joined meanwhile.
         """
         looked_at = self.renewed_at if self.others else max(self.renewed_at, self.tried_at)
         return now < looked_at + LEASE_SECONDS
@@ -98,17 +98,17 @@ class Tenure:
     def is_over(self, now: float) -> bool:
         """Return whether the node must stop, since another one may have taken over.
 
-        A node that is alone waits for its database instead, and goes on when that is back.
+        A node that is alone needn't: it waits for its database, and continues.
         """
         return self.others > 0 and now >= self.renewed_at + LEASE_SECONDS
 
 
 class Company:
-    """How many nodes there are.
+    """The current number of nodes.
 
     Attributes:
-        size: all of them, this one included.
-        successors: the others that don't drain.
+        size: all nodes, including this one.
+        successors: other nodes that aren't draining.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Company:
         self._changed = trio.Event()
 
     def note(self, size: int, successors: int | None = None) -> None:
-        """Note how many there are now; of the others, all are successors unless it is said how many are."""
+        """Set the current numbers. All other nodes are successors by default."""
         now = size, size - 1 if successors is None else successors
         if now != (self.size, self.successors):
             self.size, self.successors = now
@@ -124,5 +124,5 @@ class Company:
             self._changed = trio.Event()
 
     async def changed(self) -> None:
-        """Wait until there are more or fewer, or another one drains."""
+        """Wait until one of the numbers changes."""
         await self._changed.wait()

@@ -1,8 +1,8 @@
-"""The index of logs: a filter for each, which tells in which logs of a repository a text can't be.
+"""The index of logs: a filter for each log, which excludes logs that can't contain a text.
 
-A filter is a Bloom filter of a log's trigrams: of each three letters or digits of ASCII in a row, with letters in
-lower case and all digits as 0. A text whose trigrams aren't all in it is not in the log. One whose trigrams are may
-be, so that log is read. Words that differ in digits only count once, which is most of a long log.
+It's a Bloom filter of the log's trigrams: all sequences of three ASCII letters or digits, with letters in lower case
+and each digit replaced by 0. If a trigram of the text isn't in the filter, the text isn't in the log. Otherwise it may
+be, so the log has to be read. Words that differ only in their digits count once, which covers most of a long log.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = b""
-"""The filter of a log that is too varied for one: anything may be in it."""
+"""In place of the filter of a log with too many different words: it may contain anything."""
 
 MIN_BYTES, MAX_BYTES = 32, 8 << 10
-"""The size of a filter: there are at least twice as many bits as trigrams. With all that there can be, a third of
-the largest one's bits is set."""
+"""The size of a filter, which has at least twice as many bits as trigrams, as far as possible. With all possible
+trigrams, a third of the bits of the largest filter is set."""
 
 MAX_DISTINCT = 1 << 20
-"""Bytes of a log's words, each word once, beyond which it gets no filter."""
+"""The maximum total length of a log's different words, in bytes, for it to get a filter."""
 
 _PIECE = 64 << 10
-"""Bytes that are taken apart without letting other threads run."""
+"""How many bytes are split into trigrams before other threads get a turn."""
 
 _SPACE = ord(" ")
 _KEPT = b"\nabcdefghijklmnopqrstuvwxyz"
@@ -46,21 +46,22 @@ _FOLD = bytes(
     ord("0") if chr(code).isdigit() and code < 0x80 else code if code in _KEPT else _SPACE
     for code in b"".join(bytes([code]).lower() for code in range(256))
 )
-"""What each byte counts as; spaces are between words."""
+"""A translation table: digits become 0, letters lower case, and everything else but newlines a space."""
 
 _LIKE_ASCII = (("\u212a".encode(), b"k"), ("\u017f".encode(), b"s"))
-"""The only other characters that differ from an ASCII letter in case alone: the Kelvin sign, and the long s."""
+"""The only characters outside ASCII that equal an ASCII letter when case is ignored: the Kelvin sign and the long s."""
 
 RUNS_AT_ONCE = 1_000
-"""Runs whose filters are looked at in one query, so that other readers have their turn."""
+"""How many runs one query covers, so that other readers get a turn."""
 
 LOGS_AT_ONCE = 20
+"""How many logs are indexed between two queries for more."""
 
 _VISIBLE = f"r.repository = :repository COLLATE NOCASE AND {READABLE}"
 
 
 class FilterBuilder:
-    """Makes the filter of one log from its text."""
+    """Builds the filter of one log from its text."""
 
     def __init__(self) -> None:
         self._trigrams: set[int] = set()
@@ -68,7 +69,7 @@ class FilterBuilder:
         self._distinct = 0
 
     def add(self, text: bytes) -> bool:
-        """Add whole lines, without escape sequences. Returns False once the log is too varied for a filter."""
+        """Add whole lines, without escape sequences. Return False once the log can't get a filter."""
         if not text.isascii():
             for other, letter in _LIKE_ASCII:
                 text = text.replace(other, letter)
@@ -82,7 +83,7 @@ class FilterBuilder:
         return self._distinct <= MAX_DISTINCT
 
     def filter(self) -> bytes:
-        """Return the filter."""
+        """Return the filter, or UNKNOWN if there are too many different words."""
         if self._distinct > MAX_DISTINCT:
             return UNKNOWN
         within = [
@@ -102,7 +103,7 @@ class FilterBuilder:
 
 
 class FilterQuery:
-    """A text that filters are asked for, in any case."""
+    """A text to test filters with, ignoring case."""
 
     def __init__(self, text: str) -> None:
         folded = text.encode(errors="replace").translate(_FOLD)
@@ -114,7 +115,7 @@ class FilterQuery:
         self._masks: dict[int, list[tuple[int, int]]] = {}
 
     def may_match(self, filter_: bytes) -> bool:
-        """Return False if the log with this filter doesn't have the text in it."""
+        """Return False if the log with this filter can't contain the text."""
         if filter_ == UNKNOWN:
             return True
         masks = self._masks.get(len(filter_))
@@ -126,10 +127,10 @@ class FilterQuery:
 
 
 def _trigrams(text: bytes) -> set[int]:
-    """Return all three bytes in a row, also across words, as numbers.
+    """Return all trigrams of a text, including ones across words, as numbers.
 
-    An array reads four bytes in a row as a number, which is much faster than Python would be. The fourth is
-    dropped when each kind is there once.
+    An array reads four bytes at a time as a number, which is much faster than a Python loop. The fourth byte is
+    dropped only after deduplication.
     """
     padded = text + b"\n"
     quads: set[int] = set()
@@ -142,19 +143,19 @@ def _trigrams(text: bytes) -> set[int]:
 
 
 def _positions(trigrams: Iterable[int], size: int) -> list[int]:
-    """Return the bits of trigrams in a filter of `size` bytes, a power of two."""
+    """Return the bit positions of trigrams in a filter of `size` bytes, a power of two."""
     last = size * 8 - 1
     return [(trigram * 0x9E3779B1 >> 12) & last for trigram in trigrams]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchableRun:
-    """A run, and its logs that may have a text in them.
+    """A run, and its logs that may contain a text.
 
     Args:
-        steps: the rows of the logs' steps, in their order.
-        without_filter: how many of them are there only because they have no filter: they are being
-            written, wait to be indexed, or are too varied.
+        steps: the rows of the logs' steps, in order.
+        without_filter: how many of these logs have no filter, because they are being written, aren't
+            indexed yet, or have too many different words.
     """
 
     id: str
@@ -165,10 +166,10 @@ class SearchableRun:
 
 @dataclass(frozen=True, slots=True)
 class IndexedLogs:
-    """What the index of logs says about some runs of a repository.
+    """The result of searching the index of logs.
 
     Args:
-        runs: all of these runs, newest first.
+        runs: all runs that were searched, newest first, including those without a matching log.
         more: whether there may be older runs.
     """
 
@@ -180,7 +181,7 @@ class LogIndex(Subject):
     """The index of logs.
 
     Attributes:
-        log_closed: set when there is a log to be indexed.
+        log_closed: set when there is a log to index.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -189,9 +190,9 @@ class LogIndex(Subject):
 
     @reads
     def pending(self, db: Connection) -> list[tuple[str, int]]:
-        """Return some complete logs that have no filter, newest first, by their runs' ids and steps' rows.
+        """Return the run ids and step rows of some complete logs without a filter, newest first.
 
-        They are of this node's runs, or of those of nodes that are gone: the others index their own.
+        Covers the runs of this node and of lost nodes. Other nodes index their own.
         """
         rows = db.execute(
             "SELECT v.run_id, v.id FROM vertexes v JOIN runs r ON r.id = v.run_id "
@@ -203,7 +204,7 @@ class LogIndex(Subject):
 
     @writes
     def put(self, db: Connection, filters: Sequence[tuple[int, bytes]]) -> None:
-        """Store the filters of steps' logs. Those of steps that were pruned meanwhile are dropped."""
+        """Store filters, given as pairs of a step's row and its filter. Ignores steps that were pruned meanwhile."""
         for row, content in filters:
             db.execute(
                 "INSERT INTO log_filters (vertex, filter) SELECT id, :filter FROM vertexes "
@@ -222,14 +223,14 @@ class LogIndex(Subject):
         before: str | None = None,
         readable: Collection[int] = (),
     ) -> IndexedLogs:
-        """Return which logs of a repository's next RUNS_AT_ONCE runs, newest first, may have a text in them.
+        """Return which logs of a repository's next RUNS_AT_ONCE runs, newest first, may contain a text.
 
         Args:
             repository: its full name, in any case.
-            before: the `last` of an earlier answer.
-            readable: the ids of private repositories whose runs count, too.
+            before: the id of the last run of an earlier result.
+            readable: the ids of private repositories to include.
         """
-        # Even the position of a run that may not be seen is a secret.
+        # Not even the position of a hidden run may leak.
         older = f"AND r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {_VISIBLE})"
         rows = db.execute(
             "SELECT r.id AS run, r.created_at, v.id AS step, f.filter FROM ("

@@ -1,6 +1,7 @@
-"""Nodes: the daemons that share a database, their leases, and what one takes over from another.
+"""Nodes: the daemons that share a database, their leases and runtimes, and taking over from a lost node.
 
-The functions are what a node does for itself, on a connection of its own (`engines.postgresql_lease`).
+The functions at the end run on the separate connection with which a node renews its lease
+(`engines.postgresql_lease`).
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 _SERVICE = "runtime"
 
 FORGET_SECONDS = 24 * 3600.0
-"""How long a node that is gone is listed, in seconds."""
+"""How long a lost node stays in the list of nodes."""
 
 
 class Runtimes(Subject):
-    """The runtimes that are connected now."""
+    """The runtimes that are currently connected."""
 
     @writes
     def add(self, db: Connection, runtime: RuntimeRecord) -> None:
-        """Store a runtime that has connected to this node. Raises StoreConflict if its id is stored already."""
+        """Store a runtime that has connected to this node. Raises StoreConflict if its id is taken."""
         ensure_user(db, runtime.user_id, runtime.login)
         db.execute("UPDATE users SET login = ? WHERE id = ?", (runtime.login, runtime.user_id))
         db.execute(
@@ -69,7 +70,7 @@ class Runtimes(Subject):
 
     @reads
     def elsewhere(self, db: Connection) -> list[RuntimeRecord]:
-        """Return the runtimes that are connected to other nodes that don't drain, the most preferred first."""
+        """Return the runtimes that are connected to other nodes that aren't draining, by descending priority."""
         if not self._engine.node:
             return []
         rows = db.execute(
@@ -96,21 +97,21 @@ class Runtimes(Subject):
 
 
 def remove_lost_runtimes(db: Connection) -> None:
-    """Remove the runtimes that were connected to nodes that are gone."""
+    """Remove the runtimes that were connected to lost nodes."""
     db.execute(f"DELETE FROM runtimes WHERE node NOT IN ({LIVE})")
 
 
 def new_node(name: str = "", address: str = "", version: str = "") -> Node:
-    """Return this process as a node, called as the host is unless it has a name."""
+    """Return this process as a node, named after the host by default."""
     return Node(secrets.token_hex(8), name or socket.gethostname(), address, version)
 
 
 class Peer(NamedTuple):
-    """A node as others reach it.
+    """How to reach a node.
 
     Args:
         address: the URL of its pages.
-        is_alive: whether it was heard of in time.
+        is_alive: whether it has a lease that hasn't expired.
     """
 
     id: str
@@ -121,12 +122,12 @@ class Peer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """The things that a node has taken over from others.
+    """What a node has taken over from others.
 
     Args:
-        nodes: the names of those that ended or weren't heard of in time.
-        deliveries: those that haven't ended, oldest first, without bodies.
-        runs: those that haven't ended, aren't concluded on GitHub, or have a log that isn't closed.
+        nodes: the names of nodes that have ended, or haven't renewed their lease in time.
+        deliveries: unfinished deliveries, oldest first.
+        runs: runs that haven't ended, aren't concluded on GitHub, or have an open log.
     """
 
     nodes: Sequence[str]
@@ -135,7 +136,7 @@ class Inheritance:
 
 
 class Duty(StrEnum):
-    """The duties that one node does for all of them."""
+    """Duties that one node performs for all."""
 
     PRUNING = "pruning"
     REDELIVERY = "redelivery"
@@ -147,12 +148,12 @@ class Nodes(Subject):
 
     @property
     def own_id(self) -> str:
-        """The id of this node; empty if it is the only daemon of a file."""
+        """The id of this node; empty if the database is an SQLite file."""
         return self._engine.node
 
     @reads
     def recorder_of(self, db: Connection, run_id: str) -> Peer | None:
-        """Return the node that records a run; None if all of it is stored, or none has begun to."""
+        """Return the node that records a run, or None if the run isn't being recorded."""
         return self._peer(
             db,
             "SELECT r.node AS id, n.name, n.address, n.alive_until, n.ended_at FROM runs r "
@@ -164,7 +165,7 @@ class Nodes(Subject):
 
     @reads
     def runner_s_node(self, db: Connection, run_id: str) -> Peer | None:
-        """Return the node that the runner of a run is connected to, or another one of its user; or None."""
+        """Return the node that the runner of a run is connected to, or else another runner of its user; or None."""
         return self._peer(
             db,
             "SELECT n.id, n.name, n.address, n.alive_until, n.ended_at FROM runs r "
@@ -183,7 +184,7 @@ class Nodes(Subject):
 
     @reads
     def all(self, db: Connection) -> list[NodeRecord]:
-        """Return the nodes by their names, also those that were lost, but not those that have ended."""
+        """Return the nodes, sorted by name: including lost ones, but not those that have ended regularly."""
         now = self._engine.database.now(db)
         rows = db.execute(
             "SELECT id, name, address, version, started_at, alive_until, draining, ended_at FROM nodes "
@@ -205,7 +206,7 @@ class Nodes(Subject):
 
     @writes
     def drain(self, db: Connection, name: str) -> int:
-        """Ask the nodes of a name that are there to drain; return how many there are."""
+        """Ask the live nodes with this name to drain, and return how many there are."""
         return db.execute(
             "UPDATE nodes SET draining = 1 WHERE name = ? AND ended_at IS NULL AND alive_until > ?",
             (name, self._engine.database.now(db)),
@@ -213,13 +214,13 @@ class Nodes(Subject):
 
     @writes
     def note_draining(self, db: Connection) -> None:
-        """Note that this node drains, so that nothing more is left to it."""
+        """Record that this node is draining, so that no more work is assigned to it."""
         db.execute("UPDATE nodes SET draining = 1 WHERE id = ?", (self._engine.node,))
 
     async def take_duty(self, duty: Duty) -> bool:
-        """Return whether this node is the one that does a duty, which it becomes if no other is.
+        """Take a duty unless another node has it, and return whether this node has it.
 
-        A node has its duties until it drains or is gone.
+        A node keeps its duties until it drains or is lost.
         """
         return not self.own_id or await self._take_duty(duty)
 
@@ -236,9 +237,9 @@ class Nodes(Subject):
 
     @writes
     def take_over(self, db: Connection) -> Inheritance:
-        """Take over what nodes had that have ended, or weren't heard of in time; those can't write any more.
+        """Take over from all nodes that have ended or whose lease has expired, which can't write any more then.
 
-        What a draining node hasn't begun is taken over, too.
+        Also takes over the deliveries that draining nodes haven't begun.
         """
         heir, now = self._engine.node, self._engine.database.now(db)
         ended = db.execute(
@@ -257,14 +258,14 @@ class Nodes(Subject):
 
 
 class Renewal(NamedTuple):
-    """The findings of a node that renews its lease.
+    """The result of renewing a lease.
 
     Args:
-        is_renewed: whether it still had one.
-        is_draining: whether it is asked to drain.
-        others: how many other nodes are there.
-        successors: how many of those don't drain.
-        has_ended: whether others have ended, or weren't heard of in time, or drain.
+        is_renewed: False if other nodes have already taken over.
+        is_draining: whether this node was asked to drain.
+        others: how many other nodes are alive.
+        successors: how many of those aren't draining.
+        has_ended: whether another node has ended, drains, or hasn't renewed its lease in time.
     """
 
     is_renewed: bool
@@ -275,7 +276,7 @@ class Renewal(NamedTuple):
 
 
 def join(db: Connection, node: Node, identity: str, now: float) -> str | None:
-    """Become a node of the loop. Return the name of one that has too little in common with it, or None."""
+    """Register a node. If a live node has another `identity`, return the name of that one instead; else None."""
     foreign = db.execute(
         "SELECT name FROM nodes WHERE ended_at IS NULL AND alive_until > ? AND identity != ?",
         (now, identity),
@@ -285,7 +286,7 @@ def join(db: Connection, node: Node, identity: str, now: float) -> str | None:
     db.execute(
         "INSERT INTO nodes (id, name, address, version, started_at, alive_until, draining, identity) "
         "VALUES (?, ?, ?, ?, ?, ?, 0, ?) "
-        # It has joined already if the connection was lost during the commit.
+        # The row exists if the connection was lost during the commit of an earlier attempt.
         "ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until WHERE nodes.ended_at IS NULL",
         (node.id, node.name, node.address, node.version, now, now + LEASE_SECONDS, identity),
     )
@@ -298,13 +299,13 @@ def is_live(db: Connection, node: str) -> bool:
 
 
 def any_alive(db: Connection, now: float) -> bool:
-    """Return whether a node is there."""
+    """Return whether any node is alive."""
     query = "SELECT 1 FROM nodes WHERE ended_at IS NULL AND alive_until > ? LIMIT 1"
     return db.execute(query, (now,)).fetchone() is not None
 
 
 def renew_lease(db: Connection, node: Node, now: float) -> Renewal:
-    """Renew a node's lease, and look at the others."""
+    """Renew a node's lease, and check the leases of the others."""
     own = db.execute(
         "UPDATE nodes SET alive_until = ? WHERE id = ? AND ended_at IS NULL RETURNING draining",
         (now + LEASE_SECONDS, node.id),
@@ -321,7 +322,7 @@ def renew_lease(db: Connection, node: Node, now: float) -> Renewal:
 
 
 def leave(db: Connection, node: Node, now: float) -> None:
-    """Note that a node ends."""
+    """Record that a node has ended."""
     db.execute(
         "UPDATE nodes SET ended_at = coalesce(ended_at, ?), alive_until = 0 WHERE id = ?",
         (now, node.id),

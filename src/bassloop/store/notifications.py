@@ -1,12 +1,12 @@
-"""Notifications: hints from whoever changed something in the store to whoever waits for it or has cached it.
+"""Notifications: hints that something in the store has changed, for tasks that wait for it or have cached it.
 
     store.notifications.subscribe(Topic.PERMISSIONS, forget)
     await store.notifications.publish(Topic.PERMISSIONS, "42:7")
 
-Where several nodes share a database on a server, a notification reaches all of them (`engines.postgresql_listener`);
-with SQLite, it stays in the process. It comes after the commit of what it is about, and may come although
-nothing changed. If some may have been lost, as with a connection, subscribers are called with None, which
-stands for every key: they look for themselves, or forget everything.
+If several nodes share a database on a server, a notification reaches all of them
+(`engines.postgresql_connection.PostgreSQLListener`); with SQLite, it stays in the process. It arrives after the commit
+of the change, and may arrive although nothing has changed. When notifications may have been lost, for example with a
+connection, subscribers are called with None instead of a key: they should check everything, or clear their cache.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 
 
 class Topic(StrEnum):
-    """A kind of thing that notifications are about."""
+    """The topics of notifications, with the form of their keys."""
 
     PERMISSIONS = "permissions"
-    """Somebody's permissions may have changed: `USER:REPOSITORY`, by their ids; either may be empty."""
+    """Permissions may have changed. The key is `USER:REPOSITORY`, by id; an empty one stands for all."""
 
     APPROVALS = "approvals"
-    """A head was approved: the order key of its deliveries."""
+    """A head was approved. The key is the order key of its deliveries."""
 
     REQUESTS = "requests"
-    """A node is asked for something (`requests`): its id."""
+    """A node was sent a request (`store.requests`). The key is its id."""
 
     RUNTIMES = "runtimes"
-    """A runtime has connected to a node: its user's id."""
+    """A runtime has connected to a node. The key is the id of its user."""
 
     POLICIES = "policies"
-    """The policy in a repository may have changed: its id."""
+    """The policy in a repository may have changed. The key is the repository's id."""
 
     PLACES = "places"
-    """A run has ended, or waits again, so that another one of its user or repository may begin. Its key is empty."""
+    """A run has freed its place, so another run of its user or repository may begin. The key is empty."""
 
     RUNS = "runs"
-    """A run is new, in another state, or another node's: its id."""
+    """A run is new, or has changed its state or its node. The key is its id."""
 
 
 class Notifications:
-    """The subscribers of this process, and the way to those of all nodes.
+    """The subscribers of this process, and how to notify those of all nodes.
 
-    Subscribe before the store is used by tasks: a callback doesn't subscribe.
+    Subscribe before tasks use the store, and not in a callback.
 
     Attributes:
-        heard: how many have come since the store was opened.
-        gaps: how many times some may have been lost.
+        heard: how many notifications have arrived since the store was opened.
+        gaps: how many times notifications may have been lost.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -65,10 +65,10 @@ class Notifications:
         )
 
     def subscribe(self, topic: Topic, callback: Callable[[str | None], object]) -> None:
-        """Call `callback` with the key of each notification from now on, or with None for any key.
+        """Call `callback` with the key of each notification from now on, or with None for all keys.
 
-        It is called in Trio's thread, and must neither block nor raise. It is called for the
-        notifications of this process, too.
+        It's called in Trio's thread, also for this process's own notifications, and must neither block nor
+        raise.
         """
         self._callbacks[topic].append(callback)
 
@@ -81,9 +81,9 @@ class Notifications:
         self._engine.database.notify(db, topic, key)
 
     async def publish(self, topic: Topic, key: str) -> None:
-        """Notify all nodes now. Waits for a database that can't be reached; may raise StoreError.
+        """Notify all nodes now. Waits while the database can't be reached; may raise StoreError.
 
-        If cancelled, they may or may not have been notified.
+        If cancelled, they may or may not be notified.
         """
 
         def publish(db: Connection) -> None:
@@ -92,7 +92,7 @@ class Notifications:
         await self._engine.write(publish)
 
     def deliver(self, topic: str, key: str) -> None:
-        """Call the subscribers of a topic. One that this version doesn't know is ignored."""
+        """Call the subscribers of a topic. Ignores topics that this version doesn't know."""
         self.heard += 1
         if topic in set(Topic):
             for callback in self._callbacks[Topic(topic)]:

@@ -1,4 +1,4 @@
-"""Runs, the thunks that they run, and what runners have signed of them."""
+"""Runs, the thunks that they run, and the statements that runners have signed about them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ READABLE = (
 )
 
 MAX_RUNS_SEARCHED = 5_000
-"""The newest runs of a repository among which the latest run of each check is searched."""
+"""How many of a repository's newest runs are searched for the latest run of each check."""
 
 _STATEMENT_FIELDS = tuple(field.name for field in dataclasses.fields(StatementRecord))
 
@@ -95,7 +95,7 @@ class Runs(Subject):
 
         Args:
             before: the `next` of the previous page.
-            public_only: leave out runs of private repositories, but for those in `readable`.
+            public_only: leave out runs of private repositories, except for those in `readable`.
             readable: the ids of private repositories to include.
             repository: its full name, in any case.
             login: a user's login, in any case.
@@ -117,7 +117,7 @@ class Runs(Subject):
             thunk_digest=thunk_digest,
         )
         if before is not None:
-            # Even the position of a run that may not be seen is a secret.
+            # Not even the position of a hidden run may leak.
             visible = READABLE if public_only else "TRUE"
             where += f" AND r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {visible})"
         size = page_size(limit)
@@ -130,7 +130,7 @@ class Runs(Subject):
 
     @reads
     def failed_on(self, db: Connection, run: Run, logins: Collection[str]) -> list[Run]:
-        """Return the failed runs of a run's check and head on runners of these users, newest first.
+        """Return the failed runs of the same check and head on runners of these users, newest first.
 
         Args:
             logins: in any case.
@@ -162,10 +162,10 @@ class Runs(Subject):
         pushed: bool | None = None,
         check_name: str | None = None,
     ) -> list[Run]:
-        """Return the newest run of each check of a repository, by the checks' names.
+        """Return the newest run of each check of a repository, sorted by the checks' names.
 
-        The arguments are those of `newest`. Searches the newest MAX_RUNS_SEARCHED runs only, so that
-        a long history costs no more.
+        The arguments are those of `newest`. Searches only the newest MAX_RUNS_SEARCHED runs, so that the cost
+        doesn't grow with the history.
         """
         where, values = _narrowed(
             public_only,
@@ -199,8 +199,8 @@ class Runs(Subject):
     ) -> bool:
         """Make a run `running` on a runtime since `at`.
 
-        Returns False, and changes nothing, if it has ended. Raises NotStored, and ClaimLost for another
-        node's.
+        Returns False, and changes nothing, if it has ended. Raises NotStored for an unknown run, and ClaimLost
+        if it belongs to another node.
         """
         return self._change(
             db,
@@ -221,11 +221,11 @@ class Runs(Subject):
     def end(
         self, db: Connection, run_id: str, state: RunState, message: str | None, at: float
     ) -> bool:
-        """End a run in a final state, and with it the steps that have started and not ended.
+        """End a run in a final state, and with it the steps that are still running.
 
-        Returns False, and changes nothing, if it had ended before. Raises NotStored for an unknown
-        run, ClaimLost for another node's, StoreConflict for a transition that isn't in the table, and
-        ValueError for a state that isn't final.
+        Returns False, and changes nothing, if it has already ended. Raises NotStored for an unknown run,
+        ClaimLost if it belongs to another node, StoreConflict for a transition that `lifecycle` doesn't
+        allow, and ValueError for a state that isn't final.
         """
         state = RunState(state)
         if state not in RUN_FINAL:
@@ -238,7 +238,7 @@ class Runs(Subject):
             {"message": message, "at": at},
         )
         if ended:
-            # Nothing will be heard any more of the steps that were stopped with it.
+            # The runner won't report the end of the steps that were stopped with the run.
             db.execute(
                 "UPDATE vertexes SET cancelled = :cancelled, "
                 "completed_at = CASE WHEN started_at > :at THEN started_at ELSE :at END, "
@@ -250,12 +250,12 @@ class Runs(Subject):
 
     @writes
     def hand_over(self, db: Connection, run_id: str, node: str, request: Mapping[str, str]) -> bool:
-        """Let another node carry out a queued run of this one, which a runtime is connected to.
+        """Give a queued run of this node to another node, which has a runtime for it.
 
-        Returns False, and changes nothing, if that node is gone or drains, or the run isn't queued here.
+        Returns False, and changes nothing, if that node is gone or draining, or the run isn't queued on this one.
 
         Args:
-            request: what that node has to know of it.
+            request: what that node has to know about the run; see `RequestKind.CARRY`.
         """
         changed = db.execute(
             f"UPDATE runs SET node = :to WHERE id = :id AND node = :own AND state = 'queued' "
@@ -272,7 +272,7 @@ class Runs(Subject):
     def hand_back(self, db: Connection, run_id: str) -> bool:
         """Give a queued run back to the node that handles its delivery.
 
-        Returns False, and changes nothing, if that is this node, or the run isn't queued here.
+        Returns False, and changes nothing, if that is this node, or the run isn't queued on this node.
         """
         changed = db.execute(
             "UPDATE runs SET node = (SELECT d.node FROM deliveries d WHERE d.guid = runs.delivery) "
@@ -324,10 +324,10 @@ def find_run(db: Connection, run_id: str) -> Run | None:
 
 
 def take_over_runs(db: Connection, heir: str) -> list[Run]:
-    """Give a node what nodes that are gone had: runs that haven't ended, or have something left to do.
+    """Give a node the runs of lost nodes that haven't ended, aren't concluded on GitHub, or have an open log.
 
-    That is to conclude them on GitHub, or to close their logs. Those that wait for a runner go to the node
-    that handles their delivery. Returns all of them, oldest first.
+    Queued runs go to the node that handles their delivery instead, if it is alive. Returns all of these runs,
+    oldest first.
     """
     rows = db.execute(
         f"UPDATE runs SET node = CASE WHEN state = 'queued' THEN coalesce((SELECT d.node FROM deliveries d "
@@ -362,7 +362,7 @@ def insert_run(db: Connection, run: Run, *, public: bool) -> None:
 def _narrowed(
     public_only: bool, readable: Collection[int], **given: object
 ) -> tuple[str, dict[str, object]]:
-    """Return a condition for WHERE, and its parameters."""
+    """Return a condition for WHERE and its parameters. Ignores arguments that are None."""
     values = {name: value for name, value in given.items() if value is not None}
     where = ["TRUE", *(_CONDITIONS[name] for name in values)]
     if public_only:
@@ -379,13 +379,13 @@ def _run(row: ResultRow) -> Run:
 
 
 class Thunks(Subject):
-    """The thunks that runs ran, by their digests."""
+    """The thunks of runs, by digest."""
 
     @writes
     def put(self, db: Connection, thunk: ThunkRecord) -> bool:
         """Store a thunk, unless one with its digest is stored.
 
-        Returns False if that is a different thunk by SHA-256: a digest is a name, not a proof.
+        Returns False if the stored one is a different thunk by SHA-256: a digest is a name, not a proof.
         """
         return insert_thunk(db, thunk)
 
@@ -412,11 +412,11 @@ def insert_thunk(db: Connection, thunk: ThunkRecord) -> bool:
 
 
 class Statements(Subject):
-    """The signed statements in the store, one of a run at most."""
+    """The signed statements in the store, at most one per run."""
 
     @writes
     def put(self, db: Connection, record: StatementRecord) -> None:
-        """Store the statement of a run, in place of an earlier one. Raises StoreConflict for no run."""
+        """Store the statement of a run, replacing an earlier one. Raises StoreConflict for an unknown run."""
         db.execute(
             f"INSERT INTO statements ({', '.join(_STATEMENT_FIELDS)}) "
             f"VALUES ({', '.join(f':{field}' for field in _STATEMENT_FIELDS)}) ON CONFLICT (run_id) DO UPDATE "
