@@ -1,4 +1,4 @@
-"""The tables as the first migration makes them."""
+"""The first migration, which creates the original tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The values that the store returns.
 
-Times are floats, in seconds since the epoch (UTC). Each value is a frozen copy of what was committed
-when it was read.
+Times are floats, in seconds since the epoch (UTC). Each value is an immutable snapshot of committed data.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 
 def new_run_id() -> str:
-    """Return an id for a run: 22 URL-safe characters, 128 random bits that nobody can guess."""
+    """Return a new id for a run: 128 random bits as 22 URL-safe characters, which nobody can guess."""
     return secrets.token_urlsafe(16)
 
 
@@ -28,14 +27,14 @@ class Delivery:
     """A webhook delivery, without its payload, which may be large: `Deliveries.body` returns that.
 
     Args:
-        attempts: how many times handling it has begun, without those that were postponed.
-        failures: how many of them ended with an error of the delivery's own.
+        attempts: how many times handling it has begun, not counting postponed attempts.
+        failures: how many of the attempts failed with an error that the delivery caused.
         postponed: how many times in a row it was postponed.
         not_before: the time of the next attempt.
-        installation_id: the installation of the App that it is about.
+        installation_id: the App installation that it came from.
         node: the id of the node that handles it.
-        evaluations: how many times evaluating a hook of it has begun and not come to an end: 1 while one is
-            evaluated, and one more for each time that the loop ended meanwhile.
+        evaluations: how many evaluations of its hooks have begun and not ended. It is 1 during an evaluation,
+            and higher if the loop has crashed during earlier ones.
     """
 
     guid: str
@@ -58,7 +57,7 @@ class Delivery:
 
 
 class Replacement(NamedTuple):
-    """A head that another one replaces at a place: a branch, or a pull request."""
+    """The replacement of a head by another one, on a branch or a pull request (`place`)."""
 
     repository_id: int
     head_sha: str
@@ -111,10 +110,9 @@ class Run:
     """One run of a thunk for a check.
 
     Args:
-        thunk_digest: empty if there was no thunk, as for a hook that failed before it named one.
+        thunk_digest: empty if there is no thunk, for example because the hook failed first.
         public: whether everybody may see it.
-        runner_kind: the kind of the runner that ran it.
-        node: the id of the node that carries it out, and concludes it.
+        node: the id of the node that executes and concludes it.
     """
 
     id: str
@@ -154,12 +152,12 @@ class StatementRecord:
     Args:
         payload: the statement.
         signature: the SSH signature, in its binary form.
-        login: whose runner it was.
-        fingerprint: of the key that the runner connected with.
-        listed: whether GitHub listed that key for the login when the statement came. False if GitHub
-            couldn't say; the runner was connected with it all the same.
-        listed_since: when the key was added there, if GitHub said so.
-        problem: why the statement was refused, or None if it is right.
+        login: the owner of the runner.
+        fingerprint: the fingerprint of the key that the runner connected with.
+        listed: whether GitHub listed that key for the login when the statement arrived. False if GitHub
+            didn't answer, although the runner had connected with the key.
+        listed_since: when the key was added to the account, if known.
+        problem: why the statement was rejected, or None if it is valid.
     """
 
     run_id: str
@@ -175,10 +173,9 @@ class StatementRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepUpdate:
-    """A runner's report about a step, which replaces earlier ones.
+    """A runner's report about a step. It replaces the values of earlier reports.
 
-    But a time that is None, and empty `inputs`, leave the earlier ones in place, since runners repeat a
-    step in part.
+    A time of None, and empty `inputs`, keep the earlier values, since runners may repeat a step incompletely.
     """
 
     digest: str
@@ -198,11 +195,11 @@ class Step:
 
     Args:
         row: identifies the step and its log within the run.
-        position: its place in the order of appearance, from 0.
-        raw_bytes: the size of its log; while that is being written, what is in the files.
+        position: its index among the run's steps, in the order of their first report.
+        raw_bytes: the size of its log on disk.
         lines: the settled lines of its log.
         version: the run's version at the step's last change.
-        log_cut: the log ends early, because the loop stopped while it was being written.
+        log_cut: the log is incomplete, because the loop stopped while it was being written.
     """
 
     row: int
@@ -224,7 +221,7 @@ class Step:
 
 
 def text_size(step: StepUpdate | Step) -> int:
-    """Return the number of characters in a step that its runner chose."""
+    """Return the total length of those texts of a step that its runner chooses, in characters."""
     text = len(step.digest) + len(step.name) + len(step.error or "")
     return text + sum(map(len, step.inputs))
 
@@ -235,7 +232,7 @@ class CheckRun:
 
     Args:
         github_id: None until GitHub has created it.
-        tries: how many times GitHub didn't take its conclusion.
+        tries: how many times GitHub didn't accept its conclusion.
         try_after: the time of the next attempt.
     """
 
@@ -257,7 +254,7 @@ class CheckRun:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """The approval of a head, by somebody who may give it."""
+    """The approval of a head, by an authorized user."""
 
     user_id: int
     login: str
@@ -277,7 +274,7 @@ class RuntimeRecord:
     """A runtime that a connected runner offers.
 
     Args:
-        session: the SSH session that it lives with.
+        session: the SSH session that it belongs to.
         kind: the kind of the runner.
         node: the id of the node that it's connected to; empty if there is only one daemon.
     """
@@ -318,8 +315,8 @@ class LogExtent:
     Args:
         raw_bytes: the bytes as received.
         lines: the settled lines.
-        closed: False while it grows.
-        cut: the loop stopped while it was being written, and the rest is lost.
+        closed: False while it is being written.
+        cut: the rest is lost, because the loop stopped while it was being written.
     """
 
     raw_bytes: int
@@ -339,7 +336,7 @@ class LineTime:
 
 @dataclass(frozen=True, slots=True)
 class LineGap:
-    """A gap of `seconds` in which nothing came, before the piece that continued with `line`."""
+    """A pause of `seconds` in a log's output, before `line` was continued or begun."""
 
     line: int
     seconds: float
@@ -347,7 +344,7 @@ class LineGap:
 
 @dataclass(frozen=True, slots=True)
 class LogText:
-    """Settled lines, each ended by a newline. The first is number `line`; there are `lines` of them."""
+    """`lines` settled lines from number `line` on, each ended by a newline."""
 
     line: int
     lines: int
@@ -356,11 +353,11 @@ class LogText:
 
 @dataclass(frozen=True, slots=True)
 class RecentSpending:
-    """The points that a credential has spent lately, by all nodes.
+    """The points that all nodes together have recently spent with a credential.
 
     Args:
-        points: how many, at most a slice too many.
-        purposes: how many of them were spent on what.
+        points: includes what is reserved, so it may be slightly too high.
+        purposes: the points that were spent on each purpose.
         closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
     """
 
@@ -371,11 +368,11 @@ class RecentSpending:
 
 @dataclass(frozen=True, slots=True)
 class SpendingRecord:
-    """The points that a credential has spent of GitHub's rate limit.
+    """The points of GitHub's rate limit that were spent with a credential.
 
     Args:
-        spent: seconds since the epoch, and points.
-        reserved: the points that may have been spent since then.
+        spent: pairs of a time, in seconds since the epoch, and points.
+        reserved: the points that may have been spent after that.
         closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
     """
 
@@ -389,7 +386,7 @@ class LoginRecord:
     """GitHub's answer about a login.
 
     Args:
-        user_id: 0 if nobody has it.
+        user_id: 0 if nobody has the login.
         keys: lines of an authorized_keys file.
         asked_at: when GitHub was asked, in seconds since the epoch.
     """
@@ -403,13 +400,13 @@ class LoginRecord:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryBacklog:
-    """The deliveries of a repository that have not ended.
+    """The unfinished deliveries of a repository.
 
     Args:
         repository: its full name; None for deliveries without one.
-        waiting: those whose handling hasn't begun.
-        handled: those that are being handled.
-        oldest_at: when the oldest of both was received.
+        waiting: how many haven't begun.
+        handled: how many are being handled.
+        oldest_at: when the oldest one was received.
     """
 
     repository: str | None
@@ -420,14 +417,14 @@ class RepositoryBacklog:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The amounts of things in the store, and of those that wait.
+    """How much work is waiting, and how much space is used.
 
     Args:
-        deliveries: unfinished ones, counted by state.
-        runs: unfinished ones, counted by state.
-        oldest_waiting_at: when the oldest delivery came whose handling hasn't begun.
+        deliveries: the number of unfinished deliveries in each state.
+        runs: the number of unfinished runs in each state.
+        oldest_waiting_at: when the oldest delivery that hasn't begun was received.
         database_bytes: the size of the database.
-        free_bytes: the space left on the disk of the logs.
+        free_bytes: the free space on the disk of the logs.
     """
 
     deliveries: dict[str, int]
@@ -443,9 +440,9 @@ class ReportedTest:
 
     Args:
         outcome: ``passed``, ``failed`` or ``skipped``.
-        seconds: how long it took, if the report says so.
+        seconds: its duration, if the report has it.
         message: why it failed.
-        path: the file that it is in, or failed in, as the report has it.
+        path: the file that contains it, or in which it failed, as given in the report.
     """
 
     name: str
@@ -461,8 +458,8 @@ class RepeatedError:
     """An error that made runs of a repository fail.
 
     Args:
-        count: how many runs did.
-        branches: the branches, or pull requests as ``#7``, on which they did.
+        count: the number of these runs.
+        branches: the branches of these runs, or their pull requests, such as ``#7``.
     """
 
     text: str
@@ -478,7 +475,7 @@ class ErrorSearch:
 
     Args:
         runs: how many runs were searched.
-        next: the cursor for the runs before those, or None if there are none.
+        next: the cursor for older runs, or None if there are none.
     """
 
     errors: tuple[RepeatedError, ...]

@@ -1,7 +1,7 @@
 """The tables, as numbered migrations.
 
-Migrations only go forward: a released one is never edited, and corrections are further ones. Tables and
-columns keep their first names; a `vertex` is what everything else calls a step.
+Migrations only go forward: never edit a released one; add another that corrects it. Tables and columns keep
+their original names: a `vertex` is a step everywhere else.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _VISITORS = (
 )
 
 
-# A test has one row, and its results are short: there are many of them.
+# A test's name is stored once, since there are many results.
 _TESTS = (
     """
     CREATE TABLE tests (
@@ -186,7 +186,7 @@ _SPOT_CHECKS = (
 )
 
 
-# Entries name their run and repository by value: they outlive both.
+# No foreign keys: entries stay when their run or repository is removed.
 _JOURNAL = (
     """
     CREATE TABLE journal (
@@ -207,7 +207,7 @@ _JOURNAL = (
 )
 
 
-# A row is written once its file is on disk, and stays when the file has expired.
+# A row is written after its file, and stays after the file has expired.
 _ARTIFACTS = (
     """
     CREATE TABLE artifacts (
@@ -241,7 +241,7 @@ _SPENDING = (
 )
 
 
-# A row for each daemon that shares the database, and the lease that one of them has.
+# A row for each daemon that shares the database, and a lease, which only one of them can have.
 _NODES = (
     """
     CREATE TABLE nodes (
@@ -267,8 +267,8 @@ _NODES = (
 )
 
 
-# Several nodes work at a time: a delivery, a run and a runtime each belong to one of them, by its id. What no
-# node has, and all of a database that only one daemon uses, has an empty id.
+# Several nodes work at the same time. Each delivery, run and runtime belongs to the node with this id. It is empty
+# for what no node has claimed, and in a database that only one daemon uses.
 _CLAIMS = (
     "ALTER TABLE nodes ADD COLUMN identity TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE nodes ADD COLUMN ended_at REAL",
@@ -302,8 +302,8 @@ _LOG_FILTERS = (
     ) STRICT
     """,
 )
-# A run has a place while it counts among those that its user and its repository may have at a time. Bytes are those
-# that were stored until then, less what was forgiven.
+# A run that has a place counts towards the limits on its user's and its repository's runs. `bytes` is the level of a
+# leaky bucket at the time `at`.
 _USAGE = (
     "ALTER TABLE runs ADD COLUMN has_place INTEGER NOT NULL DEFAULT 0",
     """
@@ -316,13 +316,13 @@ _USAGE = (
     ) STRICT, WITHOUT ROWID
     """,
 )
-# All nodes work, so there is no lease of the one that does. An older version has to have it, and ends.
+# All nodes work now, so there is no lease for the only one that does. An older version ends without that lease.
 _NO_STANDBY = ("DELETE FROM leases",)
 
-# The purposes of what is spent, one for each entry of it, for those who look.
+# One purpose for each entry of `spent`.
 _SPENT_PURPOSES = ("ALTER TABLE spending ADD COLUMN purposes TEXT NOT NULL DEFAULT '[]'",)
 
-# When a key was added to its owner's account.
+# When the key was added to its owner's account.
 _LISTED_SINCE = ("ALTER TABLE statements ADD COLUMN listed_since REAL",)
 
 
@@ -350,9 +350,9 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0021_usage", _USAGE),
     ("0022_listed_since", _LISTED_SINCE),
 )
-"""All migrations, oldest first: their names and statements, as SQLite has them.
+"""All migrations, oldest first: their names, and their statements in SQLite's dialect.
 
-Another engine translates the types and what follows a table. It leaves out PRAGMAs.
+Another engine translates types and table options, and leaves out PRAGMAs.
 """
 
 
@@ -361,14 +361,14 @@ TABLES = tuple(
     for _, statements in MIGRATIONS
     for table in re.findall(r"^\s*CREATE TABLE (\w+)", "\n".join(statements), re.MULTILINE)
 )
-"""All tables, each after those that it refers to."""
+"""All tables. Each comes after those that it refers to."""
 
 TEMPORARY_TABLES = frozenset({"runtimes", "services", "nodes", "leases", "requests"})
-"""The tables of what is connected and runs now, of which nothing is copied."""
+"""Tables about running processes and their connections, which aren't copied to another database."""
 
 
 def migrations() -> Migrations:
-    """Return all migrations for SQLite. Each is applied and noted in one transaction."""
+    """Return all migrations for SQLite. Each is applied and recorded in one transaction."""
     numbered = Migrations("bassloop")
     for name, statements in MIGRATIONS:
 

@@ -1,7 +1,7 @@
-"""The spent points of GitHub's rate limits, so that neither a restart nor another node spends them again.
+"""Spending: how much of GitHub's rate limits is used up, so that neither a restart nor another node exceeds them.
 
-Nodes of a cluster store times by the database's clock, the only one that all of them share. The methods take and return
-times by the clock of the caller's machine.
+If nodes share the database, times are stored by the database's clock, the only one that all of them share. The methods
+take and return times by the clock of the caller's machine.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 24 * 3600.0
 OTHERS_SECONDS = 300.0
-"""For how long other nodes count what a node has stored.
+"""How long a node counts what another one has stored.
 
-GitHub forgets it after a minute, and a slice that was reserved then could be spent for half a minute.
+GitHub's limits cover a minute, and points that were reserved then could be spent for half a minute more.
 """
 
 
@@ -34,7 +34,7 @@ class OthersSpending:
 
     Args:
         spent: times, points and purposes.
-        reserved: for each node, the time at which it has stored this, and the points that it may have spent since.
+        reserved: for each node, when it stored its spending, and how many points it may have spent since then.
         closed_until: when GitHub accepts the credential's calls again.
     """
 
@@ -44,7 +44,7 @@ class OthersSpending:
 
 
 class Spending(Subject):
-    """The points that each credential has spent lately."""
+    """The points that were recently spent with each credential."""
 
     async def put(
         self,
@@ -56,15 +56,16 @@ class Spending(Subject):
         reserved: int,
         closed_until: float,
     ) -> None:
-        """Store what a credential has spent, and forget those that were not used for a day.
+        """Store what was spent with a credential, and delete credentials that weren't used for a day.
 
-        Raises StoreFull or StoreLocked at once: a call to GitHub doesn't wait for the disk.
+        Raises StoreFull, StoreLocked or StoreUnreachable at once, since a call to GitHub doesn't wait for the
+        database.
 
         Args:
-            at: seconds since the epoch.
-            spent: seconds since the epoch, and points.
-            purposes: what each of those was spent on.
-            reserved: the points that are being spent, and may be from now on.
+            at: the current time, in seconds since the epoch.
+            spent: pairs of a time, in seconds since the epoch, and points.
+            purposes: the purpose of each entry of `spent`.
+            reserved: the points that may be spent before the next call of this method.
             closed_until: when GitHub accepts the credential's calls again, in seconds since the epoch.
         """
         name = f"{credential}\t{self._engine.node}" if self._engine.node else credential
@@ -93,7 +94,7 @@ class Spending(Subject):
 
     @reads
     def recent(self, db: Connection, since: float) -> dict[str, RecentSpending]:
-        """Return the points that each credential has spent since a time."""
+        """Return the points that were spent with each credential since a time."""
         found: dict[str, RecentSpending] = {}
         for row in db.execute("SELECT * FROM spending WHERE at >= ?", (since,)):
             credential = str(row["credential"]).partition("\t")[0]
@@ -112,7 +113,7 @@ class Spending(Subject):
     def all(self, db: Connection) -> dict[str, SpendingRecord]:
         """Return the points that earlier processes have spent, by credential.
 
-        If nodes share the database, that's only when GitHub accepts calls again: see `of_others` for the points.
+        If nodes share the database, only `closed_until` is complete: see `of_others` for the points of other nodes.
         """
         ahead, own = self._clock_ahead(db), self._engine.node
         found: dict[str, SpendingRecord] = {}
@@ -129,7 +130,7 @@ class Spending(Subject):
 
     @reads
     def of_others(self, db: Connection, credential: str) -> OthersSpending:
-        """Return what other nodes have spent lately, also those that are gone."""
+        """Return what other nodes, including lost ones, have recently spent with a credential."""
         own, prefix = self._engine.node, f"{credential}\t"
         if not own:
             return OthersSpending((), (), 0.0)
@@ -150,5 +151,5 @@ class Spending(Subject):
         return OthersSpending(tuple(spent), tuple(reserved), closed_until)
 
     def _clock_ahead(self, db: Connection) -> float:
-        """Return the seconds that this machine's clock is ahead of the nodes' common one."""
+        """Return by how many seconds this machine's clock is ahead of the database's; 0 if only one daemon uses it."""
         return time.time() - self._engine.database.now(db) if self._engine.node else 0.0

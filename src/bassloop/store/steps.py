@@ -1,6 +1,6 @@
-"""Steps: the parts of a run as its runner reports them, versioned for those who follow the run.
+"""Steps: the parts of a run, as its runner reports them, with versions for incremental reads.
 
-The wire and the tables call a step a vertex.
+A step is called a vertex in wire messages and tables.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _COLUMNS = (
 _REPORTED = (
     "name", "started_at", "completed_at", "cached", "error", "cancelled", "internal"
 )  # fmt: skip
-"""The columns that a runner's update sets."""
+"""The columns that an update sets."""
 
 _FLAGS = ("cached", "cancelled", "internal", "log_cut")
 
 
 MAX_RUNS_NEAR = 2_000
-"""The number of a repository's runs before a run that are searched for runs of the same check."""
+"""How many earlier runs of the repository are searched for runs of the same check."""
 
 
 class LiveLog(Protocol):
-    """A log that is being written, or isn't where it belongs yet: its row doesn't have its size."""
+    """A log that is being written or shipped to a bucket. Its step's row doesn't have its size yet."""
 
     @property
     def raw_bytes(self) -> int: ...
@@ -46,25 +46,25 @@ class LiveLog(Protocol):
     def lines(self) -> int: ...
     @property
     def complete(self) -> bool:
-        """True if nothing more will come."""
+        """True if nothing will be appended any more."""
 
     @property
     def cut(self) -> bool:
-        """True if something is missing at its end."""
+        """True if its end is missing."""
 
     async def flush(self) -> None:
         """Wait until what was appended can be read."""
 
 
 class Steps(Subject):
-    """The steps in the store, with the current sizes of logs that are being written."""
+    """The steps in the store, with the current sizes of their logs."""
 
     def __init__(self, engine: Engine, live: Mapping[int, LiveLog]) -> None:
         super().__init__(engine)
         self._live = live
 
     async def put(self, run_id: str, updates: Sequence[StepUpdate]) -> dict[str, Step]:
-        """Merge updates from a runner, in order, and return their steps by digest.
+        """Merge updates from a runner, in order, and return the updated steps by digest.
 
         Steps that change get the run's next version. Raises NotStored for an unknown run.
         """
@@ -90,9 +90,9 @@ class Steps(Subject):
 
     @reads
     def earlier_durations(self, db: Connection, run_id: str) -> list[tuple[str, float]]:
-        """Return the names of steps, and the seconds that they took, in the last 20 runs of the same check.
+        """Return the names of steps, and their durations in seconds, in the last 20 runs of the same check.
 
-        Those are the runs before this one that succeeded, of its repository and as public as it is.
+        Considers runs before this one that succeeded, in the same repository and with the same visibility.
         """
         rows = db.execute(
             "SELECT v.name, v.completed_at - v.started_at AS seconds FROM vertexes v WHERE v.run_id IN ("
@@ -109,9 +109,9 @@ class Steps(Subject):
         return [(row["name"], row["seconds"]) for row in rows]
 
     async def of_run(self, run_id: str, since_version: int = 0) -> list[Step]:
-        """Return the steps of a run that changed after a version, in the order of appearance.
+        """Return the steps of a run that changed after a version, by position.
 
-        A log that grows doesn't change its step until it is closed.
+        A growing log changes the version of its step only when it's closed.
         """
         live = dict(self._live)
         return [_with_live_size(step, live) for step in await self._since(run_id, since_version)]
@@ -144,11 +144,10 @@ class Steps(Subject):
 
 
 def _with_live_size(step: Step, live: Mapping[int, LiveLog]) -> Step:
-    """Return a step with the size that its log has now.
+    """Return a step with the current size of its log.
 
     Args:
-        live: the logs whose rows didn't have their sizes yet before the step was read, since a log
-            may be closed meanwhile.
+        live: the live logs from *before* the step was read, since a log may be closed meanwhile.
     """
     log = live.get(step.row)
     if log is None:
@@ -216,7 +215,7 @@ def _steps(db: Connection, rows: Sequence[ResultRow]) -> list[Step]:
 
 
 def _inputs(db: Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Return the inputs of steps, by their rows, of those that have any."""
+    """Return the inputs of those steps that have any, by row."""
     edges = db.execute(
         "SELECT vertex, input_digest FROM vertex_edges "
         "WHERE vertex IN (SELECT CAST(value AS BIGINT) FROM json_each(?)) ORDER BY vertex, position",
@@ -229,7 +228,10 @@ def _inputs(db: Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
 
 
 def open_log(db: Connection, run_id: str, row: int) -> bool:
-    """Note that a step's log is being written; return False if it was opened before."""
+    """Record that a step's log is being written. Return False if it was opened before.
+
+    Raises NotStored for an unknown step.
+    """
     step = db.execute(
         "SELECT log_state FROM vertexes WHERE run_id = ? AND id = ?", (run_id, row)
     ).fetchone()
@@ -242,7 +244,7 @@ def open_log(db: Connection, run_id: str, row: int) -> bool:
 
 
 def close_log(db: Connection, row: int, raw_bytes: int, lines: int, *, cut: bool) -> None:
-    """Note the size of a step's log as the run's next version, unless it was never opened."""
+    """Record the final size of a step's log, as a new version of the run, unless the log was never opened."""
     state = LogState.CUT if cut else LogState.CLOSED
     db.execute(
         "UPDATE runs SET version = version + 1 "
@@ -264,7 +266,7 @@ def close_log(db: Connection, row: int, raw_bytes: int, lines: int, *, cut: bool
 
 
 class OpenLog(NamedTuple):
-    """A log that is being written, by its run's id and its step's row, and the node that has the run."""
+    """A log that is being written: its run's id, its step's row, and the node that the run belongs to."""
 
     run_id: str
     row: int

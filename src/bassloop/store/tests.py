@@ -1,4 +1,4 @@
-"""Tests, and their results in runs, as reports have them."""
+"""Tests and their results in runs, from test reports."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection, ResultRow
 
 MAX_RESULTS = 50_000
-"""Results of one run that are stored: failed ones first."""
+"""The maximum number of results that are stored for one run, failed ones first."""
 
 MAX_MESSAGE = 4_000
 MAX_NAME = 500
 
 
 class Tests(Subject):
-    """The tests that reports name."""
+    """The tests from reports."""
 
     @writes
     def put(self, db: Connection, run_id: str, results: Sequence[ReportedTest]) -> None:
-        """Store results of a run; a later one of the same test replaces the earlier. Raises NotStored."""
+        """Store results of a run. A later result of a test replaces an earlier one. Raises NotStored."""
         run = db.execute(
             "SELECT seq, repository_id, check_name FROM runs WHERE id = ?", (run_id,)
         ).fetchone()
         if run is None:
             raise NotStored(f"no run {run_id} is stored")
-        # Sorting is stable: results of one test stay in order.
+        # A stable sort: results of the same outcome stay in order.
         kept = sorted(results, key=lambda result: result.outcome != "failed")[:MAX_RESULTS]
         names = {result.name[:MAX_NAME] for result in kept}
         db.executemany(
@@ -64,7 +64,7 @@ class Tests(Subject):
     def of_run(
         self, db: Connection, run_id: str, outcome: str | None = None, limit: int = 200
     ) -> list[ReportedTest]:
-        """Return results of a run by the tests' names, those of one outcome or all."""
+        """Return results of a run, sorted by the tests' names; only those with an outcome if one is given."""
         rows = db.execute(
             "SELECT t.name, r.outcome, r.seconds, r.message, r.path, r.line FROM test_results r "
             "JOIN tests t ON t.id = r.test WHERE r.run = (SELECT seq FROM runs WHERE id = :run) "
@@ -75,7 +75,7 @@ class Tests(Subject):
 
     @reads
     def counts(self, db: Connection, run_id: str) -> dict[str, int]:
-        """Return how many tests of a run had each outcome; empty if no report told of any."""
+        """Return the number of tests of a run with each outcome; empty if there was no report."""
         rows = db.execute(
             "SELECT outcome, count(*) AS count FROM test_results "
             "WHERE run = (SELECT seq FROM runs WHERE id = ?) GROUP BY outcome",

@@ -1,6 +1,6 @@
-"""What runs use of limits that all nodes share: places among those of their user and repository, and bytes of logs.
+"""Usage of the limits that all nodes share: concurrent runs per user and repository, and bytes of logs.
 
-The daemon of a file counts both in memory (`checks.run_quotas`), and asks nobody.
+A daemon with an SQLite file counts both in memory instead (`checks.run_quotas`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection
 
 FORGET_SECONDS = 2 * 86_400.0
-"""How long it is remembered who used nothing more."""
+"""How long an unused counter is kept."""
 
 
 class UserKind(StrEnum):
-    """Who uses something."""
+    """Whose usage is limited."""
 
     USER = "user"
     REPOSITORY = "repository"
 
 
 class LogUse(NamedTuple):
-    """Bytes of logs that came.
+    """An amount of log bytes to count.
 
     Args:
-        rate: how many are forgiven a second.
+        size: in bytes.
+        rate: the bytes per second by which the counter decreases, as in a leaky bucket.
     """
 
     size: int
@@ -39,17 +40,17 @@ class LogUse(NamedTuple):
 
 
 class Usage(Subject):
-    """What is used of the limits that all nodes share."""
+    """The usage of limits that all nodes share."""
 
     @writes
     def take_place(
         self, db: Connection, run_id: str, *, repository_runs: int, user_runs: int
     ) -> UserKind | None:
-        """Give a run of this node a place, until it ends or `free_place`; or return who has too many runs.
+        """Give a run a place, until it ends or `free_place` is called; or return whose limit is reached.
 
         Args:
             repository_runs: how many runs of its repository may have a place.
-            user_runs: how many of its user may.
+            user_runs: how many runs of its user may have a place.
         """
         used = db.execute(
             "SELECT coalesce(sum(CASE WHEN o.repository_id = r.repository_id THEN 1 ELSE 0 END), 0) AS repository, "
@@ -67,7 +68,7 @@ class Usage(Subject):
 
     @writes
     def free_place(self, db: Connection, run_id: str) -> None:
-        """Take back the place of a run of this node, and notify those that wait for one."""
+        """Free the place of a run of this node, and notify runs that are waiting for one."""
         freed = db.execute(
             "UPDATE runs SET has_place = 0 WHERE id = ? AND node = ? AND has_place = 1",
             (run_id, self._engine.node),
@@ -79,7 +80,7 @@ class Usage(Subject):
     def count_logs(
         self, db: Connection, used: Mapping[tuple[UserKind, int], LogUse]
     ) -> dict[tuple[UserKind, int], float]:
-        """Count bytes of logs, and return how many are counted now, of all nodes, less what was forgiven."""
+        """Add bytes of logs to the counters, and return the counters' current values."""
         now = self._engine.database.now(db)
         counted = {}
         for (kind, id_), (size, rate) in used.items():

@@ -1,4 +1,4 @@
-"""Users, their sessions, and the repositories that visitors may see."""
+"""Users, their logins and sessions, and repositories with their visibility."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 MAX_LOGINS = 10_000
 NOBODY = 0
-"""The id of the user of a login that nobody has any more."""
+"""The user id for a login that nobody has any more."""
 
 SESSIONS_EACH = 50
-"""The most sessions of one user; a new one replaces the oldest."""
+"""The maximum number of sessions of one user. A new session ends the oldest."""
 
 
 class Users(Subject):
-    """People with an account on GitHub."""
+    """The users of GitHub that the loop knows."""
 
     @writes
     def put(self, db: Connection, user: User) -> None:
@@ -41,7 +41,7 @@ class Users(Subject):
 
 
 def ensure_user(db: Connection, user_id: int, login: str) -> None:
-    """Make sure that the user has a row to refer to."""
+    """Insert the user unless there is a row for them."""
     db.execute(
         "INSERT INTO users (id, node_id, login) VALUES (?, '', ?) ON CONFLICT (id) DO NOTHING",
         (user_id, login),
@@ -49,7 +49,7 @@ def ensure_user(db: Connection, user_id: int, login: str) -> None:
 
 
 class Logins(Subject):
-    """Logins and keys of users who have connected a runner, as GitHub said them."""
+    """Logins and keys of users who have connected a runner, as last seen on GitHub."""
 
     async def put(
         self,
@@ -61,10 +61,10 @@ class Logins(Subject):
         keys: tuple[str, ...],
         asked_at: float,
     ) -> None:
-        """Store what GitHub said of a login, and forget those that were asked for longest ago.
+        """Store GitHub's answer about a login, and delete the oldest answers beyond MAX_LOGINS.
 
-        Nothing is changed if another node has stored what GitHub said later. Raises StoreFull or StoreLocked
-        at once: a runner doesn't wait for the disk.
+        Changes nothing if a later answer is stored. Raises StoreFull, StoreLocked or StoreUnreachable at once,
+        since a runner doesn't wait for the database.
 
         Args:
             name: the login in lower case.
@@ -78,7 +78,7 @@ class Logins(Subject):
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 "user_id = excluded.user_id, node_id = excluded.node_id, login = excluded.login, "
                 "keys = excluded.keys, asked_at = excluded.asked_at "
-                # One from the future was stored while a clock was wrong.
+                # A time in the future was stored while some clock was wrong.
                 "WHERE excluded.asked_at >= logins.asked_at OR logins.asked_at > ?",
                 (*row, self._engine.database.now(db)),
             )
@@ -91,9 +91,10 @@ class Logins(Subject):
         await self._engine.write(put, wait=False)
 
     async def remove(self, name: str, *, asked_at: float) -> None:
-        """Store that nobody has a login, which stays known, or an older answer of another node could come back.
+        """Record that nobody has a login. Changes nothing if the login isn't stored.
 
-        Nothing is changed for a login that isn't stored. Raises StoreFull or StoreLocked at once.
+        The row stays, so that another node can't restore an older answer. Raises StoreFull, StoreLocked or
+        StoreUnreachable at once.
         """
 
         def remove(db: Connection) -> None:
@@ -106,7 +107,7 @@ class Logins(Subject):
         await self._engine.write(remove, wait=False)
 
     async def get(self, name: str) -> LoginRecord | None:
-        """Return what GitHub said of a login, or None. The user is NOBODY if nobody has it.
+        """Return GitHub's last answer about a login, or None. Its user is NOBODY if nobody has the login.
 
         Raises StoreUnreachable at once.
         """
@@ -129,10 +130,9 @@ class Repositories(Subject):
 
     @writes
     def put(self, db: Connection, repository: RepositoryRecord) -> None:
-        """Store the current facts about a repository.
+        """Store the current name, installation and visibility of a repository.
 
-        All its runs, earlier ones included, become public or private with it: GitHub, too, shows
-        and hides old logs with their repository.
+        All its runs, including old ones, become public or private with it, like logs on GitHub.
         """
         db.execute(
             "INSERT INTO repositories (id, full_name, installation_id, public, used_at) "
@@ -185,9 +185,9 @@ class Repositories(Subject):
 def ensure_repository(
     db: Connection, repository: RepositoryRecord, used_at: float
 ) -> RepositoryRecord:
-    """Note that a repository is used now, and return what is stored about it.
+    """Record that a repository is used now, and return what is stored about it.
 
-    Stored facts stay as they are: the payload of a delivery may have waited for days.
+    Doesn't change what is stored, since this information may come from a delivery that is days old.
     """
     row = db.execute(
         "INSERT INTO repositories (id, full_name, installation_id, public, used_at) "
@@ -211,7 +211,7 @@ def _repository(row: ResultRow) -> RepositoryRecord:
 
 
 class Sessions(Subject):
-    """The sessions of people who signed in. Of their secrets only digests are stored."""
+    """The sessions of users who signed in. Only digests of their secrets are stored."""
 
     async def begin(self, secret: str, user_id: int, seconds: float) -> float:
         """Store a session of a stored user, and return when it ends, in seconds since the epoch.
@@ -260,5 +260,5 @@ class Sessions(Subject):
 
 
 def _digest(secret: str) -> str:
-    """Return a secret's digest, so that a copy of the database doesn't open a session."""
+    """Return a secret's digest. It is stored in place of the secret, so that a leaked database opens no session."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
