@@ -1,12 +1,13 @@
-"""Blobs: bytes that never change once they are stored, in a folder or in a bucket.
+"""Blobs: immutable objects, stored in a folder or in a bucket.
 
     blobs = find_blobs(settings)            # connects to the bucket, if BLOBS_URL is set
     blobs = FileBlobs(folder)
 
-A blob has a name like a relative path. `Blobs` is what both have in common. Each has a folder on this
-machine's disk, too: logs are appended to there, whatever becomes of them once they are complete.
+A blob has a name like a relative path. `Blobs` is the common interface. Even with a bucket there is a folder on
+this machine's disk, to which logs are written until they are complete.
 
-Everything here blocks, and is for threads. Errors are OSErrors, so that a bucket fails as a disk does.
+All functions block: call them in threads. Errors are OSErrors, so that a failing bucket is handled like a failing
+disk.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ __all__ = [
 def find_blobs(settings: Settings, *, probe: bool = True, patient: bool = False) -> Blobs:
     """Return the blobs that the settings name. Blocks.
 
-    Raises StoreUnusable, which says why they can't be used and what to do.
+    Raises StoreUnusable, with the reason and the fix, if they can't be used.
 
     Args:
-        probe: try that a bucket can be used. Without it, what needs the bucket raises BucketError.
-        patient: take a bucket that can't be reached now, but none that refuses what is tried.
+        probe: test that the bucket works. Otherwise, the first operation that needs it may raise BucketError.
+        patient: accept a bucket that can't be reached now, but not one that refuses a request.
     """
     if settings.blobs_url is None:
         return FileBlobs(settings.blobs)

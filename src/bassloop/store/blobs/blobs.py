@@ -1,4 +1,4 @@
-"""The interface of blobs, which folders and buckets of them have in common, and blobs in a folder."""
+"""The common interface of blobs in folders and in buckets, and the implementation for folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class BucketError(OSError):
-    """A bucket can't be used now, or at all. The message says where it is and what to do."""
+    """A bucket can't be used. The message has its address, the reason and the fix."""
 
 
 class BucketUnreachable(BucketError):
-    """A bucket's service can't be reached, or can't do anything now."""
+    """A bucket's service can't be reached, or is temporarily unavailable."""
 
 
 class BlobInfo(NamedTuple):
@@ -32,14 +32,14 @@ class BlobInfo(NamedTuple):
 
 
 class BlobReader(Protocol):
-    """A blob, or a part of one, that is open for reading. A context manager that closes it."""
+    """A blob, or a part of one, open for reading. A context manager that closes it."""
 
     @property
     def size(self) -> int:
-        """The bytes that can be read; a file that is appended to has more later."""
+        """The current size in bytes. A file may still be growing."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes from `offset` on, or nothing at the end. Raises OSError."""
+        """Return up to `size` bytes from `offset` on; none at the end. Raises OSError."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -51,7 +51,7 @@ class BlobReader(Protocol):
 
 
 class NothingToClose:
-    """The context manager of a reader that holds nothing open."""
+    """A mixin: the context manager of a reader that has nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -61,69 +61,69 @@ class NothingToClose:
 
 
 class Blobs(Protocol):
-    """A place for blobs. Its methods block, are safe in any thread, and raise OSError."""
+    """A container of blobs. Its methods block, are thread-safe, and raise OSError."""
 
     @property
     def folder(self) -> Path:
-        """The folder on this machine's disk, for what is being written."""
+        """The folder on this machine's disk to which data is written first."""
 
     @property
     def bucket(self) -> Bucket | None:
-        """The bucket, or None if the folder is where blobs stay."""
+        """The bucket, or None if blobs are stored in the folder."""
 
     def open(self, name: str) -> BlobReader:
         """Open a blob. Raises FileNotFoundError if there is none."""
 
     def open_sequential(self, name: str) -> BlobReader:
-        """Open a blob to be read from one end to the other, past a cache. Raises FileNotFoundError."""
+        """Open a blob for reading it sequentially, bypassing the cache. Raises FileNotFoundError."""
 
     def move_in(self, path: Path, name: str) -> None:
-        """Store a complete file of `folder` as a blob, and remove the file. May be repeated.
+        """Store a file in `folder` as a blob, and remove the file. Idempotent.
 
-        A blob of that name is replaced. When this fails, the file is still there.
+        Replaces a blob with the same name. If this fails, the file remains.
         """
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
-        """Yield the blobs below a prefix, which is a path without a slash at its end, in no order."""
+        """Yield the blobs below a prefix (a path without a trailing slash), in arbitrary order."""
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Return the bytes below each folder below a prefix, by the folder's own name."""
+        """Return the total size of each folder directly below a prefix, by the folder's name."""
 
     def remove(self, prefix: str) -> None:
-        """Remove a blob, or all blobs below a prefix. May be repeated."""
+        """Remove a blob, or all blobs below a prefix. Idempotent."""
 
     def probe(self) -> None:
         """Raise OSError if nothing can be stored now."""
 
     def __str__(self) -> str:
-        """Return where the blobs are, for messages."""
+        """Return the blobs' location, for messages."""
 
 
 class Bucket(Blobs, Protocol):
-    """Blobs in a bucket, where nothing can be appended to, and others write, too."""
+    """Blobs in a bucket, which other nodes may share. Nothing can be appended to an object."""
 
     @property
     def cached_bytes(self) -> int:
-        """The bytes in the cache on this machine's disk."""
+        """The size of the cache on this machine's disk."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Store a blob, and return True, or False if there is one of that name already."""
+        """Store a blob unless there is one with this name, and return whether it was stored."""
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes of a blob, through a cache. Raises FileNotFoundError."""
+        """Return up to `size` bytes of a blob, using the cache. Raises FileNotFoundError."""
 
     def copy_in(self, path: Path, name: str) -> None:
-        """Store a file as a blob, in place of one that has this name."""
+        """Store a copy of a file as a blob, replacing one with the same name."""
 
     def uncached(self) -> Bucket:
-        """Return the same bucket, read past the cache."""
+        """Return the same bucket without a cache."""
 
     def fetch(self, name: str, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes of a blob, past the cache. Raises FileNotFoundError."""
+        """Return up to `size` bytes of a blob, bypassing the cache. Raises FileNotFoundError."""
 
 
 class FileReader:
-    """A file that is open for reading."""
+    """A file, open for reading."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -151,7 +151,7 @@ class FileReader:
 
 
 class FileBlobs:
-    """A folder of blobs, which is made when something is stored."""
+    """Blobs in a folder, which is created when needed."""
 
     bucket = None
 
@@ -181,7 +181,7 @@ class FileBlobs:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(self.folder / entry.path)
                     continue
-                # One that is gone by now was removed, or written when the disk was full.
+                # It may have been removed meanwhile, for example because the disk was full.
                 with contextlib.suppress(FileNotFoundError):
                     stat = entry.stat(follow_symlinks=False)
                     name = os.path.relpath(entry.path, self.folder)
@@ -201,7 +201,7 @@ class FileBlobs:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-                with contextlib.suppress(OSError):  # others are in it
+                with contextlib.suppress(OSError):  # not empty
                     path.parent.rmdir()
 
     def probe(self) -> None:

@@ -1,4 +1,4 @@
-"""The address of a bucket, as the setting BLOBS_URL has it, and the credentials for it. No I/O but their file."""
+"""The address of a bucket, as in the setting BLOBS_URL, and its credentials. Reads only the credentials file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EXAMPLE = "s3://bucket/prefix?endpoint=https://s3.example.com"
 
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
-    """A bucket, and the prefix of all names in it.
+    """A bucket, and the prefix of the names of all blobs in it.
 
     Args:
-        endpoint: the service's URL, with the bucket in the path; None is Amazon's.
+        endpoint: the URL of the service, to which the bucket is added as a path; None for Amazon S3.
     """
 
     bucket: str
@@ -28,7 +28,7 @@ class BucketAddress:
 
     @classmethod
     def parse(cls, url: str) -> BucketAddress:
-        """Return the address that a URL like EXAMPLE is. Raises ValueError, which says what is wrong."""
+        """Parse a URL like EXAMPLE. Raises ValueError with the problem."""
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc:
             raise ValueError(f"it must be the address of a bucket, such as {EXAMPLE}")
@@ -64,9 +64,9 @@ class BucketCredentials:
 
 
 def shared_credentials() -> BucketCredentials | None:
-    """Return the credentials in the user's file for AWS's tools, or None if there are none.
+    """Return the credentials from the AWS tools' shared credentials file, or None if there are none.
 
-    `AWS_SHARED_CREDENTIALS_FILE` and `AWS_PROFILE` say which, as they do for those.
+    As with those tools, `AWS_SHARED_CREDENTIALS_FILE` and `AWS_PROFILE` select the file and the profile.
     """
     path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path.home() / ".aws/credentials")
     parser = configparser.ConfigParser(interpolation=None, default_section="\0")

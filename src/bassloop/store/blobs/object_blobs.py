@@ -1,6 +1,6 @@
-"""Blobs in a bucket: each is an object of an S3-compatible service. Needs the extra `bassloop[bucket]`.
+"""Blobs in a bucket of an S3-compatible service. Needs the extra `bassloop[bucket]`.
 
-obstore's synchronous calls release the GIL while they wait, so that threads are enough.
+obstore's synchronous calls release the GIL while they wait, so they can run in threads.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 
 
 BLOCK = 1024 * 1024
-"""The bytes of a blob that are fetched at once, and are a file of the cache."""
+"""The unit in which blobs are fetched and cached, in bytes. Each block is a file in the cache."""
 
 PIECE = 256 * 1024
-"""The bytes, at least, of the pieces of an object that is read from one end to the other."""
+"""The minimum size of the pieces of an object that is read sequentially, in bytes."""
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
 RETRIES = 2
 RETRY_SECONDS = 10.0
-"""How often, and for how long, a request is repeated before it fails. What is stored is tried again later."""
+"""How often, and for how long, obstore retries a request before it fails. The shipper retries at a higher level."""
 
 CACHE = "cache"
-"""The folder of the cache, in the folder of the blobs."""
+"""The name of the cache's folder, in the folder of the blobs."""
 
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
@@ -80,7 +80,7 @@ _FIXES = {
 
 
 class _Files(cachetools.LRUCache[str, int]):
-    """The sizes of the cache's files, by name. A file that has to go is removed."""
+    """The sizes of the cached files, by name. Evicting an entry removes its file."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         super().__init__(limit, getsizeof=lambda size: max(1, size))
@@ -93,10 +93,10 @@ class _Files(cachetools.LRUCache[str, int]):
 
 
 class BlockCache:
-    """Files with blocks of blobs in a folder, which outlives the process.
+    """A cache of blocks, as files in a folder. It survives a restart.
 
-    Blocks never change, since blobs don't. A disk that is full, or a file that somebody removed, costs
-    another fetch. With a limit of 0, nothing is cached.
+    Blocks never change, since blobs don't. If the disk is full or somebody has removed a file, the block is
+    fetched again. With a limit of 0, nothing is cached.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -111,15 +111,15 @@ class BlockCache:
 
     @property
     def size(self) -> int:
-        """The bytes in the cache."""
+        """The size of the cache in bytes."""
         return int(self._files.currsize)
 
     def read(self, blob: str, offset: int, size: int, fetch: Callable[[int], bytes]) -> bytes:
-        """Return up to `size` bytes of a blob, or fewer at its end.
+        """Return up to `size` bytes of a blob, fewer at its end.
 
         Args:
-            fetch: returns a block, by its number; fewer bytes than BLOCK if it is the last, and none
-                after that.
+            fetch: fetches the block with a number. The last block may be shorter than BLOCK; after it, blocks
+                are empty.
         """
         found = bytearray()
         while size > 0:
@@ -169,7 +169,7 @@ class BlockCache:
                 (self._folder / name).unlink(missing_ok=True)
 
     def forget(self, prefix: str) -> None:
-        """Remove what the cache has of the blobs below a prefix."""
+        """Remove the blocks of a blob, or of all blobs below a prefix."""
         with self._lock:
             for name in [
                 each for each in self._files if each.startswith((f"{prefix}/", f"{prefix}@"))
@@ -180,7 +180,7 @@ class BlockCache:
 
 
 class ObjectReader(NothingToClose):
-    """An object that is open for reading, through the cache."""
+    """An object, open for reading, using the cache."""
 
     def __init__(self, blobs: ObjectBlobs, name: str) -> None:
         self._blobs = blobs
@@ -195,10 +195,10 @@ class ObjectReader(NothingToClose):
 
 
 class ObjectStream(NothingToClose):
-    """An object that is read from one end to the other by one request, past the cache.
+    """An object that is read sequentially by one request, bypassing the cache.
 
-    A request for each block would cost a large object hundreds of them. A request is cut after REQUEST_SECONDS,
-    however fast the reader is: then another one goes on from there.
+    With a request for each block, a large object would take hundreds. obstore ends each request after
+    REQUEST_SECONDS, even while data arrives: then another request continues.
     """
 
     def __init__(self, blobs: ObjectBlobs, name: str) -> None:
@@ -210,7 +210,7 @@ class ObjectStream(NothingToClose):
         self._pieces: Iterator[bytes] = iter(())
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes from `offset` on, or nothing at the end. Raises OSError."""
+        """Return up to `size` bytes from `offset` on; none at the end. Raises OSError."""
         if offset != self._position:
             self._position, self._rest, self._pieces = offset, memoryview(b""), iter(())
         if not self._rest and offset < self.size:
@@ -256,11 +256,11 @@ class ObjectBlobs:
         return reader
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes of an object, through the cache."""
+        """Return up to `size` bytes of an object, using the cache."""
         return self._cache.read(name, offset, size, lambda number: self._fetch_block(name, number))
 
     def fetch(self, name: str, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes of an object, past the cache; none after its end."""
+        """Return up to `size` bytes of an object, bypassing the cache; none after its end."""
         with self._errors():
             try:
                 found = obstore.get(self._store, name, options={"range": (offset, offset + size)})
@@ -274,14 +274,14 @@ class ObjectBlobs:
         return ObjectStream(self, name)
 
     def stream(self, name: str, start: int) -> Iterator[bytes]:
-        """Yield the bytes of an object from `start` on, which isn't its end, past the cache."""
+        """Yield the bytes of an object from `start` on, bypassing the cache. `start` must be before its end."""
         with self._errors():
             found = obstore.get(self._store, name, options={"range": {"offset": start}})
             for piece in found.stream(min_chunk_size=PIECE):
                 yield bytes(piece)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Store an object, and return True, or False if there is one of that name already."""
+        """Store an object unless there is one with this name, and return whether it was stored."""
         with self._errors():
             try:
                 obstore.put(self._store, name, data, mode="create")
@@ -338,7 +338,7 @@ class ObjectBlobs:
 
     @contextlib.contextmanager
     def _errors(self) -> Generator[None]:
-        """Raise obstore's errors as BucketError; FileNotFoundError only where an object is missing."""
+        """Translate obstore's errors to BucketError. FileNotFoundError stays if only an object is missing."""
         try:
             yield
         except FileNotFoundError as error:
@@ -351,7 +351,7 @@ class ObjectBlobs:
 
 
 def _is_away(error: Exception) -> bool:
-    """Return whether the service can't be reached, or can't answer anybody now."""
+    """Return whether the service can't be reached, or is temporarily unavailable."""
     text = str(error)
     return _code(error) not in _FIXES and bool(_HTTP.search(text) or _SERVER_ERROR.search(text))
 
@@ -362,7 +362,7 @@ def _code(error: Exception) -> str | None:
 
 
 def _explained(error: Exception) -> str:
-    """Return what an error of the service means, and what to do about it, in a line."""
+    """Return a line that explains an error of the service and how to fix it."""
     code, text = _code(error), str(error)
     if code in _FIXES:
         return f"{_FIXES[code]} ({code})"
@@ -380,12 +380,12 @@ def _explained(error: Exception) -> str:
 def connect_bucket(
     address: BucketAddress, credentials: BucketCredentials | None, folder: Path, cache_bytes: int
 ) -> ObjectBlobs:
-    """Return the blobs in a bucket, which isn't asked for anything yet. Raises StoreUnusable.
+    """Return the blobs in a bucket, without sending a request yet. Raises StoreUnusable.
 
     Args:
-        credentials: None leaves it to the machine's role, or the container's.
+        credentials: None to use the role of the machine or the container.
         folder: the folder for logs that are being written, and for the cache.
-        cache_bytes: the most bytes in the cache.
+        cache_bytes: the maximum size of the cache.
     """
     config: S3Config = {
         "region": address.region,

@@ -1,4 +1,4 @@
-"""The engines: what differs between the databases that the store can be in."""
+"""The database engines: the differences between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def find_database(
     location: Path | str, synchronous: str = "FULL", pool: str | None = None
 ) -> Database:
-    """Return the database at an address of PostgreSQL's, or in a file of SQLite's.
+    """Return the database at a PostgreSQL address, or in an SQLite file.
 
     Raises StoreUnusable if the driver for PostgreSQL isn't installed.
 
     Args:
         synchronous: SQLite's setting of this name.
-        pool: the address of a pooler before PostgreSQL.
+        pool: the address of a pooler in front of PostgreSQL.
     """
     if isinstance(location, str) and "://" in location:
         try:
@@ -36,5 +36,5 @@ def find_database(
 
 
 def is_served(location: Path | str) -> bool:
-    """Return whether a daemon has the database in this place open now. Raises StoreError."""
+    """Return whether a daemon is using the database at this location now. Raises StoreError."""
     return find_database(location).is_served()

@@ -1,7 +1,7 @@
 """PostgreSQL: the store's database on a server, in the first schema of the connection's search path.
 
-The one transaction that writes holds an advisory lock, in place of SQLite's write lock. A daemon has a lease
-in place of a lock on a file (`leases`), and each of its transactions begins with a look whether it still has it.
+A transaction that writes holds an advisory lock, which replaces SQLite's write lock. A daemon has a lease instead
+of a file lock (`leases`), and each of its write transactions first checks that it still has the lease.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ if TYPE_CHECKING:
     from bassloop.store.leases import Node
 
 OLDEST_SERVER = 140_000
-"""The first version that is tested for, as the server numbers them."""
+"""The oldest supported version, in the server's numbering."""
 
 LOCK_SECONDS = 8.0
-"""How long a transaction waits for another process that writes, such as another node."""
+"""How long a transaction waits for one of another process, such as another node."""
 
 IDLE_SECONDS = 3.0
-"""How long a transaction may be in Python's hands before the server ends it: a node that is paused in the
-middle of one must not keep the others from writing for longer than they wait."""
+"""How long a transaction may be idle before the server ends it. A node that is paused during a transaction must not
+block the others for longer than they wait."""
 
 COMMIT_SECONDS = 30.0
-"""How long the server is asked what became of a commit during which the connection was lost."""
+"""How long to try to find out whether a commit succeeded during which the connection was lost."""
 
 RECONNECT_SECONDS = 0.5
 
@@ -74,7 +74,7 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
-"""Parameters of connections, unless the address has others: a server that is gone is noticed in 30 s."""
+"""Connection parameters, unless the address overrides them. A dead server is detected within 30 s."""
 
 _BEGIN = (
     "BEGIN; SET LOCAL lock_timeout = {lock:.0f}; "
@@ -90,7 +90,7 @@ _REFUSED = re.compile(
     "password authentication failed|no password supplied|does not exist|no pg_hba.conf entry"
     "|authentication failed|is not permitted to log in|permission denied"
 )
-"""What a server says when it refuses a connection for good. It sends no code then that libpq passes on."""
+"""Messages of servers that refuse a connection permanently. libpq doesn't pass on the error's code in that case."""
 
 T = TypeVar("T")
 
@@ -100,9 +100,9 @@ class PostgreSQLDatabase:
     """A database on a server.
 
     Args:
-        url: `postgresql://USER:PASSWORD@HOST/NAME`, or another form that libpq takes.
-        pool_url: the same database through a pooler, which may give each transaction another of its
-            connections to the server; for what a daemon reads and writes.
+        url: `postgresql://USER:PASSWORD@HOST/NAME`, or another form that libpq accepts.
+        pool_url: the same database through a pooler, for a daemon's reads and writes. The pooler may use another
+            server connection for each transaction.
     """
 
     url: str = field(repr=False)
@@ -123,7 +123,7 @@ class PostgreSQLDatabase:
         return f"postgresql://{user}{host}{port}/{known.get('dbname') or ''}"
 
     def translate(self, error: Exception) -> StoreError:
-        """Return the store's error for one of psycopg's."""
+        """Return the StoreError for one of psycopg's errors."""
         state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip().partition("\n")[0]
         if state == "53100":
@@ -137,7 +137,7 @@ class PostgreSQLDatabase:
             )
         if state in ("28P01", "28000", "3D000", "42501"):
             return StoreUnusable(f"database {self} can't be used ({text}): check DATABASE_URL")
-        # 25P03: the server has ended a transaction in which this process was paused.
+        # 25P03: the server has ended a transaction that was idle, since this process was paused.
         unavailable = state.startswith(("08", "53", "57P")) or state in ("25006", "25P03")
         if unavailable or (isinstance(error, psycopg.OperationalError) and not state):
             if _REFUSED.search(text):
@@ -167,12 +167,12 @@ class PostgreSQLDatabase:
             cursor_factory=psycopg.ClientCursor,
             row_factory=cast("Any", make_rows),
         )
-        connection.prepare_threshold = None  # a pooler may give each transaction another server
+        connection.prepare_threshold = None  # a pooler may use another server connection each time
         return PostgreSQLConnection(connection)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[PostgreSQLConnection]:
-        """Open a connection for a while. Raises StoreError for the server's errors inside."""
+        """Open a connection. Raises StoreError for the server's errors in the body."""
         with self._errors(), contextlib.closing(self._connect()) as connection:
             yield connection
 
@@ -249,9 +249,9 @@ class PostgreSQLDatabase:
 
     @contextlib.contextmanager
     def ownership(self) -> Iterator[None]:
-        """Be the only one who uses this database, such as a command that repairs it.
+        """Use the database exclusively, for example to repair it.
 
-        Raises StoreUnusable while there is a daemon, or if another process is.
+        Raises StoreUnusable while a daemon, or another process with exclusive use, is running.
         """
         self.prepare()
         with self.opened() as connection:
@@ -289,7 +289,7 @@ class PostgreSQLDatabase:
         with self._errors():
             connection = self._connect(pooled=True)
             if self.pool_url is not None:
-                return connection  # settings would stay with a connection that others get next
+                return connection  # a setting would affect the next client of that server connection
             try:
                 connection.execute(
                     "SET default_transaction_read_only = on; "
@@ -316,9 +316,9 @@ class PostgreSQLDatabase:
             raise StoreTaken(taken_message(self))
 
     def commit(self, connection: Connection) -> None:
-        """Commit a transaction.
+        """Commit the transaction.
 
-        If the connection is lost before the answer comes, another one asks the server whether the
+        If the connection is lost before the server answers, opens another one to find out whether the
         transaction was committed.
         """
         ours = _ours(connection)
@@ -365,10 +365,10 @@ class PostgreSQLDatabase:
         return _ours(connection).driver.closed
 
     def damage(self, connection: Connection) -> list[str]:
-        return []  # the server finds damage when it reads a page, and keeps rows from referring to none
+        return []  # the server detects damaged pages when it reads them
 
     def dangling_rows(self, connection: Connection) -> list[DanglingRow]:
-        return []
+        return []  # the server enforces foreign keys
 
     def scan(self, connection: Connection, sql: str) -> Iterator[PostgreSQLRow]:
         connection.execute(f"DECLARE scan NO SCROLL CURSOR FOR {sql}")
@@ -405,7 +405,7 @@ class PostgreSQLDatabase:
 
 
 def _parse(url: str, setting: str) -> dict[str, Any]:
-    """Return the parameters of connections to an address. Raises StoreUnusable."""
+    """Return the connection parameters for an address. Raises StoreUnusable."""
     try:
         return {**_DEFAULTS, **conninfo_to_dict(url)}
     except psycopg.Error as error:
@@ -416,7 +416,7 @@ def _parse(url: str, setting: str) -> dict[str, Any]:
 
 
 def _after_fatal(text: str) -> str:
-    """Return what the server said, without how the connection to it was made."""
+    """Return the server's message, without libpq's prefix about the connection attempt."""
     return text.rpartition("FATAL:  ")[2]
 
 

@@ -1,11 +1,12 @@
-"""Connections to PostgreSQL that take the store's SQL, which is put into its dialect.
+"""Connections to PostgreSQL that translate the store's SQL, and the listener for notifications.
 
-Notifications arrive by `LISTEN` on a connection of its own. Whether they do is tried every few seconds, with a
-notification to ourselves. The server delivers them in the order of their transactions, so when that one arrives, all
-earlier ones have. When it doesn't, because the connection is dead or a pooler such as PgBouncer gives it another server
-in the middle, the connection is replaced, and those who wait for notifications are told to look for themselves: every
-few seconds, then. The first one comes from another connection, as those of other nodes do: a pooler passes on what it
-hears in the middle of our own transaction, but nothing else.
+Notifications arrive by `LISTEN` on a separate connection. Every few seconds, the listener tests that connection with
+an echo, a notification to itself. The server delivers notifications in the order of their transactions, so when the
+echo arrives, all earlier notifications have arrived. If it doesn't, because the connection is dead or a pooler such as
+PgBouncer has switched it to another server connection, the listener reconnects and reports a gap to the subscribers.
+While that goes on, there is a gap every few seconds. The first echo is sent on another connection, like the
+notifications of other nodes, because a pooler passes on notifications that arrive during our own transaction, but no
+others.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ JSON_EACH = """
     CREATE FUNCTION json_each(items text) RETURNS TABLE (value text) LANGUAGE sql IMMUTABLE STRICT
     AS 'SELECT each.item FROM json_array_elements_text(items::json) AS each (item)'
 """
-"""SQLite's function for the items of a JSON array, under the same name."""
+"""A replacement for SQLite's function of this name, for the items of a JSON array."""
 
 _TOKEN = re.compile(r"(?P<kept>'(?:[^']|'')*'|::)|(?P<percent>%)|(?P<mark>\?)|:(?P<name>[a-z_]\w*)")
 _NOCASE = re.compile(r"(\S+) = (\S+) COLLATE NOCASE")
@@ -58,22 +59,22 @@ _SCHEMA = tuple(
 )
 
 LOCK_KEY = "hashtext('bassloop ' || current_schema())"
-"""The first key of advisory locks."""
+"""The first key of all advisory locks."""
 
 MAINTENANCE, WRITER, MIGRATION = 1, 2, 3
-"""The second keys: held by a command that needs the database for itself, by the one transaction that writes,
-and while tables are made."""
+"""The second keys of advisory locks: for a command that uses the database exclusively, for a transaction that writes,
+and for migrations."""
 
 _STATEMENTS_AT_ONCE = 200
 
 CHANNEL = "'bassloop_' || md5(current_schema())"
-"""The channel of a loop, whose tables are in a schema of the database."""
+"""The channel for notifications. It depends on the schema, since a database may contain several loops."""
 
 ECHO_SECONDS = 5.0
-"""How often it is tried whether notifications arrive."""
+"""The interval between echoes."""
 
 ANSWER_SECONDS = 4.0
-"""How long a notification to ourselves may take."""
+"""How long an echo may take."""
 
 RETRY_SECONDS = 1.0
 
@@ -84,7 +85,7 @@ log = structlog.get_logger(__name__)
 
 @lru_cache(maxsize=512)
 def translate_sql(sql: str) -> str:
-    """Return a statement with psycopg's placeholders."""
+    """Translate a statement from SQLite's placeholders and `COLLATE NOCASE` to PostgreSQL."""
     return _TOKEN.sub(_translate_token, _NOCASE.sub(r"lower(\1) = lower(\2)", sql))
 
 
@@ -97,7 +98,7 @@ def _translate_token(found: re.Match[str]) -> str:
 
 
 def translate_schema(statements: Iterable[str]) -> Iterator[str]:
-    """Yield the statements of a migration with PostgreSQL's types."""
+    """Yield the statements of a migration, translated to PostgreSQL."""
     for statement in statements:
         if statement.startswith("PRAGMA"):
             continue
@@ -134,10 +135,9 @@ def make_rows(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], PostgreS
 
 
 class PostgreSQLConnection:
-    """A connection that takes the store's SQL.
+    """A connection that translates the store's SQL.
 
-    Values are put into the statements here, not on the server, which so finds their types by what they
-    are compared with, as SQLite does.
+    Parameters are interpolated on the client, so that the server infers their types from the context, as SQLite does.
     """
 
     def __init__(self, connection: psycopg.Connection[PostgreSQLRow]) -> None:
@@ -166,7 +166,7 @@ class PostgreSQLConnection:
 
 
 def _without_nul(parameters: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any] | dict[str, Any]:
-    """Return parameters that the server takes: it has no NUL in a text."""
+    """Replace NUL characters in parameters, since PostgreSQL can't store them in text."""
     if not isinstance(parameters, (list, tuple)):
         values = cast("Mapping[str, Any]", parameters)
         return {name: _replace_nul(value) for name, value in values.items()}
@@ -180,7 +180,7 @@ def _replace_nul(value: Any) -> Any:
 
 
 class PostgreSQLListener:
-    """A connection that listens to the notifications of all nodes, and is replaced when it is lost."""
+    """Listens to the notifications of all nodes, and reconnects when the connection is lost."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class PostgreSQLListener:
         self._failing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen until cancelled. Started once notifications arrive, or the first attempt has failed."""
+        """Listen until cancelled. Started once notifications arrive, or when the first attempt fails."""
         started = False
 
         def note_attempt() -> None:
@@ -221,7 +221,7 @@ class PostgreSQLListener:
             await trio.sleep(RETRY_SECONDS)
 
     async def _open(self) -> PostgreSQLConnection:
-        """Return a connection that listens. Raises StoreError."""
+        """Return a listening connection, after sending the first echo. Raises StoreError."""
         abandoned = False
 
         def open_connection() -> PostgreSQLConnection:
@@ -246,10 +246,7 @@ class PostgreSQLListener:
             raise
 
     async def _listen(self, server: PGconn, note_attempt: Callable[[], None]) -> None:
-        """Deliver notifications until the connection is lost.
-
-        Raises OperationalError or StoreUnreachable then.
-        """
+        """Deliver notifications until the connection is lost, then raise OperationalError or StoreUnreachable."""
         while True:
             with trio.move_on_after(ANSWER_SECONDS):
                 while self._echoes_heard < self._echoes_sent:
@@ -270,7 +267,7 @@ class PostgreSQLListener:
             await self._send_echo(server)
 
     def _next_echo(self) -> str:
-        """Return the statement that sends the next notification to ourselves."""
+        """Return the statement that sends the next echo."""
         self._echoes_sent += 1
         return f"SELECT pg_notify({CHANNEL}, '{_ECHO} {self._id}:{self._echoes_sent}')"
 

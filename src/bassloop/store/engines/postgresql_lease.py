@@ -1,4 +1,4 @@
-"""The lease of a node on a database server: taken, renewed, given back, and found to be lost."""
+"""The lease of a node on a database server: acquires, renews and releases it, and detects its loss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_SECONDS = 4.0
-"""How long the server may take to answer before another connection is tried."""
+"""How long the server may take to answer before it counts as unreachable, and another connection is opened."""
 
 _CHANNEL = "bassloop_lease"
 
@@ -40,20 +40,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Fence:
-    """The node without whose lease no transaction begins; empty if there is no fence."""
+    """The id of the node whose lease every write transaction requires; empty for none."""
 
     node: str = ""
 
 
 class PostgreSQLLease:
-    """A node's lease, on a connection of its own.
-
-    Attributes:
-        node: the node's id.
-        drain_requested: set when somebody asks this node to drain.
-        others_ended: set when another node has ended, wasn't heard of in time, or drains.
-        company: how many nodes there are.
-    """
+    """A node's lease, on a separate connection. See `DaemonLease` for its attributes."""
 
     def __init__(
         self,
@@ -74,13 +67,13 @@ class PostgreSQLLease:
         self.company = Company()
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
-        """Become a node of the loop, as soon as the database lets it.
+        """Become a node of the loop, as soon as the database permits it.
 
-        Raises StoreUnusable for a database that can't be used, or if this node has too little in common with
-        the others.
+        Raises StoreUnusable for a database that can't be used, or if this node's identity differs from that of
+        the other nodes.
 
         Args:
-            on_wait: called with the reason each time that it has to wait.
+            on_wait: called with the reason before each wait.
         """
         while True:
             began = sleepless_time()
@@ -98,7 +91,7 @@ class PostgreSQLLease:
             await trio.sleep(RENEW_SECONDS)
 
     async def keep(self) -> None:
-        """Renew the lease until cancelled. Raises StoreTaken once others have, or may have, taken over."""
+        """Renew the lease until cancelled. Raises StoreTaken once other nodes have taken over, or may have."""
         tenure = self._tenure
         assert tenure is not None, "acquire comes first"
         while True:
@@ -125,34 +118,34 @@ class PostgreSQLLease:
                 self.others_ended.set()
 
     def may_write(self) -> bool:
-        """Return whether no other node can have taken over, by this node's own clock."""
+        """Return False once, by this node's own clock, another node may have taken over."""
         return self._tenure is None or self._tenure.may_write(sleepless_time())
 
     async def release(self) -> None:
-        """Give the lease back, so that others take over at once. Doesn't raise StoreError."""
+        """Give up the lease, so that others can take over at once. Doesn't raise StoreError."""
         if self._tenure is not None:
 
             def release(db: PostgreSQLConnection) -> None:
                 nodes.leave(db, self._node, self._database.now(db))
                 db.execute(f"NOTIFY {_CHANNEL}")
 
-            with contextlib.suppress(StoreError):  # it ends by itself
+            with contextlib.suppress(StoreError):  # the lease expires anyway
                 await self._run(release)
         self._released = True
         self._disconnect()
 
     def _join(self, db: PostgreSQLConnection) -> bool:
-        """Become a node, unless a command has the database for itself. Raises StoreUnusable."""
+        """Become a node. Return False if a command uses the database exclusively. Raises StoreUnusable."""
         database = self._database
-        database.begin(db)  # no two join at a time
+        database.begin(db)  # its lock keeps others from joining at the same time
         try:
             lock = f"SELECT pg_try_advisory_xact_lock({LOCK_KEY}, {MAINTENANCE})"
             (is_free,) = db.execute(lock).fetchone() or (False,)
             foreign = None
             if is_free:
                 foreign = nodes.join(db, self._node, self._identity, database.now(db))
-                # The others renew now. One that is cut off later must know that it isn't alone, or it would go on
-                # with its checks when they have been taken over.
+                # Makes the others renew now, and so learn about this node. Otherwise, one that is cut off later would
+                # think that it's alone, and continue checks that this node has taken over.
                 db.execute(f"NOTIFY {_CHANNEL}")
             database.commit(db)
         except BaseException:
@@ -171,9 +164,9 @@ class PostgreSQLLease:
         return nodes.renew_lease(db, self._node, self._database.now(db))
 
     async def _run(self, use: Callable[[PostgreSQLConnection], T]) -> T:
-        """Return what `use` returns for the connection, which is opened anew if it was lost.
+        """Call `use` with the connection in a thread, and return its result. Reconnects if necessary.
 
-        Raises StoreError; TEMPORARY ones if the server doesn't answer in ANSWER_SECONDS.
+        Raises StoreError, in particular StoreUnreachable if the server doesn't answer within ANSWER_SECONDS.
         """
         database = self._database
 
@@ -202,11 +195,11 @@ class PostgreSQLLease:
     def _put_back(self, connection: PostgreSQLConnection) -> None:
         if self._connection is None and not self._released:
             self._connection = connection
-        else:  # the thread was given up, and another one has connected, or none is needed any more
+        else:  # this thread was abandoned, and another one has connected, or the lease was released
             connection.close()
 
     async def _pause(self) -> None:
-        """Wait until it is time for the next renewal, or another node has joined or given its lease back."""
+        """Wait until the next renewal is due, or another node has joined or released its lease."""
         with trio.move_on_after(RENEW_SECONDS):
             if (connection := self._connection) is None:
                 await trio.sleep_forever()
@@ -215,7 +208,7 @@ class PostgreSQLLease:
                     await trio.lowlevel.wait_readable(connection.driver.fileno())
             except self._database.errors:
                 self._disconnect()
-                await trio.sleep_forever()  # the server needs a moment
+                await trio.sleep_forever()  # until the renewal is due, which reconnects
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -224,7 +217,7 @@ class PostgreSQLLease:
 
 
 def taken_message(database: Database) -> str:
-    """Return what a node is told that has lost its lease."""
+    """Return the message for a node that has lost its lease."""
     return (
         f"database {database}: another node has taken over, since this one was not heard of for too "
         "long; start it again"

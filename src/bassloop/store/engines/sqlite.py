@@ -1,4 +1,4 @@
-"""SQLite: how the database file is opened, and what is refused and why."""
+"""SQLite: the store's database in a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bassloop.store.leases import Node
 
 BUSY_TIMEOUT_MS = 5000
-"""How long a connection waits for another process that writes, such as a command beside the daemon."""
+"""How long a connection waits while another process writes, such as a command while the daemon is running."""
 
 OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
@@ -63,13 +63,12 @@ def connect_reader(path: Path, synchronous: str) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
-    """Open a database that may be in use, damaged, or a backup, for reading only.
+    """Open a database for reading only. It may be in use, damaged, or a backup.
 
-    Raises StoreUnusable if there is no database of bassloop, and StoreError for what SQLite raises
-    inside.
+    Raises StoreUnusable if there is no database of bassloop, and StoreError for SQLite's errors in the body.
 
     Args:
-        at_rest: nobody writes the file, so that its folder needn't be writable.
+        at_rest: nobody writes to the file, so its folder needn't be writable.
     """
     if not path.is_file():
         raise StoreUnusable(
@@ -169,7 +168,7 @@ def make_directory(path: Path) -> None:
 def ownership(path: Path) -> Iterator[None]:
     """Hold the lock that makes this process the daemon of a database.
 
-    The lock ends with the process, however that ends. Raises StoreUnusable if another process has it.
+    The lock ends with the process, even if that is killed. Raises StoreUnusable if another process has it.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -192,7 +191,7 @@ def ownership(path: Path) -> Iterator[None]:
 
 
 class FileLease:
-    """The lock on a database's file. The process that has it is the daemon, and no other waits for it."""
+    """The lock on a database file, as a lease. A second daemon doesn't wait for it, but fails."""
 
     def __init__(self, database: SQLiteDatabase) -> None:
         self._database = database
@@ -216,7 +215,7 @@ class FileLease:
 
 
 class InProcessNotices:
-    """Notifications of a database that one process uses: from its writer thread to Trio's thread."""
+    """Notifications within this process, from the writer thread to Trio's thread."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, str]] = []
@@ -224,18 +223,18 @@ class InProcessNotices:
         self._token: trio.lowlevel.TrioToken | None = None
 
     def add(self, topic: str, key: str) -> None:
-        """Add a notification to the transaction that the writer thread has open."""
+        """Add a notification to the writer thread's current transaction."""
         self._waiting.append((topic, key))
 
     def flush(self) -> None:
-        """Deliver what was added, since the transaction is committed."""
+        """Deliver the added notifications, once the transaction is committed."""
         waiting, self._waiting = self._waiting, []
         if self._token is not None and waiting:
             self._token.run_sync_soon(self._deliver_all, waiting)
 
     @contextlib.contextmanager
     def delivered_to(self, deliver: Callable[[str, str], None]) -> Iterator[None]:
-        """Deliver to this function while the context lasts."""
+        """Deliver notifications to this function until the context ends."""
         self._deliver, self._token = deliver, trio.lowlevel.current_trio_token()
         try:
             yield
