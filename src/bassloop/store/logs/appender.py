@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAME_TIME = 0.01
-"""The seconds within which pieces of one stream share a record of their time."""
+"""Pieces of one stream that arrive within this many seconds share a record."""
 
 _CHUNK = 1024 * 1024
 
@@ -33,8 +33,8 @@ class Piece:
     """Bytes as received, and the text that they settled.
 
     Args:
-        plain: all settled text so far is the beginning of the raw bytes.
-        line: the number of the line that was being written when the piece came.
+        plain: all settled text so far equals the beginning of the raw bytes.
+        line: the number of the line that was being written when the piece arrived.
     """
 
     raw: bytes
@@ -46,16 +46,16 @@ class Piece:
 
 
 class MayBeTakenOver(OSError):
-    """This node hasn't renewed its lease in time, and may not be the one that writes the log any more."""
+    """This node hasn't renewed its lease in time, so another node may own the log now."""
 
 
 class LogAppender:
     """Appends pieces to the files of one log.
 
-    Files are opened for each call, so that a thousand open logs need no file descriptors.
+    Opens the files in each call, so that a thousand open logs need no file descriptors.
 
     Args:
-        may_write: returns whether no other node, which may have the same folder, can have taken the log over.
+        may_write: returns False once another node, which may share the folder, may have taken over the log.
     """
 
     def __init__(self, files: LogFiles, may_write: Callable[[], bool] = lambda: True) -> None:
@@ -75,10 +75,10 @@ class LogAppender:
         return self._counter.lines
 
     def write(self, pieces: Sequence[Piece]) -> None:
-        """Append the pieces: data first, then the records that point at it.
+        """Append pieces: data first, then the records that point at it.
 
-        Raises OSError; then none of the pieces is in the files, and they may be written again. It is
-        MayBeTakenOver if another node may have taken over.
+        Raises OSError, in particular MayBeTakenOver. Then none of the pieces is in the files, and the call may
+        be repeated.
         """
         self._check_fence()
         before = copy.copy(self._counter), self._plain, self._partial, self._last_piece
@@ -125,10 +125,7 @@ class LogAppender:
         self.pieces_file_bytes += len(pieces_data)
 
     def close(self) -> None:
-        """Settle the rest of a plain log, count a last line without newline, and sync the data.
-
-        Raises OSError.
-        """
+        """Settle the rest of a plain log, count a last line without a newline, and sync the data. Raises OSError."""
         self._check_fence()
         if self._plain:
             self._settle_rest()
@@ -193,11 +190,11 @@ class LogSize(NamedTuple):
 
 
 def repair_log(files: LogFiles) -> LogSize:
-    """Make the files of a log that was never closed consistent: whole records and whole lines.
+    """Make the files of a log that was never closed consistent: whole records and whole lines. Raises OSError.
 
-    Raw bytes stay as they are. Settled text that begins beyond the end of the raw bytes that it
-    continues is removed, since a power failure may lose the one and keep the other. A last settled
-    line without newline doesn't count, since it may be incomplete. Raises OSError.
+    Leaves the raw bytes unchanged. Removes the settled text if the raw bytes before it are incomplete, since a
+    power failure may lose the latter and not the former. Drops a last settled line without a newline, since it
+    may be incomplete.
     """
     raw_bytes = files.raw.stat().st_size if files.raw.exists() else 0
     before, copied = raw_bytes, 0
@@ -231,7 +228,7 @@ def repair_log(files: LogFiles) -> LogSize:
 
 
 def _resume(files: LogFiles, available: int) -> LineCounter:
-    """Return a counter that continues from the last index record that points at available data."""
+    """Return a counter that continues after the last index record that points at available data."""
     _drop_partial_record(files.lines, LINE_RECORD.size)
     if not files.lines.exists():
         return LineCounter()

@@ -1,4 +1,4 @@
-"""The files of a log: their names, their records, and the index of lines."""
+"""The files of a log: their names, their formats, and the index of lines."""
 
 from __future__ import annotations
 
@@ -20,39 +20,40 @@ Part: TypeAlias = Literal["raw", "text", "lines", "pieces"]
 """The name of one of a log's files."""
 
 LINE_RECORD = struct.Struct("<QQ")
-"""A line number, and the offset in the settled text at which that line begins."""
+"""The number of a line, and its offset in the settled text."""
 
 PIECE_RECORD = struct.Struct("<QQdQ")
-"""Raw offset, number of the line being written, time, stream: true from there to the next record."""
+"""An offset in the raw bytes; and for the bytes from there to the next record, the number of the first one's line, the
+time, and the stream."""
 
 TEXT_HEADER = struct.Struct("<8sQ")
-"""A magic number, and how many raw bytes are settled text as they are and precede this file's."""
+"""A magic number, and the number of raw bytes that are the settled text before this file's."""
 
 TEXT_MAGIC = b"bassline"
 
 ENTRY_LINES = 512
 ENTRY_BYTES = 256 * 1024
-"""A record is made for the first line that begins this many lines or bytes after the last record's."""
+"""The index has a record for the first line that begins this many lines or bytes after the previous record's."""
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NARROW = 64
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text may be the id of a run, and so the name of a folder."""
+    """Return whether a text has the form of a run's id, and so is safe as the name of a folder."""
     return _RUN_ID.fullmatch(text) is not None
 
 
 class LogParts(Protocol):
-    """The files of one log, wherever they are."""
+    """The files of one log, in a folder or in a bucket."""
 
     def open(self, *parts: Part) -> Sequence[BlobReader | None]:
-        """Open some of the files, all in the same place; None where there is none. Raises OSError."""
+        """Open some of the files, all from the same location; None for missing ones. Raises OSError."""
 
 
 @contextmanager
 def open_parts(log: LogParts, *parts: Part) -> Iterator[Sequence[BlobReader | None]]:
-    """Open some of a log's files, and close them at the end. Raises OSError."""
+    """Open some of a log's files; None for missing ones. Raises OSError."""
     with ExitStack() as stack:
         readers = log.open(*parts)
         for reader in readers:
@@ -63,7 +64,7 @@ def open_parts(log: LogParts, *parts: Part) -> Iterator[Sequence[BlobReader | No
 
 @dataclass(frozen=True, slots=True)
 class LogFiles:
-    """The paths of one log that is, or was, written on this machine."""
+    """The paths of one log on this machine's disk."""
 
     raw: Path
     text: Path
@@ -92,7 +93,7 @@ class LogFiles:
 
     @property
     def closed(self) -> Path:
-        """The path of the note that the log is complete, and waits for its place in a bucket."""
+        """The path of the file that marks a complete log that isn't in the bucket yet."""
         return self.raw.with_name(f"{self.raw.name}.closed")
 
     def open(self, *parts: Part) -> list[FileReader | None]:
@@ -106,7 +107,7 @@ def _open(path: Path) -> FileReader | None:
 
 
 class Records:
-    """The records of an index, read one at a time."""
+    """The records of an index file, read one at a time."""
 
     def __init__(self, reader: BlobReader, record: struct.Struct) -> None:
         self._reader = reader
@@ -123,7 +124,7 @@ class Records:
     def last_at_most(self, value: float, field: int) -> int:
         """Return the index of the last record whose `field` is at most `value`, or -1.
 
-        Records ascend in that field.
+        The records must be sorted by that field.
         """
         low, high = -1, self._count - 1
         while low < high:
@@ -136,7 +137,7 @@ class Records:
 
 
 class LineCounter:
-    """Counts the lines and bytes of text fed to it, and makes the index of lines."""
+    """Counts the lines and bytes of a text, and makes its index of lines."""
 
     __slots__ = ("_entry_line", "_entry_offset", "_stride", "lines", "offset")
 
@@ -148,7 +149,7 @@ class LineCounter:
         self._stride = 32 * 1024
 
     def feed(self, text: bytes) -> bytes:
-        """Count `text`, and return the new index records: one every 512 lines or 256 KiB or so."""
+        """Count the next part of the text, and return its index records."""
         count = text.count(b"\n")
         if (
             self.lines + count < self._entry_line + ENTRY_LINES
@@ -168,10 +169,7 @@ class LineCounter:
         return b"".join(records)
 
     def _next_entry(self, text: bytes, at: int) -> int:
-        """Return where the next line to record begins, having counted the lines before it.
-
-        Returns -1 if there is none, having counted all that are left.
-        """
+        """Count lines from `at` on, and return the offset of the next line that needs a record, or -1 if none does."""
         enough = max(at, self._entry_offset + ENTRY_BYTES - self.offset - 1)
         far = text.find(b"\n", enough) if enough < len(text) else -1
         limit = len(text) if far < 0 else far
@@ -196,7 +194,7 @@ class LineCounter:
 
 
 def find_newline(text: bytes, low: int, high: int, n: int) -> int:
-    """Return the position of the `n`th newline of `text[low:high]`, which has at least that many."""
+    """Return the position of the `n`th newline in `text[low:high]`, which must have that many."""
     while high - low > _NARROW:
         middle = (low + high) // 2
         count = text.count(b"\n", low, middle)

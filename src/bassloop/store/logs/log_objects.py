@@ -1,13 +1,13 @@
-"""A log as objects in a bucket: chunks while it is written, and an end that makes it complete.
+"""A log as objects in a bucket: chunks while it is being written, and an end that completes it.
 
-- `logs/<run>/<row>/<number>`: a chunk of what was appended to the raw bytes, the settled text, and their
-  times since the chunk before it.
-- `logs/<run>/<row>/end`: the sizes of all chunks, both indexes as a whole, and what came after the last
-  chunk. A short log is this object alone.
+- `logs/<run>/<row>/<number>`: a chunk, which contains what was appended to the raw bytes, the settled text
+  and the pieces since the chunk before it.
+- `logs/<run>/<row>/end`: the sizes of all chunks, both complete indexes, and what was appended after the last
+  chunk. A short log consists of this object alone.
 
-Objects are created, and never replaced. A step's log is opened once, on one node, so nobody else writes
-chunks of it; and of two who end it, such as a node that was believed dead and its successor, one succeeds.
-Chunks that an end doesn't count are not part of the log.
+Objects are never replaced. A step's log is opened only once, on one node, so only that one writes its chunks. If
+two nodes try to end it, such as a node that was believed dead and its heir, only one succeeds. Chunks that the end
+doesn't list aren't part of the log.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _END_MAGIC = b"bassend1"
 _SIZES = struct.Struct("<QQQ")
 
 LOGS = "logs"
-"""The prefix of all logs."""
+"""The prefix of the names of all logs."""
 
 
 class GrowingSizes(NamedTuple):
-    """The bytes of those files of a log that chunks have; the index of lines follows from the text."""
+    """The sizes of those files of a log that are shipped in chunks. The index of lines can be derived from the text."""
 
     raw: int = 0
     text: int = 0
@@ -50,7 +50,7 @@ class GrowingSizes(NamedTuple):
         return GrowingSizes(*(a + b for a, b in zip(self, other, strict=True)))
 
     def minus(self, other: GrowingSizes) -> GrowingSizes:
-        """Return what is more than in `other`; nothing where there is less."""
+        """Return the differences, or 0 where they would be negative."""
         return GrowingSizes(*(max(0, a - b) for a, b in zip(self, other, strict=True)))
 
     def at_most(self, limit: int) -> GrowingSizes:
@@ -72,7 +72,7 @@ def total_sizes(chunks: Iterable[GrowingSizes]) -> GrowingSizes:
 
 
 class LogDamaged(OSError):
-    """The objects of a log aren't what they should be."""
+    """An object of a log is malformed or incomplete."""
 
 
 def log_prefix(run_id: str, row: int) -> str:
@@ -99,12 +99,12 @@ def pack_chunk(raw: bytes, text: bytes, pieces: bytes) -> bytes:
 
 
 def chunk_size(sizes: GrowingSizes) -> int:
-    """Return the size of a chunk of these sizes."""
+    """Return the size of a chunk's object, from the sizes of its parts."""
     return _CHUNK_HEADER.size + sizes.total()
 
 
 def read_chunk_sizes(bucket: Bucket, name: str) -> GrowingSizes:
-    """Return the sizes of a chunk. Raises OSError."""
+    """Return the sizes of a chunk's parts. Raises OSError."""
     header = bucket.fetch(name, 0, _CHUNK_HEADER.size)
     if len(header) < _CHUNK_HEADER.size or not header.startswith(_CHUNK_MAGIC):
         raise LogDamaged(f"{name} is not a chunk of a log")
@@ -112,7 +112,7 @@ def read_chunk_sizes(bucket: Bucket, name: str) -> GrowingSizes:
 
 
 def unpack_chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the raw bytes, the text and the pieces of a chunk."""
+    """Return the raw bytes, the text and the pieces in a chunk."""
     _, raw, text, _ = _CHUNK_HEADER.unpack_from(data)
     at = _CHUNK_HEADER.size
     return data[at : at + raw], data[at + raw : at + raw + text], data[at + raw + text :]
@@ -120,14 +120,15 @@ def unpack_chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """The beginning of the object that ends a log.
+    """The header of the object that ends a log.
 
     Args:
-        sizes: the bytes of the whole log. Text may be less than the chunks have, if the node that wrote
-            it was killed in the middle of a line.
-        lines: the settled lines.
+        sizes: the sizes of the whole log. The text may be shorter than in the chunks, if the node that wrote it
+            was killed in the middle of a line.
+        lines: the number of settled lines.
         index_bytes: the size of the index of lines.
-        cut: bytes are missing at the log's end.
+        cut: the end of the log is missing.
+        chunks: the sizes of each chunk's parts.
     """
 
     sizes: GrowingSizes
@@ -138,12 +139,12 @@ class LogEnd:
 
     @property
     def chunked(self) -> GrowingSizes:
-        """What the chunks have."""
+        """The total sizes of what is in the chunks."""
         return total_sizes(self.chunks)
 
     @property
     def rest(self) -> GrowingSizes:
-        """What came after the last chunk, and is in this object."""
+        """The sizes of what was appended after the last chunk, and is in this object."""
         return self.sizes.minus(self.chunked)
 
     @property
@@ -162,7 +163,7 @@ class LogEnd:
         )
 
     def pack(self, index: bytes, pieces: bytes, raw: bytes, text: bytes) -> bytes:
-        """Return the whole object: this, both indexes, and the rest of the raw bytes and the text."""
+        """Return the whole object: this header, both indexes, and the rest of the raw bytes and the text."""
         header = _END_HEADER.pack(
             _END_MAGIC, *self.sizes, self.lines, self.index_bytes, self.cut, len(self.chunks)
         )
@@ -172,7 +173,7 @@ class LogEnd:
 
 
 def read_end(bucket: Bucket, run_id: str, row: int) -> LogEnd:
-    """Return the end of a log. Raises FileNotFoundError if it isn't complete, and OSError."""
+    """Return the header of a log's end. Raises FileNotFoundError if the log isn't complete, and OSError."""
     name = end_name(run_id, row)
     header = bucket.read(name, 0, _END_HEADER.size)
     if len(header) < _END_HEADER.size or not header.startswith(_END_MAGIC):
@@ -186,7 +187,7 @@ def read_end(bucket: Bucket, run_id: str, row: int) -> LogEnd:
 
 
 class _Span(NamedTuple):
-    """A range of an object, as a part of a file."""
+    """A range of an object, which is a part of a file."""
 
     name: str
     offset: int
@@ -194,7 +195,7 @@ class _Span(NamedTuple):
 
 
 class SpanReader(NothingToClose):
-    """One file of a log in a bucket, put together from ranges of objects."""
+    """One file of a log in a bucket, composed of ranges of objects."""
 
     def __init__(self, bucket: Bucket, spans: Sequence[_Span], size: int) -> None:
         self._bucket = bucket
@@ -220,7 +221,7 @@ class SpanReader(NothingToClose):
 
 
 class StoredLog:
-    """The files of a log that is complete, in a bucket."""
+    """The files of a complete log in a bucket."""
 
     def __init__(self, bucket: Bucket, run_id: str, row: int) -> None:
         self._bucket = bucket
@@ -268,7 +269,7 @@ def _not_empty(spans: Sequence[_Span]) -> list[_Span]:
 
 
 class ShippedLog:
-    """A log whose files are removed from this machine once it is in the bucket."""
+    """A log in this machine's folder, or in the bucket once it is complete there."""
 
     def __init__(self, files: LogFiles, stored: StoredLog) -> None:
         self._files = files
@@ -276,7 +277,7 @@ class ShippedLog:
 
     def open(self, *parts: Part) -> Sequence[BlobReader | None]:
         readers = self._files.open(*parts)
-        # The raw bytes are removed first: as long as they are here, so was what was opened before.
+        # The raw file is removed first. If it still exists, all files existed when they were opened.
         if self._files.raw.exists():
             return readers
         for reader in readers:
@@ -302,11 +303,11 @@ def log_sizes(blobs: Blobs) -> dict[str, int]:
 
 
 def remove_logs(blobs: Blobs, run_id: str) -> None:
-    """Remove a run's logs. Raises OSError; may be repeated."""
+    """Remove a run's logs. Idempotent. Raises OSError."""
     for place in places(blobs):
         place.remove(f"{LOGS}/{run_id}")
 
 
 def places(blobs: Blobs) -> list[Blobs]:
-    """Return where blobs are: the folder, and the bucket if there is one."""
+    """Return all locations of blobs: the folder, and the bucket if there is one."""
     return [blobs] if blobs.bucket is None else [FileBlobs(blobs.folder), blobs]

@@ -1,4 +1,4 @@
-"""Reads the files of a log, in short reads whatever its size. Blocking: runs in a thread."""
+"""Reads the files of a log, in bounded reads whatever its size. Blocking: runs in a thread."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from bassloop.store.blobs import BlobReader
 
 LINE_LIMIT = 128 * 1024
-"""The most bytes that are read of one line; a longer one is cut, with a notice at the cut."""
+"""The maximum number of bytes that are returned of one line. A longer line is cut, and says so."""
 
 READ_LIMIT = 4 * 1024 * 1024
-"""The bytes of lines after which an answer ends."""
+"""The number of bytes after which `read_lines` stops."""
 
 VISIT_SECONDS = 0.1
-"""How long a thread goes through one log before others get a turn."""
+"""How long a thread scans one log before others get a turn."""
 
 _CHUNK = 64 * 1024
 _RECORDS_AT_ONCE = 4096
 
 
 class TextPosition(NamedTuple):
-    """The number of a line, and the offset in the settled text at which it begins."""
+    """The number of a line, and its offset in the settled text."""
 
     line: int
     offset: int
 
 
 class PiecePosition(NamedTuple):
-    """The number of a piece, and the offset in the raw file from which on it is to be read."""
+    """The number of a piece, and the offset in the raw file from which to continue reading it."""
 
     piece: int = 0
     offset: int = 0
@@ -107,7 +107,7 @@ class LogReader:
                 line += 1
 
     def text(self, start: int, size: int) -> LogText:
-        """Return about `size` bytes of whole lines from line `start` on; at least one if it exists."""
+        """Return about `size` bytes of whole lines from line `start` on, at least one line if it exists."""
         found: list[bytes] = []
         length = 0
         for line in self.lines(start, self._lines):
@@ -118,7 +118,7 @@ class LogReader:
         return LogText(start, len(found), b"".join(line + b"\n" for line in found))
 
     def find(self, line: int) -> TextPosition:
-        """Return where a line begins, or the end of a log that has no such line."""
+        """Return the position of a line, or of the end of the log if it has no such line."""
         number, offset = self._entry(line)
         while number < min(line, self._lines):
             chunk = self.read(offset, _CHUNK)
@@ -133,14 +133,14 @@ class LogReader:
         return TextPosition(number, offset)
 
     def block(self, position: TextPosition, size: int) -> tuple[LogText, TextPosition]:
-        """Return about `size` bytes of whole lines as they are in the files, and the next position.
+        """Return about `size` bytes of unmodified whole lines, and the position after them.
 
         A single line longer than that is cut as in `lines`.
         """
         line, offset = position
         left = self._lines - line
         data = self.read(offset, size) if left > 0 else b""
-        # A read ends where the plain text does, maybe in the middle of a line.
+        # A read ends at the end of the raw file's part, which may be in the middle of a line.
         while (
             data and len(data) < size and (more := self.read(offset + len(data), size - len(data)))
         ):
@@ -171,10 +171,10 @@ class LogReader:
         return int(number), int(offset)
 
     def _end_of_long(self, line: int, offset: int) -> int:
-        """Return where the line after a long one begins.
+        """Return the offset of the line after a long one.
 
-        An index record follows every line longer than ENTRY_BYTES but the last, so no more than that
-        is ever searched.
+        Every line longer than ENTRY_BYTES, except for the last, is followed by one with an index record, so at
+        most that many bytes are searched.
         """
         if self._index is not None:
             after = self._index.last_at_most(line, 0) + 1
@@ -202,10 +202,7 @@ def _bounded(line: bytes, length: int) -> bytes:
 
 @contextlib.contextmanager
 def open_reader(log: LogParts, lines: int) -> Iterator[LogReader | None]:
-    """Open a log that has `lines` settled lines by now; None if nothing was ever written.
-
-    Raises OSError.
-    """
+    """Open a log, of which `lines` lines are settled; None if nothing was ever written. Raises OSError."""
     with open_parts(log, "text", "lines", "raw") as (text, index, raw):
         if raw is None:
             yield None
@@ -258,7 +255,7 @@ def visit_blocks(
 ) -> TextPosition | None:
     """Call `visit` with blocks from a position or line on, for VISIT_SECONDS.
 
-    Returns the position to continue from, or None if `visit` returned False or the log ended.
+    Returns the position to continue from, or None if `visit` returned False or the end was reached.
     """
     until = time.perf_counter() + VISIT_SECONDS
     with open_reader(log, lines) as reader:
@@ -274,13 +271,13 @@ def visit_blocks(
 
 
 def read_raw(log: LogParts, offset: int, size: int) -> bytes:
-    """Return up to `size` bytes as received, or nothing at the end of the log."""
+    """Return up to `size` bytes as received; none at the end of the log."""
     with open_parts(log, "raw") as (raw,):
         return b"" if raw is None else raw.read(offset, size)
 
 
 def read_times(log: LogParts, start: int, stop: int, limit: int) -> list[LineTime]:
-    """Return the times that hold for lines `start` to `stop`, oldest first, at most `limit`."""
+    """Return the times of lines `start` to `stop`, oldest first, at most `limit`."""
     with open_parts(log, "pieces") as (pieces,):
         if pieces is None:
             return []
@@ -301,8 +298,9 @@ def read_times(log: LogParts, start: int, stop: int, limit: int) -> list[LineTim
 def read_pieces(
     log: LogParts, position: PiecePosition, size: int
 ) -> tuple[list[LogPiece], PiecePosition]:
-    """Return pieces of a log from a position on, about `size` bytes of them, and the next position; none at
-    the end of the log. A piece that is longer comes in parts. Raises OSError.
+    """Return about `size` bytes of pieces from a position on, and the position after them.
+
+    Returns no pieces at the end of the log. A longer piece is returned in parts. Raises OSError.
     """
     number, offset = position
     found: list[LogPiece] = []
@@ -323,10 +321,7 @@ def read_pieces(
 
 
 def read_gaps(log: LogParts, seconds: float, limit: int) -> list[LineGap]:
-    """Return the `limit` longest gaps of at least `seconds` between pieces, by their lines.
-
-    Raises OSError.
-    """
+    """Return the `limit` longest gaps of at least `seconds` between pieces, in the order of lines. Raises OSError."""
     longest: list[tuple[float, int]] = []
     before: float | None = None
     with open_parts(log, "pieces") as (pieces,):

@@ -1,8 +1,8 @@
-"""Appends to logs from Trio: pieces queue in memory, and a thread writes what has queued up.
+"""Appends to logs from Trio: pieces are queued in memory, and a thread writes the queue.
 
-While the disk is full nothing is dropped: the queued pieces are tried again until there is room. So are those of a
-node that was paused for longer than its lease, until it has renewed that, or ends. The
-queue is bounded, so tasks that append wait, and with them the commands that produce the output.
+While the disk is full, nothing is dropped: writing is retried until there is room. The same applies to a node that was
+paused for longer than its lease, until it has renewed the lease or ends. The queue is bounded, so tasks that append
+wait, and with them the commands that produce the output.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from bassloop.store.logs.shipper import Shipper
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-"""The default for how many bytes of all logs together may wait to be written."""
+"""The default limit on the total size of the queue."""
 
 RETRY_SECONDS = 1.0
-"""The delay before pieces that couldn't be written for now are tried again."""
+"""The delay before writing is retried after a temporary error."""
 
 CLOSE_SECONDS = 30.0
-"""How long a log, or the queue, may take to end under a cancellation."""
+"""How long closing a log, or the queue, may take under a cancellation."""
 
 _OVERHEAD = 256
 
@@ -41,9 +41,9 @@ class SettledText(Protocol):
 
     Args:
         text: lines that became final, each ended by a newline.
-        plain: all settled text so far is, byte for byte, the beginning of the raw bytes, so that no
-            copy of it is needed. Once False, it stays False.
-        line: the number of the line that the piece was written on, for the lines' times.
+        plain: all settled text so far equals the beginning of the raw bytes, so that no copy of it is
+            needed. Once False, it stays False.
+        line: the number of the line on which the piece was written, for the times of lines.
     """
 
     @property
@@ -55,12 +55,12 @@ class SettledText(Protocol):
 
 
 class LogQueue:
-    """All logs that are being written. Run `serve` in a nursery; `close` ends it.
+    """The queue of all logs that are being written. Run `serve` in a nursery; `close` ends it.
 
     Attributes:
-        most: the bytes waiting to be written at which tasks that append have to wait.
-        pending: the bytes waiting to be written.
-        received: the raw bytes appended since the store was opened.
+        most: how many bytes may be queued before tasks that append have to wait.
+        pending: how many bytes are queued.
+        received: how many raw bytes were appended since the store was opened.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class LogQueue:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write queued pieces until `close`.
 
-        Shielded until CLOSE_SECONDS after that, so that a log can still be ended under a
-        cancellation: whoever starts it must close it.
+        Shielded until CLOSE_SECONDS after `close`, so that logs can still be closed under a cancellation. The
+        caller must call `close`.
         """
         with self._scope:
             task_status.started()
@@ -129,7 +129,7 @@ class LogQueue:
             log.warning("logs are written again", seconds=round(seconds, 1))
 
     def close(self) -> None:
-        """Refuse further pieces, and let `serve` return after the queued ones."""
+        """Refuse further pieces, and let `serve` return once the queued ones are written."""
         self._closed = True
         self._scope.deadline = trio.current_time() + CLOSE_SECONDS
         self._wake.set()
@@ -164,11 +164,11 @@ class LogQueue:
 
 
 class LogWriter:
-    """Appends to one step's log, on behalf of one owner (the recorder).
+    """Appends to one step's log, for one task (the recorder).
 
-    Readers of the same store see appended bytes at once: they wait for pieces that are still queued.
-    The bytes survive the end of the process once they are written, moments later, and a power failure
-    once `close` has returned.
+    Readers of the same store see appended bytes at once, since they wait for queued pieces. The bytes
+    survive the end of the process once they are written, moments later, and a power failure once `close`
+    has returned.
     """
 
     def __init__(
@@ -200,16 +200,16 @@ class LogWriter:
 
     @property
     def room(self) -> int:
-        """The raw bytes that may still be appended before the log is full.
+        """The number of raw bytes that may still be appended before the log is full.
 
-        A recorder feeds its terminal no more than this, and appends the rest of the screen together
-        with the last bytes: later bytes are dropped.
+        A recorder must feed its terminal no more than this, and append the rest of the screen together with
+        the last bytes, because later bytes are dropped.
         """
         return max(0, self._limit - self._bytes)
 
     @property
     def full(self) -> bool:
-        """True once the limit is reached, which the log itself says; further bytes are dropped."""
+        """True once the limit is reached, as the log itself says. Further bytes are dropped."""
         return self._full
 
     async def append(self, raw: bytes, settled: SettledText | None, stream: int, at: float) -> None:
@@ -219,11 +219,11 @@ class LogWriter:
             await log.append(b"", terminal.settle_rest(), stream, at)    # at the end
             await log.close()
 
-        Without a terminal `settled` is None, and the raw bytes are the text.
+        Without a terminal, `settled` is None, and the raw bytes are the text.
 
-        Returns when the piece is queued, and waits while too many bytes are. When cancelled, nothing
-        was appended. Beyond the log's limit bytes are dropped, and the log itself says so, once.
-        Raises StoreError if an earlier piece could not be written; then nothing is appended.
+        Returns once the piece is queued, and waits while the queue is full. If cancelled, nothing was
+        appended. Bytes beyond the log's limit are dropped, and the log says so once. Raises StoreError, and
+        appends nothing, if an earlier piece could not be written.
         """
         await self._queue.wait_for_room()
         if self._error is not None:
@@ -250,9 +250,9 @@ class LogWriter:
             self._put(Piece(raw, text, plain, line, stream, at))
 
     async def flush(self, *, patient: bool = False) -> None:
-        """Wait until everything appended so far is in the files or, unless `patient`, the disk is full.
+        """Wait until everything appended so far is in the files.
 
-        Raises StoreError if something could not be written.
+        Stops waiting if the disk is full, unless `patient`. Raises StoreError if something couldn't be written.
         """
         mark = self._appended
         await trio.lowlevel.checkpoint()
@@ -262,11 +262,11 @@ class LogWriter:
             raise self._error
 
     async def close(self) -> None:
-        """Settle the rest, sync it, and note the size in the step's row. Idempotent.
+        """Settle the rest, sync it, and store the size in the step's row. Idempotent.
 
-        Raises StoreError if something could not be written; the log is closed, and marked as cut,
-        all the same. Shielded for CLOSE_SECONDS at most: it doesn't wait for a full disk. To wait for
-        one, call `flush(patient=True)` first.
+        Raises StoreError if something couldn't be written; the log is closed then as well, and marked as
+        cut. Shielded for at most CLOSE_SECONDS. Doesn't wait for room on a full disk; to do so, call
+        `flush(patient=True)` first.
         """
         if self._closed:
             return
@@ -299,15 +299,15 @@ class LogWriter:
 
     @property
     def cut(self) -> bool:
-        """True if what was appended is not all there."""
+        """True if some of the appended data could not be written."""
         return self._error is not None
 
     def put_back(self, pieces: list[Piece]) -> None:
-        """For the queue: take back pieces that found the disk full."""
+        """For the queue: return pieces that could not be written yet."""
         self._pieces[:0] = pieces
 
     def take(self) -> list[Piece]:
-        """For the queue: return the pieces to write."""
+        """For the queue: take the pieces to write."""
         pieces, self._pieces = self._pieces, []
         return pieces
 

@@ -1,4 +1,4 @@
-"""The logs of steps: each is written by one task, and read by many while it grows."""
+"""The logs of steps. Each is written by one task, and may be read by many at the same time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bassloop.store.logs.shipper import Shipper
 
 TEXT_BYTES = 1024 * 1024
-"""The bytes of text that `Logs.text` returns, roughly."""
+"""The approximate size of what `Logs.text` returns, in bytes."""
 
 _CHUNK = 256 * 1024
 
@@ -67,10 +67,10 @@ class Logs(Subject):
         self._may_write = may_write
 
     async def open(self, run_id: str, row: int) -> LogWriter:
-        """Begin the log of a step, which the caller must close.
+        """Begin the log of a step. The caller must close it.
 
-        A log that isn't closed because the process ended is marked as cut at the next start. Raises
-        NotStored for an unknown step, and StoreConflict if it has a log.
+        If the process ends before that, the log is marked as cut at the next start. Raises NotStored for an
+        unknown step, and StoreConflict if it has a log.
         """
         files = LogFiles.of(self._blobs.folder, run_id, row)
         if not await self._engine.write(partial(open_log, run_id=run_id, row=row)):
@@ -106,11 +106,11 @@ class Logs(Subject):
         return LogWriter(self._queue, appender, self._limit, closed, written)
 
     def open_rows(self, steps: Mapping[int, object]) -> list[int]:
-        """Return those of some steps, by their rows, whose logs are being written."""
+        """Return the rows of those of the steps whose logs are being written."""
         return [row for row in self._live if row in steps]
 
     async def extent(self, run_id: str, row: int) -> LogExtent:
-        """Return how long the log is now."""
+        """Return the current size of a log."""
         live = self._live.get(row)
         if live is not None and not live.complete:
             await live.flush()
@@ -121,10 +121,10 @@ class Logs(Subject):
         return LogExtent(step.raw_bytes, step.lines, closed, cut)
 
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[bytes]:
-        """Return settled lines `start` to `stop`, numbered from 0, without their newlines.
+        """Return the settled lines from `start` up to (not including) `stop`, from 0, without their newlines.
 
-        Returns fewer where the log ends, or after 4 MiB; then ask again from there. An empty list
-        means that there is no line `start` yet. A line of more than 128 KiB is cut and says so.
+        Returns fewer at the end of the log, or after 4 MiB; then continue from there. An empty list means that
+        line `start` doesn't exist yet. A line longer than 128 KiB is cut, and says so.
         """
         extent, log = await self._extent_and_log(run_id, row)
         return await trio.to_thread.run_sync(log_reader.read_lines, log, extent.lines, start, stop)
@@ -151,8 +151,8 @@ class Logs(Subject):
     ) -> None:
         """Call `visit` in a thread with the blocks of `blocks`, until it returns False or they end.
 
-        Takes a thread for about a tenth of a second at a time, so that others have their turns.
-        When cancelled, finishes the current block first.
+        Uses a thread for about 0.1 s at a time, so that others get a turn. A cancellation takes effect only
+        between two turns.
         """
         extent, log = await self._extent_and_log(run_id, row)
         if start >= extent.lines:
@@ -170,10 +170,10 @@ class Logs(Subject):
             )
 
     async def blocks(self, run_id: str, row: int, start: int = 0) -> AsyncGenerator[LogText]:
-        """Yield the settled text from line `start` to where it ends now, for search.
+        """Yield the settled text from line `start` to its current end, for searching.
 
-        Blocks are whole lines of about 256 KiB, with colours and line endings as they are; a longer
-        line is cut as in `lines`. Use it under `contextlib.aclosing`.
+        Blocks are about 256 KiB of whole lines, with their escape sequences and line endings. A longer line is
+        cut as in `lines`. Use it with `contextlib.aclosing`.
         """
         extent, log = await self._extent_and_log(run_id, row)
         if start >= extent.lines:
@@ -192,20 +192,20 @@ class Logs(Subject):
     ) -> list[LineTime]:
         """Return when lines `start` to `stop` were completed.
 
-        Each time holds until the next. The first may be an earlier line's that still holds at `start`.
+        Each entry applies to all lines before the next one. The first may be that of an earlier line.
         """
         _, log = await self._extent_and_log(run_id, row)
         return await trio.to_thread.run_sync(log_reader.read_times, log, start, stop, limit)
 
     async def gaps(self, run_id: str, row: int, seconds: float, limit: int = 1000) -> list[LineGap]:
-        """Return the longest gaps of at least `seconds` in which nothing came, by their lines."""
+        """Return the `limit` longest pauses of at least `seconds` in the output, in the order of lines."""
         _, log = await self._extent_and_log(run_id, row)
         return await trio.to_thread.run_sync(log_reader.read_gaps, log, seconds, limit)
 
     async def raw(self, run_id: str, row: int, offset: int = 0) -> AsyncGenerator[bytes]:
-        """Yield the bytes as received, from `offset` to where the log ends now, 256 KiB at a time.
+        """Yield the bytes as received, from `offset` to the current end of the log, 256 KiB at a time.
 
-        Use it under `contextlib.aclosing`.
+        Use it with `contextlib.aclosing`.
         """
         extent, log = await self._extent_and_log(run_id, row)
         while offset < extent.raw_bytes:
@@ -217,9 +217,9 @@ class Logs(Subject):
             yield chunk
 
     async def pieces(self, run_id: str, row: int) -> AsyncGenerator[LogPiece]:
-        """Yield the pieces of a log as they were received, and when. A long one comes in parts.
+        """Yield the pieces of a log as received, with their times. Yields a long piece in parts.
 
-        Use it under `contextlib.aclosing`.
+        Use it with `contextlib.aclosing`.
         """
         _, log = await self._extent_and_log(run_id, row)
         position = log_reader.PiecePosition()
@@ -233,13 +233,13 @@ class Logs(Subject):
                 yield piece
 
     async def repair(self, runs: Collection[str] | None = None) -> None:
-        """Repair the logs that the previous daemon left open, or a lost node, and mark them as cut.
+        """Repair the logs that the previous daemon, or a lost node, left open, and mark them as cut.
 
-        With a bucket, a log that was closed but not shipped isn't cut; and the row follows once the log is
-        in the bucket. Raises StoreError.
+        With a bucket, a log that was closed but not shipped isn't marked as cut, and a row is updated once the
+        log is in the bucket. Raises StoreError.
 
         Args:
-            runs: only the logs of these runs; None for all that this node has, when it starts.
+            runs: only the logs of these runs; None for all logs of this node, when it starts.
         """
         found = await self._engine.read(open_logs)
         if self._shipper is not None and runs is None:
@@ -258,7 +258,7 @@ class Logs(Subject):
                 self._live[row] = WaitingLog(shipment)
 
     async def note_shipped(self, shipment: Shipment, completion: Completion | None) -> None:
-        """For the shipper: close the row of a log that is in the bucket. Raises StoreError."""
+        """For the shipper: record that a log is complete in the bucket. Raises StoreError."""
         if completion is not None:
             await self._engine.write(partial(close_log, row=shipment.row, **asdict(completion)))
             self._note_closed()
@@ -270,7 +270,7 @@ class Logs(Subject):
 
 @dataclass(frozen=True)
 class WaitingLog:
-    """A log that an earlier daemon wrote, and that isn't in the bucket yet."""
+    """A log that an earlier daemon has written, and that isn't in the bucket yet."""
 
     shipment: Shipment
     complete: bool = True
@@ -292,7 +292,7 @@ class WaitingLog:
 
 
 def _repair(files: LogFiles) -> Completion:
-    """Repair a log that wasn't closed, and return what its row should say. Raises StoreError."""
+    """Repair a log, unless it was closed, and return its final size. Raises StoreError."""
     if (completion := read_completion(files)) is not None:
         return completion
     try:
@@ -303,9 +303,9 @@ def _repair(files: LogFiles) -> Completion:
 
 
 def _remove_shipped(folder: Path, still_open: set[tuple[str, int]]) -> None:
-    """Remove files of logs that were shipped, and whose row was closed, when the daemon ended.
+    """Remove the files of logs that were shipped and recorded just before the daemon ended.
 
-    Another node that has the same folder may remove them meanwhile.
+    Other nodes that share the folder may do the same at the same time.
     """
     for parent, _, names in os.walk(folder / "logs"):
         for name in names:

@@ -1,4 +1,4 @@
-"""One log on its way to a bucket: what of it is there, and how the rest gets there. Blocking, for threads."""
+"""One log on its way to a bucket: what the bucket has, and how to store the rest. Blocking: runs in a thread."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from bassloop.store.logs.log_files import LogFiles
 
 CHUNK_BYTES = 1024 * 1024
-"""The bytes that wait at most before they are shipped."""
+"""A chunk is shipped once this many bytes are waiting."""
 
 CHUNK_SECONDS = 2.0
-"""The seconds that bytes wait at most before they are shipped."""
+"""A smaller chunk is shipped after this time."""
 
 MOST_OF_A_FILE = 4 * 1024 * 1024
-"""The bytes of each file in one chunk, at most, when more have gathered."""
+"""The maximum number of bytes of each file in one chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the row of a complete log says."""
+    """The final size of a log, for its step's row."""
 
     raw_bytes: int
     lines: int
@@ -54,7 +54,7 @@ class Completion:
 
 
 class AlreadyEnded(Exception):
-    """Somebody else ended the log, having believed that this node was gone."""
+    """Another node has ended the log, because it considered this node lost."""
 
 
 @dataclass(eq=False)
@@ -62,10 +62,13 @@ class Shipment:
     """One log on its way to the bucket.
 
     Args:
-        written: the sizes of the files, as far as they are valid.
-        sent: what the chunks have.
-        completion: what the row will say, once the log is closed.
-        abandoned: the daemon ends, and the log was never closed.
+        written: the sizes of the valid parts of the files.
+        sent: the total sizes of the chunks in the bucket.
+        chunks: the sizes of each of these chunks.
+        completion: the final size, once the log is closed.
+        abandoned: the daemon is ending, and the log was never closed.
+        changed: set when any of this changes.
+        waiting_since: when the oldest bytes that aren't in the bucket were written, on Trio's clock.
     """
 
     run_id: str
@@ -88,7 +91,7 @@ class Shipment:
         return log_prefix(self.run_id, self.row)
 
     def note_chunk(self, sizes: GrowingSizes) -> None:
-        """Note that the next chunk, of these sizes, is in the bucket."""
+        """Record that the next chunk, of these sizes, is in the bucket."""
         self.chunks.append(sizes)
         self.sent = self.sent.plus(sizes)
 
@@ -102,10 +105,10 @@ class Shipment:
 
 
 def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
-    """Find out what the bucket has of a log; return what its row will say if that is all of it.
+    """Find out which parts of a log the bucket has. Return the final size if the log is complete there.
 
-    Where the bucket has bytes that the files don't, since another machine wrote them or the power failed,
-    the files are completed first.
+    If the bucket has bytes that the files don't have, because another machine wrote them or after a power failure,
+    fetches them and repairs the files.
     """
     with suppress(FileNotFoundError):
         end = read_end(bucket, shipment.run_id, shipment.row)
@@ -123,7 +126,7 @@ def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
 
 
 def _fetch_chunks(bucket: Bucket, shipment: Shipment) -> None:
-    """Write the chunks' bytes to their places in the files, which may have more."""
+    """Write the chunks' bytes to the files, at their offsets. The files may be longer."""
     files = shipment.files
     files.raw.parent.mkdir(parents=True, exist_ok=True)
     at = NOTHING
@@ -141,7 +144,7 @@ def _fetch_chunks(bucket: Bucket, shipment: Shipment) -> None:
 
 
 def store_chunk(bucket: Bucket, shipment: Shipment, sizes: GrowingSizes) -> int:
-    """Store the next chunk, of these sizes, and return its size. May be repeated.
+    """Store the next chunk, of these sizes, and return the size of its object. Idempotent.
 
     Raises AlreadyEnded and OSError.
     """
@@ -151,7 +154,7 @@ def store_chunk(bucket: Bucket, shipment: Shipment, sizes: GrowingSizes) -> int:
 
 
 def store_end(bucket: Bucket, shipment: Shipment, completion: Completion) -> int:
-    """Store the end of a log, which makes it complete, and return its size. May be repeated.
+    """Store the end of a log, which completes it, and return the size of its object. Idempotent.
 
     Raises AlreadyEnded and OSError.
     """
@@ -171,7 +174,7 @@ def store_end(bucket: Bucket, shipment: Shipment, completion: Completion) -> int
 def store_complete(
     bucket: Bucket, run_id: str, row: int, files: LogFiles, completion: Completion
 ) -> None:
-    """Store a log that nobody writes. May be repeated. Raises AlreadyEnded and OSError."""
+    """Store a whole log that isn't being written. Idempotent. Raises AlreadyEnded and OSError."""
     shipment = Shipment(run_id, row, files, growing_sizes(files), completion=completion)
     if resume(bucket, shipment) is not None:
         return
@@ -183,7 +186,10 @@ def store_complete(
 
 
 def _create(bucket: Bucket, name: str, data: bytes) -> int:
-    """Store an object, and return its size. One that is there already must be the same: an answer may have got lost."""
+    """Store an object, and return its size. Raises AlreadyEnded if there is a different one.
+
+    There may be an equal one, if the response to an earlier attempt was lost.
+    """
     if not bucket.create(name, data) and bucket.fetch(name, 0, len(data) + 1) != data:
         raise AlreadyEnded(f"{name} is in the bucket already, and is different")
     return len(data)
@@ -203,7 +209,7 @@ def _read_growing(files: LogFiles, at: GrowingSizes, sizes: GrowingSizes) -> lis
 
 
 def find_chunks(bucket: Bucket, run_id: str, row: int) -> list[GrowingSizes]:
-    """Return the sizes of the chunks of a log, up to one that is missing. Raises OSError."""
+    """Return the sizes of the chunks of a log, up to the first missing one. Raises OSError."""
     names = {each.name for each in bucket.list(log_prefix(run_id, row))}
     found: list[GrowingSizes] = []
     while (name := chunk_name(run_id, row, len(found))) in names:
@@ -212,13 +218,13 @@ def find_chunks(bucket: Bucket, run_id: str, row: int) -> list[GrowingSizes]:
 
 
 def growing_sizes(files: LogFiles) -> GrowingSizes:
-    """Return the sizes of the files that chunks have."""
+    """Return the sizes of those files that are shipped in chunks."""
     paths = (files.raw, files.text, files.pieces)
     return GrowingSizes(*(path.stat().st_size if path.exists() else 0 for path in paths))
 
 
 def write_completion(files: LogFiles, completion: Completion) -> None:
-    """Note beside the files what the row of the log will say. Raises OSError."""
+    """Write the final size of a log to a file next to it, which marks it as closed. Raises OSError."""
     part = files.closed.with_name(f"{files.closed.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(json.dumps(asdict(completion)))
@@ -226,7 +232,7 @@ def write_completion(files: LogFiles, completion: Completion) -> None:
 
 
 def read_completion(files: LogFiles) -> Completion | None:
-    """Return what the row of a log will say, or None if the log wasn't closed."""
+    """Return the final size of a log that `write_completion` wrote, or None if the log wasn't closed."""
     try:
         return Completion(**json.loads(files.closed.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -234,7 +240,7 @@ def read_completion(files: LogFiles) -> Completion | None:
 
 
 def remove_files(files: LogFiles) -> None:
-    """Remove the files of a log that is in the bucket, the raw bytes first. Raises OSError."""
+    """Remove the files of a log that is in the bucket, the raw file first. Raises OSError."""
     for path in (*files.all, files.closed):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # other logs of the run are in it

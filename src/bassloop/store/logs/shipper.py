@@ -1,11 +1,11 @@
-"""Ships logs to a bucket: in chunks while they are written, and completely once they are closed.
+"""Ships logs to a bucket: in chunks while they are being written, and completely once they are closed.
 
-A log is appended to on this machine's disk, whatever becomes of the bucket. While that can't be reached,
-the files wait. They are bounded, so tasks that append wait once there are too many bytes, and with them
-the commands that produce the output. Nothing is dropped.
+A log is always written to this machine's disk first. While the bucket can't be reached, the files wait. Their
+total size is bounded: beyond the limit, tasks that append wait, and with them the commands that produce the output.
+Nothing is dropped.
 
-A step's row says that its log is closed once the log is in the bucket. A note beside the files says so
-before that, so that the next daemon goes on with what this one couldn't ship.
+A step's row says that its log is closed only once the log is in the bucket. Before that, a file next to the log says so
+(`write_completion`), so that the next daemon can ship what this one couldn't.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 THREADS = 8
-"""The requests to the bucket at the same time."""
+"""The maximum number of concurrent requests to the bucket."""
 
 CLOSE_SECONDS = 10.0
-"""The seconds that the daemon's end may take to ship what is left. The next daemon ships the rest."""
+"""How long shutting down may take to ship what is left. The next daemon ships the rest."""
 
 _BACKOFF = Backoff(first=0.5, longest=2.0)
-"""Short: once the bucket is back, no more should be lost with this machine than came in some seconds."""
+"""Short, so that soon after the bucket is back, losing this machine means losing only seconds of logs."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,15 +62,15 @@ class ShippingStatistics:
     """The counts of logs on their way to the bucket.
 
     Args:
-        waiting_bytes: bytes that are on this machine's disk only.
+        waiting_bytes: bytes that are only on this machine's disk.
         logs: logs that aren't complete in the bucket.
-        objects: the objects that were stored since the store was opened.
-        bytes: their bytes.
+        objects: objects that were stored since the store was opened.
+        bytes: the total size of these objects.
         failures: requests that failed.
-        failing_seconds: for how long nothing could be stored; 0 if it can.
-        error: why, or empty.
-        full: tasks that append wait.
-        cache_bytes: the bytes in the cache.
+        failing_seconds: for how long requests have been failing; 0 if they succeed.
+        error: the latest error while requests are failing, else empty.
+        full: whether tasks that append have to wait.
+        cache_bytes: the size of the cache.
     """
 
     waiting_bytes: int
@@ -85,10 +85,10 @@ class ShippingStatistics:
 
 
 class Shipper:
-    """All logs that aren't complete in the bucket. Run `serve` in a nursery; `close` ends it.
+    """Ships all logs that aren't complete in the bucket. Run `serve` in a nursery; `close` ends it.
 
     Args:
-        limit: the bytes on this machine's disk only at which tasks that append have to wait.
+        limit: how many bytes may be only on this machine's disk before tasks that append have to wait.
     """
 
     def __init__(self, bucket: Bucket, limit: int) -> None:
@@ -125,14 +125,14 @@ class Shipper:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Ship logs until `close`, and then for CLOSE_SECONDS at most.
+        """Ship logs until `close`, and then for at most CLOSE_SECONDS.
 
-        Shielded until then, so that logs that end under a cancellation are still shipped: whoever
-        starts it must close it.
+        Shielded until then, so that logs that are closed under a cancellation are still shipped. The caller
+        must call `close`.
 
         Args:
-            shipped: is called with each log that is complete in the bucket, before its files are
-                removed; without a completion if the log's row isn't this node's to change any more.
+            shipped: called with each log that is complete in the bucket, before its files are removed; and
+                without a completion if the log can't be shipped or another node has ended it.
         """
         self._shipped = shipped
         with self._scope:
@@ -155,18 +155,18 @@ class Shipper:
             each.changed.set()
 
     def begin(self, run_id: str, row: int, files: LogFiles) -> Shipment:
-        """Ship a log that is about to be written."""
+        """Begin to ship a log that is about to be written."""
         return self._start(Shipment(run_id, row, files), resumed=False)
 
     def resume(self, run_id: str, row: int, files: LogFiles, completion: Completion) -> Shipment:
-        """Ship a log that another process wrote, on this machine or not."""
+        """Begin to ship a log that another process has written, on this machine or another."""
         written = growing_sizes(files)
         shipment = Shipment(run_id, row, files, written=written, completion=completion)
         self._waiting += written.total()
         return self._start(shipment, resumed=True)
 
     def note_written(self, shipment: Shipment, sizes: GrowingSizes) -> None:
-        """Note how much of a log is in its files."""
+        """Record how much of a log is in its files."""
         if not shipment.waiting.total() and sizes != shipment.written:
             shipment.waiting_since = trio.current_time()
         self._waiting += sizes.minus(shipment.written).total()
@@ -174,14 +174,14 @@ class Shipper:
         shipment.changed.set()
 
     async def note_complete(self, shipment: Shipment, completion: Completion) -> None:
-        """Note that a log is closed. Its files say so on the disk when this returns, if that has room."""
+        """Record that a log is closed, also on disk unless that is full."""
         with suppress(OSError):
             await trio.to_thread.run_sync(write_completion, shipment.files, completion)
         shipment.completion = completion
         shipment.changed.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer bytes than the limit are on this machine only."""
+        """Wait until fewer bytes than the limit are only on this machine's disk."""
         while self._waiting >= self._limit:
             if not self._full:
                 self._full = True
@@ -218,7 +218,7 @@ class Shipper:
             log.error("a log was ended by another node", log=shipment.name, error=str(error))
             await self._shipped(shipment, None)
         except (LogDamaged, FileNotFoundError) as error:
-            # Waiting doesn't help. The row stays open: the next start repairs the log.
+            # A retry wouldn't help. The row stays open, so the next start repairs the log.
             log.error("a log can't be shipped", log=shipment.name, error=str(error))
             await self._shipped(shipment, None)
             self._forget(shipment)
@@ -260,7 +260,7 @@ class Shipper:
         sent.set()
 
     async def _try(self, function: Callable[[Bucket, *Args], T], *args: *Args) -> T:
-        """Call a function of the bucket in a thread until it succeeds, and return its result."""
+        """Call a function with the bucket in a thread, retry until it succeeds, and return its result."""
 
         async def call() -> T:
             return await trio.to_thread.run_sync(
