@@ -165,7 +165,7 @@ class Readers:
                 connection = self._idle.pop()
                 try:
                     return self._query(connection, query)
-                except StoreUnreachable:  # lost while idle, as the others may be: try those, then a new one
+                except StoreUnreachable:  # lost while idle, as others may be
                     if not self._database.is_lost(connection):
                         raise
             return self._query(self._database.connect_reader(), query)

@@ -289,7 +289,7 @@ class PostgreSQLDatabase:
         with self._errors():
             connection = self._connect(pooled=True)
             if self.pool_url is not None:
-                return connection  # a setting would affect the next client of that server connection
+                return connection  # a setting would affect the next client
             try:
                 connection.execute(
                     "SET default_transaction_read_only = on; "
