@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CONFIGURATION = Path(__file__).parents[2] / "examples" / "cluster" / "haproxy.cfg"
 NAMES = ("loop-1", "loop-2", "loop-3")
 RESTART_SECONDS = 0.5
+DRAIN_SECONDS = 20.0
+"""How long a node may take to end its checks once it was stopped."""
+
 LEASE_LOST = (b"another node has taken over", b"the lease couldn't be renewed in time")
 """What a node says last that was lost to the others."""
 
@@ -184,7 +187,7 @@ async def open_cluster(
                 "TRUSTED_PROXIES": "127.0.0.0/8",
                 "SSH_PROXIES": "127.0.0.0/8",
                 "RUNNER_WAIT": "600",
-                "DRAIN_SECONDS": "20",
+                "DRAIN_SECONDS": f"{DRAIN_SECONDS:g}",
             }
             slots.append(Slot(name, cable, settings))
         for slot in slots:

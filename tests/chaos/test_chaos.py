@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.loop.world import open_world
 
-from .trial import COMMAND, FAULTS, HOOK, Plan, Report, open_chaos, play
+from .trial import COMMAND, FAULTS, HOOK, Plan, open_chaos, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.databases import PostgreSQLServer
     from tests.repositories import MakeRepository
+
+    from .report import Report
 
 # moto uses what Python 3.12 deprecated.
 pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

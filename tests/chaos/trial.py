@@ -26,7 +26,8 @@ from bassloop.store.logs.log_objects import find_log
 from bassloop.store.logs.log_reader import PiecePosition, read_pieces
 from tests.repositories import commits
 
-from .cluster import Cluster, Slot, open_cluster, run_user_s_runner
+from .cluster import DRAIN_SECONDS, Cluster, Slot, open_cluster, run_user_s_runner
+from .report import Report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -56,6 +57,9 @@ PATH_SECONDS = 2.0
 BACK_SECONDS = 3.0
 """How long after its return a node may try the bucket again."""
 
+TOLD_SECONDS = 30.0
+"""How long GitHub's checks may take to say what became of the last logs."""
+
 FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket", "kill_without_bucket")
 LOOK_SECONDS = 0.3
 NO_COMMIT = "0" * 40
@@ -83,81 +87,6 @@ class Plan:
 
 
 @dataclass
-class Report:
-    """The outcome of a trial.
-
-    Args:
-        refused: pushes that no node took.
-        lost: accepted deliveries that aren't done, or without a check run.
-        doubled: heads with several check runs on GitHub.
-        handled_twice: heads with several runs in the store.
-        started_twice: commands that began more than once for a head.
-        spinning: check runs that aren't concluded.
-        log_bytes_lost: of lines that came to their node more than LOSS_SECONDS and PATH_SECONDS before it was lost.
-        log_bytes_lost_without_bucket: of lines that came while the bucket was away, too.
-        log_bytes_not_come: of lines that the runner had, and that weren't on their node's disk when it was lost.
-        oldest_lost: how many seconds before the loss of its node a line came that was lost, at most.
-        unmarked: logs that miss lines and don't say so.
-        slowest: the most seconds that a line took from its command to its node.
-        crashes: how many nodes ended with a traceback.
-        given_up: how many ended since they couldn't renew their lease.
-        takeovers: seconds from each loss of a node until its checks were interrupted.
-        faults: what went wrong, and how often.
-        calls: calls to GitHub in its last hour, by credential.
-        calls_refused: calls that exceeded a limit of GitHub's.
-        seconds: from the last push until nothing was left to do; None if that never came.
-        left: what isn't done then, and what was lost.
-    """
-
-    accepted: int = 0
-    refused: int = 0
-    states: Counter[str] = field(default_factory=Counter)
-    conclusions: Counter[str] = field(default_factory=Counter)
-    lost: int = 0
-    doubled: int = 0
-    handled_twice: int = 0
-    started_twice: int = 0
-    spinning: int = 0
-    log_bytes: int = 0
-    log_bytes_lost: int = 0
-    log_bytes_lost_without_bucket: int = 0
-    log_bytes_not_come: int = 0
-    oldest_lost: float = 0.0
-    unmarked: int = 0
-    takeovers: list[float] = field(default_factory=list)
-    slowest: float = 0.0
-    crashes: int = 0
-    given_up: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    calls: dict[str, int] = field(default_factory=dict)
-    calls_refused: int = 0
-    seconds: float | None = None
-    left: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        takeovers = sorted(round(each, 1) for each in self.takeovers)
-        through = "never" if self.seconds is None else f"{self.seconds:.0f} s after the last push"
-        return "\n".join(
-            (
-                f"deliveries: {self.accepted} accepted, {self.refused} refused; {dict(self.states)}",
-                f"{self.lost} lost, {self.handled_twice} handled twice visibly, "
-                f"{self.started_twice} commands started twice",
-                f"checks: {self.doubled} doubled, {self.spinning} spinning; {dict(self.conclusions)}",
-                f"logs: {self.log_bytes} bytes; {self.log_bytes_lost} lost, "
-                f"{self.log_bytes_lost_without_bucket} lost without the bucket, too; {self.log_bytes_not_come} hadn't "
-                f"come to their node when it was lost; {self.unmarked} not marked; "
-                f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
-                f"a line took {self.slowest:.1f} s to its node at most",
-                f"faults: {dict(self.faults)}; through {through}",
-                f"nodes: {self.crashes} crashed, {self.given_up} couldn't renew their lease",
-                f"calls to GitHub in its last hour: {self.calls}; {self.calls_refused} refused",
-                *self.left,
-                f"checks interrupted after the loss of their node, seconds: {takeovers}",
-            )
-        )
-
-
-@dataclass
 class Loss:
     """The loss of a node."""
 
@@ -178,6 +107,8 @@ class Chaos:
     report: Report = field(default_factory=Report)
     accepted: dict[str, str] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
+    drains: list[Loss] = field(default_factory=list)
+    """The nodes that were stopped, and had to leave the logs that they couldn't ship."""
     bucket_gone: list[tuple[float, float]] = field(default_factory=list)
     harm: list[tuple[float, str, str]] = field(default_factory=list)
     """When what went wrong, and with which slot."""
@@ -245,6 +176,7 @@ class Chaos:
             await trio.sleep(LEASE_SECONDS + 4)
 
     async def _drain(self, slot: Slot) -> None:
+        self.drains.append(Loss(slot.name, time.time()))
         slot.signal(signal.SIGTERM)
         await trio.sleep(2)
 
@@ -373,9 +305,14 @@ class Chaos:
         lost_at = self._lost_at(run)
         if lost_at is not None and run.ended_at is not None and run.state == "interrupted":
             report.takeovers.append(run.ended_at - lost_at)
-        if missing and not is_cut and run.state == "succeeded":
-            report.unmarked += 1
         came = await self._came(run) if missing else {}
+        if any(line in came for _, line in missing) or (missing and run.state == "succeeded"):
+            report.cut += 1
+            if not is_cut or not await self._is_cut_on_github(run):
+                report.unmarked += 1
+                report.left.append(
+                    f"the log of {run} is cut, and that's not said everywhere: {is_cut}"
+                )
         lost_before = report.log_bytes_lost
         for at, line in missing:
             if lost_at is not None:
@@ -384,11 +321,9 @@ class Chaos:
                     continue
                 report.oldest_lost = max(report.oldest_lost, lost_at - came[line])
                 if came[line] >= lost_at - LOSS_SECONDS - PATH_SECONDS:
+                    report.log_bytes_lost_at_the_end += len(line) + 1
                     continue
-            if any(
-                gone - LOSS_SECONDS - PATH_SECONDS <= came.get(line, at) <= back + BACK_SECONDS
-                for gone, back in self.bucket_gone
-            ):
+            if self._was_left_behind(run, came.get(line, at)):
                 report.log_bytes_lost_without_bucket += len(line) + 1
             else:
                 report.log_bytes_lost += len(line) + 1
@@ -398,6 +333,28 @@ class Chaos:
             report.left.append(f"{lost} bytes of the log of {run} are lost, of {where}: {when}")
             harm = [f"{at:.1f}: {name} {slot}" for at, name, slot in self.harm]
             report.left.append(f"what went wrong, and when: {harm}")
+
+    def _was_left_behind(self, run: Run, came: float) -> bool:
+        """Return whether a line came while the bucket was away, and its node was lost or stopped before it was back."""
+        slot = self.recorders.get(run.id)
+        return any(
+            gone - LOSS_SECONDS - PATH_SECONDS <= came <= back + BACK_SECONDS
+            and gone - DRAIN_SECONDS <= each.at <= back + BACK_SECONDS
+            for gone, back in self.bucket_gone
+            for each in (*self.losses, *self.drains)
+            if slot in (None, each.slot)
+        )
+
+    async def _is_cut_on_github(self, run: Run) -> bool:
+        """Return whether GitHub's check says that its log is cut, as soon as it can be expected to."""
+        [shown] = [
+            each for each in self.cluster.world.standin.check_runs if each["external_id"] == run.id
+        ]
+        with trio.move_on_after(TOLD_SECONDS):
+            while "is lost" not in shown["output"]["summary"]:
+                await trio.sleep(LOOK_SECONDS)
+            return True
+        return False
 
     def _emitted(self, head: str) -> Iterator[tuple[float, str]]:
         """Yield when the command for a head wrote what."""

@@ -47,6 +47,8 @@ MAX_REFUSED = 8
 """How many permanent refusals of a conclusion it takes to give up: ten minutes' worth."""
 
 LAST_LINES = 60
+LOST_LOGS_NAMED = 5
+LOST_LOG_NAME = 100
 ANNOTATED_LINES = 4_000
 ANNOTATED_STEPS = 5
 LINES_AT_ONCE = 500
@@ -103,8 +105,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
     try:
         with spending(Purpose.CONCLUDE, repository=run.repository):
             output = output or await describe(loop, run, check_run)
-            if await verifiable_run(loop, run, check_run) is not None:
-                output = replace(output, actions=(*output.actions, check_output.VERIFY))
+            output = await _with_verification(loop, run, check_run, output)
             await _complete(loop, run, check_run, conclusion, output)
     except (GitHubError, OSError) as error:
         if not await _postpone(loop, run, check_run, error):
@@ -116,6 +117,35 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
         await loop.store.checks.conclude(check_run.row, conclusion)
     finally:
         loop.concluding.discard(run.id)
+
+
+async def report_lost_logs(loop: Loop, run: Run) -> None:
+    """Update a concluded check run if the end of one of its run's logs is lost.
+
+    That may become known only later: a node that was lost, or ended while the bucket couldn't be reached, hadn't stored
+    all of it. If GitHub fails, only the run's page says it.
+    """
+    check_run, steps = await loop.store.checks.of_run(run.id), await loop.store.steps.of_run(run.id)
+    if not any(step.log_cut for step in steps):
+        return
+    if check_run is None or check_run.state != CheckState.CONCLUDED or check_run.github_id is None:
+        return
+    log.warning("log lost", run=run.id, check=run.check_name)
+    try:
+        with spending(Purpose.CONCLUDE, repository=run.repository):
+            output = await describe(loop, run, check_run)
+            output = await _with_verification(loop, run, check_run, output)
+            await _complete(loop, run, check_run, check_output.CONCLUSIONS[run.state], output)
+    except (GitHubError, OSError) as error:
+        log.error("lost log not reported", run=run.id, check=run.check_name, error=str(error))
+
+
+async def _with_verification(
+    loop: Loop, run: Run, check_run: CheckRun, output: CheckOutput
+) -> CheckOutput:
+    if await verifiable_run(loop, run, check_run) is None:
+        return output
+    return replace(output, actions=(*output.actions, check_output.VERIFY))
 
 
 async def _postpone(
@@ -182,6 +212,7 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
     if run.check_name == check_output.SUPERSEDED:
         return check_output.superseded(run, url)
     steps = await loop.store.steps.of_run(run.id)
+    lost = lost_logs([step for step in steps if loop.store.logs.is_cut(step)])
     findings = Findings()
     if run.state == RunState.FAILED:
         findings = await _find(loop, run, check_run, steps)
@@ -199,11 +230,24 @@ async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
         shown = replace(shown, lines=extent.lines)
         last_lines = await _lines(loop, run, shown, extent.lines - LAST_LINES, extent.lines)
     if is_hook:
-        return check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
+        output = check_output.hook_ended(run, steps, url, shown, last_lines, findings.annotations)
+        return check_output.with_notes(output, lost)
     output = check_output.ended(run, steps, url, shown, last_lines, findings)
     output = check_output.with_artifacts(output, await loop.store.artifacts.of_run(run.id), url)
     thunk = await loop.store.thunks.get(run.thunk_digest)
-    return check_output.with_notes(output, check_output.caveats_met(run, thunk))
+    return check_output.with_notes(output, [*lost, *check_output.caveats_met(run, thunk)])
+
+
+def lost_logs(steps: Sequence[Step]) -> list[str]:
+    """Return a sentence, in Markdown, about steps whose logs end early, or none if there are no such steps."""
+    if not steps:
+        return []
+    names = [f"“{check_output.escape(step.name[:LOST_LOG_NAME])}”" for step in steps]
+    shown = ", ".join(names[:LOST_LOGS_NAMED])
+    more = f" and {len(names) - LOST_LOGS_NAMED} more" if len(names) > LOST_LOGS_NAMED else ""
+    what = "log of" if len(names) == 1 else "logs of"
+    why = "the loop stopped before it was stored, or had no room for it"
+    return [f"⚠️ The end of the {what} {shown}{more} is lost: {why}."]
 
 
 async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]) -> Findings:

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from bassloop.checks import check_output
-from bassloop.checks.conclude import conclude, end_run
+from bassloop.checks.conclude import conclude, end_run, report_lost_logs
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ async def interrupt_lost_runs(loop: Loop) -> None:
 
 
 async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
-    """End the runs that a lost node was running, and conclude those that it left unconcluded."""
+    """End the runs that a lost node was running, and conclude those that it left unconcluded.
+
+    Then wait until their logs are stored, and report those that end early. If this node is lost before that, the next
+    one takes over these runs.
+    """
     message = "the node that ran this check was lost; run it again"
     await _interrupt(loop, runs, message)
     limiter = trio.CapacityLimiter(AT_ONCE)
@@ -48,7 +52,14 @@ async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
         for run in runs:
             now = await loop.store.runs.get(run.id)
             if now is not None and now.ended:
-                nursery.start_soon(_conclude_late, loop, now, limiter)
+                nursery.start_soon(_conclude_taken_over, loop, now, limiter)
+
+
+async def _conclude_taken_over(loop: Loop, run: Run, limiter: trio.CapacityLimiter) -> None:
+    await _conclude_late(loop, run, limiter)
+    await loop.store.logs.wait_for_repaired(run.id)
+    async with limiter:
+        await report_lost_logs(loop, run)
 
 
 async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SHORT_SHA = 7
+LOG_CUT = "the end of its log is lost"
 MAX_NOTE = 300
 PAGE_SIZE = 50
 """Runs or deliveries on one page of a list."""
@@ -209,6 +210,8 @@ def view_step(step: Step, now: float) -> StepView:
         note = without_command(one_line(step.error or ""), one_line(step.name))[:MAX_NOTE]
     elif state in ("cached", "warn", "waits"):
         note = STEP_LABELS[state].word
+    if step.log_cut:
+        note = f"{note}; {LOG_CUT}" if note else LOG_CUT
     took = ""
     if step.started_at is not None and state != "cached":
         took = format_duration((step.completed_at or now) - step.started_at)
@@ -312,6 +315,7 @@ def step_json(step: Step) -> dict[str, Any]:
         "internal": step.internal,
         "lines": step.lines,
         "bytes": step.raw_bytes,
+        "log_cut": step.log_cut,
         "started_at": instant(step.started_at) or None,
         "completed_at": instant(step.completed_at) or None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.logs.log_objects import GrowingSizes, find_log
 from bassloop.store.logs.log_writer import LogWriter
 from bassloop.store.logs.shipment import Completion, read_completion, remove_files
-from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogText
+from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogText, Step
 from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class Logs(Subject):
     def open_rows(self, steps: Mapping[int, object]) -> list[int]:
         """Return the rows of those of the steps whose logs are being written."""
         return [row for row in self._live if row in steps]
+
+    def is_cut(self, step: Step) -> bool:
+        """Return whether the end of a step's log is known to be lost, also if its row doesn't say so yet."""
+        live = self._live.get(step.row)
+        return live.complete and live.cut if isinstance(live, LogWriter) else step.log_cut
 
     async def extent(self, run_id: str, row: int) -> LogExtent:
         """Return the current size of a log."""
@@ -262,7 +267,19 @@ class Logs(Subject):
         if completion is not None:
             await self._engine.write(partial(close_log, row=shipment.row, **asdict(completion)))
             self._note_closed()
-        self._live.pop(shipment.row, None)
+        live = self._live.pop(shipment.row, None)
+        if isinstance(live, WaitingLog):
+            live.settled.set()
+
+    async def wait_for_repaired(self, run_id: str) -> None:
+        """Wait until the rows of a run's repaired logs say what is left of them.
+
+        With a bucket, that takes as long as it can't be reached.
+        """
+        live = [each for each in self._live.values() if isinstance(each, WaitingLog)]
+        for each in live:
+            if each.shipment.run_id == run_id:
+                await each.settled.wait()
 
     async def _extent_and_log(self, run_id: str, row: int) -> tuple[LogExtent, LogParts]:
         return await self.extent(run_id, row), find_log(self._blobs, run_id, row)
@@ -270,10 +287,15 @@ class Logs(Subject):
 
 @dataclass(frozen=True)
 class WaitingLog:
-    """A log that an earlier daemon has written, and that isn't in the bucket yet."""
+    """A log that an earlier daemon has written, and that isn't in the bucket yet.
+
+    Args:
+        settled: set once its row says what is left of it, or it can't be shipped.
+    """
 
     shipment: Shipment
     complete: bool = True
+    settled: trio.Event = field(default_factory=trio.Event)
 
     @property
     def raw_bytes(self) -> int:
