@@ -28,6 +28,9 @@ run = [
 [checks."odd one"]
 matrix = { v = ["1", "2"] }
 run = "exec frob"
+
+[checks.away]
+workdir = "no/such"
 """
 
 
@@ -39,6 +42,11 @@ run = "exec frob"
         ("odd one (2)", "there is no command frob on this runner's machine", ".bassloop.toml:13"),
         ("other", 'exec: "frob": executable file not found in $PATH', ".bassloop.toml:3"),
         ("other", "crun: executable file `frob` not found in $PATH", ".bassloop.toml:3"),
+        (
+            "away",
+            "there is no folder no/such in the files that the command is given: sh -ec ls",
+            ".bassloop.toml:16",
+        ),
         ("hook", "frob: not found", "project.bass:2"),
         ("test", "AssertionError: frob", None),
         ("test", "nowhere: not found", None),

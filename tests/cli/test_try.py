@@ -216,3 +216,49 @@ def test_without_git_one_line_says_so(make_repository: MakeRepository) -> None:
         1,
         "bassloop: git is not installed, or not on the PATH\n",
     )
+
+
+def test_a_missing_report_is_told_beside_the_result(make_repository: MakeRepository) -> None:
+    checks = '[checks.a]\nrun = "true"\nreports = "r.xml"\nartifacts = "dist/*"\n'
+    path = make_repository(**{".bassloop.toml": checks})
+    said = tried(path, status=0)
+    end = said[said.index("conclusion") :]
+    assert "a: test reports are missing: there is nothing at r.xml\n" in end
+    assert "a: artifacts are missing: there is nothing at dist/*\n" in end
+    assert end.endswith("passed, without 2 reports or artifacts\n")
+    strict = tried(path, "--strict", status=1)
+    assert strict.endswith("not passed: without 2 reports or artifacts (--strict)\n")
+
+
+def test_a_failed_command_of_several_lines_is_told_in_one(make_repository: MakeRepository) -> None:
+    checks = '[checks.a]\nrun = """\ntrue\nexit 3\n"""\n'
+    said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
+    assert "why a failed:\nexit status 3: sh -ec 'true ⏎ exit 3'\n" in said
+
+
+def test_a_folder_that_is_not_there_is_told_with_its_place(make_repository: MakeRepository) -> None:
+    checks = '[checks.a]\nrun = "ls"\nworkdir = "no/such"\n'
+    said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
+    assert "there is no folder no/such in the files that the command is given: sh -ec ls\n" in said
+    assert "\n    at .bassloop.toml:3\n" in said
+
+
+def test_a_check_with_a_service_is_told_what_services_need(make_repository: MakeRepository) -> None:
+    checks = (
+        '[checks.a]\nrun = "ls"\n'
+        'services.db = { image = "postgres:17", run = "postgres", port = 5432 }\n'
+    )
+    said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
+    assert (
+        "why a failed:\nthis needs a service (postgres), and services need containers: "
+        "install Podman or Docker"
+    ) in said
+
+
+def test_a_module_that_is_not_there_is_told_with_its_place(make_repository: MakeRepository) -> None:
+    hook = "(use (.git (linux/alpine/git))\n     (.githbu))\n(defn github-hook [e c] null)\n"
+    said = tried(make_repository(**{"project.bass": hook}), status=1)
+    end = said[said.index("why project.bass failed") :]
+    assert (
+        "there is no standard module .githbu (did you mean github?)\n    at project.bass:2" in end
+    )

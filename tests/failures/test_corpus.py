@@ -152,3 +152,15 @@ def test_rules_are_well_formed() -> None:
     for rule in RULES:
         assert rule.lines or not rule.within, rule
         assert rule.lines >= 0
+
+
+def test_paths_in_the_work_folder_are_those_of_the_repository() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/bass/work/lib/t.py", line 3, in <module>',
+        "    open('/bass/work/data')",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/bass/work/data'",
+    ]
+    [failure] = find_failures(lines)
+    assert list(map(str, failure.locations)) == ["lib/t.py:3"]
+    assert failure.message == "FileNotFoundError: [Errno 2] No such file or directory: 'data'"

@@ -6,6 +6,7 @@ They share a budget and a host. The driver determines what runs concurrently.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -394,11 +395,18 @@ class _Script:
     standard: bool = False
 
 
+_NEAR_MODULE: Final = 0.8
+"""The minimum similarity of suggested modules, with the `.bass` that all of their files end with."""
+
+
 def _standard_module(command: CommandPath) -> _Script:
     files = _std()
     file = FSPath(files, FilePath(f"{command.command}.bass"))
-    if file.inside() not in (entry.name for entry in files.list_now("")):
-        raise BassError(f"there is no standard module .{command.command}")
+    names = [entry.name for entry in files.list_now("")]
+    if file.inside() not in names:
+        similar = get_close_matches(file.inside(), names, n=1, cutoff=_NEAR_MODULE)
+        meant = f" (did you mean {similar[0].removesuffix('.bass')}?)" if similar else ""
+        raise BassError(f"there is no standard module .{command.command}{meant}")
     directory = FSPath(files, DirPath("."))
     return _Script(text_of(file.read_now()), show(command), file, directory, standard=True)
 

@@ -98,6 +98,7 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     from bassloop.cli.errors import report_errors
     from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
+    from bassloop.terminal import one_line
 
     root = next(
         (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
@@ -130,9 +131,9 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     file.write_text(text, encoding="utf-8")
     for proposal in proposals:
         commands = "; ".join(
-            each if isinstance(each, str) else " ".join(each) for each in proposal.run
+            one_line(each if isinstance(each, str) else " ".join(each)) for each in proposal.run
         )
-        click.echo(f"{proposal.name}: {' '.join(commands.split())}  (for {proposal.why})")
+        click.echo(f"{proposal.name}: {commands}  (for {proposal.why})")
         for note in proposal.notes:
             click.echo(f"  - {note}")
     for reason in without_check:

@@ -14,6 +14,7 @@ from bassloop.project import ChecksFileError, read_checks, write_bass
 from bassloop.tools.outlook import CHECKS_FILE, foresee_all
 from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.working_copy import CHECKS
+from bassloop.wire.conventions import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,10 +40,12 @@ _LACKING = re.compile(
 _MISSING = re.compile(
     r"^(?:.*: )?(?P<program>[\w./+-]+): (?:command )?not found$|"
     r"there is no command (?P<named>\S+) on this|"
+    r"there is no folder (?P<folder>\S+) in the files|"
     r'exec: "(?P<quoted>[^"\n]+)": executable file not found|'
     r"executable file `(?P<ticked>[^`\n]+)` not found",
     re.MULTILINE,
 )
+EXPLAIN_CHECKOUT = f"{CHECKOUT_IMAGE} is the image of the loop's own step that fetches your code"
 MAX_SCRIPT = 1 << 16
 _HEADER = re.compile(r'\s*\[\s*checks\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w-]+))\s*[\].]')
 
@@ -57,9 +60,10 @@ def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         return [_explain_nothing(trial)]
     if any(each.lacks_image for each in results):
         engine = trial.driver.kind if trial.driver is not None else "podman"
+        checkout = f"{EXPLAIN_CHECKOUT}. " if CHECKOUT_IMAGE in causes else ""
         return [
-            f"is the image's name right, and does its registry answer? If you need to log in: {engine} login. "
-            "--engine sandbox runs the commands with this machine's own programs, and says so"
+            f"{checkout}Is the image's name right, and does its registry answer? If you need to log in: "
+            f"{engine} login. --engine sandbox runs the commands with this machine's own programs, and says so"
         ]
     hints = []
     failed = [each for each in results if not each.passed and each.unused_images]
@@ -167,7 +171,7 @@ def _explain_script(root: Path, name: str, why: str) -> str | None:
 
 
 def place_of_missing(root: Path, check: str, why: str) -> str | None:
-    """Return where a check names a program that isn't there, as FILE:LINE; None if that can't be told.
+    """Return where a check names a program or a folder that isn't there, as FILE:LINE; None if that can't be told.
 
     Args:
         check: its name.

@@ -25,7 +25,7 @@ from bassloop.lifecycle import RunState
 from bassloop.runner.runner_events import PullEnded, PullStarted
 from bassloop.terminal import one_line, strip
 from bassloop.units import format_duration
-from bassloop.wire.conventions import unused_images
+from bassloop.wire.conventions import CHECKOUT_IMAGE, unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class CheckResult:
         conclusion: the one that GitHub was told, or None.
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
-        missing_files: how many reports and artifacts that it names aren't kept.
+        missing_files: for each report and artifact that it names and that isn't kept, why.
         lacks_image: it failed because an image can't be pulled.
         links_folder: a command installed the folder that it ran in by its path.
     """
@@ -96,7 +96,7 @@ class CheckResult:
     conclusion: str | None
     unused_images: tuple[str, ...] = ()
     skipped_steps: int = 0
-    missing_files: int = 0
+    missing_files: tuple[str, ...] = ()
     lacks_image: bool = False
     links_folder: bool = False
 
@@ -123,13 +123,14 @@ class Pulls:
             case _:
                 return
         if not is_live(self._console):
-            self._console.print(Text(strip(str(event).encode()), "dim"), soft_wrap=True)
+            text = f"{strip(str(event).encode())}{_explain_image(event.image)}"
+            self._console.print(Text(text, "dim"), soft_wrap=True)
 
     def lines(self) -> list[Text]:
         """Return a line for each image that is being pulled."""
         now = time.monotonic()
         return [
-            Text(f"  pulling {image}  {format_duration(now - began)}", "dim")
+            Text(f"  pulling {image}{_explain_image(image)}  {format_duration(now - began)}", "dim")
             for image, began in self._began.items()
         ]
 
@@ -167,8 +168,10 @@ class TrialDisplay:
                     conclusions.get(run.id),
                     tuple(unused_images(step.name for step in steps)),
                     sum(step.completed_at is None for step in steps) if succeeded else 0,
-                    sum(
-                        step.digest.startswith(("loop:report:", "loop:artifact:")) for step in steps
+                    tuple(
+                        one_line(step.name).removeprefix("[loop] ")
+                        for step in steps
+                        if step.digest.startswith(("loop:report:", "loop:artifact:"))
                     ),
                     any(step.error and step.name.startswith("image ") for step in steps)
                     or "can't be pulled" in (run.message or ""),
@@ -211,6 +214,10 @@ class TrialDisplay:
             table.add_row(*cells)
         self._console.print()
         self._console.print(table)
+        for each in results:
+            for missing in each.missing_files:
+                text = Text(f"{each.run.check_name}: {missing}", "yellow")
+                self._console.print(text, soft_wrap=True)
 
     async def follow(self) -> None:
         """Show what happens, as it happens, until cancelled; the last state is shown also then."""
@@ -321,6 +328,13 @@ class TrialDisplay:
         return Text.assemble(
             (f"{sign} ", style), (run.check_name, "bold"), f" {state} ", (f"{took}", "dim")
         )
+
+
+def _explain_image(image: str) -> str:
+    """Return why an image is used that no check names."""
+    parts = image.partition("@")[0].split("/")
+    name = "/".join(parts[-2:]).partition(":")[0]
+    return ", in which the loop fetches your code" if name == CHECKOUT_IMAGE else ""
 
 
 def _is_command(step: Step) -> bool:

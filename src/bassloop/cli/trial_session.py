@@ -16,7 +16,8 @@ from bassloop.cli.progress import is_live
 from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
-from bassloop.terminal import plain_lines
+from bassloop.runner.engine.mounts import WORK
+from bassloop.terminal import one_line, plain_lines
 from bassloop.tools.failure_report import (
     keep_artifacts,
     keep_failures,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from bassloop.tools.trial import Trial, TrialOptions
 
 _UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")
+_EXIT = re.compile(r"exit status \d")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
 """Files that were changed have to be left alone for so long before they're tried."""
@@ -237,7 +239,7 @@ def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
     counts = {
         "image": len(images),
         "step": sum(each.skipped_steps for each in results),
-        "report or artifact": sum(each.missing_files for each in results),
+        "report or artifact": sum(len(each.missing_files) for each in results),
     }
     missing = [_count(number, what) for what, number in counts.items() if number]
     if missing and strict:
@@ -272,7 +274,9 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
             reason = "" if _first_line(reason) in " ".join(causes.split()) else reason
             causes = _UNPULLED.sub(r"\1", causes)
         console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
-        why = "\n".join(filter(None, (causes, reason)))
+        if _EXIT.match(reason):
+            reason = one_line(reason)
+        why = "\n".join(filter(None, (causes, reason))).replace(f"{WORK}/", "")
         if why:
             console.print(why, markup=False, soft_wrap=True)
         if place := place_of_missing(trial.copy.source, run.check_name, why):

@@ -180,11 +180,15 @@ class _Open:
         if rule.innermost_last:
             locations.reverse()
         locations.sort(key=lambda where: is_library(where.path))
-        message = "\n".join(messages)
+        message = "\n".join(messages).replace(WORK_FOLDER, "")
         if not locations and self.path and not rule.each:
             message = f"{message}: {_plain(self.path)}" if message else _plain(self.path)
         test = " > ".join(self.tests) or None
         return Failure(rule.tool, rule.rank, message, test, tuple(locations), self.first, self.last)
+
+
+WORK_FOLDER = "/bass/work/"
+"""The folder in which runners run commands. The paths in it are shown as the repository has them."""
 
 
 def _spaced(text: str) -> str:
@@ -194,7 +198,7 @@ def _spaced(text: str) -> str:
 def _plain(path: str) -> str:
     # What webpack calls a file begins with webpack://PACKAGE/./
     path = path.rpartition("/./")[2] if path.startswith("//") else path
-    return path.removeprefix("file://").removeprefix("./")
+    return path.removeprefix("file://").removeprefix(WORK_FOLDER).removeprefix("./")
 
 
 class _Closed(NamedTuple):

@@ -385,7 +385,7 @@ def server(asked: Asked) -> pb.Thunk:
     )
 
 
-NO_SERVICES = ("needs a service, which only a container engine can start",
+NO_SERVICES = ("services need containers",
                "a service needs a network of its own")  # fmt: skip
 
 

@@ -21,7 +21,17 @@ from bassloop.bass.printer import display, printable, show
 from bassloop.bass.registry import builtin
 from bassloop.bass.stream import BytesSource, decoder
 from bassloop.bass.thunk import ImageRef, Thunk
-from bassloop.bass.values import EMPTY, MISSING, Object, Symbol, WithMeta, from_list, plain, strip
+from bassloop.bass.values import (
+    EMPTY,
+    MISSING,
+    Located,
+    Object,
+    Symbol,
+    WithMeta,
+    from_list,
+    plain,
+    strip,
+)
 from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import read_files
 
@@ -59,7 +69,13 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
         if not isinstance(command, Path):
             raise BassError(f"use: {brief(wanted)} isn't a module: its command isn't a path")
         name = stem(path_name(command))
-        machine.define(scope, name, machine.session.module(wanted, machine))
+        try:
+            module = machine.session.module(wanted, machine)
+        except BassError as error:
+            if error.range is None and isinstance(form, Located):
+                error.add_call(form.range)  # a module that isn't there has no place of its own
+            raise
+        machine.define(scope, name, module)
         names.append(Symbol(name))
     return from_list(names)
 

@@ -78,8 +78,11 @@ class ImageDefaults:
 
 
 def _no_services(addr: pb.ThunkAddr) -> str:
+    image = parse_thunk(addr.thunk).image.ref.repository
+    what = f"a service ({layout.printable(image)})" if image else "a service"
     raise DriverError(
-        "this needs a service, which only a container engine can start: install Podman or Docker here"
+        f"this needs {what}, and services need containers: install Podman or Docker, or, if one of them is installed, "
+        "use --engine podman or --engine docker"
     )
 
 

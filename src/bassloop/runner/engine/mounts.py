@@ -199,8 +199,7 @@ class Mounts:
 
     async def _output_mount(self, path: pb.ThunkPath, target: str) -> BindMount:
         cached = await self.cached(parse_thunk(path.thunk))
-        within = layout.inside(layout.path_text(path.path), "the path")
-        source = await trio.to_thread.run_sync(file_trees.resolved, cached.files, within)
+        source = await trio.to_thread.run_sync(_resolved, cached.files, path.path)
         if self.support.overlays and source.is_dir() and layout.path_filter(path.path) is None:
             return BindMount(source, target, overlay=True)
         place = self._new_copy()
@@ -365,10 +364,24 @@ def _make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
         place.touch()
 
 
+def _resolved(root: Path, path: pb.FilesystemPath) -> Path:
+    """Return where a path leads that a command is given. Raises DriverError if nothing is there, or another OSError."""
+    within = layout.inside(layout.path_text(path), "the path")
+    try:
+        return file_trees.resolved(root, within)
+    except FileNotFoundError as error:
+        if os.path.lexists(root / within):
+            raise
+        what = "folder" if path.WhichOneof("path") == "dir" else "file"
+        text = (
+            f"there is no {what} {layout.printable(within)} in the files that the command is given"
+        )
+        raise DriverError(text) from error
+
+
 async def copy_path(root: Path, path: pb.FilesystemPath, place: Path) -> None:
     """Copy a path in a folder, following links that stay in the folder."""
-    within = layout.inside(layout.path_text(path), "the path")
-    source = await trio.to_thread.run_sync(file_trees.resolved, root, within)
+    source = await trio.to_thread.run_sync(_resolved, root, path)
     await file_trees.copy(source, place, layout.path_filter(path))
 
 
