@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bassloop.bass.errors import BassError
-from bassloop.bass.values import INT_MAX, INT_MIN, Scope, from_list
+from bassloop.bass.values import INT_MAX, INT_MIN, Scope, Sentinel, bytes_of, from_list
 
 if TYPE_CHECKING:
     from bassloop.bass.values import Value
@@ -21,19 +21,9 @@ MAX_WAITING: Final = 64 << 20
 """The maximum length of a string or number, in bytes."""
 
 
-class _Mark:
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-NEED_MORE: Final = _Mark("NEED_MORE")
+NEED_MORE: Final = Sentinel("NEED_MORE")
 """What `JSONStream.next` returns if the bytes so far have no further complete value."""
-END: Final = _Mark("END")
+END: Final = Sentinel("END")
 """What `JSONStream.next` returns after the last value of a closed stream."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
@@ -86,7 +76,7 @@ class JSONStream:
         """Mark the end of the bytes."""
         self._closed = True
 
-    def next(self) -> Value | _Mark:
+    def next(self) -> Value | Sentinel:
         """Return the next value, `NEED_MORE`, or `END`.
 
         Raises `BassError` for invalid JSON, for a value that's nested too deep or too long, and if the bytes end within
@@ -233,7 +223,7 @@ class JSONStream:
         self._resume = at
         self._wait()
 
-    def _wait(self) -> _Mark:
+    def _wait(self) -> Sentinel:
         if len(self._data) - self._at > MAX_WAITING:
             raise self._error(f"a value is longer than {MAX_WAITING >> 20} MiB")
         return NEED_MORE
@@ -266,7 +256,7 @@ def read_json(text: str | bytes) -> Value:
     Raises `BassError`, with the position, if the text isn't exactly one JSON value or is nested too deep.
     """
     stream = JSONStream()
-    stream.feed(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+    stream.feed(bytes_of(text) if isinstance(text, str) else text)
     stream.close()
     value = stream.next()
     if value is END:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 import greenlet
 
 from bassloop.bass.errors import BassError, Exhausted
+from bassloop.bass.values import Sentinel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,14 +96,7 @@ class Meter:
         return Exhausted(budget, f"{text}: its budget ({budget}) is used up{fix}")
 
 
-class _Tail:
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "TAIL"
-
-
-TAIL: Final = _Tail()
+TAIL: Final = Sentinel("TAIL")
 """What code returns that has stored a call for the trampoline in `machine.run` and `machine.scope`."""
 
 
@@ -200,11 +194,7 @@ class Machine:
         return parent.switch(awaitable)
 
 
-class _Checkpoint:
-    __slots__ = ()
-
-
-CHECKPOINT: Final = _Checkpoint()
+CHECKPOINT: Final = Sentinel("CHECKPOINT")
 """What a fiber passes to its driver instead of an awaitable to let other tasks run."""
 
 

@@ -25,6 +25,7 @@ from bassloop.bass.values import (
     Symbol,
     Value,
     WithMeta,
+    bytes_of,
     plain,
     strip,
 )
@@ -126,9 +127,7 @@ def display(value: Value) -> str:
 
 def printable(text: str) -> str:
     """Return text with the replacement character in place of bytes that aren't UTF-8."""
-    return (
-        text if text.isascii() else text.encode("utf-8", "surrogateescape").decode(errors="replace")
-    )
+    return text if text.isascii() else bytes_of(text).decode(errors="replace")
 
 
 def spaced(values: Any) -> Parts:

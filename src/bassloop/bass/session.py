@@ -23,9 +23,9 @@ from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
 from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader
-from bassloop.bass.stream import Collected, ListSource, Sink, Source, TarDecoder, text_of
+from bassloop.bass.stream import Collected, ListSource, Sink, Source, TarDecoder
 from bassloop.bass.thunk import Thunk, ThunkPath
-from bassloop.bass.values import EMPTY, MISSING, Scope, Value, WithMeta, end_of, strip
+from bassloop.bass.values import EMPTY, MISSING, Scope, Value, WithMeta, end_of, strip, text_of
 from bassloop.bass.wire.digest import thunk_digest
 from bassloop.bass.wire.encode import read_files
 

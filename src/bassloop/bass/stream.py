@@ -10,7 +10,7 @@ from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.json_stream import END, NEED_MORE, JSONStream
 from bassloop.bass.path import DirPath, FilePath, clean
 from bassloop.bass.printer import PRINTED, Parts, Verbatim, spaced
-from bassloop.bass.values import Object, Scope, Value, WithMeta, from_list
+from bassloop.bass.values import Object, Scope, Value, WithMeta, from_list, text_of
 from bassloop.tar_archive import UNPACK_ERRORS, BadTar, read_members, uncompressed
 
 if TYPE_CHECKING:
@@ -198,11 +198,6 @@ def _collected(sink: Collected) -> Parts:
 
 
 # --- the protocols of `read` ---
-
-
-def text_of(data: bytes) -> str:
-    """Return bytes as a string; those that aren't UTF-8 are kept as surrogate escapes."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 class RawDecoder:

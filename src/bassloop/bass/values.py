@@ -222,14 +222,20 @@ class Located(Object):
 # --- scopes ---
 
 
-class _Missing:
-    __slots__ = ()
+@final
+class Sentinel:
+    """A result that can't be confused with any value."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __repr__(self) -> str:
-        return "MISSING"
+        return self._name
 
 
-MISSING: Final = _Missing()
+MISSING: Final = Sentinel("MISSING")
 """What `Scope.get` returns for an unbound name, because None is a value (null)."""
 
 
@@ -384,6 +390,16 @@ def kind(value: Value) -> str:
     if isinstance(value, Object):
         return value.kind
     return {bool: "boolean", int: "number", str: "string"}.get(type(value), type(value).__name__)
+
+
+def text_of(data: bytes) -> str:
+    """Return bytes as a string, with surrogate escapes for those that aren't UTF-8."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """Return a string's bytes; the opposite of `text_of`."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def wrap_int(number: int) -> int:

@@ -19,7 +19,7 @@ from bassloop.bass.path import (
 )
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import Thunk, ThunkPath
-from bassloop.bass.values import plain
+from bassloop.bass.values import bytes_of, plain
 from bassloop.bass.wire.digest import path_name, thunk_digest
 from bassloop.bass.wire.encode import read_files
 
@@ -47,7 +47,7 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
         where = clean(arguments.file_path(name, "mkfs").path)
         if where in (".", "..") or where.startswith(("/", "../")):
             raise BassError(f"mkfs: {brief(name)} isn't a path below the new directory")
-        files[where] = arguments.text(content, "mkfs").encode("utf-8", "surrogateescape")
+        files[where] = bytes_of(arguments.text(content, "mkfs"))
     return FSPath(MemoryFiles(files))
 
 

@@ -11,7 +11,7 @@ from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, arity, bad_syntax, brief
 from bassloop.bass.printer import display
 from bassloop.bass.registry import builtin
-from bassloop.bass.values import IGNORE, Keyword, Scope, Symbol, from_list, plain
+from bassloop.bass.values import IGNORE, Keyword, Scope, Symbol, bytes_of, from_list, plain, text_of
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
@@ -23,17 +23,9 @@ _SPACE: Final = (
 )
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
 def _whole(joined: str) -> str:
     """Normalize concatenated strings, in which surrogate escapes may have become the bytes of one character."""
-    return joined if joined.isascii() else _text(_bytes(joined))
+    return joined if joined.isascii() else text_of(bytes_of(joined))
 
 
 @builtin(
@@ -52,7 +44,7 @@ def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     => (substring "abcdef" 2 4)""",
 )  # fmt: skip
 def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    data = _bytes(arguments.text(args[0], "substring"))
+    data = bytes_of(arguments.text(args[0], "substring"))
     if len(args) > 3:
         raise arity("substring", 3, len(args))
     start, *rest = (arguments.integer(each, "substring") for each in args[1:])
@@ -61,7 +53,7 @@ def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
         raise BassError(
             f"substring: there is no part from {start} to {end} in a string of {len(data)} bytes"
         )
-    return _text(data[start:end])
+    return text_of(data[start:end])
 
 
 @builtin(
@@ -142,7 +134,7 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("string-length", "[str]", "Returns the number of bytes of a string.", internal=True)
 def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return len(_bytes(arguments.text(args[0], "length")))
+    return len(bytes_of(arguments.text(args[0], "length")))
 
 
 @builtin(

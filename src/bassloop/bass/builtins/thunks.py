@@ -23,7 +23,7 @@ from bassloop.bass.thunk import (
     ThunkAddr,
     ThunkPath,
 )
-from bassloop.bass.values import MISSING, Scope, from_list, plain
+from bassloop.bass.values import MISSING, Scope, bytes_of, from_list, plain
 from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """,
 )
 def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    value = arguments.text(args[0], "mask").encode("utf-8", "surrogateescape")
+    value = bytes_of(arguments.text(args[0], "mask"))
     return Secret(arguments.symbol(args[1], "mask"), value)
 
 

@@ -14,8 +14,8 @@ from bassloop.bass.json import encode
 from bassloop.bass.machine import Budget
 from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
 from bassloop.bass.session import Session
-from bassloop.bass.stream import BytesSource, Sink, Source, decoder, text_of
-from bassloop.bass.values import Scope
+from bassloop.bass.stream import BytesSource, Sink, Source, decoder
+from bassloop.bass.values import Scope, text_of
 from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.local_host import LocalHost
 
