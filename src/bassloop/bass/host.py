@@ -59,7 +59,7 @@ class Host:
         """Return the entries of a directory of this machine."""
         raise _refusal("list directories of this machine")
 
-    async def write_host_path(self, path: HostPath, content: AsyncIterator[bytes]) -> None:
+    async def write_host_path(self, path: HostPath, content: bytes) -> None:
         """Replace a file of this machine, atomically."""
         raise _refusal("write files of this machine")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
 from bassloop.bass.compile.apply import call
@@ -271,11 +271,7 @@ class Session:
         pull = self.open(source, machine)
         while piece := pull(machine):
             content += piece
-
-        async def pieces() -> Any:
-            yield bytes(content)
-
-        machine.wait(self.host.write_host_path(destination, pieces()))
+        machine.wait(self.host.write_host_path(destination, bytes(content)))
 
     # --- helpers ---
 

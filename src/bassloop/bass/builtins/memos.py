@@ -16,8 +16,6 @@ from bassloop.bass.values import plain
 from bassloop.bass.wire.encode import encode, read_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from bassloop.bass.host import ByteStream, Host
     from bassloop.bass.machine import Machine
     from bassloop.bass.memo_file import MemoKey
@@ -131,8 +129,4 @@ async def _write(path: HostPath, written: list[tuple[MemoKey, pb.Value]], host: 
         done = len(written)
         for key, output in written:
             memo_file.store(memos, key, output)
-        await host.write_host_path(path, _once(memo_file.render(memos)))
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+        await host.write_host_path(path, memo_file.render(memos))

@@ -20,7 +20,7 @@ from bassloop.tools.local.script import OWN
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from bassloop.bass.thunk import Thunk
     from bassloop.tools.local.driver import RuntimeOptions
@@ -69,7 +69,7 @@ def bump(
                     on_outcome(outcome)
                     outcomes.append(outcome)
         if write and any(outcome.changed for outcome in outcomes):
-            await replace(path, _once(memo_file.render(known)))
+            replace(path, memo_file.render(known))
         return outcomes
 
     return driver.run(work())
@@ -95,7 +95,3 @@ async def _call_again(
 def _command_name(thunk: Thunk) -> str:
     command = thunk.args[0] if thunk.args else None
     return path_name(command) if isinstance(command, Path) else thunk.cmdline()
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -16,8 +16,6 @@ from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import DirEntry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from bassloop.bass.path import HostPath
 
 PIECE = 1 << 16
@@ -75,7 +73,7 @@ def members(folder: Path) -> list[DirEntry]:
         raise _failed("list", folder, error) from error
 
 
-async def replace(path: Path, content: AsyncIterator[bytes]) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all. Raises `BassError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +81,7 @@ async def replace(path: Path, content: AsyncIterator[bytes]) -> None:
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
-                async for piece in content:
-                    file.write(piece)
+                file.write(content)
                 os.fchmod(file.fileno(), _mode(path))
                 file.flush()
                 os.fsync(file.fileno())

@@ -95,9 +95,9 @@ class LocalHost(Host):
         """Return the members of a directory."""
         return members(host_file(path))
 
-    async def write_host_path(self, path: HostPath, content: AsyncIterator[bytes]) -> None:
+    async def write_host_path(self, path: HostPath, content: bytes) -> None:
         """Replace a file."""
-        await replace(host_file(path), content)
+        replace(host_file(path), content)
 
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
         """Print a message, followed by its fields."""
