@@ -1,4 +1,4 @@
-"""Bytes from a command to lines to HTML: incremental, pure, bounded.
+"""A terminal emulator for logs: turns a command's bytes into lines, and lines into HTML.
 
     terminal = Terminal()
     for piece in pieces:
@@ -6,7 +6,7 @@
     text = terminal.settle_rest().text
     html = render_lines(text.split(b"\\n")[:-1])
 
-No input and no output happens here, and no byte makes anything raise.
+It's incremental, does no I/O, uses bounded memory, and raises no exception whatever the bytes are.
 """
 
 from __future__ import annotations

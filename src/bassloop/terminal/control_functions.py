@@ -1,7 +1,7 @@
 """Control functions: moving the cursor, erasing, inserting and deleting, margins.
 
-Functions that are not here (and private ones, which set modes) have no effect. Numbers are bounded,
-so that no few bytes cause much work.
+All other functions, and private ones, which set modes, have no effect. Numbers are bounded, so a few bytes can't cause
+a lot of work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bassloop.terminal.screen import Screen
 from bassloop.terminal.style import DEFAULT_PEN, Pen
 
 MOVE_LIMIT = 512
-"""The furthest column that cursor movement reaches."""
+"""The maximum column that cursor movements reach."""
 
 _NUMBER_LIMIT = 9999
 
@@ -212,7 +212,7 @@ _FUNCTIONS = {
 
 @lru_cache(maxsize=1024)
 def _numbers(parameters: bytes) -> tuple[int, ...]:
-    """Return the first four parameters; one that isn't there is 0."""
+    """Return the first four parameters; a missing one is 0."""
     return tuple(map(_number, parameters.replace(b":", b";").split(b";")[:4]))
 
 

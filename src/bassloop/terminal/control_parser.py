@@ -1,17 +1,16 @@
-"""The parser: bytes taken apart into lines, parts of lines, and control functions.
+"""The parser: splits bytes into lines, parts of lines, and control functions.
 
-It is a real terminal's in everything but one: it has no right edge, so that lines never wrap. A
-newline also returns the cursor to the first column, since programs here write to pipes as often as
-to terminals.
+It works like a real terminal's with one exception: there is no right edge, so lines never wrap. A newline also returns
+the cursor to the first column, because programs here write to pipes as often as to terminals.
 
-Bytes are worked on in the largest pieces that mean something together: whole lines while the cursor
-is at the end of the text, or goes over lines from their beginning; all that is between two newlines
-while a program only returns to the beginning of its line; single functions otherwise.
+Bytes are processed in the largest pieces possible: whole lines while the cursor is at the end of the text or overwrites
+lines from their beginning; everything between two newlines while a program only returns to the beginning of its line;
+otherwise, single functions.
 
-Control functions cost about a hundred times as much as text. So a log pays for them with its bytes, all that
-it has had so far, and some are free. Where there isn't enough the parser rests: for the next `REST_BYTES` it takes
-text, newlines and looks, leaves functions out, and makes a newline of each return. What a function costs depends on
-what came before it and not on how the bytes were split, so the text doesn't either.
+Control functions take about a hundred times as much time as text. So a log has a budget of functions, which grows with
+its bytes. When the budget is used up, the parser rests: for the next `REST_BYTES`, it processes text, newlines and
+styles, ignores functions, and turns each carriage return into a newline. A function's cost depends on the bytes before
+it, but not on how they were split, and so does the resulting text.
 """
 
 from __future__ import annotations
@@ -43,48 +42,48 @@ from bassloop.terminal.screen import Stops
 from bassloop.terminal.style import pen_after
 
 BLOCK = 32 * 1024
-"""Bytes that are worked on at once; it bounds what is looked at more than once."""
+"""The number of bytes that are processed at once, which bounds how many are scanned repeatedly."""
 
 FUNCTION_BYTES = 48
-"""Bytes of a log that pay for one control function."""
+"""The bytes of a log that pay for one control function."""
 
 FREE_FUNCTIONS = 10_000
-"""Control functions that no bytes have to pay for: a spinner can turn for a quarter of an hour with them."""
+"""The control functions that are free: enough for a spinner to turn for a quarter of an hour."""
 
 FEW_FUNCTIONS = 256
-"""With fewer left, it isn't worth looking for frames to leave out."""
+"""If fewer functions are left, it isn't worth looking for frames to skip."""
 
 REST_BYTES = 4096
 
 FAR_COLUMNS = 64
-"""A function that leaves the cursor far out costs one more for each so many columns."""
+"""A function costs one more for each so many columns to the left of the cursor."""
 
 NOTE = "\u2026 [more cursor movements than are followed: the raw log has all of them]".encode()
 
 FOREVER = 1 << 60
-"""A position from which everything is paid for."""
+"""A position at which functions cost nothing."""
 
 _IN_LINES = (b"m", b"K")
-"""Final bytes of the control sequences that `CONTENT` takes in."""
+"""Final bytes of the control sequences that `CONTENT` matches."""
 
 _LINE_FEEDS = bytes.maketrans(b"\x0b\x0c", b"\n\n")
 """Vertical tabs and form feeds begin a new line, as newlines do."""
 
 _MARKED = b"\x0b\n"
-"""A return and a newline, where other returns become newlines: there are no vertical tabs any more."""
+"""A carriage return and a newline, while other returns become newlines. Vertical tabs have been replaced by then."""
 _RETURNS = bytes.maketrans(b"\r\x0b", b"\n\r")
 
 _BACKSPACES = re.compile(rb"\x08++")
 _ESCAPES = re.compile(rb"\x1b++")
 _RETURN = re.compile(rb"\r|" + COLUMN_ONE.pattern)
 _DEAR = {b"J": 3, b"L": 3, b"M": 3, b"c": 3}
-"""What functions cost more that make rows."""
+"""The extra cost of functions that create rows, by final byte."""
 _PLAIN_FINALS = frozenset((b"7", b"8", b"D", b"E", b"M", b"c"))
-"""Final bytes of the escapes that `_plain_escape` acts on."""
+"""Final bytes of the escapes that `_plain_escape` handles."""
 
 
 class ControlParser(ControlFunctions):
-    """A screen of so many rows that is fed bytes; `take` then returns the lines that settled."""
+    """A screen of `height` rows. Add bytes with `feed`; `take` then returns the lines that have settled."""
 
     def __init__(self, height: int) -> None:
         super().__init__(height)
@@ -99,7 +98,7 @@ class ControlParser(ControlFunctions):
         self._is_noted = False
 
     def finish(self) -> None:
-        """Settle everything. What is unfinished at the end is dropped."""
+        """Settle everything. An unfinished sequence at the end is dropped."""
         texts = self.texts()
         if self._skipping:
             self._end_skipping()
@@ -110,7 +109,7 @@ class ControlParser(ControlFunctions):
         self._held = b""
 
     def feed(self, data: bytes) -> None:
-        """Work on bytes, split anywhere."""
+        """Process bytes, which may be split anywhere."""
         data = data.translate(_LINE_FEEDS)
         for start in range(0, len(data), BLOCK):
             self._feed(data[start : start + BLOCK] if len(data) > BLOCK else data)
@@ -130,7 +129,7 @@ class ControlParser(ControlFunctions):
             self._held = tail[0]
             data = data[: -len(tail[0])]
         elif data.endswith(b"\r"):
-            # It has no effect before a newline.
+            # A return before a newline has no effect, so wait for the next byte.
             self._held = b"\r"
             data = data[:-1]
         position = self._received - len(self._held) - len(data)
@@ -144,9 +143,9 @@ class ControlParser(ControlFunctions):
             self._last = data[-1]
 
     def _work(self, data: bytes, at: int, position: int) -> int:
-        """Work on data from `at` on until it ends or a rest begins; return where that is.
+        """Process data from `at` on until it ends or a rest begins; return that offset.
 
-        `position` is that of the data in all bytes.
+        `position` is the position of the data within all bytes.
         """
         size = len(data)
         looked = 0
@@ -210,7 +209,7 @@ class ControlParser(ControlFunctions):
                 self._tab(data[at:end])
                 at = end
             elif found := _BACKSPACES.match(data, at):
-                # Of several the first one pays.
+                # Only the first one of several costs something.
                 last = data[at - 1] if at else self._last
                 if last != 0x08 and not self._pay(position + at):
                     return at
@@ -230,16 +229,16 @@ class ControlParser(ControlFunctions):
         return at
 
     def _end_of_content(self, data: bytes, at: int) -> int:
-        """Return where the text, looks, returns and erasures end that begin at `at`."""
+        """Return the end of the text, styles, returns and erasures that begin at `at`."""
         end = self._content_stops.next(data, at)
         if data.startswith(b"\x1b]", end) and (content := CONTENT.match(data, at)):
-            return content.end()  # a hyperlink, which may have anything in it
+            return content.end()  # a hyperlink, which may contain anything
         return end
 
-    # What functions cost
+    # The cost of functions
 
     def _pay(self, position: int) -> bool:
-        """Take what a function at a position costs; if there isn't enough, begin a rest and return False."""
+        """Pay for a function at a position. If the budget is used up, begin a rest and return False."""
         if self._budget + position < 0:
             self._rests_until = position + REST_BYTES
             return False
@@ -248,12 +247,12 @@ class ControlParser(ControlFunctions):
         return True
 
     def _pay_more(self, final: bytes, y: int) -> None:
-        """Take what a function costs for where it left the cursor, which was in row `y`, and for rows it made."""
+        """Pay for the column and rows that a function moved the cursor by from row `y`, and for rows it created."""
         more = self._column() // FAR_COLUMNS + max(0, y - self.y - 1) + _DEAR.get(final, 0)
         self._budget -= more * FUNCTION_BYTES
 
     def _pay_returns(self, data: bytes, at: int, end: int, position: int) -> int:
-        """Pay for the returns in a part of a line; return where the first one is that isn't paid for, or the end."""
+        """Pay for the returns in a part of a line. Return the offset of the first one that isn't paid for, or `end`."""
         count = data.count(b"\r", at, end)
         if data.find(b"G", at, end) >= 0:
             count += len(COLUMN_ONE.findall(data, at, end))
@@ -271,21 +270,21 @@ class ControlParser(ControlFunctions):
         return end
 
     def _pay_tabs(self, at: int, end: int, position: int) -> int:
-        """Pay for tabs; return where the first one is that isn't paid for, or the end."""
+        """Pay for tabs. Return the offset of the first one that isn't paid for, or `end`."""
         for tab in range(at, end):
             if not self._pay(position + tab):
                 return tab
         return end
 
     def _rest(self, data: bytes, at: int, end: int) -> int:
-        """Work on data from `at` to about `end` without functions; return where that is."""
+        """Process data from `at` to about `end` while resting, without functions; return the offset reached."""
         if self._top or self._bottom < self.height - 1:
             self._top, self._bottom = 0, self.height - 1
             self._note()
         end = min(end, len(data))
         last = data.rfind(b"\x1b", at, end)
         if last == len(data) - 1 and (before := data.rfind(b"\x1b", at, last)) >= 0:
-            # It may be half of what ends a string.
+            # It may be the first half of a string's terminator.
             last = before if UNFINISHED.match(data, before) else last
         if last >= 0 and UNFINISHED.match(data, last):
             if last == at:
@@ -302,14 +301,14 @@ class ControlParser(ControlFunctions):
             if found[0] == b"\r":
                 self._end_skipping()
             return found.end()
-        # A return before a newline stays; without a function in between, other returns and newlines are still apart.
+        # A return before a newline stays. Those that only functions separate from a newline become newlines.
         text = data[at:end].replace(b"\r\n", _MARKED)
         text = FUNCTIONS.sub(b"", text).translate(_RETURNS, b"\b")
         self._work(text, 0, FOREVER)
         return end
 
     def _note(self) -> None:
-        """Say once that not all that came had an effect."""
+        """Write a note that functions were ignored, once."""
         if not self._is_noted:
             self._is_noted = True
             self._line_feed()
@@ -317,8 +316,10 @@ class ControlParser(ControlFunctions):
             self._line_feed()
 
     def _frames_over(self, data: bytes, at: int, position: int) -> tuple[int, int]:
-        """Leave out the frames from `at` on that others cover. Returns where the first that is to be
-        drawn begins, and up to where there is none to be left out."""
+        """Skip the frames from `at` on that later ones cover.
+
+        Return the start of the first one to draw, and the offset up to which no others can be skipped.
+        """
         if self._top or self._bottom < self.height - 1 or self.pen.link:
             return at, len(data)
         if self._budget + position + at < FEW_FUNCTIONS * FUNCTION_BYTES:
@@ -337,7 +338,7 @@ class ControlParser(ControlFunctions):
         return frames.end, until
 
     def _escape(self, data: bytes, at: int, position: int) -> int:
-        """Work on an escape; return where it ends, or `at` if it isn't paid for."""
+        """Process an escape; return its end, or `at` if it isn't paid for."""
         if data.startswith(b"\x1b\x1b", at) and (escapes := _ESCAPES.match(data, at)):
             return escapes.end() - 1
         if UNFINISHED.match(data, at) and len(data) - at <= PENDING_LIMIT:
@@ -360,7 +361,7 @@ class ControlParser(ControlFunctions):
         return broken.end() if broken else at + 1
 
     def _hold(self, data: bytes, at: int) -> int:
-        """Keep an unfinished sequence until there is more of it, if it isn't too long already."""
+        """Keep an unfinished sequence until more of it arrives, unless it's too long."""
         if len(data) - at > PENDING_LIMIT:
             self._in_string = True
             self._held = b"\x1b" if data.endswith(b"\x1b") else b""

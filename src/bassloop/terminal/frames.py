@@ -1,7 +1,7 @@
-"""Frames: several lines that a program draws over and over, moving the cursor up in between.
+"""Frames: several lines that a program draws repeatedly, moving the cursor up in between.
 
-Of the frames in a piece of data, only the last one that covers all before it is drawn; of the others
-nothing remains to be seen. Pure: what is covered is worked out here, the screen acts on it.
+Of the frames in a piece of data, only the last one that covers all before it is drawn, because it hides the others.
+This module only finds them; the parser skips them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from bassloop.terminal.lines import Measure
 
 _MOVER = re.compile(rb"(?:\x1b\[[01]?G|\r)*+\x1b\[[0-9]{0,3}A(?:\x1b\[(?:[0-9]{0,3}A|[01]?G)|\r)*+")
-"""Up, and to the first column."""
+"""Cursor movements up, and to the first column."""
 
 _UP = re.compile(rb"\x1b\[([0-9]{0,3})A")
 
 _BODY = re.compile(
     rb"(?:[^\x00-\x09\x0b-\x1f\x7f]++|\x1b\[[0-9;:]{0,256}+m|\x1b\[\?[0-9;]{0,64}+[hl])*+"
 )
-"""Lines of text and looks, without tabs, erasures and links, and modes."""
+"""Lines of text with styles and modes, but without tabs, erasures and links."""
 
 _MODES = re.compile(rb"(?:\x1b\[\?[0-9;]{0,64}+[hl])*+")
 
@@ -34,8 +34,13 @@ _Widths = tuple[int, ...]
 
 
 class Frames(NamedTuple):
-    """Frames that need not be drawn: up to where in the data, which of their lines, from the
-    first on, had text, and by how many rows and returns the cursor moves in them."""
+    """Frames that needn't be drawn.
+
+    Args:
+        end: where they end in the data.
+        written: for each of their lines, whether it has text.
+        moves: the number of rows and carriage returns by which they move the cursor.
+    """
 
     end: int
     written: list[bool]
@@ -43,14 +48,14 @@ class Frames(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The result of a search, and the position up to which there is nothing else to be found."""
+    """The result of a search, and the position up to which there is nothing else to find."""
 
     frames: Frames | None
     until: int
 
 
 class FrameFinder:
-    """Finds the frames that need not be drawn.
+    """Finds the frames that needn't be drawn.
 
     Successive frames mostly differ only in digits and letters, which doesn't change their widths. So widths are
     cached by a frame's shape.
@@ -61,7 +66,7 @@ class FrameFinder:
         self._known: dict[bytes, _Widths | None] = {}
 
     def skippable(self, data: bytes, at: int, room: int) -> Search:
-        """Return the frames from `at` on that are covered by the one after them.
+        """Return the frames from `at` on that the one after them covers.
 
         The cursor is in the first column, with `room` lines below its own.
         """
@@ -97,7 +102,7 @@ class FrameFinder:
         return Search(None, max(here, found.end()))
 
     def _widths(self, body: bytes) -> _Widths | None:
-        """Return the widths of a frame's lines, or None if it has to be drawn."""
+        """Return the widths of a frame's lines, or None if it must be drawn."""
         if len(body) > _FRAME_BYTES:
             return self._measured(body)
         shape = body.translate(SHAPE)

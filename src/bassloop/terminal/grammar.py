@@ -1,7 +1,7 @@
-"""The grammar of what a terminal receives, as patterns over bytes.
+"""The grammar of a terminal's input, as patterns over bytes.
 
-All patterns are linear: the alternatives of a repetition begin with different bytes, and
-repetitions are possessive, so that nothing is tried twice whatever the input is.
+All patterns take linear time: the alternatives of a repetition begin with different bytes, and repetitions are
+possessive, so no input causes backtracking.
 
 Sources: ECMA-48 (control functions), ISO 8613-6 (colours with colons), and the description of
 hyperlinks by OSC 8 that terminal emulators share.
@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 
 LINK_LIMIT = 2083
-"""Bytes of a hyperlink's target; a longer one is text without a link."""
+"""The maximum length of a hyperlink's target; with a longer one, the text has no link."""
 
 PENDING_LIMIT = 4096
-"""Bytes of an unfinished sequence that are kept; a longer one is dropped up to its end."""
+"""The maximum length of an unfinished sequence; a longer one is dropped up to its end."""
 
 _SGR = rb"\x1b\[[0-9;:]{0,256}+m"
 _STRING_BYTE = rb"[^\x07\x18\x1a\x1b\n]"
@@ -34,15 +34,15 @@ LINK = re.compile(
     + _STRING_BYTE
     + rb"{0,%d}+)(?:\x07|\x1b\\)" % LINK_LIMIT
 )
-"""A hyperlink begins (group 1 has its target) or ends (group 1 is empty)."""
+"""The beginning of a hyperlink (group 1 has its target) or its end (group 1 is empty)."""
 
 ERASE = re.compile(_ERASE)
-"""Erase to the end of the line, or all of the line."""
+"""Erase to the end of the line, or the whole line."""
 
 ERASE_RIGHT = re.compile(rb"\x1b\[0?K")
 
 MODE = re.compile(rb"\x1b\[\?[0-9;]{0,64}+[hl]")
-"""A mode set or reset, such as hiding the cursor: nothing that is seen in a log."""
+"""Set or reset a mode, such as hiding the cursor, which has no effect on a log."""
 
 MODES = re.compile(rb"(?:\x1b\[\?[0-9;]{0,64}+[hl])++")
 
@@ -55,13 +55,13 @@ CONTENT = re.compile(
     + _LINK
     + rb")++"
 )
-"""Text with its looks, carriage returns and erasures in lines: all that one line is made of."""
+"""Text with styles and links, carriage returns and erasures in the line: everything that a single line consists of."""
 
 NOT_IN_CONTENT = re.compile(rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|[02]?K|[01]?G)|\\)")
-"""An escape that `CONTENT` doesn't take in, unless it is a hyperlink."""
+"""An escape that `CONTENT` doesn't match, or a hyperlink."""
 
 COLUMN_ONE = re.compile(rb"\x1b\[[01]?G")
-"""What does the same as a carriage return."""
+"""Move to the first column, like a carriage return."""
 
 NOT_IN_LINES = re.compile(
     rb"\x1b(?!\[(?:[0-9;:]{0,256}+m|0?K|\?[0-9;]{0,64}+[hl])|\\|"
@@ -69,8 +69,8 @@ NOT_IN_LINES = re.compile(
     + _STRING_BYTE
     + rb"{0,%d}+(?:\x07|\x1b\\))" % LINK_LIMIT
 )
-"""An escape that may move the cursor away from the end of the text: neither looks, nor erasing to
-the right, nor a mode."""
+"""An escape that may move the cursor away from the end of the text: not a style, a link, erasing to the right, or a
+mode."""
 
 TABS = re.compile(rb"\t++")
 
@@ -84,8 +84,8 @@ BROKEN_CSI = re.compile(rb"\x1b\[[0-?]{0,256}+[ -/]{0,16}+")
 STRING = re.compile(
     rb"\x1b[\]PX^_]" + _STRING_BYTE + rb"*+(?:\x07|\x18|\x1a|\x1b\\|(?=\n|\x1b[^\\]))"
 )
-"""A command string, with what ends it. A newline does too: no honest one spans lines, and one that
-never ends must not swallow the log."""
+"""A command string with its terminator. A newline also ends it, because legitimate ones don't span lines, and one that
+never ends mustn't swallow the log."""
 
 STRING_END = re.compile(rb"[\x07\x18\x1a\x1b\n]")
 
@@ -110,15 +110,15 @@ FUNCTIONS = re.compile(
     + _AFTER_ESCAPE
     + rb")++"
 )
-"""Escapes that are neither looks, nor erase to the right, nor modes, nor the end of a string."""
+"""Escapes that are neither styles, links, erasing to the right, modes, nor string terminators."""
 
 LEFT_OUT = re.compile(FUNCTIONS.pattern + rb"|\x08|\r(?!\n)")
-"""What has no effect where functions aren't followed."""
+"""What has no effect while functions are ignored."""
 
 UNFINISHED = re.compile(
     rb"\x1b(?:\[[0-?]{0,256}+[ -/]{0,16}+|[\]PX^_]" + _STRING_BYTE + rb"*+\x1b?+|[ -/]{0,4}+)\Z"
 )
-"""A sequence that may yet become whole."""
+"""An incomplete sequence at the end of the data."""
 
 UNFINISHED_CHARACTER = re.compile(
     rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
@@ -135,4 +135,4 @@ ANY_ESCAPE = re.compile(_ANY_ESCAPE)
 CONTROLS = bytes(range(0x09)) + bytes(range(0x0A, 0x20)) + b"\x7f"
 
 INVISIBLE = re.compile(_ANY_ESCAPE + rb"|[\x00-\x08\x0a-\x1f\x7f]")
-"""What takes no room in a line: every escape, whole or not, and the control characters."""
+"""What has no width: every escape, complete or not, and control characters."""

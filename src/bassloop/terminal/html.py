@@ -1,10 +1,10 @@
 """Settled lines as HTML, for pages whose Content-Security-Policy forbids `style` attributes.
 
-Looks are classes: `t-bold`, `t-dim`, `t-italic`, `t-underline`, `t-blink`, `t-hidden`, `t-strike`,
-`t-overline`; `t-f0` to `t-f255` for the colour of the text and `t-g0` to `t-g255` for the ground
-behind it. Colours 0 to 15 are the theme's to define; `palette_colour` has the values of all others. A
-true colour becomes the nearest of the 240 fixed ones, since there cannot be a class for each of 16
-million. Reversed text swaps the two, with `t-fground` and `t-gtext` for the defaults.
+Styles are classes: `t-bold`, `t-dim`, `t-italic`, `t-underline`, `t-blink`, `t-hidden`, `t-strike`, `t-overline`;
+`t-f0` to `t-f255` for the foreground colour, and `t-g0` to `t-g255` for the background. The theme defines colours 0 to
+15; `palette_colour` returns the values of all others. A true colour becomes the nearest of the 240 fixed ones, because
+there can't be a class for each of 16 million. Reversed text swaps the two colours, with `t-fground` and `t-gtext` for
+the defaults.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _STEPS = (0, 95, 135, 175, 215, 255)
 
 
 def render_html(line: bytes) -> str:
-    """The line's content as HTML: text, `span` with classes, and `a` for http and https links.
+    """Return a line's content as HTML: text, `span` with classes, and `a` for http and https links.
 
-    Everything is escaped. What is not UTF-8, and characters that would reorder what follows, are
-    shown as U+FFFD; other escapes and controls are gone. Tabs stay: use `white-space: pre-wrap` and
-    `tab-size: 8`, and a direction that is isolated per line.
+    Everything is escaped. Bytes that aren't UTF-8, and characters that would change the direction of the text, become
+    U+FFFD. Other escapes and control characters are dropped, except tabs: use `white-space: pre-wrap` and
+    `tab-size: 8`, and isolate the direction of each line.
     """
     out: list[str] = []
     link = b""
@@ -52,8 +52,10 @@ def render_html(line: bytes) -> str:
 
 
 def render_lines(lines: Sequence[bytes]) -> list[str]:
-    """`render_html` of each of many lines, several times faster: text is decoded, escaped and taken
-    apart for all at once, and changes of looks that were seen before are not worked out again."""
+    """Return the same as `render_html` for each of many lines, but several times faster.
+
+    The text of all lines is decoded, escaped and split at once, and changes of style are cached.
+    """
     if not lines:
         return []
     raw = b"\n".join(lines)
@@ -70,8 +72,7 @@ def render_lines(lines: Sequence[bytes]) -> list[str]:
 
 
 class _Look(dict[str, tuple["_Look", str]]):
-    """A style as a state: a change leads from it to another, and to the tags that it takes. A change
-    is one or more SGR sequences."""
+    """A style as a state: maps each change (one or more SGR sequences) to the next state, and the tags for it."""
 
     def __init__(self, style: Style, known: dict[Style, _Look]) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class _Look(dict[str, tuple["_Look", str]]):
 
 
 def _spans(parts: list[str]) -> str:
-    """HTML of texts and, between them, the changes of their looks. Each line begins plain."""
+    """Return the HTML for text parts that alternate with changes of style. Each line begins without a style."""
     plain = look = _Look(PLAIN, {})
     parts[-1] += "\n"
     for index in range(1, len(parts), 2):
@@ -112,7 +113,7 @@ def _spans(parts: list[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def nearest(red: int, green: int, blue: int) -> int:
-    """The fixed colour of the palette (16 to 255) that is nearest to a true colour."""
+    """Return the fixed colour of the palette (16 to 255) that is nearest to a true colour."""
     cube = [_nearest_step(value) for value in (red, green, blue)]
     grey = min(23, max(0, round(((red + green + blue) / 3 - 8) / 10)))
     candidates = (16 + 36 * cube[0] + 6 * cube[1] + cube[2], 232 + grey)
@@ -124,7 +125,7 @@ def _nearest_step(value: int) -> int:
 
 
 def palette_colour(index: int) -> tuple[int, int, int]:
-    """Return the red, green and blue of one of the fixed colours, 16 to 255."""
+    """Return the red, green and blue values of a fixed colour, 16 to 255."""
     if index >= 232:
         level = 8 + 10 * (index - 232)
         return level, level, level

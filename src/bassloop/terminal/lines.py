@@ -1,4 +1,4 @@
-"""Settled lines taken apart: runs of text that look the same."""
+"""Settled lines: their runs of text with the same style, their plain text, and their widths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NARROW = (
     "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2199\u2500-\u25fc\u2800-\u28ff\ufffd]"
 )
-"""Characters of one column each, those that progress bars and tables are drawn with included."""
+"""Characters that are one column wide, including those that progress bars and tables are drawn with."""
 
 _ALL_NARROW = re.compile(_NARROW + "*+")
 _PIECE = re.compile(_NARROW + "++|.", re.DOTALL)
@@ -29,8 +29,8 @@ _OTHERS = re.compile("[^" + _NARROW[1:])
 TAB = 8
 
 _UNFIT = re.compile("[\x80-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Characters that are shown as U+FFFD: controls, and those that change the direction of what
-follows, so that text would read otherwise than it is."""
+"""Characters that are replaced by U+FFFD: controls, and those that change the direction of the text after them, and so
+could disguise it."""
 
 _CONTROLS_IN_LINES = CONTROLS.replace(b"\n", b"")
 
@@ -43,7 +43,7 @@ SHAPE = bytes(
     else ord("0" if chr(code).isdigit() else "-")
     for code in range(256)
 )
-"""Maps bytes to their class, so that lines with the same classes have the same width, styles and modes."""
+"""Maps bytes to classes, so that lines with the same classes have the same width, styles and modes."""
 
 _LOOK = re.compile(SGR.pattern + b"|" + LINK.pattern)
 
@@ -54,28 +54,28 @@ _SAFE_TARGET = re.compile(rb"https?://[!-~]+", re.IGNORECASE)
 
 @lru_cache(maxsize=1 << 14)
 def character_width(character: str) -> int:
-    """Columns of one character: 0 for a combining one and for controls, 2 for a wide one."""
+    """Return the width of a character in columns: 0 for combining ones and controls, 2 for wide ones."""
     return max(0, wcwidth(character))
 
 
 def pieces(text: str) -> list[str]:
-    """Return text in pieces: one character, or several that take one column each."""
+    """Split text into pieces: a single character, or several that are one column wide each."""
     return [text] if _ALL_NARROW.fullmatch(text) else _PIECE.findall(text)
 
 
 def text_width(text: str) -> int:
-    """Columns of text without escapes and tabs."""
+    """Return the width of text without escapes and tabs, in columns."""
     others = _OTHERS.findall(text)
     return len(text) - len(others) + sum(map(character_width, others))
 
 
 def next_stop(column: int) -> int:
-    """The column that a tab leads to."""
+    """Return the column that a tab moves to."""
     return (column // TAB + 1) * TAB
 
 
 def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:
-    """The pieces of a line with what each is written with; escapes and controls are gone."""
+    """Yield the runs of a line with their pens, without escapes and control characters."""
     if not INVISIBLE.search(line):
         if line:
             yield line, DEFAULT_PEN
@@ -96,7 +96,7 @@ def runs(line: bytes) -> Iterator[tuple[bytes, Pen]]:
 
 
 def texts(line: bytes) -> Iterator[tuple[str, Pen]]:
-    """Yield the pieces of a line as text, like `runs`, but not split at control characters."""
+    """Yield the runs of a line as text, like `runs`, but not split at control characters."""
     pen = DEFAULT_PEN
     at = 0
     for look in _LOOK.finditer(line) if b"\x1b" in line else ():
@@ -113,38 +113,38 @@ def texts(line: bytes) -> Iterator[tuple[str, Pen]]:
 
 
 def _visible(text: bytes) -> str:
-    """Return the visible text of bytes: U+FFFD for what isn't UTF-8, and no escapes or controls."""
+    """Decode bytes, with U+FFFD for those that aren't UTF-8, and without escapes and control characters."""
     if not text.isascii() or not text.decode("ascii").isprintable():
         text = INVISIBLE.sub(b"\0", text)
     return text.decode("utf-8", "replace").replace("\0", "")
 
 
 def readable(text: bytes) -> str:
-    """Text of a run as it may be shown: what is not UTF-8, or not fit to be seen, is U+FFFD."""
+    """Decode a run's text, with U+FFFD for bytes that aren't UTF-8 and for unsafe characters."""
     decoded = text.decode("utf-8", "replace")
     return decoded if decoded.isascii() else _UNFIT.sub("\ufffd", decoded)
 
 
 def strip(line: bytes) -> str:
-    """A line's text alone: no escapes, no controls but tabs. For search and annotations.
+    """Return a line's text, for search and annotations, without escapes and control characters (except tabs).
 
-    It has the same characters in the same order as what `render_html` shows.
+    It has the same characters in the same order as the text in `render_html`.
     """
     return "".join(readable(text) for text, _ in runs(line))
 
 
 def plain(text: str) -> str:
-    """Return a stranger's text without escape sequences and control characters."""
+    """Return untrusted text without escape sequences and control characters."""
     return strip(text.encode(errors="replace"))
 
 
 def plain_lines(text: str) -> str:
-    """Return untrusted text with each of its lines made plain; see `plain`."""
+    """Return untrusted text with several lines without escape sequences and control characters."""
     return "\n".join(map(plain, text.splitlines()))
 
 
 def one_line(text: str) -> str:
-    """Return a stranger's command, or an error that names it, as `plain` does, with its line breaks as signs."""
+    """Return an untrusted command, or an error that names it, as `plain` does, with ⏎ in place of line breaks."""
     if "\n" not in text:
         return plain(text)
     lines = (plain(line).strip() for line in text.split("\n"))
@@ -154,12 +154,11 @@ def one_line(text: str) -> str:
 
 
 def strip_lines(text: bytes) -> bytes:
-    """`strip` of many lines at once, much faster: each ended by a newline, and so is what comes of
-    it, in UTF-8."""
+    """Return the same as `strip` for many lines, in UTF-8, but much faster. Each line ends in a newline."""
     try:
         decoded = "" if text.isascii() else text.decode()
     except UnicodeDecodeError:
-        # An escape may stand within what is no character: only line by line is it what is shown.
+        # There may be an escape within an invalid character, which only `strip` handles like the HTML.
         return "\n".join(strip(line) for line in text.split(b"\n")).encode()
     if decoded and _UNFIT.search(decoded):
         text = _UNFIT.sub("\ufffd", decoded).encode()
@@ -167,8 +166,10 @@ def strip_lines(text: bytes) -> bytes:
 
 
 def _without_escapes(text: bytes) -> bytes:
-    """Return text whose escapes are gone, or have become controls. The few looks that a log uses are taken
-    out one after the other, all of a kind at once."""
+    """Return text with its escapes removed or replaced by control characters.
+
+    A log mostly uses a few styles, so all occurrences of one sequence are replaced at once, up to `_KINDS` sequences.
+    """
     rest = text
     for _ in range(_KINDS):
         at = rest.find(b"\x1b")
@@ -182,13 +183,15 @@ def _without_escapes(text: bytes) -> bytes:
 
 
 def safe_link(target: bytes) -> str | None:
-    """The target of a hyperlink if it may be followed: plain http or https."""
+    """Return the target of a hyperlink if it's safe (http or https), otherwise None."""
     return target.decode("ascii") if _SAFE_TARGET.fullmatch(target) else None
 
 
 def restyle(line: bytes, columns: int | None = None) -> str:
-    """A line for a terminal: colours, attributes and safe links only, all closed at its end. With
-    `columns`, no more than so many, and spaces for tabs: it takes one row of the terminal."""
+    """Return a line for a terminal, with only colours, attributes and safe links, all of which end with the line.
+
+    With `columns`, the line is truncated to that width, and tabs become spaces, so it fits in one row.
+    """
     out: list[str] = []
     before = DEFAULT_PEN
     column = 0
@@ -205,8 +208,10 @@ def restyle(line: bytes, columns: int | None = None) -> str:
 
 
 def _fitted(text: str, column: int, columns: int) -> tuple[str, int]:
-    """Return as much of the text, from a column on, as there is room for, and the column behind it; beyond
-    the last one when there was no room."""
+    """Return as much of the text as fits, beginning at a column, and the column after it.
+
+    If the text was truncated, the column returned is `columns + 1`.
+    """
     out: list[str] = []
     for character in text:
         shown = character
@@ -222,15 +227,16 @@ def _fitted(text: str, column: int, columns: int) -> tuple[str, int]:
 
 
 class Measure:
-    """Columns of text and looks, for lines that are alike: frames of a progress bar differ in
-    their digits and in how far they are, and so in nothing that makes them wider."""
+    """Measures the width of text with styles, caching it by shape.
+
+    The frames of a progress bar differ only in characters that don't change their width.
+    """
 
     def __init__(self) -> None:
         self._known: dict[bytes, int] = {}
 
     def columns(self, content: bytes) -> int:
-        """As the function of this name, for content without tabs and of no other escapes than
-        those for looks."""
+        """Return the same as the function `columns`, for content without tabs and escapes other than styles."""
         if len(content) > _ALIKE_BYTES:
             return columns(content)
         shape = content.translate(SHAPE)
@@ -243,7 +249,7 @@ class Measure:
 
 
 def columns(line: bytes, start: int = 0) -> int:
-    """Columns that a line takes which begins at column `start`."""
+    """Return the width of a line that begins at column `start`."""
     if b"\t" not in line:
         return _columns(line)
     column = start
@@ -261,15 +267,14 @@ def _columns(line: bytes) -> int:
     if shown.isascii():
         return len(shown)
     try:
-        line.decode()  # bytes that an escape parts are no character
+        line.decode()  # bytes that an escape separates aren't a character
         return text_width(shown.decode())
     except UnicodeDecodeError:
         return text_width(_visible(line))
 
 
 def joined(pieces: list[tuple[str, Pen]]) -> bytes:
-    """A line made of runs, in its one canonical form; blanks at its end that show nothing are left
-    out."""
+    """Return a line made of runs, in canonical form, without invisible blanks at its end."""
     merged = [
         (text, pen)
         for pen, group in groupby(pieces, key=_PEN_OF)

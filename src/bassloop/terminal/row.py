@@ -1,9 +1,9 @@
 """One line of the screen.
 
-Most lines are only ever appended to, so a row is bytes as they came until something writes into its
-middle; then it becomes cells: a list of characters and one of pens, which take text a run at a time. A row
-that was written over is `touched`: it settles in canonical form, so that how its bytes were split into
-pieces leaves no trace in the text.
+Most lines are only ever appended to, so a row stores bytes as they came until something is written into its middle.
+Then it becomes cells: a list of characters and a list of pens, into which text is written a run at a time. A row that
+was overwritten is `touched`: it settles in canonical form, so the text doesn't depend on how its bytes were split into
+pieces.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bassloop.terminal.lines import character_width, columns, joined, next_stop,
 from bassloop.terminal.style import DEFAULT_PEN, Pen, begin, change, pen_after
 
 ROW_LIMIT = 64 * 1024
-"""Bytes of one line; what comes after them is not kept, and the line says so."""
+"""The maximum length of a line, in bytes. The rest is dropped, and the line ends in a note (`CUT`)."""
 
 COLUMN_LIMIT = 4096
-"""Columns of a line that is written over."""
+"""The maximum width of a line that is overwritten, in columns."""
 
 CUT = " \u2026 [line cut here: the raw log has all of it]"
 
@@ -36,12 +36,12 @@ class Row:
     def __init__(self, data: bytes = b"", end: Pen | None = DEFAULT_PEN) -> None:
         self.data = data
         self.end = end
-        """The pen in effect behind the data; None if it hasn't been worked out."""
+        """The pen after the data; None if it hasn't been computed."""
         self.width = -1
         self.cells: list[str] | None = None
-        """Characters with those that combine with them; a wide one is followed by an empty cell."""
+        """Characters with the combining ones after them; an empty cell follows a wide character."""
         self.pens: list[Pen] = []
-        """What each cell is written with."""
+        """The pen of each cell."""
         self.touched = False
         self.cut = False
 
@@ -50,7 +50,7 @@ class Row:
         return not self.data and self.cells is None
 
     def columns(self) -> int:
-        """Return how many columns are written."""
+        """Return the row's width, in columns."""
         if self.cells is not None:
             return len(self.cells)
         if self.width < 0:
@@ -58,7 +58,7 @@ class Row:
         return self.width
 
     def append(self, content: bytes, pen: Pen, after: Pen) -> None:
-        """Write at the end of a row of bytes, with `pen` in effect before and `after` behind it."""
+        """Append content to a row of bytes, with the pens before and after it."""
         if self.end is None:
             self.end = pen_after(DEFAULT_PEN, self.data)
         if self.end is not pen and self.end != pen:
@@ -66,13 +66,13 @@ class Row:
         if self.width >= 0:
             self.width += columns(content, self.width)
         if 0x80 <= content[0] < 0xC0 and UNFINISHED_CHARACTER.search(self.data[-3:]):
-            # An escape was between them: they are no character.
+            # An escape came between these bytes, so they aren't a character.
             content = _REPLACEMENT + content[1:]
         self.data += content
         self.end = after
 
     def replace(self, content: bytes, pen: Pen, after: Pen, width: int) -> None:
-        """Make the row this and nothing else."""
+        """Replace the whole row."""
         self.data = begin(pen) + content
         self.end = after
         self.width = width
@@ -90,7 +90,7 @@ class Row:
         self.width = 0
 
     def to_cells(self) -> list[str]:
-        """Its cells, to be changed in place; from here on the row is made of them."""
+        """Turn the row into cells if it isn't already, and return them, to be changed in place."""
         if self.cells is None:
             rest = self.data.lstrip(b" ")
             blank = len(self.data) - len(rest)
@@ -104,8 +104,7 @@ class Row:
         return self.cells
 
     def write(self, column: int, content: bytes, pen: Pen) -> int:
-        """Write over cells from `column` on; returns the column behind. Columns beyond the limit
-        are not kept."""
+        """Write over cells from `column` on, and return the column after them. Drop columns above the limit."""
         cells = self.to_cells()
         if self.write_plain(column, content, pen):
             return column + len(content)
@@ -133,7 +132,7 @@ class Row:
         return column
 
     def write_plain(self, column: int, content: bytes, pen: Pen) -> bool:
-        """Write over the cells of a row if the content is nothing but ASCII text; return whether it is."""
+        """Write over a row's cells if it has any and the content is only ASCII text. Return whether that was so."""
         if self.cells is None or not content.isascii():
             return False
         text = content.decode("ascii")
@@ -143,7 +142,7 @@ class Row:
         return True
 
     def erase(self, begin_: int, end: int) -> None:
-        """Blank the columns from one to before the other, those that there are."""
+        """Blank the existing columns from `begin_` up to `end`, exclusive."""
         size = len(self.to_cells())
         end = min(end, size)
         if begin_ >= end:
@@ -154,7 +153,7 @@ class Row:
         self._replace(begin_, end, count)
 
     def insert(self, column: int, count: int) -> None:
-        """Shift what is from `column` on to the right."""
+        """Insert blank columns, shifting those from `column` on to the right."""
         cells = self.to_cells()
         if column < len(cells):
             self._halve(column)
@@ -165,7 +164,7 @@ class Row:
                 self.cut = True
 
     def delete(self, column: int, count: int) -> None:
-        """Take columns out; what is behind them moves to the left."""
+        """Delete columns, shifting those after them to the left."""
         size = len(self.to_cells())
         if column < size:
             end = min(size, column + count)
@@ -174,7 +173,7 @@ class Row:
             self._replace(column, end, 0)
 
     def text(self) -> bytes:
-        """The line, self-contained."""
+        """Return the line's bytes, self-contained."""
         if not self.touched:
             return self.data
         row = self
@@ -202,7 +201,7 @@ class Row:
     def _leading_blanks(self) -> int:
         """Return how many cells at the beginning are blank: a cursor that moves far leaves many of them.
 
-        Slices are compared by the interpreter, which is many times as fast as looking at each cell.
+        Comparing slices is many times as fast as looking at each cell.
         """
         cells, pens = self.to_cells(), self.pens
         low, high = 0, len(cells)
@@ -216,7 +215,7 @@ class Row:
         return low
 
     def _put(self, column: int, characters: str | tuple[str, str], pen: Pen) -> None:
-        """Write characters of one column each, or a wide one with its second half."""
+        """Write characters that are one column wide each, or a wide character and its empty second half."""
         cells, pens = self.to_cells(), self.pens
         end = column + len(characters)
         size = len(cells)
@@ -231,7 +230,7 @@ class Row:
         pens[column:end] = [pen] * len(characters)
 
     def _replace(self, begin_: int, end: int, count: int) -> None:
-        """Make the cells from one to before the other so many blank ones."""
+        """Replace the cells from `begin_` up to `end` by `count` blank ones."""
         self.to_cells()[begin_:end] = _SPACES[:count]
         self.pens[begin_:end] = _PLAIN[:count]
 
@@ -241,7 +240,7 @@ class Row:
             self._replace(size, size, column - size)
 
     def _halve(self, column: int) -> None:
-        """Blank a wide character whose halves would be parted at `column`."""
+        """Blank a wide character whose halves would be separated at `column`."""
         cells = self.to_cells()
         if 0 < column < len(cells) and not cells[column]:
             self._replace(column - 1, column + 1, 2)

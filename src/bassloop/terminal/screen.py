@@ -1,8 +1,7 @@
-"""The screen: the last few lines, which may still change, and how text is written onto them.
+"""The screen: the last few lines, which may still change, and writing text to them.
 
-A line that scrolls out at the top is settled. Strokes that a program draws over each other (each
-begins in the first column) are not drawn one by one: the last one that covers the others is what
-remains of them.
+A line that scrolls out at the top is settled. Strokes are texts that begin in the first column and overwrite each
+other. They aren't drawn one by one, but only those of which the later ones leave something visible.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     import re
 
 BEYOND = 1 << 30
-"""A column beyond all others."""
+"""A column to the right of all others."""
 
 
 class Stops:
-    """Finds the first of some controls and escapes, looking at no byte twice.
+    """Finds the first of some control characters and escapes, without scanning any byte twice.
 
-    A return before a newline doesn't count: it has no effect.
+    Returns before newlines are ignored because they have no effect.
     """
 
     def __init__(self, escape: re.Pattern[bytes], *controls: bytes) -> None:
@@ -45,7 +44,7 @@ class Stops:
     def next(self, data: bytes, at: int) -> int:
         """Return the position of the first stop from `at` on, or the length of the data.
 
-        Called with the same data, `at` has to grow.
+        In successive calls with the same data, `at` mustn't decrease.
         """
         found = self._found
         if data is not self._data:
@@ -67,10 +66,10 @@ class Stops:
 
 
 class Screen:
-    """So many rows, a cursor, a pen, and what settled.
+    """A screen of up to `height` rows, with a cursor, a pen, and the lines that have settled.
 
-    The cursor is in row `y` and column `_x`, except when `_at_end`: then it is behind the text of
-    its row, and which column that is has not been worked out.
+    The cursor is in row `y` and column `_x`. If `_at_end` is true, it's after the row's text instead, in a column that
+    hasn't been computed.
     """
 
     def __init__(self, height: int) -> None:
@@ -90,12 +89,12 @@ class Screen:
         self._stops = Stops(NOT_IN_LINES, b"\r", b"\b")
 
     def take(self) -> list[bytes]:
-        """The lines that settled since the last call."""
+        """Return the lines that have settled since the last call."""
         out, self._out = self._out, []
         return out
 
     def load(self, text: bytes) -> None:
-        """Begin with plain text on the screen, which fits on it."""
+        """Begin with plain text on the screen, which must fit."""
         lines = text.split(b"\n")
         self.rows = [Row(line.removesuffix(b"\r")) for line in lines[:-1]]
         self.rows.append(Row(lines[-1]))
@@ -103,11 +102,11 @@ class Screen:
         self._at_end = True
 
     def skip_line(self) -> None:
-        """Begin in the middle of a line that was settled in part, because it is too long."""
+        """Begin in the middle of a line that is too long, and whose beginning has settled."""
         self._skipping = self._cut_short = True
 
     def texts(self) -> list[bytes]:
-        """The lines on the screen, without blank ones at its end."""
+        """Return the lines on the screen, without blank ones at its end."""
         texts = [row.text() for row in self.rows]
         while texts and not texts[-1]:
             texts.pop()
@@ -126,8 +125,10 @@ class Screen:
         )
 
     def _whole_lines(self, data: bytes, at: int) -> int:
-        """Work on the lines from `at` on that are only written from left to right; returns where
-        the first other one begins. The cursor is at the end of the last line."""
+        """Process the lines from `at` on that are only written from left to right, and return their end.
+
+        The cursor must be at the end of the last line.
+        """
         end = self._end_of_lines(data, at)
         if end == at:
             return at
@@ -146,10 +147,12 @@ class Screen:
         return end
 
     def _lines_over(self, data: bytes, at: int) -> int:
-        """The same for lines that are written over others, from the first column of a line that is
-        not the last: as many as there are above that."""
+        """Do the same for lines that overwrite others, as many as there are above the last one.
+
+        The cursor must be in the first column of a line that isn't the last one.
+        """
         end = self._end_of_lines(data, at)
-        # A tab moves over what is there, and is no part of what a line is written over with.
+        # A tab moves the cursor, but doesn't overwrite anything.
         if (tab := data.find(b"\t", at, end)) >= 0:
             end = max(at, data.rfind(b"\n", at, tab) + 1)
         if end == at or self._top or self._bottom < self.height - 1:
@@ -241,8 +244,7 @@ class Screen:
             self._x, self._at_end = 0, False
 
     def _overstrike(self, earlier: list[bytes], last: bytes) -> None:
-        """Write strokes that each begin in the first column, the cursor being there; all but the
-        last only if something of them remains to be seen."""
+        """Write strokes, with the cursor in the first column; all but the last only if they stay visible in part."""
         row = self.rows[self.y]
         erases = ERASE.search(last) is not None
         reach = BEYOND if erases else self._measure.columns(last)
@@ -271,9 +273,9 @@ class Screen:
             row.width = reach
 
     def _visible(self, strokes: list[bytes], reach: int) -> tuple[list[int], int, bool]:
-        """Find the strokes of which something remains to be seen, when one of `reach` columns follows them.
+        """Find the strokes that stay visible in part if a stroke of `reach` columns follows them.
 
-        Return their indices, the columns that they and what follows reach, and whether what was in the row is erased.
+        Return their indices, the width that they and the following one reach, and whether the row was erased.
         """
         sizes = [len(stroke) for stroke in strokes]
         may_erase = any(b"K" in stroke for stroke in strokes)
@@ -293,7 +295,7 @@ class Screen:
             self._x, self._at_end = 0, False
 
     def _strokes(self, content: bytes) -> None:
-        """Text and erasures, without returns."""
+        """Write text and erasures, without returns."""
         if b"K" not in content or not ERASE.search(content):
             if content:
                 self._write(content)
@@ -370,8 +372,7 @@ class Screen:
             row.erase(0, self._column() + 1)
 
     def _overflow(self, row: Row) -> None:
-        """The line has become too long: it and all others settle, and what follows up to the next
-        newline is dropped."""
+        """Settle all lines because one is too long, and drop its rest, up to the next newline."""
         row.data = row.data[:ROW_LIMIT]
         at = self.rows.index(row)
         texts = [row.text() for row in self.rows]
@@ -391,13 +392,12 @@ class Screen:
         self._new_line(0)
 
     def _end_of_lines(self, data: bytes, at: int) -> int:
-        """Return where the last of the lines from `at` on ends that are written from left to right, or
-        `at` if none is."""
+        """Return the end of the lines from `at` on that are only written from left to right; `at` if there are none."""
         found = self._stops.next(data, at)
         return at if found == at else max(at, data.rfind(b"\n", at, found) + 1)
 
     def _column(self) -> int:
-        """The cursor's column; it is worked out only when somebody needs it."""
+        """Return the cursor's column, which is only computed when it's needed."""
         if self._at_end:
             self._x = self.rows[self.y].columns()
             self._at_end = False
@@ -409,7 +409,7 @@ class Screen:
 
 
 def _tidied(lines: bytes) -> bytes:
-    """Lines without returns at their ends, and without modes."""
+    """Return lines without returns at their ends, and without modes."""
     if b"\r" in lines:
         lines = lines.replace(b"\r\n", b"\n")
     if b"\x1b[?" in lines:
@@ -418,6 +418,6 @@ def _tidied(lines: bytes) -> bytes:
 
 
 def _whole(data: bytes) -> bytes:
-    """Bytes without an unfinished escape or character at their end."""
+    """Return bytes without an unfinished escape or character at their end."""
     data = UNFINISHED.sub(b"", data)
     return UNFINISHED_CHARACTER.sub(b"", data)

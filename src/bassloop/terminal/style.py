@@ -1,4 +1,4 @@
-"""Looks of text: colours and attributes, as SGR sets them."""
+"""Styles of text: colours and attributes, as SGR (select graphic rendition) sets them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = {
     "strike": (9, 29),
     "overline": (53, 55),
 }
-"""Attributes, with the codes that switch each on and off."""
+"""Attributes, with the codes that turn each on and off."""
 
 _ON = {on: name for name, (on, _) in FLAGS.items()} | {6: "blink", 21: "underline"}
 _OFF: dict[int, tuple[str, ...]] = {
@@ -27,25 +27,25 @@ _OFF: dict[int, tuple[str, ...]] = {
 }
 
 Colour = int | tuple[int, int, int] | None
-"""An index of the palette of 256, a true colour, or the default."""
+"""An index into the palette of 256, a true colour, or the default."""
 
 
 class Style(NamedTuple):
-    """The looks of text. `flags` are names of `FLAGS` in their order."""
+    """A style of text. `flags` are names of `FLAGS`, in that order."""
 
     foreground: Colour = None
     background: Colour = None
     flags: tuple[str, ...] = ()
 
     def sgr(self) -> bytes:
-        """The parameters that set this style from the default; empty for the default."""
+        """Return the SGR parameters that turn the default style into this one; empty for the default."""
         codes = [str(FLAGS[flag][0]) for flag in self.flags]
         codes += _colour_codes(self.foreground, 30) + _colour_codes(self.background, 40)
         return ";".join(codes).encode()
 
 
 class Pen(NamedTuple):
-    """A pen, which text is written with: a style and the target of a hyperlink (empty: none)."""
+    """What text is written with: a style, and the target of a hyperlink, b"" for none."""
 
     style: Style
     link: bytes = b""
@@ -80,7 +80,7 @@ def change(before: Pen, after: Pen) -> bytes:
 
 
 def style_after(style: Style, content: bytes) -> Style:
-    """The style after the SGR sequences in `content`. Hyperlinks may hide none."""
+    """Return the style after the SGR sequences in `content`. Hyperlinks mustn't contain any."""
     last = content.rfind(b"\x1b[0m")
     if last >= 0:
         if content.find(b"\x1b", last + 4) < 0:
@@ -96,14 +96,14 @@ def style_after(style: Style, content: bytes) -> Style:
 
 @lru_cache(maxsize=4096)
 def _after(style: Style, sequences: tuple[bytes, ...]) -> Style:
-    """The style after a few SGR sequences, which come again in lines that are alike."""
+    """Return the style after a few SGR sequences. It's cached, because similar lines repeat them."""
     for parameters in sequences:
         style = applied(style, parameters)
     return style
 
 
 def pen_after(pen: Pen, content: bytes) -> Pen:
-    """The pen after all that `content` says about it."""
+    """Return the pen after the SGR sequences and hyperlinks in `content`."""
     if b"\x1b" not in content:
         return pen
     link = pen.link
@@ -111,14 +111,14 @@ def pen_after(pen: Pen, content: bytes) -> Pen:
     if last >= 0 and not link and content.find(b"\x1b", last + 4) < 0 and b"\x1b]" not in content:
         return DEFAULT_PEN
     if b"\x1b]" in content:
-        for link in LINK.findall(content):  # noqa: B007 - the last one holds
+        for link in LINK.findall(content):  # noqa: B007 - the last one counts
             pass
     return Pen(style_after(pen.style, content), link)
 
 
 @lru_cache(maxsize=4096)
 def applied(style: Style, parameters: bytes) -> Style:
-    """Return the style after one SGR sequence with these parameters; `PLAIN` itself if it is that."""
+    """Return the style after one SGR sequence with these parameters; the object `PLAIN` if it's the default."""
     foreground, background, flags = style.foreground, style.background, set(style.flags)
     groups = [
         [int(value[-6:]) if value else -1 for value in group.split(b":")]
@@ -162,7 +162,7 @@ def applied(style: Style, parameters: bytes) -> Style:
 
 
 def _extended(group: list[int], after: list[list[int]]) -> tuple[Colour, int]:
-    """The colour of a 38, 48 or 58, and how many of the parameters after it belong to it."""
+    """Return the colour for a 38, 48 or 58, and how many of the parameters after it belong to it."""
     if len(group) > 1:
         values, taken = group[1:], 0
         if values[0] == 2 and len(values) > 4:

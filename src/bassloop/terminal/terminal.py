@@ -1,8 +1,8 @@
-"""Bytes in, settled lines out: the whole of it.
+"""The terminal: bytes in, settled lines out.
 
-As long as nothing but text and newlines comes, the settled text *is* the bytes that came, cut where
-the screen begins; finding newlines is all the work there is. The first byte that a terminal would
-act on ends that for good, and the screen takes over with the lines that are on it.
+As long as there is only text and newlines, the settled text *is* the bytes so far, up to where the screen begins, and
+only newlines must be found. The first byte that a terminal would act on ends this for good: from then on, the screen
+processes everything, beginning with the lines that are on it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from bassloop.terminal.grammar import BARE_RETURN
 from bassloop.terminal.row import CUT, ROW_LIMIT
 
 ROWS = 32
-"""Lines of the screen: how far up a program may go to change what it wrote."""
+"""The lines of the screen, within which a program can change what it has written."""
 
 
 class Settled(NamedTuple):
-    """The lines that some bytes settled.
+    """The lines that some bytes have settled.
 
-    `text`: lines that nothing can change any more, each ended by a newline (only a line that has
-    become longer than 64 KiB in plain text comes in parts). `plain`: all text so far is, byte for
-    byte, the beginning of all bytes so far; once False, it stays so. `line`: number of the line
-    that the cursor was on when the bytes came.
+    Args:
+        text: lines that can't change any more, each with a newline at its end. (In plain text, a line of more than
+            64 KiB comes in parts.)
+        plain: whether all text so far is, byte for byte, the beginning of all bytes so far. Once False, it stays so.
+        line: the number of the line that the cursor was on before the bytes.
     """
 
     text: bytes
@@ -32,17 +33,16 @@ class Settled(NamedTuple):
 
 
 class Terminal:
-    """A terminal without an end: what scrolls out at its top is settled, numbered from 0.
+    """A terminal with unlimited scrollback: lines that scroll out at its top are settled, and numbered from 0.
 
         terminal = Terminal()
         settled = terminal.settle(b"...")    # again and again
         terminal.screen()                    # lines that may still change
         settled = terminal.settle_rest()     # at the end of the bytes
 
-    How the bytes are split into pieces makes no difference. Settled lines are self-contained: the
-    colours in effect are restated at the beginning of each. Memory is bounded whatever comes:
-    `rows` lines of at most 64 KiB (4,096 columns where they are written over); a longer line is cut
-    and says so. Never raises for any bytes. Not for use from two threads at once.
+    The result doesn't depend on how the bytes are split into pieces. Settled lines are self-contained: each begins with
+    the sequences for the style in effect. Memory is bounded: `rows` lines of at most 64 KiB (4,096 columns if they are
+    overwritten). A longer line is cut, and says so. No bytes raise an exception. It isn't thread-safe.
     """
 
     def __init__(self, rows: int = ROWS) -> None:
@@ -59,23 +59,23 @@ class Terminal:
 
     @property
     def plain(self) -> bool:
-        """All settled text so far is the beginning of the bytes so far."""
+        """Whether all settled text so far is the beginning of the bytes so far."""
         return self._plain
 
     @property
     def first_line(self) -> int:
-        """Number of the first line on the screen, which is how many have settled."""
+        """The number of the first line on the screen, which is how many lines have settled."""
         return self._screen.settled
 
     @property
     def line(self) -> int:
-        """Number of the line that the cursor is on."""
+        """The number of the line that the cursor is on."""
         if self._plain:
             return self._screen.settled + self._newlines
         return self._screen.settled + self._screen.y
 
     def settle(self, data: bytes) -> Settled:
-        """Work on bytes; returns what they settled."""
+        """Process bytes, and return what they have settled."""
         line = self.line
         if not self._plain:
             return Settled(self._on_screen(data), False, line)
@@ -94,8 +94,10 @@ class Terminal:
         return Settled(text + self._on_screen(rest), False, line)
 
     def settle_rest(self) -> Settled:
-        """Settle what is on the screen: no more bytes will come. In plain text the last line has a
-        newline only if it came with one."""
+        """Settle the lines on the screen, after the last bytes.
+
+        In plain text, the last line has a newline only if its bytes had one.
+        """
         line = self.line
         if self._plain:
             text = self._tail + self._held
@@ -107,11 +109,11 @@ class Terminal:
         return Settled(_text(self._screen.take()), False, line)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Work on bytes; returns the lines that they settled, without newlines."""
+        """Process bytes, and return the lines that they have settled, without newlines."""
         return self._lines(self.settle(data).text)
 
     def finish(self) -> list[bytes]:
-        """`settle_rest` as lines."""
+        """Do the same as `settle_rest`, but return lines without newlines."""
         lines = self._lines(self.settle_rest().text)
         if self._part:
             lines.append(self._part)
@@ -119,8 +121,10 @@ class Terminal:
         return lines
 
     def screen(self) -> list[bytes]:
-        """The lines that may still change, each self-contained, the first being number
-        `line` of the next settled one; blank ones at the end left out."""
+        """Return the lines that may still change, each self-contained, without blank ones at the end.
+
+        The first one has the number `first_line`.
+        """
         if not self._plain:
             return self._screen.texts()
         lines = [line.removesuffix(b"\r") for line in self._tail.split(b"\n")]
@@ -154,7 +158,7 @@ class Terminal:
         self._tail = b""
 
     def _in_plain(self, data: bytes) -> bytes:
-        """Text without anything to act on: returns as much of it as settles."""
+        """Process text without any controls, and return as much of it as settles."""
         if self._long:
             newline = data.find(b"\n")
             if newline < 0:
@@ -188,7 +192,7 @@ class Terminal:
         return settled
 
     def _settle_long(self) -> bytes:
-        """Settle the last line that is too long to be kept, and all before it."""
+        """Settle the last line that is longer than `ROW_LIMIT`, and all lines before it."""
         end = len(self._tail)
         while end >= 0:
             begin = self._tail.rfind(b"\n", 0, end) + 1
@@ -210,8 +214,10 @@ def _text(lines: list[bytes]) -> bytes:
 
 
 def _first_acted_on(data: bytes) -> int:
-    """Position of the first byte that a terminal would act on, other than newlines, tabs, and
-    returns before newlines; -1 if there is none."""
+    """Return the position of the first byte that a terminal would act on; -1 if there is none.
+
+    Newlines, tabs, and returns before newlines don't count.
+    """
     limit = -1
     for control in (b"\x1b", b"\b", b"\x0b", b"\x0c"):
         found = data.find(control) if limit < 0 else data.find(control, 0, limit)
