@@ -1,11 +1,11 @@
-"""Checks declared in a repository's `.bassloop.toml`, without a line of Bass. Pure, no I/O.
+"""Checks declared in a repository's `.bassloop.toml`, without a line of Bass. No I/O.
 
-    checks = read_checks(content)        # raises ChecksFileError, which points into the file
-    source = write_bass(checks)          # the hook that they mean
+    checks = read_checks(content)        # raises ChecksFileError, with the lines of the mistakes
+    source = write_bass(checks)          # the hook that starts these checks
 
-:mod:`declaration` is the file's shape, :mod:`reading` finds the line of what is wrong with it,
-:mod:`compiling` writes the Bass, :mod:`detection` proposes checks for a project, and :mod:`workflows` does so from
-those that it has on GitHub Actions.
+:mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes,
+:mod:`compiling` compiles it to Bass, :mod:`detection` proposes checks from a project's files, and :mod:`workflows`
+proposes them from its GitHub Actions workflows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Write the Bass that declared checks mean: a `project.bass` that anybody could have written.
+"""Compile declared checks to Bass: the text of a `project.bass`, as people would write it.
 
-The loop evaluates this text, and `bassloop eject` hands it out, so the two can't differ.
+The loop evaluates this text, and `bassloop eject` outputs the same, so the two can't differ.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ VARIABLE = re.compile(r"\$\{([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
 class TooManyJobs(ValueError):
-    """The matrices make more checks than one event may start."""
+    """The matrices have more combinations than the checks that one event may start."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixJob:
-    """One check as it is started: a check, or one combination of its matrix.
+    """A check to start: a declared check, or one combination of its matrix.
 
     Args:
-        values: the combination's, by name; empty for a check without a matrix.
+        values: the combination's values by name; empty for a check without a matrix.
+        after: the names of the checks that must succeed first.
         uses: those of `after` whose artifacts it uses.
     """
 
@@ -42,14 +43,14 @@ class MatrixJob:
     uses: tuple[str, ...] = ()
 
     def text(self, text: str) -> str:
-        """Return a text of the check with the matrix's values put in."""
+        """Return one of the check's texts with the matrix's values inserted."""
         return VARIABLE.sub(lambda match: self.values.get(match[1], match[0]), text)
 
 
 def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
-    """Return what is started, each check once for each combination of its matrix, needs first.
+    """Return the checks to start, one for each combination of a matrix, after those that they need.
 
-    A check that needs one with a matrix needs all of its combinations. Raise TooManyJobs.
+    A check that needs one with a matrix needs all its combinations. Raises TooManyJobs.
     """
     names = {
         name: [each for each, _ in _combinations(name, check)] for name, check in checks.items()
@@ -69,12 +70,12 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
 
 
 def _needs_first(checks: Mapping[str, CheckDeclaration]) -> list[str]:
-    """Return the names in an order in which each comes after those that it needs; else as declared."""
+    """Return the names in an order in which each comes after those that it needs, and otherwise as declared."""
     order: dict[str, None] = {}
     waiting = list(checks)
     while waiting:
         ready = [name for name in waiting if all(need in order for need in checks[name].all_needs)]
-        # What needs each other in a circle is refused when it is read.
+        # `read_checks` rejects circles.
         name = ready[0] if ready else waiting[0]
         order[name] = None
         waiting.remove(name)
@@ -91,10 +92,10 @@ def _combinations(name: str, check: CheckDeclaration) -> Iterator[tuple[str, dic
 
 
 def write_bass(checks: Mapping[str, CheckDeclaration], *, comment: str = "") -> str:
-    """Return the source of a module that starts these checks. Raise TooManyJobs.
+    """Return the source of a module that starts these checks. Raises TooManyJobs.
 
     Args:
-        comment: lines to open with, without semicolons.
+        comment: lines for the top of the file, without semicolons.
     """
     head = "".join(f"; {line}\n".replace(" \n", "\n") for line in comment.splitlines())
     entries = "\n".join(_entry(job) for job in jobs(checks))
@@ -126,7 +127,7 @@ def _entry(job: MatrixJob) -> str:
 
 
 def _thunk(job: MatrixJob) -> str:
-    """Return the form of a check's thunk: its chain of commands, each with what it has beside it."""
+    """Return the form of a check's thunk: a chain of commands, each with the check's labels, caches and variables."""
     check = job.check
     parts = list(_parts(job))
     commands = [_command(job, command) for command in check.commands]
@@ -145,7 +146,7 @@ def _thunk(job: MatrixJob) -> str:
 
 
 def _parts(job: MatrixJob) -> Iterator[str]:
-    """Yield what is done to each command: its reports, artifacts, uses, caches and its variables."""
+    """Yield the calls that prepare each command: labels for reports, artifacts and uses, caches, and variables."""
     if job.check.reports:
         yield f"(with-label :reports {_list([job.text(each) for each in job.check.reports])})"
     if job.check.artifacts:
@@ -188,7 +189,7 @@ def _service(job: MatrixJob, service: Service) -> str:
 
 
 def _image(name: str) -> str:
-    """Return an image's reference: the repository, and the tag or digest where it has one."""
+    """Return an image's reference: the repository, and the tag or digest if it has one."""
     repository, _, digest = name.partition("@")
     last = repository.rpartition("/")[2]
     tag = last.partition(":")[2]
@@ -203,7 +204,7 @@ def _image(name: str) -> str:
 
 
 def _path(text: str) -> str:
-    """Return a directory's path, as a form: text may have any characters."""
+    """Return a form for a directory's path, whose text may contain any characters."""
     plain = text.rstrip("/") or "/"
     if not plain.startswith("/"):
         plain = f"./{plain.removeprefix('./')}"
@@ -212,7 +213,7 @@ def _path(text: str) -> str:
 
 
 def _glob(pattern: str) -> str:
-    """Return the regular expression of a branch pattern: ``*`` stays within a slash, ``**`` doesn't."""
+    """Return the regular expression for a branch pattern: ``*`` doesn't match slashes, ``**`` does."""
     parts = re.split(r"(\*\*|\*)", pattern)
     meaning = {"*": "[^/]*", "**": ".*"}
     return "^" + "".join(meaning.get(part, re.escape(part)) for part in parts) + "$"
@@ -223,7 +224,7 @@ def _list(texts: Sequence[str]) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a word of a command: bare where it stands for itself, quoted elsewhere."""
+    """Return a word of a command: bare if it stands for itself, otherwise quoted."""
     return text if _WORD.match(text) and text not in ("true", "false", "null") else _string(text)
 
 
@@ -233,5 +234,5 @@ def _string(text: str) -> str:
 
 
 def _indented(text: str, columns: int) -> str:
-    """Return a text whose lines after the first are indented."""
+    """Return a text with all lines but the first indented."""
     return text.replace("\n", "\n" + " " * columns)

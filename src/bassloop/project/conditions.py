@@ -1,8 +1,8 @@
-"""Evaluate the `if:` of GitHub Actions' jobs and steps, as far as that can be told without running anything.
+"""Evaluate the `if:` of GitHub Actions' jobs and steps, as far as possible without running anything.
 
-The rules are those of GitHub's expressions: `&&` and `||` return one of their operands, texts are compared
-without regard to case, and values of different types as numbers. What isn't known before a run is UNKNOWN, and so
-is all that depends on it.
+The rules are those of GitHub's expressions: `&&` and `||` return one of their operands, strings are compared ignoring
+case, and values of different types are compared as numbers. Values that aren't known before a run are UNKNOWN, and so
+is everything that depends on them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEADS = "refs/heads/"
 PULL_REQUEST = "refs/pull/1/merge"
 
 Value: TypeAlias = "str | float | bool | tuple[str, ...] | _Unknown | _Branch | None"
-"""A tuple is a list."""
+"""A tuple stands for a list."""
 
 NAMES: Mapping[str, Value] = {
     "github.ref": BRANCH,
@@ -45,14 +45,14 @@ NAMES: Mapping[str, Value] = {
     "needs.*.result": ("success",),
     "job.status": "success",
 }
-"""What is known of any push."""
+"""The values that are known for every push."""
 
 PATTERNS: tuple[tuple[re.Pattern[str], Value], ...] = (
     (re.compile(r"github\.event\.(pull_request|inputs|schedule|release)(\..*)?|inputs\..*"), None),
     (re.compile(r"needs\.[^.]+\.result|steps\.[^.]+\.(outcome|conclusion)"), "success"),
     (re.compile(r"steps\.[^.]+\.outputs\.cache-hit"), ""),
 )
-"""The same, by the form of a name."""
+"""The same, by a pattern of the name."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?))|"
@@ -66,13 +66,13 @@ _WRAPPED = re.compile(r"\s*\$\{\{(.*)\}\}\s*", re.DOTALL)
 def evaluate(
     condition: str, names: Mapping[str, Value], cases: Sequence[Mapping[str, Value]] = ({},)
 ) -> bool | None:
-    """Return whether a condition is true; None if that can't be told, or is so in some cases only.
+    """Return whether a condition is true; None if that isn't known, or if it's true in some cases and false in others.
 
-    It is taken for true if it is in one case, and nothing tells that it isn't in another.
+    It counts as true if it's true in one case and isn't known to be false in any other.
 
     Args:
-        names: values that are known, by names such as `matrix.os`.
-        cases: what else may be known, such as each event that starts it.
+        names: known values, by names such as `matrix.os`.
+        cases: further known values for each case, such as each event that starts the job.
     """
     wrapped = _WRAPPED.fullmatch(condition)
     expression = wrapped[1] if wrapped else condition
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Value]]:
-    """Yield what is known of an event that starts a workflow: once for each branch, if its options list them."""
+    """Yield the known values for an event that starts a workflow, once for each branch if its options list branches."""
     branches = options.get("branches")
     listed = [str(branch) for branch in branches] if isinstance(branches, list) else []
     if not listed or any(map(_GLOB.search, listed)):
@@ -155,7 +155,7 @@ def allowed_when(
 
 
 def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
-    """Return an expression's value as the text that GitHub puts in its place; None if that can't be told."""
+    """Return an expression's value as the text that GitHub inserts; None if it isn't known."""
     match _value(expression, names):
         case None:
             return ""
@@ -187,7 +187,7 @@ class _Parser:
     tokens: list[re.Match[str]] = field(default_factory=list)
 
     def parse(self) -> Value:
-        """Return the value. Raises ValueError for a text that isn't an expression."""
+        """Return the expression's value. Raises ValueError for invalid syntax."""
         end, text = 0, self.text.rstrip()
         while end < len(text):
             token = _TOKEN.match(text, end)
@@ -271,7 +271,7 @@ class _Parser:
 
 
 def _either(left: Value, right: Value, *, wanted: bool) -> Value:
-    """Return what `||` (wanted) or `&&` of two values is."""
+    """Return the value of `||` (wanted is True) or `&&` for two operands."""
     if isinstance(left, _Unknown):
         decides = not isinstance(right, _Unknown) and _is_true(right) is wanted
         return right if decides else UNKNOWN
@@ -306,7 +306,7 @@ def _compare(sign: str, left: Value, right: Value) -> Value:
 
 
 def _number(value: Value) -> float:
-    """Return a value as a number, as GitHub does."""
+    """Convert a value to a number like GitHub."""
     match value:
         case None:
             return 0.0

@@ -1,7 +1,6 @@
-"""The shape of `[checks.NAME]`: what may be declared, and the bounds of each part.
+"""The schema of `[checks.NAME]`: the keys, their types, and their limits.
 
-The models are also where the published JSON Schema comes from, so that an editor completes what
-the loop accepts.
+The published JSON Schema is generated from these models, so editors complete exactly what the loop accepts.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from bassloop.units import parse_duration
 CHECKS_FILE = ".bassloop.toml"
 MAX_CHECKS = 200
 MAX_JOBS = 256
-"""How many checks a matrix may make, all of them together."""
+"""The maximum number of checks, including all combinations of matrices."""
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,100}\Z")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}\Z")
@@ -46,7 +45,7 @@ def _duration(value: object) -> object:
 
 
 def _listed(value: object) -> object:
-    """Let one text stand for a list of one."""
+    """Accept a single string in place of a list with one member."""
     return [value] if isinstance(value, str) else value
 
 
@@ -60,7 +59,7 @@ Seconds = Annotated[int, BeforeValidator(_duration), Field(gt=0, le=7 * 86400)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 Command = Text | Annotated[list[Text], Field(min_length=1, max_length=1_000)]
-"""A line for the shell, or a program and its arguments."""
+"""A command line for the shell, or a program and its arguments."""
 
 EventName = Literal["push", "pull_request", "merge_group"]
 
@@ -72,7 +71,7 @@ class _Model(BaseModel):
 class Service(_Model):
     """A program that runs beside the check and listens on a port.
 
-    The check finds it by two variables made of the service's name: ``DB_HOST`` and ``DB_PORT``.
+    The check gets its address in two variables named after the service, such as ``DB_HOST`` and ``DB_PORT``.
     """
 
     image: Image
@@ -84,7 +83,7 @@ class Service(_Model):
 
 
 class When(_Model):
-    """The events that start a check. A condition that is left out doesn't matter."""
+    """The events that start a check. A condition that's left out matches everything."""
 
     events: list[EventName] | None = Field(None, max_length=10)
     branches: Texts | None = Field(
@@ -94,7 +93,7 @@ class When(_Model):
 
 
 Matrix = dict[Key, Annotated[list[Text | int | float], Field(min_length=1, max_length=50)]]
-"""A check for each combination; ``${name}`` in its texts is replaced by the value."""
+"""A check is started for each combination, with its values in place of ``${name}`` in texts."""
 
 
 class CheckDeclaration(_Model):
@@ -159,12 +158,12 @@ class CheckDeclaration(_Model):
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: object) -> object:
-        """Let a command alone stand for a check."""
+        """Accept a command in place of a table with `run`."""
         return {"run": value} if isinstance(value, (str, list)) else value
 
     @property
     def all_needs(self) -> list[str]:
-        """The checks that must have succeeded before, in order, each once."""
+        """The checks that must have succeeded before, from `needs` and `uses`, each once."""
         return list(dict.fromkeys((*self.needs, *self.uses)))
 
     @property

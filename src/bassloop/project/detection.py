@@ -1,8 +1,8 @@
 """Propose checks for a project, from the files at its root.
 
-Each kind of project is a row of `KINDS`: by what it is recognized, in which image it is checked, and
-with which commands. A proposal is a start, to be edited; it prefers what a project itself says (a
-Makefile's `test`, package.json's scripts) to what projects of its kind usually do.
+There is a function for each kind of project, which yields proposals if it recognizes one. Proposals are meant to be
+edited. They prefer the project's own commands (package.json's scripts, for example) to those that are usual for its
+kind.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Proposal:
     """A check to declare.
 
     Args:
-        why: what in the project it was proposed for, for the file's comment.
-        run: lines for the shell, or programs with their arguments.
-        notes: what somebody should know who reads the declaration.
+        why: the file or setting that the proposal is based on, for a comment.
+        run: command lines for the shell, or programs with their arguments.
+        notes: comments for readers of the declaration.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Proposal:
 
 
 def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[Proposal]:
-    """Return the checks that a project should begin with; none where nothing is recognized.
+    """Return proposals for a project's first checks; none if no kind of project is recognized.
 
     Args:
-        read: returns the text of a file at the root, None where there is none.
+        read: returns the text of a file at the root, None if there is none.
         names: the names of all files and folders at the root.
     """
     found: dict[str, Proposal] = {}
@@ -95,7 +95,7 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     elif has_tests or "unittest" in text:
         tests = "python3 -m unittest discover -v"
         yield Proposal("test", why, image, (*install, tests), cache)
-    elif install:  # without tests, unittest fails
+    elif install:  # unittest fails if there are no tests
         yield Proposal("build", why, image, (*install, "python3 -m compileall -q ."), cache)
     tools = project.get("tool", {})
     if "ruff" in tools or "ruff.toml" in names or ".ruff.toml" in names:
@@ -139,7 +139,7 @@ def _python_install(
         commands.append(f'pip install ".[{wanted[0]}]"' if wanted else "pip install .")
         groups = project.get("dependency-groups") or {}
         group = next((each for each in ("test", "tests", "testing", "dev") if each in groups), None)
-        if group:  # older pips don't know groups
+        if group:  # older versions of pip don't support groups
             commands.append(f"pip install --upgrade pip && pip install --group {group}")
     return commands
 
@@ -158,7 +158,7 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
             {"pnpm": "/root/.local/share/pnpm/store"},
         )
     elif "yarn.lock" in names:
-        # Yarn 1 is in the image; later ones are the project's own.
+        # The image has Yarn 1; corepack gets the version that the project needs.
         enable = "corepack enable" if ".yarnrc.yml" in names else YARN
         install, run, cache = (
             f"{enable} && yarn install",
@@ -194,7 +194,7 @@ def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[
 
 
 def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None]) -> str:
-    """Return the major version of Node that the project asks for, or a usual one."""
+    """Return the major version of Node that the project requires, or a common one."""
     if pinned := pinned_version("node", read, parts=1):
         return pinned
     engines = str(_within(package, "engines", "node") or "")
@@ -207,7 +207,7 @@ YARN = "(command -v yarn || npm install --global yarn)"
 
 
 def _package_manager(package: Mapping[str, Any], name: str) -> str:
-    """Return the package of a package manager, in the version that the project asks for."""
+    """Return a package manager's package, with the version that the project requires, if any."""
     wanted = re.match(rf"{name}@\d[\w.-]*", str(package.get("packageManager", "")))
     return wanted[0] if wanted else name
 
@@ -304,13 +304,13 @@ def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]
 
 
 def _installing(*programs: str, packages: str) -> str:
-    """Return a command that installs Debian packages where a program is missing."""
+    """Return a command that installs Debian packages if a program is missing."""
     there = " && ".join(f"command -v {program}" for program in programs)
     return f"{there} || (apt-get update && apt-get install -y --no-install-recommends {packages})"
 
 
 def _make(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
-    """A Makefile speaks for a project of which nothing else is known."""
+    """Use the Makefile of a project of which no other kind is recognized."""
     others = {
         "pyproject.toml",
         "setup.py",
@@ -341,10 +341,10 @@ def _shell(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propo
 
 
 def write_declaration(proposals: list[Proposal], left_out: Sequence[str] = ()) -> str:
-    """Return the file that declares proposals.
+    """Return the text of a file that declares proposals.
 
     Args:
-        left_out: what has no check, with the reason; noted at the top.
+        left_out: comments for the top: what has no check, and why.
     """
     lines = [
         "# What Bass Loop checks, on the machine of whoever pushes.",
@@ -387,7 +387,7 @@ EMPTY = ('""', "[]", "{}")
 
 
 def _comment(text: str) -> str:
-    """Return a comment in one line, without the control characters that TOML doesn't allow there."""
+    """Return a comment of one line, without the control characters that TOML doesn't allow there."""
     return "# " + "".join(filter(str.isprintable, " ".join(text.split())))
 
 
@@ -421,7 +421,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _toml(text: str | None) -> dict[str, Any]:
-    """Return a TOML file's content; nothing for one that can't be read: its own tools will say so."""
+    """Return a TOML file's content; empty if it's invalid, which the project's own tools will report."""
     try:
         return tomllib.loads((text or "")[:MAX_READ])
     except (tomllib.TOMLDecodeError, RecursionError):

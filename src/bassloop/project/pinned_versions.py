@@ -17,10 +17,10 @@ FILES = {
     "ruby": (".ruby-version",),
     "java": (".java-version",),
 }
-"""Files that have nothing but a version."""
+"""Files that only contain a version."""
 
 ASDF = {"node": "nodejs", "go": "golang"}
-"""Where asdf's name of a language isn't the usual one."""
+"""asdf's names of languages, if they differ from the usual ones."""
 
 MISE = ("mise.toml", ".mise.toml", "mise/config.toml", ".mise/config.toml", ".config/mise.toml")
 MAX_READ = 100_000
@@ -30,8 +30,8 @@ def pinned_version(language: str, read: Callable[[str], str | None], parts: int 
     """Return the version of a language that a project pins; None if it pins none, or not by number.
 
     Args:
-        read: returns the text of a file of the project, None where there is none.
-        parts: how many of its numbers to return at most.
+        read: returns the text of a file of the project, None if there is none.
+        parts: the maximum number of components to return.
     """
     for text in _candidates(language, read):
         if found := re.match(r"[a-z]*-?v?(\d+(?:\.\d+)*)", text.strip()):

@@ -1,8 +1,8 @@
-"""Read `[checks.NAME]` from the file, and say on which line what is wrong.
+"""Read `[checks.NAME]` from the file, and report mistakes with their lines.
 
-The file also holds the repository's policy (:mod:`bassloop.access.policy`), which is read from the
-default branch; checks are read at the head that they check. A number below `[checks]` is policy: a
-limit for the check of that name.
+The file also contains the repository's policy (:mod:`bassloop.access.policy`), which is read from the default branch,
+while checks are read from the commit to check. A number in `[checks]` is part of the policy: a limit for the check of
+that name.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
 
 
 class ChecksFileError(Exception):
-    """A file whose checks can't be used: a line ``FILE:LINE: problem`` for each thing that is wrong."""
+    """A file with invalid checks. The message has a line ``FILE:LINE: problem`` for each mistake."""
 
 
 def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDeclaration]:
-    """Return the checks that a file declares, by name; none where it has no `[checks]`.
+    """Return the checks that a file declares, by name; none if it has no `[checks]`.
 
-    Raise ChecksFileError.
+    Raises ChecksFileError.
     """
     if len(content) > MAX_FILE:
         raise ChecksFileError(f"{name}: the file is longer than {MAX_FILE >> 10} KiB")
     try:
-        text = content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
+        text = content.decode("utf-8-sig")  # some editors add a byte order mark
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ChecksFileError(f"{name}:{line}: this is not UTF-8 text") from error
@@ -90,8 +90,10 @@ def _syntax(name: str, text: str, message: str) -> str:
 
 
 class TomlLines:
-    """On which line a key is. `tomllib` doesn't tell, so the text is looked through for its headers and
-    keys; what is within an inline table is found at the line where that begins."""
+    """The lines of keys, which `tomllib` doesn't report.
+
+    Headers and keys are found by patterns. Keys in an inline table have the line on which the table begins.
+    """
 
     def __init__(self, text: str) -> None:
         self._lines: dict[tuple[str, ...], int] = {}
@@ -107,7 +109,7 @@ class TomlLines:
                     self._lines.setdefault(keys[:length], number)
 
     def line(self, path: Sequence[object]) -> int | None:
-        """Return the line of a key, or of the nearest one around it; None for a file without any."""
+        """Return the line of a key, or of the innermost table around it; None if neither is found."""
         keys = tuple(str(part) for part in path)
         for length in range(len(keys), 0, -1):
             if (line := self._lines.get(keys[:length])) is not None:
@@ -172,7 +174,7 @@ def _similar_key(path: Sequence[str | int]) -> str | None:
 
 
 def _problem(name: str, lines: TomlLines, error: Any) -> str:
-    """Return one of pydantic's errors as a line for people."""
+    """Return one of pydantic's errors as a line of the message."""
     path = _path(error)
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
@@ -193,7 +195,7 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
 
 
 def _internal(part: object) -> bool:
-    """Return True if a part of an error's path is pydantic's own name for one of several types."""
+    """Return whether a part of an error's path isn't a key, but pydantic's name for a member of a union."""
     names = ("str", "[key]", "int", "float")
     return isinstance(part, str) and (
         part in names or "[" in part or part.startswith("constrained-")
@@ -207,7 +209,7 @@ def _at(name: str, line: int | None, message: str) -> str:
 def _inconsistencies(
     checks: Mapping[str, CheckDeclaration], name: str, lines: TomlLines
 ) -> list[str]:
-    """Return what each check says right, and all together wrong."""
+    """Return the mistakes in checks that are valid on their own, such as needs that don't exist."""
     found = []
     for check, declared in checks.items():
         for need in declared.all_needs:
@@ -235,7 +237,7 @@ def _inconsistencies(
 
 
 def _circle(checks: Mapping[str, CheckDeclaration]) -> list[str] | None:
-    """Return checks that need each other in a circle, the first one again at the end."""
+    """Return checks that need each other in a circle, with the first repeated at the end; None if there are none."""
     done: set[str] = set()
     for start in checks:
         path: list[str] = []

@@ -1,4 +1,4 @@
-"""The actions and services of GitHub Actions that are known, and those that a repository has itself. Pure, no I/O."""
+"""The actions and services of GitHub Actions that are known, and a repository's own actions. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LANGUAGES = {
     "shivammathur/setup-php": ("php", "php-version", "8.4"),
     "oven-sh/setup-bun": ("oven/bun", "bun-version", "1"),
 }
-"""Actions that set up a language: the image that has it, the action's input for the version, and a usual one."""
+"""Actions that set up a language: an image that has it, the action's input for the version, and a common version."""
 
 INSTALLS = {
     "astral-sh/setup-uv": "command -v uv || pip install uv",
@@ -46,7 +46,7 @@ SERVERS = {
     "rabbitmq": ("docker-entrypoint.sh rabbitmq-server", 5672),
     "memcached": ("docker-entrypoint.sh memcached", 11211),
 }
-"""Images of services: their command, which a workflow needn't tell, and their port."""
+"""Images of services: their command, which workflows don't mention, and their port."""
 
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
@@ -55,10 +55,10 @@ _INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
 def local_steps(
     uses: str, inputs: Mapping[str, Any], read: Callable[[str], str | None]
 ) -> list[dict[str, Any]]:
-    """Return the steps of an action that is in the repository, with its inputs put in; none where it isn't there.
+    """Return the steps of an action in the repository, with the inputs inserted; none if it doesn't exist.
 
     Args:
-        read: returns the text of a file of the repository, None where there is none.
+        read: returns the text of a file of the repository, None if there is none.
     """
     folder = uses.partition("/")[2].strip("/")
     texts = (read(f"{folder}/{name}") for name in ("action.yml", "action.yaml"))
@@ -95,17 +95,17 @@ def local_steps(
 
 
 def table(value: object) -> dict[Any, Any]:
-    """Return a mapping of YAML; an empty one for anything else."""
+    """Return a YAML value if it's a mapping, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """Return a list of YAML; one of a single value for anything else."""
+    """Return a YAML value if it's a list, otherwise a list of it; an empty one for null."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def parse_yaml(text: str) -> object:
-    """Return a YAML document; None for what isn't one."""
+    """Return the value of a YAML document; None if it's invalid."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):

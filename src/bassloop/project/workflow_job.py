@@ -1,8 +1,7 @@
-"""Translate one job of a GitHub Actions' workflow into a check. Pure, no I/O.
+"""Translate one job of a GitHub Actions workflow to a check. No I/O.
 
-Its `run:` steps become commands. Of the actions, those that everybody uses are known: check out, set up a language,
-cache, upload and download; those of the repository itself are read. All that can't be translated is told in the notes,
-so that nobody takes a check for more than it is.
+Its `run:` steps become commands. The most common actions are known: check out, set up a language, cache, upload and
+download. The repository's own actions are read. Notes list everything that couldn't be translated.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from bassloop.project.conditions import Value
 
 IMAGE = "buildpack-deps:stable"
-"""The image of a job that sets up no language; ubuntu-latest is too large to have one."""
+"""The image of a job that doesn't set up a language. There's no image of ubuntu-latest, which is too large."""
 
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _SUDO = re.compile(r"(^|[;&|(]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
@@ -43,19 +42,19 @@ _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
 _ASKING = re.compile(
     r"(\bapt(?:-get)?(?: -\S+)* (?:install|upgrade|dist-upgrade))\b(?![^\n;&|]* (?:-\w*y|-qq|--yes|--assume-yes)\b)"
 )
-"""A command of apt's that asks: GitHub's machines are configured so that it doesn't."""
+"""A command of apt that asks for confirmation. On GitHub's machines, apt is configured not to."""
 
 _INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
 _BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
 _REPORTS_COVERAGE = re.compile(
     r"codecov\.io/|^\s*(?:npx +|python3? -m +)?(?:codecov|coveralls)\b", re.MULTILINE
 )
-"""A command that uploads coverage; that isn't a check, and needs a token."""
+"""A command that uploads coverage, which isn't a check and needs a token."""
 
 _COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
 MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
-"""How deep actions of the repository may use each other."""
+"""The maximum depth to which the repository's actions may use each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ class WorkflowFile:
     """A workflow whose jobs are translated.
 
     Args:
-        data: its content.
-        jobs: by the names of their checks.
-        events: what it runs on, with options.
-        started: those events that start checks.
-        cases: what is known of each of these, for conditions.
-        prefix: begins the name of each check.
-        read: returns the text of a file of the repository, None where there is none.
+        data: the file's content.
+        jobs: the jobs by the names of their checks.
+        events: the events that it runs on, with options.
+        started: those of the events that start checks.
+        cases: the known values for each of these events, for conditions.
+        prefix: the beginning of each check's name.
+        read: returns the text of a file of the repository, None if there is none.
     """
 
     path: str
@@ -83,7 +82,7 @@ class WorkflowFile:
 
 
 class WorkflowJob:
-    """A job that is being translated.
+    """The translation of one job.
 
     Args:
         when: the events and branches that its condition allows; None without a condition that depends on them.
@@ -110,7 +109,7 @@ class WorkflowJob:
         self._matrix = self._read_matrix()
 
     def proposal(self) -> Proposal | None:
-        """Return the job's check; None if nothing of it could be translated."""
+        """Return the job's check; None if no step could be translated."""
         job = self._job
         env = self._variables(self._workflow.data.get("env")) | self._variables(job.get("env"))
         container = job.get("container")
@@ -125,7 +124,7 @@ class WorkflowJob:
             return None
         together = "\n".join(each if isinstance(each, str) else each[-1] for each in commands)
         if _INSTALLS.search(together) and "apt-get update" not in together:
-            commands.insert(0, "apt-get update")  # images come without lists of packages
+            commands.insert(0, "apt-get update")  # images have no package lists
         image = self._text(str(image)) if image else self._image
         if image is None:
             self._notes[f"ubuntu-latest has programs that {IMAGE} hasn't"] = None
@@ -163,7 +162,7 @@ class WorkflowJob:
             self._notes["its matrix is computed by another job"] = None
         matrix: dict[str, list[str]] = {}
         if any(name.startswith("matrix.") for name in self._known):
-            return matrix  # one entry of a list, whose values are put in
+            return matrix  # one entry of a list, whose values are inserted instead
         for name, values in table(strategy.get("matrix")).items():
             scalars = [
                 str(value) for value in as_list(values) if isinstance(value, (str, int, float))
@@ -182,9 +181,9 @@ class WorkflowJob:
         return matrix
 
     def _when(self) -> dict[str, list[str]]:
-        """Return the condition on events and branches; where in doubt, a check runs more often.
+        """Return the condition on events and branches. In doubt, a check runs more often.
 
-        A check of a pull request runs for pushes as well: its result is the head's, which both show.
+        A check for pull requests runs for pushes as well, because its result belongs to the commit, which both show.
         """
         if self._only_when is not None:
             return dict(self._only_when)
@@ -252,9 +251,9 @@ class WorkflowJob:
             yield script
 
     def _condition(self, condition: str) -> tuple[bool | None, tuple[str, str] | None]:
-        """Return whether a step runs, None if that can't be told, and what `case` tells its combinations apart.
+        """Return whether a step runs (None if that isn't known), and the subject and patterns of a `case` around it.
 
-        Of a matrix, all combinations are tried.
+        All combinations of the matrix are evaluated. There's no `case` if the step runs in all of them or in none.
         """
         names, combinations = self._combinations(condition)
         if len(combinations) > MAX_COMBINATIONS:
@@ -282,7 +281,7 @@ class WorkflowJob:
         return {**self._known, **dict(matrix)}
 
     def _chosen(self, expression: str) -> str | None:
-        """Return what the shell puts in for an expression that depends on the matrix; None if that can't be told."""
+        """Return a shell substitution for an expression that depends on the matrix; None if its values aren't known."""
         names, combinations = self._combinations(expression)
         texts = [text_of(expression, self._with_values(names, values)) for values in combinations]
         plain = all(re.fullmatch(r"[\w.-]+", value) for values in combinations for value in values)
@@ -372,7 +371,7 @@ class WorkflowJob:
             paths = _uploaded(uploads[0])
             if "path" in inputs and len(uploads) == len(paths) == 1:
                 inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
-                # A check with a matrix has artifacts for each combination, in "NAME (VALUES)".
+                # A check with a matrix has artifacts for each combination, in a folder "NAME (VALUES)".
                 is_matrix = "matrix" in table(job.get("strategy"))
                 source = f'"{there} ("*/' if is_matrix else f"{_quoted(there)}/"
                 source += f"{_quoted(inner)}/." if inner else "."
@@ -393,7 +392,7 @@ class WorkflowJob:
             yield str(name), {"image": image, "run": run, "port": port, "env": env}
 
     def _variables(self, value: object, into: dict[str, str] | None = None) -> dict[str, str]:
-        """Return variables with their texts. Those that are a secret by another name go `into` a table."""
+        """Return variables with their texts. Those that are secrets of another name are added to `into` instead."""
         aliases = self._aliases if into is None else into
         found = {}
         for name, text in table(value).items():
@@ -414,7 +413,7 @@ class WorkflowJob:
         return found
 
     def _text(self, text: str, *, in_script: bool = False) -> str:
-        """Return a text with the expressions that have a meaning here, and a note of the others."""
+        """Return a text with known expressions replaced, and note the others."""
         return EXPRESSION.sub(partial(self._expression, in_script=in_script), text)
 
     def _expression(self, match: re.Match[str], *, in_script: bool) -> str:
@@ -429,7 +428,7 @@ class WorkflowJob:
         if match[1] == "github.sha":
             return "$(git rev-parse HEAD)"
         names = names_in(match[1])
-        # What conditions assume of a push isn't a value to put in.
+        # The values that conditions assume for a push aren't known enough to be inserted.
         if names and all(name.startswith("matrix.") or name == "format" for name in names):
             if (value := text_of(match[1], self._known)) is not None:
                 return value
@@ -447,7 +446,7 @@ class WorkflowJob:
 
 
 def _uploaded(inputs: Mapping[str, Any]) -> list[str]:
-    """Return the patterns of the files that an upload keeps. A path without a suffix is taken for a folder."""
+    """Return the patterns of the files that an upload contains. A path without a suffix is assumed to be a folder."""
     found = []
     for line in str(inputs.get("path", "")).splitlines():
         path = line.strip().removeprefix("./")
@@ -473,7 +472,7 @@ def _shell_word(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a word for the shell; variables in it are replaced."""
+    """Return a word for the shell, in which variables are still expanded."""
     if re.fullmatch(r"[\w./@:+-]+", text):
         return text
     escaped = re.sub(r'(["\\`])', r"\\\1", text)

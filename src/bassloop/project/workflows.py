@@ -1,7 +1,7 @@
-"""Propose checks from GitHub Actions' workflows. Pure, no I/O.
+"""Propose checks from GitHub Actions workflows. No I/O.
 
-A job becomes a check, or several where its matrix lists them one by one. What can't be translated is told in the
-proposal's notes, or among what was left out.
+A job becomes a check, or several if its matrix lists combinations one by one. What can't be translated is mentioned in
+the proposal's notes, or listed as left out.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MAX_CHECKS_OF_A_MATRIX = 16
 
 @dataclass
 class Workflow:
-    """A workflow, translated.
+    """A translated workflow.
 
     Args:
-        left_out: what has no check, with the reason.
+        left_out: what has no check, and why.
     """
 
     checks: list[Proposal] = field(default_factory=list)
@@ -47,12 +47,12 @@ def translate_workflow(
     prefix: str = "",
     read: Callable[[str], str | None] = lambda path: None,
 ) -> Workflow:
-    """Return the checks that a workflow means.
+    """Return the checks for a workflow's jobs.
 
     Args:
-        path: the file's, for what is said of it.
-        prefix: begins the name of each check.
-        read: returns the text of a file of the repository, None where there is none.
+        path: the file's path, for messages.
+        prefix: the beginning of each check's name.
+        read: returns the text of a file of the repository, None if there is none.
     """
     translated = Workflow()
     try:
@@ -130,13 +130,13 @@ def _is_assumed(condition: str, cases: Sequence[Mapping[str, Value]]) -> bool:
 
 
 def _is_for_tags(options: object) -> bool:
-    """Return whether pushes of branches don't start anything."""
+    """Return whether the workflow only runs for pushes of tags."""
     keys = table(options).keys()
     return "tags" in keys and not keys & {"branches", "branches-ignore"}
 
 
 def _included(name: str, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield a job's checks, with the values of each: several for a matrix that is nothing but a list of them."""
+    """Yield the names and values of a job's checks: several if its matrix is only a list of combinations."""
     matrix = table(table(job.get("strategy")).get("matrix"))
     entries = [table(entry) for entry in as_list(matrix.get("include"))]
     if set(matrix) != {"include"} or not 0 < len(entries) <= MAX_CHECKS_OF_A_MATRIX:
@@ -163,7 +163,7 @@ def _included(name: str, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def _other_system(job: Mapping[str, Any], values: Mapping[str, Value]) -> str | None:
-    """Return the system that a job runs on if that isn't Linux."""
+    """Return the system that a job runs on if it isn't Linux, otherwise None."""
     system = EXPRESSION.sub(
         lambda match: text_of(match[1], values) or match[0], str(job.get("runs-on", ""))
     )
@@ -188,7 +188,7 @@ def _reason_to_leave_out(
     cases: Sequence[Mapping[str, Value]],
     when: Mapping[str, list[str]] | None,
 ) -> str | None:
-    """Return why a job has no check; None if it gets one."""
+    """Return why a job has no check; None if it has one."""
     if "if" in job and when is None and not (runs := evaluate(str(job["if"]), {}, cases)):
         never = "" if runs is None else ", which no push and no pull request meets"
         fix = (
