@@ -1,6 +1,6 @@
 """The one bridge between Trio and asyncio, and HTTP/2 on the channels of an SSH connection.
 
-`bassloop.bridge.grpc` has what loop and runner share of the latter.
+The loop and the runner both use `bassloop.bridge.grpc`.
 """
 
 from __future__ import annotations

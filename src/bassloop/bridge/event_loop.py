@@ -1,16 +1,16 @@
-"""The one asyncio loop inside Trio, and the few ways across.
+"""The one asyncio loop inside Trio, and the functions that cross between the two.
 
-asyncssh and grpclib are asyncio programs; everything else here is Trio. They meet in one loop that
-is opened at the root. Crossing costs a task switch or two, so cross once for many things:
+asyncssh and grpclib use asyncio, everything else here uses Trio. They meet in one loop, which is opened at the root.
+Crossing costs a task switch or two, so cross once for many operations:
 
     async with open_bridge():                         # at the root, once
         await call_asyncio(connection.wait_closed)    # Trio side: run a coroutine of asyncio
         ...
     await call_trio(store.put, record)                # asyncio side: run a coroutine of Trio
-    await hand_over(updates, update)                  # asyncio side: free unless Trio is behind
+    await hand_over(updates, update)                  # asyncio side: only crosses if the channel is full
 
-Never iterate over an asyncio generator from Trio: it pays for each item, and under cancellation it
-has broken Trio itself.
+Never iterate over an asyncio generator from Trio: that crosses for each item, and has broken Trio itself when it was
+cancelled.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_bridge() -> AsyncIterator[None]:
-    """Open the asyncio loop. One for the whole program, around everything that crosses.
+    """Open the program's only asyncio loop, around everything that crosses.
 
-    On exit the asyncio tasks that are left are cancelled and waited for. An error of the body is
-    raised as it is, not wrapped in a group.
+    Leaving the context cancels the remaining asyncio tasks, and waits for them. An exception of the body isn't wrapped
+    in a group.
     """
     with flat_errors():
         async with trio_asyncio.open_loop() as loop:
@@ -46,7 +46,7 @@ async def open_bridge() -> AsyncIterator[None]:
 async def call_asyncio(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a coroutine of asyncio from Trio and return its result.
 
-    Cancelling the Trio scope cancels the asyncio task, and waits until that has ended.
+    Cancelling the Trio scope cancels the asyncio task and waits for its end.
     """
     return cast(T, await trio_asyncio.aio_as_trio(function)(*args, **kwargs))
 
@@ -54,17 +54,17 @@ async def call_asyncio(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
 async def call_trio(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a coroutine of Trio from asyncio and return its result.
 
-    Cancelling the asyncio task cancels the Trio scope, but does not wait for its cleanup: what must
-    have ended has to be waited for by other means.
+    Cancelling the asyncio task cancels the Trio scope, but doesn't wait for its cleanup. If that matters, wait for it
+    by other means.
     """
     return cast(T, await trio_asyncio.trio_as_aio(function)(*args, **kwargs))
 
 
 async def hand_over(channel: trio.MemorySendChannel[T], item: T) -> bool:
-    """Give one item from asyncio to a bounded Trio channel; wait only when the channel is full.
+    """Send an item from asyncio to a bounded Trio channel, waiting only if the channel is full.
 
-    Returns whether it had to wait. Raises what `channel.send` raises: `trio.BrokenResourceError`
-    when nobody is left to receive.
+    Returns whether it had to wait. Raises what `channel.send` does, such as `trio.BrokenResourceError` if all receivers
+    are closed.
     """
     try:
         channel.send_nowait(item)

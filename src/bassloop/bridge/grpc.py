@@ -6,16 +6,16 @@ The client end (the loop, which opens a channel to a runner for each run):
         async with open_grpc_channel(opener) as channel:    # one SSH channel, one HTTP/2 connection
             await RuntimeStub(channel).Resolve(ref)
 
-The server end (a runner, which asked for the forward):
+The server end (a runner, which requested the forward):
 
     async with open_grpc_server([service]) as new_session:       # Trio side
         await call_asyncio(connection.create_unix_server, new_session, "/runtime", encoding=None)
         ...
 
-Whatever a peer's bytes provoke ends that one channel, with a reason, and nothing else. What a
-channel can make this end hold is bounded by `ChannelLimits`. A session wakes whoever waits for room to
-write before it reports a lost connection, or a handler would wait for ever; and every asyncio task
-has an owner that waits for its end, for a pending task that is collected takes the whole loop down.
+A peer's invalid bytes end that one channel, with a reason, and nothing else. `ChannelLimits` bounds the memory that a
+channel can take. A session wakes tasks that wait to write before it reports a lost connection, because a handler would
+wait forever otherwise. Every asyncio task has an owner that waits for its end, because a pending task that is garbage
+collected stops the whole loop.
 """
 
 from __future__ import annotations
@@ -78,18 +78,18 @@ __all__ = [
 CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
 READ_BYTES = 1 << 14
 LARGE_BYTES = 64 << 10
-"""A message of more bytes is large: it is let in only when there is room for it."""
+"""The size above which a message is large, and only read when there is room for it."""
 
 MESSAGE_HEADER = ">?I"
-"""Whether the message is compressed, and its size."""
+"""The format of a message's header: whether it's compressed, and its size."""
 
 
 class MessageRoom:
-    """The memory for large messages that calls share. What there is no room for isn't read yet; the oldest goes first.
+    """The memory for large messages, which calls share. A message isn't read before there is room, in FIFO order.
 
     Args:
-        size: bytes that messages may have together; one that is larger than that is let in alone.
-        shared: room that all rooms share, of which this one takes as well.
+        size: the total size of messages in bytes. A message larger than that must be the only one.
+        shared: a room shared by several rooms, from which this one takes as well.
     """
 
     def __init__(self, size: int, shared: MessageRoom | None = None) -> None:
@@ -104,7 +104,7 @@ class MessageRoom:
         )
 
     async def take(self, size: int) -> None:
-        """Wait until there is room for so many bytes, and take it. Cancelled, nothing is taken."""
+        """Wait until there is room for so many bytes, and take it. If cancelled, nothing is taken."""
         if self._waiting or not self._fits(size):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((size, turn))
@@ -114,7 +114,7 @@ class MessageRoom:
                 if (size, turn) in self._waiting:
                     self._waiting.remove((size, turn))
                 else:
-                    self._taken -= size  # its turn came at the same moment
+                    self._taken -= size  # cancelled just after its turn came
                 self._let_in()
                 raise
         else:
@@ -128,7 +128,7 @@ class MessageRoom:
                 raise
 
     def give_back(self, size: int) -> None:
-        """Give room back, and let in whoever waits for it."""
+        """Give room back, and wake tasks that wait for it."""
         if self._shared is not None:
             self._shared.give_back(size)
         self._taken -= size
@@ -146,7 +146,7 @@ class MessageRoom:
 
 
 class MalformedResponse(GRPCError):
-    """An answer that isn't gRPC; no status came from the peer."""
+    """A response that isn't gRPC, and has no status from the peer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Status.UNKNOWN, message)
@@ -155,8 +155,8 @@ class MalformedResponse(GRPCError):
 class GRPCCall:
     """One call: requests, then messages until there are no more. An async context manager and iterator.
 
-    Leaving the context waits for the call's status and raises it; leaving it because of an error, or being
-    cancelled, resets the call at the peer.
+    Leaving the context waits for the call's status, and raises GRPCError if it isn't OK. If the context is left because
+    of an error or cancellation, the call is reset at the peer instead.
     """
 
     def __init__(
@@ -173,13 +173,13 @@ class GRPCCall:
         self._has_status = False
         self._room_taken = 0
         self.trailers: dict[str, str] = {}
-        """The metadata after the last message, or with a refusal; values of `-bin` are in base64."""
+        """The metadata after the last message, or of a refused call; values of `-bin` names are in base64."""
 
     async def send_message(self, message: Message, *, end: bool = True) -> None:
-        """Send a request: the one that begins the call, or a further one.
+        """Send a request. The first one begins the call.
 
         Args:
-            end: whether it is the last one.
+            end: whether it's the last one.
         """
         data = message.SerializeToString()
         framed = struct.pack(MESSAGE_HEADER, False, len(data)) + data
@@ -204,10 +204,10 @@ class GRPCCall:
         return stream
 
     async def recv_message(self) -> Any:
-        """Return the next message, None at the end. The one before it takes no more room then.
+        """Return the next message, None at the end. This gives back the previous message's room.
 
-        Raises ValueError for one that is too large or isn't a message of this type, GRPCError when the peer
-        refuses the call, StreamTerminatedError when it ends it or is lost.
+        Raises ValueError for a message that is too large or of the wrong type, GRPCError if the peer refuses the call,
+        and StreamTerminatedError if the peer ends the call or is lost.
         """
         self._give_back()
         await self._receive_headers()
@@ -260,7 +260,7 @@ class GRPCCall:
             self._release()
 
     def _raise_if_refused(self, stream: Stream) -> None:
-        """Raise the status of a call that was ended and that the peer has explained before."""
+        """Raise the status of a call that has been ended, if the peer sent one before."""
         for headers in (dict(stream.headers or ()), dict(stream.trailers or ())):
             if "grpc-status" in headers:
                 self.trailers = headers
@@ -276,7 +276,7 @@ class GRPCCall:
                 raise StreamTerminatedError("the answer ended before it began")
             if (status := headers.get(":status")) != "200":
                 raise MalformedResponse(f"Received :status = {status!r}")
-            if "grpc-status" in headers:  # a refusal needs no content, and says more
+            if "grpc-status" in headers:  # a refusal has no content, but a status
                 self._has_status = True
                 self.trailers = headers
                 _raise_for_status(headers)
@@ -285,10 +285,10 @@ class GRPCCall:
 
     @contextmanager
     def _unless_lost(self) -> Generator[Stream]:
-        """Raise StreamTerminatedError when the call ends early, in the body too."""
+        """Raise StreamTerminatedError if the call ends early, also while the body waits."""
         assert self._stream is not None
         if self._stream.trailers is not None:
-            yield self._stream  # all of the answer is here: it no longer matters whether the peer is
+            yield self._stream  # the response is complete, so a lost peer doesn't matter any more
             return
         with self._wrapper:
             yield self._stream
@@ -304,11 +304,11 @@ class GRPCCall:
             limit = self._channel.limits.message
             raise ValueError(f"a message of {size:,} bytes; at most {limit:,} are read")
         if self._channel.room is not None and size > LARGE_BYTES:
-            # Nobody reads what the peer sends meanwhile, so it waits, too.
+            # Nothing is read meanwhile, so the peer has to wait, too.
             await self._channel.room.take(size)
             self._room_taken = size
         data = bytearray()
-        while len(data) < size:  # not at once: grpclib keeps every frame until it has them all
+        while len(data) < size:  # in pieces: grpclib would keep all frames otherwise
             data += await stream.recv_data(min(size - len(data), READ_BYTES))
         if self._channel.check_message is not None:
             self._channel.check_message(data)
@@ -334,10 +334,9 @@ def _raise_for_status(headers: Mapping[str, str]) -> None:
 
 
 class GRPCChannel:
-    """One HTTP/2 connection, for use with a generated stub as if it were grpclib's channel.
+    """One HTTP/2 connection, for a generated stub in place of grpclib's channel.
 
-    After a failure `fault` says what the peer sent, if that was the cause. A connection that was lost isn't
-    made anew.
+    After a failure, `fault` describes the peer's mistake, if there was one. A lost connection isn't reopened.
     """
 
     def __init__(
@@ -357,11 +356,11 @@ class GRPCChannel:
 
     @property
     def is_lost(self) -> bool:
-        """True once the connection has ended, whoever ended it."""
+        """True after the connection has ended, on either end."""
         return self.session.gone or self.session.protocol.processor.is_closed
 
     def protocol(self) -> BoundedProtocol:
-        """Return the connection. Raises StreamTerminatedError when it is lost."""
+        """Return the connection. Raises StreamTerminatedError if it's lost."""
         if self.is_lost:
             raise StreamTerminatedError(self.fault or "the connection was lost")
         return self.session.protocol
@@ -376,7 +375,7 @@ class GRPCChannel:
         metadata: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         **options: object,
     ) -> GRPCCall:
-        """Return a call that has not begun. Raises TypeError for a time limit: use cancel scopes."""
+        """Return a call that hasn't begun. Raises TypeError for a time limit: use a cancel scope instead."""
         if any(each is not None for each in options.values()):
             raise TypeError("time limits are the caller's cancel scopes, not the call's")
         return GRPCCall(self, name, dict(metadata or ()), reply_type)
@@ -393,13 +392,13 @@ async def open_grpc_channel(
 ) -> AsyncGenerator[GRPCChannel]:
     """Open one SSH channel and the HTTP/2 connection on it. On the asyncio side.
 
-    Raises what `opener` does, `ConnectionError` when the other end hangs up or sends something else
-    than HTTP/2, and `TimeoutError` when it says nothing within `timeout` seconds. The channel is
-    closed on the way out; if it was still being opened then, it is closed as soon as it is open.
+    Raises what `opener` does, `ConnectionError` if the other end hangs up or doesn't send HTTP/2, and `TimeoutError` if
+    it sends nothing within `timeout` seconds. Leaving the context closes the channel; if it's still being opened, it is
+    closed once it's open.
 
     Args:
-        check_message: called with each message before it is decoded; raises ValueError if it mustn't be.
-        room: the memory for large messages; None if nobody else shares it.
+        check_message: called with each message before it's decoded; raises ValueError for one that mustn't be.
+        room: the memory for large messages, shared with other channels; None for no limit.
     """
     channel = GRPCChannel(limits, check_message, room)
     session = channel.session
@@ -417,9 +416,8 @@ async def open_grpc_channel(
 def owned_opener(nursery: trio.Nursery, opener: Opener) -> Opener:
     """Return an opener whose channels are opened by tasks of a nursery.
 
-    asyncssh can't take back that it asked for a channel, so a caller that has no more time leaves, and the
-    task waits for the peer's answer, at most until its nursery is cancelled. Raises `asyncssh.ConnectionLost`
-    when that has happened.
+    asyncssh can't withdraw its request for a channel. So if the caller is cancelled, the task still waits for the
+    peer's answer, until its nursery is cancelled. Raises `asyncssh.ConnectionLost` after that.
     """
 
     async def open_channel(session_factory: SessionFactory) -> object:
@@ -436,7 +434,7 @@ def owned_opener(nursery: trio.Nursery, opener: Opener) -> Opener:
 async def _open(
     opener: Opener, session_factory: SessionFactory, opened: asyncio.Future[object]
 ) -> None:
-    """Open a channel, and tell whoever still waits for it."""
+    """Open a channel, and set the future unless its waiter has been cancelled."""
     try:
         channel = await call_asyncio(opener, session_factory)
     except (asyncssh.Error, OSError) as error:
@@ -485,10 +483,10 @@ async def open_grpc_server(
 ) -> AsyncGenerator[SessionFactory]:
     """Serve grpclib services on the channels of SSH connections. On the Trio side.
 
-    Yields what to give to `asyncssh.SSHClientConnection.create_unix_server` (with `encoding=None`);
-    it may be given to one connection after the other, as a runner does that reconnects. Methods run
-    as asyncio tasks; they are cancelled when their call is, when the connection is lost, and on the
-    way out, where at most `grace` seconds are waited for their end (also under cancellation).
+    Yields a session factory for `asyncssh.SSHClientConnection.create_unix_server` (with `encoding=None`). It can be
+    used for one connection after another, as when a runner reconnects. Methods run as asyncio tasks. They are cancelled
+    when their call is, when the connection is lost, and when the context is left, which waits at most `grace` seconds
+    for their end (even if cancelled).
     """
     sessions = _Sessions(services, limits)
     try:

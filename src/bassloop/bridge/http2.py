@@ -21,37 +21,37 @@ if TYPE_CHECKING:
 
 SessionFactory = Callable[[], asyncssh.SSHUNIXSession[bytes]]
 Opener = Callable[[SessionFactory], Awaitable[object]]
-"""Opens one channel to the other end and lets the session that it is given handle it.
+"""Opens one channel to the other end, and connects it to a session of the factory.
 
-An asyncio coroutine function that raises `asyncssh.Error` or `OSError` when the channel is refused. When it is
-cancelled, whatever it has begun has an owner that waits for its end.
+It's an asyncio coroutine function, which raises `asyncssh.Error` or `OSError` if the channel is refused. If it's
+cancelled, an opening that has begun has an owner that waits for its end.
 """
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES = 9
 DATA = 0
 LARGEST_FRAME = 1 << 14
-"""What HTTP/2 allows unless more is agreed on, which isn't."""
+"""HTTP/2's default, which this connection doesn't raise."""
 FRAMES_AT_ONCE = 32
-"""Frames that are processed before it is looked at how long they took."""
+"""Frames that are processed between two looks at the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelLimits:
-    """The limits on what one channel may make this end hold (in bytes unless it says otherwise) or do."""
+    """Limits on the memory and work that one channel can cause at this end. Sizes are in bytes."""
 
     message: int = 4 << 20
-    """One gRPC message; the default of other implementations."""
+    """The size of a gRPC message; this is the default of other implementations."""
     window: int = 1 << 20
-    """Sent by the peer and not yet read here."""
+    """Data that the peer has sent, but that hasn't been read here."""
     pieces: int = 1 << 15
-    """Frames of data that wait to be read; a frame of one byte costs a hundred."""
+    """Data frames that haven't been read. (A frame of one byte takes a hundred bytes of memory.)"""
     unsent: int = 1 << 20
-    """Written here and not yet read by the peer; more than a peer that reads ever makes it."""
+    """Data that was written here, but that the peer hasn't read. A peer that reads never reaches this."""
     answers: int = 16
-    """Messages that were read and wait to be received by the caller."""
+    """Messages that were read, but not received by the caller."""
     control_frames: int = 1_000
-    """Frames other than data that a server may send at once, and a fifth of it a second. A client asks."""
+    """Frames other than data that a server may send at once; a fifth of that is added per second."""
 
     def configuration(self) -> Configuration:
         """Return grpclib's own configuration."""
@@ -79,7 +79,7 @@ class ChannelTransport(asyncio.Transport):
             self._protocol.fail("it asks without reading the answers")
 
     def close(self) -> None:
-        """Close at once: what the peer has room for is on its way, the rest is dropped."""
+        """Close at once. Data that doesn't fit in the peer's window is dropped."""
         self._channel.abort()
 
     abort = close
@@ -108,9 +108,9 @@ class BoundedProcessor(EventsProcessor):
 
     def process(self, event: Any) -> None:
         if isinstance(event, (UnknownFrameReceived, AlternativeServiceAvailable)):
-            return  # of no meaning here, and the standard says to ignore them
+            return  # meaningless here, and to be ignored according to the standard
         if isinstance(event, DataReceived) and not event.flow_controlled_length:
-            return  # grpclib would take it for the end
+            return  # grpclib would mistake it for the end
         if isinstance(event, StreamEnded):
             self._complete(event.stream_id)
         super().process(event)
@@ -120,7 +120,7 @@ class BoundedProcessor(EventsProcessor):
                 self._protocol.fail("it sends its data in too many pieces")
 
     def _complete(self, stream_id: int) -> None:
-        """Let nobody wait for headers and trailers that can't come any more: empty ones are none."""
+        """Wake tasks that wait for headers and trailers that can't arrive any more, with empty ones."""
         stream: Stream | None = self.streams.get(stream_id)
         if stream is None or not self._protocol.h2_config.client_side:
             return
@@ -132,7 +132,7 @@ class BoundedProcessor(EventsProcessor):
             stream.trailers_received.set()
 
     def close(self, reason: str = "Connection closed") -> None:
-        """End what is under way, once; an answer that has arrived whole stays readable."""
+        """End all calls, once. Complete responses stay readable."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -146,18 +146,18 @@ class BoundedProcessor(EventsProcessor):
 
 
 class TooManyFrames(Exception):
-    """A peer sends more control frames than it may."""
+    """A peer sends more control frames than allowed."""
 
 
 class FrameScanner:
-    """Reads the headers of frames as they pass, before anything is done with the frames.
+    """Reads the headers of received frames before the frames are processed.
 
-    It refuses a frame that is too large (h2 would collect 16 MiB of it first) and more control frames than
-    are allowed, and says where received bytes can be cut so that few frames are processed at once.
+    It rejects frames that are too large (h2 would buffer 16 MiB of one first) and too many control frames, and finds
+    where to cut the received bytes, so that only a few frames are processed at once.
 
     Args:
         preface: the number of bytes before the first frame.
-        take: called for each control frame; returns whether it is allowed. None if all are.
+        take: called for each control frame, returns whether it's allowed. None allows all.
     """
 
     def __init__(self, preface: int, take: Callable[[], bool] | None) -> None:
@@ -166,9 +166,9 @@ class FrameScanner:
         self._take = take
 
     def scan(self, data: bytearray, frames: int) -> int:
-        """Return how many of these bytes to process now: at most so many frames.
+        """Return how many of these bytes to process now, for at most so many frames.
 
-        Raises ValueError when a frame begins that is too large, and TooManyFrames.
+        Raises ValueError at the beginning of a frame that is too large, and TooManyFrames.
         """
         at = 0
         while at < len(data) and frames:
@@ -199,10 +199,10 @@ class FrameScanner:
 
 
 class BoundedProtocol(H2Protocol):
-    """One HTTP/2 connection. `fault` is what was wrong with what the peer sent, if anything was.
+    """One HTTP/2 connection. `fault` describes the peer's mistake, if it made one.
 
-    Received frames are processed for `SLICE_SECONDS` at a time; while some are left nothing more is read
-    from the channel. What they cost is charged to the meter of the SSH connection, if it has one.
+    Received frames are processed for `SLICE_SECONDS` at a time, and nothing more is read from the channel until they
+    have been processed. Their cost is charged to the SSH connection's meter, if it has one.
     """
 
     processor: BoundedProcessor
@@ -232,7 +232,7 @@ class BoundedProtocol(H2Protocol):
             self._process()
 
     def _process(self) -> None:
-        """Process received frames, and what is left of them after a while in a later turn of the loop."""
+        """Process received frames for a while, and the rest in a later iteration of the loop."""
         self._processing = True
         timer = self._meter.timer
         began, spent, taken = timer(), 0.0, 0
@@ -250,13 +250,13 @@ class BoundedProtocol(H2Protocol):
                 spent = timer() - began
         except TooManyFrames:
             self.fail(f"it sends more than {self.limits.control_frames:,} control frames")
-        except Exception as error:  # noqa: BLE001  (whatever these bytes provoke is this peer's fault)
+        except Exception as error:  # noqa: BLE001  (any error is caused by the peer's bytes)
             self.fail(f"its bytes are not HTTP/2 ({describe(error)})")
         self._meter.charge(timer() - began, taken)
         self._go_on()
 
     def _go_on(self) -> None:
-        """Arrange for what is left to be processed, or for more to be read."""
+        """Schedule the processing of the remaining bytes, or resume reading."""
         delay = self._meter.delay()
         if self._received or delay:
             self._processing = True
@@ -266,24 +266,24 @@ class BoundedProtocol(H2Protocol):
         if self._ended is not None:
             self.processor.close(self._ended)
             return
-        self._transport.resume_reading()  # may call data_received, which leaves it to us
+        self._transport.resume_reading()  # may call data_received, which doesn't process while we are
         self._processing = False
         if self._received:
             self._go_on()
 
     def fail(self, fault: str) -> None:
-        """End the connection because of what the peer did."""
+        """End the connection because of the peer's mistake."""
         self.fault = self.fault or fault
         self.close(self.fault)
 
     def close(self, reason: str) -> None:
-        """End the connection at once: wake everybody who waits to write, then end what is under way."""
+        """End the connection at once: wake tasks that wait to write, then end all calls."""
         self._received.clear()
         self.resume_writing()
         self.processor.close(reason)
 
     def lost(self, reason: str) -> None:
-        """End the connection because the peer did, after all that it has sent before."""
+        """End the connection because the peer did, after processing everything that it sent before."""
         self.resume_writing()
         self._ended = self._ended or reason
         if not self._processing:
@@ -301,9 +301,9 @@ class H2Session(asyncssh.SSHUNIXSession[bytes]):
     def __init__(self, protocol: BoundedProtocol) -> None:
         self.protocol = protocol
         self.greeted = asyncio.Event()
-        """The peer has sent something, or is gone."""
+        """Set once the peer has sent something, or is gone."""
         self.gone = False
-        """It is closed, or will be as soon as it is open."""
+        """True if the channel is closed, or will be as soon as it's open."""
         self._channel: asyncssh.SSHUNIXChannel[bytes] | None = None
 
     def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:

@@ -1,10 +1,9 @@
-"""Channels without SSH, from one session to another in the same process.
+"""Channels without SSH, between two sessions in the same process.
 
     async with open_grpc_server([service]) as new_session:
         runtime = Runtime(..., open_channel=memory_opener(new_session))
 
-Bytes arrive in order, one turn of the loop later. Waiting for a slow peer isn't imitated: HTTP/2 windows
-do that.
+Bytes arrive in order, in the next iteration of the loop. There's no backpressure, since HTTP/2 has its own.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class MemoryChannel:
-    """One end of a channel: as much of `asyncssh.SSHUNIXChannel` as sessions use."""
+    """One end of a channel, with the methods of `asyncssh.SSHUNIXChannel` that sessions use."""
 
     def __init__(self, session: asyncssh.SSHUNIXSession[bytes]) -> None:
         self.session = session
         self.peer: MemoryChannel | None = None
         self.unread = 0
-        """What `get_write_buffer_size` says; set it to play a peer that doesn't read."""
+        """What `get_write_buffer_size` returns; set it to simulate a peer that doesn't read."""
         self._closed = False
         self._lost = False
         self._is_paused = False
@@ -94,7 +93,7 @@ def connect(
 
 
 def memory_opener(new_session: SessionFactory) -> Opener:
-    """An opener whose channels lead to the sessions that `new_session` makes."""
+    """Return an opener whose channels are connected to sessions of `new_session`."""
 
     async def open_channel(session_factory: SessionFactory) -> object:
         await asyncio.sleep(0)

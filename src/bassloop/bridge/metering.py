@@ -1,9 +1,9 @@
-"""The price of a peer's bytes: how much of the loop's time they may take.
+"""Limits on the processor time that a peer's bytes can take.
 
-Most bytes are cheap; a peer that wants to do harm sends those that aren't: thousands of tiny packets, key
-exchanges, pings, questions whose answers it doesn't read. What they cost is measured in processor time, so that
-it doesn't matter which of them it is, and a peer pays for it: bytes in bulk pay for themselves, everything else
-is paid from a budget that fills up slowly. Whoever has spent it is read from again when it has recovered.
+Most bytes are cheap to process, but a malicious peer can send expensive ones: thousands of tiny packets, key exchanges,
+pings, requests whose responses it doesn't read. Their cost is measured in processor time, whatever they are. Bulk data
+is free; everything else is charged to the peer's budget, which refills slowly. While it's overdrawn, nothing is read
+from the peer.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 << 10
 SLICE_BYTES = 2 << 10
-"""How many bytes are processed before it is looked at how long they took."""
+"""The number of bytes that are processed between two looks at the time."""
 
 UNAUTHENTICATED_BYTES = 64 << 10
 UNAUTHENTICATED_PACKETS = 300
-"""What a connection may send until it is authenticated: several times as much as trying 20 keys takes."""
+"""The limits for a connection until it's authenticated: several times as much as trying 20 keys takes."""
 
 UNREAD_BYTES = 64 << 20
-"""What may wait for a peer to read it, of all channels and answers; each channel's share is bounded as well."""
+"""The maximum amount of data that a peer hasn't read, in all channels together; each channel has a limit as well."""
 
 SLICE_SECONDS = 0.002
-"""How long the bytes of one peer may keep the loop before others have their turn."""
+"""The time for which one peer's bytes are processed before it's the turn of others."""
 
 LEAST_DELAY = 0.001
-"""Seconds between two looks at a budget that is overdrawn."""
+"""The minimum seconds between two checks of an overdrawn budget."""
 
 BYTE_SECONDS = 200e-9
-"""What a byte may cost without being charged: several times as much as it does in packets of 32 KiB."""
+"""The cost of a byte that isn't charged: several times its cost in packets of 32 KiB."""
 
 
 class TimeBudget:
     """A budget of processor time for the bytes of one peer.
 
     Args:
-        seconds: how much may be spent at once.
-        rate: how much of a second comes back each second.
-        clock: seconds, monotonic, for what comes back.
-        timer: the processor time of this thread.
+        seconds: the processor time that can be spent at once.
+        rate: the seconds of processor time that are refilled per second.
+        clock: returns monotonic seconds, for the refill.
+        timer: returns this thread's processor time.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class TimeBudget:
         self._budget = TokenBucket(seconds, rate, clock=clock)
         self.timer = timer
         self.shared: TimeBudget | None = None
-        """A budget that this one is a part of, such as that of all connections of one login."""
+        """A budget that is charged as well, such as one for all connections of a login."""
 
     def __repr__(self) -> str:
         return f"<TimeBudget: {self._budget.tokens:.3f} s left>"
 
     def charge(self, seconds: float, received: int = 0) -> None:
-        """Take what some bytes have cost, apart from what their number pays for."""
+        """Charge the cost of some bytes, minus what is free for their number."""
         if (cost := seconds - received * BYTE_SECONDS) > 0:
             self._budget.charge(cost)
             if self.shared is not None:
                 self.shared.charge(cost)
 
     def delay(self) -> float:
-        """Return the seconds until the budget, and the one that it is a part of, are no longer overdrawn."""
+        """Return the seconds until neither the budget nor the shared one is overdrawn."""
         own = self._budget.seconds_until(0)
         return own if self.shared is None else max(own, self.shared.delay())
 
@@ -85,9 +85,9 @@ class TimeBudget:
 class MeteredReader(asyncio.BufferedProtocol):
     """Reads an SSH connection for asyncssh, a little at a time and within a budget.
 
-    asyncssh processes all that it is given at once, and copies the rest for each packet. Bytes are processed for
-    `SLICE_SECONDS`, the rest in a later turn of the loop, and nothing more is read meanwhile. A connection
-    that sends too much before it is authenticated is aborted, and so is one that asks without reading the answers.
+    asyncssh processes all bytes that it gets at once, and copies the rest for each packet. So bytes are processed for
+    `SLICE_SECONDS`, the rest in a later iteration of the loop, and nothing more is read meanwhile. A connection is
+    aborted if it sends too much before it's authenticated, or doesn't read the responses to its requests.
     """
 
     def __init__(self, connection: asyncssh.SSHServerConnection) -> None:
@@ -127,7 +127,7 @@ class MeteredReader(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
     def _end(self, ending: Callable[[], object]) -> None:
-        """Tell asyncssh that nothing more comes, after what has."""
+        """Tell asyncssh about the end, after all bytes have been processed."""
         self._ending = ending
         if not self._processing:
             ending()
@@ -139,7 +139,7 @@ class MeteredReader(asyncio.BufferedProtocol):
         delay = self.budget.delay()
         if self._received or (self._ending is None and delay):
             self._transport.pause_reading()
-            # Looking at the budget costs something, too: looked at too often, it would never recover.
+            # Checking the budget has a cost as well: if it were checked too often, it would never recover.
             least = 0.0 if self._received else LEAST_DELAY
             asyncio.get_running_loop().call_later(max(delay, least), self._process)
             return
@@ -150,7 +150,7 @@ class MeteredReader(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _process_slice(self) -> None:
-        """Process bytes for `SLICE_SECONDS`, and charge what they cost. After a fault nothing is left."""
+        """Process bytes for `SLICE_SECONDS`, and charge their cost. After a fault, drop the rest."""
         timer = self.budget.timer
         began, spent, taken = timer(), 0.0, 0
         while self._received and spent < SLICE_SECONDS and self.fault is None:
@@ -171,7 +171,7 @@ class MeteredReader(asyncio.BufferedProtocol):
         if self.is_authenticated:
             return
         last, self._last_packet = self._last_packet, packets_received(self._connection)
-        # A key exchange begins to count anew.
+        # A key exchange resets the count of packets.
         self._packets += self._last_packet - (last if self._last_packet >= last else 0)
         self._bytes += size
         if self._bytes > UNAUTHENTICATED_BYTES or self._packets > UNAUTHENTICATED_PACKETS:

@@ -1,8 +1,8 @@
-"""Every use of a private name of asyncssh, grpclib, trio-asyncio or asyncio, and why there is no other way.
+"""Every use of a private name of asyncssh, grpclib, trio-asyncio or asyncio, and the reason for it.
 
-Each has a test in `tests/bridge/test_private.py` that fails when upstream changes what is used here, and
-`pyproject.toml` has an upper bound for each of these packages. `trio_asyncio` is imported here alone, since
-on Python 3.14 asyncio has to be prepared for it first.
+Each has a test in `tests/bridge/test_private.py` that fails if upstream changes the name, and `pyproject.toml` has an
+upper bound for each of these packages. `trio_asyncio` is only imported here, because on Python 3.14 asyncio must be
+patched first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 NEED_SHIM = ("0.15", "0.16")
-"""The releases of trio-asyncio that don't run on Python 3.14 by themselves."""
+"""The releases of trio-asyncio that don't run on Python 3.14 without a patch."""
 
 FEW_TIMERS = 500
 
@@ -51,10 +51,10 @@ FEW_TIMERS = 500
 
 
 def needs_shim(python: tuple[int, int], trio_asyncio_version: str) -> bool:
-    """Return whether this release of trio-asyncio doesn't run on this Python by itself.
+    """Return whether this release of trio-asyncio only runs on this Python with a patch.
 
-    Python 3.14 put an underscore before the base class of the default event loop policy, and removed child
-    watchers (no subprocess is started through asyncio here).
+    Python 3.14 made the base class of the default event loop policy private, and removed child watchers. (No subprocess
+    is started through asyncio here.)
     """
     return python >= (3, 14) and trio_asyncio_version.startswith(
         tuple(f"{each}." for each in NEED_SHIM)
@@ -62,7 +62,7 @@ def needs_shim(python: tuple[int, int], trio_asyncio_version: str) -> bool:
 
 
 def _add_removed_names() -> None:
-    """Give asyncio the names back that trio-asyncio imports from it."""
+    """Restore the names in asyncio that trio-asyncio imports."""
     events: Any = asyncio.events
     events.BaseDefaultEventLoopPolicy = events._BaseDefaultEventLoopPolicy
     package: Any = asyncio
@@ -70,7 +70,7 @@ def _add_removed_names() -> None:
 
 
 def _tell_the_thread() -> None:
-    """Tell the thread which loop is running while a callback of a trio-asyncio loop runs."""
+    """Set the thread's running loop while a callback of a trio-asyncio loop runs."""
     accelerated: Any = importlib.import_module("_asyncio")
     trio_loop: type = importlib.import_module("trio_asyncio._base").BaseTrioEventLoop
     handle: Any = asyncio.Handle
@@ -94,19 +94,19 @@ _shim = needs_shim(sys.version_info[:2], version("trio-asyncio"))
 if _shim:
     _add_removed_names()
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of parts of asyncio that upstream names
+    warnings.simplefilter("ignore", DeprecationWarning)  # caused by trio-asyncio
     import trio_asyncio
 if sys.version_info >= (3, 12):
-    # asyncio.current_task, which grpclib calls, is C since then, and C tasks are since 3.14: both ask the
-    # thread, not the Python function that trio-asyncio patches.
+    # asyncio.current_task, which grpclib calls, is written in C since 3.12. It looks at the thread's running loop, as
+    # tasks do since 3.14, and not at the Python function that trio-asyncio patches.
     _tell_the_thread()
 
 
 def drop_cancelled_timers(loop: Any) -> None:
     """Make a trio-asyncio loop drop cancelled timers once they outnumber the others.
 
-    It would keep each until its time comes, and asyncssh sets its keepalive timer anew with every packet: a
-    busy run would leave a thousand of them a second, each for half a minute.
+    It would keep each until it's due, and asyncssh resets its keepalive timer with every packet: a busy run would leave
+    a thousand timers a second, each for half a minute.
     """
     cancelled = 0
 
@@ -127,26 +127,26 @@ def drop_cancelled_timers(loop: Any) -> None:
 
 
 def refuse_environment(channel: asyncssh.SSHServerChannel[bytes]) -> None:
-    """Refuse the environment variables that a client sends: asyncssh would keep any number of them."""
+    """Refuse a client's environment variables, of which asyncssh would store any number."""
     private: Any = channel
     private._process_env_request = lambda packet: False
 
 
 def transport_of(connection: asyncssh.SSHServerConnection) -> asyncio.Transport:
-    """Return the transport of a connection, so that its bytes can be read by somebody else."""
+    """Return the transport of a connection, to read its bytes in place of asyncssh."""
     private: Any = connection
     transport: asyncio.Transport = private._transport
     return transport
 
 
 def packets_received(connection: asyncssh.SSHServerConnection) -> int:
-    """Return how many packets have come, since the connection began or keys were exchanged."""
+    """Return how many packets have been received since the beginning of the connection or the last key exchange."""
     private: Any = connection
     packets: int = private._recv_seq
     return packets
 
 
-# grpclib: it makes its protocols for sockets that it opens itself, and we have SSH channels
+# grpclib, which only creates protocols for sockets that it opens itself, while we have SSH channels
 
 
 def client_protocol(config: Configuration) -> H2Protocol:
@@ -174,11 +174,11 @@ def server_protocol(server: Server) -> H2Protocol:
 async def send_request(
     stream: Stream, headers: list[tuple[str, str]], processor: EventsProcessor
 ) -> Callable[[], None]:
-    """Begin a call on a new stream, and return what releases the stream again."""
+    """Begin a call on a new stream. Return a function that releases the stream."""
     release: Callable[[], None] = await stream.send_request(headers, _processor=processor)
     return release
 
 
 def unread_frames(stream: Stream) -> int:
-    """Return how many frames of data have come that nobody has read."""
+    """Return how many received data frames haven't been read."""
     return stream.buffer._unacked.qsize()

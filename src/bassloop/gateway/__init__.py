@@ -3,9 +3,9 @@
     key = load_host_key(path)
     address = await nursery.start(serve_gateway, GatewaySettings(host_key=key), keys, pool, store.runtimes)
 
-A runner authenticates with a key that GitHub lists for its login, asks for a forward of `/runtime`
-and runs `forward --os linux --arch amd64`; as long as that session lives its runtime is in the
-pool. Nothing listens for the forward: calls open channels straight from the SSH connection.
+A runner authenticates with a key that GitHub lists for its login, requests a forward of `/runtime`, and runs
+`forward --os linux --arch amd64`. Its runtime is in the pool until that session ends. Nothing listens for the forward:
+calls open channels on the SSH connection directly.
 """
 
 from __future__ import annotations

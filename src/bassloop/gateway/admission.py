@@ -1,9 +1,10 @@
-"""Decides which connections are admitted, before a byte of SSH is spoken.
+"""Admission control: which connections are accepted, before the SSH handshake; and headers of the PROXY protocol.
 
-Strangers, who have not shown a key yet, have a pool of their own; above half of it they are dropped at random,
-the more the fuller it is, as OpenSSH's ``MaxStartups`` does: who floods it drops mostly their own connections.
-Addresses that have authenticated before have another pool of the same size, so that no flood of strangers
-keeps known runners out. A subscriber has a whole /64 of IPv6, and may well have a /48.
+Connections that haven't authenticated yet have a pool of their own. If it's more than half full, new ones are dropped
+at random, with a probability that grows as it fills, like OpenSSH's ``MaxStartups``: most of those dropped belong to
+whoever floods it. Addresses that have authenticated before have another pool of the same size, so a flood can't keep
+known runners out. Limits per address apply to a /64 of IPv6, and higher ones to a /48, because a subscriber may have
+either.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 MAX_HEADER = 1024
-"""The bytes of a header, at most. Addresses take 52, and what balancers add to them is small."""
+"""The maximum length of a header. Addresses take 52 bytes, and load balancers add little to them."""
 
 _START = struct.Struct(">12sBBH")
 _LOCAL, _PROXY = 0x20, 0x21
@@ -35,19 +36,19 @@ _VERSION_1 = b"PROXY "
 MAX_REMEMBERED = 10_000
 KNOWN_SECONDS = 30 * 86_400.0
 NETWORK_FACTOR = 4
-"""How many times as many connections as one address a whole /48 may have."""
+"""How many times the limit of one address applies to a /48."""
 
 
 class BadHeader(ValueError):
-    """These bytes aren't a header of version 2; the message says what they are instead."""
+    """The bytes aren't a header of version 2. The message says what they are instead."""
 
 
 class HeaderReader:
-    """Reads a header from the bytes that are fed to it, however they are divided.
+    """Reads a header of the PROXY protocol, incrementally.
 
     Attributes:
-        wanted: the bytes that may be fed next, at most; 0 once the header is complete.
-        source: then, the client's address, or None if the balancer speaks for itself.
+        wanted: the maximum number of bytes to feed next; 0 once the header is complete.
+        source: after that, the client's address, or None if the connection is the balancer's own.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class HeaderReader:
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises BadHeader as soon as they can't be a header any more."""
+        """Add the next bytes. Raises BadHeader as soon as they can't be a header any more."""
         if len(data) > self.wanted:
             raise ValueError(f"{len(data)} bytes were fed, and {self.wanted} were wanted")
         self._data += data
@@ -82,7 +83,7 @@ class HeaderReader:
         raise BadHeader("there is no header of the PROXY protocol; send version 2 (send-proxy-v2)")
 
     def _read_start(self) -> int:
-        """Return how many bytes follow the start of the header."""
+        """Return the number of bytes after the fixed part of the header."""
         _, command, _, size = _START.unpack(self._data)
         if command not in (_LOCAL, _PROXY):
             raise BadHeader(f"version and command {command:#04x} are unknown")
@@ -104,15 +105,15 @@ class HeaderReader:
 
 
 class NotAdmitted(Exception):
-    """A connection is one too many; the message says of which kind."""
+    """A connection exceeds a limit, which the message names."""
 
 
 class Admission:
-    """Counts connections, and remembers which addresses were refused too often, or have authenticated.
+    """Counts connections, and remembers which addresses have been refused too often, or have authenticated.
 
     Args:
-        clock: seconds, monotonic.
-        random: returns a number from 0 to 1, for the connections that are dropped early.
+        clock: returns monotonic seconds.
+        random: returns a number from 0 to 1, for connections that are dropped at random.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Admission:
 
     @contextmanager
     def connection(self, address: str) -> Generator[None]:
-        """Count one connection of this address while the body runs. Raises NotAdmitted."""
+        """Count a connection from this address while the body runs. Raises NotAdmitted."""
         if self._open.total() >= self._connections:
             raise NotAdmitted(f"{self._connections} connections are open")
         origin, network = origins(address)
@@ -157,7 +158,7 @@ class Admission:
 
     @contextmanager
     def authenticating(self, address: str) -> Generator[None]:
-        """Count one connection that has not shown a key yet while the body runs. Raises NotAdmitted."""
+        """Count a connection that hasn't authenticated yet while the body runs. Raises NotAdmitted."""
         origin, network = origins(address)
         is_known = origin in self._known
         pending = self._known_pending if is_known else self._strangers
@@ -190,7 +191,7 @@ class Admission:
         self._known.store(origins(address)[0], True)
 
     def refused(self, address: str) -> None:
-        """Count a connection of this address that showed no right key."""
+        """Count a connection from this address that failed to authenticate."""
         origin = origins(address)[0]
         refusals = self._refusals.get(origin) or TokenBucket(
             self._refusals_per_minute, self._refusals_per_minute / 60, clock=self._clock

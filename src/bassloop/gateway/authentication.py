@@ -1,4 +1,4 @@
-"""Authentication: a GitHub login, proven with a key that GitHub lists for it."""
+"""Authentication: a GitHub login, proven by a key that GitHub lists for it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class KeySource(Protocol):
         """Return the user of this login, or None."""
 
     async def keys(self, login: str, *, fresh: bool = False) -> Sequence[str]:
-        """Return the public keys of a login in OpenSSH's form; none when there is no such login.
+        """Return the public keys of a login in OpenSSH's format; none if the login doesn't exist.
 
         Args:
-            fresh: look them up again, for a key that wasn't among those returned before.
+            fresh: look them up again, because a key wasn't among those returned before.
         """
 
     async def confirmed(self, login: str) -> bool:
-        """Wait until these are what GitHub says now, however long it doesn't answer.
+        """Wait until GitHub has confirmed the user and keys, even if it's down for a long time.
 
         Return whether they had to be looked up again for that.
         """
@@ -77,10 +77,10 @@ class _Known:
 class Authentication:
     """One connection's attempts to authenticate.
 
-    Users and keys are looked up once for all keys that it tries, and once more, past any cache,
-    when one of these is unknown: a key that was added a moment ago works. A login that does not
-    exist is answered like a wrong key, and the first refusal takes `refusal_seconds`, or twice or
-    three times as long when looking up did, so that not even its time tells one from the other.
+    The user and keys are looked up once for all keys that the connection tries. If a key is unknown, they are looked up
+    once more, bypassing caches, so a key that has just been added works. A login that doesn't exist gets the same
+    answer as a wrong key. The first refusal takes `refusal_seconds`, or a multiple of that if the lookup took longer,
+    so the time doesn't reveal which of the two it was.
     """
 
     def __init__(self, source: KeySource, *, refusal_seconds: float) -> None:
@@ -91,7 +91,7 @@ class Authentication:
         self.tried = 0
 
     async def check(self, login: str, key: asyncssh.SSHKey) -> Identity | None:
-        """Return the user of this login if this is a key of theirs, else None."""
+        """Return the login's user if this is one of their keys, otherwise None."""
         began = trio.current_time()
         self.tried += 1
         data = base64.b64encode(key.public_data).decode()
@@ -108,31 +108,31 @@ class Authentication:
 
 
 async def _until_whole(seconds: float, began: float) -> None:
-    """Sleep until a whole number of times `seconds` has passed since then, at least once."""
+    """Sleep until a positive multiple of `seconds` has passed since `began`."""
     passed = (trio.current_time() - began) / seconds if seconds else 0
     await trio.sleep_until(began + max(math.ceil(passed), 1) * seconds)
 
 
 async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Known:
-    """Return a user and its keys; nobody, with a log line, when they can't be looked up."""
+    """Return a user and their keys. If they can't be looked up, log that and return no user."""
     found = _Known(None, frozenset())
     if not LOGIN.fullmatch(login):
         return found
     try:
         found = await _ask(source, login, fresh)
-    except Exception as error:  # noqa: BLE001  (GitHub may be down; one login less can connect)
+    except Exception as error:  # noqa: BLE001  (GitHub may be down, which only affects this login)
         log.warning("keys not looked up", login=login, error=str(error))
     return found
 
 
 async def still_is(source: KeySource, identity: Identity) -> bool:
-    """Return whether the login is still this user's and has this key. Raises what the source raises."""
+    """Return whether the login still belongs to this user and has this key. Raises what the source does."""
     known = await _ask(source, identity.login, fresh=False)
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys
 
 
 async def _ask(source: KeySource, login: str, fresh: bool) -> _Known:
-    """Look up both at once: a login that doesn't exist takes as long as one that does."""
+    """Look up both concurrently, so a login that doesn't exist takes as long as one that does."""
     users: list[KnownUser | None] = []
     keys: list[Sequence[str]] = []
 

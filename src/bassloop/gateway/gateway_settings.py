@@ -1,7 +1,7 @@
-"""The gateway's settings, its host key, and its cryptography: current algorithms, a post-quantum exchange first.
+"""The gateway's settings, its host key, and its algorithms, which prefer post-quantum key exchanges.
 
-RSA and ECDSA are for users' keys only (GitHub lists such), with SHA-2; the host key is Ed25519
-unless an older deployment brings its own.
+RSA and ECDSA (with SHA-2) are allowed because users have such keys on GitHub. The host key is Ed25519, unless an older
+deployment has another one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ POST_QUANTUM = (
 )
 CLASSICAL = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-"""One call into OpenSSL a packet, which processors help with. ChaCha20-Poly1305 is not among them: it
-takes several calls a packet and ten times as long here, and an unpatched client would be open to Terrapin
-(CVE-2023-48795) with it."""
+"""Ciphers that take one call of OpenSSL per packet, with hardware support. ChaCha20-Poly1305 takes several calls and
+ten times as long here, and makes unpatched clients vulnerable to Terrapin (CVE-2023-48795)."""
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 SIGNATURES = (
     "ssh-ed25519",
@@ -52,52 +51,52 @@ class GatewaySettings:
     host: str = "127.0.0.1"
     port: int = 0
     name: str | None = None
-    """The host name under which runners reach it, for the known_hosts line; `host` by default."""
+    """The host name by which runners reach the gateway, for the known_hosts line; `host` by default."""
 
     proxies: Sequence[IPv4Network | IPv6Network] = ()
-    """Balancers, whose connections begin with a header of the PROXY protocol."""
+    """Load balancers, whose connections begin with a header of the PROXY protocol."""
     proxy_header_seconds: float = 5.0
-    """How long that header may take."""
+    """The time limit for that header."""
 
     connections: int = 2_000
-    """Connections at the same time."""
+    """The limit on concurrent connections."""
     connections_per_address: int = 100
-    """Connections at the same time of one IPv4 address, or one /64 of IPv6."""
+    """The limit on concurrent connections of an IPv4 address, or a /64 of IPv6."""
     unauthenticated: int = 50
-    """Connections at the same time that have not shown a key yet,"""
+    """The limit on concurrent connections that haven't authenticated yet."""
     unauthenticated_per_address: int = 10
-    """and such of one address, so that one can't keep the others out."""
+    """The same for each address, so that one can't keep others out."""
     refusals_per_minute: int = 20
-    """Connections that end without a right key before their address has to pause."""
+    """How many connections of an address may fail to authenticate before further ones are refused for a while."""
     keys_per_connection: int = 20
-    """Keys that one connection may try."""
+    """How many keys a connection may try."""
     auth_seconds: float = 20.0
-    """How long a connection may take to show a right key."""
+    """The time limit for authentication."""
     refusal_seconds: float = 0.5
-    """How long the first refusal takes, so that its time doesn't tell known logins from others."""
+    """The duration of the first refusal, which doesn't reveal whether the login exists."""
     recheck_seconds: float = 1_800.0
     """How often a connected runner's login and key are looked up again."""
 
     sessions_per_connection: int = 16
-    """Sessions that one connection may have open."""
+    """The limit on a connection's open sessions."""
     forwards_per_connection: int = 16
-    """Forwards that one connection may ask for."""
+    """The limit on a connection's forwards."""
 
     keepalive_seconds: float = 25.0
-    """A silent peer is asked this often whether it is there,"""
+    """The time after which a silent peer is sent a keepalive request, and the time between these."""
     keepalive_count: int = 2
-    """and is gone after so many questions without an answer (75 s in all)."""
+    """How many keepalive requests may stay unanswered before the connection is closed (after 75 s in all)."""
     closing_seconds: float = 5.0
-    """How long saying goodbye and cleaning up may take."""
+    """The time limit for ending sessions and closing connections."""
 
     limits: ChannelLimits = field(default_factory=ChannelLimits)
-    """What the answers of one call may make the loop hold."""
+    """The limits on the memory that a call's responses can take."""
     answer_within: float = 30.0
-    """How long a runner may take to open a channel for a call."""
+    """The time limit for a runner to open a channel for a call."""
 
 
 def exchanges() -> list[str]:
-    """Return the available key exchanges, best first; post-quantum ones if OpenSSL has them."""
+    """Return the available key exchanges, best first, with the post-quantum ones that OpenSSL has."""
     available = {name.decode() for name in get_kex_algs()}
     return [name for name in (*POST_QUANTUM, *CLASSICAL) if name in available]
 
@@ -114,14 +113,14 @@ def options() -> dict[str, Any]:
 
 
 class HostKeyError(Exception):
-    """The host key can't be used. The message names it and the fix."""
+    """The host key can't be used. The message states the problem and the fix."""
 
 
 def load_host_key(path: Path, *, content: str | None = None) -> asyncssh.SSHKey:
-    """Return the host key: `content` when given, else the one in the file, created if it is missing.
+    """Return the host key from `content` or, by default, from the file, which is created if it's missing.
 
-    A new key is Ed25519, its file readable by the owner alone. Raises HostKeyError for a key that
-    is no private key, has a passphrase, or lies in a file that others may read.
+    A new key is Ed25519, in a file that only its owner can read. Raises HostKeyError for a key that isn't a private
+    key, has a passphrase, or is in a file that others can read.
     """
     if content is not None:
         return _read(content.strip().encode() + b"\n", "SSH_HOST_KEY")
@@ -163,7 +162,7 @@ def _make(path: Path) -> asyncssh.SSHKey:
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:
-    """Return what `ssh` shows when it sees the key for the first time: `SHA256:…`."""
+    """Return the fingerprint that `ssh` shows when it sees the key for the first time: `SHA256:…`."""
     return key.get_fingerprint()
 
 

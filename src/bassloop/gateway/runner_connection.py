@@ -1,6 +1,6 @@
 """One SSH connection of a runner: asyncssh's callbacks, and its sessions and forwards.
 
-These are callbacks on the asyncio side. They decide and remember; the connection's Trio task, in
+The callbacks run on the asyncio side. They only decide and store state; the connection's Trio task, in
 `bassloop.gateway.ssh_server`, does the work.
 """
 
@@ -39,7 +39,7 @@ LONGEST_PATH = 256
 
 
 class CommandError(Exception):
-    """A command that can't be run; the message is shown to the runner, the exit status is 2."""
+    """A command that can't be run. The runner gets the message, and the exit status 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,12 @@ def parse(command: str) -> ForwardCommand:
 
 
 class RequestedForward(asyncssh.SSHListener):
-    """A forward that a client requested: recorded, never listened on."""
+    """A forward that a client requested. It's only recorded: nothing listens."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.sessions: list[RunnerSession] = []
-        """Those that speak for it, and end with it."""
+        """The sessions that have claimed it, and end with it."""
         self.cancelled = False
 
     @property
@@ -105,11 +105,11 @@ class RequestedForward(asyncssh.SSHListener):
             session.closed.set()
 
     async def wait_closed(self) -> None:
-        """Nothing is open."""
+        """Return at once, since nothing is open."""
 
 
 class RunnerSession(asyncssh.SSHServerSession[bytes]):
-    """One session: a command, its output and its end. No shell, no terminal."""
+    """One session, which runs a command, without a shell or terminal."""
 
     def __init__(self, connection: RunnerConnection) -> None:
         self.command = ""
@@ -126,7 +126,7 @@ class RunnerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
-        return True  # to be told which commands there are
+        return True  # the answer lists the known commands
 
     def pty_requested(self, *asked: object) -> bool:
         return False
@@ -138,7 +138,7 @@ class RunnerSession(asyncssh.SSHServerSession[bytes]):
             self.end(1)
 
     def eof_received(self) -> bool:
-        return True  # `ssh … </dev/null` stays
+        return True  # keep the session open for `ssh … </dev/null`
 
     def signal_received(self, signal: str) -> None:
         self.closed.set()
@@ -148,7 +148,7 @@ class RunnerSession(asyncssh.SSHServerSession[bytes]):
         self._connection.sessions.discard(self)
 
     def say(self, text: str, *, error: bool = False) -> None:
-        """Write a line to the client, if it is still there."""
+        """Write a line to the client, if it's still connected."""
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(f"{text}\n".encode(), EXTENDED_DATA_STDERR if error else None)
 
@@ -220,10 +220,10 @@ class RunnerConnection(asyncssh.SSHServer):
         return forward
 
     def claim(self, session: RunnerSession) -> RequestedForward | None:
-        """Return the forward of the runtime that a session is for, or None.
+        """Return the forward to the session's runtime, or None.
 
-        Each session has the first that no other has; some clients ask for the same path several
-        times and let all their sessions share what they get.
+        Each session gets the first one that no other session has claimed. Some clients request the same path several
+        times, and let all sessions share the forward that they get.
         """
         offered = [
             each
@@ -237,7 +237,7 @@ class RunnerConnection(asyncssh.SSHServer):
         return forward
 
     def is_shadowed(self, session: RunnerSession) -> bool:
-        """Return whether another session was first to claim a forward of the same path."""
+        """Return whether another session claimed a forward of the same path first."""
         for forward in self.forwards:
             for other in forward.sessions:
                 if other is session:
@@ -251,7 +251,7 @@ class RunnerConnection(asyncssh.SSHServer):
 
     @property
     def kind(self) -> str:
-        """The kind of runner, by the version that its client sends."""
+        """The kind of runner, from the version that its client sends."""
         version = self.ssh.get_extra_info("client_version", "") if self.ssh else ""
         for sign, kind in (("bassloop", "bassloop"), ("OpenSSH", "openssh"), ("2.0-Go", "go")):
             if sign in version:
@@ -259,7 +259,7 @@ class RunnerConnection(asyncssh.SSHServer):
         return "other"
 
     def opener(self, path: str, nursery: trio.Nursery) -> Opener:
-        """Return what opens channels to this forward, in tasks of the connection's nursery."""
+        """Return an opener of channels to this forward, in tasks of the connection's nursery."""
 
         async def open_channel(session_factory: SessionFactory) -> object:
             if self.ssh is None or self.lost.is_set():

@@ -1,4 +1,4 @@
-"""The gateway's tasks: one that accepts, one for each connection, one for each session."""
+"""The gateway's tasks: one that accepts connections, one for each connection, and one for each session."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOGIN_SECONDS, LOGIN_RATE = 3.0, 0.4
-"""What the messages of all connections of one login may cost: so many seconds of processor time at once, and then
-so much of a second each second, beyond what their bytes pay for (see `bassloop.bridge.metering`)."""
+"""The budget of processor time for the messages of all connections of a login: so many seconds at once, and the seconds
+that are refilled per second (see `bassloop.bridge.metering`)."""
 BUDGET_SECONDS = 3_600.0
 
 AWAY_SECONDS = 2
 LOGINS_A_SECOND = 20
 SPREAD_SECONDS = 30.0
-"""When the loop ends, runners are asked to stay away for a moment, and then to come again a few at a time."""
+"""When the loop ends, runners are asked to reconnect after a moment, and a few at a time."""
 
 SHADOWED = (
     "not registered: of several runtimes on one connection this client only ever serves the first; "
@@ -62,7 +62,7 @@ SHADOWED = (
 
 
 class RuntimeStore(Protocol):
-    """Records which runtimes are connected; `remove_session` takes a record's `session`."""
+    """Stores which runtimes are connected; `remove_session` takes a record's `session`."""
 
     async def add(self, record: RuntimeRecord) -> Any: ...
 
@@ -71,7 +71,7 @@ class RuntimeStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
-    """The address that the gateway listens at, and its host key."""
+    """The address that the gateway listens on, and its host key."""
 
     host: str
     port: int
@@ -89,8 +89,8 @@ async def serve_gateway(
 ) -> None:
     """Accept runners until cancelled. Needs an open bridge.
 
-    Cancelled, it says goodbye to every session and closes the connections, within
-    `closing_seconds`. Raises OSError when it can't listen.
+    When cancelled, it sends a message to every session and closes the connections, within `closing_seconds`. Raises
+    OSError if it can't listen.
     """
     gateway = _Gateway(settings, keys, pool, store)
     listeners = await trio.open_tcp_listeners(settings.port, host=settings.host or None)
@@ -128,7 +128,7 @@ class _Gateway:
         )
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one connection from its first byte to its last. Its errors are logged, not raised."""
+        """Serve one connection. Its errors are logged, not raised."""
         try:
             peer = stream.socket.getpeername()[0]
             address = await self._client_address(stream, peer)
@@ -144,11 +144,11 @@ class _Gateway:
                     await self._connection(stream, address, bound["session"])
             except NotAdmitted as refused:
                 log.debug("connection refused", reason=str(refused))
-            except Exception:  # one connection's crash is logged with its ids, and stays here
+            except Exception:  # a crash only ends this connection
                 log.exception("connection crashed")
 
     async def _client_address(self, stream: trio.SocketStream, peer: str) -> str:
-        """Return the address of a connection: its peer, or the one that a load balancer passes on.
+        """Return the client's address: the peer's, or the one that a load balancer sends in a header.
 
         Raises NotAdmitted and OSError.
         """
@@ -162,7 +162,7 @@ class _Gateway:
                 reader = HeaderReader()
                 while reader.wanted:
                     data = await stream.receive_some(reader.wanted)
-                    if not data:  # it only looked if somebody listens
+                    if not data:  # it was only a health check
                         raise ConnectionAbortedError
                     reader.feed(data)
         except BadHeader as error:
@@ -203,7 +203,7 @@ class _Gateway:
         return budget
 
     async def _handshake(self, stream: trio.SocketStream, connection: RunnerConnection) -> None:
-        """Exchange keys and authenticate; `identity` stays None when that fails."""
+        """Exchange keys and authenticate; `identity` stays None if that fails."""
         settings = self._settings
         own = socket.socket(fileno=os.dup(stream.socket.fileno()))
         own.setblocking(False)
@@ -237,7 +237,7 @@ class _Gateway:
                 own.close()
 
     async def _sessions(self, connection: RunnerConnection, name: str) -> None:
-        """Serve the connection's sessions until it is lost, or its key is no longer right."""
+        """Serve the connection's sessions until it's lost, or its key isn't valid any more."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._recheck, connection)
             number = 0
@@ -248,9 +248,9 @@ class _Gateway:
         log.info("runner disconnected")
 
     async def _recheck(self, connection: RunnerConnection) -> None:
-        """Close the connection once GitHub says that its login is somebody else's, or its key was removed.
+        """Close the connection once its login belongs to somebody else, or its key has been removed on GitHub.
 
-        Somebody who was let in by what GitHub had said earlier is checked as soon as GitHub answers.
+        If the user was authenticated from a cache, they are checked as soon as GitHub answers.
         """
         assert connection.identity is not None
         first = True
@@ -258,7 +258,7 @@ class _Gateway:
             try:
                 renewed = await self._keys.confirmed(connection.identity.login)
                 known = (first and not renewed) or await still_is(self._keys, connection.identity)
-            except Exception as error:  # noqa: BLE001  (nobody is thrown out because GitHub is down)
+            except Exception as error:  # noqa: BLE001  (runners stay connected if GitHub is down)
                 log.warning("key not looked up again", error=str(error))
                 known = True
             if known:
@@ -285,21 +285,21 @@ class _Gateway:
                 session.say(f"the loop is going down; connect again in {self._away_seconds()} s")
                 session.end(0)
             raise
-        except Exception:  # one session's crash is logged with its ids, and stays here
+        except Exception:  # a crash only ends this session
             log.exception("session crashed", runtime=name)
             session.say("the loop could not register this runtime; see its log", error=True)
             status = 1
         session.end(status)
 
     def _away_seconds(self) -> int:
-        """Return in how many seconds a runner is to come again, so that not all of them come at once."""
+        """Return in how many seconds a runner should reconnect, so that they don't all do so at once."""
         spread = min(self._pool.statistics()["runtimes"] / LOGINS_A_SECOND, SPREAD_SECONDS)
         return round(AWAY_SECONDS + random.uniform(0, spread))  # noqa: S311  (not a secret)
 
     async def _forward(
         self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> int:
-        """Offer a runtime as long as its session lives. Returns the exit status."""
+        """Register a runtime until its session ends. Return the exit status."""
         asked = parse(session.command)
         if self._pool.is_dismissing:
             session.say(self._dismissed())
@@ -344,7 +344,7 @@ class _Gateway:
         return 0
 
     async def _dismiss(self, runtime: Runtime, session: RunnerSession) -> None:
-        """End the session of a runtime that is idle when this node drains."""
+        """End the session of a runtime that's idle while this node drains."""
         await self._pool.dismissal(runtime)
         log.info("runtime dismissed", runtime=runtime.id)
         session.say(self._dismissed())
@@ -354,7 +354,7 @@ class _Gateway:
         return f"this node drains, others go on; connect again in {self._away_seconds()} s"
 
     async def _close(self, connection: RunnerConnection) -> None:
-        """Close the connection and wait for its end; by force when that takes too long."""
+        """Close the connection and wait for its end. If that takes too long, abort it."""
         ssh = connection.ssh
         if ssh is None:
             return
