@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
-from bassloop.bass.json import decode, encode, from_python, message_json, to_python
+from bassloop.bass.json import encode, from_python, message_json, to_python
 from bassloop.bass.json_stream import END, MAX_DEPTH, NEED_MORE, JSONStream, read_json
 from bassloop.bass.path import CachePath, CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
@@ -101,7 +101,7 @@ def test_a_list_nested_deeper_than_any_stack_is_written() -> None:
 def test_what_is_written_is_json_and_reads_as_the_same(value: Value) -> None:
     text = encode(value)
     json.loads(text)
-    assert equal(decode(text), value)
+    assert equal(read_json(text), value)
 
 
 # --- reading ---
@@ -155,7 +155,7 @@ def test_a_whole_text_holds_one_value() -> None:
 
 def test_no_json_is_a_path_or_a_right() -> None:
     for value in (HostPath("/etc", FilePath("passwd")), FilePath("a"), CommandPath("a")):
-        assert isinstance(decode(encode(value)), Scope)
+        assert isinstance(read_json(encode(value)), Scope)
 
 
 @given(json_data, st.integers(1, 7))

@@ -6,7 +6,7 @@ builtin's name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bassloop.bass.errors import wrong_type
 from bassloop.bass.path import DirPath, FilePath, Path
@@ -14,8 +14,35 @@ from bassloop.bass.thunk import Thunk
 from bassloop.bass.values import EMPTY, Combiner, Keyword, Scope, Symbol, end_of, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bassloop.bass.path import NamePath
     from bassloop.bass.values import Value
+
+T = TypeVar("T")
+
+
+def _instance_of(cls: type[T], need: str) -> Callable[[Value, str], T]:
+    """Return the function that checks for instances of a class; `need` is what messages call them."""
+
+    def check(value: Value, where: str) -> T:
+        if not isinstance(value, cls):
+            value = plain(value)
+            if not isinstance(value, cls):
+                raise wrong_type(value, need, where)
+        return value
+
+    return check
+
+
+text: Final = _instance_of(str, "string")
+scope: Final = _instance_of(Scope, "scope")
+combiner: Final = _instance_of(Combiner, "combiner")
+thunk: Final = _instance_of(Thunk, "thunk")
+path: Final = _instance_of(Path, "path")
+file_path: Final = _instance_of(FilePath, "file path like ./this")
+_symbol: Final = _instance_of(Symbol, "symbol")
+_keyword: Final = _instance_of(Keyword, "keyword")
 
 
 def integer(value: Value, where: str) -> int:
@@ -24,15 +51,6 @@ def integer(value: Value, where: str) -> int:
         value = plain(value)
         if value.__class__ is not int:
             raise wrong_type(value, "number", where)
-    return value
-
-
-def text(value: Value, where: str) -> str:
-    """Return a string."""
-    if value.__class__ is not str:
-        value = plain(value)
-        if value.__class__ is not str:
-            raise wrong_type(value, "string", where)
     return value
 
 
@@ -48,27 +66,12 @@ def boolean(value: Value, where: str) -> bool:
 
 def symbol(value: Value, where: str) -> str:
     """Return the name of a symbol."""
-    value = plain(value)
-    if value.__class__ is not Symbol:
-        raise wrong_type(value, "symbol", where)
-    return value.name
+    return _symbol(value, where).name
 
 
 def keyword(value: Value, where: str) -> str:
     """Return the name of a keyword."""
-    value = plain(value)
-    if value.__class__ is not Keyword:
-        raise wrong_type(value, "keyword", where)
-    return value.name
-
-
-def scope(value: Value, where: str) -> Scope:
-    """Return a scope."""
-    if value.__class__ is not Scope:
-        value = plain(value)
-        if value.__class__ is not Scope:
-            raise wrong_type(value, "scope", where)
-    return value
+    return _keyword(value, where).name
 
 
 def items(value: Value, where: str) -> list[Value]:
@@ -79,35 +82,11 @@ def items(value: Value, where: str) -> list[Value]:
     return members
 
 
-def combiner(value: Value, where: str) -> Combiner:
-    """Return something that can be called."""
-    value = plain(value)
-    if not isinstance(value, Combiner):
-        raise wrong_type(value, "combiner", where)
-    return value
-
-
 def applicative(value: Value, where: str) -> Combiner:
-    """Return something that evaluates its operands when it is called."""
+    """Return a combiner that evaluates its operands."""
     value = plain(value)
     if not isinstance(value, Combiner) or not value.applicative:
         raise wrong_type(value, "applicative", where)
-    return value
-
-
-def path(value: Value, where: str) -> Path:
-    """Return a path of any kind."""
-    value = plain(value)
-    if not isinstance(value, Path):
-        raise wrong_type(value, "path", where)
-    return value
-
-
-def file_path(value: Value, where: str) -> FilePath:
-    """Return the path of a file that is only a name."""
-    value = plain(value)
-    if not isinstance(value, FilePath):
-        raise wrong_type(value, "file path like ./this", where)
     return value
 
 
@@ -116,12 +95,4 @@ def name_path(value: Value, where: str) -> NamePath:
     value = plain(value)
     if not isinstance(value, FilePath | DirPath):
         raise wrong_type(value, "path like ./this or ./this/", where)
-    return value
-
-
-def thunk(value: Value, where: str) -> Thunk:
-    """Return a thunk."""
-    value = plain(value)
-    if not isinstance(value, Thunk):
-        raise wrong_type(value, "thunk", where)
     return value

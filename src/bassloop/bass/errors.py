@@ -139,15 +139,13 @@ class Unbound(BassError):
 
 
 @final
+@dataclass(slots=True, eq=False)
 class Mismatch:
     """A value and the pattern that it doesn't match, or the error that explains why (`cause`)."""
 
-    __slots__ = ("cause", "pattern", "value")
-
-    def __init__(self, pattern: Value, value: Value, cause: BassError | None = None) -> None:
-        self.pattern = pattern
-        self.value = value
-        self.cause = cause
+    pattern: Value
+    value: Value
+    cause: BassError | None = None
 
     def error(self) -> BassError:
         """Return the error to raise."""

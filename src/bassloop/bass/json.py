@@ -16,7 +16,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from bassloop.bass.combiner import Unwrapped
 from bassloop.bass.errors import BassError, cannot_encode
 from bassloop.bass.filesystem import FSPath
-from bassloop.bass.json_stream import read_json
 from bassloop.bass.path import (
     CachePath,
     CommandPath,
@@ -131,14 +130,6 @@ def _escape(found: re.Match[str]) -> str:
 
 def _escape_html(text: str) -> str:
     return _HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def decode(text: str | bytes) -> Value:
-    """Return the value of a JSON text; objects become scopes, and numbers that aren't 64-bit integers strings.
-
-    Raises `BassError`, which says where, if the text isn't JSON or is nested too deeply.
-    """
-    return read_json(text)
 
 
 # --- the JSON of each class ---

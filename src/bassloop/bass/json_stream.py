@@ -98,7 +98,7 @@ class JSONStream:
                 if byte == 0x2C:
                     self._state = "value" if isinstance(self._open[-1], list) else "key"
                     continue
-                value = self._shut(byte)
+                value = self._end_container(byte)
             elif state == "colon":
                 if byte != 0x3A:
                     raise self._unexpected(byte)
@@ -108,7 +108,7 @@ class JSONStream:
             elif state == "key" or state == "first key":
                 if byte == 0x7D and state == "first key":
                     self._at += 1
-                    value = self._shut(byte)
+                    value = self._end_container(byte)
                 elif byte == 0x22:
                     key = self._string()
                     if key is None:
@@ -120,7 +120,7 @@ class JSONStream:
                     raise self._unexpected(byte)
             elif byte == 0x5D and state == "first value":
                 self._at += 1
-                value = self._shut(byte)
+                value = self._end_container(byte)
             elif byte == 0x7B or byte == 0x5B:
                 if len(self._open) >= MAX_DEPTH:
                     raise self._error(f"nested more than {MAX_DEPTH:,} levels deep")
@@ -142,7 +142,7 @@ class JSONStream:
                 container[self._keys.pop()] = value
             self._state = "comma"
 
-    def _shut(self, byte: int) -> Value:
+    def _end_container(self, byte: int) -> Value:
         """Return the array or object that this byte closes."""
         container = self._open[-1]
         if isinstance(container, list) and byte == 0x5D:

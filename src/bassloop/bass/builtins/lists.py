@@ -218,22 +218,15 @@ def foldl(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return result
 
 
-def _concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
+@builtin("append", "xss", "Does the same as [concat].", deprecated="Use [concat] instead.")
+@builtin(
+    "concat", "xss", "Returns one list of the members of all lists.\n\n=> (concat [1] [2 3] [4])"
+)
+def concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
     joined: list[Value] = []
     for each in args[:-1]:
         joined.extend(proper(each))
     return from_list(joined, args[-1] if args else EMPTY)
-
-
-builtin(
-    "concat", "xss", "Returns one list of the members of all lists.\n\n=> (concat [1] [2 3] [4])"
-)(_concat)
-builtin(
-    "append",
-    "xss",
-    "Does the same as [concat].",
-    deprecated="Use [concat] instead.",
-)(_concat)
 
 
 @builtin(

@@ -45,10 +45,8 @@ def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
 )  # fmt: skip
 def assoc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     made = arguments.scope(args[0], "assoc").copy()
-    for name in args[1::2]:
-        arguments.symbol(name, "assoc")
-    for name, value in zip(args[1::2], args[2::2], strict=False):
-        made.vars[arguments.symbol(name, "assoc")] = value
+    names = [arguments.symbol(name, "assoc") for name in args[1::2]]
+    made.vars.update(zip(names, args[2::2], strict=False))
     return made
 
 
@@ -76,7 +74,7 @@ def scope_to_list(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("keys", "[scope]", "Returns the names that a scope binds.\n\n=> (keys {:a 1 :b 2})")
 def keys(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list([Symbol(name) for name, _ in arguments.scope(args[0], "keys").items()])
+    return from_list(map(Symbol, arguments.scope(args[0], "keys").names()))
 
 
 @builtin("vals", "[scope]", "Returns the values that a scope binds.\n\n=> (vals {:a 1 :b 2})")

@@ -285,7 +285,5 @@ def error(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 def fields_of(values: list[Value], where: str) -> Scope:
     """Return a scope of alternating names and values; a last name without a value is left out."""
-    made = Scope()
-    for name, value in zip(values[::2], values[1::2], strict=False):
-        made.vars[arguments.symbol(name, where)] = value
-    return made
+    pairs = zip(values[::2], values[1::2], strict=False)
+    return Scope({arguments.symbol(name, where): value for name, value in pairs})
