@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import final
+from typing import NamedTuple, final
 
 
 @final
@@ -51,26 +51,12 @@ class SourceText:
         return self._starts
 
 
-@final
-class Range:
+class Range(NamedTuple):
     """A part of a source text, from offset `start` up to `end`. Lines and columns are computed on demand."""
 
-    __slots__ = ("end", "source", "start")
-
-    def __init__(self, source: SourceText, start: int, end: int) -> None:
-        self.source = source
-        self.start = start
-        self.end = end
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Range)
-            and self.source is other.source
-            and (self.start, self.end) == (other.start, other.end)
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.source), self.start, self.end))
+    source: SourceText
+    start: int
+    end: int
 
     @property
     def line(self) -> int:
@@ -97,7 +83,5 @@ class Range:
         """The text that it covers."""
         return self.source.text[self.start : self.end]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}..{self.end_line}:{self.end_column}"
-
-    __repr__ = __str__
