@@ -77,10 +77,10 @@ def evaluate(
     wrapped = _WRAPPED.fullmatch(condition)
     expression = wrapped[1] if wrapped else condition
     values = [_value(expression, {**names, **case}) for case in cases]
-    told = {_is_true(value) for value in values if not isinstance(value, _Unknown)}
-    if told == {False} and UNKNOWN in values:
+    known = {_is_true(value) for value in values if not isinstance(value, _Unknown)}
+    if known == {False} and UNKNOWN in values:
         return None
-    return told.pop() if len(told) == 1 else None
+    return known.pop() if len(known) == 1 else None
 
 
 def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Value]]:

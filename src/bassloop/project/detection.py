@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.pinned_versions import pinned_version
+from bassloop.project.pinned_versions import MAX_READ, parse_toml, pinned_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-MAX_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ _TEST_FILE = re.compile(r"test_.*\.py|.*_test\.py")
 
 
 def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
-    project = _toml(read("pyproject.toml"))
+    project = parse_toml(read("pyproject.toml"))
     marks = {"pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "tox.ini"} & names
     if not marks:
         return
@@ -228,7 +225,7 @@ def _rust(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
     if "Cargo.toml" not in names:
         return
     caches = {"cargo": "/usr/local/cargo/registry"}
-    whole = " --workspace" if "workspace" in _toml(read("Cargo.toml")) else ""
+    whole = " --workspace" if "workspace" in parse_toml(read("Cargo.toml")) else ""
     image = f"rust:{pinned_version('rust', read, parts=3) or '1'}"
     yield Proposal("test", "Cargo.toml", image, (f"cargo test{whole}",), caches)
     yield Proposal(
@@ -378,8 +375,8 @@ def write_declaration(proposals: list[Proposal], left_out: Sequence[str] = ()) -
         lines += [f"{key} = {text}" for key, text in declared.items() if text not in EMPTY]
         for name, service in proposal.services.items():
             lines += ["", f"[{table}.services.{_key(name)}]"]
-            said = {key: _literal(value) for key, value in service.items()}
-            lines += [f"{key} = {text}" for key, text in said.items() if text not in EMPTY]
+            settings = {key: _literal(value) for key, value in service.items()}
+            lines += [f"{key} = {text}" for key, text in settings.items() if text not in EMPTY]
     return "\n".join(lines) + "\n"
 
 
@@ -418,14 +415,6 @@ def _quoted(text: str) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
-
-
-def _toml(text: str | None) -> dict[str, Any]:
-    """Return a TOML file's content; empty if it's invalid, which the project's own tools will report."""
-    try:
-        return tomllib.loads((text or "")[:MAX_READ])
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return {}
 
 
 def _json(text: str | None) -> dict[str, Any]:

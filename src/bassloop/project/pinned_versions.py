@@ -23,7 +23,7 @@ ASDF = {"node": "nodejs", "go": "golang"}
 """asdf's names of languages, if they differ from the usual ones."""
 
 MISE = ("mise.toml", ".mise.toml", "mise/config.toml", ".mise/config.toml", ".config/mise.toml")
-MAX_READ = 100_000
+MAX_READ = 1 << 20
 
 
 def pinned_version(language: str, read: Callable[[str], str | None], parts: int = 2) -> str | None:
@@ -44,7 +44,7 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
         yield read(name) or ""
     names = {language, ASDF.get(language, language)}
     for name in MISE:
-        tools = _toml(read(name)).get("tools")
+        tools = parse_toml(read(name)).get("tools")
         for tool in names:
             wanted = tools.get(tool) if isinstance(tools, dict) else None
             wanted = wanted[0] if isinstance(wanted, list) and wanted else wanted
@@ -54,11 +54,12 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
         if tool in names:
             yield wanted
     if language == "rust":
-        toolchain = _toml(read("rust-toolchain.toml")).get("toolchain")
+        toolchain = parse_toml(read("rust-toolchain.toml")).get("toolchain")
         yield str(toolchain.get("channel", "")) if isinstance(toolchain, dict) else ""
 
 
-def _toml(text: str | None) -> dict[str, Any]:
+def parse_toml(text: str | None) -> dict[str, Any]:
+    """Return a TOML file's content; empty if it's invalid, which the project's own tools will report."""
     try:
         return tomllib.loads((text or "")[:MAX_READ])
     except (tomllib.TOMLDecodeError, RecursionError):

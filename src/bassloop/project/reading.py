@@ -82,11 +82,11 @@ def _syntax(name: str, text: str, message: str) -> str:
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     if found is None:
         return f"{name}: this is not TOML: {message}"
-    said = message[: found.start()].strip()
+    problem = message[: found.start()].strip()
     line = text.split("\n")[int(found[1]) - 1 :][:1]
-    if said == "Invalid value" and line and (bare := _BARE_WORDS.fullmatch(line[0].rstrip())):
-        said += f'; text needs quotes: {bare["key"]} = "{bare["words"]}"'
-    return f"{name}:{found[1]}:{found[2]}: this is not TOML: {said}"
+    if problem == "Invalid value" and line and (bare := _BARE_WORDS.fullmatch(line[0].rstrip())):
+        problem += f'; text needs quotes: {bare["key"]} = "{bare["words"]}"'
+    return f"{name}:{found[1]}:{found[2]}: this is not TOML: {problem}"
 
 
 class TomlLines:

@@ -396,10 +396,10 @@ class WorkflowJob:
         aliases = self._aliases if into is None else into
         found = {}
         for name, text in table(value).items():
-            said = str(text).lower() if isinstance(text, bool) else str(text)
-            secret = re.fullmatch(r"\$\{\{\s*secrets\.(\w+)\s*\}\}", said.strip())
+            given = str(text).lower() if isinstance(text, bool) else str(text)
+            secret = re.fullmatch(r"\$\{\{\s*secrets\.(\w+)\s*\}\}", given.strip())
             if secret is None:
-                found[str(name)] = self._text(said, in_script=into is not None)
+                found[str(name)] = self._text(given, in_script=into is not None)
             elif secret[1] == "GITHUB_TOKEN":
                 self._notes["there is no GITHUB_TOKEN"] = None
             elif _COVERAGE_TOKEN.match(secret[1]):

@@ -152,9 +152,9 @@ def _included(name: str, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
                 values[f"matrix.{key}".lower()] = float(value) if is_number else value
         if _other_system(job, values):
             continue
-        said = [str(value) for key, value in entry.items() if isinstance(value, (str, int, float))]
-        said = [text for text in said if not text.startswith("ubuntu")]
-        label = re.sub(r"[^A-Za-z0-9.]+", "-", said[0] if said else "").strip("-")
+        texts = [str(value) for key, value in entry.items() if isinstance(value, (str, int, float))]
+        texts = [text for text in texts if not text.startswith("ubuntu")]
+        label = re.sub(r"[^A-Za-z0-9.]+", "-", texts[0] if texts else "").strip("-")
         part = f"{name}-{label}" if label else name
         while part in taken:
             part += "-2"
