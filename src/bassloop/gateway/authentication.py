@@ -64,7 +64,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _UserKeys:
     user: KnownUser | None
     keys: frozenset[str]
 
@@ -86,7 +86,7 @@ class Authentication:
     def __init__(self, source: KeySource, *, refusal_seconds: float) -> None:
         self._source = source
         self._refusal_seconds = refusal_seconds
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _UserKeys] = {}
         self._refused = False
         self.tried = 0
 
@@ -113,36 +113,36 @@ async def _until_whole(seconds: float, began: float) -> None:
     await trio.sleep_until(began + max(math.ceil(passed), 1) * seconds)
 
 
-async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _Known:
+async def look_up(source: KeySource, login: str, *, fresh: bool = False) -> _UserKeys:
     """Return a user and their keys. If they can't be looked up, log that and return no user."""
-    found = _Known(None, frozenset())
+    found = _UserKeys(None, frozenset())
     if not LOGIN.fullmatch(login):
         return found
     try:
-        found = await _ask(source, login, fresh)
+        found = await _fetch(source, login, fresh)
     except Exception as error:  # noqa: BLE001  (GitHub may be down, which only affects this login)
         log.warning("keys not looked up", login=login, error=str(error))
     return found
 
 
-async def still_is(source: KeySource, identity: Identity) -> bool:
+async def is_still_valid(source: KeySource, identity: Identity) -> bool:
     """Return whether the login still belongs to this user and has this key. Raises what the source does."""
-    known = await _ask(source, identity.login, fresh=False)
+    known = await _fetch(source, identity.login, fresh=False)
     return known.user is not None and known.user.id == identity.id and identity.key in known.keys
 
 
-async def _ask(source: KeySource, login: str, fresh: bool) -> _Known:
+async def _fetch(source: KeySource, login: str, fresh: bool) -> _UserKeys:
     """Look up both concurrently, so a login that doesn't exist takes as long as one that does."""
     users: list[KnownUser | None] = []
     keys: list[Sequence[str]] = []
 
-    async def ask_user() -> None:
+    async def fetch_user() -> None:
         users.append(await source.user(login))
 
-    async def ask_keys() -> None:
+    async def fetch_keys() -> None:
         keys.append(await source.keys(login, fresh=fresh))
 
     async with open_flat_nursery() as nursery:
-        nursery.start_soon(ask_user)
-        nursery.start_soon(ask_keys)
-    return _Known(users[0], frozenset(key.split()[1] for key in keys[0] if len(key.split()) > 1))
+        nursery.start_soon(fetch_user)
+        nursery.start_soon(fetch_keys)
+    return _UserKeys(users[0], frozenset(key.split()[1] for key in keys[0] if len(key.split()) > 1))

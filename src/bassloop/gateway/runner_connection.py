@@ -76,8 +76,8 @@ def parse(command: str) -> ForwardCommand:
     except ValueError as error:
         raise CommandError(f"the command's quotes don't match: {error}") from error
     if not words or words[0] not in COMMANDS:
-        asked = f"unknown command: {words[0][:40]!r}" if words else "a command is needed"
-        raise CommandError(f"{asked}\nknown commands: {', '.join(COMMANDS)}\n{USAGE}")
+        problem = f"unknown command: {words[0][:40]!r}" if words else "a command is needed"
+        raise CommandError(f"{problem}\nknown commands: {', '.join(COMMANDS)}\n{USAGE}")
     parser = _Parser(prog=words[0], add_help=False, allow_abbrev=False)
     parser.add_argument("--os", type=_word, default="linux")
     parser.add_argument("--arch", type=_word, default="amd64")
@@ -128,7 +128,7 @@ class RunnerSession(asyncssh.SSHServerSession[bytes]):
     def shell_requested(self) -> bool:
         return True  # the answer lists the known commands
 
-    def pty_requested(self, *asked: object) -> bool:
+    def pty_requested(self, *terminal: object) -> bool:
         return False
 
     def session_started(self) -> None:

@@ -27,7 +27,7 @@ from bassloop.gateway.admission import (
     HeaderReader,
     NotAdmitted,
 )
-from bassloop.gateway.authentication import Authentication, KeySource, still_is
+from bassloop.gateway.authentication import Authentication, KeySource, is_still_valid
 from bassloop.gateway.gateway_settings import fingerprint, known_hosts_line
 from bassloop.gateway.runner_connection import (
     SERVICE,
@@ -257,11 +257,13 @@ class _Gateway:
         while True:
             try:
                 renewed = await self._keys.confirmed(connection.identity.login)
-                known = (first and not renewed) or await still_is(self._keys, connection.identity)
+                valid = (first and not renewed) or await is_still_valid(
+                    self._keys, connection.identity
+                )
             except Exception as error:  # noqa: BLE001  (runners stay connected if GitHub is down)
                 log.warning("key not looked up again", error=str(error))
-                known = True
-            if known:
+                valid = True
+            if valid:
                 first = False
                 await trio.sleep(self._settings.recheck_seconds)
                 continue
@@ -300,7 +302,7 @@ class _Gateway:
         self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> int:
         """Register a runtime until its session ends. Return the exit status."""
-        asked = parse(session.command)
+        command = parse(session.command)
         if self._pool.is_dismissing:
             session.say(self._dismissed())
             return 0
@@ -320,8 +322,8 @@ class _Gateway:
             id=name,
             user_id=identity.id,
             login=identity.login,
-            platform=asked.platform,
-            priority=asked.priority,
+            platform=command.platform,
+            priority=command.priority,
             connected_at=time.time(),
             open_channel=connection.opener(forward.path, nursery),
             kind=connection.kind,
