@@ -45,7 +45,7 @@ class ControlFunctions(Screen):
 
     def _plain_escape(self, final: bytes) -> None:
         if final == b"7":
-            self._saved = (self.y, self._column(), self.pen)
+            self._save()
         elif final == b"8":
             self._restore()
         elif final == b"D":
@@ -69,10 +69,6 @@ class ControlFunctions(Screen):
             self.pen = DEFAULT_PEN
             self._top, self._bottom = 0, self.height - 1
             self._saved = (0, 0, DEFAULT_PEN)
-
-    def _restore(self) -> None:
-        y, x, self.pen = self._saved
-        self._move(y, x)
 
     def _move(self, y: int, x: int) -> None:
         self.y = max(0, min(y, self.height - 1))
@@ -176,11 +172,12 @@ class ControlFunctions(Screen):
             self._top, self._bottom = top, bottom - 1
             self._move(0, 0)
 
-    def _save(self, numbers: tuple[int, ...]) -> None:
+    def _save(self, numbers: tuple[int, ...] = ()) -> None:
         self._saved = (self.y, self._column(), self.pen)
 
-    def _restored(self, numbers: tuple[int, ...]) -> None:
-        self._restore()
+    def _restore(self, numbers: tuple[int, ...] = ()) -> None:
+        y, x, self.pen = self._saved
+        self._move(y, x)
 
 
 _FUNCTIONS = {
@@ -206,7 +203,7 @@ _FUNCTIONS = {
     b"f": ControlFunctions._to_position,
     b"r": ControlFunctions._margins,
     b"s": ControlFunctions._save,
-    b"u": ControlFunctions._restored,
+    b"u": ControlFunctions._restore,
 }
 
 
