@@ -88,7 +88,7 @@ class When(_Model):
     events: list[EventName] | None = Field(None, max_length=10)
     branches: Texts | None = Field(
         None,
-        description="Of a push, its branch; of a pull request, the branch that it is for. * and ** match.",
+        description="The branch of a push, or a pull request's target branch; * and ** are wildcards.",
     )
 
 
@@ -135,12 +135,12 @@ class CheckDeclaration(_Model):
     when: When = Field(When(), description="Which events and branches start it; all by default.")
     reports: Texts = Field(
         default_factory=list,
-        description="Test reports that it leaves, JUnit XML or TAP: paths below workdir; * and ** match.",
+        description="Test reports that it writes (JUnit XML or TAP): paths below workdir; * and ** are wildcards.",
     )
     artifacts: Texts = Field(
         default_factory=list,
-        description="Files that are kept with the run: paths below workdir; * and ** match, and a slash at the "
-        "end makes one archive of a folder.",
+        description="Files that are stored with the run: paths below workdir; * and ** are wildcards, and a slash "
+        "at the end stores a folder as one archive.",
     )
     runners: Literal["sender", "trusted", "both"] | None = Field(
         None,
@@ -152,7 +152,7 @@ class CheckDeclaration(_Model):
         max_length=10,
         description="Checks that must have succeeded before. Their artifacts are in `artifacts/NAME`.",
     )
-    timeout: Seconds | None = Field(None, description='At most this long: "90s", "10m", "1h 30m".')
+    timeout: Seconds | None = Field(None, description='The time limit: "90s", "10m", "1h 30m".')
     workdir: Text = Field(".", description="A folder of the repository to run in.")
 
     @model_validator(mode="before")

@@ -141,7 +141,7 @@ _EXAMPLES = {"image": '"postgres:17"', "port": "5432", "run": '"pytest"'}
 
 
 def _problems(name: str, lines: TomlLines, errors: Sequence[Any]) -> list[str]:
-    """Return pydantic's errors as lines for people. A key that is only misspelled isn't reported as missing, too."""
+    """Return pydantic's errors as lines of the message. A key that is only misspelled isn't reported as missing."""
     misspelled = {
         (*path[:-1], _similar_key(path))
         for error in errors
