@@ -2,12 +2,12 @@
 
 - `prune` removes the runs that a `Retention` doesn't keep; `pruning_task` does so every hour.
 - `backup` copies a store while it is in use, and restores a copy.
-- `integrity` compares the database with the logs; `repair` repairs what can be repaired, and salvages what
-  a damaged database still has.
+- `integrity` compares the database with the logs; `repair` repairs defects, and salvages the rows of a damaged
+  database.
 - `transfer` moves a store to another database, or its blobs to a bucket.
 
-Except for `prune` and `pruning_task`, all of it blocks: it is meant for threads, and for commands that do nothing
-else. This module has the lock that they hold, and how they report progress.
+All functions except those of `prune` and `pruning_task` block: call them in threads, or in commands that do nothing
+else. This module has the lock that they hold, and the type of their progress callback.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, such as `copying logs`; how many are done; and how many there are."""
+"""A callback for progress. Takes the current activity, such as `copying logs`, the number of finished items, and the
+total number of items (0 if unknown)."""
 
 
 @contextlib.contextmanager
 def maintenance_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock for removing logs, and for relying on nobody removing them.
+    """Hold the lock for removing logs, or for keeping others from removing them.
 
     Raises StoreBusy if another process, or another task, holds it.
     """
@@ -48,4 +49,4 @@ def maintenance_lock(folder: Path) -> Iterator[None]:
 
 
 def ignore_progress(what: str, done: int, total: int) -> None:
-    """Show no progress."""
+    """Ignore progress: the default callback."""

@@ -1,18 +1,17 @@
-"""Backups: copies of a store made while it is in use, and restored when it isn't.
+"""Backups: copies of a store that are made while it is in use, and restored while it isn't.
 
-The order makes a copy consistent. A log's files only grow, data before the records that point at it, and
-its row says `closed`, with its size, once everything is on disk. So the database is copied *first*, as
-of one instant, and the logs that this copy names *after* it: each has at least what its row promises.
-The files of a log that was open at that instant may have more or end in the middle of something, as
-after a crash; opening the restored store repairs them, as it does then. Nothing is removed meanwhile,
-since pruning needs the same lock.
+The order makes a copy consistent. A log's files only grow, data before the records that point at it, and its row
+becomes `closed`, with its size, once everything is on disk. So the database is copied *first*, as a consistent
+snapshot, and *then* the logs that this copy lists: each has at least the size in its row. The files of a log that
+was open at that time may be longer, or end within a record or a line, as after a crash. Opening the restored store
+repairs them, as after a crash. Nothing is removed meanwhile, since pruning needs the same lock.
 
-A backup has the same form whatever engine the database has: the rows of a PostgreSQL database are copied
-into a file of SQLite's, in one transaction that sees one instant, and from it into an empty database again.
+The format of a backup doesn't depend on the database engine: the rows of a PostgreSQL database are copied to an SQLite
+file, in one transaction with a consistent snapshot, and restored to an empty database.
 
-Another backup to the same folder copies what is new. The old copy stays intact until the new one is
-complete: logs are added or grow, which the old database permits; then the database is replaced by
-renaming; then what it doesn't name is removed.
+Another backup to the same folder copies only what is new. The old backup stays valid until the new one is complete:
+first, logs are added or grow, which is compatible with the old database; then the database is replaced by renaming;
+and then files that it doesn't list are removed.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from bassloop.store.logs.log_files import LogParts
 
 ABOUT = "backup.json"
-"""The file that makes a folder a backup. It says when it was made, for people."""
+"""The file that marks a folder as a backup. It contains the time of the backup, for people."""
 
 DATABASE, BLOBS = "loop.db", "blobs"
 
@@ -58,7 +57,7 @@ _CHUNK = 1024 * 1024
 
 
 class BackupError(StoreError):
-    """The folder can't be backed up to, or restored from."""
+    """Backing up to a folder, or restoring from it, is impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,8 @@ class BackupReport:
 
     Args:
         bytes: the size of the whole backup.
-        copied: the bytes of it that were copied this time.
-        lost: logs and artifacts that the database names and that were missing.
+        copied: how many bytes of it were copied this time.
+        lost: how many logs and artifacts in the database have no files.
     """
 
     runs: int
@@ -85,11 +84,10 @@ def back_up(
     now: float,
     progress: Progress = ignore_progress,
 ) -> BackupReport:
-    """Copy a store into the folder `to`, which is new, empty, or an earlier backup.
+    """Copy a store to the folder `to`, which must be new, empty, or an earlier backup.
 
-    Raises BackupError if it is something else, StoreBusy while the store is being pruned, and
-    StoreError (StoreFull if there is no room). When it fails or is killed, an earlier backup in `to`
-    is as good as it was.
+    Raises BackupError if it isn't, StoreBusy while the store is being pruned, and StoreError (StoreFull if there
+    is no room). If it fails or is killed, an earlier backup in `to` remains valid.
     """
     about = to / ABOUT
     if to.exists() and not about.is_file() and any(to.iterdir()):
@@ -140,7 +138,7 @@ def back_up(
 
 
 def _copy_database(database: Database, to: Path) -> None:
-    """Copy a database as of one instant, into one file without a write-ahead log."""
+    """Copy a consistent snapshot of a database to one file without a write-ahead log."""
     to.unlink(missing_ok=True)
     if isinstance(database, SQLiteDatabase):
         with (
@@ -148,7 +146,7 @@ def _copy_database(database: Database, to: Path) -> None:
             sqlite_errors(to),
             contextlib.closing(sqlite3.connect(to)) as target,
         ):
-            source.backup(target)  # in one step: with several, each commit would restart it
+            source.backup(target)  # in one step: otherwise, each commit would restart it
     else:
         copy_store(database, SQLiteDatabase(to, "OFF"))
     with sqlite_errors(to), contextlib.closing(sqlite3.connect(to)) as target:
@@ -156,9 +154,9 @@ def _copy_database(database: Database, to: Path) -> None:
 
 
 def _copy_log(source: LogParts, target: LogFiles, *, complete: bool) -> int | None:
-    """Copy the files of a log, indexes before the data; return how many bytes, or None if it has none.
+    """Copy the files of a log, indexes before data. Return the bytes that were copied, or None without files.
 
-    The files of a complete log don't change, so those of the same size are up to date.
+    The files of a complete log don't change, so a copy of the same size is up to date.
     """
     copied = 0
     paths = (target.pieces, target.lines, target.text, target.raw)
@@ -172,7 +170,7 @@ def _copy_log(source: LogParts, target: LogFiles, *, complete: bool) -> int | No
 
 
 def _copy_artifact(blobs: Blobs, name: str, to: Path) -> int:
-    """Copy an artifact, which never changes, and return how many bytes were copied."""
+    """Copy an artifact unless there is a copy, since artifacts never change. Return the bytes that were copied."""
     if to.exists():
         return 0
     try:
@@ -202,14 +200,14 @@ def restore(
     now: float,
     progress: Progress = ignore_progress,
 ) -> list[Path]:
-    """Make the store in these places what the backup is.
+    """Restore a backup to a database and a container of blobs.
 
-    A store that was there is moved aside, never removed; returns the paths that it was moved to. But a
-    PostgreSQL database must be empty. When killed in between, no daemon starts until the backup is restored
-    again, which completes it. A bucket must be empty; when killed while it is filled, `move_blobs` goes on.
+    With `overwrite`, moves an existing file and folder aside, never removing them, and returns their new paths.
+    A PostgreSQL database and a bucket must be empty. If killed during the restore, no daemon starts until another
+    restore completes it. If killed while filling the bucket, `move_blobs` continues.
 
-    Raises BackupError if the backup isn't intact, or if there is a store and `overwrite` is false;
-    StoreUnusable while a daemon has the store open, or if rows are in a PostgreSQL database; and StoreError.
+    Raises BackupError if the backup isn't intact, or if there is data and `overwrite` is false; StoreUnusable while
+    a daemon uses the store, or if a PostgreSQL database has rows; and StoreError.
     """
     if not (backup / ABOUT).is_file() or not (backup / DATABASE).is_file():
         raise BackupError(f"{backup} is no backup: it has no {ABOUT} and {DATABASE}")
@@ -242,13 +240,13 @@ def restore(
 def _restore_rows(
     backup: Path, database: Database, blobs: Path, now: float, progress: Progress
 ) -> list[Path]:
-    """Copy a backup's logs, and then its rows, all at once: until then, the database is empty."""
+    """Copy a backup's blobs, and then its rows in one transaction, so the database is empty until the end."""
     fresh_blobs = _copy_blobs(backup, blobs, progress)
     progress("copying the database", 0, 0)
     with tempfile.TemporaryDirectory(dir=blobs.parent) as folder:
         copy = SQLiteDatabase(Path(folder) / DATABASE, "OFF")
         shutil.copyfile(backup / DATABASE, copy.path)
-        copy.prepare()  # it may be of an older version
+        copy.prepare()  # migrates a backup of an older version
         check_empty(database)
         with database.ownership():
             aside = blobs.with_name(f"{blobs.name}.before-{now:.0f}")

@@ -1,6 +1,6 @@
-"""Integrity: compares the database with the logs, and repairs what can be repaired.
+"""Integrity: compares the database with the logs and artifacts, and repairs defects if possible.
 
-Nothing is made up: a repair keeps what the files still contain, and says what is lost.
+A repair invents nothing: it keeps what the files still contain, and reports what is lost.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Something that is wrong with a store.
+    """A defect of a store.
 
     Args:
+        what: a description for people.
         repaired: how it was repaired, or None if it wasn't.
     """
 
@@ -59,13 +60,13 @@ class Defect:
 
 
 class DatabaseDamaged(StoreUnusable):
-    """The engine can't read all of the database: only salvaging helps."""
+    """The engine can't read all of the database, so it has to be salvaged."""
 
 
 def check_store(
     database: Database, blobs: Blobs, *, in_use: bool, progress: Progress = ignore_progress
 ) -> Iterator[Defect]:
-    """Find what is wrong with a store, and change nothing. Raises as `check` does."""
+    """Find the defects of a store without changing anything. Raises the errors of `check`."""
     with database.inspect() as connection:
         yield from check(database, connection, blobs, in_use=in_use, progress=progress)
 
@@ -73,10 +74,9 @@ def check_store(
 def verify_backup(
     database: Path, blobs: Path, progress: Progress = ignore_progress
 ) -> Iterator[Defect]:
-    """Find what is wrong with a backup. Raises as `check` does.
+    """Find the defects of a backup. Raises the errors of `check`.
 
-    Logs that were open when it was made may be incomplete, and there may be logs of a later backup
-    that failed.
+    Ignores incomplete logs that were open at the time of the backup, and logs from a later backup that failed.
     """
     with open_read_only(database, at_rest=True) as connection:
         yield from check(
@@ -99,21 +99,21 @@ def check(
     strays: bool = True,
     progress: Progress = ignore_progress,
 ) -> Iterator[Defect]:
-    """Find what is wrong with a store, one defect after the other.
+    """Yield the defects of a store.
 
-    Raises DatabaseDamaged if the database isn't sound, since then nothing else that it says can be
-    trusted; the engine's errors; and StoreError.
+    Raises DatabaseDamaged if the database itself is damaged, since its contents can't be trusted then; the
+    engine's errors; and StoreError.
 
     Args:
-        repair: repair each defect; the connection must be able to write, and nobody may use the store.
-        in_use: a daemon uses the store; leave out what it is writing or pruning.
-        strays: look for files that belong to no row.
+        repair: repair each defect. The connection must be able to write, and nobody else may use the store.
+        in_use: a daemon uses the store; ignore what it may be writing or pruning.
+        strays: find files that belong to no row.
     """
     progress("verifying the database", 0, 0)
     if problems := database.damage(db):
         raise DatabaseDamaged("the database is damaged: " + "; ".join(problems))
     yield from _check_references(database, db, repair)
-    # What was changed can't be known, so a journal isn't repaired.
+    # A journal can't be repaired, since it's unknown what was changed.
     yield from map(Defect, find_broken_links(db))
     yield from _check_logs(db, blobs, repair, in_use, progress)
     yield from _check_artifacts(db, blobs, repair)
@@ -122,7 +122,7 @@ def check(
 
 
 def _check_references(database: Database, db: Connection, repair: bool) -> Iterator[Defect]:
-    """Find rows that refer to missing rows. They are removed, repeatedly, since others refer to them."""
+    """Find rows that refer to missing rows. A repair removes them, repeatedly, since others may refer to them."""
     while found := database.dangling_rows(db):
         for table, rowid, parent in found:
             what = f"row {rowid} of {table} refers to one of {parent} that is not there"
@@ -188,12 +188,12 @@ def _check_artifacts(db: Connection, blobs: Blobs, repair: bool) -> Iterator[Def
 
 
 def _is_stored(db: Connection, step: int) -> bool:
-    """Return whether a step is still stored: pruning removes rows before their files."""
+    """Return whether a step is still stored. Pruning may have removed it meanwhile, rows before files."""
     return bool(db.execute("SELECT 1 FROM vertexes WHERE id = ?", (step,)).fetchone())
 
 
 def _repair_log(db: Connection, files: LogFiles, row: ResultRow) -> str:
-    """Repair a log from its bytes, with a new index, and return what became of it."""
+    """Rebuild the index of a log from its bytes, and return a description of the result."""
     files.lines.unlink(missing_ok=True)
     now = repair_log(files)
     complete = row["log_state"] == LogState.CLOSED and now.raw_bytes == row["raw_bytes"]
@@ -219,10 +219,10 @@ def _ends_within_a_line(path: Path) -> bool:
 
 
 def _check_strays(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> Iterator[Defect]:
-    """Find logs that belong to no run, or to no step of theirs.
+    """Find logs that belong to no run, or to no step of their run.
 
-    They are listed before the rows are, since a row is always stored before its files are made. A
-    daemon removes logs without a run itself, and may be doing so.
+    Lists the files before the rows, since a row is always stored before its files. If the store is in use, ignores
+    logs without a run, since the daemon removes them.
     """
     sizes = log_sizes(blobs)
     found = [(place, each) for place in places(blobs) for each in place.list(LOGS)]
@@ -249,9 +249,9 @@ def _check_strays(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> I
 def find_stored_defect(
     bucket: Bucket, stored: dict[str, int], row: ResultRow, *, cut: bool
 ) -> str | None:
-    """Return what is wrong with a closed log in a bucket, or None. Raises OSError.
+    """Return the defect of a closed log in a bucket, or None. Raises OSError.
 
-    The service checks the bytes of its objects; here, their sizes are compared.
+    Compares only the sizes of the objects, since the service itself checks their contents.
 
     Args:
         stored: the sizes of all objects, by name.
@@ -273,9 +273,9 @@ def find_stored_defect(
 
 
 def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> str | None:
-    """Return what is wrong with a closed log, or None.
+    """Return the defect of a closed log, or None. Raises OSError.
 
-    It should have so many raw bytes and lines; if it was cut, it may have more. Raises OSError.
+    It should have this many raw bytes and lines; if it was cut, it may have more.
     """
     size = _size(files.raw)
     if size < raw_bytes:
@@ -302,11 +302,11 @@ def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> st
 
 
 class _LogDefect(Exception):
-    """Something is wrong with the index of lines."""
+    """The index of lines is wrong."""
 
 
 def _count_lines(files: LogFiles, before: int) -> int:
-    """Return the number of lines of the settled text, having compared the index of lines with it."""
+    """Return the number of lines of the settled text. Raises _LogDefect if the index of lines doesn't match it."""
     index = files.lines.read_bytes() if files.lines.exists() else b""
     if len(index) % LINE_RECORD.size:
         raise _LogDefect("the index of its lines is torn")

@@ -1,4 +1,4 @@
-"""Pruning: removes old runs with their logs, expired artifacts, and deliveries and thunks that no run needs."""
+"""Pruning: removes old runs with their logs, expired artifacts, and deliveries and thunks that no run uses."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 MIN_DELIVERY_SECONDS = 8 * 86400.0
-"""Deliveries are kept at least this long. For a week GitHub may send one again, or list it as one that
-never arrived; until then its guid must be known."""
+"""The minimum time for which deliveries are kept. GitHub may send one again for a week, or list it as undelivered,
+so its guid must be known until then."""
 
 _RUNS_AT_ONCE = 50
 _ROWS_AT_ONCE = 500
-"""The rows that one transaction removes, so that other writes don't wait for longer than that."""
+"""How many rows one transaction removes, so that other writes don't have to wait for long."""
 
 _STRAY_SECONDS = 3600.0
-"""Files of artifacts without a row are removed when they are this old."""
+"""The age at which files of artifacts without a row are removed."""
 
 _OVER = """
     r.state NOT IN ('queued', 'running')
@@ -44,7 +44,7 @@ _OVER = """
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of runs: seconds they are kept after their end, and bytes of logs. None: no bound."""
+    """Bounds on runs: for how many seconds they are kept after their end, and bytes of logs. None means no bound."""
 
     seconds: float | None = None
     bytes: int | None = None
@@ -52,13 +52,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The bounds on what is kept.
+    """Which runs are kept.
 
     Args:
-        everywhere: the bounds on all repositories. `seconds` applies to each repository without
-            bounds of its own, `bytes` to all repositories together.
-        repositories: the bounds of single repositories (OWNER/NAME, in any case), in addition.
-        only: consider this repository alone, and apply `everywhere` to it.
+        everywhere: the bounds on all repositories. `seconds` applies to each repository without its own
+            `seconds`, `bytes` to all repositories together.
+        repositories: additional bounds on single repositories (OWNER/NAME, in any case).
+        only: consider only this repository, and apply `everywhere` to it.
     """
 
     everywhere: Bounds = Bounds()
@@ -67,16 +67,16 @@ class Retention:
 
     @property
     def bounded(self) -> bool:
-        """True if anything is ever removed."""
+        """True if there is any bound."""
         return any(each != Bounds() for each in (self.everywhere, *self.repositories.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as retention sees it.
+    """The facts about a run that retention depends on.
 
     Args:
-        over: it may be removed: it has ended, and GitHub has its conclusion.
+        over: whether it may be removed, because it has ended, and GitHub has its conclusion.
         bytes: the size of its logs.
     """
 
@@ -88,10 +88,10 @@ class StoredRun:
 
 
 def select_expired(runs: Sequence[StoredRun], retention: Retention, now: float) -> list[StoredRun]:
-    """Return the runs to remove, oldest first. The runs must be given oldest first.
+    """Return the runs to remove, oldest first. `runs` must be sorted by age, oldest first.
 
-    A bound on bytes removes the oldest runs until the rest is within it. A run that may not be removed
-    counts, and stays.
+    For a bound on bytes, the oldest runs are removed until the rest is within it. A run that may not be removed
+    counts towards it, and stays.
     """
     only = None if retention.only is None else retention.only.lower()
     considered = [run for run in runs if only in (None, run.repository.lower())]
@@ -113,7 +113,7 @@ def _too_old(run: StoredRun, own: Mapping[str, Bounds], everywhere: Bounds, now:
 
 
 def _too_large(runs: Iterable[StoredRun], expired: set[str], limit: int | None) -> set[str]:
-    """Return the ids of the oldest runs without which the others are within a limit of bytes."""
+    """Return the ids of the oldest runs that must be removed for the others to be within a limit of bytes."""
     staying = [run for run in runs if run.id not in expired]
     excess = 0 if limit is None else sum(run.bytes for run in staying) - limit
     found = set()
@@ -131,8 +131,8 @@ class PruneReport:
     """The result of pruning, or of a dry run.
 
     Args:
-        orphans: folders of logs that belonged to no run.
-        bytes: the size of the runs' logs and the orphans.
+        orphans: how many folders of logs belonged to no run.
+        bytes: the total size of the logs of the removed runs and of the orphans.
     """
 
     runs: int
@@ -152,14 +152,14 @@ async def prune(
     dry_run: bool = False,
     progress: Progress = ignore_progress,
 ) -> PruneReport:
-    """Remove what `retention` doesn't keep.
+    """Remove everything that `retention` doesn't keep.
 
-    Removes whole runs, but none that is queued or running or whose conclusion GitHub doesn't have;
-    finished deliveries, after MIN_DELIVERY_SECONDS at the earliest; and thunks that no run names.
+    Removes whole runs, except for those that are queued or running or whose conclusion GitHub doesn't have;
+    finished deliveries, after at least MIN_DELIVERY_SECONDS; and thunks that no run uses.
 
-    Works in small transactions, and removes rows before files: when cancelled or killed, some runs
-    are removed completely and the others are complete, and the next call continues. Raises StoreBusy
-    while a backup is made, and StoreError.
+    Works in small transactions, and removes rows before files. If cancelled or killed, each run is either
+    removed or complete, and the next call removes the remaining files. Raises StoreBusy during a backup, and
+    StoreError.
 
     Args:
         steady: whether the clock can be trusted, so that artifacts may expire.
@@ -195,7 +195,7 @@ async def prune(
 
 
 async def _remove_artifacts(engine: Engine, blobs: Blobs, now: float) -> None:
-    """Remove the artifacts that have expired, or whose run is gone. Raises OSError."""
+    """Remove the files of artifacts that have expired, or whose run was removed. Raises OSError."""
     stored = await trio.to_thread.run_sync(list_artifacts, blobs)
     for run_id in await engine.read(lambda db: _without_run(db, stored)):
         await trio.to_thread.run_sync(blobs.remove, artifact_prefix(run_id))
@@ -203,7 +203,7 @@ async def _remove_artifacts(engine: Engine, blobs: Blobs, now: float) -> None:
     for run_id, artifacts in stored.items():
         kept = await engine.read(partial(kept_files, run_id=run_id))
         for each in artifacts:
-            # What is hours old is not just about to get its row.
+            # A new file may be about to get its row.
             if each.name.rpartition("/")[2] not in kept and each.stored_at < now - _STRAY_SECONDS:
                 await trio.to_thread.run_sync(blobs.remove, each.name)
 
@@ -220,8 +220,8 @@ def _delivery_horizon(
 ) -> float:
     """Return the time before which deliveries without runs are removed.
 
-    They go at the age at which runs do. Where only bytes are bounded, they go with the oldest run
-    that stays.
+    They are removed at the same age as runs. If only bytes are bounded, those are removed that are older than all
+    remaining runs.
     """
     if retention.only is not None:
         return 0.0
@@ -260,7 +260,7 @@ def _remove_runs(db: Connection, ids: Iterable[str]) -> int:
 
 
 def _remove_deliveries(db: Connection, before: float) -> int:
-    """Remove some finished deliveries from before a time that have no run left."""
+    """Remove some finished deliveries from before a time that have no run."""
     return db.execute(
         "DELETE FROM deliveries WHERE seq IN (SELECT seq FROM deliveries d WHERE received_at < ? "
         "AND state IN ('done', 'ignored', 'failed', 'set_aside') "
@@ -270,7 +270,7 @@ def _remove_deliveries(db: Connection, before: float) -> int:
 
 
 def _remove_thunks(db: Connection) -> int:
-    """Remove some thunks that no run names."""
+    """Remove some thunks that no run uses."""
     return db.execute(
         "DELETE FROM thunks WHERE digest IN (SELECT digest FROM thunks t "
         "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE thunk_digest = t.digest) LIMIT ?)",
@@ -279,7 +279,7 @@ def _remove_thunks(db: Connection) -> int:
 
 
 def _remove_tests(db: Connection) -> int:
-    """Remove some tests that no run has a result of."""
+    """Remove some tests without a result in any run."""
     return db.execute(
         "DELETE FROM tests WHERE id IN (SELECT id FROM tests t "
         "WHERE NOT EXISTS (SELECT 1 FROM test_results WHERE test = t.id) LIMIT ?)",
@@ -288,7 +288,7 @@ def _remove_tests(db: Connection) -> int:
 
 
 def _remove_superseded(db: Connection, before: float) -> int:
-    """Remove what superseded heads before a time, where no run of the head is left."""
+    """Remove records of heads that were superseded before a time and have no run."""
     return db.execute(
         "DELETE FROM superseded AS s WHERE at < ? "
         "AND NOT EXISTS (SELECT 1 FROM runs WHERE head_sha = s.head_sha)",
@@ -297,7 +297,7 @@ def _remove_superseded(db: Connection, before: float) -> int:
 
 
 def _without_run(db: Connection, ids: Iterable[str]) -> set[str]:
-    """Return those of the ids that no run has."""
+    """Return those of the ids that belong to no run."""
     rows = db.execute(
         "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM runs)",
         (json.dumps(list(ids)),),

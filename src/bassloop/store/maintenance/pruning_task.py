@@ -1,7 +1,7 @@
 """The task that prunes the store every hour while the daemon runs.
 
-A run's age depends on the wall clock, which may jump by years and take every run with it. So after a
-jump, no run is removed for its age until the clock has been in step with the monotonic one for a day.
+A run's age depends on the wall clock. If that jumps by years, all runs would seem to have expired. So after a
+jump, no run is removed because of its age until the clock has agreed with the monotonic one for a day.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ BUSY_SECONDS = 60.0
 """The delay before another attempt while the store is being backed up."""
 
 JUMP_SECONDS = 600.0
-"""The most that the wall clock may be set between two readings without being distrusted."""
+"""By how much the wall clock may differ from the monotonic one between two readings before it is distrusted."""
 
 DISTRUST_SECONDS = 86400.0
 
 
 @dataclass(slots=True)
 class SteadyClock:
-    """Compares the wall clock with a monotonic one. Times are in seconds."""
+    """Detects jumps of the wall clock by comparing it with a monotonic one. Times are in seconds."""
 
     wall: float
     monotonic: float
     distrusted_until: float = 0.0
 
     def update(self, wall: float, monotonic: float) -> float:
-        """Note both clocks, and return by how much the wall clock was set since the last time."""
+        """Update both clocks, and return by how much the wall clock has jumped since the last update."""
         jump = (wall - self.wall) - (monotonic - self.monotonic)
         if abs(jump) > JUMP_SECONDS:
             self.distrusted_until = monotonic + DISTRUST_SECONDS
@@ -57,9 +57,9 @@ class SteadyClock:
 async def keep_pruning(
     store: Store, retention: Retention, *, now: Callable[[], float] = time.time
 ) -> None:
-    """Prune now and every hour, by the clock `now`, until cancelled.
+    """Prune now and every hour until cancelled. `now` returns the wall clock's time.
 
-    Errors are logged, and the next hour tries again: a full store is no reason to stop the loop.
+    Logs errors, and tries again an hour later, since they are no reason to stop the loop.
     """
     clock = SteadyClock(now(), trio.current_time())
     while True:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def repair_store(
     database: Database, blobs: Blobs, *, now: float, progress: Progress = ignore_progress
 ) -> Iterator[Defect]:
-    """Find what is wrong with a store that nobody uses, and repair what can be repaired.
+    """Find the defects of a store that nobody uses, and repair them if possible.
 
-    A damaged file of SQLite's is moved aside, and replaced by what can still be read of it. Raises
-    StoreUnusable while a daemon has the store open, StoreBusy, and StoreError.
+    Moves a damaged SQLite file aside, and replaces it by one with the rows that can still be read. Raises
+    StoreUnusable while a daemon uses the store, StoreBusy, and StoreError.
     """
     with database.ownership(), maintenance_lock(blobs.folder):
         try:
@@ -67,11 +67,10 @@ def _replace_database(database: Path, why: str, now: float) -> Defect:
 
 
 def salvage(damaged: Path, fresh: Path) -> dict[str, tuple[int, bool]]:
-    """Copy every readable row of a damaged database, which stays as it is, into a new one.
+    """Copy every readable row of a damaged database to a new one, without changing the damaged one.
 
-    Returns for each table how many rows were copied, and whether these are all. A table is read from
-    its start and, where that breaks off, from its end: the rows in between, on damaged pages, are lost.
-    Raises StoreError.
+    Returns for each table the number of copied rows, and whether these are all. Reads each table from its start and,
+    if that fails, also from its end. Rows in between, on damaged pages, are lost. Raises StoreError.
     """
     fresh.unlink(missing_ok=True)
     prepare(fresh, "FULL")
@@ -130,7 +129,7 @@ def _copy_table(
 
 
 def _order_in_file(connection: sqlite3.Connection, table: str) -> list[str]:
-    """Return the columns by which the rows of a table are in order in the file."""
+    """Return the columns that determine the order of a table's rows in the file."""
     (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     if "WITHOUT ROWID" not in sql.upper():
         return ["rowid"]
@@ -139,7 +138,7 @@ def _order_in_file(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...] | None]:
-    """Yield rows as long as they can be read, and then None if those weren't all."""
+    """Yield rows while they can be read, and None at the end if there may be more."""
     try:
         yield from source.execute(query)
     except sqlite3.DatabaseError:

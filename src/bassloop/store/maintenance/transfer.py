@@ -1,8 +1,8 @@
 """Moves a store: all rows to another database, and all complete logs and artifacts to a bucket.
 
-Each blob is stored in the bucket, read back past every cache, compared by size and hash, and only then removed
-from the folder. So it may be killed at any time and called again; what isn't moved yet is read from the
-folder meanwhile. A daemon may run.
+Each blob is stored in the bucket, read back without the cache, compared by size and hash, and only then removed from
+the folder. So the process may be killed at any time, and started again. Blobs that aren't moved yet are read from the
+folder meanwhile. A daemon may be running.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _PARTS: tuple[Part, ...] = ("raw", "text", "lines", "pieces")
 
 
 class TransferError(StoreError):
-    """The rows of a store can't be copied, and none was."""
+    """The rows of a store couldn't be copied, and none were."""
 
 
 def copy_store(source: Database, target: Database) -> dict[str, int]:
-    """Copy all rows into an empty database, whose tables are created first, in one transaction.
+    """Create the tables of an empty database, and copy all rows to it in one transaction.
 
-    The source is seen as of one instant, and must have been prepared by this version. Before the commit,
-    the rows are read back and compared with those of the source. Returns how many there are in each table.
+    Reads a consistent snapshot of the source, which must have been prepared by this version. Before the commit, reads
+    the rows back and compares them with those of the source. Returns the number of rows in each table.
 
-    Raises StoreUnusable if the target has rows, TransferError if what is read back differs, and StoreError.
+    Raises StoreUnusable if the target has rows, TransferError if the rows read back differ, and StoreError.
     """
     check_empty(target)
     with (
@@ -96,7 +96,7 @@ def _names(connection: Connection, table: str) -> str:
 def _copy_table(
     source: Database, reader: Connection, writer: Connection, table: str
 ) -> tuple[int, int]:
-    """Copy the rows of a table, and return their summary."""
+    """Copy the rows of a table, and return their summary (see `_summarize`)."""
     names = _names(reader, table)
     marks = ", ".join("?" for _ in names.split(", "))
     insert = f"INSERT INTO {table} ({names}) VALUES ({marks})"
@@ -110,7 +110,7 @@ def _copy_table(
 
 
 def _summarize(rows: Iterable[Sequence[Any]]) -> tuple[int, int]:
-    """Return the number of rows, and a hash of them in any order."""
+    """Return the number of rows, and a hash of them that doesn't depend on their order."""
     count = total = 0
     for row in rows:
         count += 1
@@ -119,7 +119,7 @@ def _summarize(rows: Iterable[Sequence[Any]]) -> tuple[int, int]:
 
 
 def _as_copied(value: Any) -> Any:
-    """Return a value as PostgreSQL stores it: it has no NUL in a text."""
+    """Return a value as PostgreSQL stores it, with NUL characters in text replaced."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
@@ -133,14 +133,14 @@ def _errors(database: Database) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class MovedBlob:
-    """A log or an artifact that is in the bucket now, and not in the folder any more."""
+    """A log or an artifact that was moved from the folder to the bucket."""
 
     name: str
     bytes: int
 
 
 class BlobsDiffer(StoreError):
-    """What the bucket returned isn't what was stored."""
+    """The bucket returned something else than was stored."""
 
 
 def move_blobs(database: Database, blobs: Blobs) -> Iterator[MovedBlob]:
@@ -190,7 +190,7 @@ def _move_artifact(bucket: Bucket, path: Path, name: str) -> MovedBlob:
 
 
 def _compare(what: str, here: BlobReader | None, there: BlobReader | None) -> int:
-    """Return the size of two files. Raises BlobsDiffer unless both are the same."""
+    """Return the size of two equal files. Raises BlobsDiffer if they differ."""
     wanted, found = (_summary(reader) for reader in (here, there))
     if wanted != found:
         raise BlobsDiffer(
