@@ -291,8 +291,8 @@ class Chaos:
         report.started_twice += sum(line == "line 1" for _, line in emitted) > 1
         kept, is_cut = dict[str, float](), False
         for step in await self.store.steps.of_run(run.id):
-            text = await self.store.logs.text(run.id, step.row)
-            lines = text.text.decode().splitlines()
+            found = await self.store.logs.lines(run.id, step.row, 0, step.lines)
+            lines = [line.decode() for line in found]
             times = await self.store.logs.times(run.id, step.row, 0, len(lines))
             for number, line in enumerate(lines):
                 kept[line] = max((each.at for each in times if each.line <= number), default=0.0)

@@ -31,7 +31,8 @@ async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[st
                 for _ in range(lines):
                     await recorder.record(update(logs=[(step, b"0123456789\n" * 10)]))
         steps = await store.steps.of_run("r")
-        return recorder.notes(), (await store.logs.text("r", steps[-1].row)).text
+        blocks = [block.text async for block in store.logs.blocks("r", steps[-1].row)]
+        return recorder.notes(), b"".join(blocks)
 
 
 async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path) -> None:

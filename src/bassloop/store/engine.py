@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import trio
 
 from bassloop.concurrency import open_flat_nursery, shielded
-from bassloop.store.errors import StoreError, StoreUnreachable
+from bassloop.store.errors import StoreUnreachable
 from bassloop.store.writer import RETRY_SECONDS, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from bassloop.store.database import Connection, Database
-    from bassloop.store.writer import WriterStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +77,7 @@ class Engine:
     ) -> None:
         self.database = database
         self.node = node
-        self._writer = writer
+        self.writer = writer
         self._readers = readers
         self._may_wait = may_wait
 
@@ -98,20 +97,7 @@ class Engine:
 
     async def write(self, change: Callable[[Connection], T], *, wait: bool = True) -> T:
         """Return the result of `change`, once it is committed. See `Writer.write`."""
-        return await self._writer.write(change, wait=wait)
-
-    @property
-    def stuck_seconds(self) -> float:
-        """The seconds for which the disk was full or the database locked, until it wasn't any more."""
-        return self._writer.stuck_seconds
-
-    @property
-    def trouble(self) -> StoreError | None:
-        """The reason why nothing could be written lately, until something could."""
-        return self._writer.trouble
-
-    def statistics(self) -> WriterStatistics:
-        return self._writer.statistics()
+        return await self.writer.write(change, wait=wait)
 
 
 @asynccontextmanager

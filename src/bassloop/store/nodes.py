@@ -96,11 +96,6 @@ class Runtimes(Subject):
         return [RuntimeRecord(**row) for row in rows]
 
 
-def remove_lost_runtimes(db: Connection) -> None:
-    """Remove the runtimes that were connected to lost nodes."""
-    db.execute(f"DELETE FROM runtimes WHERE node NOT IN ({LIVE})")
-
-
 def new_node(name: str = "", address: str = "", version: str = "") -> Node:
     """Return this process as a node, named after the host by default."""
     return Node(secrets.token_hex(8), name or socket.gethostname(), address, version)
@@ -251,7 +246,7 @@ class Nodes(Subject):
         db.execute(
             "DELETE FROM nodes WHERE heir != '' AND alive_until < ?", (now - FORGET_SECONDS,)
         )
-        remove_lost_runtimes(db)
+        db.execute(f"DELETE FROM runtimes WHERE node NOT IN ({LIVE})")
         take_over_requests(db, heir)
         deliveries = take_over_deliveries(db, heir)
         return Inheritance([row["name"] for row in ended], deliveries, take_over_runs(db, heir))

@@ -72,22 +72,17 @@ class Notifications:
         """
         self._callbacks[topic].append(callback)
 
-    def attach(self, db: Connection, topic: Topic, key: str) -> None:
-        """Notify all nodes once the transaction of this connection is committed.
-
-        Args:
-            key: has no NUL, and at most 1,000 characters.
-        """
-        self._engine.database.notify(db, topic, key)
-
     async def publish(self, topic: Topic, key: str) -> None:
         """Notify all nodes now. Waits while the database can't be reached; may raise StoreError.
 
         If cancelled, they may or may not be notified.
+
+        Args:
+            key: at most 1,000 characters, without NUL.
         """
 
         def publish(db: Connection) -> None:
-            self.attach(db, topic, key)
+            self._engine.database.notify(db, topic, key)
 
         await self._engine.write(publish)
 

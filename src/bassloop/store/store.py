@@ -126,9 +126,9 @@ async def open_store(
     found = find_database(database, synchronous, pool)
     if isinstance(blobs, Path | str):
         blobs = FileBlobs(Path(blobs))
-    opening = _Opening(found, blobs, log_limit, log_waiting, bucket_waiting)
+    opening = partial(_open, found, blobs, log_limit, log_waiting, bucket_waiting)
     if not owner:
-        async with opening.open(False) as store:
+        async with opening(patient=False) as store:
             yield store
         return
     lease = found.lease(node or new_node(), identity)
@@ -136,7 +136,7 @@ async def open_store(
         await lease.acquire(on_wait)
         async with open_flat_nursery() as nursery:
             nursery.start_soon(lease.keep)
-            async with opening.open(True, lease.node, lease.may_write) as store:
+            async with opening(patient=True, node=lease.node, may_write=lease.may_write) as store:
                 store.drain_requested = lease.drain_requested
                 store.others_ended = lease.others_ended
                 store.company = lease.company
@@ -152,35 +152,34 @@ async def open_store(
             await lease.release()
 
 
-@dataclass(frozen=True)
-class _Opening:
-    database: Database
-    blobs: Blobs
-    log_limit: int
-    log_waiting: int
-    bucket_waiting: int
-
-    @asynccontextmanager
-    async def open(
-        self, patient: bool, node: str = "", may_write: Callable[[], bool] = lambda: True
-    ) -> AsyncIterator[Store]:
-        bucket = self.blobs.bucket
-        shipper = None if bucket is None else Shipper(bucket, self.bucket_waiting)
-        queue = LogQueue(self.blobs.folder, self.log_waiting, shipper)
-        async with (
-            open_engine(self.database, patient=patient, node=node, may_write=may_write) as engine,
-            open_flat_nursery() as nursery,
-        ):
-            await nursery.start(queue.serve)
-            store = Store(engine, queue, self.blobs, self.log_limit, shipper, may_write)
+@asynccontextmanager
+async def _open(
+    database: Database,
+    blobs: Blobs,
+    log_limit: int,
+    log_waiting: int,
+    bucket_waiting: int,
+    *,
+    patient: bool,
+    node: str = "",
+    may_write: Callable[[], bool] = lambda: True,
+) -> AsyncIterator[Store]:
+    shipper = None if blobs.bucket is None else Shipper(blobs.bucket, bucket_waiting)
+    queue = LogQueue(blobs.folder, log_waiting, shipper)
+    async with (
+        open_engine(database, patient=patient, node=node, may_write=may_write) as engine,
+        open_flat_nursery() as nursery,
+    ):
+        await nursery.start(queue.serve)
+        store = Store(engine, queue, blobs, log_limit, shipper, may_write)
+        if shipper is not None:
+            await nursery.start(shipper.serve, store.logs.note_shipped)
+        try:
+            yield store
+        finally:
+            queue.close()
             if shipper is not None:
-                await nursery.start(shipper.serve, store.logs.note_shipped)
-            try:
-                yield store
-            finally:
-                queue.close()
-                if shipper is not None:
-                    shipper.close()
+                shipper.close()
 
 
 class Store(Subject):
@@ -256,15 +255,15 @@ class Store(Subject):
     @property
     def trouble(self) -> StoreError | None:
         """The error of the latest write, while writes fail for a temporary reason."""
-        return self._engine.trouble
+        return self._engine.writer.trouble
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
-            writer=self._engine.statistics(),
+            writer=self._engine.writer.statistics(),
             open_logs=sum(not log.complete for log in self._live.values()),
             log_bytes_waiting=self._queue.pending,
             log_bytes=self._queue.received,
-            stuck_seconds=max(self._engine.stuck_seconds, self._queue.full_seconds),
+            stuck_seconds=max(self._engine.writer.stuck_seconds, self._queue.full_seconds),
             shipping=None if self._shipper is None else self._shipper.statistics(),
         )
 

@@ -73,7 +73,12 @@ class WriterStatistics:
 
 
 class Writer:
-    """The writer thread and its queue. Run `serve` in a nursery; `close` ends it."""
+    """The writer thread and its queue. Run `serve` in a nursery; `close` ends it.
+
+    Attributes:
+        stuck_seconds: the total time for which writes failed for temporary reasons, without a current outage.
+        trouble: the error of the latest write, while writes fail for a temporary reason.
+    """
 
     def __init__(self, database: Database, room: int, *, patient: bool) -> None:
         self._database = database
@@ -150,13 +155,10 @@ class Writer:
         """
         token = trio.lowlevel.current_trio_token()
 
-        def opened() -> None:
-            task_status.started()
-
         def run() -> None:
             self._connection = self._database.connect()
             try:
-                token.run_sync_soon(opened)
+                token.run_sync_soon(task_status.started)
                 self._loop(token)
             finally:
                 self._disconnect()

@@ -54,13 +54,6 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Return a connection like `connect`'s that SQLite keeps from writing."""
-    connection = connect(path, synchronous)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
 @contextlib.contextmanager
 def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a database for reading only. It may be in use, damaged, or a backup.
@@ -307,7 +300,9 @@ class SQLiteDatabase:
         return connect(self.path, self.synchronous)
 
     def connect_reader(self) -> sqlite3.Connection:
-        return connect_reader(self.path, self.synchronous)
+        connection = self.connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def begin(self, connection: Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")

@@ -106,17 +106,6 @@ class LogReader:
                 buffer = b""
                 line += 1
 
-    def text(self, start: int, size: int) -> LogText:
-        """Return about `size` bytes of whole lines from line `start` on, at least one line if it exists."""
-        found: list[bytes] = []
-        length = 0
-        for line in self.lines(start, self._lines):
-            found.append(line)
-            length += len(line) + 1
-            if length >= size:
-                break
-        return LogText(start, len(found), b"".join(line + b"\n" for line in found))
-
     def find(self, line: int) -> TextPosition:
         """Return the position of a line, or of the end of the log if it has no such line."""
         number, offset = self._entry(line)
@@ -222,12 +211,6 @@ def read_lines(log: LogParts, lines: int, start: int, stop: int) -> list[bytes]:
                 if length >= READ_LIMIT:
                     break
     return found
-
-
-def read_text(log: LogParts, lines: int, start: int, size: int) -> LogText:
-    """Return the result of `LogReader.text`."""
-    with open_reader(log, lines) as reader:
-        return LogText(start, 0, b"") if reader is None else reader.text(start, size)
 
 
 def find_position(log: LogParts, lines: int, line: int) -> TextPosition:

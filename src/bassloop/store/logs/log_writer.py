@@ -169,6 +169,13 @@ class LogWriter:
     Readers of the same store see appended bytes at once, since they wait for queued pieces. The bytes
     survive the end of the process once they are written, moments later, and a power failure once `close`
     has returned.
+
+    Attributes:
+        raw_bytes: how many raw bytes are in the files.
+        lines: how many settled lines are in the files.
+        full: True once the limit is reached, as the log itself says. Further bytes are dropped.
+        closing: True once `close` was called: then the log doesn't wait for a full disk.
+        complete: True once the log is closed.
     """
 
     def __init__(
@@ -191,10 +198,10 @@ class LogWriter:
         self._copied = 0
         self._plain = True
         self._line = 0
-        self._full = False
-        self._closed = False
-        self._complete = False
         self._error: StoreError | None = None
+        self.full = False
+        self.closing = False
+        self.complete = False
         self.raw_bytes = 0
         self.lines = 0
 
@@ -206,11 +213,6 @@ class LogWriter:
         the last bytes, because later bytes are dropped.
         """
         return max(0, self._limit - self._bytes)
-
-    @property
-    def full(self) -> bool:
-        """True once the limit is reached, as the log itself says. Further bytes are dropped."""
-        return self._full
 
     async def append(self, raw: bytes, settled: SettledText | None, stream: int, at: float) -> None:
         """Append `raw`, received at time `at` on `stream` (1 stdout, 2 stderr), and what it settled:
@@ -228,15 +230,15 @@ class LogWriter:
         await self._queue.wait_for_room()
         if self._error is not None:
             raise self._error
-        if self._closed:
+        if self.closing:
             raise StoreError("the log is closed")
-        if self._full:
+        if self.full:
             return
         text, plain, line = self._settled(raw, settled)
         self._plain = plain
         self._copied += 0 if plain else len(text)
         if len(raw) > self.room or self._copied > self._limit:
-            self._full = True
+            self.full = True
             notice = _notice(self._limit)
             if plain:
                 fitting = raw[: self.room]
@@ -268,9 +270,9 @@ class LogWriter:
         cut. Shielded for at most CLOSE_SECONDS. Doesn't wait for room on a full disk; to do so, call
         `flush(patient=True)` first.
         """
-        if self._closed:
+        if self.closing:
             return
-        self._closed = True
+        self.closing = True
         with shielded(CLOSE_SECONDS) as closing:
             while self._written < self._appended:
                 await self._queue.wait_for_write()
@@ -281,21 +283,11 @@ class LogWriter:
                     self._error = StoreError(f"a log cannot be written: {error}")
             self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
             await self._on_closed(self, self._error is not None)
-            self._complete = True
+            self.complete = True
         if closing.cancelled_caught and self._error is None:
             self._error = StoreError(f"a log was not closed within {CLOSE_SECONDS:.0f} seconds")
         if self._error is not None:
             raise self._error
-
-    @property
-    def closing(self) -> bool:
-        """For the queue: whether the log no longer waits for a full disk."""
-        return self._closed
-
-    @property
-    def complete(self) -> bool:
-        """True once the log is closed."""
-        return self._complete
 
     @property
     def cut(self) -> bool:

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from bassloop.store.logs.shipment import Shipment
     from bassloop.store.logs.shipper import Shipper
 
-TEXT_BYTES = 1024 * 1024
-"""The approximate size of what `Logs.text` returns, in bytes."""
-
 _CHUNK = 256 * 1024
 
 
@@ -133,16 +130,6 @@ class Logs(Subject):
         """
         extent, log = await self._extent_and_log(run_id, row)
         return await trio.to_thread.run_sync(log_reader.read_lines, log, extent.lines, start, stop)
-
-    async def text(self, run_id: str, row: int, start: int = 0) -> LogText:
-        """Return about 1 MiB of whole settled lines from line `start` on, for search and download.
-
-        Continue at `line + lines` until `lines` is 0. Long lines are cut as in `lines`.
-        """
-        extent, log = await self._extent_and_log(run_id, row)
-        return await trio.to_thread.run_sync(
-            log_reader.read_text, log, extent.lines, start, TEXT_BYTES
-        )
 
     async def scan(
         self,
