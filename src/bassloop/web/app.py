@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 log = structlog.get_logger(__name__)
 
 MAX_BODY = 16 << 10
-"""Bytes of a request that isn't a webhook. Forms are small, and one of a megabyte would take a second to parse."""
+"""The maximum size of a request, except for webhooks, in bytes. Parsing a form of 1 MB would take a second."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -68,7 +68,7 @@ ERROR_TEXTS = {
     404: "there is no page at this address",
     500: "this page couldn’t be made, because of a mistake in the loop; try again in a moment",
 }
-"""What is said where an error has no text of its own."""
+"""The texts of errors that were raised without a message."""
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -76,7 +76,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""The headers of each response that says nothing else."""
+"""The default headers of all responses."""
 
 
 @cache
@@ -169,8 +169,10 @@ def create_app(context: WebContext) -> QuartTrio:
 
 
 async def prepare_pages(app: QuartTrio) -> None:
-    """Compile all templates and the rules for failures, in a thread. Without this, the first visitor of a run's page
-    would wait for 0.3 s of processor time, and everybody else with them."""
+    """Compile all templates and the rules for failures, in a thread.
+
+    Otherwise, the first view of a run's page would take 0.3 s of processor time, and delay everybody else.
+    """
     await trio.to_thread.run_sync(find_failures, ())
     for name in app.jinja_env.list_templates():
         await trio.to_thread.run_sync(app.jinja_env.get_template, name)
@@ -189,7 +191,7 @@ async def _error_page(error: HTTPException) -> tuple[str | dict[str, Any], int]:
     if wants_json():
         return {"error": text}, code
     if error.description == type(error).description:
-        # Werkzeug's own words are about servers and URLs.
+        # Werkzeug's default texts are about servers and URLs.
         text = ERROR_TEXTS.get(code, text)
     title = ERROR_TITLES.get(code, error.name.capitalize())
     now = instant(time.time())
@@ -203,9 +205,9 @@ async def _bucket_error_page(error: BucketError) -> tuple[str | dict[str, Any], 
 
 
 def _version(folder: Path) -> str:
-    """Return a version of a folder's content.
+    """Return a hash of a folder's contents.
 
-    All static files have the same one in their addresses, so that a script imports others of its own version.
+    It's part of the URLs of all static files, so that a script imports modules of its own version.
     """
     version = hashlib.sha256()
     for path in sorted(folder.iterdir()):

@@ -42,7 +42,7 @@ NAMES = (
 BACKGROUNDS = ("ground", "raised", "sunken", "hit")
 
 LOG_BACKGROUNDS = ("sunken", "hit")
-"""Those that logs have."""
+"""The backgrounds of logs."""
 
 TEXTS = ("text", "soft", "ok", "bad", "warn", "info", "magenta", "cyan")
 
@@ -57,7 +57,7 @@ Colour = tuple[float, float, float]
 
 
 class BadScheme(ValueError):
-    """A scheme's file is invalid; the message names it and says what is missing."""
+    """A scheme's file is invalid. The message has its name and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,10 @@ def _from_base16(entries: Mapping[str, Colour], *, dark: bool) -> dict[str, Colo
 
 
 def schemes_css(schemes: Iterable[ColourScheme]) -> str:
-    """Return rules that set the variables: `data-theme` on the root element selects the scheme, and its
-    `color-scheme` the variant."""
+    """Return rules that set the variables.
+
+    `data-theme` on the root element selects the scheme, and its `color-scheme` the variant.
+    """
     rules = []
     for scheme in schemes:
         selector = ":root" if scheme.name == DEFAULT else f':root[data-theme="{scheme.name}"]'
@@ -148,11 +150,11 @@ def schemes_css(schemes: Iterable[ColourScheme]) -> str:
 def palette_css(schemes: Iterable[ColourScheme]) -> str:
     """Return rules for the terminal's fixed colours, 16 to 255.
 
-    A text's colour is moved until it has enough contrast with the backgrounds of logs in all schemes. On a
-    background of the terminal's own it stays as it is, and text without a colour is black or white.
+    The colour of text is adjusted until it has enough contrast with the backgrounds of logs in all schemes. On a
+    coloured background it isn't adjusted, and text without a colour is black or white.
     """
     found = list(schemes)
-    # The darkest of the light backgrounds, and the lightest of the dark ones, decide for all.
+    # Enough contrast with the darkest light background, and the lightest dark one, is enough for all.
     light = min((s.light[name] for s in found for name in LOG_BACKGROUNDS), key=_luminance)
     dark = max((s.dark[name] for s in found for name in LOG_BACKGROUNDS), key=_luminance)
     black, white = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -172,8 +174,7 @@ def palette_css(schemes: Iterable[ColourScheme]) -> str:
 
 
 def with_contrast(colour: Colour, backgrounds: Iterable[Colour], *, dark: bool) -> Colour:
-    """Return the colour, moved towards white or black just as far as the contrast with each background
-    needs."""
+    """Return the colour, mixed with just enough white or black for sufficient contrast with each background."""
     grounds = [_luminance(ground) for ground in backgrounds]
     towards = (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0)
 
@@ -199,7 +200,7 @@ def _contrast(one: float, other: float) -> float:
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """Return a colour between two others; `share` is how much of the other it has."""
+    """Mix two colours. `share`, from 0 to 1, is the proportion of the second one."""
     (red, green, blue), (to_red, to_green, to_blue) = one, other
     return (
         red + (to_red - red) * share,

@@ -1,7 +1,7 @@
 """Signing in from a terminal: GitHub's device flow, run by the loop for the terminal.
 
-The terminal shows a code to enter on GitHub, and polls the loop until that was done. It gets a session of
-this loop; GitHub's token never leaves the loop.
+The terminal shows a code to enter on GitHub, and polls the loop until that has happened. Then it gets a session of
+this loop. GitHub's token never leaves the loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOW_SECONDS = 1800
 
 CODES, CODES_PER_SECOND = 20, 1 / 6
 POLLS, POLLS_PER_SECOND = 60, 2.0
-"""Codes, and polls for whether one was entered, at once and per second: each is a call to GitHub."""
+"""Limits (burst size and rate) on requests for codes, and on polls. Each of these requests is a call to GitHub."""
 
 SLOW_DOWN_SECONDS = 10.0
 MAX_DEVICE = 1000
@@ -47,7 +47,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/sign-in/device")
     async def begin() -> Response:
-        """Return a code to enter, the address to enter it at, and a handle to poll with."""
+        """Return a code, the address at which to enter it, and a handle for polling."""
         github = require_oauth(context)
         if not codes.take():
             abort(429, "too many terminals are signing in at the moment: try again in a minute")
@@ -75,7 +75,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/sign-in/device/token")
     async def poll() -> tuple[Response, int] | Response:
-        """Return a token once the code was entered; until then 202, with the seconds to wait."""
+        """Return a token once the code has been entered. Until then, return 202 with the seconds to wait."""
         github = require_oauth(context)
         body: Any = await request.get_json(force=True, silent=True)
         device = body.get("device") if isinstance(body, dict) else None

@@ -39,7 +39,7 @@ BADGES = {
     RunState.ACTION_REQUIRED: ("needs a runner", "#855600"),
     "none": ("no pushes", "#5d5f67"),
 }
-"""The word and the colour of each state."""
+"""The text and the colour of each state."""
 
 MAX_LABEL = 40
 
@@ -57,7 +57,7 @@ def routes(context: WebContext) -> Blueprint:
     async def badge(owner: str, name: str) -> Response:
         """Draw the state of the newest pushes: of one `check` or all, on one `branch` or any.
 
-        Pull requests don't count: anybody can open one that fails.
+        Ignores pull requests, since anybody can open one that fails.
         """
         check = request.args.get("check", "")[:200] or None
         runs = await visible_checks(
@@ -120,7 +120,7 @@ def atom_feed(
 
     Args:
         newest: the repository's newest run, failed or not.
-        reasons: why the runs failed, in a line, by the runs' ids.
+        reasons: one line for each run on why it failed, by the runs' ids.
     """
     updated = max((_ended_at(run) for run in failed), default=newest.created_at)
     return render_document(
@@ -153,5 +153,5 @@ def _ended_at(run: Run) -> float:
 
 
 def _valid_xml(text: str) -> str:
-    """Replace the characters that XML can't have, escaped or not."""
+    """Replace the characters that XML can't contain, not even escaped."""
     return _NOT_XML.sub("\ufffd", text)

@@ -1,9 +1,9 @@
-"""Authorization of visitors: the one place that decides who may see and do what.
+"""Authorization of visitors: the only module that decides who may see and do what.
 
 Runs of public repositories are visible to everybody, other runs to people who can read the repository on
-GitHub. What a visitor may not see isn't listed or counted, and looks the same as what doesn't exist.
-Everything that answers a visitor (pages, JSON, websockets, badges, feeds, search) asks this module, never
-the store. A websocket asks again every few seconds.
+GitHub. Hidden runs aren't listed or counted, and are indistinguishable from runs that don't exist. Everything that
+serves visitors (pages, JSON, websockets, badges, feeds, search) reads runs through this module, not from the
+store. A websocket checks again every few seconds.
 """
 
 from __future__ import annotations
@@ -39,17 +39,16 @@ WITHOUT_SESSION = frozenset(
         "preferences.save",
     }
 )
-"""Endpoints that take a POST without a session: it changes nothing of anybody's."""
+"""Endpoints that accept a POST without a session, since it changes nobody's data."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_LOOKED_UP = object()
 
 
 async def current_visitor(context: WebContext) -> Visitor | None:
-    """Return the visitor who sent the request, or None for a stranger.
+    """Return the visitor who sent the request, or None for an anonymous one.
 
-    During a request the visitor is looked up once, during a websocket's life at each call: they may sign
-    out meanwhile.
+    The visitor is looked up once for a request, but in each call for a websocket, since they may sign out meanwhile.
     """
     if has_websocket_context():
         return await _visitor(context, websocket)
@@ -69,9 +68,9 @@ async def _visitor(context: WebContext, asking: BaseRequestWebsocket) -> Visitor
 
 
 def _is_same_origin(context: WebContext, asking: BaseRequestWebsocket) -> bool:
-    """Tell whether a websocket was opened by a page of this loop.
+    """Return whether a websocket was opened by a page of this loop.
 
-    A browser lets any site under the same domain open one with the visitor's cookies, and read its messages.
+    Browsers let other sites under the same domain open websockets with the visitor's cookies, and read their messages.
     """
     origin = asking.headers.get("Origin")
     return origin is None or urlsplit(origin).netloc in (
@@ -81,26 +80,31 @@ def _is_same_origin(context: WebContext, asking: BaseRequestWebsocket) -> bool:
 
 
 async def may_read(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
-    """Tell whether a visitor may see a run, its logs and its output."""
+    """Return whether a visitor may see a run, its logs and its output."""
     return run.public or await _has_level(context, visitor, run, "read")
 
 
 async def may_write(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
-    """Tell whether a visitor can write to a run's repository, and so approve, cancel and rerun any run."""
+    """Return whether a visitor can write to a run's repository, and so approve, cancel and rerun any of its runs."""
     return await _has_level(context, visitor, run, "write")
 
 
 async def may_rerun(context: WebContext, visitor: Visitor | None, run: Run) -> bool:
-    """Tell whether a visitor may cancel or rerun a run: their own, or one of a repository that they can
-    write to. (Approving takes `may_write`: nobody approves their own run.)"""
+    """Return whether a visitor may cancel or rerun a run.
+
+    It must be their own, or belong to a repository that they can write to. To approve it, they need `may_write`, so
+    that nobody can approve their own run without that.
+    """
     if visitor is None or not await may_read(context, visitor, run):
         return False
     return visitor.id == run.user_id or await may_write(context, visitor, run)
 
 
 def may_operate(context: WebContext, visitor: Visitor | None) -> bool:
-    """Tell whether a visitor is an operator (setting `OPERATORS`), who sees runners and deliveries. It
-    gives no access to private runs."""
+    """Return whether a visitor is an operator (setting `OPERATORS`), who may see runners and deliveries.
+
+    This gives no access to private runs.
+    """
     if visitor is None:
         return False
     return not context.operators.isdisjoint({str(visitor.id), visitor.login.lower()})
@@ -113,17 +117,16 @@ async def _has_level(context: WebContext, visitor: Visitor | None, run: Run, lev
 
 
 async def _readable(context: WebContext) -> frozenset[int]:
-    """Return the private repositories that the visitor may read.
+    """Return the ids of the private repositories that the visitor may read.
 
-    Asked for before anything is looked up, so that response times don't reveal what exists.
+    Call this before reading from the store, so that response times don't reveal what exists.
     """
     visitor = await current_visitor(context)
     return frozenset() if visitor is None else await context.permissions.readable(visitor)
 
 
 async def run_ids_by_runtime(context: WebContext) -> dict[str, tuple[str, ...]]:
-    """Return the ids of all runs that go on, by their runtimes: to be counted, and shown only if `visible_run` finds
-    them."""
+    """Return the ids of all unfinished runs by runtime, for counting. Show only those that `visible_run` returns."""
     found: dict[str, tuple[str, ...]] = {}
     for run in await context.store.runs.unfinished():
         if run.runtime_id is not None:
@@ -151,7 +154,7 @@ async def visible_runs(
 async def visible_errors(
     context: WebContext, repository: str, text: str, limit: int, before: str | None = None
 ) -> ErrorSearch:
-    """Return the errors of a repository's runs with a text in them, of those that the visitor may see."""
+    """Return the errors that contain a text in those of a repository's runs that the visitor may see."""
     readable = await _readable(context)
     return await context.store.error_lines.search(
         repository, text, limit, before=before, readable=readable
@@ -161,7 +164,7 @@ async def visible_errors(
 async def visible_logs(
     context: WebContext, repository: str, query: FilterQuery, before: str | None = None
 ) -> IndexedLogs:
-    """Return what `LogIndex.search` does of a repository's runs, of those that the visitor may see."""
+    """Search the index of logs (`LogIndex.search`) for those of a repository's runs that the visitor may see."""
     readable = await _readable(context)
     return await context.store.log_index.search(repository, query, before=before, readable=readable)
 
@@ -175,7 +178,7 @@ async def visible_repository(context: WebContext, full_name: str) -> RepositoryR
 
 
 async def visible_checks(context: WebContext, repository: str, **filters: Any) -> list[Run]:
-    """Return the newest run of each check of a repository, of those that the visitor may see."""
+    """Return the newest run of each check of a repository, among those that the visitor may see."""
     readable = await _readable(context)
     return await context.store.runs.latest_per_check(repository, readable=readable, **filters)
 
@@ -194,17 +197,17 @@ async def visible_thunk(
 
 
 async def thunk_of(context: WebContext, run: Run) -> ThunkRecord | None:
-    """Return the thunk of a run that the visitor was found to see."""
+    """Return the thunk of a run. The caller must have checked that the visitor may see the run."""
     return await context.store.thunks.get(run.thunk_digest)
 
 
 async def current_run(store: Store, run_id: str) -> Run | None:
-    """Return a run as it is now, for visitors who were each found to see it by `visible_run`."""
+    """Return the current state of a run. The caller must have checked with `visible_run` that visitors may see it."""
     return await store.runs.get(run_id)
 
 
 def install(app: QuartTrio, context: WebContext) -> None:
-    """Check every form of an application, and keep what is made for one visitor out of shared caches."""
+    """Make an application check its forms (against CSRF), and keep visitors' own responses out of shared caches."""
 
     @app.before_request
     async def check_form() -> None:

@@ -1,4 +1,4 @@
-"""Runs and steps as pages and JSON show them. Templates escape the texts."""
+"""How runs and steps appear on pages and in JSON. Templates escape the texts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ SHORT_SHA = 7
 LOG_CUT = "the end of its log is lost"
 MAX_NOTE = 300
 PAGE_SIZE = 50
-"""Runs or deliveries on one page of a list."""
+"""The number of runs or deliveries on one page of a list."""
 
 STEP_PAGE_LINES = 1000
-"""Lines of its log on one page of a step."""
+"""The number of log lines on a step's page."""
 
 
 _RUN_ADDRESS = re.compile(r"https?://[^\s()]{1,300}(/runs/[A-Za-z0-9_-]{10,40})(?![A-Za-z0-9_/-])")
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-"""Cache-Control of addresses that change with their content."""
+"""Cache-Control for URLs that change with their content."""
 
 DOWNLOAD_SECONDS = 3600.0
 """How long a visitor may take to download a file."""
@@ -77,7 +77,7 @@ STEP_LABELS = {
 
 
 class EventWords(NamedTuple):
-    """What happened, in words, and the preposition between them and a branch."""
+    """An event in words, and the preposition between them and the name of a branch."""
 
     word: str
     preposition: str
@@ -92,7 +92,7 @@ EVENT_WORDS = {
 }
 
 SHELLS = (["sh", "-c"], ["sh", "-ec"])
-"""The programs and options with which a line for the shell is run."""
+"""The commands that run a line in a shell."""
 
 WORST_FIRST = (
     RunState.FAILED,
@@ -107,7 +107,7 @@ WORST_FIRST = (
 
 
 def instant(at: float | None) -> str:
-    """Format a time as HTML and JSON have it; empty for None."""
+    """Format a time for HTML and JSON (RFC 3339, UTC); empty for None."""
     if at is None:
         return ""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -130,7 +130,7 @@ class RunView:
 
     @property
     def created(self) -> str:
-        """The time when it was created."""
+        """When it was created, formatted."""
         return instant(self.run.created_at)
 
     @property
@@ -140,20 +140,20 @@ class RunView:
 
 
 def view_run(run: Run, now: float) -> RunView:
-    """Return a run as pages show it at a given time."""
+    """Return the view of a run at a given time."""
     started_at = run.started_at or run.created_at
     took = format_duration((run.ended_at or now) - started_at)
     return RunView(run, RUN_LABELS[run.state], started_at, took, not run.ended)
 
 
 def view_runs(runs: Sequence[Run]) -> list[RunView]:
-    """Return runs as lists show them now."""
+    """Return the current views of runs."""
     now = time.time()
     return [view_run(run, now) for run in runs]
 
 
 def worst_first(runs: Sequence[Run]) -> list[Run]:
-    """Return runs with those first that somebody has to look at; otherwise in the given order."""
+    """Return runs sorted by state, those that need attention first, otherwise in the given order."""
     rank = {state: number for number, state in enumerate(WORST_FIRST)}
     return sorted(runs, key=lambda run: rank.get(run.state, len(rank)))
 
@@ -170,9 +170,9 @@ class StepView:
 
     Args:
         state: a key of `STEP_LABELS`.
-        note: the error, or a word about the state.
-        hidden: shown only on request: internal, or marked ``[hide]``.
-        open: whether its log starts open.
+        note: the error, or the state in words.
+        hidden: whether it is shown only on request, because it is internal or marked ``[hide]``.
+        open: whether its log is initially open.
     """
 
     record: Step
@@ -203,7 +203,7 @@ def step_state(step: Step) -> str:
 
 
 def view_step(step: Step, now: float) -> StepView:
-    """Return a step as pages show it at a given time."""
+    """Return the view of a step at a given time."""
     state = step_state(step)
     note = ""
     if state == "bad":
@@ -220,7 +220,7 @@ def view_step(step: Step, now: float) -> StepView:
 
 
 def step_title(step: Step) -> str:
-    """Return a step's name as people wrote it: a line for the shell without the shell."""
+    """Return a step's name as a person would write it: a shell command without ``sh -c``."""
     name = one_line(step.name).replace("[hide] ", "")
     try:
         words = shlex.split(name)
@@ -230,12 +230,12 @@ def step_title(step: Step) -> str:
 
 
 def without_command(reason: str, name: str) -> str:
-    """Return the reason why a step failed without its name, which stands beside it."""
+    """Return the reason why a step failed without the step's name, which is shown next to it."""
     return reason.removesuffix(f": {name}")
 
 
 def visible_inputs(steps: Sequence[StepView]) -> dict[int, list[StepView]]:
-    """Return the steps that each step depends on, by its row, without hidden ones."""
+    """Return the visible steps that each step depends on, by the step's row."""
     by_digest = {step.record.digest: step for step in steps}
     return {
         step.record.row: [
@@ -252,8 +252,8 @@ class RunAction:
     """A button on a run's or a commit's page.
 
     Args:
-        primary: whether it stands out.
-        when: ``live`` if it is removed when the run ends, ``ended`` if it only appears then.
+        primary: whether it is highlighted.
+        when: ``live`` if it is removed when the run ends, ``ended`` if it appears only then.
     """
 
     url: str
@@ -263,10 +263,10 @@ class RunAction:
 
 
 def verdict(run: Run) -> list[tuple[str, str | None]]:
-    """Return the lines of an ended run's message that name other runs, in pieces of text and their addresses.
+    """Return the lines of an ended run's message that refer to other runs, as pairs of text and URL (or None).
 
-    That is how the loop says what a trusted runner has found. A runner's own words could look like it, on a run
-    that failed; the addresses lead nowhere else.
+    The loop reports a trusted runner's result in such lines. A message from a runner could imitate them, if the run
+    failed, but only link to other runs of this loop.
     """
     lines = (run.message or "").splitlines() if run.ended else []
     pieces: list[tuple[str, str | None]] = []
@@ -322,23 +322,23 @@ def step_json(step: Step) -> dict[str, Any]:
 
 
 def render_document(template: str, **variables: Any) -> str:
-    """Render a picture or a feed: a template that shows every visitor the same."""
+    """Render a picture or a feed, from a template that doesn't depend on the visitor."""
     return _documents.get_template(template).render(variables) + "\n"
 
 
 def wants_json() -> bool:
-    """Tell whether the client prefers JSON to HTML."""
+    """Return whether the client prefers JSON to HTML."""
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])
     return best == "application/json"
 
 
 def abort_not_found(what: str) -> NoReturn:
-    """Abort with 404, in the same words for what doesn't exist and for what the visitor may not see."""
+    """Abort with 404, with the same text whether it doesn't exist or the visitor may not see it."""
     abort(404, f"there is no such {what}, or you don't have access to it")
 
 
 def download_headers(name: str) -> dict[str, str]:
-    """Return the headers of a stranger's file, which a browser saves under a name and never shows."""
+    """Return headers that make a browser save an untrusted file under a name, and never show it."""
     return {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name[-200:])}",
         "Content-Security-Policy": "default-src 'none'; sandbox",

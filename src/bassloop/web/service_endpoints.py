@@ -1,7 +1,7 @@
-"""Endpoints for machines: health, metrics, and the gateway's host key. `webhook_endpoint` has the one for webhooks.
+"""Endpoints for machines: health, metrics, and the gateway's host key. The one for webhooks is in `webhook_endpoint`.
 
-`/up` says that the process answers, `/ready` that it can do its work, and `/open` that it takes more. All are public,
-and say nothing that a stranger may not know. `/metrics` takes a token, or a listener of its own.
+`/up` tells whether the process responds, `/ready` whether it can work, and `/open` whether it accepts new work. All are
+public, and reveal nothing confidential. `/metrics` requires a token, or a separate listener.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WEBHOOKS = "/integrations/github/events"
 HEALTH = ("/up", "/open", "/ready", "/metrics")
 AT_ONCE = frozenset({("POST", WEBHOOKS), *(("GET", path) for path in HEALTH)})
-"""Methods and paths of requests that don't wait for others."""
+"""Methods and paths of requests that are served without waiting for others."""
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -43,7 +43,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/ready")
     async def ready() -> tuple[Response, int]:
-        """Say which parts work, of all or of those that `only` names, separated by commas."""
+        """Return the status of all parts, or of those in `only`, separated by commas."""
         named = request.args.get("only")
         only = None if named is None else frozenset(named.split(","))
         statuses = await health.ready(only)
@@ -63,7 +63,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 def create_metrics_app(health: Health) -> QuartTrio:
-    """Return an application that serves only the metrics, for a listener of its own."""
+    """Return an application that serves only the metrics, for a separate listener."""
     app = QuartTrio("bassloop.metrics")
 
     @app.get("/metrics")

@@ -1,8 +1,8 @@
 """Signing in with GitHub in a browser (OAuth's web flow), and signing out.
 
-The browser gets a cookie with a state, which GitHub returns together with its code: a code is valid only in
-the browser that asked for it, for ten minutes, and once. The PKCE verifier is derived from the state, and
-stored nowhere.
+The browser gets a cookie with a random state, which GitHub returns together with its code. So a code is valid only
+in the browser that started the sign-in, for ten minutes, and once. The PKCE verifier is derived from the state, and
+not stored.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ MAX_NEXT = 500
 MAX_CODE = 500
 
 EXCHANGES, EXCHANGES_PER_SECOND = 60, 1.0
-"""Codes that are exchanged at once and per second: each is a call to GitHub, and anybody can send one."""
+"""The limit (burst size and rate) on exchanging codes. Anybody can send one, and each exchange is a call to GitHub."""
 
 MAX_USED_STATES = 10_000
-"""States that are remembered as used: more than can be exchanged while they are valid."""
+"""How many used states are remembered: more than can be exchanged while they are valid."""
 
 NOT_CONFIGURED = (
     "nobody can sign in here: GITHUB_APP_CLIENT_ID and GITHUB_APP_CLIENT_SECRET are not set"
@@ -48,14 +48,14 @@ NOT_CONFIGURED = (
 
 
 def require_oauth(context: WebContext) -> OAuth:
-    """Return GitHub's OAuth endpoints, or abort with 404 where nobody can sign in."""
+    """Return GitHub's OAuth client, or abort with 404 if nobody can sign in."""
     if context.oauth is None:
         abort(404, NOT_CONFIGURED)
     return context.oauth
 
 
 def safe_next(address: str) -> str:
-    """Return where to go after signing in: the address if it is a path of this site, else the front page."""
+    """Return the address if it is a path on this site, so that it's safe to redirect to; else the front page."""
     if len(address) > MAX_NEXT or not address.isprintable() or "\\" in address:
         return "/"
     parts = urlsplit(address)
@@ -65,7 +65,7 @@ def safe_next(address: str) -> str:
 
 
 async def begin_session(context: WebContext, user: User, *, bearer: bool) -> tuple[str, float]:
-    """Begin a session of a user whom GitHub has authenticated. Returns the token, and when it expires."""
+    """Begin a session for a user whom GitHub has authenticated. Return its token and expiry time."""
     await context.store.users.put(UserRecord(user.id, user.node_id, user.login))
     log.info("signed in", user=user.id, login=user.login, by="device" if bearer else "browser")
     return await context.sessions.begin(user.id, bearer=bearer)
@@ -87,7 +87,7 @@ def routes(context: WebContext) -> Blueprint:
     used_states: TTLCache[str, bool] = TTLCache(MAX_USED_STATES, FLOW_SECONDS)
 
     async def exchange(github: OAuth, state: str) -> User:
-        """Return the user that GitHub's code stands for."""
+        """Exchange GitHub's code, and return the user."""
         code = request.args.get("code", "")[:MAX_CODE]
         verifier = sessions.derive("verifier", state)
         try:
@@ -101,7 +101,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/sign-in")
     async def begin() -> AnyResponse:
-        """Send the browser to GitHub; it comes back to the callback, and goes on to `next`."""
+        """Redirect to GitHub, which redirects to the callback, which redirects to `next`."""
         github, target = require_oauth(context), safe_next(request.args.get("next", "/"))
         if await current_visitor(context) is not None:
             return redirect(target, 303)
@@ -121,7 +121,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get(CALLBACK_PATH)
     async def callback() -> AnyResponse:
-        """Take the browser back from GitHub, with a code or an error."""
+        """Complete the sign-in with the code that GitHub sent, or report its error."""
         github = require_oauth(context)
         try:
             state, target = states.loads(
@@ -152,7 +152,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/sign-out")
     async def sign_out() -> AnyResponse:
-        """End this session, or with `everywhere=yes` all sessions of the same user."""
+        """End this session, or all sessions of the user with `everywhere=yes`."""
         visitor = await current_visitor(context)
         if visitor is not None:
             form = await request.form

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """A part of the loop, and whether it is ready. Strangers read `why`: it has no paths and no names."""
+    """The status of a part of the loop. Everybody can read `why`, so it must not contain paths or names."""
 
     part: str
     ready: bool
@@ -42,10 +42,10 @@ class Health:
     """The loop's health and metrics.
 
     Args:
-        ready: returns the status of each part, or of those that are named.
-        metrics: takes HTTP's Accept header, and returns the metrics and their content type.
-        metrics_token: the bearer token that `/metrics` asks for. Without one, `/metrics` is off on the public
-            listener and open on its own.
+        ready: returns the status of all parts, or of the named ones.
+        metrics: takes the Accept header, and returns the metrics and their content type.
+        metrics_token: the bearer token that `/metrics` requires. Without one, `/metrics` is disabled on the public
+            listener, and needs no authentication on the separate one.
     """
 
     ready: Callable[[Collection[str] | None], Awaitable[Sequence[PartStatus]]]
@@ -58,18 +58,18 @@ class WebContext:
     """The application's collaborators and settings.
 
     Args:
-        external_url: the loop's public address, without a slash at its end.
+        external_url: the loop's public URL, without a trailing slash.
         known_hosts: the gateway's line for a known_hosts file.
         host_key: the fingerprint of the gateway's host key.
         ssh_command: the command that connects a runner.
-        pool_snapshot: returns the runtimes that are connected now.
+        pool_snapshot: returns the runtimes that are currently connected.
         backlog: returns the backlog, for operators.
-        websockets: counts those that are open.
+        websockets: counts and limits open websockets.
         session_secret: signs cookies, tokens and forms.
-        oauth: GitHub's OAuth endpoints; None where nobody can sign in.
+        oauth: GitHub's OAuth client; None if nobody can sign in.
         operators: ids and lower-case logins of the operators.
-        outputs: streams files from runners; None where downloads are off.
-        source_links: links to source lines on GitHub; None for pages without them.
+        outputs: streams files from runners; None if downloads are disabled.
+        source_links: links to source lines on GitHub; None to omit them.
         slow_seconds: how long a page may leave a websocket message unread before it is disconnected.
     """
 
@@ -100,20 +100,22 @@ class WebContext:
         return LogHtmlCache(self.store)
 
     async def log_lines(self, run: Run, row: int, start: int, stop: int) -> list[str]:
-        """Return the HTML of lines of a step's log, as `LogHtmlCache.lines` does, with links to the files of
-        the run's commit once those are known."""
+        """Return the HTML of lines of a step's log, with links to source files once the commit's files are known.
+
+        See `LogHtmlCache.lines`.
+        """
         lines = await self.log_html.lines(run.id, row, start, stop)
         files = self.source_links.known_files(run) if self.source_links is not None else None
         return lines if files is None else link_files(lines, files.url)
 
     @cached_property
     def log_failures(self) -> LogFailureCache:
-        """The failures that were found in logs."""
+        """A cache of the failures that were found in logs."""
         return log_failure_cache()
 
     @cached_property
     def scan_limiter(self) -> trio.CapacityLimiter:
-        """The threads that scan whole logs, shared by searches and outlines."""
+        """Limits the threads that scan whole logs, for searches and outlines."""
         return trio.CapacityLimiter(2)
 
     @cached_property

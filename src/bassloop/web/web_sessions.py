@@ -1,8 +1,8 @@
 """Sessions of signed-in visitors: a cookie for browsers, a bearer token for terminals.
 
-A token is a random secret with a signature, so that a forged one costs no look into the store. The store
-knows which secrets are valid, so that a session can be ended at once. A cookie isn't accepted as a bearer
-token, nor the other way round.
+A token is a random secret with a signature, so that a forged one is rejected without reading from the store. The
+store has the valid secrets, so that a session can be ended at once. A cookie isn't accepted as a bearer token, nor
+vice versa.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Visitor:
     """A signed-in user. The id is GitHub's and never changes; logins do.
 
     Args:
-        secret: the session's.
-        bearer: whether it came as a bearer token, which another site can't make a browser send.
-        expires_at: seconds since the epoch.
+        secret: the secret of their session.
+        bearer: whether they sent a bearer token, which other sites can't make a browser send.
+        expires_at: when the session ends, in seconds since the epoch.
     """
 
     id: int
@@ -48,8 +48,8 @@ class WebSessions:
     """Begins, checks and ends sessions.
 
     Args:
-        secret: the loop's own; it signs everything.
-        secure: whether the loop is reached over HTTPS.
+        secret: the loop's secret, which signs everything.
+        secure: whether the loop is accessed over HTTPS.
     """
 
     store: Store
@@ -58,12 +58,12 @@ class WebSessions:
 
     @property
     def cookie(self) -> str:
-        """The name of the session cookie. With ``__Host-``, neither another host nor plain HTTP can set it."""
+        """The name of the session cookie. The prefix ``__Host-`` keeps other hosts and plain HTTP from setting it."""
         return f"{self._prefix}bassloop"
 
     @property
     def flow_cookie(self) -> str:
-        """The name of the cookie that a browser has while its user signs in."""
+        """The name of the cookie that exists during a sign-in."""
         return f"{self._prefix}bassloop-sign-in"
 
     @property
@@ -71,14 +71,14 @@ class WebSessions:
         return "__Host-" if self.secure else ""
 
     async def begin(self, user_id: int, *, bearer: bool = False) -> tuple[str, float]:
-        """Begin a session of a user in the store. Returns the token, and when it expires."""
+        """Begin a session for a stored user. Return its token and expiry time."""
         secret = secrets.token_urlsafe(24)
         seconds = BEARER_SECONDS if bearer else COOKIE_SECONDS
         expires_at = await self.store.sessions.begin(secret, user_id, seconds)
         return self._signer(bearer).sign(secret).decode(), expires_at
 
     async def visitor(self, token: str, *, bearer: bool = False) -> Visitor | None:
-        """Return the visitor with a token, or None if it is forged, has expired or was ended."""
+        """Return the visitor with a token, or None if it is forged, or its session has expired or was ended."""
         if not 1 <= len(token) <= MAX_TOKEN:
             return None
         try:
@@ -98,20 +98,20 @@ class WebSessions:
             await self.store.sessions.end(visitor.secret)
 
     def csrf(self, visitor: Visitor) -> str:
-        """Return the token that the forms of a session carry, and that no other site can know."""
+        """Return the token for the forms of a session, which other sites can't know."""
         return self.derive("csrf", visitor.secret)
 
     def is_csrf(self, visitor: Visitor, token: str) -> bool:
-        """Tell whether a form's token belongs to the visitor's session."""
+        """Return whether a form's token belongs to the visitor's session."""
         return hmac.compare_digest(self.csrf(visitor).encode(), token.encode(errors="replace"))
 
     def derive(self, purpose: str, text: str) -> str:
-        """Derive 64 hexadecimal digits from a text, which only this loop can do."""
+        """Derive 64 hexadecimal digits from a text and the loop's secret."""
         message = f"{purpose}\0{text}".encode()
         return hmac.new(self.secret, message, hashlib.sha256).hexdigest()
 
     def serializer(self, purpose: str) -> URLSafeTimedSerializer:
-        """Return a serializer that signs small values, with the time, for one purpose."""
+        """Return a serializer that signs small values for one purpose, with a timestamp."""
         return URLSafeTimedSerializer(self.secret, f"bassloop {purpose}", signer_kwargs=_SIGNING)
 
     def _signer(self, bearer: bool) -> Signer:

@@ -1,7 +1,7 @@
-"""The endpoint of webhooks, which answers them before the web framework makes anything of them.
+"""The endpoint for webhooks, which bypasses the web framework.
 
-A webhook has no cookies, forms or templates, and the framework's work for them is a good part of what accepting one
-costs.
+A webhook needs no cookies, forms or templates, and the framework's work for these is a large part of the cost of
+accepting one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_WEBHOOK = 25 << 20
-"""Bytes of a webhook: GitHub's own limit."""
+"""GitHub's limit on the size of a webhook, in bytes."""
 
 BODY_SECONDS = 30.0
 
 
 class _Refused(Exception):
-    """A request that isn't read to its end."""
+    """A request is refused before it is read completely."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -38,15 +38,15 @@ class _Refused(Exception):
 
 
 class _Disconnected(Exception):
-    """The sender has left, and nobody reads an answer."""
+    """The sender has disconnected, so there is nobody to respond to."""
 
 
 class WebhookEndpoint:
-    """An application that hands webhooks to the inbox, and everything else to another application.
+    """An ASGI application that passes webhooks to the inbox, and everything else to another application.
 
     Args:
         app: the other application.
-        headers: sent with each answer.
+        headers: sent with each response.
     """
 
     def __init__(self, app: ASGI, inbox: Inbox, headers: Mapping[str, str]) -> None:
@@ -80,7 +80,7 @@ class WebhookEndpoint:
         )
 
     async def _accept(self, scope: dict[str, Any], receive: Any) -> tuple[int, str]:
-        """Return the status and the message of the answer."""
+        """Return the status and the text of the response."""
         if scope["method"] != "POST":
             raise _Refused(405, "webhooks are posted here, by GitHub")
         headers = {
@@ -99,7 +99,7 @@ class WebhookEndpoint:
 
 
 async def _read(receive: Any) -> bytes:
-    """Return the body of a request. Raises _Refused if it's too large, and _Disconnected if it has no end."""
+    """Return the body of a request. Raises _Refused if it's too large, and _Disconnected if it's incomplete."""
     body = bytearray()
     while True:
         message = await receive()

@@ -1,7 +1,7 @@
-"""Limits on open websockets: each is a connection, a task, and a page that hears of every change.
+"""Limits on open websockets, since each costs a connection, a task, and an update for every change.
 
-Strangers are counted by address, and people who have signed in by person. Each of the two kinds has as many, so that
-strangers can't use up what those who have signed in need.
+Anonymous visitors are counted by address, and users who have signed in by user. Each of the two groups has its own
+limit, so that anonymous visitors can't use up that of users.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 NETWORK_FACTOR = 4
-"""How many times as many as one address a whole /48 of IPv6 may have."""
+"""A whole IPv6 /48 may have this many times as many websockets as one address."""
 
 
 class TooManyWebsockets(Exception):
-    """A websocket is one too many. The message fits into a close frame, and says of whom there are too many."""
+    """A limit on websockets is exceeded. The message says whose limit, and fits into a close frame."""
 
 
 class WebsocketCounts:
     """The open websockets of each visitor.
 
     Args:
-        total: the maximum for all strangers, and for all who have signed in.
-        per_visitor: the maximum for one address of strangers, and for one person.
+        total: the maximum for all anonymous visitors, and for all users.
+        per_visitor: the maximum for one anonymous address, and for one user.
 
     Attributes:
-        refused: how many there were that were too many.
+        refused: how many websockets were refused.
     """
 
     def __init__(self, total: int, per_visitor: int) -> None:
@@ -55,7 +55,7 @@ class WebsocketCounts:
         """Count a websocket while the body runs. Raises TooManyWebsockets.
 
         Args:
-            person: the id of somebody who has signed in; None for a stranger.
+            person: the id of a user who has signed in; None for an anonymous visitor.
         """
         origin, network = origins(address)
         with ExitStack() as stack:

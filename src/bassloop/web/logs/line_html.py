@@ -1,8 +1,8 @@
-"""The HTML of log lines, with commands such as `::error` as what they mean, and a cache of it for all visitors.
+"""Renders log lines as HTML, with workflow commands such as `::error`, and caches the result for all visitors.
 
-A settled line never changes, and neither does its HTML. Hundreds of pages that follow one run ask for the
-same lines at the same moment. HTML is cached in chunks of lines; the least recently used chunks are dropped
-first. It is kept in memory rather than beside the log: rendering a chunk takes about as long as reading it.
+A settled line never changes, and neither does its HTML. Hundreds of pages that follow one run request the same lines
+at the same moment. HTML is cached in chunks of lines, of which the least recently used ones are dropped first. The
+cache is in memory rather than on disk, since rendering a chunk takes about as long as reading it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _COMMAND = re.compile(
 _PROPERTY = re.compile(r"(?:^|[ ,])(file|line|col|title)=([^,]*)")
 
 MAX_LINE = 4000
-"""Characters of HTML of a line in which source files are looked for."""
+"""The maximum length of a line's HTML in which links to source files are made."""
 
 MAX_URL = 2000
 
 _TAG = re.compile(r"(<[^>]*>)")
 
 _URL = re.compile(r"https?://(?:[^\s<>&]|&amp;)+")
-"""An address in escaped text: it ends at quotes and angle brackets."""
+"""A URL in escaped text. It ends at quotes and angle brackets."""
 
 _PATH = r"(?<![\w/\\.@~+:-])(?P<path>[\w.@~+-]*(?:[/\\][\w.@~+-]+)*\.[A-Za-z]\w{0,9})"
 _PLACE = re.compile(_PATH + r":(?P<line>\d{1,7})(?::\d{1,5})?(?!\w)")
@@ -46,25 +46,25 @@ _LINE_AT_START = re.compile(r":(\d{1,7})(?!\w)")
 _FRAME = re.compile(
     r"""File (?:"|&quot;|&#34;)(?P<path>[^"&<>]{1,300})(?:"|&quot;|&#34;), line (?P<line>\d{1,7})"""
 )
-"""How Python names a line."""
+"""The location of a line in a Python traceback."""
 
 _TRAILING = ".,:;!?*_~`|…"
 
 CHUNK = 256
-"""Lines that are cached and dropped together."""
+"""How many lines are cached and dropped together."""
 
 MAX_SIZE = 32 << 20
-"""Characters of HTML that are cached."""
+"""The maximum size of the cache, in characters of HTML."""
 
 MIN_THREAD_BYTES = 64 * 1024
-"""Bytes of lines from which on rendering takes a thread, so that no other task has to wait."""
+"""From this many bytes on, lines are rendered in a thread, so that other tasks don't have to wait."""
 
 
 def mark_command(line: str) -> str:
-    """Return a line of HTML with its workflow command marked, if it begins with one.
+    """Return a line of HTML with its workflow command marked up, if it begins with one.
 
-    Its characters stay as they are, for whoever searches or copies them: the command is in an element that the page
-    hides, and what it says about a place is in an attribute that the page shows.
+    The text doesn't change, so that it can be searched and copied: the command is in an element that the page hides,
+    and its location is in an attribute that the page shows.
 
         ::error file=src/app.py,line=12,col=3::message        ##[error]message
     """
@@ -86,7 +86,7 @@ def mark_command(line: str) -> str:
 
 
 def link_urls(line: str) -> str:
-    """Return a line of HTML in which plain addresses are links. Existing links stay as they are."""
+    """Turn plain URLs in a line of HTML into links. Existing links don't change."""
     if "://" not in line:
         return line
     parts = _TAG.split(line)
@@ -97,10 +97,10 @@ def link_urls(line: str) -> str:
 
 
 def link_files(lines: Sequence[str], url: Callable[[str, int], str | None]) -> list[str]:
-    """Return lines of HTML in which places in source files, as tools print them, are links.
+    """Turn locations in source files, as printed by tools, into links in lines of HTML.
 
     Args:
-        url: returns the address of a file's line, or None if there is no such file.
+        url: returns the URL of a line in a file, or None if there is no such file.
     """
     return [_link_files(line, url) if len(line) <= MAX_LINE else line for line in lines]
 
@@ -118,7 +118,7 @@ def _link_files(line: str, url: Callable[[str, int], str | None]) -> str:
         text = _FRAME.sub(link, parts[index])
         text = text if text != parts[index] else _PLACE.sub(link, text)
         if text == parts[index] and parts[index + 1 : index + 2] == ["</span>"]:
-            # Only the path has a colour: the line follows.
+            # Only the path is coloured, and the line number follows.
             path, after = _PATH_AT_END.search(text), _LINE_AT_START.match(parts[index + 2])
             address = url(path["path"], int(after[1])) if path and after else None
             if path is not None and address is not None:
@@ -128,7 +128,7 @@ def _link_files(line: str, url: Callable[[str, int], str | None]) -> str:
 
 
 def _texts(parts: Sequence[str]) -> list[int]:
-    """Return the indexes of the texts between tags that are in no link."""
+    """Return the indexes of those texts between tags that aren't in a link."""
     found = []
     in_link = False
     for index, part in enumerate(parts):
@@ -144,11 +144,11 @@ def _anchor(url: str, html: str) -> str:
 
 
 def _link(match: re.Match[str]) -> str:
-    # Stripped in the text that was printed: a semicolon may end an entity, and that is no punctuation.
+    # Punctuation is stripped from unescaped text, where a semicolon can't be the end of an entity.
     whole = match[0].replace("&amp;", "&")
     url = whole.rstrip(_TRAILING)
     for opening, closing in ("()", "[]", "{}"):
-        # A bracket that closes what was opened before the address is no part of it.
+        # A closing bracket whose opening one is before the URL isn't part of it.
         while url.endswith(closing) and url.count(closing) > url.count(opening):
             url = url[:-1].rstrip(_TRAILING)
     if len(url) > MAX_URL or url in ("http://", "https://"):
@@ -171,7 +171,7 @@ class LogHtmlCache:
     """Renders the lines of logs, and caches the result.
 
     Args:
-        max_size: characters of HTML that are cached at most.
+        max_size: the maximum size of the cache, in characters of HTML.
     """
 
     def __init__(self, store: Store, max_size: int = MAX_SIZE) -> None:
@@ -184,7 +184,7 @@ class LogHtmlCache:
         self._returned = 0
 
     def statistics(self) -> dict[str, int]:
-        """Return the lines rendered and returned so far, and the characters that are cached."""
+        """Return how many lines were rendered and returned so far, and the size of the cache in characters."""
         return {
             "rendered": self._rendered,
             "returned": self._returned,
@@ -192,11 +192,11 @@ class LogHtmlCache:
         }
 
     async def lines(self, run_id: str, row: int, start: int, stop: int) -> list[str]:
-        """Return the HTML of settled lines `start` to `stop` of a step's log, which it must have.
+        """Return the HTML of settled lines `start` to `stop` of a step's log, which must exist.
 
-        The answer has fewer lines if they are very long, as with `Logs.lines`. The caller has checked
-        that the visitor may see the run. Callers that want the same lines at the same time share the work;
-        cancelling one loses nothing that was rendered by then.
+        Returns fewer if they are very long, like `Logs.lines`. The caller must have checked that the visitor may
+        see the run. Callers that request the same lines at the same time share the work; cancelling one loses
+        nothing that was already rendered.
         """
         async with self._logs.hold(row):
             lines = self._cached(row, start, stop)

@@ -1,21 +1,20 @@
 """Live updates of a run for all pages that follow it.
 
-A page says which lines it has; its websocket's task sleeps until the run changes, and sends what is new since
-then. It holds one message at a time. A page that reads slowly gets more lines at once, later; one that doesn't
-read is disconnected, and comes back with what it has. Its first message is JSON::
+A page tells which lines it has. Its websocket's task waits until the run changes, and sends what is new, one message at
+a time. A page that reads slowly gets more lines in later messages. One that doesn't read is disconnected, and
+reconnects with what it has. Its first message is JSON::
 
-    {"logs": {"12": 300}}     it has 300 lines of the log of step 12, and none of any other
+    {"logs": {"12": 300}}     it has 300 lines of the log of step 12, and no lines of other logs
      "lines": "text"          send all lines, with their escape sequences, instead of the last ones as HTML,
-                              and how many of those that may still change a newline has ended
+                              and how many of the lines that may still change are ended by a newline
      "only": [12]             send no other logs
-     "follow": false          send what there is now, and end
+     "follow": false          send the current state, and end
 
-While nothing changes it gets a heartbeat, so that it notices a broken connection within ten seconds. Pages answer
-heartbeats; one that stops doing so is disconnected.
+While nothing changes, the page gets heartbeats, so that it notices a broken connection within ten seconds. Pages answer
+heartbeats. One that stops answering is disconnected.
 
-When a run changes, the first page to look makes a snapshot of it, and the others use the same one. An update
-follows from the snapshot and from what the page got before: pages that are equally far, which most are, get
-the same text, made once.
+When a run changes, the task that comes first makes a snapshot of it for all. An update depends only on the snapshot and
+on what the page already has, so pages in the same state, which most are, share one message.
 """
 
 from __future__ import annotations
@@ -54,21 +53,21 @@ P = ParamSpec("P")
 LEFT: Final[tuple[type[Exception], ...]] = tuple(
     filter(None, [getattr(quart.wrappers, "ClientDisconnectedError", None)])
 )
-"""Raised by a websocket whose page has left. Before Quart 0.23, which needs Python 3.13, its task is cancelled."""
+"""Raised by a websocket whose page has disconnected. Quart before 0.23, which needs Python 3.13, cancels its task."""
 
 MAX_LINES = 1000
-"""Lines of one log in one message. A page that is further behind gets the last ones, and fetches the others
-when it shows them; a client that wants text gets all of them, in several messages."""
+"""The maximum number of lines of one log in one message. A page that is further behind gets the last ones, and fetches
+the others when it shows them. A client that requests text gets all of them, in several messages."""
 
 MAX_MESSAGE = 4 << 20
-"""Characters of lines after which the rest goes into the next message."""
+"""The number of characters of lines after which the rest is left to the next message."""
 
 MAX_STEPS = 50_000
-"""Steps that snapshots hold together, but for the one that is in use: five runs of the largest size. A run whose
-snapshot was dropped is read again when it changes."""
+"""The maximum number of steps in all snapshots but the current one: five runs of the maximum size. A run whose snapshot
+was dropped is read again when it changes."""
 
 STEPS_AT_ONCE = 200
-"""Steps in one message, after which the rest goes into the next one, and others have their turn."""
+"""The maximum number of steps in one message. The rest is left to the next one, and other tasks get a turn."""
 
 CHARACTERS_AT_ONCE = 20_000
 """The limit on the text of steps in one message, in characters."""
@@ -77,26 +76,26 @@ MAX_HELLO = 64 * 1024
 HELLO_SECONDS = 30.0
 
 BATCH_SECONDS = 0.02
-"""Changes within this time go into one message."""
+"""Changes within this time are combined to one message."""
 
 HEARTBEAT_SECONDS = 4.0
-"""How long a page hears nothing while nothing changes; `static/live_feed.js` reconnects after twice as long."""
+"""The interval of heartbeats while nothing changes. `static/live_feed.js` reconnects after twice this time."""
 
 SILENT_SECONDS = 30.0
-"""How long a page that has answered a heartbeat may leave others unanswered."""
+"""How long a page that has answered a heartbeat before may leave heartbeats unanswered."""
 
 RECHECK_SECONDS = 5.0
-"""How often it is checked that a page may still see its run."""
+"""The interval at which a visitor's access to the run is checked again."""
 
 GONE = 4404
 """Close code for a run that doesn't exist, or that the visitor may not see."""
 
 TRY_AGAIN = 1013
-"""Close code for a websocket beyond the limits. A page reconnects after a growing delay."""
+"""Close code for a websocket that exceeds the limits. A page reconnects after an increasing delay."""
 
 
 class Subscription(NamedTuple):
-    """A page's request: where to start, and whether to stay for later changes."""
+    """A page's request: what it already has, and whether it wants later changes."""
 
     cursor: Cursor = Cursor()
     follow: bool = True
@@ -104,7 +103,7 @@ class Subscription(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _FollowedRun:
-    """A run that pages follow; forgotten when the last one leaves."""
+    """A run that pages follow. It's removed with the last page."""
 
     lock: trio.Lock = field(default_factory=trio.Lock)
     pages: int = 0
@@ -123,8 +122,11 @@ class LiveFeed:
 
     @contextmanager
     def open(self, run_id: str) -> Generator[None]:
-        """Serve a page while the context lasts. The page must follow the run in the tail around it: the
-        tail's versions are comparable only while somebody follows."""
+        """Serve a page until the context ends.
+
+        It must be within a context in which the page follows the run in the tail, since the tail's versions are
+        comparable only while somebody follows.
+        """
         followed = self._runs.setdefault(run_id, _FollowedRun())
         followed.pages += 1
         try:
@@ -136,8 +138,10 @@ class LiveFeed:
                 self._snapshots.pop(run_id, None)
 
     async def update(self, run_id: str, version: int, cursor: Cursor) -> Update:
-        """Return what is new at `version` or later for a page with this cursor, which may see the run.
-        Raises NotStored when the run has been deleted."""
+        """Return an update, as of `version` or later, for a page with this cursor.
+
+        The caller must have checked that the visitor may see the run. Raises NotStored if it has been deleted.
+        """
         followed = self._runs[run_id]
         async with followed.lock:
             snapshot = followed.snapshot
@@ -151,7 +155,7 @@ class LiveFeed:
         return update
 
     def _drop_others(self, run_id: str, steps: int) -> None:
-        """Drop the snapshots that are unused for the longest, if they have too many steps together with this one."""
+        """Record this snapshot's size, and drop the least recently used ones if all together have too many steps."""
         self._snapshots[run_id] = steps
         self._snapshots.move_to_end(run_id)
         total = sum(self._snapshots.values())
@@ -167,7 +171,7 @@ class LiveFeed:
         steps, lines = await self._steps(run_id, previous)
         screens: dict[int, ShownScreen] = {}
         screen_html: dict[int, list[str]] = {}
-        # Growing doesn't change a step's version.
+        # A growing log doesn't change its step's version.
         for row in self._store.logs.open_rows(steps):
             lines[row] = (await self._store.logs.extent(run_id, row)).lines
         for row in self._tail.live_rows(steps):
@@ -189,7 +193,7 @@ class LiveFeed:
     async def _steps(
         self, run_id: str, previous: Snapshot | None
     ) -> tuple[dict[int, Step], dict[int, int]]:
-        """Return a run's steps and the lines of their logs, by row. Only what has changed is read."""
+        """Return a run's steps, and the lines of their logs, by row. Reads only what has changed."""
         steps: dict[int, Step] = {}
         lines: dict[int, int] = {}
         known = 0
@@ -215,7 +219,7 @@ class LiveFeed:
             message["vertexes"] = [_step_json(step) for step in steps]
             more = cursor.position >= 0
         if not more:
-            # A page knows a step before it gets its log.
+            # A page must know a step before it gets the step's log.
             logs, cursor, more = await self._logs(snapshot, cursor)
             if logs:
                 message["logs"] = logs
@@ -223,7 +227,7 @@ class LiveFeed:
         return Update(text, cursor, more, run.ended)
 
     def _changed_steps(self, snapshot: Snapshot, cursor: Cursor) -> list[Step]:
-        """Return the next steps that a page hasn't got as they are now, in the order of appearance."""
+        """Return the next steps that have changed since the page got them, by position."""
         changed: list[Step] = []
         room = CHARACTERS_AT_ONCE
         for step in islice(snapshot.steps, cursor.position + 1, None):
@@ -268,12 +272,12 @@ class LiveFeed:
             if known_lines[row] < total:
                 more = True
                 if cursor.text:
-                    # One log after the other: two interleaved ones would be hard to read.
+                    # One log after the other, since interleaved logs would be hard to read.
                     break
         screens = frozenset(
             (row, screen) for row, screen in known_screens.items() if screen != ShownScreen()
         )
-        # Pages that have everything share what says so.
+        # All pages that are up to date share this set.
         lines = snapshot.cursor_lines
         if known_lines != snapshot.lines:
             lines = frozenset(known_lines.items())
@@ -282,7 +286,7 @@ class LiveFeed:
     async def _log(
         self, snapshot: Snapshot, cursor: Cursor, row: int, known: int
     ) -> dict[str, Any]:
-        """Return the lines of one log after the known ones, and its screen."""
+        """Return the new lines of a log, and its screen."""
         run_id, total = snapshot.run.id, snapshot.lines.get(row, 0)
         if cursor.text:
             start, stop = min(known, total), min(total, known + MAX_LINES)
@@ -337,7 +341,7 @@ def routes(context: WebContext) -> Blueprint:
             return
         with suppress(
             trio.TooSlowError, *LEFT
-        ):  # A page that doesn't speak or read is disconnected.
+        ):  # A page that doesn't send or read anything is disconnected.
             with trio.fail_after(HELLO_SECONDS):
                 hello = await websocket.receive()
             async with context.tail.follow(run_id) as following:
@@ -358,7 +362,7 @@ async def _send_updates(
     following: Follower,
     subscription: Subscription,
 ) -> None:
-    """Send updates until the run has ended and everything was sent, or the visitor may not see it any more."""
+    """Send updates until the run has ended and everything is sent, or the visitor loses access to it."""
     cursor = subscription.cursor
     checked_at = trio.current_time()
     while True:
@@ -387,7 +391,7 @@ async def _send_updates(
 def _after(step: Step, snapshot: Snapshot, cursor: Cursor) -> Cursor:
     """Return a page's cursor after it has got the changed steps up to this one.
 
-    What changes before it has got all is sent again afterwards.
+    Steps that change before it has got all of them are sent again afterwards.
     """
     next_version = cursor.next_version
     if cursor.position < 0:
@@ -398,13 +402,13 @@ def _after(step: Step, snapshot: Snapshot, cursor: Cursor) -> Cursor:
 
 
 def heartbeat() -> str:
-    """Return a message for a page that has heard nothing for a while."""
+    """Return a heartbeat message."""
     return json.dumps({"now": time.time(), "heartbeat": True})
 
 
 async def cancel_if_silent(scope: trio.CancelScope) -> None:
-    """Cancel a scope once the page of this websocket has answered a heartbeat, and then stops answering."""
-    await websocket.receive()  # Other clients never answer: they are not expected to.
+    """Cancel a scope when the page of this websocket stops answering heartbeats."""
+    await websocket.receive()  # Other clients never answer, and needn't.
     while True:
         with trio.move_on_after(SILENT_SECONDS) as silence:
             await websocket.receive()
@@ -419,7 +423,7 @@ async def _send(context: WebContext, message: str) -> None:
 
 
 def _parse_hello(hello: str | bytes) -> Subscription:
-    """Return what a page's first message asks for; a new page's subscription if it can't be understood."""
+    """Parse a page's first message. Return the subscription of a new page if it is malformed."""
     if len(hello) > MAX_HELLO:
         return Subscription()
     try:

@@ -38,12 +38,12 @@ GAP_SECONDS = 10.0
 MAX_GAPS = 500
 
 FRAMES_AT_ONCE = 64 << 10
-"""Bytes of a log that are drawn before others get their turn."""
+"""How many bytes of a log are drawn before other tasks get a turn."""
 
 
 @dataclass(slots=True, eq=False)
 class _CachedOutline:
-    """One log's outline. The lock is held by the request that scans the log."""
+    """A log's outline. The request that is scanning the log holds the lock."""
 
     outline: LogOutline = field(default_factory=LogOutline)
     lock: trio.Lock = field(default_factory=trio.Lock)
@@ -64,8 +64,10 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/lines")
     async def lines(run_id: str, row: int) -> Response:
-        """Return lines `start` to `stop`, from 0, as HTML in JSON, or with `format=text` as plain text;
-        fewer where the log ends. With `times=yes`, also when they came."""
+        """Return lines `start` to `stop`, from 0, as HTML, or as plain text with `format=text`, in JSON.
+
+        Returns fewer at the end of the log. Adds the lines' times with `times=yes`.
+        """
         run, _ = await find(run_id, row)
         start = max(request.args.get("start", 0, int), 0)
         stop = min(max(request.args.get("stop", start + MAX_RANGE, int), start), start + MAX_RANGE)
@@ -84,8 +86,10 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/outline")
     async def outline(run_id: str, row: int) -> Response:
-        """Return a log's groups, errors and pauses, by line numbers from 0. `complete: false` means that
-        there is more: ask again."""
+        """Return a log's groups, errors and pauses, by line numbers from 0.
+
+        `complete: false` means that there is more: repeat the request.
+        """
         await find(run_id, row)
         extent = await store.logs.extent(run_id, row)
         cached = outlines.get(row)
@@ -109,7 +113,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/raw")
     async def raw(run_id: str, row: int) -> Response:
-        """Stream the log's bytes as they were received."""
+        """Stream the log's bytes as received."""
         run, step = await find(run_id, row)
         extent = await store.logs.extent(run_id, row)
 
@@ -152,8 +156,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>/frames")
     async def frames(run_id: str, row: int) -> Response:
-        """Return what a terminal showed of the log, as it changed, for a page to play; the beginning of a
-        long recording."""
+        """Return the frames of a replay of the log in a terminal; only the beginning of a long one."""
         await find(run_id, row)
         found, waiting, size = ReplayFrames(), list[LogPiece](), 0
         async with aclosing(store.logs.pieces(run_id, row)) as pieces:
@@ -199,7 +202,7 @@ def _download(
 async def _scan(
     store: Store, run_id: str, row: int, outline: LogOutline, limiter: trio.CapacityLimiter
 ) -> None:
-    """Scan the part of a log that isn't in its outline, as far as time allows. Cancelling it loses nothing."""
+    """Add the rest of a log to its outline, for OUTLINE_SECONDS at most. Cancelling it loses no results."""
     deadline = time.perf_counter() + OUTLINE_SECONDS
 
     def visit(block: LogText) -> bool:

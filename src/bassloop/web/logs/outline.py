@@ -1,14 +1,14 @@
-"""A log's outline: groups that fold, and lines with errors. Linear in the log's size: patterns are RE2's.
+"""A log's outline: foldable groups, and lines with errors. Takes linear time, since all patterns are RE2's.
 
-Markers of groups are understood, GitHub's as workflows print them and as its logs show them, and Buildkite's::
+Supports GitHub's markers of groups, as workflows print them and as its logs show them, and Buildkite's::
 
     ::group::title … ::endgroup::
     ##[group]title … ##[endgroup]
     --- title        a section up to the next one
-    +++ title        one that starts open; ~~~ is like ---
-    ^^^ +++          the section that goes on starts open
+    +++ title        one that is initially open; ~~~ is like ---
+    ^^^ +++          makes the current section initially open
 
-GitHub's nest here. A line of ``---`` right before one of ``+++`` is a diff's.
+GitHub's groups may be nested. A line with ``---`` directly before one with ``+++`` belongs to a diff.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_TITLE = 200
-"""Bytes of a group's title."""
+"""The maximum size of a group's title, in bytes."""
 
 MAX_GROUPS = 5_000
 
 MAX_ERRORS = 2_500
-"""Lines with errors that are kept from the start of the log, and as many from its end."""
+"""How many lines with errors are listed from the start of the log, and how many from its end."""
 
 _MARKER = re2.compile(
     rb"(?m)^(?:(?:::|##\[)(end)?group(?:::|\])(.*)|(---|\+\+\+|~~~) ([^\s+~=-].*)|\^\^\^ (\+\+\+))$"
@@ -50,10 +50,10 @@ _ERROR = re2.compile(
 
 @dataclass(slots=True)
 class LogGroup:
-    """Lines that fold together: from the one with the title to `end`, which is None until it is known.
+    """A foldable group of lines: from the one with the title to `end`, which is None until it is known.
 
     Args:
-        open: whether it starts unfolded.
+        open: whether it is initially unfolded.
     """
 
     line: int
@@ -64,8 +64,7 @@ class LogGroup:
 
 @dataclass(slots=True, eq=False)
 class LogOutline:
-    """The outline of the first `lines` lines of a log. `errors` counts the lines with an error; the numbers
-    of the first and last ones are kept."""
+    """The outline of the first `lines` lines of a log. `errors` is the number of lines with an error."""
 
     lines: int = 0
     groups: list[LogGroup] = field(default_factory=list)
@@ -77,11 +76,11 @@ class LogOutline:
     _last_errors: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
 
     def error_lines(self) -> list[int]:
-        """Return the lines with errors that are kept, in order."""
+        """Return the numbers of the first and the last lines with errors, in order."""
         return [*self._first_errors, *self._last_errors]
 
     def scan(self, block: bytes, lines: int) -> None:
-        """Scan the next lines: `lines` whole ones, as a log stores them."""
+        """Scan the next block, which consists of `lines` whole lines as stored."""
         text = strip_lines(block)
         if any(marker in text for marker in _MARKERS):
             for number, match in _matching_lines(_MARKER, text, self.lines):
@@ -95,7 +94,7 @@ class LogOutline:
         self.lines += lines
 
     def end(self) -> None:
-        """End the last section, when the whole log has been scanned and won't grow."""
+        """End the last section. Call this once the whole log has been scanned and won't grow."""
         if self._sections:
             self._sections[-1].end = self.lines - 1
 
@@ -116,7 +115,7 @@ class LogOutline:
             return
         before = self._sections[-1] if self._sections else None
         if marker == b"+++" and before is not None and before.line == line - 1 and not before.open:
-            # A diff begins: the section that it is in goes on.
+            # The previous line was the start of a diff, not a section: restore the section before it.
             self._sections.pop()
             self.groups.pop()
             if self._sections:

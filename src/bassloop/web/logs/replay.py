@@ -1,4 +1,4 @@
-"""A log as a recording that plays at its own speed: asciicast v2 for asciinema, and frames for a page. Pure."""
+"""A log as a recording that plays in real time: asciicast v2 for asciinema, and frames for a page. No I/O."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 COLUMNS, ROWS = 160, 50
 
 IDLE_SECONDS = 3
-"""Longer pauses are cut to this by players."""
+"""Players shorten longer pauses to this."""
 
 FRAME_SECONDS = 0.04
-"""Changes within this time are one frame."""
+"""Changes within this time are combined to one frame."""
 
 MAX_FRAMES, MAX_FRAMES_BYTES, MAX_RECORDED = 3_000, 2 << 20, 16 << 20
-"""Frames, characters of their lines, and bytes of the log that are taken for a page."""
+"""Limits on what a page gets: frames, characters of their lines, and bytes of the log."""
 
 
 class ReplayFrames:
-    """What a terminal shows of a log, as it changes: made from the log's pieces in their order.
+    """The frames of a log's replay in a terminal, made from its pieces in order.
 
     Attributes:
-        frames: of each, the seconds since the first one, how many lines there are, and the lines that differ
-            from those before, as HTML by their numbers.
-        full: True once there are as many as a page takes; later pieces are ignored.
+        frames: for each frame, the seconds since the first one, the number of lines, and those lines that differ
+            from the frame before, as HTML by number.
+        full: True once a limit is reached. Later pieces are ignored.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class ReplayFrames:
             self.full |= self._taken > MAX_RECORDED
 
     def end(self) -> None:
-        """Draw what is left."""
+        """Draw the last frame."""
         self._draw()
 
     def json(self) -> dict[str, Any]:
-        """Return the frames as JSON has them."""
+        """Return the frames for JSON."""
         return {"frames": self.frames, "complete": not self.full}
 
     def _draw(self) -> None:
@@ -91,7 +91,7 @@ class ReplayFrames:
 
 
 class Recording:
-    """The lines of a recording, made from a log's pieces in their order.
+    """The lines of a recording, made from a log's pieces in order.
 
     Args:
         title: the step's name.
@@ -104,7 +104,7 @@ class Recording:
         self._after_return = False
 
     def add(self, piece: LogPiece) -> str:
-        """Return the lines for the next piece; before those for the first one, the header."""
+        """Return the lines for the next piece, with the header before those for the first one."""
         header = ""
         if self._began is None:
             self._began = piece.at
@@ -127,7 +127,7 @@ class Recording:
         return f"{json.dumps(header)}\n"
 
     def _with_returns(self, text: str) -> str:
-        """Return a text whose lines end as a terminal needs it: a command wrote them to a pipe."""
+        """Convert line endings to CRLF, which a terminal needs, since the command wrote to a pipe."""
         starts_after_return, self._after_return = self._after_return, text.endswith("\r")
         found = text.replace("\r\n", "\n").replace("\n", "\r\n")
         if starts_after_return and text.startswith("\n"):

@@ -1,7 +1,7 @@
 """Search in the logs of a repository's runs, newest first.
 
-The index of logs tells which logs can't have the text; the others are read, as in a search of one run, until
-there are enough matches or time is up. So an answer is exact, and says how far back it reaches.
+The index of logs excludes logs that can't contain the text. The others are read, as in a search of one run, until
+there are enough matches or time is up. So results are exact, and tell how far back they reach.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
 
 MAX_RUNS = 20
-"""Runs with matches in one answer."""
+"""The maximum number of runs with matches in one response."""
 
 LINES_PER_RUN = 5
-"""Lines of one run in an answer; the run's own search has the others."""
+"""The maximum number of lines of one run in a response. The run's own search finds the others."""
 
 SEARCH_SECONDS = 3.0
 """How long one request searches."""
 
 MAX_SEARCHES = 4
-"""Searches of repositories that run at the same time."""
+"""The maximum number of concurrent searches of repositories."""
 
 _CURSOR = re.compile(r"([A-Za-z0-9_-]{1,64})(?:\.(\d+-\d+))?", re.ASCII)
 
@@ -56,9 +56,9 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/search")
     async def repository_search(owner: str, name: str) -> str | Response:
-        """Return the lines of a repository's logs that have `q` in them, by runs, newest first.
+        """Return the lines of a repository's logs that contain `q`, grouped by runs, newest first.
 
-        `case=yes`: match case; `before`: the `next` of an earlier answer, which says where to go on.
+        `case=yes`: match case; `before`: the `next` of an earlier response, to continue from there.
         """
         full_name = f"{owner}/{name}"[:200]
         newest = await visible_runs(context, 1, repository=full_name)
@@ -101,12 +101,12 @@ def routes(context: WebContext) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run with lines that match.
+    """A run with matching lines.
 
     Args:
-        lines: each with its step's row.
-        steps: the names of the steps by their rows.
-        more: whether the run has more lines that match.
+        lines: pairs of a step's row and a matching line.
+        steps: the names of the steps by row.
+        more: whether the run may have more matching lines.
     """
 
     run: Run
@@ -116,17 +116,17 @@ class FoundRun:
 
     @property
     def view(self) -> RunView:
-        """The run as pages show it."""
+        """The view of the run."""
         return view_runs([self.run])[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
-    """Where a search goes on.
+    """The position from which a search continues.
 
     Args:
         run: the run that was searched last.
-        after: the step and the line in it that were searched last; None if it was searched to its end.
+        after: the step's row and the line that were searched last; None if the run was searched completely.
     """
 
     run: str
@@ -134,7 +134,7 @@ class _Cursor:
 
     @classmethod
     def parse(cls, text: str) -> _Cursor:
-        """Return the cursor that an answer named. Raises BadQuery."""
+        """Parse the cursor from an earlier response. Raises BadQuery."""
         parts = _CURSOR.fullmatch(text)
         if parts is None:
             raise BadQuery("before must be the next of an earlier answer")
@@ -146,7 +146,7 @@ class _Cursor:
 
 @dataclass(eq=False)
 class _Search:
-    """One request's search, and how far it got.
+    """The search of one request, and its results.
 
     Args:
         begin: where to begin; None for the newest run.
@@ -154,8 +154,8 @@ class _Search:
         runs: how many runs were searched.
         read: how many of their logs were read.
         without_filter: how many of those were read because they have no filter.
-        reach: when the oldest run that was searched was created.
-        next: where to go on; None if all was searched.
+        reach: when the oldest of the searched runs was created.
+        next: where to continue; None if all runs were searched.
     """
 
     context: WebContext
@@ -171,7 +171,7 @@ class _Search:
     next: _Cursor | None = None
 
     async def run(self, deadline: float) -> None:
-        """Search until there are enough matches, time is up, or all is searched."""
+        """Search until there are enough matches, time is up, or all runs are searched."""
         before = None
         if self.begin is not None:
             before = self.begin.run
@@ -195,7 +195,7 @@ class _Search:
                 return
 
     async def _finish_run(self, begin: _Cursor, deadline: float) -> bool:
-        """Search the rest of the run in which an earlier request's time was up; return whether to go on."""
+        """Search the rest of the run in which an earlier request ran out of time. Return whether to continue."""
         run = await visible_run(self.context, begin.run)
         if run is None or run.repository.lower() != self.repository.lower():
             return False
@@ -215,9 +215,9 @@ class _Search:
     async def _read(
         self, run: Run, rows: set[int] | None, after: tuple[int, int] | None, deadline: float
     ) -> bool:
-        """Search some logs of a run, or all of them.
+        """Search the logs of a run with these rows, or all of them.
 
-        Returns False, and sets where to go on, if time was up before anything was found.
+        Returns False, and sets `next`, if time was up before anything was found.
         """
         steps = await self.context.store.steps.of_run(run.id)
         steps = [step for step in steps if rows is None or step.row in rows]
@@ -240,7 +240,7 @@ class _Search:
         return True
 
     def json(self) -> dict[str, Any]:
-        """Return the answer."""
+        """Return the results for JSON."""
         return {
             "runs": [
                 {

@@ -1,4 +1,4 @@
-"""A run as the pages that follow it see it: what it has at one moment, how far each page is, and what it gets."""
+"""Snapshots of a run for the pages that follow it, the pages' cursors, and their updates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Step
 
 MAX_SNAPSHOT = 16 << 20
-"""Characters of updates, and of cursors, which are the page's to choose, that are cached with one snapshot."""
+"""The limit on what is cached with one snapshot: characters of updates, and of cursors, whose size pages control."""
 
 _CURSOR_ENTRY = 256
-"""Characters that count for one entry of a cursor."""
+"""How many characters one entry of a cursor counts as."""
 
 Lines = tuple[bytes, ...]
 
@@ -23,8 +23,8 @@ class ShownScreen(NamedTuple):
     """The lines of a log that may still change.
 
     Args:
-        first: the number of the first one.
-        whole: how many of them a newline has ended.
+        first: the number of the first line.
+        whole: how many of them are ended by a newline.
     """
 
     lines: Lines = ()
@@ -34,15 +34,15 @@ class ShownScreen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A page's wishes, and what it has got so far.
+    """A page's options, and what it has got so far.
 
     Args:
-        text: whether it wants lines as they settled, for a terminal, rather than HTML.
-        only: the steps whose logs it wants; None for all.
+        text: whether it gets settled lines as text, for a terminal, rather than HTML.
+        only: the rows of the steps whose logs it gets; None for all.
         state: the run's state.
-        version: the version of the steps.
-        next_version: the version that the page will have once it has got the other steps, too.
-        position: where those begin; -1 if it has all.
+        version: the version up to which it has all steps.
+        next_version: the version that applies once it has got the remaining steps of the current round.
+        position: the position of the last step that it got in the current round; -1 if none is going on.
         lines: the number of lines of each log.
         screens: the screen of each log.
     """
@@ -61,9 +61,9 @@ class Update(NamedTuple):
     """An update for a page.
 
     Args:
-        message: a text; None if there is nothing new.
+        message: JSON; None if there is nothing new.
         cursor: the page's cursor afterwards.
-        more: whether there is more to send at once.
+        more: whether there is more to send immediately.
         ended: whether the run has ended.
     """
 
@@ -75,15 +75,15 @@ class Update(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """A run at a version of the tail. The run is read before its logs, so that an ended run's are complete.
+    """A run at a version of the tail. The run is read before its logs, so that the logs of an ended run are complete.
 
     Args:
-        steps: by position.
-        lines: how many lines each log has that has any, by the row of its step.
-        cursor_lines: the same, as a cursor has it that has all of them.
+        steps: in the order of their positions.
+        lines: the number of lines of each log that isn't empty, by the row of its step.
+        cursor_lines: the same, in the form of `Cursor.lines`.
         screen_html: the screens as HTML.
-        updates: what pages were sent.
-        size: the updates' size.
+        updates: the cached updates.
+        size: the size of the cached updates; see MAX_SNAPSHOT.
     """
 
     version: int
@@ -97,7 +97,7 @@ class Snapshot:
     size: int = 0
 
     def cache(self, cursor: Cursor, update: Update) -> None:
-        """Cache an update while there is room, unless its client reads a whole log, which few others do."""
+        """Cache an update if there is room, unless its client is reading a whole log, which few others do."""
         reads_all = cursor.text and update.more
         entries = 1 + len(cursor.lines) + len(cursor.only or ())
         size = len(update.message or "") + _CURSOR_ENTRY * entries

@@ -1,13 +1,13 @@
 """Search in all logs of a run.
 
-Blocks of lines are read and scanned in a thread, a tenth of a second at a time, by at most two threads for
-all visitors, so that everybody gets a turn. A search holds one block and one page of matches in memory. When
-too many are running, further ones are refused.
+Blocks of lines are read and scanned in threads, for 0.1 s at a time, with at most two threads for all visitors, so
+that everybody gets a turn. A search holds one block and one page of matches in memory. When too many searches are
+running, further ones are refused.
 
-A query is compiled to a pattern. Matching is linear in the text: patterns are RE2's. But each byte may cost as much as
-the pattern is large, so a pattern's size is bounded, and a large one is looked for in small blocks. Blocks are matched
-in a thread, where RE2 releases the GIL; Python runs only for lines that match. A text is looked for in the block as it
-is first, where colours may stand between its characters: most blocks don't have it, and needn't be stripped.
+A query is compiled to an RE2 pattern, so matching takes linear time. The cost of each byte may be proportional to the
+pattern's size, so that is bounded, and large patterns are matched against small blocks. RE2 releases the GIL, and
+Python code runs only for matching lines. A plain text is first searched in the unmodified block, allowing escape
+sequences between its characters: most blocks don't contain it, and needn't be stripped.
 """
 
 from __future__ import annotations
@@ -35,61 +35,59 @@ if TYPE_CHECKING:
 
 
 MAX_QUERY = 500
-"""Characters of a query."""
+"""The maximum length of a query, in characters."""
 
 MAX_EXCERPT = 500
-"""Characters of a line that are returned with its match."""
+"""How many characters of a matching line are returned."""
 
 MAX_SPANS = 50
-"""Spans of one line that are returned."""
+"""How many matches in one line are returned."""
 
 PATTERN_MEMORY = 256 << 10
-"""Bytes that a pattern may take. RE2's own default lets one compile for a third of a second."""
+"""The maximum memory for a pattern, in bytes. With RE2's default, compiling one may take 0.3 s."""
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 256 << 10, 4 << 10
-"""Bytes of text to look through at once."""
+"""The bounds on the size of a block, in bytes."""
 
 _BLOCK_STEPS = 16 << 20
-"""Bytes times instructions of a block: about a tenth of a second where RE2 follows all of them at once."""
+"""The product of a block's bytes and a pattern's instructions: about 0.1 s if RE2 follows all of them at once."""
 
 _CONTEXT_BEFORE = 80
 
 _MAX_COLOURED = 64
-"""Characters of a text that are looked for in blocks that aren't stripped."""
+"""How many characters of a text are searched for in blocks that aren't stripped."""
 
 _GAP = b"(?:%b)*" % INVISIBLE.pattern.replace(b"*+", b"*").replace(b"?+", b"?")
-"""What stripping may take out between two characters, or more: RE2 has no possessive quantifiers."""
+"""What stripping may remove between two characters, or more, since RE2 has no possessive quantifiers."""
 
 DEFAULT_LIMIT = 200
 MAX_LIMIT = 1000
 
 MAX_COUNT = 100_000
-"""Matches that are counted in one answer."""
+"""The number of matches after which counting stops."""
 
 SEARCH_SECONDS = 20.0
 """How long one request searches for a page without JavaScript."""
 
 PROGRESS_SECONDS = 3.0
-"""How long one request searches for a script, which shows how far it got, and goes on."""
+"""How long one request searches for a script, which shows the progress and continues with another one."""
 
 MAX_SEARCHES = 16
-"""Searches that run at the same time."""
+"""The maximum number of concurrent searches."""
 
 
 class BadQuery(ValueError):
-    """A query that can't be searched for; the message says what is wrong with it."""
+    """An invalid query. The message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogMatch:
-    """A line that matches.
+    """A matching line. Offsets are in UTF-16 code units, as in a browser.
 
     Args:
         text: an excerpt of the line.
-        start: where the excerpt starts in the line.
+        start: the offset of the excerpt in the line.
         spans: start and end of each match in the line.
-
-    Offsets are in UTF-16 code units, as in a browser.
     """
 
     line: int
@@ -98,7 +96,7 @@ class LogMatch:
     spans: tuple[tuple[int, int], ...]
 
     def pieces(self) -> list[tuple[str, bool]]:
-        """Return the excerpt in pieces, each with whether it matches."""
+        """Split the excerpt into pairs of a text and whether it is a match."""
         units = self.text.encode("utf-16-le", "surrogatepass")
         found, at = [], 0
         for begin, end in self.spans:
@@ -144,14 +142,14 @@ class LogQuery:
 
     @property
     def block_bytes(self) -> int:
-        """The bytes of a block to scan: about a tenth of a second at most, if its lines are short."""
+        """The size of blocks to scan, in bytes, so that one takes at most about 0.1 s if its lines are short."""
         size: int = self._pattern.programsize
         return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, _BLOCK_STEPS // size))
 
     def scan(self, block: bytes, line: int, limit: int) -> tuple[list[LogMatch], int]:
-        """Scan whole lines as a log stores them, the first of which is number `line`.
+        """Scan a block of whole lines as stored, the first of which is number `line`.
 
-        Returns the first `limit` lines that match, and the number of all that do.
+        Returns the first `limit` matching lines, and the number of all of them.
         """
         if not self._may_match(block):
             return [], 0
@@ -167,13 +165,13 @@ class LogQuery:
         return matches, count
 
     def _may_match(self, block: bytes) -> bool:
-        """Return False if no line of a block matches, before it is stripped."""
+        """Return False if no line can match, from the block before it is stripped."""
         if self._coloured is None or not (block.isascii() or _is_utf8(block)):
             return True
         return self._coloured.search(block) is not None
 
     def _matching_lines(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where each line that matches begins and ends."""
+        """Yield the start and end of each matching line."""
         at = 0
         while at < len(text) and (found := self._pattern.search(text, at)):
             begin = text.rfind(b"\n", at, found.start()) + 1 or at
@@ -205,7 +203,7 @@ class LogQuery:
 
 
 def _is_utf8(text: bytes) -> bool:
-    """Return whether all of a text is UTF-8: RE2 passes over what is not."""
+    """Return whether a text is valid UTF-8. RE2 doesn't match invalid bytes."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -214,19 +212,19 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _utf16_length(text: bytes) -> int:
-    """Return the UTF-16 code units of some UTF-8."""
+    """Return the length of a UTF-8 text in UTF-16 code units."""
     if text.isascii():
         return len(text)
     return len(text.decode("utf-8", "replace").encode("utf-16-le")) // 2
 
 
 def format_cursor(row: int, line: int) -> str:
-    """Return the position after a line of a step, as addresses have it."""
+    """Format the position after a line of a step, for URLs."""
     return f"{row}-{line}"
 
 
 def parse_cursor(text: str) -> tuple[int, int]:
-    """Return a cursor's row and line. Raises BadQuery."""
+    """Parse a cursor to a step's row and a line. Raises BadQuery."""
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", text, re.ASCII)
     if found is None:
         raise BadQuery("after must be the next of an earlier answer")
@@ -240,10 +238,10 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/search")
     async def search(run_id: str) -> str | Response:
-        """Return lines of a run that match `q`, in the order of its steps and their lines.
+        """Return the lines of a run that match `q`, in the order of its steps and their lines.
 
-        `regex=yes`: q is a regular expression; `case=yes`: match case; `vertex`: search one step's log
-        only; `limit`: matches in the answer; `after`: the `next` of the previous answer.
+        `regex=yes`: q is a regular expression; `case=yes`: match case; `vertex`: search only this step's log;
+        `limit`: the maximum number of matches; `after`: the `next` of the previous response.
         """
         run = await visible_run(context, run_id)
         if run is None:
@@ -296,11 +294,11 @@ def routes(context: WebContext) -> Blueprint:
 
 @dataclass(eq=False)
 class RunSearch:
-    """One request's search of a run, and what it has found.
+    """The search of a run in one request, and its results.
 
     Args:
-        counts: whether all matches are counted, and not only whether there are more than the limit.
-        position: the step and the line that were searched last.
+        counts: whether to count all matches, rather than stop once there are more than the limit.
+        position: the step's row and the line that were searched last.
     """
 
     store: Store
@@ -319,7 +317,7 @@ class RunSearch:
     async def run(
         self, steps: Sequence[Step], after: tuple[int, int] | None, deadline: float
     ) -> None:
-        """Search the logs from a position on, until the answer is full or time is up."""
+        """Search the logs after a position, until there are enough matches or time is up."""
         self.lines = sum(step.lines for step in steps)
         first = start = 0
         if after is not None:
@@ -337,7 +335,7 @@ class RunSearch:
         self.searched = self.lines
 
     async def _search_log(self, row: int, start: int, deadline: float) -> bool:
-        """Search one log, and return whether to go on."""
+        """Search one log, and return whether to continue."""
         enough = False
 
         def visit(block: LogText) -> bool:
@@ -360,7 +358,7 @@ class RunSearch:
         return not enough
 
     def json(self) -> dict[str, Any]:
-        """Return the answer."""
+        """Return the results for JSON."""
         more = not self.complete or self.count > len(self.matches)
         following = None
         if more and self.count > len(self.matches):
