@@ -74,11 +74,11 @@ class Host:
         return datetime.now(UTC)
 
 
-UNAVAILABLE = "nothing here can "
+UNAVAILABLE = "this host can't "
 """The beginning of messages about operations that a host doesn't override."""
 
 
 def _refusal(what: str) -> BassError:
     return BassError(
-        f"{UNAVAILABLE}{what}: run this script where there is a runtime, or leave that out"
+        f"{UNAVAILABLE}{what}: run the script where there is a runtime, or leave that out"
     )

@@ -62,7 +62,7 @@ def _command_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Ma
     "$", "args",
     """Makes a thunk of a command line.
 
-    Words stand for themselves, $name for what the name is bound to. Anything else is evaluated.
+    Words stand for themselves, $name for the value of the name. Anything else is evaluated.
 
     => ($ sh -c "echo Hello, world!")""",
     operative=True, dotted=_command_with_rest,
@@ -92,7 +92,7 @@ def insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "from", "[image & thunks]",
-    """Returns a chain of thunks: the first one on an image, and each on what the one before it leaves.
+    """Returns a chain of thunks: the first one runs on an image, and each in the state that the previous one left.
 
     => (from (linux/alpine) ($ apk add git) ($ git version))""",
     indent=True,
@@ -106,7 +106,7 @@ def from_(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "cd", "[dir thunk & thunks]",
-    """Returns a chain of thunks that work in a directory, which is mounted for the first one.
+    """Returns a chain of thunks that run in a directory, which is mounted into the first one.
 
     => (from (linux/alpine) (cd *dir* ($ find ./)))""",
     indent=True,
@@ -157,8 +157,8 @@ def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value
 
 @builtin(
     "glob", "[path & patterns]",
-    """Returns a directory narrowed down to what matches the patterns. `!` or `:!` in front of a pattern excludes what
-    matches it.
+    """Returns a directory with only the files that match the patterns. `!` or `:!` in front of a pattern excludes the
+    files that match it.
 
     => (glob *dir* ./*.nix ! ./flake.nix)""",
     operative=True,
@@ -264,7 +264,7 @@ def _image(image: ImageName, args: list[Value], scope: Scope, machine: Machine) 
     "linux", "args",
     """Is the root of image names for Linux: `(linux/alpine)`, `(linux/ubuntu :22.04)`, `(linux/ghcr.io/owner/name)`.
 
-    The exact image that a name means is stored in the caller's *memos*, if there are any.
+    The exact image that a name stands for is stored in the caller's *memos*, if there are any.
 
     => (linux/alpine)""",
     operative=True,

@@ -40,9 +40,9 @@ def truthy(value: Value) -> bool:
 
 @special_form(
     "def", "[binding value]",
-    """Binds what the pattern names to parts of the value, in the current scope.
+    """Binds the pattern's names to parts of the value, in the current scope.
 
-    The pattern may be a symbol, or a list or scope that takes the value apart. Returns the pattern.
+    The pattern is a symbol, or a list or scope that destructures the value. Returns the pattern.
 
     => (def answer 42)
 

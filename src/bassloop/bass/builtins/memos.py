@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "[memos thunk binding input]",
     """Returns the stored result of a call, or null if there is none.
 
-    The call is one of a module's function with a list of arguments. [memo] is made of this.
+    The call is one of a module's function with a list of arguments. [memo] uses this.
     """,
 )
 def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -41,7 +41,7 @@ def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "[memos thunk binding input result]",
     """Stores the result of a call, and returns it.
 
-    Memos that come from a thunk or a repository stay as they are. [memo] is made of this.
+    Memos that come from a thunk or a repository don't change. [memo] uses this.
     """,
 )
 def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:

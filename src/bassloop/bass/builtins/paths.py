@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     "file-content-kv",
     """Returns a directory of files in memory.
 
-    Takes the paths of files, each followed by its content, a string. Thunks that use the directory, or files in it,
-    take the content along.
+    The arguments are the paths of files, each followed by its content, a string. Thunks that use the directory, or
+    files in it, contain their content.
 
     => (mkfs ./hello "hey" ./sub/file "down here")
     """,
@@ -157,8 +157,8 @@ def stem(name: str) -> str:
     "[id & mode]",
     """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
 
-    Thunks that run at the same time use it together (:shared) unless another mode is given: with :locked one waits
-    for the other, with :private each has its own.
+    By default (:shared), thunks can use it at the same time. With :locked, one waits for the other. With :private, each
+    has its own.
 
     => (cache-dir "go-mod")
 
@@ -178,7 +178,7 @@ def cache_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "only-globs",
     "[path & globs]",
-    """Returns a directory narrowed down to what matches one of the globs.
+    """Returns a directory with only the files that match one of the globs.
 
     => (only-globs *dir* ./**/*.go)
     """,
@@ -190,7 +190,7 @@ def only_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "except-globs",
     "[path & globs]",
-    """Returns a directory without what matches one of the globs.
+    """Returns a directory without the files that match one of the globs.
 
     => (except-globs *dir* ./.git/)
     """,

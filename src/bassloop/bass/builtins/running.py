@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @builtin(
     "load",
     "[thunk]",
-    "Returns the module that a thunk without image is: its scope.\n\n=> (load (.strings))",
+    "Loads a module, a thunk without an image, and returns its scope.\n\n=> (load (.strings))",
 )
 def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return machine.session.module(arguments.thunk(args[0], "load"), machine)
@@ -87,8 +87,8 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "start", "[thunk handler]",
     """Starts a thunk in the background, and returns a function that waits for it.
 
-    When it has ended, the handler is called: with null, or with an error, which is raised when it is called. The
-    function that waits returns what the handler returned.
+    When it has ended, the handler is called with null, or with a function that raises the error. The function that
+    waits returns the handler's result.
 
     => ((start (from (linux/alpine) ($ false)) null?))""",
 )  # fmt: skip
@@ -139,7 +139,7 @@ def wait(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "resolve", "[platform ref]",
-    """Returns the thunk of the exact image that a reference means now.
+    """Returns the thunk of the exact image that a reference currently stands for.
 
     => (resolve {:platform {:os "linux"} :repository "golang" :tag "latest"})""",
     count=1,
@@ -305,7 +305,7 @@ def dump(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin(
     "doc", "symbols",
-    """Prints the documentation of what symbols are bound to, or of everything that the scope binds if there are none.
+    """Prints the documentation of symbols' values or, without symbols, of everything that the scope binds.
 
     => (doc map)""",
     operative=True,

@@ -66,7 +66,7 @@ def let(form: Combination) -> Code:
 
 @builtin(
     "bind", "[scope formals val]",
-    """Binds what a pattern names in a scope, and returns whether the value matched.
+    """Binds a pattern's names in a scope, and returns whether the value matched.
 
     => (bind (current-scope) :answer 42)
 
@@ -88,7 +88,7 @@ def bind_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Matches a value against patterns, each followed by a form, and evaluates the form of the first one that
     matches.
 
-    What the pattern names is bound in a child scope. It is an error if no pattern matches.
+    The pattern's names are bound in a child scope. It is an error if no pattern matches.
 
     => (case [1 2] [] :none [x] :one [x & more] [:several more])""",
     indent=True,

@@ -179,7 +179,7 @@ def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
     "[thunk name val]",
     """Returns the thunk with a label.
 
-    Labels describe a thunk, which doesn't see them. A time as a label makes it run again.
+    The command doesn't see labels, but a thunk with another label runs again, for example with another time.
 
     => (with-label ($ sleep 10) :at (now 10))
     """,
@@ -260,7 +260,7 @@ def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin(
     "addr",
     "[thunk port & fmt]",
-    """Returns the address of a thunk's port, for the thunk that is given it.
+    """Returns the address of a thunk's port, to pass to another thunk.
 
     The format has $host and $port in it. The default is "$host:$port".
 
