@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.web.pages.timeline import MAX_THICK, MIN_WIDTH, critical_path, lay_out_timeline
+from bassloop.web.pages.timeline import (
+    MAX_BARS,
+    MAX_THICK,
+    MIN_WIDTH,
+    critical_path,
+    lay_out_timeline,
+)
 from tests.records import make_step
 
 if TYPE_CHECKING:
@@ -87,3 +93,13 @@ def test_the_critical_path_is_what_the_end_waited_for() -> None:
     assert critical_path([step(1, 0, 5), step(2, 5, None, "s1")]) == frozenset()
     circle = [step(1, 0, 5, "s2"), step(2, 5, 9, "s1"), step(3, 0, 1)]
     assert critical_path(circle) == {1, 2}
+
+
+def test_of_too_many_steps_those_are_drawn_that_failed_or_took_long() -> None:
+    steps = [make_step(row, str(row), completed_at=100.5) for row in range(1000)]
+    steps[998] = make_step(998, "the longest", completed_at=150.0)
+    steps[999] = make_step(999, "short", completed_at=100.1, error="exit status 1")
+    drawn = lay_out_timeline(steps, 100.0, 200.0)
+    assert (len(drawn.bars), drawn.started) == (MAX_BARS, 1000)
+    assert [bar.row for bar in drawn.bars[-2:]] == [998, 999]
+    assert not drawn.edges

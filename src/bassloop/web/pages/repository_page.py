@@ -99,7 +99,9 @@ def routes(context: WebContext) -> Blueprint:
             branches=_branches([*checks, *page.items]),
             checks=view_runs(worst_first(checks)),
             runs=view_runs(page.items),
-            reasons=await failure_summaries(context, checks),
+            reasons=await failure_summaries(
+                context, list({run.id: run for run in (*checks, *page.items)}.values())
+            ),
             older=urlencode({**query, "before": page.next}) if page.next else None,
             badge_query=urlencode(query),
             spots=_spot_checks_json(spots),

@@ -6,6 +6,7 @@ The page's script draws the same while the run goes on (`static/timeline.js`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from bassloop.units import format_duration
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MAX_BARS = 300
 MAX_LABELLED = 14
 MAX_THICK = 60
+"""Bars that are thick enough to tell apart where edges end: with more, no edges are drawn."""
+
 MAX_EDGES = 1000
 MAX_INPUTS = 20
 MIN_WIDTH = 0.25
@@ -60,7 +63,8 @@ class TimelineEdge:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The drawing. Rows are `pitch` pixels high and bars `thickness`; few bars are labelled."""
+    """The drawing. Rows are `pitch` pixels high and bars `thickness`; few bars are labelled. `started`: how many
+    steps have started, which may be more than there are bars."""
 
     bars: tuple[TimelineBar, ...]
     edges: tuple[TimelineEdge, ...]
@@ -68,6 +72,7 @@ class Timeline:
     pitch: int
     thickness: int
     labelled: bool
+    started: int
 
     @property
     def height(self) -> int:
@@ -76,13 +81,21 @@ class Timeline:
 
 
 def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timeline:
-    """Lay out the steps between two times, without internal ones."""
+    """Lay out the steps between two times, without internal ones.
+
+    Of more than `MAX_BARS`, those are drawn that failed, run or are on the critical path, and the longest others.
+    """
     length = max(end - start, 0.001)
     shown = [each for each in steps if each.started_at is not None and not each.internal]
-    del shown[MAX_BARS:]
+    started, critical = len(shown), critical_path(shown)
+    if started > MAX_BARS:
+        kept = {
+            each.row
+            for each in sorted(shown, key=lambda each: _priority(each, critical))[:MAX_BARS]
+        }
+        shown = [each for each in shown if each.row in kept]
     labelled = len(shown) <= MAX_LABELLED
     pitch, thickness = (22, 16) if labelled else (11, 8) if len(shown) <= MAX_THICK else (5, 4)
-    critical = critical_path(shown)
     bars: list[TimelineBar] = []
     for index, step in enumerate(shown):
         left, right = _extent(step, start, length, end)
@@ -101,7 +114,15 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
             )
         )
     ticks = tuple(format_duration(length * step / TICKS) for step in range(TICKS + 1))
-    return Timeline(tuple(bars), _edges(shown, bars, thickness), ticks, pitch, thickness, labelled)
+    edges = _edges(shown, bars, thickness) if len(shown) <= MAX_THICK else ()
+    return Timeline(tuple(bars), edges, ticks, pitch, thickness, labelled, started)
+
+
+def _priority(step: Step, critical: frozenset[int]) -> float:
+    """Return a number that is lower the more a step's bar tells."""
+    if step.error or step.completed_at is None or step.row in critical:
+        return -inf
+    return (step.started_at or 0) - step.completed_at
 
 
 def critical_path(steps: Sequence[Step]) -> frozenset[int]:

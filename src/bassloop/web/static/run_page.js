@@ -264,6 +264,13 @@ function showInternal(shown) {
 
 window.addEventListener("scroll", onScroll, { passive: true });
 window.addEventListener("resize", onScroll);
+window.addEventListener("beforeprint", () => {
+  for (const { log, view } of steps.open) {
+    const numbers = /** @type {HTMLElement[]} */ ([...view.lines.querySelectorAll(".ln")]).map((each) => each.dataset.n);
+    if (numbers.length < view.positions) log.dataset.printed = `Lines ${numbers[0]} to ${numbers.at(-1)} of ${view.total}`;
+    else delete log.dataset.printed;
+  }
+});
 document.addEventListener(PREFERENCE_CHANGED, () => {
   updateTimesSoon();
   onScroll();
@@ -344,3 +351,4 @@ for (const step of steps.open) {
   reader.outline(step).update();
 }
 timeline.draw();
+timeline.showFailed();

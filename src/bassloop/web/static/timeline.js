@@ -62,7 +62,7 @@ export class Timeline {
     const { start, end: runEnd } = this.extent();
     const end = Number.isNaN(runEnd) ? serverNow() : runEnd;
     const length = Math.max(end - start, 0.001);
-    const shown = this.steps().filter((step) => !step.internal && !Number.isNaN(step.startedAt)).slice(0, MAX_BARS);
+    const shown = mostTelling(this.steps().filter((step) => !step.internal && !Number.isNaN(step.startedAt)));
     this.box.hidden = !shown.length;
     if (!shown.length) return;
     const labelled = shown.length <= MAX_LABELLED;
@@ -79,13 +79,20 @@ export class Timeline {
       return drawBar(step, bar, height, labelled, end, width);
     });
     const edges = createSvg("g", { class: "edges" });
-    for (const step of shown) edges.append(...drawEdges(step, bars, height));
+    if (shown.length <= MAX_THICK) for (const step of shown) edges.append(...drawEdges(step, bars, height));
     const focused = document.activeElement?.closest?.("#bars a")?.getAttribute("href");
     this.svg.setAttribute("height", String(shown.length * pitch));
     this.svg.replaceChildren(edges, ...parts);
     if (focused) /** @type {SVGAElement | null} */ (this.svg.querySelector(`a[href="${focused}"]`))?.focus({ preventScroll: true });
     const ticks = Array.from({ length: TICKS + 1 }, (_, tick) => this.#from + ((this.#to - this.#from) * tick) / TICKS);
     this.axis.replaceChildren(...ticks.map((tick) => Object.assign(document.createElement("span"), { textContent: formatDuration(tick * length) })));
+  }
+
+  /** Scroll to the first bar of a step that failed. */
+  showFailed() {
+    const bar = this.svg.querySelector(".bad rect");
+    const room = /** @type {HTMLElement} */ (this.svg.parentElement);
+    if (bar) room.scrollTop = Number(bar.getAttribute("y")) - room.clientHeight / 2;
   }
 
   /** @param {number} from @param {number} to */
@@ -148,6 +155,15 @@ export class Timeline {
     const box = this.svg.getBoundingClientRect();
     return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
   }
+}
+
+/** Return the steps that are drawn, as `lay_out_timeline` does. @param {Step[]} steps */
+function mostTelling(steps) {
+  if (steps.length <= MAX_BARS) return steps;
+  const weight = (/** @type {Step} */ { state, element, endedAt, startedAt }) =>
+    state === "bad" || state === "runs" || element.dataset.critical ? Number.MAX_VALUE : endedAt - startedAt || 0;
+  const kept = new Set([...steps].sort((a, b) => weight(b) - weight(a)).slice(0, MAX_BARS));
+  return steps.filter((step) => kept.has(step));
 }
 
 /** @param {Step} step @param {Bar} bar @param {number} height @param {boolean} labelled @param {number} now the end of steps that run @param {number} width in pixels */
