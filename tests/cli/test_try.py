@@ -262,3 +262,22 @@ def test_a_module_that_is_not_there_is_told_with_its_place(make_repository: Make
     assert (
         "there is no standard module .githbu (did you mean github?)\n    at project.bass:2" in end
     )
+
+
+def test_a_secret_comes_from_the_environment(
+    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = (
+        '[checks.a]\nrun = "[ \\"$TOKEN\\" = over-9000 ]; echo it is $TOKEN"\nsecrets = ["TOKEN"]\n'
+    )
+    path = make_repository(**{".bassloop.toml": checks})
+    monkeypatch.delenv("TOKEN", raising=False)
+    without = tried(path, status=1)
+    assert "for this trial alone, set TOKEN in the environment, and add --secret TOKEN" in without
+    done = run_command("try", "--engine", "host", path, "--secret", "TOKEN")
+    assert done.returncode == 2
+    assert "--secret TOKEN: there is no environment variable TOKEN" in done.stderr
+    monkeypatch.setenv("TOKEN", "over-9000")
+    said = tried(path, "--secret", "TOKEN", status=0)
+    assert "it is ***" in said
+    assert "over-9000" not in said

@@ -28,6 +28,7 @@ _NO_NETWORK = re.compile(
     r"Name or service not known|FetchError: .*fetch failed|"
     r"[Nn]etwork is unreachable|dns error"
 )
+_NO_SECRET = re.compile(r"the secret (\S+) (?:has no value on this runner|is not for )")
 _SUBMODULE = re.compile(r"into submodule path|^exit status \d+: git submodule", re.MULTILINE)
 _SCRIPT = re.compile(r"(?<![\w/.])(?:\./)?(?P<path>\w[\w./-]*)")
 _LACKING = re.compile(
@@ -78,6 +79,11 @@ def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
         hints.append(
             "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
             "there for the next one: install without -e, do both in one command, or install bubblewrap"
+        )
+    if names := list(dict.fromkeys(_NO_SECRET.findall(causes))):
+        options = " ".join(f"--secret {name}" for name in names)
+        hints.append(
+            f"for this trial alone, set {' and '.join(names)} in the environment, and add {options}"
         )
     hints += explain_scripts(trial.copy.source, causes)
     if _SUBMODULE.search(causes):

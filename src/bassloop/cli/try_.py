@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -71,6 +72,14 @@ ENGINES = ("auto", "podman", "docker", "sandbox", "host")
     "--committed", is_flag=True, help="Try HEAD, without the changes that are not committed."
 )
 @click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Give the checks this secret, with the value of the environment variable NAME, or one that is asked for; may "
+    "be repeated. It isn't stored.",
+)
+@click.option(
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
@@ -100,6 +109,7 @@ def try_(
     event: str,
     payload: Path | None,
     committed: bool,
+    secrets: tuple[str, ...],
     artifacts: Path | None,
     serve: bool,
     no_runner: bool,
@@ -134,6 +144,7 @@ def try_(
             sys.exit(0)
         if foreseen is not None:
             _require_known(checks, (*foreseen.started, *foreseen.others))
+    values = _secret_values(secrets)
     import trio
 
     from bassloop.cli.progress import output_console, show_status
@@ -163,12 +174,36 @@ def try_(
             runner=not no_runner,
             private=private,
             nodes=nodes,
+            secrets=values,
         )
         session = TrialSession(console, options, serve, strict, starting, artifacts)
         errors = (TrialError, StandInError, SettingsError, StartError, StoreError, RunnerError)
         with report_output_errors(), report_errors(*errors):
             status = trio.run(run_trial, session)
     sys.exit(status)
+
+
+def _secret_values(names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    from bassloop.runner.secrets.secret_store import SecretError, check_secret
+
+    values = {name: _secret_value(name) for name in names}
+    with report_errors(SecretError):
+        for name, value in values.items():
+            check_secret(name, value)
+    return values
+
+
+def _secret_value(name: str) -> str:
+    """Return a secret's value from the environment, or ask for it on a terminal."""
+    if value := os.environ.get(name):
+        return value
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"--secret {name}: there is no environment variable {name}, and no terminal to ask for the value"
+        )
+    return str(click.prompt(name, hide_input=True))
 
 
 def _folder_with_checks(path: Path) -> Path | None:

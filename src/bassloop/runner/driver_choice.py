@@ -50,7 +50,11 @@ async def open_driver(
 ) -> AsyncGenerator[ThunkDriver[Any]]:
     """Open the driver, and prune its cache. Raises RunnerError if none can be used, and DriverError."""
     engine = await find_engine(options)
-    secrets = OwnerSecrets(SecretStore(options.secrets_file), own_git=options.git_credentials)
+    secrets = OwnerSecrets(
+        SecretStore(options.secrets_file),
+        own_git=options.git_credentials,
+        given=options.given_secrets,
+    )
     opened: AbstractAsyncContextManager[ThunkDriver[Any]]
     if isinstance(engine, ContainerEngine):
         opened = _open_containers(engine, options, secrets, on_event)

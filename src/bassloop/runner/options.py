@@ -7,14 +7,17 @@ import os
 import platform
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import platformdirs
 
 from bassloop.runner.call_context import allows, is_rule
 from bassloop.runner.errors import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PIDS = 2_048
 DEFAULT_FILE_SIZE = 8 << 30
@@ -112,6 +115,8 @@ class RunnerOptions:
         git_credentials: check out private repositories with the credentials of the owner's Git.
         publish: names of images, or prefixes of names, that thunks may push with the owner's login.
         secrets_file: the file with the owner's secrets; by default in the user's data directory.
+        given_secrets: values of secrets by name, for this runner alone. They take precedence over stored ones, and
+            forks don't get them.
         disk: the limit on the cache, in bytes; None for no limit.
         images: what to do with a thunk's image without an engine: `refuse` the thunk, or `ignore` the image.
         own_programs: let contained commands use toolchains in the user's home, and their proxy and mirror settings.
@@ -144,6 +149,7 @@ class RunnerOptions:
     publish: tuple[str, ...] = ()
     git_credentials: bool = False
     secrets_file: Path | None = None
+    given_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     disk: int | None = None
     images: Literal["refuse", "ignore"] = "refuse"
     own_programs: bool = False

@@ -70,6 +70,7 @@ class TrialOptions:
         private: make the repository private, so that its runs are seen by who has signed in; the stand-in
             lets you sign in as anybody.
         nodes: how many daemons share a PostgreSQL database; one daemon has SQLite.
+        secrets: values of secrets that its runner has besides stored ones, by name.
         settings: more of the daemon's settings.
     """
 
@@ -83,6 +84,7 @@ class TrialOptions:
     runner: bool = True
     private: bool = False
     nodes: int = 1
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -310,6 +312,7 @@ def _runner_options(
         images="ignore",
         own_programs=True,
         default_identities=False,
+        given_secrets=options.secrets,
     )
 
 

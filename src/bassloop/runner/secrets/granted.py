@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -141,10 +142,19 @@ class OwnerSecrets:
     Args:
         store: where they are; None if there are none.
         own_git: give the credentials of the owner's own Git too, but never to forks.
+        given: values that aren't stored, by name. They take precedence, and forks don't get them.
     """
 
-    def __init__(self, store: SecretStore | None = None, *, own_git: bool = False) -> None:
+    def __init__(
+        self,
+        store: SecretStore | None = None,
+        *,
+        own_git: bool = False,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
         self._store = store
+        self._given = dict(given or {})
+        self._given_version = secrets.token_hex(16)
         self._own_git = own_git
         self._from_keyring: dict[str, str] = {}
 
@@ -175,6 +185,9 @@ class OwnerSecrets:
             except SecretError as error:
                 values.pop(entry.name, None)
                 refused[entry.name] = f"the secret {entry.name} can't be given: {error}"
+        if context.repository is not None and not context.fork:
+            values |= self._given
+            versions |= dict.fromkeys(self._given, self._given_version)
         return GrantedSecrets(context, values, versions, refused)
 
     def _value(self, store: SecretStore, entry: SecretEntry) -> str:

@@ -126,7 +126,7 @@ class SecretStore:
             SecretError: for a bad name, value or rule, and if it can't be stored.
         """
         rules = sorted(set(only)) or [""]
-        _check(name, value, rules)
+        check_secret(name, value, rules)
         keyring = None if in_keyring is False else self._find_keyring(required=bool(in_keyring))
         new = [SecretEntry(name, rule, forks, secrets.token_hex(16), value) for rule in rules]
         with self._changing() as entries:
@@ -236,7 +236,8 @@ def _ask(function: Callable[..., Any], *words: str) -> Any:
         raise SecretError(f"the keyring does not answer: {error}") from error
 
 
-def _check(name: str, value: str, rules: list[str]) -> None:
+def check_secret(name: str, value: str, rules: Iterable[str] = ()) -> None:
+    """Raise SecretError for a name, a value or a rule that a secret can't have."""
     if not name or len(name) > MAX_NAME or not name.isprintable() or " " in name:
         raise SecretError(f"{name[:50]!r} can't be the name of a secret")
     for rule in rules:
