@@ -97,6 +97,20 @@ def test_what_pages_hide_is_hidden_unless_asked_for() -> None:
     assert shown(hidden, internal=True) == "secret work\n"
 
 
+def test_logs_that_end_early_are_named() -> None:
+    steps = [
+        {"row": 1, "name": "make", "log_cut": True},
+        {"row": 2, "name": "test", "log_cut": False},
+        {"row": 3, "name": "[hide] x", "hidden": True, "log_cut": True},
+    ]
+    for internal, names in ((False, ["make"]), (True, ["make", "[hide] x"])):
+        display = LogDisplay(
+            io.StringIO(), colour=False, live=False, names=False, internal=internal
+        )
+        display(news("a", vertexes=steps))
+        assert display.lossy() == names
+
+
 def test_lines_that_may_change_are_drawn_again_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

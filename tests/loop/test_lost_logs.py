@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,15 @@ async def test_a_log_that_is_lost_with_its_node_is_marked_on_the_pages_and_on_gi
             run_id = run["external_id"]
             [step] = [each for each in await steps(other, run_id) if each["log_cut"]]
             shown = await pages(other, run_id, step["row"])
+            printed = await trio.run_process(
+                [sys.executable, "-m", "bassloop", "logs", f"{other.url}/runs/{run_id}"],
+                capture_stderr=True,
+                env=world.env,
+                check=False,
+            )
             nursery.cancel_scope.cancel()
     assert (run["status"], run["conclusion"]) == ("completed", conclusion)
     assert "The end of the log of" in summary(world)
+    assert b"the end of this log is lost" in printed.stderr
     for page in shown:
         assert "the end of its log is lost" in page

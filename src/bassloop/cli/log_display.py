@@ -117,6 +117,7 @@ class LogDisplay:
         self._internal = internal
         self._names: dict[int, str] = {}
         self._hidden: set[int] = set()
+        self._lossy: set[int] = set()
         self._screens: dict[int, list[str]] = {}
         self._printed: defaultdict[int, PrintedLog] = defaultdict(PrintedLog)
         self._row: int | None = None
@@ -136,12 +137,23 @@ class LogDisplay:
             self._names[step["row"]] = strip(str(step["name"]).encode(errors="replace"))
             if step.get("hidden"):
                 self._hidden.add(step["row"])
+            if step.get("log_cut"):
+                self._lossy.add(step["row"])
         self._clear()
         for log in message.get("logs", ()):
             if self._internal or log["row"] not in self._hidden:
                 self._print(log)
         if self._live and self.state in (RunState.QUEUED, RunState.RUNNING):
             self._draw()
+
+    def lossy(self, only: Sequence[int] | None = None) -> list[str]:
+        """Return the names of the steps whose logs were shown and end early, because the rest is lost.
+
+        Args:
+            only: the rows of the steps that were asked for; None for all.
+        """
+        shown = self._lossy if self._internal else self._lossy - self._hidden
+        return [self._names[row] for row in sorted(shown) if only is None or row in only]
 
     def close(self) -> None:
         """Clear the lines that never settled. Raises OutputError."""

@@ -138,6 +138,8 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
             return OUTPUT_CLOSED
         _notice(str(error))
         return NO_LOGS
+    for name in display.lossy(feed.only):
+        _notice(f"the end of this log is lost: {name}")
     if display.state not in EXIT_STATUSES:
         _notice(f"the run ended: {display.state.replace('_', ' ')}")
     return EXIT_STATUSES.get(display.state, ENDED_OTHERWISE)
