@@ -25,7 +25,7 @@ class Report:
         oldest_lost: how many seconds before the loss of its node a line came that was lost, at most.
         cut: logs that miss lines which their node had.
         unmarked: those of them that don't say so, on their run's page and on GitHub.
-        slowest: the most seconds that a line took from its command to its node.
+        slowest: the most seconds that a line took from its command to its runner.
         crashes: how many nodes ended with a traceback.
         given_up: how many ended since they couldn't renew their lease.
         takeovers: seconds from each loss of a node until its checks were interrupted.
@@ -77,7 +77,7 @@ class Report:
                 f"{self.log_bytes_not_come} hadn't come to their node when it was lost; "
                 f"{self.cut} logs cut, {self.unmarked} of them not marked; "
                 f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
-                f"a line took {self.slowest:.1f} s to its node at most",
+                f"a line took {self.slowest:.1f} s to its runner at most",
                 f"faults: {dict(self.faults)}; through {through}",
                 f"nodes: {self.crashes} crashed, {self.given_up} couldn't renew their lease",
                 f"calls to GitHub in its last hour: {self.calls}; {self.calls_refused} refused",

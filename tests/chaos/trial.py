@@ -6,6 +6,7 @@ when nothing is left to do, or when its patience does, and says what became of e
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import time
@@ -20,10 +21,9 @@ import trio
 
 from bassloop.settings import Settings
 from bassloop.standin import StandInError
-from bassloop.store import FileBlobs, find_blobs, open_store
+from bassloop.store import find_blobs, open_store
 from bassloop.store.leases import LEASE_SECONDS
-from bassloop.store.logs.log_objects import find_log
-from bassloop.store.logs.log_reader import PiecePosition, read_pieces
+from bassloop.store.logs.log_files import LogFiles
 from tests.repositories import commits
 
 from .cluster import DRAIN_SECONDS, Cluster, Slot, open_cluster, run_user_s_runner
@@ -62,6 +62,7 @@ TOLD_SECONDS = 30.0
 
 FAULTS = ("kill", "pause", "cut_off", "drain", "take_bucket", "kill_without_bucket")
 LOOK_SECONDS = 0.3
+GROWTH_SECONDS = 0.1
 NO_COMMIT = "0" * 40
 
 
@@ -112,6 +113,8 @@ class Chaos:
     bucket_gone: list[tuple[float, float]] = field(default_factory=list)
     harm: list[tuple[float, str, str]] = field(default_factory=list)
     """When what went wrong, and with which slot."""
+    grown: dict[Path, list[tuple[float, int]]] = field(default_factory=dict)
+    """When the raw file of a log on a node's disk was first seen with which size."""
     recorders: dict[str, str] = field(default_factory=dict)
     """The slot of the node that recorded each run, by the run's id."""
 
@@ -204,6 +207,19 @@ class Chaos:
                     self.recorders.setdefault(run.id, names[run.node])
             await trio.sleep(LOOK_SECONDS)
 
+    async def watch_logs(self) -> None:
+        """Note how the files of logs grow on the nodes' disks, until cancelled."""
+        folders = [self.cluster.world.folder / slot.name for slot in self.cluster.slots]
+        while True:
+            for folder in folders:
+                for path in folder.glob("blobs/logs/*/*"):
+                    with suppress(FileNotFoundError):
+                        if path.name.isdecimal() and (size := path.stat().st_size):
+                            seen = self.grown.setdefault(path, [])
+                            if not seen or seen[-1][1] < size:
+                                seen.append((time.time(), size))
+            await trio.sleep(GROWTH_SECONDS)
+
     async def finish(self) -> None:
         """Wait until nothing is left to do, or the plan's patience is over, and count."""
         began, report = trio.current_time(), self.report
@@ -243,20 +259,19 @@ class Chaos:
     async def _came(self, run: Run) -> dict[str, float]:
         """Return when which lines came to the node of a run, as that has them on its disk.
 
-        A node that was lost leaves the files of its logs there, and its next process, unless it's the heir, doesn't
-        touch them.
+        A log's own times are the runner's, and a node that is overloaded gets its lines later. A node that was lost
+        leaves the files of its logs there, and its next process, unless it's the heir, doesn't touch them.
         """
         came: dict[str, float] = {}
-        blobs = FileBlobs(self.cluster.world.folder / self.recorders.get(run.id, "none") / "blobs")
+        blobs = self.cluster.world.folder / self.recorders.get(run.id, "none") / "blobs"
         for step in await self.store.steps.of_run(run.id):
-            position, rest = PiecePosition(), b""
-            while True:
-                pieces, position = read_pieces(find_log(blobs, run.id, step.row), position, 1 << 20)
-                if not pieces:
-                    break
-                for piece in pieces:
-                    *lines, rest = (rest + piece.data).split(b"\n")
-                    came.update((line.decode(), piece.at) for line in lines)
+            path, end = LogFiles.of(blobs, run.id, step.row).raw, 0
+            seen = self.grown.get(path, [])
+            for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+                end += len(line)
+                if line.endswith(b"\n"):
+                    at = next((at for at, size in seen if size >= end), math.inf)
+                    came[line.decode().rstrip("\n")] = at
         return came
 
     async def _is_a_log_open(self) -> bool:
@@ -339,7 +354,7 @@ class Chaos:
         slot = self.recorders.get(run.id)
         return any(
             gone - LOSS_SECONDS - PATH_SECONDS <= came <= back + BACK_SECONDS
-            and gone - DRAIN_SECONDS <= each.at <= back + BACK_SECONDS
+            and gone - DRAIN_SECONDS <= each.at <= back + BACK_SECONDS + PATH_SECONDS
             for gone, back in self.bucket_gone
             for each in (*self.losses, *self.drains)
             if slot in (None, each.slot)
@@ -419,6 +434,7 @@ async def play(chaos: Chaos) -> Report:
     """Push, do harm, and wait for the end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chaos.watch)
+        nursery.start_soon(chaos.watch_logs)
         async with trio.open_nursery() as harm:
             harm.start_soon(chaos.do_harm)
             await chaos.push_all()
