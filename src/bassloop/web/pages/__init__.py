@@ -1,1 +1,1 @@
-"""The HTML pages, and the same content as JSON at the same addresses."""
+"""The HTML pages, and the same content as JSON at the same URLs."""

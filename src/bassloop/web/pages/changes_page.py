@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
 
 MAX_RUNS = 50
-"""Runs of one thunk that are looked at."""
+"""The maximum number of runs that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddedLine:
-    """A line of the log that the green run's log doesn't have. `number` is counted from 1."""
+    """A line of the log that isn't in the green run's log. `number` counts from 1."""
 
     number: int
     text: str
@@ -48,7 +48,7 @@ class Changes:
     """The differences between a run and the last green one.
 
     Args:
-        compare_url: the commits between on GitHub; None if it is the same commit, or GitHub isn't known.
+        compare_url: GitHub's comparison of the two commits; None if they are the same, or without links to GitHub.
         step: the step whose log is compared.
     """
 
@@ -62,14 +62,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Counts of the outcomes of the very same thunk. If it has both succeeded and failed, it is flaky."""
+    """The numbers of outcomes of the very same thunk."""
 
     succeeded: int = 0
     failed: int = 0
 
     @property
     def flaky(self) -> bool:
-        """True if the same thunk has both failed and succeeded."""
+        """True if the thunk has both failed and succeeded."""
         return bool(self.succeeded and self.failed)
 
 
@@ -100,7 +100,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 async def last_green(context: WebContext, run: Run) -> Run | None:
-    """Return the newest run of the same check, before this one, that succeeded: on its branch, or else any push's."""
+    """Return the last successful run of the same check before this one, on its branch or else of any push; or None."""
     filters: dict[str, Any] = {
         "repository": run.repository,
         "check_name": run.check_name,
@@ -115,8 +115,10 @@ async def last_green(context: WebContext, run: Run) -> Run | None:
 
 
 async def failed_since(context: WebContext, run: Run, green: Run) -> Sequence[Run]:
-    """Return the runs of the same check and branch that ended without success since a green run, the newest
-    first: this one, and at most 50 before it."""
+    """Return the runs of the same check and branch that have ended without success since a green run.
+
+    Returns this one and at most MAX_RUNS before it, newest first.
+    """
     filters: dict[str, Any] = {"repository": run.repository, "check_name": run.check_name}
     if run.head_branch is not None:
         filters["head_branch"] = run.head_branch
@@ -128,7 +130,7 @@ async def failed_since(context: WebContext, run: Run, green: Run) -> Sequence[Ru
 
 
 async def outcomes_of_thunk(context: WebContext, run: Run) -> Outcomes:
-    """Return how often the run's thunk succeeded and failed."""
+    """Return how often the run's thunk has succeeded and failed."""
     if not run.thunk_digest:
         return Outcomes()
     runs = await visible_runs(context, MAX_RUNS, thunk_digest=run.thunk_digest)

@@ -1,4 +1,4 @@
-"""Pages with all checks of a commit or a pull request, and what can be done with them at once."""
+"""Pages with all checks of a commit or a pull request, and actions on all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 VERIFY_LABEL = "Run on a trusted runner"
-"""The button that has a trusted runner confirm what has ended."""
+"""The label of the button that makes a trusted runner confirm ended runs."""
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -45,12 +45,12 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/commits/<sha>")
     async def commit(owner: str, name: str, sha: str) -> str | Response:
-        """Show all checks of a commit, each by its newest run."""
+        """Show the newest run of each check of a commit."""
         return await overview(f"{owner}/{name}", "commit", sha[:SHORT_SHA], head_sha=sha[:64])
 
     @blueprint.get("/repositories/<owner>/<name>/pulls/<int:number>")
     async def pull(owner: str, name: str, number: int) -> str | Response:
-        """Show all checks of a pull request's newest head, each by its newest run."""
+        """Show the newest run of each check of a pull request's newest head."""
         full_name = f"{owner}/{name}"[:200]
         number = min(number, 2**53)
         newest = await visible_runs(context, 1, repository=full_name, pull_request=number)
@@ -61,22 +61,22 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/rerun")
     async def rerun(owner: str, name: str, sha: str) -> Response | AnyResponse:
-        """Run all checks of a commit again that are over."""
+        """Run again all checks of a commit that have ended."""
         return await perform(f"{owner}/{name}", sha, is_rerunnable, context.control.rerun)
 
     @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/rerun-failed")
     async def rerun_failed(owner: str, name: str, sha: str) -> Response | AnyResponse:
-        """Run those checks of a commit again that did not succeed."""
+        """Run again those checks of a commit that have ended without success."""
         return await perform(f"{owner}/{name}", sha, has_failed, context.control.rerun)
 
     @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/verify")
     async def verify(owner: str, name: str, sha: str) -> Response | AnyResponse:
-        """Have a trusted runner confirm those checks of a commit that it can."""
+        """Make a trusted runner confirm those checks of a commit for which that is possible."""
         return await perform(f"{owner}/{name}", sha, is_rerunnable, context.control.verify)
 
     @blueprint.post("/repositories/<owner>/<name>/commits/<sha>/cancel")
     async def cancel(owner: str, name: str, sha: str) -> Response | AnyResponse:
-        """Cancel all runs of a commit that are not over."""
+        """Cancel all runs of a commit that haven't ended."""
         return await perform(f"{owner}/{name}", sha, is_live, context.control.cancel)
 
     async def perform(
@@ -85,8 +85,7 @@ def routes(context: WebContext) -> Blueprint:
         applies: Callable[[Run], bool],
         action: Callable[[str, Visitor], Awaitable[bool]],
     ) -> Response | AnyResponse:
-        """Do what a form asks for to some checks of a commit. The guard has checked that the form belongs to
-        the visitor's session."""
+        """Perform an action on some checks of a commit. The guard has already checked the form's CSRF token."""
         visitor = await current_visitor(context)
         if visitor is None:
             abort(401, "sign in first")
@@ -137,7 +136,7 @@ def routes(context: WebContext) -> Blueprint:
             checks=view_runs(worst_first(checks)),
             reasons=await failure_summaries(context, checks),
             actions=await commit_actions(context, checks),
-            # A run that began meanwhile is none of the earlier ones.
+            # A run that has begun since the checks were read isn't an earlier one.
             earlier=view_runs(
                 [
                     run
@@ -152,7 +151,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 async def commit_actions(context: WebContext, checks: Sequence[Run]) -> list[RunAction]:
-    """Return what the visitor may do at once with the checks of a commit."""
+    """Return the actions on a commit's checks that the visitor may perform."""
     visitor = await current_visitor(context)
     url = commit_url(checks[0].repository, checks[0].head_sha)
     choices = (
@@ -181,15 +180,15 @@ def commit_url(repository: str, sha: str) -> str:
 
 
 def is_rerunnable(run: Run) -> bool:
-    """Return whether a run is over, and its check can run again."""
+    """Return whether a run has ended, and its check can run again."""
     return run.ended and run.check_name != APPROVAL
 
 
 def has_failed(run: Run) -> bool:
-    """Return whether a run is over without success, and its check can run again."""
+    """Return whether a run has ended without success, and its check can run again."""
     return is_rerunnable(run) and run.state not in (RunState.SUCCEEDED, RunState.NEUTRAL)
 
 
 def is_live(run: Run) -> bool:
-    """Return whether a run is not over."""
+    """Return whether a run hasn't ended."""
     return not run.ended

@@ -1,4 +1,4 @@
-"""Webhook deliveries, what became of them, and replaying them: for operators."""
+"""Webhook deliveries and their outcomes, and a button to replay one. Only for operators."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REPLAYABLE = frozenset({DeliveryState.FAILED, DeliveryState.SET_ASIDE})
 
 
 def routes(context: WebContext) -> Blueprint:
-    """Return the routes. Without the right, nobody learns which deliveries exist."""
+    """Return the routes. They don't reveal to others which deliveries exist."""
     blueprint = Blueprint("deliveries_page", __name__)
 
     async def check_operator() -> None:
@@ -53,7 +53,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/deliveries")
     async def deliveries() -> str | Response:
-        """List deliveries in one `state` or any, newest first; `before` is the previous page's `next`."""
+        """List deliveries, newest first, in one `state` or any. `before` is the `next` of the previous page."""
         await check_operator()
         state = request.args.get("state") or None
         if state is not None and state not in set(DeliveryState):
@@ -102,7 +102,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/deliveries/<guid>/replay")
     async def replay(guid: str) -> Response | AnyResponse:
-        """Handle a delivery again that failed or was set aside."""
+        """Replay a delivery that failed or was set aside."""
         found = await find(guid)
         if not await context.inbox.replay(found.guid):
             abort(409, "only a delivery that failed or was set aside can be replayed")

@@ -1,4 +1,4 @@
-"""Downloads: artifacts, which are kept with a run, and files of thunks, streamed from a runner that still has them."""
+"""Downloads: artifacts, which are stored with a run, and outputs of thunks, streamed from a runner that has them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _requested_range(etag: str) -> Range | None:
-    """Return the range of bytes that the request is for, if it is one, and of this very file if it says so."""
+    """Return the request's range, or None if it has no single range, or has an If-Range that doesn't match."""
     wanted, condition = request.range, request.if_range
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return None
@@ -34,7 +34,7 @@ def _requested_range(etag: str) -> Range | None:
 
 
 def artifact_json(artifact: Artifact) -> dict[str, Any]:
-    """Return an artifact as JSON has it."""
+    """Return an artifact for JSON."""
     return {
         "path": artifact.path,
         "bytes": artifact.bytes,
@@ -46,7 +46,7 @@ def artifact_json(artifact: Artifact) -> dict[str, Any]:
 
 
 class _ArtifactBody(ResponseBody):
-    """A response's body that reads an artifact while the visitor takes it."""
+    """A response body that streams an artifact."""
 
     def __init__(
         self, store: Store, artifact: Artifact, start: int = 0, stop: float = math.inf
@@ -57,7 +57,7 @@ class _ArtifactBody(ResponseBody):
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
-        """Open the file. Raises NotStored if it expired just now: the visitor sees an answer that is cut off."""
+        """Open the file. Raises NotStored if it has just expired: then the response is truncated."""
         reading = self._store.artifacts.reading(self._artifact, *self._range)
         return await self._stack.enter_async_context(reading)
 
@@ -72,7 +72,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/output")
     async def output(run_id: str) -> Response:
-        """Send the output file at `path`; a directory (`.`, or with a trailing slash) as a tar archive."""
+        """Send the output file at `path`, or a directory (`.`, or with a trailing slash) as a tar archive."""
         run = await visible_run(context, run_id)
         if run is None or context.outputs is None:
             abort_not_found("output")
@@ -96,7 +96,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/artifacts")
     async def listing(run_id: str) -> Response:
-        """List the artifacts of a run, also those that have expired."""
+        """List the artifacts of a run, including expired ones."""
         if await visible_run(context, run_id) is None:
             abort_not_found("run")
         found = await artifacts.of_run(run_id)
@@ -104,7 +104,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/artifacts/<path:path>")
     async def artifact(run_id: str, path: str) -> Response:
-        """Send an artifact, or the range of it that is asked for: a download that broke off goes on so."""
+        """Send an artifact, or a requested range of it, with which an interrupted download can continue."""
         run = await visible_run(context, run_id)
         found = await artifacts.get(run_id, path[:1_000]) if run is not None else None
         if found is None:
@@ -160,7 +160,7 @@ def _download(body: _OutputBody, name: str, content_type: str) -> Response:
 
 
 class _OutputBody(ResponseBody):
-    """A response's body that closes the output when the visitor leaves, or has all of it."""
+    """A response body that closes the output when it is complete, or when the visitor disconnects."""
 
     def __init__(self, output: Output, chunks: AsyncIterable[bytes]) -> None:
         self._output = output
@@ -173,7 +173,7 @@ class _OutputBody(ResponseBody):
         self._output.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the chunks. Whoever has the last one can have another output of the same runner."""
+        """Yield the chunks. The output is closed before the last one, so that the runner can serve the next output."""
         last = b""
         async for chunk in self._chunks:
             if last:
@@ -185,13 +185,13 @@ class _OutputBody(ResponseBody):
 
 
 class NotAFile(Exception):
-    """A stream does not start with a regular file; the message says with what."""
+    """A stream doesn't start with a regular file. The message says what it contains instead."""
 
 
 class TarMember:
-    """The content of the one file in a tar stream. Call `read_header`, then iterate.
+    """The content of the only file in a tar stream. Call `read_header`, then iterate.
 
-    Both raise NotAFile, and whatever the stream raises.
+    Both raise NotAFile, and the errors of the stream.
     """
 
     def __init__(self, stream: AsyncIterator[bytes], name: str) -> None:

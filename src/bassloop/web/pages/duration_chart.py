@@ -1,4 +1,4 @@
-"""A chart of how long runs or tests took, one bar for each, with a link to its run."""
+"""A chart of the durations of runs or tests. Each bar links to its run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BAR_PITCH = 14
 
 @dataclass(frozen=True, slots=True)
 class TimedResult:
-    """A result that took some time.
+    """A result with its duration.
 
     Args:
         run: the id of its run.
-        word: what came of it, such as ``succeeded``.
-        colour: the class of its colour.
-        time: when it was, in seconds since the epoch.
-        seconds: how long it took; None if that isn't known.
+        word: the outcome, such as ``succeeded``.
+        colour: the CSS class of its colour.
+        time: its time, in seconds since the epoch.
+        seconds: its duration; None if unknown.
     """
 
     run: str
@@ -50,7 +50,7 @@ class ChartBar:
 
 
 def run_results(runs: Sequence[Run]) -> list[TimedResult]:
-    """Return the results of those runs that started and ended."""
+    """Return the results of those runs that have started and ended."""
     return [
         TimedResult(
             run.id,
@@ -65,8 +65,10 @@ def run_results(runs: Sequence[Run]) -> list[TimedResult]:
 
 
 def duration_chart(results: Sequence[TimedResult]) -> list[ChartBar]:
-    """Return a bar for each of these results, which are given newest first, oldest first. The longest has full
-    height; one whose time isn't known has the least."""
+    """Return a bar for each result, oldest first. `results` must be sorted newest first.
+
+    The longest one has full height, and one with an unknown duration the minimum height.
+    """
     longest = max((result.seconds or 0.0 for result in results), default=0.0) or 1.0
     bars = []
     for index, result in enumerate(reversed(results)):

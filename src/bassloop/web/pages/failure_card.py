@@ -1,4 +1,4 @@
-"""The failure card: what failed, why, and the lines of the log that say so."""
+"""The failure card: what failed, why, and the relevant lines of the log."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 MAX_SUMMARIES = 30
 MAX_SUMMARY = 200
-"""Runs that are summed up on one page, and characters of each summary."""
+"""The maximum number of summaries on one page, and the maximum length of each in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogExcerpt:
-    """Lines of a log as HTML, the first one being number `start`, from 0."""
+    """Lines of a log as HTML, from line number `start` (from 0) on."""
 
     start: int
     lines: list[str]
@@ -44,11 +44,11 @@ class LogExcerpt:
 
     @property
     def end(self) -> int:
-        """The number after the last line's."""
+        """The number of the line after the last one."""
         return self.start + len(self.lines)
 
     def trimmed(self) -> LogExcerpt:
-        """Return it without empty lines at its ends."""
+        """Return the excerpt without empty lines at its start and end."""
         told = [number for number, line in enumerate(self.lines) if line.strip()]
         if not told:
             return self
@@ -61,14 +61,14 @@ class FailureCard:
     """The failure card of a run that did not succeed.
 
     Args:
-        excerpt: the lines that tell of the first failure, or the last ones of a step that was stopped.
-        links: addresses of source lines on GitHub.
-        unused_images: those that the steps ran without.
-        tests: how many tests of its reports had each outcome.
-        green: the last run of the same check that succeeded.
+        excerpt: the lines about the first failure, or the last lines of a step that was stopped.
+        links: URLs of source lines on GitHub.
+        unused_images: the images that steps ran without.
+        tests: the number of tests in reports with each outcome.
+        green: the last successful run of the same check.
         since: the first run after it that did not succeed.
-        failed_runs: the number of runs since then, this one included.
-        outcomes: how often the very same thunk succeeded and failed.
+        failed_runs: the number of unsuccessful runs since then, including this one.
+        outcomes: how often the very same thunk has succeeded and failed.
     """
 
     found: RunFailure
@@ -92,12 +92,12 @@ class FailureCard:
 
     @property
     def signal(self) -> str:
-        """What the exit status in the reason means, if it isn't an ordinary one."""
+        """The meaning of the exit status in the reason, if it stands for a signal; else empty."""
         return signal_meaning(self.reason)
 
     @property
     def failures(self) -> Sequence[Failure]:
-        """The failures that the card names, the most telling first."""
+        """The failures that the card lists, most informative first."""
         return self.found.failures[:MAX_NAMED]
 
     @property
@@ -107,16 +107,16 @@ class FailureCard:
 
     @property
     def key_lines(self) -> frozenset[int]:
-        """The lines of the excerpt that hold the first failure's message or location."""
+        """The lines of the excerpt that contain the first failure's message or location."""
         return self.found.key_lines
 
     @property
     def first(self) -> Failure | None:
-        """The most telling failure of those that the log tells of."""
+        """The most informative failure in the log."""
         return self.found.shown
 
     def location(self, failure: Failure) -> Location | None:
-        """Return where a failure is: the first location that is in the repository, or else the first one."""
+        """Return the location of a failure: the first one in the repository, or else the first one."""
         linked = (each for each in failure.locations if each in self.links)
         return next(linked, failure.locations[0] if failure.locations else None)
 
@@ -157,7 +157,7 @@ async def failure_card(
 
 
 async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[str, str]:
-    """Return why each of the runs failed, in a line, by the run's id."""
+    """Return one line for each of the runs on why it failed, by the run's id."""
     summaries: dict[str, str] = {}
     for run in [run for run in runs if run.ended and run.state != RunState.SUCCEEDED][
         :MAX_SUMMARIES

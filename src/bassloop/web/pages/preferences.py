@@ -1,7 +1,7 @@
 """Display preferences: colour scheme, light or dark, line wrapping, times.
 
-They are in a cookie, and on the page's root element from its first byte on, so that nothing flashes. A script
-changes both; without JavaScript there is a form.
+They are stored in a cookie, and rendered as attributes of the page's root element, so that nothing flashes while it
+loads. A script changes both. Without JavaScript, there is a form.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ VALUES: dict[str, tuple[str, ...]] = {
     "times": ("none", "relative", "absolute"),
     "internal": ("hidden", "shown"),
 }
-"""The values of each preference but the theme; the first one is the default."""
+"""The values of each preference except for the theme. The first one is the default."""
 
 
 def known_preferences(themes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the values of each preference, where these themes are installed."""
+    """Return the values of each preference, including these themes."""
     return {"theme": tuple(themes), **VALUES}
 
 
 def read_cookie(cookie: str, known: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the preferences of a cookie such as ``scheme-dark.theme-nord``, and defaults for the rest."""
+    """Return the preferences in a cookie such as ``scheme-dark.theme-nord``, with defaults for the others."""
     preferences = {name: values[0] for name, values in known.items()}
     for part in cookie[:MAX_COOKIE].split("."):
         name, _, value = part.partition("-")
@@ -77,7 +77,7 @@ def routes(themes: Sequence[str]) -> Blueprint:
 
 
 def _local_path(address: str) -> str:
-    """Return the path of an address, and its query, if it is safe to redirect to; else the front page."""
+    """Return the path and query of an address if it is safe to redirect to them; else the front page."""
     parts = urlsplit(address)
     path = "/" + parts.path.lstrip("/\\")
     if len(path) > MAX_PATH or not path.isprintable() or "\\" in path or path == "/looks":

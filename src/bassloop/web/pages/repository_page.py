@@ -1,4 +1,4 @@
-"""A repository's pages: its checks and runs, its errors, searched, and its journal of who did what."""
+"""A repository's pages: its checks and runs, a search of its errors, and its journal."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ MAX_ERRORS = 50
 
 MAX_BRANCHES = 20
 SPOT_CHECKS = 5
-"""Spot checks that a repository's page lists."""
+"""The number of spot checks on a repository's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundError:
-    """An error, with the first and the last run that failed of it."""
+    """An error, with the first and the last run that failed because of it."""
 
     error: RepeatedError
     first: RunView
@@ -66,7 +66,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>")
     async def repository(owner: str, name: str) -> str | Response:
-        """Show each check by its newest run of a push, on one `branch` or any, and all runs, newest first."""
+        """Show the newest pushed run of each check, on one `branch` or any, and all runs, newest first."""
         full_name = f"{owner}/{name}"[:200]
         branch = request.args.get("branch", "")[:200] or None
         page = await visible_runs(
@@ -110,9 +110,9 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/errors")
     async def errors(owner: str, name: str) -> str | Response:
-        """List the 50 latest errors that have `q` in them, in any case; all of them without `q`.
+        """List the 50 latest errors that contain `q`, ignoring case; all errors without `q`.
 
-        `before` is the `next` of an earlier answer, which did not reach older runs.
+        `before` is the `next` of an earlier response, to continue with older runs.
         """
         full_name, query = f"{owner}/{name}"[:200], request.args.get("q", "")[:MAX_QUERY]
         newest = await visible_runs(context, 1, repository=full_name)
@@ -157,7 +157,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/journal")
     async def journal(owner: str, name: str) -> str:
-        """Show the newest entries."""
+        """Show the newest entries of the journal."""
         found = await visible_repository(context, f"{owner}/{name}"[:200])
         if found is None:
             abort_not_found("repository")
@@ -168,7 +168,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/journal.jsonl")
     async def export(owner: str, name: str) -> Response:
-        """Return all entries, oldest first, a JSON object per line."""
+        """Return all entries of the journal, oldest first, one JSON object per line."""
         found = await visible_repository(context, f"{owner}/{name}"[:200])
         if found is None:
             abort_not_found("repository")
@@ -185,7 +185,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 def _spot_checks_json(record: SpotCheckRecord) -> dict[str, int]:
-    """Return the record of spot checks: how many were drawn of how many, and how they ended."""
+    """Return the record of spot checks for JSON, with the number of runs by result."""
     verified = record.states.get(RunState.SUCCEEDED, 0)
     differs = record.states.get(RunState.FAILED, 0)
     return {
@@ -204,7 +204,7 @@ async def _runs(context: WebContext, ids: Sequence[str]) -> list[Run]:
 
 
 def _branches(runs: Sequence[Run]) -> list[str]:
-    """Return the branches that were pushed to, the latest first."""
+    """Return the branches that were pushed to, latest first."""
     newest_first = sorted(runs, key=lambda run: -run.created_at)
     names = [
         run.head_branch for run in newest_first if run.head_branch and run.pull_request is None

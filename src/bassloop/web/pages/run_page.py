@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from bassloop.web.web_sessions import Visitor
 
 EXCERPT_LINES = 200
-"""Lines of an open log that a run's page contains: the last ones, or those around the failing line."""
+"""How many lines of an open log a run's page contains: the last ones, or those around the failing line."""
 
 LINES_BEFORE = 60
-"""Lines of an excerpt before the failing line."""
+"""How many lines of an excerpt precede the failing line."""
 
 EXCERPT_SIZE = 400_000
-"""Characters of HTML in an excerpt, unless a single line is longer."""
+"""The maximum size of an excerpt in characters of HTML, unless a single line is longer."""
 
 NEW_RUN_SECONDS = 5.0
-"""How long somebody who runs a check again waits to be shown the new run."""
+"""How long a request to run a check again waits for the new run to appear."""
 
 RECORDER_LOST = "bassloop.recorder_lost"
-"""The key in a request's scope under which the name is of a node that records the run, and can't be asked."""
+"""The key in a request's scope for the name of the node that records the run, if that node can't be reached."""
 
 MAX_EXCERPTS = 5
-"""Logs that a page contains excerpts of."""
+"""The maximum number of excerpts on a page."""
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -77,7 +77,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/failure")
     async def failure(run_id: str) -> str | Response:
-        """Return why a run did not succeed: as JSON, or as the part of its page that says so."""
+        """Return why a run did not succeed, as JSON or as the failure card for its page."""
         run = await visible_run(context, run_id)
         if run is None:
             abort_not_found("run")
@@ -91,7 +91,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/actions")
     async def actions(run_id: str) -> str | Response:
-        """Return what the visitor may do with a run now: as JSON, or as the buttons of its page."""
+        """Return the actions that the visitor may perform on a run now, as JSON or as buttons for its page."""
         run = await visible_run(context, run_id)
         if run is None:
             abort_not_found("run")
@@ -104,7 +104,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:
-        """Show a step, and 1,000 lines of its log: from line `start` on, or the last ones."""
+        """Show a step, and 1,000 lines of its log, from line `start` on or the last ones."""
         run = await visible_run(context, run_id)
         found = await store.steps.get(run_id, min(row, 2**62)) if run is not None else None
         if run is None or found is None:
@@ -125,7 +125,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.post("/runs/<run_id>/verify")
     async def verify(run_id: str) -> Response | AnyResponse:
-        """Have a trusted runner confirm a run, and show its run."""
+        """Make a trusted runner confirm a run, and show the new run."""
         return await _perform(context, run_id, context.control.verify, _new_run_url)
 
     @blueprint.post("/runs/<run_id>/approve")
@@ -137,10 +137,10 @@ def routes(context: WebContext) -> Blueprint:
 
 
 async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -> list[RunAction]:
-    """Return what the visitor may do with a run that they see.
+    """Return the actions that the visitor may perform on a visible run.
 
     Args:
-        newer: a newer run of the same check of the same head.
+        newer: a newer run of the same check and head.
     """
     visitor, actions = await current_visitor(context), []
     may = await may_rerun(context, visitor, run)
@@ -149,7 +149,7 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
     if may and await _failed_checks(context, run) > 1:
         url = commit_url(run.repository, run.head_sha)
         actions.append(RunAction(f"{url}/rerun-failed", "Run failed again", when="ended"))
-    # A newer run that waits for somebody is a confirmation that no trusted runner came for.
+    # If the newer run needs action, it is a confirmation for which there was no trusted runner.
     is_newest = newer is None or newer.state == RunState.ACTION_REQUIRED
     if (
         run.ended
@@ -171,13 +171,13 @@ async def run_actions(context: WebContext, run: Run, newer: Run | None = None) -
 
 
 async def _failed_checks(context: WebContext, run: Run) -> int:
-    """Return how many checks of a run's head have failed."""
+    """Return the number of failed checks of a run's head."""
     checks = await visible_checks(context, run.repository, head_sha=run.head_sha)
     return len([each for each in checks if has_failed(each)])
 
 
 async def newer_run(context: WebContext, run: Run) -> Run | None:
-    """Return the newest run of the same check of the same head, if it is newer than this one."""
+    """Return the newest run of the same check and head, or None if it is this one."""
     runs = await visible_checks(
         context, run.repository, head_sha=run.head_sha, check_name=run.check_name
     )
@@ -185,7 +185,7 @@ async def newer_run(context: WebContext, run: Run) -> Run | None:
 
 
 async def _new_run_url(context: WebContext, run: Run) -> str:
-    """Return the address of the run that runs a check again; of its commit's if it doesn't appear soon."""
+    """Return the URL of the new run of a check, or of its commit if the run doesn't appear soon."""
     with trio.move_on_after(NEW_RUN_SECONDS):
         async with context.tail.follow(None) as following:
             while True:
@@ -202,10 +202,10 @@ async def _perform(
     action: Callable[[str, Visitor], Awaitable[bool | None]],
     url_after: Callable[[WebContext, Run], Awaitable[str]] | None = None,
 ) -> Response | AnyResponse:
-    """Do what a form asks for. The guard has checked that it belongs to the visitor's session.
+    """Perform an action on a run. The guard has already checked the form's CSRF token.
 
     Args:
-        url_after: where the visitor is sent afterwards, if not to the run's page.
+        url_after: returns the URL to redirect to, if not the run's page.
     """
     visitor = await current_visitor(context)
     if visitor is None:
@@ -232,7 +232,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
     culprit = card.step.record if card is not None and card.step is not None else None
     excerpts: dict[int, LogExcerpt] = {}
     open_steps = [view.record for view in views if view.open and not view.hidden]
-    # The step that failed comes first, in case there is no room for all.
+    # The failing step comes first, since the number of excerpts is limited.
     for step in sorted(open_steps, key=lambda step: step != culprit)[:MAX_EXCERPTS]:
         excerpts[step.row] = await _excerpt(context, run, step, card)
     newer = await newer_run(context, run)
@@ -261,7 +261,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
 
 
 async def _usual_durations(context: WebContext, run: Run, steps: Sequence[Step]) -> dict[int, str]:
-    """Return how long those steps usually take that took clearly longer, by their rows."""
+    """Return the usual durations of those steps that took clearly longer, by row."""
     usual = usual_durations(steps, await context.store.steps.earlier_durations(run.id))
     found = {}
     for step in steps:
@@ -303,7 +303,7 @@ async def _excerpt(
 
 
 def _truncated(lines: list[str]) -> list[str]:
-    """Return the first lines that fit into an excerpt, at least one."""
+    """Return as many lines as fit into an excerpt, at least one."""
     room = EXCERPT_SIZE
     for index, line in enumerate(lines):
         room -= len(line)

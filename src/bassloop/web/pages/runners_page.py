@@ -1,4 +1,4 @@
-"""The runners that are connected, since when, and what they run: for operators."""
+"""The connected runners, and what they run. Only for operators."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RunnerView:
-    """A runner as the page shows it.
+    """A runner on the page.
 
     Args:
-        runs: the runs on it that the visitor may see.
-        others: the number of its other calls: hooks, and runs that the visitor may not see.
+        runs: the visible runs on it.
+        others: the number of its other calls: hooks and hidden runs.
     """
 
     runner: RuntimeStatus
@@ -44,7 +44,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runners")
     async def runners() -> str | Response:
-        """List the runners that are connected now, the longest connected first."""
+        """List the connected runners, sorted by the time of connection."""
         if not may_operate(context, await current_visitor(context)):
             abort(403, "the list of runners is for the loop's operators only (setting OPERATORS)")
         connected = [*context.pool_snapshot(), *await _on_other_nodes(context)]

@@ -35,10 +35,10 @@ FRONT_PAGE_SIZE = 10
 MAX_FILTER = 200
 
 QUIET_SECONDS = 1.0
-"""The shortest time between two updates of a list."""
+"""The minimum time between two updates of a list."""
 
 BAD_FILTER = 4400
-"""Close code of a websocket with a filter that doesn't exist."""
+"""Close code for a websocket with an invalid filter."""
 
 FILTERS = {
     "repository": "repository",
@@ -49,15 +49,15 @@ FILTERS = {
     "state": "state",
     "pull": "pull_request",
 }
-"""Query parameters, and the store's names for them."""
+"""The query parameters for filters, with the names of the store's arguments."""
 
 
 class BadFilter(ValueError):
-    """A filter has a value that it can't have; the message says which it can."""
+    """A filter has an invalid value. The message lists the valid ones."""
 
 
 def parse_filters(args: MultiDict[str, str]) -> dict[str, str]:
-    """Return the filters in an address. Raises BadFilter."""
+    """Return the filters in query parameters. Raises BadFilter."""
     filters = {name: args[name][:MAX_FILTER] for name in FILTERS if args.get(name)}
     if filters.get("state", RunState.FAILED) not in set(RunState):
         raise BadFilter(f"state is one of {', '.join(sorted(RunState))}")
@@ -67,7 +67,7 @@ def parse_filters(args: MultiDict[str, str]) -> dict[str, str]:
 
 
 def store_filters(filters: Mapping[str, str]) -> dict[str, Any]:
-    """Return filters as the store takes them."""
+    """Return filters as arguments for the store."""
     found: dict[str, Any] = {FILTERS[name]: value for name, value in filters.items()}
     if "pull_request" in found:
         found["pull_request"] = int(found["pull_request"])
@@ -80,7 +80,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/")
     async def home() -> str:
-        """Show what the loop is, its latest runs, and how to connect a runner."""
+        """Show a description of the loop, its latest runs, and how to connect a runner."""
         page = await visible_runs(context, FRONT_PAGE_SIZE)
         return await render_template(
             "home.html",
@@ -118,7 +118,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.websocket("/runs/live")
     @counted(context)
     async def live() -> None:
-        """Send the first page of the same list whenever it has changed."""
+        """Send updates of the first page of the same list."""
         try:
             filters = parse_filters(websocket.args)
         except BadFilter as error:
@@ -134,7 +134,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 async def _send_updates(context: WebContext, filters: Mapping[str, str]) -> None:
-    """Send what has changed in a list, and heartbeats while nothing does. Raises trio.TooSlowError."""
+    """Send the changes of a list, and heartbeats while nothing changes. Raises trio.TooSlowError."""
     shown: dict[str, Run] = {}
     order: list[str] = []
     async with context.tail.follow(None) as following:

@@ -23,11 +23,11 @@ _RUNNERS = {"go": "Go runners", "openssh": "runners behind OpenSSH"}
 
 @dataclass(frozen=True, slots=True)
 class SignatureView:
-    """The signature as a run's page shows it.
+    """The signature on a run's page.
 
     Args:
         state: `signed`, `refused` or `none`.
-        text: a sentence without a full stop.
+        text: a description, without a full stop.
     """
 
     state: str
@@ -42,7 +42,7 @@ class SignatureView:
         return self.text
 
     def json(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the signature for JSON."""
         record = self.record
         return {
             "state": self.state,
@@ -73,7 +73,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/statement.signed")
     async def signed(run_id: str) -> Response:
-        """Return the very bytes that were signed: DSSE's encoding of the statement."""
+        """Return the signed bytes, which are DSSE's encoding of the statement."""
         return _file(signed_bytes((await found(run_id)).payload), "application/octet-stream")
 
     @blueprint.get("/runs/<run_id>/statement.sig")
@@ -91,7 +91,7 @@ def routes(context: WebContext) -> Blueprint:
 
 
 async def signature_view(context: WebContext, run: Run) -> SignatureView | None:
-    """Return what to say of a run's signature, or None while it runs, or if no runner ran it."""
+    """Return the view of a run's signature, or None if the run hasn't ended or no runner ran it."""
     if not run.ended or run.runner_login is None:
         return None
     record = await context.store.statements.get(run.id)

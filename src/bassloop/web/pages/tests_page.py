@@ -1,4 +1,4 @@
-"""Tests, from test reports: those of a run, and one test over time."""
+"""Tests from test reports: all tests of a run, and the history of one test."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class TestRun:
 
 @dataclass(frozen=True, slots=True)
 class TestCourse:
-    """How a test came to be as it is now, by its newest results.
+    """The recent history of a test.
 
     Args:
-        fails: whether it failed when it last passed or failed.
-        since: the first result of an uninterrupted row of such outcomes up to now.
-        before: the last one of the other outcome before that.
+        fails: whether its latest result, not counting skips, is a failure.
+        since: the first of its latest results in a row with the same outcome.
+        before: the last result before these, with the other outcome.
         failed: how many of the results are failures.
     """
 
@@ -62,7 +62,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/runs/<run_id>/tests")
     async def of_run(run_id: str) -> str | Response:
-        """List the tests of a run's reports: the first 500 that failed, or those of another `outcome`."""
+        """List the first 500 tests in a run's reports with an `outcome`, by default those that failed."""
         run = await visible_run(context, run_id)
         if run is None:
             abort_not_found("run")
@@ -91,7 +91,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/repositories/<owner>/<name>/tests")
     async def history(owner: str, name: str) -> str | Response:
-        """Show the newest 100 results of the test `name` of a `check`."""
+        """Show the newest 100 results of a test by its `name` and `check`."""
         full_name, check = f"{owner}/{name}"[:200], request.args.get("check", "")[:255]
         test = request.args.get("name", "")[:500]
         found = await _visible_history(context, full_name, check, test)
@@ -143,7 +143,7 @@ def history_url(run: Run, test: str) -> str:
 async def _visible_history(
     context: WebContext, repository: str, check: str, test: str
 ) -> list[TestRun]:
-    """Return a test's results in the runs that the visitor may see, newest first."""
+    """Return a test's results in visible runs, newest first."""
     newest = await visible_runs(context, 1, repository=repository, check_name=check)
     if not newest.items:
         return []
@@ -159,7 +159,7 @@ async def _visible_history(
 
 
 def flaky_thunks(results: Sequence[TestRun]) -> set[str]:
-    """Return the thunks in which the test both passed and failed. Each proves that it is flaky."""
+    """Return the thunks with which the test has both passed and failed, which prove that it is flaky."""
     outcomes: dict[str, set[str]] = {}
     for each in results:
         digest = each.view.run.thunk_digest
@@ -169,7 +169,7 @@ def flaky_thunks(results: Sequence[TestRun]) -> set[str]:
 
 
 def course_of(results: Sequence[TestRun]) -> TestCourse:
-    """Return since when a test has failed or passed. There is at least one result, the newest first."""
+    """Return the recent history of a test from its results, newest first. There must be at least one."""
     ended = [each for each in results if each.result.outcome != "skipped"] or list(results)
     current = ended[0].result.outcome
     streak = list(takewhile(lambda each: each.result.outcome == current, ended))

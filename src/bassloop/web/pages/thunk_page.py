@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 AVATAR_CELLS = 7
 AVATAR_SIZE = 96
-"""Cells per side of an avatar; the right half mirrors the left."""
+"""The side of an avatar in cells, and in pixels. The right half mirrors the left one."""
 
 
 def routes(context: WebContext) -> Blueprint:
@@ -36,7 +36,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/thunks/<digest>")
     async def thunk(digest: str) -> str | Response:
-        """Show a thunk, or return its own JSON."""
+        """Show a thunk, or return its JSON."""
         found = await visible_thunk(context, digest, PAGE_SIZE, request.args.get("before"))
         if found is None:
             abort_not_found("thunk")
@@ -58,7 +58,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/thunks/<digest>/proto")
     async def proto(digest: str) -> Response:
-        """Return a thunk as its message, to run it elsewhere."""
+        """Return a thunk as a Protobuf message, to run it elsewhere."""
         found = await visible_thunk(context, digest, 1)
         if found is None:
             abort_not_found("thunk")
@@ -66,7 +66,7 @@ def routes(context: WebContext) -> Blueprint:
 
     @blueprint.get("/thunks/<digest>/avatar.svg")
     async def avatar(digest: str) -> Response:
-        """Draw a thunk's avatar, whether or not there is such a thunk."""
+        """Draw the avatar for a digest, whether or not there is such a thunk."""
         return Response(
             avatar_svg(digest[:200]),
             content_type="image/svg+xml",

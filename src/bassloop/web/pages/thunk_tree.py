@@ -1,6 +1,6 @@
 """A thunk's JSON as a tree of its parts, and with syntax highlighting.
 
-Both are bounded: a thunk may hold files and other thunks, as deep and as large as its author likes.
+Both are bounded, since a thunk may contain files and other thunks of any size and depth.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MAX_DEPTH = 12
 MAX_NODES = 2_000
 MAX_TEXT = 300
 _MAX_RAW_TEXT = 4 * MAX_TEXT
-"""Characters of a text that are looked at: escape sequences among them are not shown."""
+"""How many characters of a text are processed: more than MAX_TEXT, since escape sequences are removed."""
 
 MAX_JSON = 128 * 1024
-"""Characters of JSON that are highlighted."""
+"""The maximum length of JSON that is highlighted, in characters."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class TreeNode:
 
 
 def thunk_tree(text: str) -> list[TreeNode]:
-    """Return the parts of a thunk from its JSON; none if it isn't a thunk. Slow for large ones: use a thread."""
+    """Return the parts of a thunk from its JSON; none if it's invalid. Slow for large thunks: use a thread."""
     try:
         thunk = json.loads(text)
     except (ValueError, RecursionError):
@@ -49,7 +49,7 @@ class _TreeBuilder:
     """Builds nodes until there are `MAX_NODES`.
 
     Args:
-        named: thunks that the JSON refers to by name. Each is shown where it comes first.
+        named: thunks that the JSON refers to by name. The parts of each are shown only in its first place.
     """
 
     def __init__(self, named: dict[str, Any]) -> None:
@@ -106,12 +106,12 @@ class _TreeBuilder:
         return self.other("image", image, depth)
 
     def nested_thunk(self, label: str, thunk: Any, depth: int) -> TreeNode:
-        """Return a thunk that this one uses."""
+        """Return the node of a thunk that this one uses."""
         text, parts = self.inner(thunk, depth)
         return TreeNode(label, _shortened(text), "thunk", parts)
 
     def inner(self, thunk: Any, depth: int) -> tuple[str, list[TreeNode]]:
-        """Return the command of a thunk within this one, and its parts where they are shown the first time."""
+        """Return the command of a nested thunk, and its parts unless they were shown before."""
         if not isinstance(thunk, str):
             return command(thunk), self.thunk(thunk, depth + 1)
         known = self._named.get(thunk)
@@ -164,7 +164,7 @@ class _TreeBuilder:
         return TreeNode(label, _shortened(summary(value)), shown_kind)
 
     def other(self, label: str, part: Any, depth: int) -> TreeNode:
-        """Return JSON that has no form of its own."""
+        """Return a node for any other JSON."""
         if isinstance(part, dict) and depth <= MAX_DEPTH:
             children = [
                 self.other(key, each, depth + 1) for key, each in part.items() if self.has_room()
@@ -177,7 +177,7 @@ class _TreeBuilder:
 
 
 def command(thunk: dict[str, Any] | str) -> str:
-    """Return a thunk's command line, shortened; the name of one that is given by name."""
+    """Return a thunk's command line, shortened, or the name of a thunk that is referred to by name."""
     if isinstance(thunk, str):
         return thunk
     words = [summary(value) for value in thunk.get("args", [])[:20]]
@@ -185,7 +185,7 @@ def command(thunk: dict[str, Any] | str) -> str:
 
 
 def summary(value: Any) -> str:
-    """Return a value in a few characters."""
+    """Return a short text for a value."""
     if not isinstance(value, dict) or len(value) != 1:
         return "…"
     [(kind, inner)] = value.items()
@@ -236,7 +236,7 @@ _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|(-?\d[\d.
 
 
 def json_html(text: str) -> str | None:
-    """Return JSON as HTML with a class for each kind of token, or None if it is too long for that."""
+    """Return JSON as HTML with a class for each kind of token, or None if it is too long."""
     if len(text) > MAX_JSON:
         return None
     parts = []
