@@ -103,7 +103,7 @@ def test_a_backup_is_made_and_restored(data: Data, tmp_path: Path) -> None:
     assert said.output.startswith("backed up 2 runs, ")
     said = data.command("restore", str(tmp_path / "to"))
     assert said.exit_code == 1
-    assert "say --overwrite to move it aside" in said.output
+    assert "use --overwrite to move it aside" in said.output
     said = data.command("restore", str(tmp_path / "to"), "--overwrite")
     assert said.output.count("moved aside: ") == 2
     assert f"restored to {data.folder / 'loop.db'}" in said.output
@@ -183,8 +183,8 @@ def test_check_finds_and_repairs(data: Data) -> None:
     stray.mkdir()
     said = data.command("check")
     assert said.exit_code == 1
-    assert "a folder of logs, 0 bytes, is of no run: nobody" in said.output
+    assert "a folder of logs, 0 bytes, belongs to no run: nobody" in said.output
     assert "wrong: 1 (bassloop check --repair repairs what can be repaired)" in said.output
     said = data.command("check", "--repair")
-    assert said.output.endswith("is of no run: nobody: removed\nrepaired 1; all is well now\n")
+    assert said.output.endswith("belongs to no run: nobody: removed\nrepaired 1; all is well now\n")
     assert data.command("check").output == "all is well\n"

@@ -106,7 +106,7 @@ ON_THE_COMMAND_LINE = [
     ("runner h --memory lots", "'lots' is not a size, such as 500MB"),
     ("runner h --only everything", "--only everything: must be OWNER/REPO or OWNER/*"),
     ("prune --keep-bytes much", "'much' is not a size, such as 500MB"),
-    ("restore no-such-backup", "is no backup: it has no backup.json"),
+    ("restore no-such-backup", "is not a backup: it has no backup.json"),
     ("man burn", "there is no command bassloop burn"),
     ("completion tcsh", "'tcsh' is not one of 'bash', 'fish', 'zsh'"),
     ("backup", "Missing argument 'DIR'"),

@@ -176,7 +176,7 @@ async def test_a_folder_with_something_else_is_refused(store: Store, places: Pla
     (places.backup / "holiday.jpg").write_bytes(b"")
     with pytest.raises(BackupError, match="neither empty nor a backup"):
         places.back_up()
-    with pytest.raises(BackupError, match="is no backup"):
+    with pytest.raises(BackupError, match="is not a backup"):
         places.restore()
 
 
@@ -193,7 +193,7 @@ async def test_data_that_is_there_is_moved_aside_and_only_when_told(
     places.back_up()
     async with open_store(*places.restored) as other:
         theirs = await write_log(other, b"theirs\n")
-    with pytest.raises(BackupError, match=r"there is data already in .*: say --overwrite"):
+    with pytest.raises(BackupError, match=r"there is already data in .*: use --overwrite"):
         places.restore()
     database, blobs = places.restore(overwrite=True)
     async with open_store(*places.restored) as again:
@@ -240,7 +240,7 @@ async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: 
     places.back_up()
     raw = places.backup / "blobs" / "logs" / where[0] / str(where[1])
     raw.write_bytes(b"some")
-    with pytest.raises(BackupError, match=r"is not whole: log .*: 6 of its 10 bytes are missing"):
+    with pytest.raises(BackupError, match=r"is not intact: log .*: 6 of its 10 bytes are missing"):
         places.restore()
     assert not find_database(places.restored[0]).exists()
 

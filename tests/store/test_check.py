@@ -117,12 +117,12 @@ async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) 
     ("break_it", "words"),
     [
         (lambda files: files.lines.unlink(), None),
-        (lambda files: os.truncate(files.lines, 17), "the index of its lines is torn"),
+        (lambda files: os.truncate(files.lines, 17), "the index of its lines is truncated"),
         (
             lambda files: files.lines.write_bytes(b"\1" * 32),
             "the index of its lines is longer than its text",
         ),
-        (lambda files: os.truncate(files.pieces, 5), "the index of its times is torn"),
+        (lambda files: os.truncate(files.pieces, 5), "the index of its times is truncated"),
     ],
 )
 async def test_an_index_is_made_anew_and_nothing_is_lost(
@@ -176,7 +176,7 @@ async def test_files_of_nobody_are_removed(data: Data) -> None:
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
     said = data.repaired()
     assert sorted(each.rpartition(": ")[2] for each in said) == ["removed", "removed"]
-    assert any("5 bytes, is of no run: nobody" in each for each in said)
+    assert any("5 bytes, belongs to no run: nobody" in each for each in said)
     assert not stray.exists()
     assert data.found() == []
 
@@ -190,7 +190,7 @@ async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(dat
     assert any(
         "of vertexes refers to one of runs that is not there: removed" in each for each in said
     )
-    assert any("of no run" in each for each in said)
+    assert any("belongs to no run" in each for each in said)
     assert data.found() == []
 
 

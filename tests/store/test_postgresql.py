@@ -116,7 +116,7 @@ async def test_a_daemon_waits_for_a_server_that_is_gone_and_says_so(tmp_path: Pa
 
 async def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
     said = await refusal("postgresql://host/name?colour=red", tmp_path)
-    assert "DATABASE_URL is no address of a PostgreSQL database" in said
+    assert "DATABASE_URL is not the address of a PostgreSQL database" in said
 
 
 async def test_a_database_of_another_encoding_is_refused(location: str, tmp_path: Path) -> None:

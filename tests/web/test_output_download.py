@@ -73,9 +73,9 @@ def test_a_directory_is_no_file() -> None:
 
 
 def test_neither_is_a_link_nor_what_is_no_archive_nor_half_of_one() -> None:
-    with pytest.raises(NotAFile, match="no regular file"):
+    with pytest.raises(NotAFile, match="not a regular file"):
         read(archive(b"", "a", tarfile.PAX_FORMAT, tarfile.SYMTYPE), "a")
-    with pytest.raises(NotAFile, match="no tar stream"):
+    with pytest.raises(NotAFile, match="not a tar stream"):
         read(b"x" * 1024, "a")
     with pytest.raises(NotAFile, match="ends in the middle of the file"):
         read(archive(b"x" * 2000, "a", tarfile.PAX_FORMAT)[:1500], "a")

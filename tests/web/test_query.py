@@ -113,7 +113,7 @@ def test_a_long_line_comes_as_an_excerpt_and_with_some_of_its_places() -> None:
 
 @pytest.mark.parametrize("source", ["(", "a)|(b", "[z-a]", "(?=x)", "(a{1000}){1000}"])
 def test_what_is_no_regular_expression_is_refused_with_the_reason(source: str) -> None:
-    with pytest.raises(BadQuery, match="no regular expression: "):
+    with pytest.raises(BadQuery, match="not a regular expression: "):
         LogQuery(source, regex=True)
 
 

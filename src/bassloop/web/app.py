@@ -53,7 +53,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 ERROR_TITLES = {
-    400: "This can’t be asked",
+    400: "Invalid request",
     401: "Sign in first",
     403: "Not allowed",
     404: "Not found",
@@ -66,7 +66,7 @@ ERROR_TITLES = {
 
 ERROR_TEXTS = {
     404: "there is no page at this address",
-    500: "this page couldn’t be made, because of a mistake in the loop; try again in a moment",
+    500: "this page couldn’t be rendered because of a bug in the loop; try again in a moment",
 }
 """The texts of errors that were raised without a message."""
 

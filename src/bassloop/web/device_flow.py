@@ -62,7 +62,7 @@ def routes(context: WebContext) -> Blueprint:
             )
         except GitHubError as error:
             log.warning("no device code", why=str(error))
-            abort(502, "GitHub gives no code at the moment: try again in a while")
+            abort(502, "GitHub issues no codes at the moment: try again in a while")
         return jsonify(
             {
                 "device": devices.dumps(code.device_code),

@@ -38,7 +38,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/open")
     async def is_open() -> Response:
         if context.inbox.is_draining:
-            return Response("it drains\n", 404, content_type=TEXT)
+            return Response("draining\n", 404, content_type=TEXT)
         return Response("open\n", content_type=TEXT)
 
     @blueprint.get("/ready")

@@ -133,7 +133,7 @@ def routes(context: WebContext) -> Blueprint:
         if not hmac.compare_digest(state.encode(), returned.encode(errors="replace")):
             _abort_stale()
         if request.args.get("error"):
-            abort(403, "you are not signed in: GitHub was not allowed to tell who you are")
+            abort(403, "you are not signed in: GitHub was not allowed to identify you")
         if not exchanges.take():
             abort(429, "too many people are signing in at the moment: start again in a minute")
         if state in used_states:

@@ -82,13 +82,13 @@ class WebhookEndpoint:
     async def _accept(self, scope: dict[str, Any], receive: Any) -> tuple[int, str]:
         """Return the status and the text of the response."""
         if scope["method"] != "POST":
-            raise _Refused(405, "webhooks are posted here, by GitHub")
+            raise _Refused(405, "use POST: this is the endpoint for webhooks from GitHub")
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
         if int(headers.get("content-length") or 0) > MAX_WEBHOOK:
-            raise _Refused(413, f"a webhook has {MAX_WEBHOOK:,} bytes at most")
+            raise _Refused(413, f"a webhook may have at most {MAX_WEBHOOK:,} bytes")
         body = b""
         with trio.move_on_after(BODY_SECONDS) as reading:
             body = await _read(receive)
@@ -107,6 +107,6 @@ async def _read(receive: Any) -> bytes:
             raise _Disconnected
         body += message.get("body", b"")
         if len(body) > MAX_WEBHOOK:
-            raise _Refused(413, f"a webhook has {MAX_WEBHOOK:,} bytes at most")
+            raise _Refused(413, f"a webhook may have at most {MAX_WEBHOOK:,} bytes")
         if not message.get("more_body", False):
             return bytes(body)

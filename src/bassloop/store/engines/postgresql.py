@@ -410,7 +410,7 @@ def _parse(url: str, setting: str) -> dict[str, Any]:
         return {**_DEFAULTS, **conninfo_to_dict(url)}
     except psycopg.Error as error:
         raise StoreUnusable(
-            f"{setting} is no address of a PostgreSQL database, such as "
+            f"{setting} is not the address of a PostgreSQL database, such as "
             "postgresql://user:password@host/name"
         ) from error
 

@@ -153,7 +153,7 @@ def make_directory(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnusable(
-            f"database {path} cannot be made ({error}): its directory must be writable"
+            f"database {path} cannot be created ({error}): its directory must be writable"
         ) from error
 
 

@@ -210,19 +210,19 @@ def restore(
     a daemon uses the store, or if a PostgreSQL database has rows; and StoreError.
     """
     if not (backup / ABOUT).is_file() or not (backup / DATABASE).is_file():
-        raise BackupError(f"{backup} is no backup: it has no {ABOUT} and {DATABASE}")
+        raise BackupError(f"{backup} is not a backup: it has no {ABOUT} and {DATABASE}")
     path = database.path if isinstance(database, SQLiteDatabase) else None
     interrupted = path is not None and restore_marker(path).exists()
     existing = [each for each in (path, blobs.folder) if each is not None and each.exists()]
     if existing and not overwrite and not interrupted:
         raise BackupError(
-            f"there is data already in {existing[0]}: say --overwrite to move it aside"
+            f"there is already data in {existing[0]}: use --overwrite to move it aside"
         )
     if blobs.bucket is not None and next(iter(blobs.bucket.list("")), None) is not None:
         raise BackupError(f"{blobs} is not empty: name another prefix in BLOBS_URL")
     wrong = [each.what for each in verify_backup(backup / DATABASE, backup / BLOBS, progress)]
     if wrong:
-        raise BackupError(f"the backup in {backup} is not whole: {'; '.join(wrong[:5])}")
+        raise BackupError(f"the backup in {backup} is not intact: {'; '.join(wrong[:5])}")
     with os_errors(blobs.folder):
         blobs.folder.parent.mkdir(parents=True, exist_ok=True)
         if path is None:

@@ -232,7 +232,7 @@ def _check_strays(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> I
                 continue
             if repair:
                 remove_logs(blobs, run_id)
-            what = f"a folder of logs, {size:,} bytes, is of no run: {run_id}"
+            what = f"a folder of logs, {size:,} bytes, belongs to no run: {run_id}"
             yield Defect(what, "removed" if repair else None)
     rows: dict[str, set[str]] = {}
     for row in db.execute("SELECT run_id, id FROM vertexes"):
@@ -240,7 +240,7 @@ def _check_strays(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> I
     for place, each in found:
         _, run_id, name = each.name.split("/", 2)
         if run_id in rows and name.replace("/", ".").partition(".")[0] not in rows[run_id]:
-            what = f"{place}: {each.name} ({each.size:,} bytes) is of no step"
+            what = f"{place}: {each.name} ({each.size:,} bytes) belongs to no step"
             if repair:
                 place.remove(each.name)
             yield Defect(what, "removed" if repair else None)
@@ -286,7 +286,7 @@ def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> st
     if files.text.exists():
         header = _start(files.text)
         if len(header) < TEXT_HEADER.size or not header.startswith(TEXT_MAGIC):
-            return "its settled text is torn"
+            return "its settled text is truncated"
         before = int(TEXT_HEADER.unpack(header)[1])
         if before > size:
             return "its settled text goes on from bytes that are missing"
@@ -297,7 +297,7 @@ def find_defect(files: LogFiles, raw_bytes: int, lines: int, *, cut: bool) -> st
     if found < lines or (found > lines and not cut):
         return f"it has {found:,} lines, and should have {lines:,}"
     if _size(files.pieces) % PIECE_RECORD.size:
-        return "the index of its times is torn"
+        return "the index of its times is truncated"
     return None
 
 
@@ -309,7 +309,7 @@ def _count_lines(files: LogFiles, before: int) -> int:
     """Return the number of lines of the settled text. Raises _LogDefect if the index of lines doesn't match it."""
     index = files.lines.read_bytes() if files.lines.exists() else b""
     if len(index) % LINE_RECORD.size:
-        raise _LogDefect("the index of its lines is torn")
+        raise _LogDefect("the index of its lines is truncated")
     records = iter(LINE_RECORD.iter_unpack(index))
     record = next(records, None)
     offset, count, last = 0, 0, b"\n"

@@ -137,7 +137,7 @@ class _Cursor:
         """Parse the cursor from an earlier response. Raises BadQuery."""
         parts = _CURSOR.fullmatch(text)
         if parts is None:
-            raise BadQuery("before must be the next of an earlier answer")
+            raise BadQuery("before must be the next of an earlier response")
         return cls(parts[1], parse_cursor(parts[2]) if parts[2] else None)
 
     def __str__(self) -> str:

@@ -116,7 +116,7 @@ class LogQuery:
 
     def __init__(self, text: str, *, regex: bool = False, case: bool = False) -> None:
         if not 1 <= len(text) <= MAX_QUERY:
-            raise BadQuery(f"q is a text of 1 to {MAX_QUERY} characters")
+            raise BadQuery(f"q must have 1 to {MAX_QUERY} characters")
         source = f"(?m:{text})" if regex else re2.escape(text)
         options = re2.Options()
         options.case_sensitive = case
@@ -132,7 +132,7 @@ class LogQuery:
         except re2.error as error:
             reason = error.args[0] if error.args else error
             reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-            raise BadQuery(f"q is no regular expression: {reason}") from error
+            raise BadQuery(f"q is not a regular expression: {reason}") from error
         self._coloured = None
         if not regex and "\ufffd" not in text:
             characters = (re2.escape(each) for each in text[:_MAX_COLOURED])
@@ -227,7 +227,7 @@ def parse_cursor(text: str) -> tuple[int, int]:
     """Parse a cursor to a step's row and a line. Raises BadQuery."""
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", text, re.ASCII)
     if found is None:
-        raise BadQuery("after must be the next of an earlier answer")
+        raise BadQuery("after must be the next of an earlier response")
     return int(found[1]), int(found[2])
 
 

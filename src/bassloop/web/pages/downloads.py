@@ -77,7 +77,7 @@ def routes(context: WebContext) -> Blueprint:
         if run is None or context.outputs is None:
             abort_not_found("output")
         if request.method == "HEAD":
-            abort(405, "use GET: a runner starts to send an output as soon as it is asked for")
+            abort(405, "use GET: a runner starts to send an output as soon as it is requested")
         path = request.args.get("path", ".")
         try:
             opened = await context.outputs.open(run, path)
@@ -207,12 +207,12 @@ class TarMember:
             while reader.wanted:
                 reader.feed(await self._read(reader.wanted))
         except BadTar as error:
-            raise NotAFile(f"it is no tar stream: {error}") from error
+            raise NotAFile(f"it is not a tar stream: {error}") from error
         file = reader.member
         if file is None or file.isdir() or PurePosixPath(file.name).name != self._name:
             raise NotAFile("it is a directory: add a trailing slash to get it as a tar archive")
         if not file.isreg():
-            raise NotAFile("it is no regular file")
+            raise NotAFile("it is not a regular file")
         self.size = file.size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -65,7 +65,7 @@ class _TreeBuilder:
     def thunk(self, thunk: dict[str, Any], depth: int) -> list[TreeNode]:
         """Return a thunk's parts: image, command, input, environment, and the rest."""
         if depth > MAX_DEPTH:
-            return [TreeNode("…", "nested deeper than is shown here")]
+            return [TreeNode("…", "nested too deeply to be shown")]
         parts = []
         for name, label in (("image", "image"), ("args", "command"), ("stdin", "standard input")):
             if thunk.get(name):
