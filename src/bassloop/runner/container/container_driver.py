@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLOSING_SECONDS = 10.0
-"""How long images of thunks that ended just now may still be made when the runner ends."""
+"""How long images of thunks that have just ended may still be made when the runner ends."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -82,9 +82,9 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         output = await driver.run(thunk, LOCAL, show)
 
     Args:
-        allow_insecure: let thunks that ask for it do what root may.
-        publish_to: names of images, or what they are below, that thunks may push.
-        finishing: runs what is done after a thunk.
+        allow_insecure: let thunks that ask for it run privileged.
+        publish_to: names of images, or prefixes of names, that thunks may push.
+        finishing: runs what is left to do after a thunk.
     """
 
     settings: ContainerSettings
@@ -112,7 +112,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
 
         Args:
-            jobs: how many commands run at the same time; None for as many as are asked for.
+            jobs: how many commands run at the same time; None for no limit.
             reachable: see :class:`RunnerOptions`.
         """
         async with OutputCache.open(state_dir) as cache:
@@ -157,15 +157,15 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         return ContainerGraph(self, call)
 
     async def resolve(self, ref: pb.ImageRef, context: CallContext) -> pb.Thunk:
-        """Return a thunk of the image of this name, with the digest that its registry has for it now.
+        """Return a thunk of the named image, with its current digest in its registry.
 
-        If the registry can't be reached or there is none, the image counts as it is here.
+        If there is no registry or it can't be reached, the image on this machine is used.
         """
         resolved = pb.ImageRef()
         resolved.CopyFrom(ref)
         name, platform = names.name_of(ref), names.platform_of(ref.platform)
         if not ref.digest:
-            reason = "it is not on this runner's machine"
+            reason = "it isn't on this runner's machine"
             if not name.startswith(names.LOCAL):
                 step = StepReporter(send_nowhere, image_key(name, platform), name, ())
                 try:
@@ -191,9 +191,9 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
     async def publish(
         self, ref: pb.ImageRef, thunk: pb.Thunk, context: CallContext, send: Send
     ) -> pb.ImageRef:
-        """Push the image that a thunk makes, and return its name with its digest.
+        """Push the image that a thunk makes, and return its name and digest.
 
-        It is pushed with the owner's login, and so only if the owner allows it.
+        This uses the owner's login, so it's refused unless the owner allows it.
         """
         published = pb.ImageRef()
         published.CopyFrom(ref)
@@ -202,7 +202,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         if context.fork or not any(names.is_within(to, each) for each in self.publish_to):
             raise DriverError(
                 f"this runner's owner does not let {context.repository or 'scripts'} publish to {to}; "
-                "--publish REGISTRY/NAME does, and never for forks"
+                "--publish REGISTRY/NAME would, but never for forks"
             )
         async with self.cache.new_output() as folder:
             name = self.images.own_name(f"{PUBLISHED}{secrets.token_hex(8)}")
@@ -216,7 +216,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
 
 
 class ContainerGraph(ThunkGraph):
-    """The thunks of one call, run in containers, and the services that they need."""
+    """The thunks of one call, run in containers, and the services that they use."""
 
     key_prefix = ("container",)
     image_defaults = ImageDefaults()
@@ -233,7 +233,7 @@ class ContainerGraph(ThunkGraph):
         )
         self._named: dict[str, Image] = {}
         self._joined: set[str] = set()
-        """The keys of thunks that were in the network of services."""
+        """The keys of thunks that ran in the services' network."""
 
     def check(self, thunk: pb.Thunk) -> None:
         if thunk.insecure and not self._driver.allow_insecure:
@@ -256,7 +256,7 @@ class ContainerGraph(ThunkGraph):
     # --- images --------------------------------------------------------------------------------------
 
     async def image_facts(self, thunk: pb.Thunk) -> list[str]:
-        """Return the id of an image that is named without a digest."""
+        """Return the id of the image if it's named without a digest."""
         image = image_of(thunk)
         if image.WhichOneof("image") == "ref" and not image.ref.digest:
             return [(await self._image_named(image.ref)).id]
@@ -265,11 +265,11 @@ class ContainerGraph(ThunkGraph):
         return []
 
     async def _image_named(self, ref: pb.ImageRef) -> Image:
-        """Return the image of a name, the same one throughout the call. Raises DriverError."""
+        """Return the named image, the same one throughout the call. Raises DriverError."""
         name, platform = names.name_of(ref), names.platform_of(ref.platform)
         key = image_key(name, platform)
         if self.context.cached_only and await self._images.inspect(name) is None:
-            raise NotCached(f"the image {name} is not here any more")
+            raise NotCached(f"the runner no longer has the image {name}")
         if key not in self._named:
             self._named[key] = await self._images.named(name, platform, self.call.send)
         found = self._named[key]
@@ -294,10 +294,12 @@ class ContainerGraph(ThunkGraph):
             image = await self._images.left_by(output, key)
             if image is not None:
                 return image, output
-            # Somebody has removed what it left: it has to run again.
+            # Somebody has removed both its image and its container, so it must run again.
             await self.cache.drop(key)
             self.forget(key)
-        raise DriverError(f"what {command_line(thunk)} has left is removed again and again")
+        raise DriverError(
+            f"something keeps removing the container and image of {command_line(thunk)}"
+        )
 
     async def export(self, thunk: pb.Thunk, target: Path, name: str | None = None) -> None:
         """Write an OCI archive of the image that a thunk makes. Raises DriverError, or OSError."""
@@ -334,14 +336,14 @@ class ContainerGraph(ThunkGraph):
     async def _execution(
         self, thunk: pb.Thunk, output: ThunkOutput, step: StepReporter
     ) -> AsyncGenerator[tuple[Execution, ContainerLauncher]]:
-        """Give the execution of a thunk, while the secrets and services that it needs are there."""
+        """Yield the execution of a thunk, with its secrets and services in place."""
         driver, settings = self._driver, self._driver.settings
         root, before = await self._root(thunk), base_of(thunk)
         image, base = (root.id, None) if before is None else await self._left_by(before)
         with SecretFiles.open(self.call.granted, self.cache.memory_folder) as secret_files:
             command = self.resolve(thunk, root.defaults)
             if not command.words:
-                raise DriverError("there is no command, and the image does not say what it runs")
+                raise DriverError("there is no command, and the image has no default command")
             await run_all([partial(self._start_service, each) for each in command.services])
             launcher = ContainerLauncher(
                 settings, image, root, secret_files.folder, insecure=thunk.insecure
@@ -393,7 +395,7 @@ class ContainerGraph(ThunkGraph):
     async def _service(
         self, thunk: pb.Thunk
     ) -> AsyncGenerator[tuple[Execution, ContainerLauncher]]:
-        """Give the execution of a service, after all that it needs."""
+        """Yield the execution of a service, after the thunks that it depends on."""
         _, needed, step = await self.plan(thunk)
         await run_all([partial(self.output, each) for each in needed])
         async with (
@@ -403,9 +405,9 @@ class ContainerGraph(ThunkGraph):
             yield execution
 
     async def after(self, output: ThunkOutput, key: str) -> None:
-        """Make an image of what a thunk has left, and remove its container; usually nobody waits for that."""
+        """Make an image of a thunk's container, and remove the container; usually in the background."""
         if key in self._joined:
-            # Its container holds the network of services that are about to be stopped.
+            # Its container uses the network of services that are about to be stopped.
             await self._images.left_by(output, key)
         else:
             self._driver.finishing.start_soon(self._finish, output, key)
@@ -414,12 +416,12 @@ class ContainerGraph(ThunkGraph):
         try:
             await self._images.left_by(output, key)
         except DriverError as error:
-            # Whoever goes on from it tries again, and gets the error then.
+            # Whoever needs the image tries again, and then gets the error.
             log.warning("image not made", key=key, error=str(error))
 
 
 def _make_secret(state_dir: Path) -> str:
-    """Return the unguessable part of the names of a runner's images, made the first time."""
+    """Return the unguessable part of the names of a runner's images, creating it the first time."""
     while (found := read_secret(state_dir)) is None:
         with suppress(FileExistsError):
             write_private_file(state_dir / "secret", secrets.token_hex(16).encode(), replace=False)
@@ -427,9 +429,9 @@ def _make_secret(state_dir: Path) -> str:
 
 
 async def _remove_abandoned(engine: ContainerEngine, owner: str, cache: OutputCache) -> None:
-    """Remove the containers of crashed sessions, and the secrets that they had.
+    """Remove the containers and secrets of sessions that crashed.
 
-    Also those that had ended: what they left for others to go on from is made again.
+    That includes stopped containers that other commands could start from; those thunks run again.
     """
     listed = await engine.ask(
         "ps", "--all", "--filter", f"label={LABEL}={owner}", "--format", "{{.Names}}"

@@ -1,7 +1,7 @@
-"""A container engine: its program, what of it works on this machine, and how that is found out.
+"""A container engine: its program, what works of it on this machine, and how to find out.
 
-Some machines have no control groups of version 2, lower limits than the engine's, or no bridge. What is
-refused is tried in another way, from the best to the least.
+Some machines have no cgroups v2, lower limits than the engine's defaults, or no bridge. If the engine refuses a
+container, other options are tried, from the best to the least.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ _MAX_MESSAGE = 500
 
 PROBE_IMAGE = "localhost/bassloop-probe:1"
 NOTHING = "/bassloop-probe"
-"""A program that isn't there: that it is missed shows that all the rest works."""
+"""A program that doesn't exist. The error that it's missing shows that everything else works."""
 PROBE_LABEL = "bassloop.probe"
-"""The label of containers that were only started to see whether that works; its value is the machine's name."""
+"""The label of containers that were started only as a probe; its value is the machine's name."""
 LOWER = (None, 32_768, 1_024)
-"""Limits to try where an engine's own are refused."""
+"""Limits to try if the engine's own are refused."""
 OLDEST = {"podman": (4, 0), "docker": (20, 10)}
 
 
 class EngineError(DriverError):
-    """The engine refused; the message is its own."""
+    """The engine reported an error; the message is its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerEngine:
-    """Podman or Docker, as it works on this machine.
+    """Podman or Docker, with the options that work on this machine.
 
     Args:
-        options: begin every call.
-        ulimits: given to every container, because it may not raise them.
+        options: come first in every command line.
+        ulimits: set for every container, because it can't raise them itself.
         network: how containers reach the network; ``none`` if they don't.
         rootless: whether root in a container is this user.
-        seccomp: whether containers have its seccomp filter.
-        index: the file that names its images, and is replaced whenever one changes.
+        seccomp: whether containers have the engine's seccomp filter.
+        index: the file that lists its images, and is replaced whenever one changes.
     """
 
     program: str
@@ -82,7 +82,7 @@ class ContainerEngine:
         return f"{how}{self.kind} {self.version}".strip()
 
     def command(self, *words: str) -> list[str]:
-        """Return a command line of its program, without Podman's warnings among a thunk's output."""
+        """Return a command line of its program. Podman's warnings, which would mix with a thunk's output, are off."""
         quiet = ["--log-level=error"] if self.kind == "podman" else []
         return [self.program, *quiet, *self.options, *words]
 
@@ -93,7 +93,7 @@ class ContainerEngine:
         env: Mapping[str, str] | None = None,
         seconds: float = 120,
     ) -> str:
-        """Call the program, and return its standard output. Raises EngineError."""
+        """Run the program, and return its standard output. Raises EngineError."""
         try:
             with trio.fail_after(seconds):
                 done = await trio.run_process(
@@ -115,9 +115,9 @@ class ContainerEngine:
         return done.stdout.decode(errors="replace")
 
     async def remove_container(self, name: str) -> None:
-        """Remove a container, if it is there, with all its processes and mounts.
+        """Remove a container, if it exists, with all its processes and mounts.
 
-        Cancelled, it is removed all the same, within half a minute. Raises EngineError.
+        It is removed even if this is cancelled, which takes at most half a minute. Raises EngineError.
         """
         words = ["rm", "--force", "--volumes"]
         if self.kind == "podman":
@@ -134,18 +134,18 @@ class ContainerEngine:
 
 
 def _retry_removal(error: Exception) -> float | None:
-    """Try again while what shares the container's network, or still uses its mounts, is on its way out."""
+    """Retry while something that shares the container's network or uses its mounts is still being removed."""
     return 0.0 if any(each in str(error) for each in ("depend", "busy")) else None
 
 
 def last_message(stderr: bytes) -> str:
-    """Return the last line that an engine printed as an error, without its prefix."""
+    """Return the last line of an engine's standard error, without its prefix."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].removeprefix("Error: ").strip()[:_MAX_MESSAGE] if lines else ""
 
 
 def is_missing(error: EngineError) -> bool:
-    """Return whether the engine refused because there is no such image or container."""
+    """Return whether the error means that an image or container doesn't exist."""
     text = str(error).lower()
     return any(each in text for each in ("no such", "not known", "no container with"))
 
@@ -154,7 +154,7 @@ def is_missing(error: EngineError) -> bool:
 
 
 def limit_options(limits: CommandLimits) -> list[str]:
-    """Return the options that hold a container to limits."""
+    """Return the options that set a container's limits."""
     options = []
     if limits.cpus is not None:
         options += ["--cpus", f"{limits.cpus:g}"]
@@ -168,7 +168,7 @@ def limit_options(limits: CommandLimits) -> list[str]:
 
 
 def installed_engines() -> list[ContainerEngine]:
-    """Return the engines whose programs are installed, without trying whether they run containers."""
+    """Return the engines whose programs are installed, without checking whether they run containers."""
     found = ((kind, shutil.which(kind)) for kind in KINDS)
     return [ContainerEngine(path, kind) for kind, path in found if path is not None]
 
@@ -178,11 +178,11 @@ FIXES = {
     "cannot connect to the docker daemon": "; start it, if you want to use it",
     "permission denied while trying to connect to the docker": "; be in the group docker, or use Podman",
 }
-"""What to do about an engine's message that has some text, in lower case."""
+"""Fixes, by a part of the engine's message in lower case."""
 
 
 async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> ContainerEngine | str:
-    """Return an engine that was tried and works, Podman before Docker; or why there is none."""
+    """Return an engine that works, trying Podman before Docker; or the reason why none does."""
     reasons = []
     for each in (kind,) if kind else KINDS:
         path = shutil.which(each)
@@ -198,25 +198,25 @@ async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> Con
 
 
 async def _describe(engine: ContainerEngine) -> ContainerEngine:
-    """Return the engine with what it says of itself. Raises EngineError."""
+    """Return the engine with what it reports about itself. Raises EngineError."""
     info = await engine.ask("info", "--format", "{{json .}}", seconds=20)
     try:
         answer = json.loads(info)
         described = _parse_info(engine, answer)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError("its answer to `info` is not understood") from error
+        raise EngineError("its answer to `info` can't be parsed") from error
     if engine.kind == "docker" and answer.get("ServerErrors"):
         raise EngineError(str(answer["ServerErrors"][0]))
     version = described.version
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < OLDEST[engine.kind]:
         oldest = ".".join(map(str, OLDEST[engine.kind]))
-        raise EngineError(f"it is version {version}; {oldest} is the oldest that will do")
+        raise EngineError(f"it is version {version}, but bassloop needs {oldest} or newer")
     return replace(described, index=_index(answer))
 
 
 def _parse_info(engine: ContainerEngine, info: dict[str, Any]) -> ContainerEngine:
-    """Return the engine with its version and what it says of its security."""
+    """Return the engine with its version and security features."""
     if engine.kind == "podman":
         security = info["host"]["security"]
         return replace(
@@ -235,7 +235,7 @@ def _parse_info(engine: ContainerEngine, info: dict[str, Any]) -> ContainerEngin
 
 
 def _index(info: dict[str, Any]) -> Path | None:
-    """Return the file in which Podman names its images; None if that isn't known, as with Docker."""
+    """Return the file in which Podman lists its images; None if it isn't known, as with Docker."""
     match info.get("store"):
         case {"graphRoot": str(root), "graphDriverName": str(driver)}:
             path = Path(root) / f"{driver}-images" / "images.json"
@@ -252,7 +252,7 @@ async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerE
     else:
         with suppress(EngineError):
             await remove_left_probes(engine)
-    last = EngineError("it runs no container")
+    last = EngineError("it can't run containers")
     for options, ulimits in _ways(engine):
         adapted = replace(engine, options=options, ulimits=ulimits)
         try:
@@ -267,7 +267,7 @@ async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerE
 
 
 def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Generate options for all calls and limits for containers, the engine's own choice first."""
+    """Generate options for the program and limits for containers, the engine's defaults first."""
     options: list[tuple[str, ...]] = [()]
     if engine.kind == "podman":
         options.append(("--cgroup-manager=cgroupfs",))
@@ -277,7 +277,7 @@ def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str,
 
 
 def own_ulimits(most: int | None = None) -> tuple[str, ...]:
-    """Return this process's own limits, which no child may exceed, or `most` if that is lower."""
+    """Return this process's own limits, which child processes can't exceed, or `most` if that is lower."""
     found = []
     for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         hard = resource.getrlimit(number)[1]
@@ -289,7 +289,7 @@ def own_ulimits(most: int | None = None) -> tuple[str, ...]:
 
 
 async def _connect(engine: ContainerEngine) -> ContainerEngine:
-    """Return the engine with the network of its own that works best. Raises EngineError."""
+    """Return the engine with the best isolated network that works. Raises EngineError."""
     names = ["slirp4netns", "pasta"] if engine.kind == "podman" else []
     names = [*names, "bridge"] if engine.rootless else ["bridge", *names]
     last = EngineError("no network works")
@@ -301,14 +301,14 @@ async def _connect(engine: ContainerEngine) -> ContainerEngine:
         else:
             return replace(engine, network=name)
     raise EngineError(
-        f"containers can't have a network of their own: {last}; --no-network and --network host do without"
+        f"containers can't have a network of their own: {last}; use --no-network or --network host instead"
     ) from last
 
 
 async def try_limits(engine: ContainerEngine, limits: CommandLimits) -> None:
-    """Start a container with these limits. Raises EngineError if the engine can't hold it to them.
+    """Start a container with these limits. Raises EngineError if the engine can't enforce them.
 
-    Rootless Podman ignores what it can't do, with a warning: it is asked which control groups it has.
+    Rootless Podman only warns about limits that it can't set, so it's asked which cgroup controllers it has.
     """
     if engine.kind == "podman" and engine.rootless:
         _check_controllers(await engine.ask("info", "--format", "{{json .}}", seconds=20), limits)
@@ -323,15 +323,15 @@ def _check_controllers(info: str, limits: CommandLimits) -> None:
         missing -= set(host.get("cgroupControllers") or ())
     if missing:
         raise EngineError(
-            f"rootless, it has no control group for {' and '.join(sorted(missing))} here (version "
+            f"rootless, it has no cgroup controller for {' and '.join(sorted(missing))} here (version "
             f"{host.get('cgroupVersion', 'unknown')})"
         )
 
 
 async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) -> None:
-    """Start a container that has nothing in it. Raises EngineError if it doesn't get that far.
+    """Start an empty container. Raises EngineError if that fails.
 
-    Nothing of it is left, also if this is cancelled.
+    The container is always removed, even if this is cancelled.
     """
     name = f"bassloop-probe-{os.getpid()}-{secrets.token_hex(4)}"
     words = ["run", "--rm", "--name", name, "--label", f"{PROBE_LABEL}={_machine()}"]
@@ -349,12 +349,12 @@ async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) 
             return
         raise
     finally:
-        if not has_ended:  # or the engine has removed it
+        if not has_ended:  # otherwise the engine has removed it
             await engine.remove_container(name)
 
 
 async def remove_left_probes(engine: ContainerEngine) -> None:
-    """Remove the containers in which a process that was killed tried the engine. Raises EngineError."""
+    """Remove probe containers that a killed process has left. Raises EngineError."""
     label = f"label={PROBE_LABEL}={_machine()}"
     for name in (
         await engine.ask("ps", "--all", "--filter", label, "--format", "{{.Names}}")
@@ -374,7 +374,7 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # another user's
+        return True  # it belongs to another user
     return True
 
 

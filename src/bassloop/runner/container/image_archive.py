@@ -1,8 +1,8 @@
-"""Rewrite archives of images before an engine loads them, and before they are sent.
+"""Rewrite image archives: before an engine loads them, and before they are sent.
 
-An engine gives the images in an archive the names that the archive says, so a stranger's archive could
-replace another image. What an engine loads has our name only. What is sent has the configuration that the
-thunk says, and not what its container happened to have.
+An engine names images as their archive says, so a stranger's archive could replace another image. Archives to be
+loaded are rewritten to contain only the runner's own name. Archives to be sent get the configuration that the thunk
+sets, instead of its container's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImageSelector:
-    """Selects an image of an archive; without a tag, the first one for the platform."""
+    """Selects an image in an archive. Without a tag, the first one for the platform is selected."""
 
     tag: str | None
     arch: str
@@ -61,12 +61,12 @@ def import_archive(
     name: str,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write an archive with one image of `source`, under our name. Raises DriverError, OSError.
+    """Write an archive with one image of `source`, under the name `name`. Raises DriverError, OSError.
 
-    The source may be an OCI layout, or what `docker save` has always written.
+    The source may be an OCI layout, or an archive that `docker save` wrote, of any version.
 
     Args:
-        check: called again and again, as a small file may unpack to any size; what it raises ends this.
+        check: called before each read, because a small file may unpack to any size. It may raise to stop the import.
     """
     try:
         with _CheckedReader(source, check) as file, uncompressed(file) as plain:
@@ -89,14 +89,14 @@ def import_archive(
 
 
 class _Archive:
-    """The files and links of an archive, by name, read once from its beginning to its end. Raises BadTar."""
+    """The files and links in an archive, by name. The archive is read once, from beginning to end. Raises BadTar."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._members: dict[str, tarfile.TarInfo] = {}
         for count, member in enumerate(read_members(file)):
             if count >= MAX_MEMBERS:
-                raise DriverError(f"an archive has {MAX_MEMBERS:,} members at most")
+                raise DriverError(f"an archive may have {MAX_MEMBERS:,} members at most")
             self._members[member.name.removeprefix("./")] = member
 
     def __contains__(self, name: str) -> bool:
@@ -109,26 +109,26 @@ class _Archive:
         """Return the JSON of a member. Raises DriverError."""
         member = self._members[name]
         if not member.isreg() or member.size > MAX_DOCUMENT:
-            raise DriverError(f"{name[:100]!r} in the archive is no file, or too large")
+            raise DriverError(f"{name[:100]!r} in the archive isn't a file, or is too large")
         self._file.seek(member.offset_data)
         return json.loads(self._file.read(member.size))
 
     def blob(self, digest: str) -> tarfile.TarInfo:
-        """Return the file of a digest. Raises DriverError, or KeyError."""
+        """Return the file with a digest. Raises DriverError, or KeyError."""
         member = self._members[f"blobs/sha256/{_hex(digest)}"]
         if not member.isreg():
             raise DriverError(f"{digest} in the archive is not a file")
         return member
 
     def blob_document(self, digest: str) -> Document:
-        """Return the JSON object of a digest. Raises DriverError, or KeyError."""
+        """Return the JSON object with a digest. Raises DriverError, or KeyError."""
         document = self.document(self.blob(digest).name.removeprefix("./"))
         if not isinstance(document, dict):
-            raise DriverError("a document in the archive is not an object")
+            raise DriverError("a JSON document in the archive is not an object")
         return document
 
     def copy(self, member: tarfile.TarInfo, out: tarfile.TarFile, name: str) -> None:
-        """Write a file of this archive to another one."""
+        """Copy a file of this archive into another one."""
         info = tarfile.TarInfo(name)
         info.size, info.mode = member.size, 0o644
         self._file.seek(member.offset_data)
@@ -212,7 +212,7 @@ def _add(out: tarfile.TarFile, name: str, content: bytes) -> None:
     out.addfile(info, io.BytesIO(content))
 
 
-# --- what `docker save` writes ------------------------------------------------------------------------
+# --- archives of `docker save` ------------------------------------------------------------------------
 
 
 def _import_docker(
@@ -245,7 +245,7 @@ def _import_docker(
 
 
 def _regular(tar: _Archive, name: str) -> tarfile.TarInfo:
-    """Return a file of the archive, following links, which old archives have to equal layers."""
+    """Return a file in the archive, following links, which old archives use for equal layers."""
     member = tar[name]
     if member.issym() or member.islnk():
         folder = name.rpartition("/")[0]
@@ -262,19 +262,19 @@ def _regular(tar: _Archive, name: str) -> tarfile.TarInfo:
     return member
 
 
-# --- before they are sent -----------------------------------------------------------------------------------
+# --- export -------------------------------------------------------------------------------------------
 
 
 def export_archive(
     source: Path, out: BinaryIO, change: Callable[[Document], Document], name: str | None = None
 ) -> None:
-    """Write an OCI archive of the one image in the OCI archive `source`, with another configuration.
+    """Write an OCI archive of the single image in the OCI archive `source`, with another configuration.
 
-    It also has a `manifest.json`, for engines that don't know layouts. Raises DriverError, OSError.
+    It also contains a `manifest.json`, for engines that don't support OCI layouts. Raises DriverError, OSError.
 
     Args:
-        change: returns the `config` that the image should have.
-        name: the name that the archive gives the image, if any.
+        change: takes the image's `config` and returns the new one.
+        name: the image's name in the archive, if any.
     """
     with source.open("rb") as file, tarfile.open(fileobj=out, mode="w|") as writer:
         tar = _Archive(file)

@@ -1,6 +1,6 @@
-"""Images that are not fetched by name: loaded from an archive, or built from a Dockerfile.
+"""Make images that aren't pulled by name: load them from an archive, or build them from a Dockerfile.
 
-They are kept under names of this runner's own, by what they are made of, and made once.
+Each is made once. Its name in the engine is the runner's own, and contains a digest of what it was made of.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 REMOVE_SECONDS = 30.0
 CPU_PERIOD = 100_000
-"""Microseconds over which an engine shares processors out."""
+"""The period in microseconds over which an engine divides processor time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class ImageBuilder:
     allow_host_path: bool
 
     async def image(self, message: pb.ThunkImage) -> Image:
-        """Return the image that a message describes, made if it is not there. Raises DriverError."""
+        """Return the image that a message describes; make it if it doesn't exist. Raises DriverError."""
         source = source_of(message)
         assert source is not None
         facts = ["image", hashlib.sha256(encode_go_order(message)).hexdigest()]
@@ -79,7 +79,7 @@ class ImageBuilder:
                 async with self.graph.cache.new_output() as folder:
                     await self._make(message, source, name, step, folder.path)
                 found = await self.images.inspect(name)
-                error = None if found else "it was made, and is not there"
+                error = None if found else "the engine made it, but doesn't have it"
             except DriverError as failure:
                 error = str(failure)
             except OSError as failure:
@@ -104,7 +104,7 @@ class ImageBuilder:
             await self._build(message.docker_build, path, name, step, folder)
 
     async def _input(self, source: pb.ImageBuildInput, folder: Path) -> Path:
-        """Return the file or folder that an image is made of, copied if it has to be."""
+        """Return the file or folder that an image is made of, copied if necessary."""
         copied = folder / "given"
         match source.WhichOneof("input"):
             case "thunk":
@@ -121,7 +121,7 @@ class ImageBuilder:
                     raise host_path_not_allowed()
                 await copy_path(Path(source.host.context), source.host.path, copied)
             case _:
-                raise DriverError("this image is made of nothing")
+                raise DriverError("this image has no file or folder that it could be made of")
         return copied
 
     async def _load(
@@ -169,9 +169,9 @@ class ImageBuilder:
     async def _own_caches(
         self, dockerfile: Path, folder: Path
     ) -> AsyncGenerator[tuple[list[str], dict[str, str]]]:
-        """Give options and variables with which no other build uses this one's caches (`RUN --mount=type=cache`).
+        """Yield options and variables that keep a build's caches (`RUN --mount=type=cache`) to itself.
 
-        Engines share them among all builds, whoever they are for. Raises DriverError where that can't be prevented.
+        Engines share them among all builds, for all repositories. Raises DriverError if that can't be prevented.
         """
         engine = self.images.engine
         if engine.kind == "docker":
@@ -182,19 +182,19 @@ class ImageBuilder:
             if re.search(rb"--mount=\S*type=cache", text):
                 raise DriverError(
                     "this Dockerfile has cache mounts, which podman machine shares among all builds; "
-                    "build it without them"
+                    "don't use any"
                 )
         temporary = folder / "temporary"
         temporary.mkdir()
         try:
             yield [], {"TMPDIR": str(temporary)}
         finally:
-            if engine.rootless:  # some of it belongs to users that this one has in namespaces only
+            if engine.rootless:  # some files belong to users that exist only in the user namespace
                 with shielded(REMOVE_SECONDS), suppress(EngineError):
                     await engine.ask("unshare", "rm", "-rf", str(temporary))
 
     def _rights(self) -> list[str]:
-        """Return options that limit a build. Layers aren't shared, as nothing tells for whom they ran."""
+        """Return options that limit a build. Layers aren't reused, since they don't record whom they were built for."""
         engine, limits = self.images.engine, self.limits
         words = ["--no-cache"] if engine.kind == "docker" else ["--no-cache", "--layers=false"]
         for each in engine.ulimits:
@@ -202,7 +202,7 @@ class ImageBuilder:
         if engine.network in ("none", "host"):
             words += ["--network", engine.network]
         elif engine.kind == "podman" and not engine.rootless and engine.network != "bridge":
-            words += ["--network", "none"]  # this engine builds with a bridge, or with nothing
+            words += ["--network", "none"]  # this engine's builds know only a bridge, or no network
         if limits.memory is not None:
             words += ["--memory", str(limits.memory)]
         if limits.cpus is not None:
@@ -212,7 +212,7 @@ class ImageBuilder:
 
 
 def source_of(image: pb.ThunkImage) -> pb.ImageBuildInput | None:
-    """Return the file or folder that an image is made of, if it is made of one."""
+    """Return the file or folder that an image is made of, or None if it's pulled by name."""
     match image.WhichOneof("image"):
         case "archive":
             return image.archive.file

@@ -1,4 +1,4 @@
-"""Images as engines describe them, their names, and what an image says that it runs. No I/O."""
+"""Images as engines describe them: their names, and what they run. No I/O."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 MAX_NAME = 255
 
 LOCAL = "localhost/"
-"""Begins the names of images that no registry has."""
+"""The prefix of images that no registry has."""
 OURS = "localhost/bassloop"
-"""Begins the names of images that runners make; nobody else may ask for those."""
+"""The prefix of images that runners make. Thunks can't name them."""
 
 CONFIG_KEYS = (
     "User",
@@ -37,18 +37,18 @@ CONFIG_KEYS = (
     "Labels",
     "StopSignal",
 )
-"""The keys of the OCI's image specification; engines add more."""
+"""The keys in the OCI image specification. Engines add more."""
 
 Config = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that the engine has.
+    """An image in the engine's store.
 
     Args:
-        digest: the digest that its registry knows it by.
-        config: all that it says of how it is run.
+        digest: its digest in its registry.
+        config: its complete configuration.
     """
 
     id: str
@@ -59,13 +59,13 @@ class Image:
 
 
 def name_of(ref: pb.ImageRef) -> str:
-    """Return the whole name of an image, with its registry. Raises DriverError."""
+    """Return an image's full name, including its registry. Raises DriverError."""
     found = _REPOSITORY.match(ref.repository)
     if found is None or len(ref.repository) > MAX_NAME:
         raise DriverError(f"{ref.repository[:100]!r} can't be the name of an image")
     host, path = found["host"], found["path"]
     if host is not None and not (set(host) & {".", ":"} or host == "localhost"):
-        host, path = None, f"{host}/{path}"  # a first part without a dot is no host
+        host, path = None, f"{host}/{path}"  # a first part without a dot isn't a host
     if host is None:
         host = "docker.io"
         path = path if "/" in path else f"library/{path}"
@@ -83,13 +83,13 @@ def name_of(ref: pb.ImageRef) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Return whether an image's registry is on this machine, where it needs no TLS."""
+    """Return whether an image's registry is on this machine, so it needs no TLS."""
     host = name.partition("/")[0].rpartition(":")[0] or name.partition("/")[0]
     return host in ("localhost", "[::1]") or host.startswith("127.")
 
 
 def is_within(name: str, allowed: str) -> bool:
-    """Return whether a whole name is the allowed one, or below it."""
+    """Return whether a full name is the allowed one, or below it."""
     repository = name.partition("@")[0]
     if ":" in repository.rpartition("/")[2]:
         repository = repository.rpartition(":")[0]
@@ -98,9 +98,9 @@ def is_within(name: str, allowed: str) -> bool:
 
 
 def platform_of(platform: pb.Platform) -> str | None:
-    """Return a platform as engines take it; None for this machine's. Raises DriverError."""
+    """Return a platform in the engines' syntax; None for this machine's. Raises DriverError."""
     if platform.os not in ("", "linux"):
-        raise DriverError(f"containers here run Linux, and not {platform.os[:50]}")
+        raise DriverError(f"containers here run Linux, not {platform.os[:50]}")
     if not platform.arch:
         return None
     if not re.fullmatch(r"[a-z0-9]{1,20}", platform.arch):
@@ -120,11 +120,11 @@ def parse(answer: str) -> Image:
         )
         return Image(bare_id(str(found["Id"])), _digest(found), env, defaults, config)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise EngineError("what the engine says of an image is not understood") from error
+        raise EngineError("the engine's description of an image can't be parsed") from error
 
 
 def bare_id(text: str) -> str:
-    """Return an image's id without its algorithm, which only some engines write."""
+    """Return an image's id without the algorithm, which only some engines include."""
     return text.strip().removeprefix("sha256:")
 
 
@@ -137,9 +137,9 @@ def _digest(found: dict[str, Any]) -> str | None:
 
 
 def config_after(thunk: pb.Thunk, root: Config) -> Config:
-    """Return the configuration of a thunk's image, from that of the image at the root of its chain.
+    """Return the configuration of a thunk's image, based on that of the image at the root of its chain.
 
-    A command's variables, user and directory are its own, and don't go into the image. Raises DriverError.
+    A command's variables, user and directory don't go into the image. Raises DriverError.
     """
     config = {key: root[key] for key in CONFIG_KEYS if root.get(key)}
     for each in reversed(list(chain_of(thunk))):
@@ -156,5 +156,5 @@ def config_after(thunk: pb.Thunk, root: Config) -> Config:
 
 def _label(value: pb.Value) -> str:
     if value.WhichOneof("value") != "string":
-        raise DriverError("a label's value is text")
+        raise DriverError("a label's value must be text")
     return value.string.value

@@ -1,7 +1,7 @@
-"""The images of an engine: those fetched by name, and those that thunks leave.
+"""The images of an engine: those pulled by name, and those made from thunks' containers.
 
-A thunk that ran leaves its container, stopped. Only if its file system was changed, an image is made of it,
-a moment later so that nobody waits for that; then the container is removed.
+A thunk leaves its stopped container. If the command changed its file system, it's committed to an image, in the
+background so that nobody waits. Then the container is removed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMMIT_SECONDS = 600
 CLEANUP_SECONDS = 10
 MAX_INSPECTED = 1_000
 PUBLISHED = "publish-"
-"""Begins the key of an image that is here only while it is pushed."""
+"""The prefix of the key of an image that exists only while it's pushed."""
 _OF_ENGINE = ("/", "/bass", WORK, "/dev", "/etc", "/proc", "/run", "/sys", "/tmp")  # noqa: S108
 _FILES_OF_ENGINE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv")
 
@@ -62,9 +62,9 @@ class ImageStore:
     """The images of an engine, for one runner.
 
     Args:
-        owner: the label's value of what the runner makes.
-        secret: a part of the names of images it makes, so that nobody can guess them.
-        folder: where the engine's program is started.
+        owner: the value of the label of everything the runner makes.
+        secret: an unguessable part of the names of the images it makes.
+        folder: the working directory of the engine's program.
         on_event: called when a pull starts or ends.
     """
 
@@ -80,7 +80,7 @@ class ImageStore:
 
     @property
     def label(self) -> str:
-        """The label of all that this runner makes."""
+        """The label of everything this runner makes."""
         return f"{LABEL}={self.owner}"
 
     def own_name(self, key: str) -> str:
@@ -88,10 +88,10 @@ class ImageStore:
         return f"{_own_repository(self.secret)}:{key}"
 
     async def inspect(self, name: str) -> Image | None:
-        """Return an image that is here, or None. Raises EngineError.
+        """Return an image on this machine, or None. Raises EngineError.
 
-        The engine is asked again only after some image has changed, as its program takes a tenth of a second
-        to start.
+        The result is cached until some image has changed, because the engine's program takes a tenth of a second to
+        start.
         """
         state = self._index_state()
         stored = self._inspected.get(name)
@@ -108,7 +108,7 @@ class ImageStore:
         return found
 
     def _index_state(self) -> IndexState | None:
-        """Return what changes whenever an image does, or None if nothing is known to."""
+        """Return a value that changes whenever an image does, or None if there is none."""
         if self.engine.index is None:
             return None
         try:
@@ -118,7 +118,7 @@ class ImageStore:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     async def named(self, name: str, platform: str | None, send: Send) -> Image:
-        """Return an image by its whole name, fetched if it is not here. Raises DriverError."""
+        """Return an image by its full name; pull it if it isn't on this machine. Raises DriverError."""
         async with self._locks.hold(f"{name} {platform}"):
             step = StepReporter(send, image_key(name, platform), f"image {name}", ())
             found = await self.inspect(name)
@@ -130,7 +130,7 @@ class ImageStore:
             try:
                 await self.pull(name, platform, step)
                 found = await self.inspect(name)
-                error = None if found else "it was fetched, and is not there"
+                error = None if found else "the engine pulled it, but doesn't have it"
             except DriverError as failure:
                 error = str(failure)
             finally:
@@ -141,7 +141,7 @@ class ImageStore:
             return found
 
     async def pull(self, name: str, platform: str | None, step: StepReporter) -> None:
-        """Fetch an image from its registry, logging what the engine says. Raises DriverError."""
+        """Pull an image from its registry, and log the engine's output. Raises DriverError."""
         words = ["pull"]
         if platform is not None:
             words += ["--platform", platform]
@@ -162,10 +162,10 @@ class ImageStore:
     async def call(
         self, words: Sequence[str], step: StepReporter, env: Mapping[str, str] | None = None
     ) -> None:
-        """Call the engine, logging what it says. Raises DriverError with its last message.
+        """Run the engine, and log its output. Raises DriverError with the last line of its standard error.
 
         Args:
-            env: variables that it gets besides those of this process.
+            env: variables to add to those of this process.
         """
         environment = {**os.environ, **(env or {})}
         done = await run_logged(Launch(words, self.folder, environment, marker=None), step)
@@ -174,12 +174,12 @@ class ImageStore:
             failed = f"{self.engine.kind} failed: exit status {done.status}"
             raise EngineError(message or failed)
 
-    # --- what thunks leave ---------------------------------------------------------------------------
+    # --- images of thunks ----------------------------------------------------------------------------
 
     async def left_by(self, output: ThunkOutput, key: str) -> str | None:
-        """Return the id of the image that a thunk left, made of its container if that wasn't done yet.
+        """Return the id of a thunk's image; make it from the thunk's container if that wasn't done yet.
 
-        Returns None if somebody has removed both.
+        Return None if somebody has removed both.
         """
         async with self._locks.hold(key):
             made = output.path / "image"
@@ -206,7 +206,7 @@ class ImageStore:
             return image
 
     async def _commit(self, container: str, key: str) -> str:
-        """Make an image of a container, and return its id. Raises EngineError."""
+        """Commit a container to an image, and return its id. Raises EngineError."""
         words = ["commit", "--pause=false", "--change", f"LABEL {self.label}"]
         if self.engine.kind == "podman":
             words.append("--quiet")
@@ -214,7 +214,7 @@ class ImageStore:
         return names.bare_id(await self.engine.ask(*words, seconds=COMMIT_SECONDS))
 
     async def _added_size(self, image: str, base: str) -> int:
-        """Return the bytes that an image takes beyond those of its base. Raises EngineError."""
+        """Return by how many bytes an image is larger than its base. Raises EngineError."""
         sizes = await self.engine.ask("image", "inspect", "--format", "{{.Size}}", image, base)
         whole, before = map(int, sizes.split())
         return max(0, whole - before)
@@ -222,14 +222,14 @@ class ImageStore:
     # --- archives ------------------------------------------------------------------------------------
 
     async def save(self, image: str, target: Path) -> None:
-        """Write an image into an OCI archive. Raises EngineError."""
+        """Write an image to an OCI archive. Raises EngineError."""
         words = ["save", "--output", str(target)]
         if self.engine.kind == "podman":
             words += ["--quiet", "--format", "oci-archive"]
         await self.engine.ask(*words, image, seconds=TRANSFER_SECONDS)
 
     async def push(self, archive: Path, name: str, to: str, digest_file: Path) -> str:
-        """Push the image in an archive that names it so, and return its digest. Raises EngineError."""
+        """Load and push the image that an archive contains under this name; return its digest. Raises EngineError."""
         ask = self.engine.ask
         await ask("load", "--input", str(archive), seconds=TRANSFER_SECONDS)
         try:
@@ -249,14 +249,14 @@ class ImageStore:
 
 
 class OwnImages:
-    """The images that the runner with this folder has made in an engine, for pruning."""
+    """The images that the runner with this folder has made in one engine, for pruning."""
 
     def __init__(self, engine: ContainerEngine, folder: Path) -> None:
         self._engine = engine
         self._folder = folder
 
     async def sizes(self) -> dict[str, int]:
-        """Return their sizes in bytes, by cache key; nothing if the engine doesn't answer."""
+        """Return their sizes in bytes, by cache key; an empty dict if the engine doesn't answer."""
         repository = await trio.to_thread.run_sync(own_repository, self._folder)
         if repository is None:
             return {}
@@ -271,12 +271,12 @@ class OwnImages:
             sizes = (await self._engine.ask(*inspect, *own.values())).split()
             by_key = dict(zip(own, map(int, sizes), strict=True))
         except (EngineError, ValueError) as error:
-            log.warning("images not looked at", engine=self._engine.kind, error=str(error))
+            log.warning("images not listed", engine=self._engine.kind, error=str(error))
             return {}
         return {key: size for key, size in by_key.items() if not key.startswith(PUBLISHED)}
 
     async def remove(self, key: str) -> None:
-        """Remove one; one that a container or another image is based on loses its name only."""
+        """Remove an image. If a container or another image is based on it, only its name is removed."""
         repository = await trio.to_thread.run_sync(own_repository, self._folder)
         try:
             await self._engine.ask("rmi", f"{repository}:{key}")
@@ -286,12 +286,12 @@ class OwnImages:
 
 
 def own_images(folder: Path) -> list[OwnImages]:
-    """Return the images that the runner with this folder has made, in each engine that is installed."""
+    """Return the images that the runner with this folder has made, one object for each installed engine."""
     return [OwnImages(engine, folder) for engine in installed_engines()]
 
 
 def read_secret(folder: Path) -> str | None:
-    """Return the unguessable part of the names of a runner's images, or None before it is made."""
+    """Return the unguessable part of the names of a runner's images, or None if there is none yet."""
     try:
         return (folder / "secret").read_text()
     except FileNotFoundError:
@@ -299,7 +299,7 @@ def read_secret(folder: Path) -> str | None:
 
 
 def own_repository(folder: Path) -> str | None:
-    """Return the name, without a tag, of the images of the runner with this folder, or None."""
+    """Return the name, without a tag, of the images of the runner with this folder, or None if it has none."""
     secret = read_secret(folder)
     return None if secret is None else _own_repository(secret)
 
@@ -309,21 +309,20 @@ def _own_repository(secret: str) -> str:
 
 
 def image_key(name: str, platform: str | None) -> str:
-    """Return the key of the step that fetches an image."""
+    """Return the key of the step that pulls an image."""
     return hashlib.sha256(f"image\n{name}\n{platform or ''}".encode()).hexdigest()
 
 
 def has_changed(diff: str, mounted: Iterable[str]) -> bool:
-    """Return whether a command changed its container's file system, as far as an engine's `diff` tells."""
-    places = set(_OF_ENGINE)
+    """Return whether a command changed its container's file system, according to an engine's `diff`."""
+    made_by_engine = {*_OF_ENGINE, *_FILES_OF_ENGINE}
     for target in mounted:
-        place = target
-        while place not in ("", "/"):
-            places.add(place)
-            place = place.rpartition("/")[0]
+        path = target
+        while path not in ("", "/"):
+            made_by_engine.add(path)
+            path = path.rpartition("/")[0]
     for line in diff.splitlines():
         kind, _, path = line.strip().partition(" ")
-        of_engine = path in places or path in _FILES_OF_ENGINE
-        if kind and (kind == "D" or not of_engine):
+        if kind and (kind == "D" or path not in made_by_engine):
             return True
     return False

@@ -1,6 +1,6 @@
-"""Start a command in a container of its own, which is left, stopped, for commands that continue from its files.
+"""Start a command in a container of its own. The stopped container remains, for commands that start from its files.
 
-The command line of a container is made without I/O, from a `ContainerSpec`.
+`run_words` makes a container's command line from a `ContainerSpec`, without I/O.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 LABEL = "bassloop.state"
-"""The label of all containers and images of a runner; its value tells runners apart."""
+"""The label of all containers and images that a runner makes; its value identifies the runner."""
 
 GRACE_SECONDS = 2.0
 FORGET_SECONDS = 5.0
@@ -39,7 +39,7 @@ DEFAULTS = {"PATH": PATH, "HOME": "/root", "CI": "true"}
 
 @dataclass(frozen=True, slots=True)
 class SecretVariable:
-    """A variable that the engine takes from its store when the container starts."""
+    """An environment variable that the engine reads from its secret store when the container starts."""
 
     name: str
     variable: str
@@ -51,9 +51,9 @@ class ContainerSpec:
 
     Args:
         image: its id.
-        image_env: the names of variables that the image sets.
-        network: used instead of the engine's.
-        insecure: give it the rights of root.
+        image_env: the names of the variables that the image sets.
+        network: the network to use instead of the engine's default.
+        insecure: run the container privileged.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ContainerSpec:
 
 
 def run_words(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
-    """Return the words that create a container, start it, and stay until it ends."""
+    """Return the command line that creates and starts a container, and runs until it ends."""
     options = ["run", "--name", container.name, "--label", f"{LABEL}={container.owner}"]
     options += ["--pull=never", "--log-driver=none", "--no-healthcheck", "--user=0:0"]
     if container.tty:
@@ -86,7 +86,7 @@ def run_words(engine: ContainerEngine, container: ContainerSpec) -> list[str]:
         options += ["--passwd=false", "--unsetenv-all"]
     else:
         for name in sorted(set(container.image_env) - set(container.env)):
-            options += ["--env", name]  # without a value, and not in our environment: unset
+            options += ["--env", name]  # without a value, and not in our environment: it's unset
     options += _network(engine, container)
     options += _rights(engine, container)
     options += ["--workdir", container.dir]
@@ -128,7 +128,7 @@ def _volume(bind: BindMount) -> str:
 
 
 def mount_support(engine: ContainerEngine) -> MountSupport:
-    """Return what an engine can mount."""
+    """Return what kinds of mounts an engine supports."""
     return MountSupport(
         binds=True,
         overlays=engine.kind == "podman",
@@ -144,7 +144,7 @@ class ContainerSettings:
 
     Args:
         owner: the value of their label.
-        prefix: begins their names.
+        prefix: the beginning of their names.
         reachable: see :class:`RunnerOptions`.
     """
 
@@ -156,12 +156,12 @@ class ContainerSettings:
 
     @property
     def disks(self) -> tuple[Path, ...]:
-        """The folders in which the engine has the file systems of containers, as far as known."""
+        """The folders in which the engine stores containers' file systems, as far as known."""
         return () if self.engine.index is None else (self.engine.index.parent,)
 
     @property
     def secret_prefix(self) -> str:
-        """Begins the names of this runner's secrets in the engine's store."""
+        """The beginning of the names of this runner's secrets in the engine's store."""
         return f"{self.prefix}-{self.owner}"
 
 
@@ -170,7 +170,7 @@ class ContainerLauncher(Launcher):
 
     Args:
         image: the id of the image that the container starts from.
-        root: the image at the root of the chain, whose variables count.
+        root: the image at the root of the chain, whose variables the command gets.
         secret_folder: a private folder in memory.
     """
 
@@ -193,15 +193,15 @@ class ContainerLauncher(Launcher):
         self.mount_support = mount_support(settings.engine)
         self.name = f"{settings.prefix}-{secrets.token_hex(8)}"
         self.network: str | None = None
-        """The container's network, if it isn't the engine's."""
+        """The container's network, if it isn't the engine's default."""
         self.defaults: Mapping[str, str] = {}
-        """Variables that the image or the command may set otherwise."""
+        """Variables that the image or the command may override."""
 
     @asynccontextmanager
     async def launching(
         self, execution: Execution, start: str, mounts: Sequence[BindMount]
     ) -> AsyncGenerator[Launch]:
-        """Give the engine's program that runs the container, and stays until that ends."""
+        """Yield how to start the engine's program, which runs until the container ends."""
         command, output = execution.command, execution.output
         settings, root = self._settings, self._root
         temporary = output.path / "tmp"
@@ -256,18 +256,18 @@ class ContainerLauncher(Launcher):
 async def secret_variables(
     engine: ContainerEngine, prefix: str, variables: Mapping[str, str], folder: Path
 ) -> AsyncGenerator[list[SecretVariable]]:
-    """Keep variables in the engine's store, from which it sets them when a container starts.
+    """Put variables in the engine's secret store, from which it sets them when a container starts.
 
-    So they are on no command line and in no layer. Raises DriverError.
+    That way, they appear on no command line and in no layer. Raises DriverError.
 
     Args:
-        prefix: begins their names in the store.
-        folder: has their values; in memory, and removed soon after.
+        prefix: the beginning of their names in the store.
+        folder: a folder in memory for their values, which is removed soon afterwards.
     """
     if variables and engine.kind == "docker":
         raise DriverError(
-            "Docker would show a secret in the environment to whoever inspects the container, and leave "
-            "it in what is made of it: give it as a file or on standard input, or let Podman run this"
+            "Docker would show a secret in the environment to anyone who inspects the container, and store "
+            "it in images made from it: pass it as a file or on standard input, or use Podman"
         )
     stored: list[SecretVariable] = []
     try:
@@ -284,15 +284,15 @@ async def secret_variables(
 
 
 async def stored_secrets(engine: ContainerEngine) -> list[str]:
-    """Return the names of all that is in the engine's store. Raises EngineError."""
+    """Return the names of all secrets in the engine's store. Raises EngineError."""
     if engine.kind == "docker":
         return []
     return (await engine.ask("secret", "ls", "--format", "{{.Name}}")).split()
 
 
 async def forget_secrets(engine: ContainerEngine, names: list[str]) -> None:
-    """Remove secrets from the engine's store; if that fails, only their names stay there."""
+    """Remove secrets from the engine's store. If that fails, only their names remain there."""
     try:
         await engine.ask("secret", "rm", *names, seconds=5)
     except EngineError:
-        return  # the values are in a folder that is removed with the command
+        return  # the values were in a folder that is removed with the command

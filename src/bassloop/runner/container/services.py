@@ -1,7 +1,7 @@
-"""The services of one call: started when something needs them, stopped when the call is over.
+"""The services of one call: started when a thunk needs them, stopped when the call ends.
 
-They share one network, and so do their users: they take no address of this machine, and no other call
-reaches them.
+They share one network with the thunks that use them. They use no addresses of this machine, and other calls can't
+reach them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 HOST = "localhost"
-"""Where services are reached: they and their users share one network of their own."""
+"""The host name of services, since they share a network with their users."""
 ADDRESSES = (HOST, "127.0.0.1", "::1")
 LIFE = timedelta(days=7)
 CLOCK_SKEW = timedelta(minutes=10)
@@ -51,15 +51,15 @@ BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where systems have the certificates that they trust."""
+"""The usual paths of the certificates that a system trusts."""
 MAX_BUNDLE = 4 << 20
-"""Bytes; a larger file of a stranger's image is no bundle."""
+"""The size limit in bytes for an image's bundle. Larger files are ignored."""
 TRUST_VARIABLES = {
     "SSL_CERT_FILE": BUNDLE,
     "REQUESTS_CA_BUNDLE": BUNDLE,
     "NODE_EXTRA_CA_CERTS": AUTHORITY,
 }
-"""Tell programs that don't read the system's bundle."""
+"""Variables for programs that don't read the system's bundle."""
 
 LISTEN_SECONDS = 300.0
 POLL_SECONDS = 0.05
@@ -68,7 +68,7 @@ _LISTENING = "0A"
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(.?))", re.DOTALL)
 
 Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Execution, ContainerLauncher]]"]
-"""Makes what a service's thunk needs, and its execution."""
+"""Prepares a service's execution."""
 
 
 class CertificateAuthority:
@@ -80,11 +80,11 @@ class CertificateAuthority:
 
     @property
     def certificate(self) -> bytes:
-        """Its own certificate in PEM."""
+        """The authority's own certificate, in PEM."""
         return self._ca.cert_pem.bytes()
 
     def mounts_for(self, thunk: pb.Thunk, folder: Path, support: MountSupport) -> list[BindMount]:
-        """Return a service's certificate and key, mounted where it wants them. Raises DriverError.
+        """Return mounts of a service's certificate and key at the paths that it sets. Raises DriverError.
 
         Args:
             folder: a private folder for the files.
@@ -109,12 +109,12 @@ class CertificateAuthority:
 async def trust_mounts(
     engine: ContainerEngine, image: str, prefix: str, owner: str, authority: bytes, folder: Path
 ) -> list[BindMount]:
-    """Return the image's certificate bundles with one more authority in them, mounted in their places.
+    """Return mounts of an image's certificate bundles, with one more authority added to each.
 
     Raises EngineError, OSError.
 
     Args:
-        prefix: begins the names of this runner's containers.
+        prefix: the beginning of the names of this runner's containers.
         owner: the value of their label.
     """
     found = await _bundles(engine, image, prefix, owner, folder)
@@ -140,7 +140,7 @@ def _mount(source: Path, content: bytes, target: str) -> BindMount:
 async def _bundles(
     engine: ContainerEngine, image: str, prefix: str, owner: str, folder: Path
 ) -> dict[str, bytes]:
-    """Return the bundles in an image, by their paths."""
+    """Return the certificate bundles in an image, by path."""
     name = f"{prefix}-look-{secrets.token_hex(8)}"
     words = ["create", "--name", name, "--label", f"{LABEL}={owner}", "--pull=never"]
     found = {}
@@ -162,7 +162,7 @@ async def _bundles(
 
 @dataclass(eq=False)
 class _Service:
-    """A service that something needs.
+    """A service that a thunk uses.
 
     Args:
         ready: set when it listens, or has failed.
@@ -204,7 +204,7 @@ class Services:
             raise DriverError(f"the service {command_line(thunk)} {service.error}")
 
     async def _serve(self, thunk: pb.Thunk, service: _Service) -> None:
-        """Run a service until the call is over. Failures are left in `service`."""
+        """Run a service until the call ends. Errors are recorded in `service`."""
         error: str | None = None
         try:
             async with self.prepare(thunk) as (execution, launcher):
@@ -221,7 +221,7 @@ class Services:
         except DriverError as failure:
             error = str(failure)
         except OSError as failure:
-            error = f"can't be laid out: {describe_os_error(failure)}"
+            error = f"can't start: {describe_os_error(failure)}"
         if not service.ready.is_set():
             service.error = error
             service.ready.set()
@@ -233,9 +233,9 @@ class Services:
         launcher: ContainerLauncher,
         service: _Service,
     ) -> str | None:
-        """Run the container until the call is over, and return why it could not be started.
+        """Run the container until the call ends, or return why it couldn't be started.
 
-        If it ends before, that is reported, and the container stays: others may be in its network.
+        If it ends earlier, that is reported, and the container remains, because others may use its network.
         """
         outcome: list[str] = []
         listening, over = trio.CancelScope(), trio.Event()
@@ -250,7 +250,7 @@ class Services:
             over.set()
 
         async with AsyncExitStack() as stack:
-            async with self._starting:  # the next service will be in the network of this one
+            async with self._starting:  # the next service joins this one's network
                 launcher.network = self.network
                 launch = await stack.enter_async_context(execution.prepared())
                 self._claim_ports(thunk)
@@ -274,20 +274,20 @@ class Services:
         return outcome[0] if outcome else None
 
     def _claim_ports(self, thunk: pb.Thunk) -> None:
-        """Take the service's ports in the shared network. Raises DriverError if another has one."""
+        """Reserve the service's ports in the shared network. Raises DriverError if another service has one."""
         for port in thunk.ports:
             number = port_of(thunk, port.name)
             if number in self._ports:
                 raise DriverError(
-                    f"needs the port {number}, which {self._ports[number]} has: the services of a check "
+                    f"needs the port {number}, which {self._ports[number]} uses: the services of a check "
                     "share one network on this runner"
                 )
             self._ports[number] = command_line(thunk)
 
     async def _wait_for_ports(self, thunk: pb.Thunk, container: str) -> bool:
-        """Wait until something listens on each of a service's ports, and return whether it does.
+        """Wait until all of a service's ports have a listener. Return False if that takes too long.
 
-        The kernel announces that to nobody, so its tables are read again and again.
+        The kernel has no event for that, so its tables are polled.
         """
         wanted = {port_of(thunk, port.name) for port in thunk.ports}
         pid = 0
@@ -299,7 +299,7 @@ class Services:
                     if pid and wanted <= await self._listening(pid):
                         return True
                 except EngineError:
-                    pid = 0  # it is not there yet
+                    pid = 0  # the container hasn't started yet
                 await trio.sleep(POLL_SECONDS)
         return False
 
@@ -308,7 +308,7 @@ class Services:
         return int(answer.strip() or 0)
 
     async def _listening(self, pid: int) -> set[int]:
-        """Return the ports on which something listens in the network of a process."""
+        """Return the ports that have a listener in the network of a process. Raises EngineError if it has ended."""
 
         def read() -> set[int]:
             tables = [_PROC / str(pid) / "net" / each for each in ("tcp", "tcp6")]
@@ -321,7 +321,7 @@ class Services:
 
 
 def listening_ports(tables: str) -> set[int]:
-    """Return the TCP ports on which something listens, out of ``/proc/net/tcp`` and ``tcp6``."""
+    """Return the TCP ports with a listener, according to the text of ``/proc/net/tcp`` and ``tcp6``."""
     found = set()
     for line in tables.splitlines():
         fields = line.split()
@@ -335,19 +335,19 @@ def port_of(thunk: pb.Thunk, name: str) -> int:
     for port in thunk.ports:
         if port.name == name:
             if not 0 < port.port < 1 << 16:
-                raise DriverError(f"{port.port} can't be the number of a port")
+                raise DriverError(f"{port.port} can't be a port number")
             return port.port
     raise DriverError(f"{command_line(thunk)} has no port {name!r}")
 
 
 def address_text(addr: pb.ThunkAddr) -> str:
-    """Return an address as its format has it, with ``$host`` and ``$port`` filled in. Raises DriverError."""
+    """Return an address in its format, with ``$host`` and ``$port`` filled in. Raises DriverError."""
     known = {"host": HOST, "port": str(port_of(parse_thunk(addr.thunk), addr.port))}
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if name not in known:
-            raise DriverError(f"the address {addr.format!r} may have $host and $port in it only")
+            raise DriverError(f"the address {addr.format!r} may contain only $host and $port")
         return known[name]
 
     return _VARIABLE.sub(value, addr.format)

@@ -1,8 +1,8 @@
-"""The host driver: a thunk's command as processes of this machine, in a private folder.
+"""The host driver runs commands as processes of this machine, in a private folder.
 
-Images are not used, and each that a thunk names is reported as a step that says so; or such thunks are refused. A
-chain of thunks works on one folder after another. A thunk's output is what its command left in its work directory;
-what it left in its home is there for the thunks after it, as in an image. Commands run in a sandbox if there is one.
+Images aren't used: each one that a thunk names is reported as a step, or such thunks are refused. Each thunk of a chain
+starts with a copy of the files of the one before it. A thunk's output is the content of its work directory; its home
+is passed on to the thunks after it, as in an image. Commands run in a sandbox if there is one.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class HostDriver(ThunkDriver["HostGraph"]):
         """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
 
         Args:
-            sandbox: contains commands; None runs them as they are.
+            sandbox: contains commands; None runs them without containment.
             refuse_images: refuse thunks that name an image.
-            own_programs: what commands may use of the user's; None for nothing.
-            jobs: how many commands run at the same time; None for as many as are asked for.
+            own_programs: the user's own programs that commands may use; None for none.
+            jobs: how many commands run at the same time; None for no limit.
         """
         async with OutputCache.open(state_dir) as cache:
             yield cls(
@@ -107,7 +107,7 @@ class HostDriver(ThunkDriver["HostGraph"]):
         return HostGraph(self, call)
 
     async def resolve(self, ref: pb.ImageRef, context: CallContext) -> pb.Thunk:
-        """Accept any name, as images are ignored."""
+        """Accept any name, since images aren't used."""
         return pb.Thunk(image=pb.ThunkImage(ref=ref))
 
     async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
@@ -204,7 +204,7 @@ class HostLauncher(Launcher):
     async def launching(
         self, execution: Execution, start: str, mounts: Sequence[BindMount]
     ) -> AsyncGenerator[Launch]:
-        """Give the process, with folders of its own for its home and temporary files."""
+        """Yield how to start the process, with a home and a folder for temporary files of its own."""
         command, output = execution.command, execution.output
         home, temporary = output.path / "home", output.path / "tmp"
         if execution.base is not None and (earlier := execution.base.path / "home").is_dir():
@@ -214,7 +214,7 @@ class HostLauncher(Launcher):
         temporary.chmod(0o1777)
         box = self._sandbox
         if box is None and start.startswith("/") and not os.path.isdir(start):
-            raise DriverError(f"there is no directory {start} on this runner's machine")
+            raise DriverError(f"the directory {start} doesn't exist on this runner's machine")
         inside_home = sandbox.HOME if box else str(home)
         programs = [*self._own.path, sandbox.PATH] if box else [caller_path(os.environ)]
         env = {
@@ -223,7 +223,7 @@ class HostLauncher(Launcher):
             "TMPDIR": "/tmp" if box else str(temporary),  # noqa: S108
             "LANG": "C.UTF-8",
             "CI": "true",
-            # What pip, npm and gem install for everybody goes into the home.
+            # Global installations of pip, npm and gem go to the home.
             "GEM_HOME": f"{inside_home}/.gems",
             "NPM_CONFIG_PREFIX": f"{inside_home}/.local",
             "PIP_BREAK_SYSTEM_PACKAGES": "1",
@@ -266,7 +266,7 @@ class HostLauncher(Launcher):
             yield replace(launch, name=command.words[0])
 
     async def _own_shims(self, folder: Path) -> list[BindMount]:
-        """Return copies of the user's shims, in a new folder, for one command to change."""
+        """Return mounts of copies of the user's shims, in a new folder, which the command may change."""
         folder.mkdir()
         mounts = []
         for number, shims in enumerate(self._own.shims):
@@ -278,7 +278,7 @@ class HostLauncher(Launcher):
     def _program(
         self, execution: Execution, start: str, path: str, mounts: Sequence[BindMount]
     ) -> str:
-        """Return the command's program, found by its name or at its path. Raises DriverError."""
+        """Return the path of the command's program, looking it up in PATH if necessary. Raises DriverError."""
         program = execution.command.words[0]
         if "/" not in program:
             found = shutil.which(program, path=path)
@@ -290,24 +290,24 @@ class HostLauncher(Launcher):
         path = posixpath.normpath(f"{start}/{program}")
         place = _locate(execution.output.files, path, mounts if self._sandbox else ())
         if place is not None and not os.path.lexists(place):
-            raise DriverError(f"there is no {program} in the work directory")
+            raise DriverError(f"{program} doesn't exist in the work directory")
         if place is not None and not place.is_symlink() and not os.access(place, os.X_OK):
             raise DriverError(f"{program} can't be executed; is it marked as executable?")
         return program if self._sandbox else str(execution.output.files / start / program)
 
 
 def _only_fetches(ref: pb.ImageRef, thunk: pb.Thunk) -> bool:
-    """Return whether a thunk runs nothing but Git in the image that the loop fetches a repository's files with.
+    """Return whether a thunk only runs Git in the image that the loop uses to fetch a repository's files.
 
-    Any Git fetches the same files, so this machine's will do. A thunk without a command is the image itself, in which
-    others then run theirs.
+    Any Git fetches the same files, so this machine's is used. A thunk without a command stands for the image itself,
+    so others may run other commands in it.
     """
     programs = (each.command_path.name or each.string.value for each in thunk.args[:1])
     return ref.repository == CHECKOUT_IMAGE and all(name == "git" for name in programs)
 
 
 def _locate(work: Path, path: str, mounts: Sequence[BindMount]) -> Path | None:
-    """Return where a path of the work directory is on this machine; None if a link leads there."""
+    """Return where a path in the work directory is on this machine; None if it leads through a link."""
     root, within = work, path
     for mount in sorted(mounts, key=lambda each: len(each.target)):
         if f"{WORK}/{path}/".startswith(f"{mount.target}/"):

@@ -1,8 +1,7 @@
-"""Hold commands on the host to limits, with what the machine has for that.
+"""Enforce the resource limits of commands on the host, with whatever the machine supports.
 
-Best is a scope of systemd's or, for root where there is no systemd, a control group: they count a command
-with all that it starts. Elsewhere each process has limits of its own. Either way the kernel is told to end
-a command before other programs when memory runs out.
+The best is a systemd scope or, for root without systemd, a cgroup: these count a command with all its child processes.
+Elsewhere, each process has limits of its own. In any case, the kernel's OOM killer prefers commands to other programs.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 10.0
 OOM_SCORE = "500"
-"""Makes the kernel end a command before the owner's programs; see proc(5)."""
+"""Makes the OOM killer choose a command before the owner's programs; see proc(5)."""
 CPU_PERIOD = 100_000
 _SYSTEMD = Path("/run/systemd/system")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -37,31 +36,31 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class LimitHolder:
-    """Holds each process of a command to limits of its own.
+    """Sets the limits of each process of a command.
 
-    Root's processes are not counted by the kernel, so that nothing bounds their number.
+    The kernel doesn't count root's processes, so their number is unlimited.
     """
 
     whole: frozenset[str] = frozenset() if os.getuid() == 0 else frozenset({"pids"})
-    """The limits that count a command with all that it starts: fields of `CommandLimits`."""
+    """The limits that apply to a command with all its child processes: names of fields of `CommandLimits`."""
     name: ClassVar[str] = "limits of each process"
 
     def words(self, limits: CommandLimits) -> list[str]:
-        """Return what a command line has to begin with."""
+        """Return the words that a command line must begin with."""
         return []
 
     def variables(self) -> dict[str, str]:
-        """Return the variables that those words need."""
+        """Return the variables that these words need."""
         return {}
 
     @contextmanager
     def holding(self, pid: int, limits: CommandLimits) -> Iterator[None]:
-        """Hold a process, which hasn't started others so far, to limits. Raises OSError."""
+        """Limit a process that has no child processes yet. Raises OSError."""
         set_process_limits(pid, limits, is_counted=bool(self.whole & {"memory"}))
         yield
 
     def describe(self, limits: CommandLimits) -> str:
-        """Return in words what is held."""
+        """Return what is enforced, for people."""
         texts = []
         if limits.cpus is not None and "cpus" in self.whole:
             texts.append(f"{limits.cpus:g} processors")
@@ -79,10 +78,10 @@ class LimitHolder:
 
 
 def set_process_limits(pid: int, limits: CommandLimits, *, is_counted: bool) -> None:
-    """Set the limits of one process, which what it starts inherits. Raises OSError.
+    """Set the limits of one process, which its child processes inherit. Raises OSError.
 
     Args:
-        is_counted: whether its memory is counted otherwise, with that of all it starts.
+        is_counted: whether its memory is limited by other means, together with its child processes'.
     """
     wanted = {
         resource.RLIMIT_CORE: 0,
@@ -95,16 +94,16 @@ def set_process_limits(pid: int, limits: CommandLimits, *, is_counted: bool) -> 
             _, most = resource.prlimit(pid, number)
             value = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.prlimit(pid, number, (value, value))
-    with suppress(OSError):  # it only helps
+    with suppress(OSError):  # optional
         Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE)
 
 
-# --- scopes of systemd --------------------------------------------------------------------------------
+# --- systemd scopes -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SystemdScope(LimitHolder):
-    """Runs each command in a scope of the user's systemd, or of the system's for root."""
+    """Runs each command in a systemd scope: the user's, or the system's for root."""
 
     program: str = "systemd-run"
     name: ClassVar[str] = "a systemd scope"
@@ -134,7 +133,7 @@ _SHOW_SCOPE = (
 
 
 async def find_systemd_scope() -> SystemdScope | None:
-    """Return a holder if systemd makes scopes for this user that really have limits, else None."""
+    """Return a holder if systemd creates scopes for this user whose limits are in effect, or None."""
     program = shutil.which("systemd-run")
     if program is None or not _SYSTEMD.is_dir():  # noqa: ASYNC240
         return None
@@ -162,15 +161,15 @@ async def find_systemd_scope() -> SystemdScope | None:
     return SystemdScope(whole=whole, program=program) if {"memory", "pids"} <= whole else None
 
 
-# --- control groups -----------------------------------------------------------------------------------
+# --- cgroups ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup(LimitHolder):
-    """Runs each command in control groups of its own, which root makes.
+    """Runs each command in its own cgroups, which only root can create.
 
     Args:
-        folders: where they are made, by the limit that they hold; of version 1, or all the same of 2.
+        folders: where they are created, by limit: different folders in cgroups v1, the same one in v2.
     """
 
     folders: Mapping[str, Path] | None = None
@@ -219,7 +218,7 @@ def _write_limit(group: Path, limit: str, limits: CommandLimits) -> None:
 
 
 def _remove_group(group: Path) -> None:
-    """Remove a group, and kill what is left in it. What doesn't end in time stays, and so does the group."""
+    """Kill the processes in a group, and remove it. If they don't end in time, the group remains."""
     for _ in range(_REMOVE_ATTEMPTS):
         try:
             group.rmdir()
@@ -235,7 +234,7 @@ def _remove_group(group: Path) -> None:
 
 
 def find_control_group() -> ControlGroup | None:
-    """Return a holder if this process is root and may make control groups, else None."""
+    """Return a holder if this process is root and may create cgroups, or None."""
     if os.getuid() != 0:
         return None
     folders = {}
@@ -258,13 +257,13 @@ def find_control_group() -> ControlGroup | None:
         return None
     for folder in set(folders.values()):
         for left in folder.glob("bassloop-*"):
-            with suppress(OSError):  # it has processes, so it isn't left by a runner that crashed
+            with suppress(OSError):  # a running command's group can't be removed
                 left.rmdir()
     return ControlGroup(whole=frozenset(folders), folders=folders)
 
 
 def _own_group(controller: str) -> Path | None:
-    """Return the folder of this process's control group that has a controller to give away, or None."""
+    """Return the folder of this process's cgroup that can delegate a controller, or None."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):

@@ -1,7 +1,7 @@
-"""Connect a contained command's own network to the machine's: outgoing connections only.
+"""Connect a contained command's own network to the machine's, for outgoing connections only.
 
-slirp4netns or pasta does that. From such a network nothing of this machine's loopback addresses is reached,
-and no abstract Unix socket; names are resolved as on the machine.
+slirp4netns or pasta does that. The machine's loopback addresses and abstract Unix sockets can't be reached from such a
+network. Names are resolved as on the machine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NetworkHelper:
 
     @property
     def nameserver(self) -> str:
-        """The address at which it answers as the machine's resolver does."""
+        """The address at which it answers DNS queries like the machine's resolver."""
         return "10.0.2.3" if self.kind == "slirp4netns" else "169.254.1.1"
 
     def resolver_settings(self) -> str:
@@ -58,8 +58,8 @@ class NetworkHelper:
 
         Args:
             child: a process in the namespace.
-            folder: has room for the program's files.
-            env: the program's environment.
+            folder: a folder for the helper's files.
+            env: the helper's environment.
         """
         with ExitStack() as stack:
             network = stack.enter_context(_opened(f"/proc/{child}/ns/net"))
@@ -81,17 +81,17 @@ class NetworkHelper:
                 yield
             finally:
                 with shielded(STOP_SECONDS):
-                    process.kill()  # it has nothing to leave in order
+                    process.kill()  # it has nothing to clean up
                     await process.wait()
 
     def _command(
         self, child: int, network: int, owner: int, folder: Path, stack: ExitStack
     ) -> tuple[list[str], tuple[int, ...], int]:
-        """Return the command line, the files that it inherits, and one that is readable once it is ready."""
+        """Return the command line, the descriptors that it inherits, and one that becomes readable when it's ready."""
         own_files = f"/proc/{os.getpid()}/fd"
         if self.kind == "slirp4netns":
             ready, is_ready = os.pipe()
-            exiting, is_running = os.pipe()  # it ends when the other end is closed, also by a crash
+            exiting, is_running = os.pipe()  # it ends when the other end is closed, even by a crash
             for handle in (ready, is_ready, exiting, is_running):
                 stack.callback(os.close, handle)
             words = [self.program, "--configure", "--mtu=65520", "--disable-host-loopback"]
@@ -123,15 +123,15 @@ class NetworkHelper:
                 if os.read(ready, 64):
                     nursery.cancel_scope.cancel()
                     return
-                await trio.sleep_forever()  # it has closed its end, and is about to end
+                await trio.sleep_forever()  # it has closed its end, and is about to exit
         errors.seek(0)
         lines = errors.read().decode(errors="replace").split("\n")
-        text = next((line for line in reversed(lines) if line.strip()), "it does not get ready")
+        text = next((line for line in reversed(lines) if line.strip()), "it doesn't get ready")
         raise DriverError(f"{self.program} can't connect a command to the network: {text[:300]}")
 
 
 def find_helpers() -> list[NetworkHelper]:
-    """Return the helpers that are installed, the one that starts faster first."""
+    """Return the helpers that are installed, the faster one first."""
     kinds: tuple[Literal["slirp4netns", "pasta"], ...] = ("slirp4netns", "pasta")
     found = ((kind, shutil.which(kind)) for kind in kinds)
     return [NetworkHelper(program, kind) for kind, program in found if program is not None]

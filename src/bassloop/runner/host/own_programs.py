@@ -1,7 +1,7 @@
-"""The user's own things that commands on the host may use: PATH, toolchains below the home, the way to the network.
+"""The user's own programs and settings that commands on the host may use: PATH, toolchains in the home, and proxies.
 
-Commands have a home of their own, in which programs of rustup or nvm wouldn't be found. Folders with keys, or with
-what the user has configured or installed for their own work, aren't among these.
+Commands have a home of their own, in which they wouldn't find the programs of rustup or nvm. Folders with keys aren't
+shared, nor what the user has configured or installed for their own work.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A program that manages versions of a language.
+    """A version manager for a language.
 
     Args:
-        folders: what it needs below the home.
-        variable: tells it where the last of `folders` is.
-        files: what it may have in the home, and reads there.
+        folders: the folders that it needs, relative to the home.
+        variable: the environment variable with the path of the last of `folders`.
+        files: optional files in the home that it reads.
     """
 
     folders: tuple[str, ...]
@@ -61,7 +61,7 @@ NETWORK = (
     *(f"{kind}_proxy" for kind in ("http", "https", "all", "no")),
     *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")),
 )
-"""Variables without which programs may not reach the network."""
+"""Variables that programs may need to reach the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,12 @@ class OwnPrograms:
     """The user's own programs that commands may use.
 
     Args:
-        folders: mounted for them, read-only, at the same paths.
-        shims: folders in these that a manager of versions writes to whenever something is installed; each command has
+        folders: mounted read-only at the same paths.
+        shims: folders in these that a version manager writes to whenever something is installed; each command gets
             copies of its own.
-        files: mounted for them, read-only, in their home.
-        path: the entries of PATH that commands see.
-        variables: for the toolchains and the network.
+        files: mounted read-only in the command's home.
+        path: entries for the command's PATH.
+        variables: variables for the toolchains and the network.
     """
 
     folders: tuple[Path, ...] = ()
@@ -85,10 +85,10 @@ class OwnPrograms:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], shared: Sequence[str] = ()) -> OwnPrograms:
-        """Return what the user of this environment has.
+        """Return the programs of the user with this environment.
 
         Args:
-            shared: folders that commands see anyway, so that entries of PATH in them can be used.
+            shared: folders that commands see anyway, so PATH entries in them can be used.
         """
         variables = {name: environ[name] for name in NETWORK if environ.get(name)}
         folders: list[Path] = []

@@ -1,11 +1,10 @@
 """Contain commands on the host with bubblewrap.
 
-A command sees the system's programs read-only, its work directory, and nothing else. Its home and temporary
-folders are its own, and so are its processes, its network and its session keyring; it has no capability, a
-seccomp filter, and limits on what it may take.
+A command sees the system's programs read-only, its work directory, and nothing else. It has its own home, temporary
+folder, processes, network and session keyring, no capabilities, a seccomp filter, and resource limits.
 
-What only this process can do for a command is done while bubblewrap waits (`--block-fd`): its limits, and
-the connection of its network. Its shell then waits until the network is there.
+What only this process can do for a command is done while bubblewrap waits (`--block-fd`): setting its limits and
+connecting its network. Its shell then waits until the network is ready.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_SECONDS = 15.0
 _START = "/bass/start"
 _WAIT = f'echo >{_START}/ready; read -r _ <{_START}/go; exec "$@"'
-"""A shell's script that waits for the network, and then becomes the command."""
+"""A shell script that waits for the network, and then executes the command."""
 _RUN_SIZE = 64 << 20
 _SHM = "/dev/shm"  # noqa: S108
 _SHM_SIZE = 1 << 30
@@ -91,9 +90,9 @@ SETTINGS = (
     "terminfo",
     "timezone",
 )
-"""What programs need of `/etc`; the rest may have keys and passwords in it."""
+"""The parts of `/etc` that programs need. The rest may contain keys and passwords."""
 MASKED = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
-"""Files that tell of the machine, and of others' keys."""
+"""Files that disclose the machine's state, and others' keys."""
 READ_ONLY = (
     "/proc/sys",
     "/proc/sysrq-trigger",
@@ -104,8 +103,8 @@ READ_ONLY = (
     "/proc/scsi",
     "/proc/mtrr",
 )
-"""The machine's settings. A command of root's owns them, without any capability, and not all kernels let bubblewrap
-see that it has to cover them: a program named in `core_pattern` would be run by the machine."""
+"""The machine's settings. Root owns these files even without capabilities, and some kernels don't let bubblewrap
+detect that it must protect them: the machine would run a program named in `core_pattern`."""
 
 MOUNT_SUPPORT = MountSupport(
     binds=True, reserved=("/bass", "/proc", "/dev"), existing_only=SYSTEM, home=HOME
@@ -113,13 +112,13 @@ MOUNT_SUPPORT = MountSupport(
 
 
 WITHOUT_BUBBLEWRAP = (
-    "Install bubblewrap, or say --unsandboxed to run the commands of repositories that you trust "
+    "Install bubblewrap, or use --unsandboxed to run the commands of repositories that you trust "
     "as yourself"
 )
 
 
 class SandboxMissing(RunnerError):
-    """Commands can't be contained on this machine as they were to be; the message has the fix."""
+    """Commands can't be contained as requested on this machine; the message has the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ class Sandbox:
     Args:
         program: the path of `bwrap`.
         helper: connects a command's own network to the machine's.
-        filter: the seccomp filter; None if there is none for this machine.
+        filter: the seccomp filter; None if there is none for this machine's processor.
     """
 
     program: str
@@ -150,11 +149,11 @@ class Sandbox:
         folder: Path,
         marker: str,
     ) -> AsyncGenerator[Launch]:
-        """Give the process of a contained command.
+        """Yield how to start a contained command.
 
         Args:
-            folder: has room for files of the start.
-            marker: begins the marker of its processes, see `run_command`.
+            folder: a folder for files that the start needs.
+            marker: the beginning of its processes' marker, see `run_command`.
         """
         async with _Start.open(self, folder, marker) as start:
             options = [*self._options(), *start.options]
@@ -162,10 +161,10 @@ class Sandbox:
                 kind = "--ro-bind" if bind.read_only else "--bind"
                 options += [kind, str(bind.source), bind.target]
             options += ["--remount-ro", "/", "--chdir", cwd, "--clearenv"]
-            # Set inside only: bubblewrap itself must not see a variable such as LD_PRELOAD.
+            # Not in bubblewrap's own environment, since it must not see variables such as LD_PRELOAD.
             for name, value in env.items():
                 options += ["--setenv", name, value]
-            # In a file in memory, as everybody can read command lines.
+            # In a file in memory, because everybody can read command lines.
             text = "".join(f"{each}\0" for each in options).encode(errors="surrogateescape")
             handle = start.add_file("bubblewrap", text)
             yield Launch(
@@ -206,7 +205,7 @@ class Sandbox:
         return [*options, "--size", str(_RUN_SIZE), "--tmpfs", "/run"]
 
     def describe(self) -> list[str]:
-        """Return what contains commands, in words."""
+        """Return what contains commands, for people."""
         texts = ["the system read-only, nothing of yours (bubblewrap)"]
         match self.network:
             case "own" if self.helper is not None:
@@ -220,7 +219,7 @@ class Sandbox:
         return texts
 
     async def probe(self, folder: Path) -> str | None:
-        """Return why a command can't be contained so on this machine, or None if it can."""
+        """Return None if a command can be contained like this on this machine, or else the reason."""
         output = bytearray()
 
         async def on_bytes(stream: int, data: bytes) -> None:
@@ -246,13 +245,13 @@ class Sandbox:
         except DriverError as error:
             return str(error)
         except (OSError, trio.TooSlowError) as error:
-            return str(error) or "it does not end"
+            return str(error) or "it doesn't end"
         text = output.decode(errors="replace").strip()[:300]
         return None if not status else text or f"exit status {status}"
 
 
 async def find(network: NetworkMode = "own", limits: CommandLimits = NO_LIMITS) -> Sandbox:
-    """Return a sandbox that was tried on this machine. Raises SandboxMissing."""
+    """Return a sandbox that works on this machine. Raises SandboxMissing."""
     program = shutil.which("bwrap")
     if program is None:
         raise SandboxMissing(
@@ -277,7 +276,7 @@ async def find(network: NetworkMode = "own", limits: CommandLimits = NO_LIMITS) 
     raise SandboxMissing(
         "commands can't have a network of their own: "
         f"{'; '.join(reasons) or 'neither slirp4netns nor pasta is installed'}. "
-        "Install slirp4netns or passt, or say --no-network, or --network host"
+        "Install slirp4netns or passt, or use --no-network or --network host"
     )
 
 
@@ -291,8 +290,8 @@ class _Start:
     """The start of one contained command: what it inherits, and what is done while it waits.
 
     Args:
-        options: bubblewrap's.
-        words: what the command begins with.
+        options: bubblewrap's options.
+        words: the first words of the command.
     """
 
     sandbox: Sandbox
@@ -332,7 +331,7 @@ class _Start:
             self.options += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
 
     async def attend(self) -> None:
-        """Hold the command to its limits, connect its network, and let it begin. Raises DriverError."""
+        """Set the command's limits, connect its network, and let it begin. Raises DriverError."""
         child = await self._child()
         try:
             with self.sandbox.holder.holding(child, self.sandbox.limits):
@@ -348,7 +347,7 @@ class _Start:
             raise DriverError(f"the command can't be contained: {error.strerror}") from error
 
     async def _child(self) -> int:
-        """Return the id of the process that bubblewrap has started, and that waits."""
+        """Return the process id of bubblewrap's child, which waits."""
         text = b""
         while b"}" not in text:
             await trio.lowlevel.wait_readable(self._info)
@@ -356,7 +355,7 @@ class _Start:
         return int(json.loads(text)["child-pid"])
 
     def add_file(self, name: str, content: bytes) -> int:
-        """Return a file in memory with this content, which the command's process inherits."""
+        """Return the descriptor of a file in memory with this content, which the command's process inherits."""
         handle = os.memfd_create(name)
         self.stack.callback(os.close, handle)
         with open(handle, "wb", closefd=False) as file:
@@ -372,7 +371,7 @@ class _Start:
         return read, write
 
     def _fifo(self, path: Path) -> int:
-        """Return a pipe with a name, open for both sides, so that it waits for nobody."""
+        """Create a named pipe and open it for reading and writing, so that opening doesn't block."""
         os.mkfifo(path, 0o600)
         handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.stack.callback(os.close, handle)

@@ -1,9 +1,9 @@
-"""The seccomp filter of contained commands: a program for the kernel's BPF machine, on `bwrap --seccomp`.
+"""The seccomp filter of contained commands: a BPF program for `bwrap --seccomp`.
 
-What Podman's and Docker's default profiles deny to a container without capabilities is denied here: the
-kernel's keyrings, new namespaces, mounts, modules, and what ordinary programs don't need and kernels have
-had holes in. Calls that are newer than this list don't exist for a command, so that it falls back to older
-ones. 32-bit programs of x86 are filtered likewise; x32 and 32-bit ARM are refused.
+It denies what Podman's and Docker's default profiles deny to a container without capabilities: the kernel's keyrings,
+new namespaces, mounts, modules, and calls that ordinary programs don't need and that have had vulnerabilities. Calls
+newer than this list fail with ENOSYS, so programs fall back to older ones. 32-bit programs on x86 are filtered
+likewise; x32 and 32-bit ARM are refused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bassloop import bpf
 from bassloop.bpf import instruction
 
 NEWEST = 469
-"""The newest system call that was looked at, `file_setattr`; all architectures number new ones alike."""
+"""The newest system call that this list takes into account, `file_setattr`. All architectures number new ones alike."""
 
 NAMESPACES = 0x7E020000
-"""The flags of clone and unshare that make namespaces."""
+"""The flags of clone and unshare that create namespaces."""
 AF_VSOCK = 40
-"""The sockets with which a virtual machine reaches its host."""
+"""The address family with which a virtual machine reaches its host."""
 
 DENIED: dict[str, tuple[int | None, int | None, int | None]] = {
     # name: (x86_64, i386, aarch64)
@@ -92,10 +92,10 @@ DENIED: dict[str, tuple[int | None, int | None, int | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Abi:
-    """A way to call the kernel: its audit number, and the numbers of calls whose arguments matter.
+    """A system call interface: its audit number, and the numbers of calls whose arguments are checked.
 
     Args:
-        column: its place in the tuples of `DENIED`.
+        column: its index in the tuples of `DENIED`.
     """
 
     audit: int
@@ -111,11 +111,11 @@ I386 = Abi(audit=bpf.AUDIT_I386, column=1, clone=120, unshare=310, socket=359)
 AARCH64 = Abi(audit=bpf.AUDIT_AARCH64, column=2, clone=220, unshare=97, socket=198)
 
 ABIS = {"x86_64": (X86_64, I386), "aarch64": (AARCH64,)}
-"""The ABIs of a machine that commands may use."""
+"""The ABIs that commands may use, by machine."""
 
 
 def program(machine: str | None = None) -> bytes | None:
-    """Return the filter for a machine, by default this one; None if its calls are not known here."""
+    """Return the filter for a machine, by default this one; None if its system calls aren't known here."""
     abis = ABIS.get(machine or platform.machine())
     if abis is None:
         return None
@@ -129,16 +129,14 @@ def program(machine: str | None = None) -> bytes | None:
 
 
 def _section(abi: Abi) -> list[bytes]:
-    """Return the instructions for the calls of one ABI, each of which ends in a return."""
+    """Return the instructions for the calls of one ABI. Every path ends in a return."""
     words = [
         instruction(bpf.LOAD, bpf.NUMBER),
-        instruction(
-            bpf.AT_LEAST, NEWEST + 1, 0, 1
-        ),  # x32 sets a high bit, and so is refused here too
+        # x32 sets a high bit, so it's refused here, too.
+        instruction(bpf.AT_LEAST, NEWEST + 1, 0, 1),
         _error(errno.ENOSYS),
-        instruction(
-            bpf.EQUAL, abi.clone3, 0, 1
-        ),  # its flags are in memory; libraries fall back to clone
+        # The flags of clone3 are in memory; libraries fall back to clone.
+        instruction(bpf.EQUAL, abi.clone3, 0, 1),
         _error(errno.ENOSYS),
     ]
     numbers = [numbers[abi.column] for numbers in DENIED.values()]

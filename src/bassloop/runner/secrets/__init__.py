@@ -1,4 +1,4 @@
-"""The secrets of the runner's owner: stored here, granted to calls, and masked in what is sent."""
+"""The secrets of the runner's owner: store them, grant them to calls, and mask them in everything that's sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The secrets that one call may have, and the files in which its commands find them."""
+"""The secrets that one call may use, and files that contain them for its commands."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class GitCredential:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must not appear in output."""
+        """The texts to mask in output."""
         return self.password, f"{self.user}:{self.password}"
 
     def variables(self) -> dict[str, str]:
-        """Return the environment that gives it to Git, for this address alone."""
+        """Return the environment variables that configure Git to use the credential, for this address only."""
         basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         bare = self.url.removesuffix("/").removesuffix(".git")
         variables = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": "2"}
@@ -60,7 +60,7 @@ class GitCredential:
 
 
 async def find_credential(source: PrivateSource | None, *, own: bool) -> GitCredential | None:
-    """Return a credential for a source, or None; with `own`, ask the owner's own Git first."""
+    """Return a credential for a source, or None. With `own`, ask the owner's own Git first."""
     if source is None:
         return None
     if own and (found := await _ask_git(source.url)) is not None:
@@ -69,7 +69,7 @@ async def find_credential(source: PrivateSource | None, *, own: bool) -> GitCred
 
 
 async def _ask_git(url: str) -> GitCredential | None:
-    """Return what the owner's Git has for an address, without prompting anybody; None if nothing."""
+    """Return the credential that the owner's Git has for an address, or None, without prompting anybody."""
     parts = urlsplit(url)
     request = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
@@ -96,13 +96,13 @@ async def _ask_git(url: str) -> GitCredential | None:
 
 @dataclass(frozen=True)
 class GrantedSecrets:
-    """The secrets that the call's repository may have, as they were when the call began.
+    """The secrets that the call's repository may use, as of the beginning of the call.
 
     Args:
         values: the values by name.
-        versions: what tells each value from others that the secret has had.
-        refused: for each name that isn't given, why.
-        credential: the Git credential for the repository, if that is private.
+        versions: an identifier of the current value, by name.
+        refused: the reason why a secret isn't granted, by name.
+        credential: the Git credential for the repository, if it's private.
     """
 
     context: CallContext
@@ -112,13 +112,13 @@ class GrantedSecrets:
     credential: GitCredential | None = None
 
     def value(self, name: str) -> str:
-        """Return a secret's value. Raises DriverError, which says how its owner can grant it."""
+        """Return a secret's value. Raises DriverError, with the command that grants it."""
         if name in self.values:
             return self.values[name]
         raise DriverError(self.refused.get(name) or self._unknown(name))
 
     def version(self, name: str) -> str:
-        """Return what a thunk's cache key has for a secret that it names. Raises DriverError."""
+        """Return the line for a secret in a thunk's cache key. Raises DriverError if it isn't granted."""
         self.value(name)
         return f"secret {name} {self.versions[name]}"
 
@@ -131,7 +131,7 @@ class GrantedSecrets:
 
     @cached_property
     def mask(self) -> Mask:
-        """Masks every value that the call may have: an output may have one from an earlier command."""
+        """Masks every value that the call may use, because a cached output may contain any of them."""
         git = () if self.credential is None else self.credential.secrets
         return Mask((*self.values.values(), *git))
 
@@ -140,8 +140,8 @@ class OwnerSecrets:
     """The secrets of the runner's owner.
 
     Args:
-        store: where they are; None if there are none.
-        own_git: give the credentials of the owner's own Git too, but never to forks.
+        store: contains the secrets; None if there are none.
+        own_git: grant the credentials of the owner's own Git, too, but never to forks.
         given: values that aren't stored, by name. They take precedence, and forks don't get them.
     """
 
@@ -159,7 +159,7 @@ class OwnerSecrets:
         self._from_keyring: dict[str, str] = {}
 
     async def grant(self, context: CallContext) -> GrantedSecrets:
-        """Return the secrets that a call may have. Raises DriverError if they can't be read."""
+        """Return the secrets that a call may use. Raises DriverError if they can't be read."""
         own = self._own_git and not context.fork
         credential = await find_credential(context.source, own=own)
         if self._store is None:
@@ -184,14 +184,14 @@ class OwnerSecrets:
                 versions[entry.name] = entry.version
             except SecretError as error:
                 values.pop(entry.name, None)
-                refused[entry.name] = f"the secret {entry.name} can't be given: {error}"
+                refused[entry.name] = f"the secret {entry.name} can't be used: {error}"
         if context.repository is not None and not context.fork:
             values |= self._given
             versions |= dict.fromkeys(self._given, self._given_version)
         return GrantedSecrets(context, values, versions, refused)
 
     def _value(self, store: SecretStore, entry: SecretEntry) -> str:
-        """Return a value; ask the keyring only once for each version, as it may prompt somebody."""
+        """Return a value. The keyring is asked only once for each version, since it may prompt the user."""
         if entry.value is not None:
             return entry.value
         if entry.version not in self._from_keyring:
@@ -202,16 +202,18 @@ class OwnerSecrets:
 def _reason_to_refuse(entry: SecretEntry, context: CallContext) -> str | None:
     name, repository = entry.name, context.repository
     if repository is None:
-        return f"the secret {name} is not given, as the loop does not say for which repository"
+        return (
+            f"the secret {name} is not granted, because the loop does not say for which repository"
+        )
     if entry.only and not allows(entry.only, repository):
         return (
-            f"the secret {name} is not for {repository}; the runner's owner can give it one: "
+            f"the secret {name} is not for {repository}; the runner's owner can grant it: "
             f"bassloop runner secret set {name} --only {repository}"
         )
     if context.fork and not entry.forks:
         return (
-            f"the secret {name} is not given to forks of {repository}: whoever forked decides what is "
-            f"done with it. The runner's owner can allow it: bassloop runner secret set {name} "
+            f"the secret {name} is not granted to forks of {repository}, because their owners decide what "
+            f"is done with it. The runner's owner can allow it: bassloop runner secret set {name} "
             f"--only {repository} --forks"
         )
     return None
@@ -219,7 +221,7 @@ def _reason_to_refuse(entry: SecretEntry, context: CallContext) -> str | None:
 
 @dataclass(eq=False)
 class SecretFiles:
-    """Files with the secrets of one command, in memory if possible. Made with :meth:`open`."""
+    """Files with the secrets of one command, in memory if possible. Create it with :meth:`open`."""
 
     granted: GrantedSecrets
     _memory: Callable[[], Path]
@@ -229,10 +231,10 @@ class SecretFiles:
     @classmethod
     @contextmanager
     def open(cls, granted: GrantedSecrets, memory: Callable[[], Path]) -> Iterator[SecretFiles]:
-        """Give the files, none so far, and remove them on exit.
+        """Yield an object without files, and remove its files on exit.
 
         Args:
-            memory: returns the folder that they are made in. Called if there are any.
+            memory: returns the folder to create them in. It's called only if there are any.
         """
         files = cls(granted, memory)
         try:
@@ -243,13 +245,13 @@ class SecretFiles:
 
     @property
     def folder(self) -> Path:
-        """The folder of the files, made when it is first asked for. Raises OSError."""
+        """The folder of the files, created on first use. Raises OSError."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(dir=self._memory()))
         return self._folder
 
     def file(self, name: str) -> Path:
-        """Return a private file with a secret in it, made the first time. Raises DriverError."""
+        """Return a private file that contains a secret, created on first use. Raises DriverError."""
         if name not in self._files:
             path = self.folder / str(len(self._files))
             content = self.granted.value(name).encode(errors="surrogateescape")

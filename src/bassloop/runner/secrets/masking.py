@@ -1,9 +1,8 @@
-"""Mask secrets in what leaves the runner, also where a value arrives in pieces. No I/O.
+"""Mask secrets in everything that leaves the runner, even if a value arrives in pieces. No I/O.
 
-A value is looked for as it is, line by line, and as JSON and URLs encode it. Base64 is looked for in its
-three alignments and both alphabets, in the text without its line breaks, since programs wrap it. A
-character of Base64 that also encodes bits of the value's neighbours stays visible; it discloses four bits
-of the value at most.
+A value is searched for verbatim, line by line, and in its JSON and URL encodings. Base64 is searched for in its three
+alignments and both alphabets, ignoring line breaks, since programs wrap it. A character of Base64 that also encodes
+bits of the value's neighbours stays visible; it discloses at most four bits of the value.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 HIDDEN = b"***"
 SHORTEST = 4
-"""Shorter forms of a value are not masked: they would be found everywhere."""
+"""The minimum length of a form that is masked. Shorter ones would match everywhere."""
 MAX_BREAKS = 4_096
-"""Bytes held back for a form beyond its own length: a wrapped form has no more line breaks than that."""
+"""Bytes that are held back in addition to a form's length, for the line breaks of a wrapped form."""
 
 Span = tuple[int, int]
 
@@ -34,7 +33,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Mask:
-    """Replaces each value, in all of its forms, with ``***``."""
+    """Replaces each value, in all its forms, with ``***``."""
 
     def __init__(self, values: Iterable[str]) -> None:
         known = list(values)
@@ -51,7 +50,7 @@ class Mask:
         return self.longest > 0
 
     def hide(self, text: str) -> str:
-        """Return a whole text, masked."""
+        """Return a complete text, masked."""
         if not self:
             return text
         stream = self.stream()
@@ -59,13 +58,13 @@ class Mask:
         return data.decode(errors="replace")
 
     def stream(self) -> MaskedStream:
-        """Return a masker for a stream of bytes."""
+        """Return a masker for one stream of bytes."""
         return MaskedStream(self)
 
     def find(self, text: bytes) -> tuple[list[Span], int]:
-        """Return where values are, in order and without overlaps, and where another one may begin.
+        """Return the spans of values, in order and without overlaps, and where another value may begin.
 
-        The second result is the index from which the text's end may be the beginning of a value.
+        The second result is the index from which the end of the text may be the beginning of a value.
         """
         spans: list[Span] = []
         end = len(text)
@@ -73,12 +72,12 @@ class Mask:
         for view_of, forms in self._searches:
             view = view_of(text)
             if (view.data, forms) in searched:
-                continue  # the text has nothing encoded in it
+                continue  # the text contains nothing in this encoding
             searched.add((view.data, forms))
             begin = view.partial
             for form in forms:
                 for index in _occurrences(view.data, form):
-                    # A line break that was left out after the last byte is not part of the value.
+                    # A line break that was removed after the last byte isn't part of the value.
                     last = view.locate(index + len(form) - 1)
                     stop = view.locate(index + len(form))
                     is_decoded = view_of is _percent_decoded
@@ -90,18 +89,18 @@ class Mask:
 
 
 class MaskedStream:
-    """Masks one stream. Holds back what may be the beginning of a value until that is known."""
+    """Masks one stream. Holds back what may be the beginning of a value until that's decided."""
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
         self._held = b""
         self._hidden = 0
-        """Bytes at the beginning of what is held that are part of a value already masked."""
+        """How many bytes at the beginning of `_held` belong to a value that is already masked."""
         self.found = False
-        """Whether something was masked."""
+        """Whether anything was masked."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes in, and return those that can be shown."""
+        """Take bytes, and return those that can be shown."""
         if not self._mask or not data:
             return data
         text = self._held + data
@@ -113,7 +112,7 @@ class MaskedStream:
         return shown
 
     def rest(self) -> bytes:
-        """Return what was held back, at the end of the stream."""
+        """Return the bytes that were held back, at the end of the stream."""
         text, self._held = self._held, b""
         if not text:
             return b""
@@ -135,7 +134,7 @@ class MaskedStream:
             if start >= end:
                 break
             parts.append(text[at:start])
-            if start > 0 or not self._hidden:  # otherwise its mark was returned before
+            if start > 0 or not self._hidden:  # otherwise the asterisks were returned before
                 parts.append(HIDDEN)
             at = stop
         parts.append(text[at:end])
@@ -146,7 +145,7 @@ class MaskedStream:
 
 
 def plain_forms(value: str) -> Iterator[bytes]:
-    """Generate the value, its lines, and how JSON and URLs write them."""
+    """Generate the value, its lines, and their JSON and URL encodings."""
     for part in _parts(value):
         yield part
         text = part.decode(errors="surrogateescape")
@@ -156,7 +155,7 @@ def plain_forms(value: str) -> Iterator[bytes]:
 
 
 def base64_forms(value: str) -> Iterator[bytes]:
-    """Generate what any Base64 of a text with the value in it contains, in both alphabets."""
+    """Generate the characters that appear in the Base64 of any text that contains the value, in both alphabets."""
     for part in _parts(value):
         for before in range(3):
             whole = b64encode(b"\0" * before + part).rstrip(b"=")
@@ -179,17 +178,17 @@ def _searched(forms: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(sorted({each for each in forms if len(each) >= SHORTEST}, key=len, reverse=True))
 
 
-# --- the views of a text in which forms are looked for ------------------------------------------------
+# --- the views of a text that are searched ------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A text as it is searched, and where its bytes are in the text itself.
+    """A decoded text, and how its bytes map to the original text.
 
     Args:
-        partial: where in the text an escape begins that isn't complete; the text's length if none does.
-        cuts: the places in `data` where bytes of the text were left out.
-        offsets: for each cut, how far the bytes after it have moved.
+        partial: where in the original an incomplete escape begins; its length if there is none.
+        cuts: the indexes in `data` where bytes of the original were removed.
+        offsets: for each cut, by how much the bytes after it were moved.
     """
 
     data: bytes
@@ -198,7 +197,7 @@ class _View:
     offsets: list[int] = field(default_factory=list)
 
     def locate(self, index: int) -> int:
-        """Return where in the text the byte at `index` of the view begins."""
+        """Return where in the original the byte at `index` of the view begins."""
         cut = bisect_right(self.cuts, index)
         return index + (self.offsets[cut - 1] if cut else 0)
 
@@ -208,7 +207,7 @@ def _unchanged(text: bytes) -> _View:
 
 
 def _without_breaks(text: bytes) -> _View:
-    """Leave out line breaks."""
+    """Remove line breaks."""
     if b"\n" not in text and b"\r" not in text:
         return _unchanged(text)
     view = _View(text.translate(None, b"\r\n"), len(text))
@@ -221,7 +220,7 @@ def _without_breaks(text: bytes) -> _View:
 
 
 def _percent_decoded(text: bytes) -> _View:
-    """Replace each ``%XX`` with its byte. What an encoder of URLs leaves as it is stays as it is."""
+    """Replace each ``%XX`` with its byte; other characters are unchanged."""
     if b"%" not in text:
         return _unchanged(text)
     partial = _PARTIAL_ESCAPE.search(text)
@@ -242,7 +241,7 @@ def _occurrences(data: bytes, form: bytes) -> Iterator[int]:
 
 
 def _partial_occurrence(data: bytes, form: bytes) -> int | None:
-    """Return where the longest end of the data begins that is also a beginning of the form."""
+    """Return where the longest suffix of the data begins that is a prefix of the form, or None."""
     first = max(0, len(data) - len(form) + 1)
     probe = form[:_PROBE]
     index = data.find(probe, first)
@@ -257,7 +256,7 @@ def _partial_occurrence(data: bytes, form: bytes) -> int | None:
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans in order, with those that overlap joined."""
+    """Return the spans in order, with overlapping ones merged."""
     merged: list[Span] = []
     for start, stop in sorted(spans):
         if merged and start < merged[-1][1]:

@@ -1,8 +1,7 @@
 """The owner's secrets on disk: a private file, which may leave the values to the system's keyring.
 
-The file always has the names, rules and versions. A version is chosen at random when a value is set: it
-tells values apart and discloses nothing about them. Functions here block; the runner calls them in a
-thread.
+The file always contains names, rules and versions. A version is a random text, chosen when a value is set: it
+identifies the value and discloses nothing about it. These functions block; the runner calls them in a thread.
 """
 
 from __future__ import annotations
@@ -52,17 +51,17 @@ class Keyring(Protocol):
     def set(self, name: str, value: str) -> None: ...
 
     def delete(self, name: str) -> None:
-        """Forget a text; a name that isn't there is no error."""
+        """Delete a text; do nothing if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretEntry:
-    """A value, and who may have it.
+    """A secret's value for some repositories.
 
     Args:
-        only: the rule that names its repositories; empty for all that the runner serves.
-        forks: give it to events of forks of these repositories too.
-        value: None if it is in the keyring.
+        only: the rule that selects its repositories; empty for all that the runner serves.
+        forks: grant it to events from forks of these repositories, too.
+        value: None if it's in the keyring.
     """
 
     name: str
@@ -76,14 +75,15 @@ class SecretEntry:
 
     @property
     def account(self) -> str:
-        """The name of the value in the keyring."""
+        """The value's name in the keyring."""
         return f"{self.name} {self.version}"
 
 
 class SecretStore:
-    """The secrets in the file at `path`, by default in the user's data directory.
+    """The secrets in the file at `path`.
 
     Args:
+        path: by default a file in the user's data directory.
         keyring: used instead of the system's.
     """
 
@@ -92,7 +92,7 @@ class SecretStore:
         self._keyring = keyring
 
     def entries(self) -> list[SecretEntry]:
-        """Return all entries, by name. Raises SecretError, also if others may read the file."""
+        """Return all entries, by name. Raises SecretError, also if other users may read the file."""
         try:
             content = json.loads(read_private_file(self.path, own=True))
             return [SecretEntry(**each) for each in content["secrets"]]
@@ -114,16 +114,18 @@ class SecretStore:
         forks: bool = False,
         in_keyring: bool | None = None,
     ) -> str:
-        """Store a value for the repositories of some rules, in place of what these had.
+        """Store a value for the repositories that match some rules, replacing the value for these rules.
 
         Args:
+            only: the rules; none for all repositories.
+            forks: grant it to events from forks, too.
             in_keyring: store the value in the keyring; None stores it there if there is one.
 
         Returns:
-            Where the value is now, for people.
+            Where the value is stored, for people.
 
         Raises:
-            SecretError: for a bad name, value or rule, and if it can't be stored.
+            SecretError: if the name, value or rule is invalid, or it can't be stored.
         """
         rules = sorted(set(only)) or [""]
         check_secret(name, value, rules)
@@ -140,7 +142,7 @@ class SecretStore:
         return str(self.path) if keyring is None else "the system's keyring"
 
     def remove(self, name: str, *, only: Iterable[str] = ()) -> int:
-        """Remove a secret, for the repositories of some rules or for all; return how many entries."""
+        """Remove a secret, for some rules or for all. Return the number of removed entries."""
         rules = set(only)
         with self._changing() as entries:
             old = [
@@ -151,7 +153,7 @@ class SecretStore:
         return len(old)
 
     def value(self, entry: SecretEntry) -> str:
-        """Return the value of an entry. Raises SecretError if the keyring doesn't have it."""
+        """Return the value of an entry. Raises SecretError if the keyring no longer has it."""
         if entry.value is not None:
             return entry.value
         keyring = self._find_keyring(required=True)
@@ -172,12 +174,12 @@ class SecretStore:
     def _forget(self, entries: Iterable[SecretEntry]) -> None:
         for each in entries:
             if each.value is None and (keyring := self._find_keyring(required=False)) is not None:
-                with suppress(SecretError):  # nobody looks for its version again
+                with suppress(SecretError):  # its version is never used again
                     _ask(keyring.delete, each.account)
 
     @contextmanager
     def _changing(self) -> Iterator[list[SecretEntry]]:
-        """Give the entries to be changed, and write them on exit. Other processes wait meanwhile."""
+        """Yield the entries to be changed, and store them on exit. Other processes wait meanwhile."""
         try:
             make_private_folder(self.path.parent)
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
@@ -195,7 +197,7 @@ class SecretStore:
 
 
 class SystemKeyring:
-    """The keyring that the library `keyring` finds, which is an extra of this package."""
+    """The keyring that the library `keyring` finds. The library is an optional dependency."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -244,8 +246,8 @@ def check_secret(name: str, value: str, rules: Iterable[str] = ()) -> None:
         if rule and not is_rule(rule):
             raise SecretError(f"--only {rule}: must be OWNER/REPO or OWNER/*")
     if "\0" in value or len(value) > MAX_VALUE:
-        raise SecretError(f"{name}: must be text, {MAX_VALUE >> 10} KiB at most")
+        raise SecretError(f"{name}: must be text of at most {MAX_VALUE >> 10} KiB")
     if len(value.strip()) < SHORTEST:
         raise SecretError(
-            f"{name}: must have {SHORTEST} characters at least; shorter ones can't be hidden in logs"
+            f"{name}: must have at least {SHORTEST} characters, because shorter ones can't be hidden in logs"
         )
