@@ -76,10 +76,10 @@ CASES = {
         "other artifacts than it was given", given="0" * 64
     ),
     "a runner that answers with nonsense": Case(
-        "no SSH signature", sender={"replayed": {"bassloop-statement-bin": "e30"}}
+        "isn't an SSH signature", sender={"replayed": {"bassloop-statement-bin": "e30"}}
     ),
     "a runner that answers with less": Case(
-        "no SSH signature", sender={"replayed": {"bassloop-statement-bin": "%"}}
+        "isn't an SSH signature", sender={"replayed": {"bassloop-statement-bin": "%"}}
     ),
     "a statement replayed for a new run": Case("another run", sender={}, again={"replays": True}),
     "a trusted runner that is offline": Case(

@@ -68,4 +68,4 @@ def test_a_file_has_no_nodes(
     (tmp_path / "loop.db").touch()
     said = command("nodes")
     assert said.exit_code == 1
-    assert "the database is a file, which one daemon has: see bassloop status" in said.output
+    assert "the database is a file, which only one daemon uses: see bassloop status" in said.output

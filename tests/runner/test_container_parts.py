@@ -274,8 +274,8 @@ async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
     ("version", "works", "reason"),
     [
         ("4.3.1", "never", "netavark: not permitted"),
-        ("3.4.0", "*", "4.0 is the oldest"),
-        ('"', "*", "not understood"),
+        ("3.4.0", "*", "needs 4.0 or newer"),
+        ('"', "*", "can't be parsed"),
     ],
 )
 async def test_why_an_engine_does_not_work_is_said(

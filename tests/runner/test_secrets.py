@@ -75,7 +75,7 @@ async def test_a_secret_is_given_to_its_repository_and_to_no_fork(store: SecretS
     store.set("TOKEN", "hunter2", only=["Octocat/Hello"], in_keyring=False)
     assert await granted(store, OURS) == "hunter2"
     for scope, reason in (
-        (FORK, "not given to forks of octocat/hello.*--forks"),
+        (FORK, "not granted to forks of octocat/hello.*--forks"),
         (OTHER, "not for octocat/other.*--only octocat/other"),
         (LOCAL, "does not say for which repository"),
     ):

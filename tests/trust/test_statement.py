@@ -153,7 +153,7 @@ def test_a_statement_that_was_changed_after_it_was_signed_is_refused() -> None:
         (b"bassloop-statement", b"git", "is for b'git'"),
         (b"sha512", b"sha256", "hashes with b'sha256'"),
         (b"SSHSIG\0\0\0\1", b"SSHSIG\0\0\0\2", "version 2"),
-        (b"SSHSIG", b"SSHSIX", "no SSH signature"),
+        (b"SSHSIG", b"SSHSIX", "isn't an SSH signature"),
     ],
 )
 def test_signatures_of_other_kinds_are_refused(old: bytes, new: bytes, why: str) -> None:

@@ -1,7 +1,7 @@
 """The commands: each parses its arguments and prints. Those that belong together share a module.
 
-What a command does is in `tools/`, `daemon/` and `runner/`. Here, and only here, imports stand inside functions: each
-command imports what it needs when it is called, so that `bassloop --help` and `bassloop eval` answer at once.
+The work is done in `tools/`, `daemon/` and `runner/`. Only here are imports inside functions: each command imports what
+it uses when it's called, so that `bassloop --help` and `bassloop eval` answer at once.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM = "bassloop"
-"""Begins each error, whatever the command."""
+"""The prefix of each error message."""
 
 
 class _Command(NamedTuple):
-    """A command's module, and its line in `bassloop --help`."""
+    """A command's module, and its summary in `bassloop --help`."""
 
     module: str
     name: str
@@ -95,9 +95,9 @@ COMMANDS = {name: command for section in SECTIONS.values() for name, command in 
 
 
 class SuggestingGroup(click.Group):
-    """A group that suggests a command for one that it doesn't have."""
+    """A group that suggests similar commands for an unknown one."""
 
-    group_class = type  # groups inside of it are of its own class
+    group_class = type  # groups within it have the same class
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the group's options; without any arguments, show its help and exit."""
@@ -122,7 +122,7 @@ class SuggestingGroup(click.Group):
 
 
 class LazyGroup(SuggestingGroup):
-    """A group whose commands are imported when they are called, and whose errors begin with the program's name."""
+    """A group that imports commands when they're called, and prefixes errors with the program's name."""
 
     def main(
         self,
@@ -152,7 +152,7 @@ class LazyGroup(SuggestingGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, and return it; None if there is none of that name."""
+        """Import and return a command, or None if there is none with this name."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
@@ -183,7 +183,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run a command, and exit with its status; with 130 if it was interrupted."""
-    # What was closed (`>&-`) is opened again, so that no other file gets its number, and is printed into.
+    # Reopen a closed stream (`>&-`), so that no other file gets its descriptor and is written to by mistake.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:

@@ -1,4 +1,4 @@
-"""Whether a container engine is installed on this machine, and the command that installs one."""
+"""Find out whether a container engine is installed on this machine, and which command installs one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COMMANDS = {
     "xbps-install": "xbps-install podman",
     "brew": "brew install podman && podman machine init && podman machine start",
 }
-"""The command for each package manager, by the name of its program."""
+"""The command that installs Podman, by the package manager's program."""
 
 
 def has_engine() -> bool:
-    """Return whether a program of a container engine is installed, working or not."""
+    """Return whether a container engine's program is installed, whether it works or not."""
     return any(map(which, ("podman", "docker")))
 
 
@@ -34,6 +34,6 @@ def install_command() -> str | None:
 
 
 def advise_installation() -> str:
-    """Return what to do to have an engine, as the beginning of a sentence."""
+    """Return how to get an engine, as the beginning of a sentence."""
     command = install_command()
     return f"Install Podman ({command}) or Docker" if command else "Install Podman or Docker"

@@ -35,9 +35,9 @@ _DATABASES, _BUCKETS = ("postgresql://", "postgres://"), ("s3://",)
 def backup(folder: Path, data_dir: Path | None) -> None:
     """Copy the database and the logs to DIR, whether the daemon runs or not.
 
-    A second backup to the same DIR copies only what is new. But of a PostgreSQL database, all rows are copied each
-    time, into a file (loop.db); for standbys and point-in-time recovery, use PostgreSQL's own tools. A backup does not
-    contain the settings, the App's key, or the SSH host key: keep those where you keep secrets.
+    A second backup to the same DIR copies only what is new. The rows of a PostgreSQL database are all copied each time,
+    to a file (loop.db); for standbys and point-in-time recovery, use PostgreSQL's own tools. A backup doesn't contain
+    the settings, the App's key, or the SSH host key: keep those where you keep other secrets.
 
     \b
     Example:
@@ -99,9 +99,9 @@ def restore(folder: Path, overwrite: bool, data_dir: Path | None) -> None:
 def check(repair: bool, data_dir: Path | None) -> None:
     """Verify that the database and the logs are intact and belong together.
 
-    The exit status is 1 if something is wrong. It works while the daemon runs; with --repair, stop the daemon first.
-    A damaged SQLite file is moved aside, and replaced by what can still be read from it. Of a PostgreSQL database
-    only what bassloop stored in it is verified: its own files are the server's concern.
+    The exit status is 1 if something is wrong. You can run this while the daemon runs, but stop it before you use
+    --repair. A damaged SQLite file is moved aside, and replaced by what can still be read from it. In a PostgreSQL
+    database, only what bassloop has stored is verified; the database's own files are the server's concern.
 
     \b
     Example:
@@ -129,7 +129,7 @@ def check(repair: bool, data_dir: Path | None) -> None:
                     )
                 )
                 defects.extend(found)
-        finally:  # what was repaired is told also if the rest can't be
+        finally:  # report what was repaired, even if the rest can't be
             for each in defects:
                 click.echo(f"{each.what}{f': {each.repaired}' if each.repaired else ''}")
     unrepaired = sum(each.repaired is None for each in defects)
@@ -145,11 +145,11 @@ def check(repair: bool, data_dir: Path | None) -> None:
 def migrate(urls: tuple[str, ...], data_dir: Path | None) -> None:
     """Move the daemon's data to a PostgreSQL database, a bucket, or both. Stop the daemon first.
 
-    To a database, which must be empty, all rows are copied in one transaction, read back, and compared. The old
-    database stays as it is. Set DATABASE_URL afterwards.
+    Given a database, which must be empty, all rows are copied to it in one transaction, read back, and compared. The
+    old database isn't changed. Set DATABASE_URL afterwards.
 
-    To a bucket, the logs and artifacts are moved one by one: each is stored, read back, and compared, and only then
-    removed from the folder. If this is interrupted, run the command again. Set BLOBS_URL afterwards.
+    Given a bucket, the logs and artifacts are moved to it one by one: each is stored, read back, and compared, and only
+    then removed from the folder. If this is interrupted, run the command again. Set BLOBS_URL afterwards.
 
     \b
     Example:
@@ -190,7 +190,7 @@ def _copy_rows(settings: Settings, url: str) -> None:
         if count:
             click.echo(f"{count:>12,}  {table}")
     click.echo(f"copied to {target}, read back, and compared; now set DATABASE_URL to it")
-    click.echo(f"the old database is as it was: {source}")
+    click.echo(f"the old database wasn't changed: {source}")
 
 
 def _move_blobs(settings: Settings, url: str) -> None:
@@ -217,9 +217,9 @@ def _move_blobs(settings: Settings, url: str) -> None:
 @click.option(
     "--keep-bytes",
     type=SIZE,
-    help="Remove the oldest runs until the logs are no larger, such as 10GB.",
+    help="Remove the oldest runs until the logs are no larger than this, such as 10GB.",
 )
-@click.option("--repository", metavar="OWNER/NAME", help="Only runs of this repository.")
+@click.option("--repository", metavar="OWNER/NAME", help="Remove only runs of this repository.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @data_dir_option
 def prune(
@@ -229,11 +229,11 @@ def prune(
     dry_run: bool,
     data_dir: Path | None,
 ) -> None:
-    """Remove runs with their logs, and the deliveries and thunks that no run needs any more.
+    """Remove old runs with their logs, and deliveries and thunks that no run uses any more.
 
     Without --older-than and --keep-bytes, the settings KEEP_SECONDS, KEEP_BYTES and KEEP_REPOSITORIES apply; the daemon
-    does the same every hour. Runs that are queued or running are never removed. It works whether the daemon runs or
-    not.
+    does the same every hour. Runs that are queued or running are never removed. You can run this whether the daemon
+    runs or not.
 
     \b
     Example:
@@ -254,7 +254,7 @@ def prune(
         raise click.UsageError("--repository needs --older-than or --keep-bytes")
     if not wanted.bounded:
         raise click.UsageError(
-            "nothing says what to remove: give --older-than or --keep-bytes, or set KEEP_SECONDS, "
+            "which runs should be removed? Use --older-than or --keep-bytes, or set KEEP_SECONDS, "
             "KEEP_BYTES or KEEP_REPOSITORIES"
         )
     with report_errors(StoreError, DaemonError), show_progress() as progress:

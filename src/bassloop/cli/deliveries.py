@@ -1,4 +1,4 @@
-"""`bassloop deliveries`: what GitHub sent, and what became of it."""
+"""`bassloop deliveries`: list, show, replay and skip the deliveries that GitHub sent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE = 500
 def deliveries(context: click.Context, data_dir: Path | None) -> None:
     """List and show the deliveries of GitHub's webhook, and replay those that were set aside.
 
-    Run it where the daemon runs, with its settings. It works whether the daemon runs or not.
+    Run it on the daemon's machine, with its settings, whether the daemon runs or not.
 
     \b
     Example:
@@ -44,14 +44,17 @@ def deliveries(context: click.Context, data_dir: Path | None) -> None:
 
 
 @deliveries.command("list")
-@click.option("-n", "--limit", default=30, show_default=True, help="List so many at most.")
+@click.option("-n", "--limit", default=30, show_default=True, help="The maximum number to list.")
 @click.option(
-    "--state", type=click.Choice(STATES), multiple=True, help="Only in this state; may be repeated."
+    "--state",
+    type=click.Choice(STATES),
+    multiple=True,
+    help="List only deliveries in this state; may be repeated.",
 )
 @json_lines_option
 @click.pass_obj
 def list_(settings: Settings, limit: int, state: tuple[str, ...], as_json: bool) -> None:
-    """List deliveries, the newest first.
+    """List deliveries, newest first.
 
     \b
     Example:
@@ -119,7 +122,7 @@ def show(settings: Settings, guid: str, body: bool) -> None:
 @click.option("--url", metavar="URL", help="The daemon's address (default: setting LISTEN).")
 @click.pass_obj
 def replay(settings: Settings, guid: str, url: str | None) -> None:
-    """Handle a delivery again that failed or was set aside.
+    """Replay a delivery that failed or was set aside.
 
     \b
     Example:
@@ -146,10 +149,10 @@ def replay(settings: Settings, guid: str, url: str | None) -> None:
 
 @deliveries.command()
 @click.argument("guid", nargs=-1)
-@click.option("--repository", metavar="OWNER/NAME", help="Only those of this repository.")
-@click.option("--event", metavar="EVENT", help="Only those of this event, such as push.")
+@click.option("--repository", metavar="OWNER/NAME", help="Skip only deliveries of this repository.")
+@click.option("--event", metavar="EVENT", help="Skip only deliveries of this event, such as push.")
 @click.option(
-    "--older-than", metavar="DURATION", help="Only those received so long ago, such as 90m."
+    "--older-than", metavar="DURATION", help="Skip only deliveries older than this, such as 90m."
 )
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
@@ -161,9 +164,9 @@ def skip(
     older_than: str | None,
     yes: bool,
 ) -> None:
-    """Skip waiting deliveries that nobody needs any more, such as those of an old outage.
+    """Skip waiting deliveries that nobody needs any more, such as those from an old outage.
 
-    They are ignored, and can't be replayed. Deliveries that are being handled, or whose checks have begun, stay.
+    Skipped deliveries can't be replayed. Deliveries that are being handled or whose checks have begun aren't skipped.
 
     \b
     Example:
@@ -173,7 +176,7 @@ def skip(
 
     if not (guid or repository or event or older_than):
         raise click.UsageError(
-            "say which: a GUID, --repository, --event or --older-than (to skip all: --older-than 0s)"
+            "which deliveries? Give a GUID, --repository, --event or --older-than (--older-than 0s skips all)"
         )
     before = None
     if older_than is not None:
@@ -243,5 +246,5 @@ def _line(delivery: Delivery) -> str:
 
 
 def _flat(text: str) -> str:
-    """Return a stranger's text as one line without control characters, which a terminal would obey."""
+    """Return untrusted text as one line without control characters, which could manipulate the terminal."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))

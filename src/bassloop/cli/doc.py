@@ -29,7 +29,7 @@ def doc(symbol: str | None) -> None:
     """
     from rich.console import Console
 
-    # In a pipe, each name has a line of its own, for grep.
+    # In a pipe, print one name per line, for grep.
     width = None if sys.stdout.isatty() else 1000 if symbol is None else 100
     console = Console(highlight=False, width=width)
     with console.capture() as capture:

@@ -1,4 +1,4 @@
-"""Errors that are the caller's to fix: one message on standard error, without a traceback."""
+"""Print errors that the caller can fix as one message on standard error, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def report_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds, alone or in a group of nothing else, into a message and exit status 1."""
+    """Turn errors of these types, or a group of only these, into a message and exit status 1."""
     try:
         yield
     except kinds as error:
@@ -29,14 +29,14 @@ def report_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 
 OUTPUT_CLOSED = 141
-"""The exit status when nobody reads the output any more, as if SIGPIPE had ended the command."""
+"""The exit status if the output's reader is gone, the same as if SIGPIPE had ended the command."""
 
 
 @contextmanager
 def report_output_errors() -> Iterator[None]:
-    """End quietly if the reader of the output has gone, and with a message if the disk is full.
+    """Exit quietly if the reader of the output is gone, and with a message if the disk is full.
 
-    Rich turns a broken pipe into SystemExit, which comes out of a nursery in a group.
+    Rich turns a broken pipe into SystemExit, which a nursery raises in a group.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def report_output_errors() -> Iterator[None]:
                 full = isinstance(leaf, OSError) and leaf.errno == errno.ENOSPC
                 if not full:
                     raise
-        # Python would fail once more when it flushes the output at the end.
+        # Otherwise Python would fail again when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if full:
             raise click.ClickException(

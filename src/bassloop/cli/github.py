@@ -47,7 +47,9 @@ def github() -> None:
 )
 @click.option("--port", default=0, help="The local page's port (default: a free one).")
 @click.option("--no-browser", is_flag=True, help="Print the page's address instead of opening it.")
-@click.option("--replace", is_flag=True, help="Replace the App in the settings file.")
+@click.option(
+    "--replace", is_flag=True, help="Replace the App that the settings file already names."
+)
 def create_app(
     external_url: str | None,
     name: str | None,
@@ -59,9 +61,9 @@ def create_app(
 ) -> None:
     """Create the loop's GitHub App in the browser, and store its credentials.
 
-    Opens a page on this machine that asks GitHub for an App with everything that the loop needs. Its id, keys and
-    secrets are written to the settings file (docs/settings.md), which only you can read. If your browser is on another
-    machine, forward the page's port: ssh -L PORT:127.0.0.1:PORT HOST, with --port PORT.
+    Opens a page on this machine that creates an App with the permissions and events that the loop needs. Its id, keys
+    and secrets are written to the settings file (docs/settings.md), which only you can read. If your browser is on
+    another machine, forward the page's port: ssh -L PORT:127.0.0.1:PORT HOST, with --port PORT.
 
     \b
     Example:
@@ -101,8 +103,8 @@ def _plan(
     known = assigned(path, CREDENTIALS)
     if known and not replace:
         raise click.ClickException(
-            f"{path} has an App already ({', '.join(known)}). --replace puts another in its place, "
-            "and keeps a copy of the file"
+            f"{path} has an App already ({', '.join(known)}). --replace replaces it, "
+            "and makes a copy of the file"
         )
     try_to_write(path)
     return Plan(name, settings.external_url, web, settings.github_api_url, organization, path)
@@ -161,7 +163,7 @@ def doctor(redeliver: bool, fix: bool) -> None:
     """Check the loop's GitHub App, and show how to fix what is wrong.
 
     Checks credentials, clock, permissions, events, installations, the webhook's settings and last deliveries, the rate
-    limit, and the device flow. The exit status is 1 if something is wrong; a doubtful finding does not count.
+    limit, and the device flow. The exit status is 1 if something is wrong, but not for doubtful findings.
 
     \b
     Example:

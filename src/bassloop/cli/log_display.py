@@ -1,11 +1,11 @@
-"""Displays a run's logs in a terminal or a pipe.
+"""Display a run's logs in a terminal or a pipe.
 
 Settled lines are printed once. In a terminal, the lines that a program may still rewrite (a progress bar, the last
-lines of anything) are drawn below them, cut to the terminal's width, and redrawn with each change; a pipe gets lines
-as soon as they are whole.
+lines of anything) are drawn below them, cut to the terminal's width, and redrawn with each change. A pipe gets lines as
+soon as they're complete.
 
-A log's escape sequences are not passed on: colours, attributes and links to web pages are written anew, or with
-`colour` off nothing but text.
+A log's escape sequences aren't passed on. Colours, attributes and links to web pages are generated anew; with `colour`
+off, only text is printed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TextOutput(Protocol):
 class OutputError(Exception):
     """The output can't be written any more.
 
-    `closed` is true if its reader has gone, which is no fault.
+    `closed` is true if its reader has gone, which isn't a failure.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -49,14 +49,14 @@ def _output_errors() -> Generator[None]:
 
 
 class PrintedLog:
-    """The part of a log that was printed to a pipe, where nothing that was printed can be changed.
+    """The part of a log that was printed to a pipe, where printed lines can't be changed.
 
-    A line is printed as soon as it is whole, although a program may still move up and rewrite it: hardly any does that
-    without a terminal. If one does, the line and those after it are printed again once they can't change any more, and
-    no other line of that log is printed before then. So each line of the log as it is stored is printed, in order.
+    A line is printed as soon as it's complete, although a program could still move up and rewrite it, since hardly any
+    does that without a terminal. If one does, that line and those after it are printed again when they have settled,
+    and no other line of that log before then. So each line of the stored log is printed, in order.
 
     Args:
-        settled: how many of the lines that can't change any more were given to :meth:`settle`.
+        settled: how many settled lines were passed to :meth:`settle`.
     """
 
     def __init__(self) -> None:
@@ -65,23 +65,23 @@ class PrintedLog:
         self._is_rewritten = False
 
     def settle(self, lines: Sequence[bytes]) -> list[bytes]:
-        """Return those of the next lines, which can't change any more, that have to be printed."""
+        """Return which of the next settled lines must be printed."""
         printed = []
         for number, line in enumerate(lines, self.settled):
             if self._foreseen.pop(number, None) != line:
-                self._foreseen.clear()  # what comes after this line has to be printed after it
+                self._foreseen.clear()  # what comes after this line must be printed after it
                 printed.append(line)
         self.settled += len(lines)
         return printed
 
     def foresee(self, first: int, lines: Sequence[bytes], *, ended: bool) -> list[bytes]:
-        """Return those of the lines that may still change, but probably won't, that have to be printed.
+        """Return which of the lines that may still change, but probably won't, must be printed.
 
         Args:
-            first: the number of the first one.
-            ended: they won't change, as the program has ended.
+            first: the number of the first line.
+            ended: the program has ended, so they won't change.
         """
-        if first > self.settled:  # what is between isn't stored yet
+        if first > self.settled:  # the lines in between aren't stored yet
             return []
         foreseen = self._foreseen
         numbered = [pair for pair in enumerate(lines, first) if pair[0] >= self.settled]
@@ -168,7 +168,7 @@ class LogDisplay:
         if not self._live:
             printed = self._printed[row]
             lines = printed.settle(lines)
-            # A loop of an older version doesn't tell which lines are whole.
+            # Older loops don't report which lines are complete.
             screen = [line.encode(errors="replace") for line in log["screen"]]
             whole = int(log.get("screen_whole", 0))
             screen += [b""] * (whole - len(screen))
@@ -186,7 +186,7 @@ class LogDisplay:
         return f"\x1b[1m{name}\x1b[0m" if self._colour else name
 
     def _draw(self) -> None:
-        """Draw the last lines of the screens, as many as the terminal has room for."""
+        """Draw as many of the screens' last lines as fit the terminal."""
         size = shutil.get_terminal_size()
         lines: list[str] = []
         for row, screen in self._screens.items():

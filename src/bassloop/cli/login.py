@@ -12,7 +12,7 @@ from bassloop.cli.errors import report_errors
 def login(url: str) -> None:
     """Sign in to the loop at URL with GitHub, to see private runs with `bassloop logs`.
 
-    Shows a code to enter on GitHub, in any browser, and waits until you have. The session is kept in a file that only
+    Shows a code to enter on GitHub, in any browser, and waits until you have. The session is stored in a file that only
     you can read. It ends after a week, with `bassloop logout`, or when you sign out everywhere on the loop's page.
 
     \b

@@ -1,4 +1,4 @@
-"""`bassloop logs`: a run's logs in a terminal, as its page shows them."""
+"""`bassloop logs`: show a run's logs in a terminal, like its page does."""
 
 from __future__ import annotations
 
@@ -33,10 +33,15 @@ NO_TRIAL = "there is no log: run `bassloop try` first"
 @click.command("logs")
 @click.argument("run", required=False)
 @click.option("--last", is_flag=True, help="Show the log of the last `bassloop try`.")
-@click.option("--failed", is_flag=True, help="Show only why it failed, and the lines that say so.")
-@click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option(
-    "--vertex", "step", metavar="V", help="Only this step: its number, name, or part of it."
+    "--failed", is_flag=True, help="Show only why the run failed, and the relevant lines."
+)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the run has ended.")
+@click.option(
+    "--vertex",
+    "step",
+    metavar="V",
+    help="Show only this step: its number, its name, or part of its name.",
 )
 @click.option(
     "--internal", is_flag=True, help="Include steps that pages hide: the runner's own work."
@@ -86,7 +91,7 @@ def logs(
 
     if last:
         if run is not None:
-            raise click.UsageError("give RUN or --last, not both")
+            raise click.UsageError("use either RUN or --last, not both")
         with report_output_errors():
             if failed:
                 context.exit(_show_last_failures())
@@ -132,7 +137,7 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
         _notice(str(error))
         return NO_LOGS
     except OutputError as error:
-        # Python would fail once more when it flushes the output at the end.
+        # Otherwise Python would fail again when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.closed:
             return OUTPUT_CLOSED
@@ -146,7 +151,7 @@ def _show(address: RunAddress, *, follow: bool, internal: bool, colour: bool) ->
 
 
 def _show_failure(address: RunAddress) -> int:
-    """Show why a run failed, and return the exit status: 0 if nothing of it has failed."""
+    """Show why a run failed, and return the exit status: 0 if nothing has failed."""
     import trio
 
     from bassloop.tools.device_login import SignInError, session_headers
@@ -161,7 +166,7 @@ def _show_failure(address: RunAddress) -> int:
         _notice(str(error))
         return NO_LOGS
     if failure is None:
-        _notice("nothing of this run has failed")
+        _notice("nothing in this run has failed")
         return 0
     click.echo(render_failure(failure, address.page))
     return 1
@@ -192,7 +197,7 @@ def _show_last(*, colour: bool) -> None:
 
 
 async def _run(feed: LogFeed) -> None:
-    """Run the feed, of the step that its address names. Raises LoopError."""
+    """Run the feed for the step that the address names. Raises LoopError."""
     from bassloop.tools.loop_client import LoopClient, choose_step
 
     if feed.address.step is not None:

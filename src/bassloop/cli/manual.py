@@ -75,7 +75,7 @@ def contexts(top: click.Context) -> Iterator[click.Context]:
 def page(context: click.Context) -> str:
     """Return a command's manual page, as troff with the macros of man(7)."""
     command = context.command
-    # A group may have a command that is meant when none is named.
+    # A group may have a default command.
     described: click.Command = getattr(command, "default", command)
     name = context.command_path.replace(" ", "-")
     about = inspect.cleandoc(described.help or "").replace("\f", "")
@@ -123,7 +123,7 @@ def _found(context: click.Context, path: tuple[str, ...]) -> click.Context:
 
 
 def _paragraph(text: str) -> Iterator[str]:
-    if text.startswith("\b"):  # click's mark for a paragraph that is not wrapped
+    if text.startswith("\b"):  # click's marker for a paragraph that isn't wrapped
         yield from (".PP", ".nf", *map(_plain, text.splitlines()[1:]), ".fi")
     else:
         yield from (".PP", _plain(_flat(text)))

@@ -1,4 +1,4 @@
-"""Options that several commands have, and their types."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ json_lines_option = click.option(
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import a large part of the program in three quarters of the time.
+    """Make imports faster: a large part of the program takes three quarters of the time.
 
-    Collecting garbage between imports finds none, nor does it later in what was imported. Pydantic looks for plugins
-    in all packages that are installed. And structlog and httpx import Colorama, Rich and Pygments where they find
-    them, for Windows, tracebacks and a command line that nobody uses here.
+    Garbage collection is off, since imports leave no garbage, and later collections skip what they imported. Pydantic
+    doesn't search all installed packages for plugins. And structlog and httpx don't import Colorama, Rich and Pygments,
+    which they use only for Windows, tracebacks and a command line.
     """
     hidden = [name for name in ("colorama", "pygments", "rich") if name not in sys.modules]
     for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # it can't be imported
+        sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail
     plugins = os.environ.get("PYDANTIC_DISABLE_PLUGINS")
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = plugins or "__all__"
     gc.disable()
@@ -83,7 +83,7 @@ def quick_imports() -> Iterator[None]:
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Return the settings, or exit with a message about those that can't be used."""
+    """Return the settings, or exit with a message about invalid ones."""
     from bassloop.settings import SettingsError
     from bassloop.settings_reader import load_settings
 
@@ -94,8 +94,8 @@ def read_settings(**overrides: object) -> Settings:
 def find_settings(**overrides: object) -> Settings:
     """Return the settings of the daemon on this machine, or exit with a message.
 
-    If they say nothing about where its data is, and there is none in the default place, they are those of the daemon
-    that runs.
+    If the settings don't say where the data is, and there is none in the default folder, use those of the running
+    daemon.
     """
     settings = read_settings(**overrides)
     if isinstance(settings.database, str) or settings.database.is_file():
@@ -114,9 +114,9 @@ def find_settings(**overrides: object) -> Settings:
 
 
 def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddress:
-    """Return the run that an argument means, or exit with a message.
+    """Return the run that an argument names, or exit with a message.
 
-    A run's id is one of the loop at `url`, or else of the daemon on this machine, which is looked for only then.
+    An id refers to a run of the loop at `url`. Without `url`, it's one of the daemon on this machine.
     """
     from bassloop.tools.loop_client import parse_run_address
 
@@ -133,7 +133,7 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
 
 def configure_logs(level: str) -> None:
     """Write log lines, ours and the libraries', to standard error."""
-    import structlog  # takes long, as it imports Rich
+    import structlog  # slow, because it imports Rich
 
     stream = sys.stderr
     number = LEVELS.get(level.lower(), logging.INFO)

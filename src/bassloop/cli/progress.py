@@ -1,7 +1,7 @@
-"""Progress of what takes more than a second.
+"""Show the progress of tasks that take more than a second.
 
-On a terminal it is a spinner or a bar, which is gone afterwards. Elsewhere, on a dumb terminal and in CI, it is a line
-every ten seconds.
+On a terminal, that's a spinner or a bar, which disappears afterwards. Elsewhere, on a dumb terminal and in CI, it's a
+line every ten seconds.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from bassloop.store.maintenance import Progress
 
 LINE_SECONDS = 10.0
-"""The time between two lines where there is no bar."""
+"""Seconds between two lines if there is no bar."""
 
 
 def output_console() -> Console:
     """Return a console for standard output."""
-    # A pipe has no width: nothing is wrapped for it.
+    # A pipe has no width, so nothing is wrapped.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def is_live(console: Console) -> bool:
-    """Return whether something may be redrawn in place on a console."""
+    """Return whether a console supports redrawing in place."""
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 
 
 @contextmanager
 def show_status(console: Console, text: str) -> Iterator[Status | None]:
-    """Show a spinner with a text, on a live console only. It is gone afterwards."""
+    """Show a spinner with a text until the exit, on a live console only."""
     if not is_live(console):
         yield None
         return
@@ -50,9 +50,9 @@ def show_status(console: Console, text: str) -> Iterator[Status | None]:
 
 @contextmanager
 def show_progress() -> Iterator[Progress]:
-    """Show how far something is, on standard error. Print nothing else meanwhile.
+    """Show a task's progress on standard error. Print nothing else meanwhile.
 
-    Yields a function to call with what is done, how many of it are done, and how many there are, or 0.
+    Yields a function to call with what is being done, how many are done, and the total, or 0 if it's unknown.
     """
     console = Console(stderr=True, highlight=False)
     if not is_live(console):
@@ -92,7 +92,7 @@ class _ProgressLines:
         self._next = time.monotonic() + LINE_SECONDS
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Note what is done, and how many of it."""
+        """Update what is being done, and how many are done."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + LINE_SECONDS

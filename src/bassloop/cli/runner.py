@@ -1,4 +1,4 @@
-"""`bassloop runner`: run checks on this machine, and look after what they leave."""
+"""`bassloop runner`: run checks on this machine, and manage the outputs that they leave."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from bassloop.runner.options import DriverName, NetworkMode
 
 
-state_dir_option = click.option(
-    "--state-dir", type=FOLDER, help="The folder that outputs are kept in."
-)
+state_dir_option = click.option("--state-dir", type=FOLDER, help="The folder for outputs.")
 
 
 @click.command("runner")
@@ -52,8 +50,8 @@ state_dir_option = click.option(
 @click.option(
     "--unsandboxed",
     is_flag=True,
-    help="Run commands as you, without bubblewrap; then only your own repositories are served, and "
-    "those that --only names.",
+    help="Run commands as you, without bubblewrap, and serve only your own repositories and those "
+    "named with --only.",
 )
 @click.option(
     "--allow-foreign",
@@ -83,28 +81,28 @@ state_dir_option = click.option(
 )
 @click.option("--pids", type=int, help="How many processes a command may have (default: 2048).")
 @click.option("--file-size", type=SIZE, help="How large a command's files may be (default: 8g).")
-@click.option("--no-limits", is_flag=True, help="Drop the default limits, and keep those given.")
+@click.option("--no-limits", is_flag=True, help="Use no default limits, only those given.")
 @click.option(
     "--publish",
     multiple=True,
     metavar="REGISTRY/NAME",
-    help="Let thunks push images of this name, or below it, with your login; may be repeated.",
+    help="Let thunks push images with this name, or below it, using your login; may be repeated.",
 )
 @click.option(
     "--git-credentials",
     is_flag=True,
-    help="Check private repositories out with your own Git credentials: anybody who can push to one "
-    "that you serve can use them as you can.",
+    help="Check out private repositories with your own Git credentials. Anybody who can push to a "
+    "repository that you serve can use these like you can.",
 )
 @click.option(
     "--allow-insecure",
     is_flag=True,
-    help="Give thunks that ask for it a privileged container, which can do what root can.",
+    help="Run thunks that ask for it in a privileged container, which can do whatever root can.",
 )
 @click.option(
     "--disk",
     type=SIZE,
-    help="Keep outputs and images up to this size (20g); the least recently used are removed.",
+    help="The size limit for outputs and images (20g); the least recently used are removed.",
 )
 @click.option(
     "--network",
@@ -117,9 +115,9 @@ state_dir_option = click.option(
     "--no-network",
     "network",
     flag_value="none",
-    help="Cut contained commands off from the network, as --network none.",
+    help="Give contained commands no network; the same as --network none.",
 )
-@click.option("--jobs", "-j", type=int, help="Run so many commands at a time, at most.")
+@click.option("--jobs", "-j", type=int, help="How many commands may run at the same time.")
 @click.option("--check", is_flag=True, help="Check keys, host, driver and clock, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
 @click.option("--verbose", "-v", is_flag=True, help="Show debug messages.")
@@ -213,10 +211,10 @@ class _Runner(SuggestingGroup):
     """
 
     default = dial
-    """The command that is meant when none is named."""
+    """The default command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take a first word that is no command as an argument of dialling in."""
+        """Treat a first word that isn't a command as an argument of the default command."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [DIAL, *args] if args else ["--help"]
         return super().parse_args(ctx, args)
@@ -249,15 +247,15 @@ def runner() -> None:
 @click.option(
     "--disk",
     type=SIZE,
-    help="Keep the most recently used, up to this size (20g); without it, everything is removed.",
+    help="Keep the most recently used outputs up to this size (20g); without it, remove everything.",
 )
-@click.option("--keep-caches", is_flag=True, help="Keep the folders that thunks share.")
+@click.option("--keep-caches", is_flag=True, help="Keep the cache folders that thunks share.")
 @state_dir_option
 def prune(disk: int | None, keep_caches: bool, state_dir: Path | None) -> None:
-    """Remove outputs, and images that the runner has made, but nothing that is in use.
+    """Remove outputs and images that the runner has made, unless they're in use.
 
-    The least recently used is removed first. A runner may be running; with --disk it prunes by itself. Images that it
-    has pulled stay, they belong to the engine.
+    The least recently used are removed first. A runner may be running meanwhile; with --disk, it prunes by itself.
+    Images that it has pulled aren't removed, since they belong to the engine.
 
     \b
     Example:
@@ -287,11 +285,11 @@ runner.add_command(secret)
 
 
 async def _ask(key: HostKey) -> bool:
-    """Ask the user whether a host's key is right."""
+    """Ask the user whether a host's key is correct."""
     import trio
 
     click.echo(f"The key of {key.where} is not known. It is {key.fingerprint}.")
-    click.echo("Compare it with what the loop shows at /ssh.")
+    click.echo("Compare it with the key that the loop shows at /ssh.")
     question = "Remember it, and connect?"
     return await trio.to_thread.run_sync(lambda: click.confirm(question), abandon_on_cancel=True)
 

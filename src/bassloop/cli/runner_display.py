@@ -1,6 +1,6 @@
-"""Displays the events of `bassloop runner`: a line for each, and on a terminal the commands that are running.
+"""Display the events of `bassloop runner`, one line each, and on a terminal the commands that are running.
 
-Command lines and errors are strangers' text: control characters are removed from them.
+Command lines and errors are untrusted text, so control characters are removed from them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STYLES: dict[type[RunnerEvent], str] = {
 
 
 class RunnerDisplay:
-    """Shows a runner's events. Call it with each event, inside of :meth:`showing`."""
+    """Shows a runner's events. Call it with each event, within :meth:`showing`."""
 
     def __init__(self, *, as_json: bool, console: Console | None = None) -> None:
         self._as_json = as_json

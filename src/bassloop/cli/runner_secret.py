@@ -1,4 +1,4 @@
-"""`bassloop runner secret`: values for thunks, which never leave this machine."""
+"""`bassloop runner secret`: manage secrets for thunks, which never leave this machine."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def secret() -> None:
     "--only",
     multiple=True,
     metavar="OWNER/REPO",
-    help="Only for this repository (OWNER/* for all of an owner's); may be repeated.",
+    help="Grant it only to this repository (OWNER/* for all of an owner's); may be repeated.",
 )
-@click.option("--forks", is_flag=True, help="Also for events of forks: strangers can read it.")
+@click.option(
+    "--forks", is_flag=True, help="Grant it to events from forks, too: strangers can then read it."
+)
 @click.option(
     "--keyring/--file",
     "in_keyring",
@@ -41,10 +43,10 @@ def secret() -> None:
     help="Where to store it (default: in the system's keyring, if there is one).",
 )
 def set_(name: str, only: tuple[str, ...], forks: bool, in_keyring: bool | None) -> None:
-    """Store a value for NAME, which is asked for or read from standard input.
+    """Store a value for NAME, from a prompt or standard input.
 
-    Without --only, every repository that the runner serves may use it. A value for a repository is preferred to one for
-    its owner, and that to one for all.
+    Without --only, every repository that the runner serves may use it. A value for a repository takes precedence over
+    one for its owner, and that over one for all.
 
     \b
     Example:
@@ -92,7 +94,7 @@ def list_(as_json: bool) -> None:
     "--only",
     multiple=True,
     metavar="OWNER/REPO",
-    help="Only the value for this repository or owner.",
+    help="Remove only the value for this repository or owner.",
 )
 def remove(name: str, only: tuple[str, ...]) -> None:
     """Remove the value of NAME.

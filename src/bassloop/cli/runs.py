@@ -1,4 +1,4 @@
-"""`bassloop artifacts`, `rerun`, `verify` and `mcp`: what can be done with the runs of a loop."""
+"""`bassloop artifacts`, `rerun`, `verify` and `mcp`: commands about the runs of a loop."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def rerun(
     RUN is a run's id or the address of its page. Commands are contained, because they were written by somebody who can
     push to the repository. Secrets are those that you have set with `bassloop runner secret`.
 
-    With --shell you get a shell where the failing command would start, with all that it is given.
+    With --shell, you get a shell where the failing command would start, with its files, variables and services.
 
     \b
     Example:
@@ -183,9 +183,10 @@ def verify(
     """Verify the statement that a runner signed for a run, without trusting the loop.
 
     URL is the address of the run's page, or its id: the statement, the thunk and the logs are fetched from the loop,
-    and compared with what was signed. FILE is the statement as the run's page offers it (a DSSE envelope), which is
-    checked by itself. Whether the key is its owner's is looked up at GitHub. A key that isn't listed is wrong, unless
-    the loop at URL says that it was listed when the run ended: then it's something that could not be checked.
+    and compared with what was signed. FILE is a statement downloaded from the run's page (a DSSE envelope), which is
+    checked by itself. GitHub is asked whether the key belongs to its owner. A key that isn't listed is wrong, unless
+    the loop at URL says that it was listed when the run ended. Then it's reported as something that couldn't be
+    checked.
 
     \b
     Example:
@@ -194,7 +195,7 @@ def verify(
 
     \b
     Exit status:
-      0    what was checked is right; the output says what could not be checked
+      0    what was checked is right; the output lists what couldn't be checked
       1    something is wrong
       2    the command line is wrong
       5    there is no statement: no such run, not signed, no answer

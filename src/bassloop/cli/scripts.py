@@ -1,4 +1,4 @@
-"""`bassloop eval`, `run`, `repl`, `bump` and `lsp`: what evaluates scripts, or helps to write them."""
+"""`bassloop eval`, `run`, `repl`, `bump` and `lsp`: evaluate scripts, and help to write them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def late_imports() -> LateImports:
-    """Return how a script gets an event loop, and what runs thunks, once it needs them."""
+    """Return the functions that import the event loop and the thunk runner when a script needs them."""
     from bassloop.tools.local.local_host import LateImports
 
     return LateImports(_event_loop, _thunk_runner)
 
 
 def run_late(session: Callable[[SessionDriver], Coroutine[Any, Any, T]]) -> T:
-    """Return what a session's coroutine returns; it gets an event loop only if it waits for something."""
+    """Run a session's coroutine and return its result. It gets an event loop only if it waits for something."""
     from bassloop.tools.local.driver import Interrupted, LateDriver
 
     driver = LateDriver(_event_loop)
@@ -54,7 +54,7 @@ def _thunk_runner() -> type[ThunkRunner]:
 
 @contextmanager
 def report_script_errors() -> Iterator[None]:
-    """Show a script's error with the place in its source, and exit with 1; exit with 130 on an interrupt."""
+    """Show a script's error with its source location and exit with 1; exit with 130 on an interrupt."""
     from bassloop.bass.errors import BassError, render
     from bassloop.tools.local.driver import Interrupted
 
@@ -110,13 +110,13 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     "inputs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Bind NAME in the scope that the script reads from *stdin*; ./path is a path.",
+    help="Bind NAME in the scope that the script reads from *stdin*. A VALUE such as ./path is a path.",
 )
 @click.option("--unsandboxed", is_flag=True, help="Run commands without bubblewrap.")
 def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxed: bool) -> None:
     """Run a Bass script: evaluate it, then call its main with ARGS.
 
-    The script reads JSON values from standard input (*stdin*), and what it emits is printed as JSON, a value per line.
+    The script reads JSON values from standard input (*stdin*). Values that it emits are printed as JSON, one per line.
 
     \b
     Example:
@@ -137,7 +137,7 @@ def repl(unsandboxed: bool) -> None:
     """Evaluate Bass as you type it, with your files and your machine.
 
     A form continues on the next line until it is closed. Tab completes names, (doc map) shows documentation, Ctrl-C
-    interrupts, and Ctrl-D leaves. Reads from a pipe as well, and prints the values.
+    interrupts, and Ctrl-D exits. It also reads from a pipe, and prints the values.
 
     \b
     Example:

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--listen", metavar="HOST:PORT", help="Where the pages and the webhook listen (setting LISTEN)."
+    "--listen",
+    metavar="HOST:PORT",
+    help="The address that pages and webhook listen on (setting LISTEN).",
 )
-@click.option("--ssh-addr", metavar="HOST:PORT", help="Where runners connect (setting SSH_ADDR).")
+@click.option(
+    "--ssh-addr",
+    metavar="HOST:PORT",
+    help="The address that runners connect to (setting SSH_ADDR).",
+)
 @click.option(
     "--external-url",
     metavar="URL",
@@ -54,9 +60,9 @@ def serve(**overrides: object) -> None:
         from bassloop.store import StoreError
         from bassloop.tools.local_daemon import registered
 
-    gc.freeze()  # code stays: a full collection that walks it holds up all tasks for a tenth of a second
+    gc.freeze()  # code isn't garbage, and a full collection that traverses it delays all tasks by a tenth of a second
     configure_logs(settings.log_level)
-    os.umask(0o077)  # logs and the database are the daemon's alone, however it was started
+    os.umask(0o077)  # only the daemon's user may read logs and the database, however it was started
     with report_errors(SettingsError, StartError, StoreError, HostKeyError), registered(settings):
         sys.exit(trio.run(_bridged, serve_daemon, settings))
 

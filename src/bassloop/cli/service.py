@@ -1,4 +1,4 @@
-"""`bassloop service`: the daemon, or a runner, under systemd."""
+"""`bassloop service`: run the daemon or a runner under systemd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Kind = Literal["serve", "runner"]
 
 print_option = click.option(
-    "--print", "only_print", is_flag=True, help="Print the unit, and change nothing."
+    "--print", "only_print", is_flag=True, help="Print the unit without installing it."
 )
 
 
@@ -46,14 +46,14 @@ def install() -> None:
     "groups",
     multiple=True,
     metavar="GROUP",
-    help="Let the daemon read what this group may, such as a certificate's key; may be repeated.",
+    help="Let the daemon read this group's files, such as a certificate's key; may be repeated.",
 )
 def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
     """Install the daemon as a system unit, bass-loop.service.
 
     It reads its settings from /etc/bass-loop/settings.env. Keep secrets in files named for their settings in
-    /etc/bass-loop/credentials, readable by root alone: systemd hands them to the daemon (LoadCredential). Install again
-    after adding one.
+    /etc/bass-loop/credentials, readable only by root: systemd passes them to the daemon (LoadCredential). Install the
+    unit again after you add one.
 
     \b
     Example:
@@ -89,8 +89,9 @@ def install_serve(only_print: bool, groups: tuple[str, ...]) -> None:
 def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
     """Install a runner as a unit of your own, bass-loop-runner.service.
 
-    The arguments are those of `bassloop runner`. Your SSH key is used without asking: it has no passphrase, or is in an
-    agent that your session's units know. For a runner that runs while you are logged out: loginctl enable-linger.
+    The arguments are those of `bassloop runner`. Nobody can enter a passphrase for your SSH key, so it must have none,
+    or be in an agent that your session's units use. To keep the runner running while you're logged out, use loginctl
+    enable-linger.
 
     \b
     Example:
@@ -99,7 +100,7 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
     from bassloop.cli.runner import dial
     from bassloop.tools.setup import systemd
 
-    # Parsed to report wrong arguments now, and not in the journal.
+    # Parse the arguments now, to report errors here instead of in the journal.
     with dial.make_context("bassloop runner", list(arguments)) as parsed:
         driver = parsed.params["driver"]
     facts = systemd.RunnerFacts(
@@ -116,7 +117,7 @@ def install_runner(only_print: bool, arguments: tuple[str, ...]) -> None:
 @service.command()
 @click.argument("kind", type=click.Choice(["serve", "runner"]))
 def uninstall(kind: Kind) -> None:
-    """Stop a unit, and remove it, also if it is half installed. Its settings and its data stay.
+    """Stop and remove a unit, even if it's only partly installed. Its settings and data aren't removed.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`bassloop status`, `nodes`, `drain` and `runners`: what runs, and what it does."""
+"""`bassloop status`, `nodes`, `drain` and `runners`: show what is running, and what it's doing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GITHUB_POINTS = 900
-"""The points that GitHub lets each credential spend in a minute."""
+"""How many points GitHub lets each credential spend per minute."""
 
 
 @click.command()
@@ -48,10 +48,10 @@ GITHUB_POINTS = 900
     help="Print nothing; the exit status is 0 if the daemon answers.",
 )
 def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
-    """Show whether the daemon runs and is ready, what it is working on, and what waits.
+    """Show whether the daemon is running and ready, what it's working on, and what is waiting.
 
-    Run it where the daemon runs, with its settings. It works whether the daemon runs or not. The exit status is 0 if
-    the daemon is ready (with --up: if it answers), else 1.
+    Run it on the daemon's machine, with its settings, whether the daemon runs or not. The exit status is 0 if the
+    daemon is ready (with --up: if it answers), else 1.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
 
 
 def _state(settings: Settings) -> dict[str, Any]:
-    """Return the daemon's state, as JSON has it."""
+    """Return the daemon's state as JSON data."""
     import trio
 
     from bassloop.store import StoreError, is_served
@@ -87,7 +87,7 @@ def _state(settings: Settings) -> dict[str, Any]:
         except StoreError as error:
             if answer is None:
                 raise
-            # A daemon that runs knows more than a database that can't be read.
+            # A running daemon can answer even if the database can't be read.
             parts = answer["parts"]
             return {
                 "running": True,
@@ -152,7 +152,7 @@ async def _read(
 
 
 def _status_lines(state: dict[str, Any]) -> list[str]:
-    """Return the state for people, a fact per line."""
+    """Return the state as text for people, one fact per line."""
     from bassloop.units import format_size
 
     lines = [f"{'daemon':>12}  {_daemon_line(state)}"]
@@ -204,7 +204,7 @@ def _daemon_line(state: dict[str, Any]) -> str:
         if working:
             there = ", ".join(working)
             return click.style(f"not answering here; there are nodes: {there}", fg="yellow")
-        return click.style("running, but it does not answer", fg="red")
+        return click.style("running, but it doesn't answer", fg="red")
     if state["ready"]:
         return click.style("ready", fg="green")
     return click.style("not ready", fg="red")
@@ -239,7 +239,7 @@ def nodes(as_json: bool, data_dir: Path | None) -> None:
 @click.argument("name", metavar="NODE")
 @data_dir_option
 def drain(name: str, data_dir: Path | None) -> None:
-    """Stop a node after it has finished its checks, or after DRAIN_SECONDS; the others take over the rest.
+    """Stop a node as soon as its checks have ended, or after DRAIN_SECONDS. The other nodes take over the rest.
 
     \b
     Example:
@@ -259,8 +259,8 @@ def _ask(data_dir: Path | None, ask: Callable[[Store], Awaitable[T]]) -> T:
     settings = find_settings(data_dir=data_dir)
     if settings.database_url is None:
         raise click.ClickException(
-            "the database is a file, which one daemon has: see bassloop status. Nodes share a database on "
-            "PostgreSQL (DATABASE_URL)"
+            "the database is a file, which only one daemon uses: see bassloop status. Nodes share a "
+            "PostgreSQL database (DATABASE_URL)"
         )
     with report_errors(StoreError, DaemonError):
         return trio.run(use_store, settings, ask)
@@ -279,9 +279,9 @@ def _node_line(node: NodeRecord) -> str:
 @json_lines_option
 @data_dir_option
 def runners(as_json: bool, data_dir: Path | None) -> None:
-    """List the runners that are connected to the daemon, and what they run.
+    """List the runners that are connected to the daemon, and what they're running.
 
-    Run it where the daemon runs, with its settings.
+    Run it on the daemon's machine, with its settings.
 
     \b
     Example:
@@ -302,7 +302,7 @@ def runners(as_json: bool, data_dir: Path | None) -> None:
         database = find_database(settings.database)
         served = database.is_served()
     if not served:
-        # The store still has the runners of a daemon that has ended.
+        # After a daemon has ended, the store still lists its runners.
         raise click.ClickException(f"no daemon serves {database}; nobody is connected")
     running: dict[str | None, list[Run]] = defaultdict(list)
     for run in unfinished:

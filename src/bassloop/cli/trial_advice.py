@@ -36,7 +36,7 @@ _LACKING = re.compile(
     r"ImportError|SyntaxError|cannot find -l|EBADENGINE|[Uu]nsupported engine|"
     r"requires (?:a different|go|Python|Node|rustc)|newer version|older version|unknown (?:option|flag)"
 )
-"""The words of failures for want of a program or of another version."""
+"""Matches errors about a missing program, or one of another version."""
 
 _MISSING = re.compile(
     r"^(?:.*: )?(?P<program>[\w./+-]+): (?:command )?not found$|"
@@ -99,7 +99,7 @@ def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
 
 
 def _image_advice(engine: str) -> str:
-    """Return what to do for want of a program. Who chose to do without images isn't sent back to them."""
+    """Return what to do if a program is missing. Users who chose to run without images aren't told to use them."""
     if engine in ("sandbox", "host"):
         return "Install them here"
     if has_engine():
@@ -138,7 +138,7 @@ async def explain_silence(trial: Trial) -> str:
 
 
 def explain_scripts(root: Path, why: str) -> list[str]:
-    """Return what is wrong with scripts of the repository that are named where something failed.
+    """Return what is wrong with those of the repository's scripts that error messages name.
 
     Args:
         root: the repository.
@@ -177,7 +177,7 @@ def _explain_script(root: Path, name: str, why: str) -> str | None:
 
 
 def place_of_missing(root: Path, check: str, why: str) -> str | None:
-    """Return where a check names a program or a folder that isn't there, as FILE:LINE; None if that can't be told.
+    """Return where a check names a program or folder that doesn't exist, as FILE:LINE, or None if that's unknown.
 
     Args:
         check: its name.

@@ -1,7 +1,7 @@
 """The display of `bassloop try`: the checks and their steps while they run, and a summary at the end.
 
-On a terminal the picture is redrawn in place; elsewhere each thing is one line when it happens, so
-that a CI log or a pipe reads well.
+On a terminal, the display is redrawn in place. Elsewhere each event is printed as a line when it happens, which suits
+CI logs and pipes.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ FAILED_LINES = 40
 PAGE = 1000
 REDRAW_SECONDS = 0.08
 TICK_SECONDS = 0.5
-"""The picture is redrawn at least this often, so that its durations count."""
+"""Seconds between redraws while nothing happens, so that durations keep counting."""
 
 LAST_SECONDS = 2.0
 REORDERING = dict.fromkeys(
     (*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"
 )
-"""Characters that would show what follows them in another order."""
+"""Characters that change the direction of the text after them."""
 
 _LINKS_FOLDER = re.compile(
     r"\bpip3? install\b[^;&|]* (?:-e|--editable)\b|\bsetup\.py develop\b|\bnpm link\b"
@@ -68,7 +68,7 @@ SIGNS = {
 
 @dataclass
 class _Seen:
-    """The part of a run that has been printed, where lines are printed once.
+    """The part of a run that has been printed, if the output isn't a live terminal.
 
     Args:
         step: the row of the step whose lines were printed last.
@@ -84,7 +84,7 @@ class CheckResult:
     """The result of a check.
 
     Args:
-        conclusion: the one that GitHub was told, or None.
+        conclusion: the one reported to GitHub, or None.
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
         missing_files: for each report and artifact that it names and that isn't kept, why.
@@ -102,7 +102,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """True if GitHub was told that it succeeded."""
+        """Whether success was reported to GitHub."""
         return self.conclusion == "success"
 
 
@@ -114,7 +114,7 @@ class Pulls:
         self._began: dict[str, float] = {}
 
     def __call__(self, event: RunnerEvent) -> None:
-        """Note an event, and print it unless a picture shows it."""
+        """Record an event, and print it unless a live display shows it."""
         match event:
             case PullStarted(image):
                 self._began[image] = time.monotonic()
@@ -147,7 +147,7 @@ class TrialDisplay:
         self._began = time.monotonic()
 
     async def forget(self) -> None:
-        """Show nothing of the runs so far any more."""
+        """Stop showing the runs so far."""
         self._began = time.monotonic()
         self._forgotten |= {run.id for run in await self._runs()}
 
@@ -155,7 +155,7 @@ class TrialDisplay:
         """Return how the checks ended.
 
         Args:
-            check_runs: what GitHub was told.
+            check_runs: what was reported to GitHub.
         """
         conclusions = {check["external_id"]: check["conclusion"] for check in check_runs}
         found = []
@@ -220,7 +220,7 @@ class TrialDisplay:
                 self._console.print(text, soft_wrap=True)
 
     async def follow(self) -> None:
-        """Show what happens, as it happens, until cancelled; the last state is shown also then."""
+        """Show what happens until cancelled. The final state is shown even then."""
         async with self._daemon.tail.follow(None) as following:
             if is_live(self._console):
                 with Live(console=self._console, auto_refresh=False) as live:
@@ -238,7 +238,7 @@ class TrialDisplay:
                 await self.print_news()
 
     async def print_news(self) -> None:
-        """Print what was not printed yet, a line each."""
+        """Print what wasn't printed yet, one line each."""
         for run in await self._runs():
             seen = self._seen.setdefault(run.id, _Seen())
             for step in await self._daemon.store.steps.of_run(run.id):

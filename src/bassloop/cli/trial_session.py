@@ -1,4 +1,4 @@
-"""One call of `bassloop try`: its rounds, and the words around the picture of each."""
+"""One call of `bassloop try`: its rounds, and the messages before and after each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")
 _EXIT = re.compile(r"exit status \d")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
-"""Files that were changed have to be left alone for so long before they're tried."""
+"""Seconds without further changes before changed files are tried."""
 
 MAX_DEBOUNCE_MS = 2_000
 
@@ -71,8 +71,8 @@ class TrialSession:
     """One call of `bassloop try`.
 
     Args:
-        serve: keep serving the pages when everything is over.
-        strict: don't let pass what was not done as asked.
+        serve: keep serving the pages after the checks have ended.
+        strict: fail if something was skipped or done differently than declared.
         artifacts: the folder to keep artifacts in; None to drop them.
         starting: shows what is being started, until something else is shown.
     """
@@ -208,7 +208,7 @@ class TrialSession:
 
 
 async def watch_changes(folder: Path) -> AsyncGenerator[None]:
-    """Generate a None whenever something in a folder may have changed, and has then been left alone for a moment."""
+    """Generate a None whenever a folder's files may have changed, followed by a moment without changes."""
     watching = awatch(
         folder,
         watch_filter=lambda _, path: ".git" not in Path(path).parts,
@@ -227,7 +227,7 @@ async def watch_changes(folder: Path) -> AsyncGenerator[None]:
 
 
 def _describe_event(event: str) -> str:
-    # GitHub sends a check_suite for each push, which only who writes hooks has to know.
+    # GitHub sends a check_suite for each push. Only authors of hooks need to know that.
     return "as if it were pushed" if event == "check_suite" else f"event {event}"
 
 
@@ -252,7 +252,7 @@ def _count(number: int, what: str) -> str:
 
 
 async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> str:
-    """Print why checks failed, keep it for `bassloop logs --last --failed`, and return that."""
+    """Print why checks failed, store it for `bassloop logs --last --failed`, and return it."""
     try:
         failures = await keep_failures(trial.daemon.store, runs)
     except OSError as error:
@@ -267,7 +267,7 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
         if _UNPULLED.match(reason):
             reason = _UNPULLED.sub(
                 r"\1", reason
-            )  # the engine's own words were printed with the step
+            )  # the engine's own message was printed with the step
         elif failure is not None and failure["failures"]:
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.
@@ -291,7 +291,7 @@ def _first_line(message: str) -> str:
 
 
 async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None:
-    """Keep the whole log, and print where; the pages are gone when the trial has ended."""
+    """Store the whole log and print where, because the pages disappear at the end of the trial."""
     try:
         path = await keep_log(trial.daemon.store, runs)
     except OSError as error:

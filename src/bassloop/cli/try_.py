@@ -209,7 +209,7 @@ def _secret_value(name: str) -> str:
 def _folder_with_checks(path: Path) -> Path | None:
     """Return the folder whose checks are tried: PATH itself, or the repository around it; None if there are none.
 
-    A folder that isn't in a repository is returned as it is, as the trial knows what to say of it.
+    A folder that isn't in a repository is returned unchanged; the trial reports that itself.
     """
     path = path.resolve()
     if _has_checks(path):
@@ -232,7 +232,7 @@ class Foreseen:
 
 
 def _foresee(folder: Path, event: str) -> Foreseen | None:
-    """Return the checks that an event would start; None if that can't be told without running something."""
+    """Return the checks that an event would start, or None if that's unknown without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
     from bassloop.project.declaration import When
     from bassloop.tools.outlook import CHECKS_FILE, foresee, foresee_all, pushed_to

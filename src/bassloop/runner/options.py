@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import platformdirs
 
 from bassloop.runner.call_context import allows, is_rule
-from bassloop.runner.errors import RunnerError
+from bassloop.runner.errors import DriverError, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +85,12 @@ def is_nearly_full(folder: Path) -> bool:
     """Return whether a folder's disk has less free space than commands must leave: 1 GiB, or a twentieth."""
     usage = shutil.disk_usage(folder)
     return usage.free < min(KEEP_FREE, usage.total // KEEP_FREE_PART)
+
+
+def check_disk(folder: Path) -> None:
+    """Raise DriverError if a folder's disk is nearly full."""
+    if is_nearly_full(folder):
+        raise DriverError(f"the disk of {folder} is nearly full on the runner's machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError, NotCached, Unsupported
-from bassloop.runner.options import is_nearly_full, is_served
+from bassloop.runner.options import check_disk, is_served
 from bassloop.runner.signing import ConnectionSigner, RunWitness
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
@@ -96,8 +96,7 @@ class ReceivedArtifacts:
                 async for chunk in chunks:
                     digest.update(chunk)
                     await opened.write(chunk)
-                    if await trio.to_thread.run_sync(is_nearly_full, self.folder):
-                        raise DriverError("the disk of the runner's machine is nearly full")
+                    await trio.to_thread.run_sync(check_disk, self.folder)
             if digest.hexdigest() != sha256:
                 raise DriverError(f"the artifact {name} isn't what the loop says it is")
         except BaseException:
@@ -287,11 +286,11 @@ class RuntimeService(RuntimeBase):
         thunk = await self._request(stream)
 
         async def work(respond: Respond) -> None:
-            async def give(data: bytes) -> None:
+            async def send_bytes(data: bytes) -> None:
                 await respond(rpc.ExportResponse(data=data))
 
             send = _progress(respond, rpc.ExportResponse)
-            await self._driver.export(thunk, _context(stream), send, give)
+            await self._driver.export(thunk, _context(stream), send, send_bytes)
 
         await self._do(stream, work)
 

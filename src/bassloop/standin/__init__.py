@@ -1,7 +1,6 @@
 """A stand-in for github.com over a local Git repository, for `bassloop try` and the tests.
 
-It speaks real HTTP on loopback, has one repository, its people and one App, and refuses what GitHub
-would refuse::
+It serves real HTTP on loopback, has one repository, its people and one App, and refuses what GitHub would refuse::
 
     standin = StandIn(repository_path=path, owner="octocat", name="hello", login="octocat",
                       keys=[public_key], app_key=public_pem, webhook_secret="s3cret")
@@ -9,8 +8,8 @@ would refuse::
     await standin.deliver(loop_url, "push", await standin.payload("push"))
     standin.check_runs      # in GitHub's shape
 
-`add_user` adds people (for a fork's pull request, say), `faults` make a bad day, and the
-repository can be cloned from the `clone_url` of its payloads.
+`add_user` adds people, such as the author of a fork's pull request. `faults` cause errors on demand. The repository can
+be cloned from the `clone_url` of its payloads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`/app` and `/installation`: the App, its tokens and deliveries, and creating it from a manifest.
 
-Nobody signs in to create one, so that the page is anybody's; the rest is as on GitHub's web host.
+Creating an App doesn't require signing in, so anybody can open the page. Otherwise it works like on GitHub's web host.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_NAME = 34
 
 
 def add_routes(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> None:
-    """Add the routes. Redeliveries are made in the nursery."""
+    """Add the routes. Redeliveries run in the nursery."""
     _add_app(web, standin)
     _add_tokens(web, standin)
     _add_deliveries(web, standin, nursery)
@@ -127,7 +127,7 @@ def _ours(standin: StandIn, number: int) -> None:
 
 
 def _narrowed(standin: StandIn, data: Mapping[str, Any]) -> dict[str, str]:
-    """Return the permissions of a new token. Refuses more than were granted."""
+    """Return the permissions of a new token. Refuses permissions that weren't granted."""
     numbers, names = data.get("repository_ids"), data.get("repositories")
     unknown = (numbers is not None and numbers != [standin.repository_id]) or (
         names is not None and names != [standin.name]
@@ -181,7 +181,7 @@ async def _redeliver(standin: StandIn, attempt: LoggedAttempt) -> None:
     try:
         await standin.deliver(loop_url, attempt.event, attempt.payload, guid=attempt.guid)
     except StandInError:
-        # Nobody answered; the list of attempts says so, as GitHub's would.
+        # Nobody answered; the list of attempts records that, like GitHub's.
         return
 
 

@@ -1,4 +1,4 @@
-"""Responses as GitHub gives them, and who gets which: tokens, the App's JWTs, permissions."""
+"""GitHub's responses, and who may get them: tokens, the App's JWTs, permissions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEVELS = {"read": 1, "write": 2, "admin": 3}
 
 
 class CallRefused(Exception):
-    """A call that is refused; `response` is what the caller gets."""
+    """A call is refused; `response` is sent to the caller."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ def link_next(response: Response, url: str) -> None:
 
 
 async def tagged(response: Response) -> Response:
-    """Return a response with its ETag, or 304 without a body when the caller has it already."""
+    """Return a response with its ETag, or 304 without a body if the caller has it already."""
     if request.method != "GET" or response.status_code != 200:
         return response
     body: bytes = await response.get_data(as_text=False)
@@ -83,7 +83,7 @@ async def tagged(response: Response) -> Response:
 
 
 async def json_body() -> dict[str, Any]:
-    """Return the JSON object that was sent. Refuses anything else."""
+    """Return the JSON object in a request. Refuses anything else."""
     body = await request.get_data(as_text=False)
     if not body:
         return {}
@@ -97,7 +97,7 @@ async def json_body() -> dict[str, Any]:
 
 
 def identify(standin: StandInState) -> str:
-    """Return the one whose rate limit a call counts for. Refuses nothing."""
+    """Return the credential whose rate limit a call counts against. Refuses nothing."""
     secret = _secret()
     if secret in standin.tokens:
         return f"installation {standin.installation_id}"
@@ -153,9 +153,9 @@ def require_installation(standin: StandInState) -> str:
 def require(
     standin: StandInState, owner: str, name: str, permission: str, level: str = "read"
 ) -> None:
-    """Refuse what GitHub would: a wrong token, another repository, a permission not granted.
+    """Refuse what GitHub would: a wrong token, another repository, or a permission that wasn't granted.
 
-    Anybody may read what is public.
+    Anybody may read public resources.
     """
     secret = _secret()
     if not secret:
@@ -173,7 +173,7 @@ def require(
 
 
 def require_clone(standin: StandInState, owner: str, name: str) -> None:
-    """Refuse a clone that GitHub would refuse; a fork is cloned like the repository itself."""
+    """Refuse a clone that GitHub would refuse. A fork is treated like the repository itself."""
     forks = {
         (pull["head"].get("repo") or {}).get("full_name", "").lower() for pull in standin.pulls
     }
@@ -189,7 +189,7 @@ def require_clone(standin: StandInState, owner: str, name: str) -> None:
 
 
 def is_ours(standin: StandInState, owner: str, name: str) -> bool:
-    """Return whether this is the repository; logins and names are the same in any case."""
+    """Return whether this is the repository's name. Case is ignored."""
     return f"{owner}/{name}".lower() == standin.full_name.lower()
 
 

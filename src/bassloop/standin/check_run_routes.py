@@ -1,4 +1,4 @@
-"""`/repos/…/check-runs`: what GitHub accepts of a check run, and what it refuses with 422.
+"""`/repos/…/check-runs`: create and change check runs; what GitHub wouldn't accept is refused with 422.
 
 Limits from GitHub's OpenAPI description of `POST` and `PATCH /repos/{owner}/{repo}/check-runs`.
 """
@@ -134,7 +134,7 @@ async def _listed(standin: StandIn, ref: str) -> list[dict[str, Any]]:
 
 
 def _annotate(standin: StandIn, run: dict[str, Any], data: dict[str, Any]) -> None:
-    """Append the annotations without comparing them with those that are there, as GitHub does.
+    """Append the annotations without comparing them with the existing ones, like GitHub.
 
     The buttons are stored beside the check run, since GitHub doesn't return them.
     """
@@ -163,13 +163,13 @@ def _notify(standin: StandIn, nursery: trio.Nursery, run: dict[str, Any], action
 
 
 async def _deliver(standin: StandIn, run: dict[str, Any], action: str) -> None:
-    """Deliver an event about a check run as it was then; like GitHub's, events may overtake each other."""
+    """Deliver an event with the check run's state at that time. Like GitHub's, events may overtake each other."""
     payload = await standin.payload("check_run", action, ref=run["head_sha"], check_run=run["id"])
     payload["check_run"] = {**run, "check_suite": payload["check_run"]["check_suite"]}
     try:
         await standin.deliver(standin.hook_url, "check_run", payload)
     except StandInError:
-        # Nobody answered; the list of attempts says so.
+        # Nobody answered; the list of attempts records that.
         return
 
 
@@ -266,10 +266,10 @@ def _actions_refusal(actions: Any) -> str | None:
 
 
 def apply(run: dict[str, Any], data: Mapping[str, Any], now: str) -> None:
-    """Change a check run as GitHub does: fields are replaced, a conclusion completes.
+    """Change a check run like GitHub: fields are replaced, and a conclusion completes it.
 
     Args:
-        now: the time, for a check run that is completed without one.
+        now: the time of completion, if none is given.
     """
     for name in SETTABLE:
         if data.get(name) is not None:

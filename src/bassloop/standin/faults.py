@@ -1,8 +1,8 @@
-"""Faults on demand: what GitHub does on a bad day, at the call that a test names.
+"""Faults on demand: errors that GitHub may cause, at the call that a test chooses.
 
     standin.faults.add(Fault("POST", r"/repos/.*/check-runs", status=502, after=True))
 
-answers 502 to the next creation of a check run, *after* having made it: its response is lost.
+answers 502 to the next creation of a check run *after* creating it, so its response is lost.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Fault:
     """Something that goes wrong.
 
     Args:
-        method: of the calls that it affects; ``*`` is any.
-        path: a regular expression for the whole path of the call, without its query.
-        status: of the response; None leaves the response as it is (to be `delay`ed, say).
-        body: of the response; None is GitHub's usual JSON.
-        headers: further headers of the response.
+        method: the method of the calls that it affects; ``*`` is any.
+        path: a regular expression that matches the whole path, without the query.
+        status: the response's status; None leaves the response unchanged, for example to `delay` it.
+        body: the response's body; None is GitHub's usual JSON.
+        headers: additional headers of the response.
         delay: seconds to wait before anything else.
-        skip: how many matching calls are let through first.
+        skip: how many matching calls succeed before.
         times: how often it happens.
-        after: whether the call has its effect before.
-        cut: whether the response ends in the middle, as when a connection breaks.
+        after: let the call take effect first.
+        cut: cut off the response in the middle, as if the connection were lost.
     """
 
     method: str = "*"
@@ -59,35 +59,35 @@ class Fault:
 
 
 def secondary_limit(path: str = ".*", *, method: str = "*", seconds: int = 1) -> Fault:
-    """Return GitHub's secondary rate limit, with the time to wait."""
+    """Return a fault like GitHub's secondary rate limit, with the time to wait."""
     body = b'{"message": "You have exceeded a secondary rate limit.", "status": "403"}'
     after = {"Retry-After": str(seconds)}
     return Fault(method, path, status=403, body=body, headers=after)
 
 
 def garbage(path: str = ".*", *, method: str = "*") -> Fault:
-    """Return a response of 200 that isn't JSON, as from a proxy in between."""
+    """Return a fault with status 200 whose body isn't JSON, like a proxy's."""
     return Fault(method, path, status=200, body=b"<html>what?</html>")
 
 
 def lost_answer(path: str = ".*", *, method: str = "*") -> Fault:
-    """Return a call that has its effect and whose connection breaks before the response."""
+    """Return a fault that lets the call take effect, and cuts the connection before the response."""
     return Fault(method, path, status=None, after=True, cut=True)
 
 
 @dataclass(eq=False)
 class Faults:
-    """The faults that are still to happen, in the order in which they were added."""
+    """The pending faults, in the order in which they were added."""
 
     waiting: list[Fault] = field(default_factory=list)
 
     def add(self, fault: Fault) -> Fault:
-        """Let a fault happen; `fault.happened` counts how often it did."""
+        """Add a fault; `fault.happened` counts how often it happened."""
         self.waiting.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Let nothing more happen."""
+        """Remove all faults."""
         self.waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
@@ -116,14 +116,14 @@ class _Used:
 
 @dataclass(eq=False)
 class Quotas:
-    """The calls that each credential has left.
+    """The rate limits, by credential.
 
     Args:
-        per_hour: calls of an App or an installation.
-        anonymous_per_hour: calls without a credential.
-        points_per_minute: reading costs 1, writing 5.
-        at_once: calls of one credential at the same time.
-        penalty: seconds for which a credential is refused everything after it exceeded a secondary limit.
+        per_hour: the hourly limit for an App or an installation.
+        anonymous_per_hour: the hourly limit for calls without a credential.
+        points_per_minute: the secondary limit: reading costs 1, writing 5.
+        at_once: how many concurrent calls a credential may have.
+        penalty: seconds for which all calls of a credential are refused after it exceeded a secondary limit.
         refused: how many calls were refused so far.
     """
 
@@ -136,17 +136,17 @@ class Quotas:
     _used: dict[str, _Used] = field(default_factory=dict, init=False)
 
     def begin(self, who: str, method: str) -> str | None:
-        """Count a call that begins. Returns the limit that it exceeds, ``primary`` or ``secondary``, or None."""
+        """Count a call that begins. Return the limit that it exceeds, ``primary`` or ``secondary``, or None."""
         exceeded = self._exceeded(who, method)
         self.refused += exceeded is not None
         return exceeded
 
     def closed_for(self, who: str) -> float:
-        """Return the seconds for which a credential is still refused everything."""
+        """Return for how many more seconds all calls of a credential are refused."""
         return max(self._of(who).closed_until - trio.current_time(), 0.0)
 
     def used(self) -> dict[str, int]:
-        """Return the calls of the current hour, by credential."""
+        """Return the number of calls in the current hour, by credential."""
         return {who: used.calls for who, used in self._used.items()}
 
     def _exceeded(self, who: str, method: str) -> str | None:
@@ -168,14 +168,14 @@ class Quotas:
         return None
 
     def end(self, who: str, *, free: bool) -> None:
-        """Count a call that has ended; `free` gives back what it cost of the hour."""
+        """Count a call that has ended; `free` refunds its cost for the hour."""
         used = self._of(who)
         used.now -= 1
         if free:
             used.calls = max(used.calls - 1, 0)
 
     def headers(self, who: str) -> dict[str, str]:
-        """Return the headers about the hour's limit."""
+        """Return the headers about the hourly limit."""
         used, limit = self._of(who), self._limit(who)
         resets = time.time() + used.resets_at - trio.current_time()
         return {

@@ -1,7 +1,7 @@
-"""A local repository, read through git, and never written to.
+"""Read a local repository with git. It's never written to.
 
-The most frequent calls, for a commit, a folder and a file at one, are answered by two `git cat-file` that keep
-running: a process for each would cost more than everything else together.
+The most frequent calls, for a commit, and for a folder or file in one, are answered by two `git cat-file` processes
+that keep running. A new process for each call would take longer than everything else together.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _KINDS = {
 
 
 class GitFailed(Exception):
-    """git refused; the message is git's own."""
+    """git failed; the message is its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """One name in a folder. `kind` is ``file``, ``dir``, ``symlink`` or ``submodule``."""
+    """An entry of a folder. `kind` is ``file``, ``dir``, ``symlink`` or ``submodule``."""
 
     kind: str
     sha: str
@@ -49,7 +49,7 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit. Times are as git writes them, ISO 8601."""
+    """A commit. Times are in git's format, ISO 8601."""
 
     sha: str
     tree: str
@@ -60,7 +60,7 @@ class Commit:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment for git: no other repository, no prompt, nothing fetched or locked."""
+    """Return an environment in which git uses no other repository, and doesn't prompt, fetch or lock."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     return {**inherited, **quiet, "LC_ALL": "C", **more}
@@ -68,7 +68,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @dataclass(eq=False)
 class GitRepository:
-    """A repository on disk. Operations raise GitFailed."""
+    """A repository on disk. All methods raise GitFailed."""
 
     path: Path
     _names: _CatFile = field(init=False, repr=False)
@@ -79,12 +79,12 @@ class GitRepository:
         self._contents = _CatFile(self.path, "--batch")
 
     async def aclose(self) -> None:
-        """End the processes that keep running, also when cancelled."""
+        """End the running processes, even if this is cancelled."""
         await self._names.aclose()
         await self._contents.aclose()
 
     async def run(self, *args: str, stdin: bytes = b"") -> bytes:
-        """Run a git command and return what it prints."""
+        """Run a git command and return its output."""
         command = ["git", *SAFE, "-C", str(self.path), *args]
         try:
             done = await trio.run_process(
@@ -102,7 +102,7 @@ class GitRepository:
         return done.stdout
 
     async def commit(self, ref: str) -> str | None:
-        """Return the commit that a name stands for, or None if it stands for none or is an expression."""
+        """Return the commit that a name refers to, or None if it refers to none, or is an expression."""
         plain = ref.removesuffix("^1")
         if not _REF.match(plain) or ".." in plain or "@{" in plain:
             return None
@@ -146,13 +146,13 @@ class GitRepository:
         if len(found) == 3 and found[1] in ("blob", "tree") and found[2].isdigit():
             kind = "file" if found[1] == "blob" else "dir"
             return TreeEntry(kind, found[0], int(found[2]) if kind == "file" else 0, name)
-        # A link that leads nowhere or outside, and a submodule, are found in their folder only.
+        # Broken links, links that lead outside, and submodules are found only in their folder.
         folder = path.rpartition("/")[0]
         listed = await self._tree(f"{commit}:{folder}")
         return next((entry for entry in listed if entry.name == name), None)
 
     async def read(self, entry: TreeEntry) -> bytes:
-        """Return the bytes of a file or of a link."""
+        """Return the bytes of a file or link."""
         if entry.size > MAX_BLOB:
             raise GitFailed(f"{entry.name} is longer than {MAX_BLOB:,} bytes")
         header, content = await self._contents.ask(entry.sha)
@@ -172,7 +172,7 @@ class GitRepository:
         return [_entry(line) for line in listed.split("\0") if line]
 
     async def _tree(self, name: str) -> list[TreeEntry]:
-        """Return the entries of a tree; none if the name stands for something else."""
+        """Return the entries of a tree; none if the name refers to something else."""
         header, content = await self._contents.ask(name)
         sha, _, kind = header.partition(" ")
         if content is None or not kind.startswith("tree "):
@@ -185,7 +185,7 @@ class GitRepository:
 
 
 def _entries(content: bytes, sha_bytes: int) -> Iterator[TreeEntry]:
-    """Parse a tree as git stores it. Sizes aren't in it."""
+    """Parse a tree in git's storage format, which doesn't contain sizes."""
     start = 0
     while start < len(content):
         end = content.index(0, start)
@@ -205,7 +205,7 @@ def _entry(line: str) -> tuple[str, TreeEntry]:
 
 @dataclass(eq=False)
 class _CatFile:
-    """One `git cat-file`, started when it is first used, and again after a failure."""
+    """A `git cat-file` process, started on first use, and again after a failure."""
 
     path: Path
     mode: str
@@ -214,9 +214,9 @@ class _CatFile:
     _lock: trio.Lock = field(default_factory=trio.Lock)
 
     async def ask(self, name: str) -> tuple[str, bytes | None]:
-        """Return its header for an object, and the object if it prints that too.
+        """Return the header for an object, and the object if it's printed, too.
 
-        Cancelled, it ends the process: its output would be taken for the next one's.
+        If this is cancelled, the process is ended, since its output would be mistaken for the next one's.
         """
         async with self._lock:
             try:
@@ -226,14 +226,14 @@ class _CatFile:
                 raise
 
     async def ask_all(self, names: Sequence[str]) -> list[str]:
-        """Return its headers for the ids of objects, which are all asked at once."""
+        """Return the headers for the ids of objects, all requested at once."""
         if not names:
             return []
         async with self._lock:
             try:
                 process = await self._started()
                 async with open_flat_nursery() as nursery:
-                    # Its answers are read meanwhile: either pipe may be too small for all.
+                    # Answers are read concurrently, because either pipe may be too small for all of them.
                     nursery.start_soon(self._write, process, "\n".join(names))
                     return [(await self._line()).decode() for _ in names]
             except BaseException:

@@ -1,4 +1,4 @@
-"""Git's smart HTTP for reading, so that runners really clone; any commit may be fetched.
+"""Git's smart HTTP for reading, so that runners can clone the repository. Any commit may be fetched.
 
 https://git-scm.com/docs/gitprotocol-http
 """
@@ -76,7 +76,7 @@ def _unzipped(body: bytes) -> bytes:
 
 
 def _version() -> str:
-    """Return the protocol version that the client wants; anything but a version is ignored."""
+    """Return the protocol version that the client requests; other values are ignored."""
     asked = request.headers.get("Git-Protocol", "")
     return asked if asked in ("version=1", "version=2") else ""
 
@@ -93,13 +93,13 @@ async def _start(standin: StandInState, *more: str) -> trio.Process:
 
 
 async def _output(process: trio.Process, first: bytes, stdin: bytes = b"") -> AsyncIterator[bytes]:
-    """Yield git's output in pieces, and end it when the client goes away."""
+    """Yield git's output in pieces, and end git if the client disconnects."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         if first:
             yield first
-        # In stateless mode git has read all before it writes.
+        # In stateless mode, git reads everything before it writes.
         await process.stdin.send_all(stdin)
         await process.stdin.aclose()
         while piece := await process.stdout.receive_some(64 << 10):

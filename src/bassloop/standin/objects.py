@@ -71,7 +71,7 @@ _REPOSITORY_URLS = {
 
 
 def timestamp(at: float) -> str:
-    """Return a time (seconds since the epoch) as the API writes it."""
+    """Return a time (seconds since the epoch) in the API's format."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -93,7 +93,7 @@ def user(standin: StandInState, account: Account) -> dict[str, Any]:
 
 
 def public_user(standin: StandInState, account: Account) -> dict[str, Any]:
-    """Return a user as shown to everybody."""
+    """Return a user's public profile."""
     empty = ("name", "company", "location", "email", "hireable", "bio", "twitter_username")
     counts = ("public_repos", "public_gists", "followers", "following")
     return {
@@ -107,7 +107,7 @@ def public_user(standin: StandInState, account: Account) -> dict[str, Any]:
 
 
 def repository(standin: StandInState, owner: Account | None = None) -> dict[str, Any]:
-    """Return the repository, or somebody's fork of it."""
+    """Return the repository, or a fork of it."""
     holder = owner or standin.owner_account
     full_name = f"{holder.login}/{standin.name}"
     api, html = f"{standin.url}/repos/{full_name}", f"{standin.url}/{full_name}"
@@ -204,7 +204,7 @@ def installation(standin: StandInState) -> dict[str, Any]:
 
 
 def commit(standin: StandInState, found: Commit) -> dict[str, Any]:
-    """Return a commit, as `GET …/commits/{ref}` shows it."""
+    """Return a commit as in `GET …/commits/{ref}`."""
     api, html = standin.api_path, f"{standin.url}/{standin.full_name}/commit"
     parents = [
         {"sha": sha, "url": f"{api}/commits/{sha}", "html_url": f"{html}/{sha}"}
@@ -233,7 +233,7 @@ def commit(standin: StandInState, found: Commit) -> dict[str, Any]:
 
 
 def pushed_commit(standin: StandInState, found: Commit) -> dict[str, Any]:
-    """Return a commit, as events show it."""
+    """Return a commit as in events."""
     return {
         "id": found.sha,
         "tree_id": found.tree,

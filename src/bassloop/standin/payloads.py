@@ -1,7 +1,6 @@
 """Webhook payloads in GitHub's published shapes.
 
-What a payload leaves out matters as much as what it has: for a fork's head, check_suite and
-check_run have neither a branch nor a pull request, nor an author.
+What a payload lacks matters, too: for a fork's head, check_suite and check_run have no branch, pull request or author.
 """
 
 from __future__ import annotations
@@ -71,16 +70,16 @@ async def make(
     deleted: bool = False,
     number: int = 1,
 ) -> dict[str, Any]:
-    """Make a payload. Raises StandInError for an event or a ref that it can't make one for.
+    """Make a payload. Raises StandInError for an unsupported event or an unknown ref.
 
     Args:
-        action: the event's; by default the one that starts checks.
+        action: the event's action; by default the one that starts checks.
         ref: the commit.
-        branch: the branch of that commit; by default the one that is checked out.
-        fork: the login of the owner of the fork that it is in; None for the repository itself.
+        branch: the commit's branch; by default the one that is checked out.
+        fork: the login of the owner of the fork with the commit; None for the repository itself.
         sender: the login of the sender; by default the fork's owner, or the stand-in's user.
-        check_run: for check_run, its id; by default the newest of the commit.
-        name: for check_run, the name of one that nobody has made yet, instead of `check_run`.
+        check_run: for check_run, its id; by default the commit's newest one.
+        name: for check_run, the name of one that doesn't exist yet, instead of `check_run`.
         requested_action: for check_run requested_action, the button's identifier.
         deleted: for push, whether the branch was deleted.
         number: for pull_request, its number.
@@ -153,12 +152,12 @@ async def _suite(subject: _Subject) -> dict[str, Any]:
 
 
 def suite_id(head: str) -> int:
-    """Return the id of the App's check suite of a commit: there is one for each."""
+    """Return the id of the App's check suite for a commit. Each commit has one."""
     return int(head[:12], 16)
 
 
 def new_check_run(standin: StandInState, head: str, name: str = "") -> dict[str, Any]:
-    """Return a check run of the App's as it is before anything was said of it."""
+    """Return a check run of the App's in its initial state."""
     number = next(standin.ids)
     api = f"{standin.api_path}/check-runs/{number}"
     return {
@@ -200,7 +199,7 @@ async def _check_run(
         ]
     )
     if not wanted:
-        raise StandInError("the event is about a check run, and none was made for this commit yet")
+        raise StandInError("the event is about a check run, but this commit has none yet")
     run = {**wanted[-1], "check_suite": await _suite(subject)}
     pressed = {"requested_action": {"identifier": requested}} if requested else {}
     return {"action": action, "check_run": run, **pressed, **subject.common}
@@ -264,7 +263,7 @@ def pull_request(
     fork: Account | None,
     author: Account,
 ) -> dict[str, Any]:
-    """Return a pull request as a list of them shows it, from the repository itself or from a fork."""
+    """Return a pull request as in a list of them, from the repository itself or a fork."""
     html, api = f"{standin.url}/{standin.full_name}/pull/{number}", standin.api_path
     head_owner = fork or standin.owner_account
     urls = {

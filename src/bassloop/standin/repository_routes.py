@@ -121,13 +121,13 @@ def _in_tree(standin: StandInState, path: str, entry: TreeEntry) -> dict[str, An
 
 
 async def find_commit(standin: StandInState, ref: str, *, missing: int) -> str:
-    """Return the commit that a ref stands for. Refuses an unknown one with the status that GitHub has."""
+    """Return the commit that a ref refers to. Refuses an unknown one with GitHub's status."""
     for pull in standin.pulls:
         if ref == f"refs/pull/{pull['number']}/head":
             ref = pull["head"]["sha"]
     if ref in ("", "HEAD"):
         await standin.prepare()
-        # Without a branch of that name, what is checked out is the default branch.
+        # If there is no branch of that name, the checked-out commit is the default branch's.
         ref = f"refs/heads/{standin.default_branch}"
         ref = ref if await standin.git.commit(ref) else "HEAD"
     commit = await standin.git.commit(ref)
@@ -162,7 +162,7 @@ class _Location:
         self.standin, self.path, self.ref = standin, path, ref
 
     def shown(self, entry: TreeEntry, path: str) -> dict[str, Any]:
-        """Return an entry as GitHub shows it, without its content."""
+        """Return an entry in GitHub's shape, without its content."""
         standin = self.standin
         api, html = standin.api_path, f"{standin.url}/{standin.full_name}"
         url = f"{api}/contents/{path}?ref={self.ref}"
@@ -224,7 +224,7 @@ def _add_users(web: QuartTrio, standin: StandInState) -> None:
     @web.get("/users/<login>/keys")
     async def keys(login: str) -> Response:
         listed = known(login).keys
-        # GitHub shows a key without its comment.
+        # GitHub lists keys without their comments.
         return page(
             [
                 {"id": n, "key": " ".join(key.split()[:2]), "created_at": objects.LONG_AGO}

@@ -1,4 +1,4 @@
-"""`/login`: sign_ins in, in a browser (with one click, as anybody) or for a terminal, and users' tokens."""
+"""`/login`: sign in, in a browser (with one click, as anybody) or for a terminal, and get users' tokens."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _add_device(web: QuartTrio, standin: StandInState) -> None:
 
 
 def _of_code(standin: StandInState, given: Mapping[str, str]) -> dict[str, Any]:
-    """Return a token for a code, which is good once, or an error."""
+    """Return a token for a code, which works once, or an error."""
     sign_ins = standin.sign_ins
     if given.get("client_secret") != sign_ins.client_secret:
         return _error(
@@ -149,7 +149,7 @@ def _of_code(standin: StandInState, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _of_device(standin: StandInState, device_code: str) -> dict[str, Any]:
-    """Return a token for a device code that was typed in, or an error."""
+    """Return a token for a device code that was entered, or an error."""
     sign_ins, now = standin.sign_ins, time.time()
     device = sign_ins.devices.get(device_code)
     if device is None:
@@ -173,7 +173,7 @@ def _error(reason: str, message: str) -> dict[str, Any]:
 
 
 def _authorize_page(standin: StandInState, parameters: Mapping[str, str]) -> str:
-    """Return the page where one chooses who to be."""
+    """Return the page for choosing a user."""
     hidden = "".join(
         f'<input type="hidden" name="{name}" value="{escape(value)}">'
         for name, value in parameters.items()

@@ -41,19 +41,19 @@ class StandIn(StandInState):
     ) -> dict[str, Any]:
         """Make a payload for an event; see :func:`bassloop.standin.payloads.make` for the options.
 
-        Raises StandInError for an event that it can't make one for.
+        Raises StandInError for an unsupported event.
         """
         return await payloads.make(self, event, action, **options)
 
     async def deliver(
         self, loop_url: str, event: str, payload: Mapping[str, Any], *, guid: str | None = None
     ) -> Delivered:
-        """Sign a payload and post it, as GitHub does. Raises StandInError when nobody answers.
+        """Sign a payload and post it, like GitHub. Raises StandInError if nobody answers.
 
-        Either way the attempt is listed by the deliveries API.
+        In both cases, the deliveries API lists the attempt.
 
         Args:
-            loop_url: the loop's, without the webhook's path.
+            loop_url: the loop's address, without the webhook's path.
             guid: the id of an earlier delivery that this one repeats.
         """
         body, number = json.dumps(payload).encode(), guid or str(uuid.uuid4())
@@ -67,13 +67,13 @@ class StandIn(StandInState):
         return Delivered(number, answer.status_code, answer.text[:500])
 
     def lose(self, event: str, payload: Mapping[str, Any]) -> str:
-        """Note a delivery that the loop never saw, as while it was down. Returns its guid."""
+        """Record a delivery that the loop never received, as if it was down. Return its guid."""
         guid = str(uuid.uuid4())
         self._note(guid, event, payload, HOOK_PATH, 0, redelivery=False)
         return guid
 
     def made_older(self, guid: str, *, status: int, seconds: float) -> None:
-        """Change the attempts of a delivery to have been made earlier, and answered with a status."""
+        """Change the time and the status of all attempts of a delivery."""
         self.attempts = sorted(
             (
                 replace(each, status=status, delivered_at=each.delivered_at - seconds)

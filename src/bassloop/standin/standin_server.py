@@ -1,4 +1,4 @@
-"""The stand-in's HTTP: GitHub's REST calls that the loop makes, and Git's smart HTTP for clones."""
+"""The stand-in's HTTP server: the REST calls that the loop makes, and Git's smart HTTP for clones."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 MAX_BODY = 64 << 20
 KEPT_REQUESTS = 10_000
 API = ("/repos/", "/users/", "/user", "/app", "/installation/")
-"""The paths whose calls count. Asking for one's rate limit doesn't, as GitHub documents."""
+"""The paths that count against rate limits. According to GitHub's documentation, requesting the rate limit doesn't."""
 
 
 async def serve_standin(
     standin: StandIn, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve on loopback, on a free port, until cancelled. Started with its URL.
+    """Serve on a free loopback port until cancelled. The task status is its URL.
 
-    Raises StandInError when the repository can't be read.
+    Raises StandInError if the repository can't be read.
     """
     try:
         await standin.git.run("rev-parse", "--git-dir")
@@ -63,7 +63,7 @@ async def serve_standin(
 
 
 def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
-    """Return the application. What goes on after a response runs in the nursery."""
+    """Return the application. Work that continues after a response runs in the nursery."""
     web = QuartTrio("bassloop.standin")
     web.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     web.config["RESPONSE_TIMEOUT"] = None
@@ -96,7 +96,7 @@ def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
 
 
 async def _before(standin: StandIn) -> Response | None:
-    """Apply faults that come first, then rate limits. Returns None to let the call through."""
+    """Apply faults that come first, then rate limits. Return None to accept the call."""
     g.caller = authorization.identify(standin) if request.path.startswith(API) else None
     g.fault = standin.faults.take(request.method, request.path)
     exceeded = standin.quotas.begin(g.caller, request.method) if g.caller else None
@@ -135,6 +135,6 @@ def _broken(fault: Fault, response: Response) -> Response:
         response = Response(body, fault.status, content_type=form)
     response.headers.update(fault.headers)
     if fault.cut:
-        # More is announced than is sent, so that the connection ends in the middle of the response.
+        # Announce more than is sent, so that the response is incomplete when the connection ends.
         response.headers["Content-Length"] = str((response.content_length or 0) + 1000)
     return response

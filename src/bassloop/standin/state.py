@@ -1,4 +1,4 @@
-"""The stand-in's state: a repository, its people, an App, and what became of them."""
+"""The stand-in's state: a repository, its people, an App, and everything that was created."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN_SECONDS = 8 * 3600.0
 
 
 class StandInError(Exception):
-    """The stand-in can't do what was asked of it; the message says why."""
+    """The stand-in can't do what was requested; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Account:
 
     Args:
         permission: ``admin``, ``write``, ``read`` or ``none``.
-        association: their relation to the repository, as their pull requests say it.
+        association: their relation to the repository, as in their pull requests.
     """
 
     id: int
@@ -56,7 +56,7 @@ class InstallationToken:
 
 @dataclass(slots=True)
 class AuthorizationCode:
-    """The code that a browser brings back: its user, address and challenge."""
+    """A code that a browser brings back: its user, address and challenge."""
 
     login: str
     redirect_uri: str
@@ -66,7 +66,7 @@ class AuthorizationCode:
 
 @dataclass(slots=True)
 class DeviceSignIn:
-    """A terminal that waits for somebody to type in its `user_code`; `login` is the one who did."""
+    """A terminal that waits for somebody to enter its `user_code`; `login` is the user who did."""
 
     user_code: str
     expires_at: float
@@ -81,8 +81,8 @@ class SignIns:
     """Codes, devices and users' tokens of the stand-in's App.
 
     Args:
-        callback_urls: those in the App's settings; a browser is sent nowhere else.
-        interval: the least seconds between a terminal's requests.
+        callback_urls: those in the App's settings; browsers are redirected only to these.
+        interval: the minimum time in seconds between a terminal's requests.
     """
 
     client_secret: str = field(default="client-secret", repr=False)
@@ -94,7 +94,7 @@ class SignIns:
     issued: int = 0
 
     def new_code(self, login: str, parameters: Mapping[str, str]) -> str:
-        """Return a code for somebody who agreed."""
+        """Return a code for a user who agreed."""
         code = secrets.token_hex(10)
         challenge = parameters.get("code_challenge", "")
         self.codes[code] = AuthorizationCode(
@@ -117,14 +117,14 @@ class SignIns:
         }
 
     def decide(self, user_code: str, login: str, *, allow: bool = True) -> None:
-        """Let somebody type in a terminal's code, and agree or not. Raises KeyError for an unknown code."""
+        """Enter a terminal's code as a user, and agree or refuse. Raises KeyError for an unknown code."""
         waiting = {device.user_code: device for device in self.devices.values()}[user_code]
         waiting.login, waiting.denied = login, not allow
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedAttempt:
-    """One attempt at a delivery. `status` is 0 when nobody answered."""
+    """One attempt at a delivery. `status` is 0 if nobody answered."""
 
     id: int
     guid: str
@@ -143,7 +143,7 @@ def _granted() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team of an organization's: its members' logins, and what it may do."""
+    """An organization's team: its members' logins, and its permission."""
 
     members: tuple[str, ...]
     permission: str = "read"
@@ -154,18 +154,18 @@ class StandInState:
     """One repository, its people, and one App installed on it.
 
     Args:
-        teams: of the repository's owner, by their slugs.
-        repository_path: any local repository, also a worktree of one; it is only read.
+        teams: the teams of the repository's owner, by slug.
+        repository_path: any local repository or worktree; it's only read.
         owner: the login of the repository's owner; an organization unless it is `login`.
         keys: the user's public SSH keys, as lines of an authorized_keys file.
         app_key: the App's *public* key, PEM; requests must be signed with its private half.
-        permissions: those that the App was granted; what needs more is refused.
-        hook_config: the webhook's settings, where they differ from the usual ones.
+        permissions: those that the App was granted; calls that need more are refused.
+        hook_config: settings of the webhook that differ from the defaults.
         device_flow: whether it is enabled in the App's settings.
         manifest_code: a code that can be exchanged, once, for the App's credentials.
         manifest: the manifest that was posted to the web page, which then gave the code.
-        app_private_key: the App's private key, PEM, for whoever has that code.
-        hook_url: a loop that gets events about check runs that are created and completed.
+        app_private_key: the App's private key, PEM, which is exchanged for that code.
+        hook_url: the address of a loop that receives events about created and completed check runs.
     """
 
     repository_path: Path
@@ -214,7 +214,7 @@ class StandInState:
 
     @property
     def user(self) -> User:
-        """The first user, who sends events unless somebody else is named."""
+        """The first user, who is the default sender of events."""
         account = self.account(self.login)
         return User(account.id, account.node_id, account.login)
 
@@ -239,7 +239,7 @@ class StandInState:
         return f"{self.url}/repos/{self.full_name}"
 
     def account(self, login: str) -> Account:
-        """Return the account of a login. Raises StandInError if nobody has it."""
+        """Return the account with a login. Raises StandInError if there is none."""
         found = self.accounts.get(login.lower())
         if found is None:
             raise StandInError(f"nobody here has the login {login}; add them with add_user")
@@ -254,7 +254,7 @@ class StandInState:
         type: str = "User",
         association: str = "CONTRIBUTOR",
     ) -> Account:
-        """Add somebody else, to send events or to have a fork, or change somebody."""
+        """Add or change a user, who can then send events or own a fork."""
         known = self.accounts.get(login.lower())
         number = known.id if known else 101 + len(self.accounts)
         return self._add(Account(number, login, tuple(keys), type, permission, association))
@@ -264,14 +264,14 @@ class StandInState:
         return account
 
     def new_token(self, permissions: Mapping[str, str] | None = None) -> tuple[str, float]:
-        """Return a new installation's token, and when it expires."""
+        """Return a new installation token, and when it expires."""
         value, expires = "ghs_" + secrets.token_urlsafe(32), time.time() + 3600
         granted = self.permissions if permissions is None else permissions
         self.tokens[value] = InstallationToken(expires, dict(granted))
         return value, expires
 
     async def prepare(self) -> None:
-        """Find the default branch, unless it was given. Raises StandInError without git."""
+        """Find the default branch, unless it was given. Raises StandInError if git isn't installed."""
         if not self.default_branch:
             branches = [await self.git.branch(), "main", "master"]
             exist = [

@@ -1,1 +1,1 @@
-"""The tools around the daemon: scripts, REPL, language server, trial runs, and setup."""
+"""The tools around the daemon: scripts, REPL, language server, trials, and setup."""

@@ -1,6 +1,6 @@
 """A server of the Model Context Protocol for agents: a loop's runs, failures, logs and searches.
 
-It is a client of the loop's HTTP API, and has the rights of whoever has signed in with `bassloop login`.
+It's a client of the loop's HTTP API, with the permissions of the user who has signed in with `bassloop login`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_LINES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LoopTools:
-    """The tools with which an agent asks a loop. Each method is a tool, whose description is its docstring."""
+    """An agent's tools for querying a loop. Each method is a tool; its docstring is the tool's description."""
 
     loop: LoopClient
 
@@ -66,7 +66,7 @@ class LoopTools:
         return await self._get(self._path(run))
 
     async def get_failure(self, run: str) -> dict[str, Any]:
-        """Return why a run failed: tests, messages, files and lines, and the log's lines that say so."""
+        """Return why a run failed: tests, messages, files and lines, and the relevant lines of the log."""
         return await self._get(f"{self._path(run)}/failure")
 
     async def what_changed(self, run: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class LoopTools:
         return await self._get(path, q=text, before=before)
 
     async def search_errors(self, repository: str, text: str = "") -> dict[str, Any]:
-        """Search what a repository's runs failed of: when each error came first and last, on which branches."""
+        """Search a repository's errors: when each occurred first and last, and on which branches."""
         return await self._get(f"/repositories/{_repository(repository)}/errors", q=text)
 
     async def test_history(self, repository: str, check: str, test: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class LoopTools:
         return await _asked(self.loop.get(path, **parameters))
 
     def _path(self, run: str) -> str:
-        """Return the path of a run. Raises ToolError for what names none of this loop."""
+        """Return the path of a run. Raises ToolError if `run` doesn't name one of this loop."""
         try:
             address = parse_run_address(run, self.loop.server)
         except ValueError as error:
@@ -124,7 +124,7 @@ class LoopTools:
 
 
 async def _asked(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """Wait for a loop's answer. Raises ToolError, which an agent reads."""
+    """Wait for a loop's answer. Raises ToolError, whose message the agent gets."""
     try:
         return await answer
     except LoopError as error:
@@ -132,7 +132,7 @@ async def _asked(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def agent_server(loop: LoopClient, version: str) -> MCPServer[Any]:
-    """Return the server, with a tool for each thing that can be asked."""
+    """Return the server, with a tool for each method of :class:`LoopTools`."""
     server = MCPServer("bassloop", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
     tools = LoopTools(loop)
     for tool in (
@@ -152,9 +152,9 @@ def agent_server(loop: LoopClient, version: str) -> MCPServer[Any]:
 
 
 def _repository(name: str) -> str:
-    """Return a repository's name for an address. Raises ToolError."""
+    """Return a repository's name, which is safe in a URL. Raises ToolError if it isn't one."""
     owner, slash, rest = name.partition("/")
     allowed = all(char.isalnum() or char in "._-" for char in owner + rest)
     if not (owner and slash and rest and allowed) or rest in (".", "..") or owner in (".", ".."):
-        raise ToolError(f"{name!r} is no repository such as OWNER/NAME")
+        raise ToolError(f"{name!r} isn't a repository such as OWNER/NAME")
     return name

@@ -1,4 +1,4 @@
-"""Signing in to a loop from a terminal: GitHub's device flow, and the file that keeps the sessions."""
+"""Sign in to a loop from a terminal: GitHub's device flow, and the file that stores sessions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 APP = "bass-loop"
 MAX_INTERVAL = 60.0
-"""Seconds between two questions to the loop, at most."""
+"""The maximum time in seconds between two requests to the loop."""
 
 TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
-"""Statuses with which the loop, GitHub or a proxy says: not now."""
+"""Status codes of temporary errors of the loop, GitHub or a proxy."""
 
 
 class SignInError(Exception):
-    """Signing in or out failed; the message says why."""
+    """Signing in or out failed; the message gives the reason."""
 
 
 class _TryAgain(SignInError):
-    """The loop gave no answer, or a temporary error."""
+    """The loop didn't answer, or answered with a temporary error."""
 
 
 # --- sessions, by the site that they are for ---
@@ -56,9 +56,9 @@ def site_of(url: str) -> str:
 
 
 def session_headers(url: str) -> list[tuple[str, str]]:
-    """Return the headers that identify the user to a loop, none where nobody has signed in.
+    """Return the headers that identify the user to a loop; none if the user hasn't signed in there.
 
-    They are for exactly the scheme, host and port of the sign-in. Raises SignInError.
+    They are valid only for the scheme, host and port of the sign-in. Raises SignInError.
     """
     session = _read().get(site_of(url))
     token = session.get("token") if isinstance(session, dict) else None
@@ -77,7 +77,7 @@ def store_session(url: str, login: str, token: str, expires_at: str) -> None:
 
 
 def drop_session(url: str) -> None:
-    """Forget a session. Raises SignInError."""
+    """Delete a session. Raises SignInError."""
     _write({site: session for site, session in _read().items() if site != site_of(url)})
 
 
@@ -111,7 +111,7 @@ async def sign_in(
 ) -> dict[str, Any]:
     """Have the user sign in with a browser, store the session, and return it.
 
-    Once there is a code, the loop is asked until the code expires, less and less often while it gives no answer.
+    After that, the loop is polled until the code expires, less and less often while it doesn't answer.
 
     Args:
         show_code: called with the page where the user enters a code, and the code.
@@ -124,7 +124,7 @@ async def sign_in(
         show_code(device["verification_uri"], device["user_code"])
         interval = float(device["interval"])
         last_error: _TryAgain | None = None
-        # The protocol has nothing but asking again, at the interval that the loop names (RFC 8628).
+        # The protocol only allows polling, at the interval that the loop sets (RFC 8628).
         with trio.move_on_after(float(device["expires_in"])):
             while True:
                 await trio.sleep(interval)
@@ -145,9 +145,9 @@ async def sign_in(
 
 
 async def sign_out(site: str) -> bool | None:
-    """Forget the session here and end it at the loop.
+    """Delete the session here and end it at the loop.
 
-    Returns None if there was no session, and else whether the loop has ended it. Raises SignInError.
+    Return None if there was no session, otherwise whether the loop has ended it. Raises SignInError.
     """
     headers = session_headers(site)
     drop_session(site)
@@ -178,7 +178,7 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> d
         said = content.get("error") if isinstance(content, dict) else None
         raise _TryAgain(f"{client.base_url}: {said or answer.reason_phrase}")
     if not isinstance(content, dict):
-        raise SignInError(f"{client.base_url} is no loop, or a proxy is in the way")
+        raise SignInError(f"{client.base_url} isn't a loop, or a proxy is in the way")
     if answer.status_code >= 300:
         raise SignInError(f"{client.base_url}: {content.get('error', answer.reason_phrase)}")
     return content

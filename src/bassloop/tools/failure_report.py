@@ -1,4 +1,4 @@
-"""A report of why a run did not succeed, as text for a terminal: from a loop's answer, or of the last trial."""
+"""Report why a run didn't succeed, as text for a terminal: a loop's run, or the last trial."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def last_log() -> Path:
 async def keep_log(store: Store, runs: Sequence[Run]) -> Path:
     """Write the logs of all steps of these runs to a file, in order, and return it. Raises OSError.
 
-    The file replaces that of the trial before, whole or not at all.
+    The file atomically replaces the previous trial's.
     """
     path = last_log()
     with open_private_file(path) as file:
@@ -86,7 +86,7 @@ def read_last_log() -> Iterator[bytes]:
 async def fetch_failure(
     address: RunAddress, headers: Sequence[tuple[str, str]] = ()
 ) -> Failure | None:
-    """Return why a run did not succeed; None if it did, or nothing of it has failed yet. Raises LoopError."""
+    """Return why a run didn't succeed; None if it did, or nothing has failed yet. Raises LoopError."""
     loop = LoopClient(address.server, headers)
     found = await loop.get(f"{address.path}/failure")
     failure: Failure | None = found.get("failure")
@@ -94,10 +94,10 @@ async def fetch_failure(
 
 
 def render_failure(failure: Mapping[str, Any], page: str | None = None) -> str:
-    """Return a failure as plain text, whatever a loop has answered.
+    """Return a failure as plain text, tolerating anything that a loop may have answered.
 
     Args:
-        page: the address of the run's page; with one, each failure has a link to its lines.
+        page: the address of the run's page; if it's given, each failure has a link to its lines.
     """
     return plain_lines("\n".join(_lines(failure, page)))
 
@@ -134,7 +134,7 @@ def last_failures() -> Path:
 
 
 async def keep_failures(store: Store, runs: Sequence[Run]) -> dict[str, Failure]:
-    """Store why these runs failed, by their checks' names, for after the trial. Returns the same."""
+    """Store and return why these runs failed, by check name, for use after the trial."""
     failures: dict[str, Failure] = {}
     for run in runs:
         found = await find_run_failure(store, run, await store.steps.of_run(run.id))

@@ -1,13 +1,13 @@
-"""Format Bass: indentation, spaces and blank lines, and never where a line breaks.
+"""Format Bass: indentation, spaces and blank lines, but not line breaks.
 
-A text that is formatted reads as the same forms with the same comments, and formatting it again
-changes nothing. The rules, in the order of the brackets that are open at a line's start:
+Formatted text has the same forms and comments as the original, and formatting it again changes nothing. The rules, for
+the innermost bracket that is open at the start of a line:
 
-- members of ``[`` and ``{`` stand below the first one;
-- forms with a body (``def``, ``fn``, ``let``, ``from`` and others, see `BODY`) indent it by two;
-- arguments of other forms stand below the first argument where that is on the operator's line, and
-  are indented by two where it isn't;
-- a closing bracket stands behind what it closes, and one blank line at most parts forms.
+- members of ``[`` and ``{`` are aligned with the first one;
+- the bodies of ``def``, ``fn``, ``let``, ``from`` and other forms (see `BODY`) are indented by two;
+- arguments of other forms are aligned with the first argument if that's on the operator's line, and indented by two if
+  it isn't;
+- closing brackets directly follow the last member, and there is at most one blank line between forms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BODY = frozenset(
         "let", "module", "op", "provide", "when",
     }
 )  # fmt: skip
-"""Forms whose later members are a body, whatever stands beside the operator."""
+"""Forms whose later members are a body, even if there are arguments on the operator's line."""
 
 _SPACES = " ,\t\n\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _TOKEN = re.compile(
@@ -42,7 +42,7 @@ _TOKEN = re.compile(
 
 @dataclass(slots=True)
 class Token:
-    """A token at an offset, and what stood before it: how many line ends, and whether any space."""
+    """A token at an offset, the number of line breaks before it, and whether there is any space before it."""
 
     kind: str
     text: str
@@ -53,7 +53,7 @@ class Token:
 
 @dataclass(slots=True)
 class _Open:
-    """A bracket that is open, and where its members go."""
+    """An open bracket, and the columns of its members."""
 
     bracket: str
     column: int
@@ -74,7 +74,7 @@ class _Open:
 
 
 def format_bass(text: str) -> str:
-    """Return a text of Bass, formatted. What is no Bass comes back as well as it can be."""
+    """Return a Bass text, formatted. If it isn't valid Bass, it's formatted as far as possible."""
     writer = _Writer()
     for token in tokens(text):
         writer.add(token)
@@ -82,7 +82,7 @@ def format_bass(text: str) -> str:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Yield a text's tokens; what parts them is with the token that follows."""
+    """Yield a text's tokens; white space belongs to the token after it."""
     newlines, spaced = 0, False
     for match in _TOKEN.finditer(text):
         kind = str(match.lastgroup)
@@ -104,11 +104,11 @@ class _Writer:
         self._glued = False
 
     def text(self) -> str:
-        """Return all that was written, with one line end behind it."""
+        """Return everything that was written, with one line break at the end."""
         return "".join(self._out).rstrip("\n") + "\n" if self._out else ""
 
     def add(self, token: Token) -> None:
-        """Write a token where it belongs."""
+        """Write a token at its position."""
         if token.kind == "close":
             self._close(token)
             return
@@ -122,7 +122,7 @@ class _Writer:
             self._open.append(_Open(token.text, self._column - 1))
 
     def _place(self, token: Token) -> None:
-        """Write what parts a token from the one before it."""
+        """Write the white space before a token."""
         if not self._out:
             return
         if token.newlines or self._after_comment:

@@ -1,7 +1,7 @@
 """A Pygments lexer for Bass, which documentation and other tools find by the name ``bass``.
 
-It is registered as a plugin of Pygments (https://pygments.org/docs/plugins/), so that wherever
-bassloop is installed, ``pygmentize -l bass`` and code blocks marked ``bass`` have colours.
+It's registered as a Pygments plugin (https://pygments.org/docs/plugins/), so ``pygmentize -l bass`` and code blocks
+marked ``bass`` are highlighted wherever bassloop is installed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class BassLexer(RegexLexer):  # type: ignore[misc]  # Pygments has no types
             (r'"', String, "#pop"),
             (r"\\", String),
         ],
-        # The words of a command stand for themselves, and forms in brackets are as elsewhere.
+        # The words of a command are literal; forms in brackets are highlighted as usual.
         "command": [
             (r"\)", Punctuation, "#pop"),
             (r"(\()(\$)(?=\s)", bygroups(Punctuation, Operator.Word), "#push"),

@@ -1,7 +1,7 @@
-"""Finds mistakes and pitfalls in scripts.
+"""Find mistakes and pitfalls in scripts.
 
-Two kinds of findings: what can't be read or names nothing (errors), and words of a command that mean something else
-than they look like (warnings).
+There are two kinds of findings: syntax errors and unbound names are errors, and words of a command that don't mean what
+they look like are warnings.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class LintMessage:
 
 
 def lint_bass(text: str, name: str) -> list[LintMessage]:
-    """Return what is wrong with a script, in its order. Never raises."""
+    """Return the findings in a script, in order. Never raises."""
     found = []
     for problem in analyse(text).problems:
         message = problem.message
         if message.startswith("not a number"):
             message += ' (a word that begins with a digit needs quotes: "1.5")'
-        # An editor is told of these while somebody types; what is left when nobody does is wrong.
+        # The language server shows these as less than errors, since somebody may still be typing. Here they are errors.
         level = "error" if message.startswith("unbound") else problem.severity
         found.append(_message(text, name, problem.span.start, level, message))
     found += [_message(text, name, at, "warning", why) for at, why in _surprising_words(text)]

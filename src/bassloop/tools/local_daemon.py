@@ -32,7 +32,7 @@ ANSWER_SECONDS = 10.0
 
 APP = "bass-loop"
 PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
-"""The settings that say where a daemon's data is."""
+"""The settings that determine where a daemon's data is."""
 
 T = TypeVar("T")
 
@@ -40,11 +40,11 @@ TIMEOUT_SECONDS = 30.0
 
 
 class DaemonError(Exception):
-    """The daemon, or its data, can't be reached; the message says how to fix that."""
+    """The daemon or its data can't be reached; the message has the fix."""
 
 
 def daemon_address(settings: Settings) -> str:
-    """Return the daemon's address: with TLS its external one, which is the name in its certificate."""
+    """Return the daemon's address. With TLS, that's its external one, because its certificate has that name."""
     if settings.tls_cert_path and settings.external_url:
         return settings.external_url
     return _local_address(settings)
@@ -67,7 +67,7 @@ def answers(settings: Settings) -> bool:
 
 
 def readiness(settings: Settings) -> dict[str, Any] | None:
-    """Return what the daemon says about its parts, or None if it doesn't answer."""
+    """Return the daemon's report about its parts, or None if it doesn't answer."""
     answer = _get(settings, "/ready")
     try:
         parts = json.loads(answer) if answer is not None else None
@@ -80,7 +80,7 @@ def _get(settings: Settings, path: str) -> bytes | None:
     address = _local_address(settings)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if address.startswith("https:"):
-        # The certificate is for the external name; nobody can stand between this machine and itself.
+        # The certificate has the external name. A connection from this machine to itself can't be intercepted.
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         unverified.check_hostname = False
         unverified.verify_mode = ssl.CERT_NONE
@@ -96,7 +96,7 @@ def _get(settings: Settings, path: str) -> bytes | None:
 
 
 def _folder() -> Path | None:
-    """Return the folder of the files; None for a user without a home, as under `DynamicUser=` of systemd."""
+    """Return the folder of the files; None for a user without a home, such as one of systemd's `DynamicUser=`."""
     try:
         return Path(platformdirs.user_state_dir(APP)) / "daemons"
     except RuntimeError:
@@ -105,9 +105,9 @@ def _folder() -> Path | None:
 
 @contextmanager
 def registered(settings: Settings) -> Iterator[None]:
-    """Let commands find a daemon with these settings. Where that can't be written, they don't.
+    """Record a daemon's settings so that commands find it. If the file can't be written, they don't.
 
-    Nor do they find one with DATABASE_URL, since that has a password in it.
+    Nothing is recorded with DATABASE_URL, since it contains a password.
     """
     folder = _folder()
     if settings.database_url is not None or folder is None:
@@ -151,7 +151,7 @@ def running_places() -> list[dict[str, str]]:
 
 
 async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:
-    """Return what `use` returns for the daemon's store.
+    """Call `use` with the daemon's store, and return its result.
 
     Raises DaemonError if there is no database, and StoreError.
     """
@@ -162,7 +162,7 @@ async def use_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) ->
 
 
 def check_database(settings: Settings) -> None:
-    """Raise DaemonError if there is no database, and StoreError if it can't be asked."""
+    """Raise DaemonError if there is no database, and StoreError if it can't be accessed."""
     database = find_database(settings.database)
     if not database.exists():
         where = (
@@ -175,11 +175,11 @@ def check_database(settings: Settings) -> None:
 
 
 def redeliver(settings: Settings, delivery: Delivery, body: bytes, url: str | None = None) -> str:
-    """Post a delivery to the daemon, and return what it answers.
+    """Post a delivery to the daemon, and return its answer.
 
     Args:
         body: its payload.
-        url: where the daemon listens, if not where the settings say.
+        url: the daemon's address, if it differs from the settings.
 
     Raises DaemonError if the daemon refuses the delivery, or doesn't answer.
     """

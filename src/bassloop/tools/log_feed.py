@@ -1,7 +1,7 @@
 """A client for the logs of a run, over the websocket of its page.
 
-The feed counts the lines of each log that it has. After a lost connection it tells the server, which goes on from
-there: no line is missing, and none comes twice.
+The feed counts the lines of each log that it has received. After a lost connection, it sends these numbers to the
+server, which continues from there, so no line is lost or repeated.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from bassloop.tools.loop_client import RunAddress
 
 NOT_VISIBLE = 4404
-"""The server's close code for a run that does not exist, or that the client may not see."""
+"""The server's close code for a run that doesn't exist, or that the client may not see."""
 
 TRY_AGAIN = 1013
 """The server's close code for a websocket beyond the limits; its reason names the limit."""
 
 MAX_MESSAGE = 64 << 20
 PING_SECONDS = 30.0
-"""How often a silent server is pinged, and how long it may take to answer."""
+"""Seconds of silence before the server is pinged, and before a ping times out."""
 
 BACKOFF = Backoff(0.5, 15.0)
 MAX_ATTEMPTS = 5
-"""How many connections in a row may fail for a log that is not followed."""
+"""How many connections in a row may fail if the run isn't followed."""
 
 
 class _ConnectionLost(Exception):
-    """The connection failed in a way that may pass; the message says how."""
+    """The connection failed, perhaps temporarily; the message says how."""
 
 
 @dataclass(eq=False)
 class LogFeed:
-    """The logs of one run, as they come.
+    """The logs of one run, as they are written.
 
     Args:
-        show: called with each message of the server; its logs have only lines that are new.
-        on_lost: called with a sentence when the connection is lost, before it is tried again.
-        only: the rows of the steps whose logs are wanted; None for all.
-        follow: stay until the run has ended.
+        show: called with each message of the server. The logs in it contain only new lines.
+        on_lost: called with a sentence when the connection is lost, before the next attempt.
+        only: the rows of the steps whose logs to show; None for all.
+        follow: stay connected until the run has ended.
         headers: sent with each request, such as a session's.
     """
 
@@ -65,10 +65,10 @@ class LogFeed:
     _received: bool = False
 
     async def run(self) -> None:
-        """Show what there is and, when following, what comes until the run has ended.
+        """Show the current logs and, if following, everything new until the run has ended.
 
-        Raises LoopError if there is no such run, or if its server can't be reached: at once if it never was,
-        and after some attempts if the run isn't followed.
+        Raises LoopError if there is no such run, or if its server can't be reached: at once if nothing was
+        ever received, and after some attempts if the run isn't followed.
         """
         failures = 0
         ever_received = False
@@ -115,7 +115,7 @@ class LogFeed:
                 for log in message.get("logs", ()):
                     self._drop_known_lines(log)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                raise LoopError(f"{self.address.page} does not answer as a loop does") from error
+                raise LoopError(f"{self.address.page} doesn't answer like a loop") from error
             self._received = True
             self.show(message)
 
@@ -136,7 +136,7 @@ class LogFeed:
         return request if self.only is None else {**request, "only": list(self.only)}
 
     def _explained(self, error: BaseException) -> Exception | None:
-        """Return what the end of a connection means, or None if the error has another cause."""
+        """Return the error that a closed connection stands for, or None if it has another cause."""
         if isinstance(error, LoopError):
             return error
         if isinstance(error, ConnectionRejected):
@@ -157,12 +157,12 @@ class LogFeed:
         if isinstance(error, OSError):
             return _ConnectionLost(f"can't be reached: {error.strerror or error}")
         if isinstance(error, CONNECTION_ERRORS):
-            return _ConnectionLost("the server did not answer")
+            return _ConnectionLost("the server didn't answer")
         return None
 
 
 async def _keep_alive(socket: WebSocketConnection) -> None:
-    """Ping the server, and raise TooSlowError when it is gone without a word."""
+    """Ping the server, and raise TooSlowError if it doesn't answer."""
     while True:
         await trio.sleep(PING_SECONDS)
         with trio.fail_after(PING_SECONDS):

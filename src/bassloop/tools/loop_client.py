@@ -1,7 +1,7 @@
-"""A client of a loop's HTTP API: addresses of runs, and answers that are bounded or an error that says why.
+"""A client of a loop's HTTP API: addresses of runs, and requests with size limits and helpful errors.
 
-A loop is trusted with nothing: the path of an artifact may not lead out of the folder, no file is overwritten, and one
-whose SHA-256 isn't the one that was listed is dropped.
+Loops aren't trusted: an artifact's path may not lead out of the folder, no file is overwritten, and a file is dropped
+if its SHA-256 isn't the one that was listed.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FRAGMENT = re.compile(r"v(\d{1,18})(?:-L\d+)?", re.ASCII)
 
 CONNECT_SECONDS = 30.0
-"""How long a loop may be silent, for connecting and for each piece of an answer."""
+"""Seconds of silence that are tolerated, while connecting and between pieces of a response."""
 
 MAX_JSON = 32 << 20
 
 MAX_FAILURES = 5
-"""Attempts in a row to go on with a download of which nothing more comes."""
+"""How many attempts in a row to resume a download may yield nothing."""
 
 _BACKOFF = Backoff(1.0, 15.0)
 _NOT_NOW = (502, 503, 504)
 
 
 class LoopError(Exception):
-    """A loop doesn't give what it was asked for; the message says why."""
+    """A request to a loop failed; the message gives the reason."""
 
 
 class LoopUnreachable(LoopError):
-    """A loop can't be reached, or a connection to it broke off: another attempt may do."""
+    """A loop can't be reached, or a connection to it was lost; another attempt may succeed."""
 
 
 class RunAddress(NamedTuple):
@@ -80,19 +80,19 @@ class RunAddress(NamedTuple):
 
 
 def parse_run_address(text: str, server: str) -> RunAddress:
-    """Return the run that `text` means: the address of its page, or its id at `server`.
+    """Return the run that `text` names: the address of its page, or its id at `server`.
 
-    Raises ValueError, whose message says what is expected.
+    Raises ValueError, whose message says what was expected.
     """
     if "/" not in text:
         if not _RUN_ID.fullmatch(text):
-            raise ValueError(f"{text!r} is neither a run's id nor the address of its page")
+            raise ValueError(f"{text!r} is neither a run's id nor the address of a run's page")
         return RunAddress(server.rstrip("/"), text)
     parts = urlsplit(text)
     match = _PAGE.fullmatch(parts.path)
     if parts.scheme not in ("http", "https") or not parts.netloc or match is None:
         raise ValueError(
-            f"{text!r} is no address of a run, such as https://loop.example.com/runs/ID"
+            f"{text!r} isn't the address of a run, such as https://loop.example.com/runs/ID"
         )
     fragment = _FRAGMENT.match(parts.fragment)
     step = match[3] or (fragment[1] if fragment else None)
@@ -100,9 +100,9 @@ def parse_run_address(text: str, server: str) -> RunAddress:
 
 
 def choose_step(steps: Sequence[Mapping[str, Any]], wanted: str) -> int:
-    """Return the row of the step with this row, name or digest, or with this in its name alone.
+    """Return the row of the step with this row, name or digest, or else of the only one with this text in its name.
 
-    Raises LoopError, whose message lists the steps, if there are none or several.
+    Raises LoopError, whose message lists the candidates, if there are none or several.
     """
     row = wanted.removeprefix("v")
     found = (
@@ -120,13 +120,13 @@ def choose_step(steps: Sequence[Mapping[str, Any]], wanted: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LoopClient:
-    """Asks one server, which is a loop or answers as one does.
+    """A client of one server, which is a loop, or behaves like one.
 
-    Redirects are not followed: they would take the user's session elsewhere.
+    Redirects aren't followed, since they would send the user's session elsewhere.
 
     Args:
         server: its address, without a slash at the end.
-        headers: identify the user.
+        headers: sent with each request, to identify the user.
     """
 
     server: str
@@ -142,11 +142,11 @@ class LoopClient:
         return self._object(path, await self._read("POST", path, MAX_JSON))
 
     async def download(self, path: str, limit: int) -> bytes:
-        """Return what there is at a path, of at most `limit` bytes. Raises LoopError."""
+        """Return the content of a path, at most `limit` bytes. Raises LoopError."""
         return await self._read("GET", path, limit)
 
     async def sha256(self, path: str) -> str:
-        """Return the SHA-256, in hexadecimal, of what there is at a path. Raises LoopError."""
+        """Return the SHA-256, in hexadecimal, of the content of a path. Raises LoopError."""
         digest = hashlib.sha256()
         async with self._open("GET", path) as answer:
             async for piece in answer.aiter_bytes():
@@ -154,9 +154,9 @@ class LoopClient:
         return digest.hexdigest()
 
     async def save(self, path: str, file: BinaryIO, size: int) -> str:
-        """Write what there is at a path, which has so many bytes, to a file, and return its SHA-256.
+        """Download a path, whose content has `size` bytes, to a file, and return its SHA-256.
 
-        A download that breaks off goes on where it was, as long as something comes. Raises LoopError, and
+        If the connection is lost, the download is resumed, as long as it makes progress. Raises LoopError, and
         OSError if the file can't be written.
         """
         digest = hashlib.sha256()
@@ -166,10 +166,10 @@ class LoopClient:
             wanted = [("Range", f"bytes={done}-")] if done else []
             try:
                 async with self._open("GET", path, headers=wanted) as answer:
-                    if done and answer.status_code == 200:  # a loop that knows no ranges
+                    if done and answer.status_code == 200:  # this loop doesn't support ranges
                         done, digest = 0, hashlib.sha256()
                         await trio.to_thread.run_sync(file.seek, 0)
-                    # Whoever speaks HTTP can't send more than they have announced.
+                    # HTTP can't deliver more than the announced length.
                     rest = answer.headers.get("Content-Length")
                     if rest != str(size - done):
                         raise LoopError(f"{self.server}{path} doesn't have {size:,} bytes")
@@ -207,7 +207,7 @@ class LoopClient:
         parameters: Mapping[str, str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> AsyncGenerator[httpx.Response]:
-        """Send a request, and yield a successful response. Raises LoopError, also for a body that breaks off."""
+        """Send a request, and yield a successful response. Raises LoopError, also if the body is incomplete."""
         url = self.server + path
         headers = [*self.headers, ("Accept", "application/json"), *headers]
         try:
@@ -240,7 +240,7 @@ async def _read_bounded(answer: httpx.Response, limit: int) -> bytes:
 
 
 def _reason(content: bytes) -> str:
-    """Return a loop's own words in the body of an error, if it has any."""
+    """Return the loop's message in the body of an error, if there is one."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -260,7 +260,7 @@ class RemoteArtifact:
 
 
 async def list_artifacts(loop: LoopClient, address: RunAddress) -> list[RemoteArtifact]:
-    """Return a run's artifacts. Raises LoopError, also for a path that can't be one."""
+    """Return a run's artifacts. Raises LoopError, also for an invalid path."""
     answer = await loop.get(f"{address.path}/artifacts")
     try:
         found = [
@@ -284,9 +284,9 @@ async def list_artifacts(loop: LoopClient, address: RunAddress) -> list[RemoteAr
 async def download(
     loop: LoopClient, address: RunAddress, artifact: RemoteArtifact, folder: Path
 ) -> Path:
-    """Download an artifact into a folder, under its path, and return where it is.
+    """Download an artifact into a folder, at its own path, and return the file.
 
-    Raises LoopError: nothing is overwritten, and no link within the folder is followed.
+    Existing files aren't overwritten, and links in the folder aren't followed. Raises LoopError.
     """
     target = folder.joinpath(*artifact.path.split("/"))
     inner = [each for each in target.parents if each.is_relative_to(folder) and each != folder]

@@ -1,4 +1,4 @@
-"""Tells which checks an event would start, by evaluating the hook without running anything."""
+"""Find out which checks an event would start, by evaluating the hook without running anything."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""A sample of each event that hooks are usually for."""
+"""A sample of each event that hooks usually handle."""
 
 
 def pushed_to(branch: str, sample: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a sample of an event, with the branch that was pushed if it is about a push."""
+    """Return a sample of an event. If it's about a push, it has the pushed branch."""
     payload = sample["payload"]
     if "check_suite" not in payload:
         return sample
@@ -85,8 +85,8 @@ class Outlook:
 
     Args:
         checks: the names, in order.
-        error: why that can't be told, or what the hook fails with.
-        place: where in which file it fails, as far as that is known.
+        error: why the checks are unknown, or the hook's error.
+        place: the file and line of the error, as far as known.
     """
 
     checks: list[str]
@@ -95,7 +95,7 @@ class Outlook:
 
     @property
     def fails(self) -> bool:
-        """True if the hook itself fails, and doesn't just need something run to go on."""
+        """Whether the hook itself fails, and doesn't just need to run something."""
         return self.error is not None and not self.error.startswith(bass.UNAVAILABLE)
 
 
@@ -110,7 +110,7 @@ async def foresee(
 
     Args:
         driver: runs what the hook starts; None to run it under Trio.
-        declared: the Bass that its `.bassloop.toml` means, if that declares checks.
+        declared: the Bass translation of its `.bassloop.toml`, if that declares checks.
     """
     [outlook] = await _foresee(root, [event], driver, declared)
     return outlook
@@ -130,7 +130,7 @@ async def _foresee(
     driver: SessionDriver | None,
     declared: str | None,
 ) -> list[Outlook]:
-    """Return an outlook for each event. What fails with one script isn't tried with the next."""
+    """Return an outlook for each event. If one script fails for an event, the next isn't tried for it."""
     trials = [_Trial(event) for event in events]
     if declared is not None:
         await _call_hook(declared, CHECKS_FILE, root, trials, driver)
@@ -144,7 +144,7 @@ async def _foresee(
 
 @dataclass(slots=True)
 class _Trial:
-    """What one event has started so far."""
+    """The checks that one event has started so far."""
 
     event: Mapping[str, Any]
     names: list[str] = field(default_factory=list)
@@ -155,13 +155,13 @@ class _Trial:
         return self.error is None
 
     def outlook(self) -> Outlook:
-        """Return the checks, and why they may not be all."""
+        """Return the checks, and the reason if they may not be all."""
         if self.error is None:
             return Outlook(self.names)
         return Outlook(self.names, self.error.message, _place(self.error))
 
     def client(self) -> bass.Value:
-        """Return the client that a hook gets: it only notes the names of checks."""
+        """Return the client for a hook, which only records the names of checks."""
 
         def start(
             thunk: bass.Value, check: bass.Value, sha: bass.Value, *_: bass.Value
@@ -180,7 +180,7 @@ class _Trial:
 
 
 def _place(error: bass.BassError) -> str | None:
-    """Return the place of the innermost form that isn't the library's, in a file that somebody wrote."""
+    """Return the location of the innermost form that isn't in the library, but in the user's files."""
     for place in error.trace:
         if place is not None and place.source.name in (PROJECT, SCRIPT):
             return f"{place.source.name}:{place.line}:{place.column + 1}"
@@ -233,7 +233,7 @@ def _folder(root: Path, path: str) -> bass.Value:
 
 
 class _Tree:
-    """The files of a folder, as a repository's."""
+    """Serves the files of a folder like a repository's."""
 
     name = "repository"
 
@@ -259,10 +259,10 @@ class _Tree:
 
 
 class SilentHost(bass.Host):
-    """Resolves every image to itself, and runs nothing."""
+    """A runtime that resolves every image to itself, and runs nothing."""
 
     async def resolve(self, ref: bass.ImageRef) -> bass.Thunk:
-        """Return the image as it is named."""
+        """Return the image by its name, unresolved."""
         image = bass_pb2.ThunkImage(ref=bass.encode_ref(ref))
         return bass.decode_thunk(bass_pb2.Thunk(image=image))
 

@@ -1,4 +1,4 @@
-"""Run the thunk of a loop's run on this machine, or open a shell where its failing command would start."""
+"""Run the thunk of a loop's run on this machine, or open a shell in place of its failing command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAX_THUNK = 64 << 20
 
 
 class RerunError(Exception):
-    """The run can't be repeated here; the message says why, and what to do."""
+    """The run can't be repeated here; the message has the reason and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ class RerunOptions:
     """The options for running a thunk here.
 
     Args:
-        driver: containers, the host, or containers if an engine works.
-        unsandboxed: run commands on the host without containing them.
-        shell: open a shell before the command that fails, if one does.
+        driver: containers, the host, or `auto` for containers if an engine works.
+        unsandboxed: run commands on the host without containment.
+        shell: open a shell in place of the command that fails, if one does.
     """
 
     driver: DriverName = "auto"
@@ -95,7 +95,7 @@ async def rerun(run: RemoteRun, options: RerunOptions, say: Callable[[str], None
     """Run a run's thunk on this machine. Returns whether it succeeded. Raises RerunError.
 
     Args:
-        say: prints a line or more for people.
+        say: prints one or more lines for people.
     """
     runner = RunnerOptions(
         login="local",
@@ -150,7 +150,7 @@ async def rerun(run: RemoteRun, options: RerunOptions, say: Callable[[str], None
 
 
 async def _use_terminal(launch: Launch) -> None:
-    """Run a process that has this process's terminal, to its end."""
+    """Run a process that uses this process's terminal to its end."""
     async with trio.open_nursery() as nursery:
         if launch.attend is not None:
             nursery.start_soon(launch.attend)
@@ -168,7 +168,7 @@ async def _use_terminal(launch: Launch) -> None:
 
 @contextmanager
 def _interrupts_left_to_child() -> Iterator[None]:
-    """Ignore Ctrl-C here, which the terminal sends to the child, too."""
+    """Ignore Ctrl-C, which the terminal also sends to the child process."""
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield

@@ -1,7 +1,7 @@
 """The trial behind `bassloop try`: a daemon, a stand-in for github.com, a runner, and one event.
 
-Nothing in between is faked: the webhook is signed and posted, the runner dials in over SSH with a key that the
-stand-in lists for its user, and the check runs are those that the stand-in received over HTTP.
+Nothing in between is faked: the webhook is signed and posted, the runner connects over SSH with a key that the stand-in
+lists for its user, and the check runs are those that the stand-in received over HTTP.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 REMOVE_SECONDS = 10.0
 RUNNER_SECONDS = 60.0
-"""How long a runner may take to find an engine and to register."""
+"""How long a runner may take to find an engine and register, in seconds."""
 
 EngineName = Literal["auto", "podman", "docker", "sandbox", "host"]
 """How commands are run: in containers of an engine, contained with this machine's programs, or just with these."""
@@ -59,10 +59,10 @@ class TrialOptions:
     """The options of a trial.
 
     Args:
-        path: a folder in a local Git repository, or any folder with a hook, which is then made a repository.
+        path: a folder in a local Git repository, or any folder with a hook, which is then copied into a repository.
         event: the event to deliver for HEAD.
-        committed: try HEAD, and not the working tree as it is.
-        watched: make it possible to try again what has changed meanwhile, see :meth:`Trial.again`.
+        committed: try HEAD instead of the working tree.
+        watched: make it possible to try changed files later, see :meth:`Trial.again`.
         checks: the names of the checks to run; empty for all that the event starts.
         engine: how commands are run.
         payload: a file with a payload for that event, instead of one made for HEAD.
@@ -94,11 +94,11 @@ class Trial:
 
     Args:
         daemon: the one that the runner connects to.
-        nodes: all daemons, that one first. The last one takes the webhook if there is a runner.
-        guids: the ids of the deliveries: one, or one for each check that was asked for.
-        copy: what is tried.
+        nodes: all daemons, that one first. If there is a runner, the last one receives the webhook.
+        guids: the ids of the deliveries: one, or one for each requested check.
+        copy: the copy of the repository that is tried.
         driver: how the runner runs commands; None without a runner.
-        folder: everything that the trial keeps; the runner's outputs are in `runner`.
+        folder: all files of the trial; the runner's outputs are in `runner`.
         runner: cancel it to disconnect the runner.
     """
 
@@ -162,7 +162,7 @@ async def open_trial(
 ) -> AsyncGenerator[Trial]:
     """Start everything and deliver the event; on exit, drain the daemon and remove its data.
 
-    Calls `on_runner` with each event of the runner, and `on_stage` with what is done next.
+    Call `on_runner` with each event of the runner, and `on_stage` with each stage of the start.
 
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
@@ -328,7 +328,7 @@ def _payload(path: Path) -> dict[str, Any]:
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncGenerator[Path]:
-    """A private folder that is gone afterwards, also when cancelled or killed.
+    """A private folder that is removed on exit, even if this is cancelled or killed.
 
     If a container engine may still have images of the trial, the guard removes both, and may take longer for that.
     """
@@ -373,7 +373,7 @@ def app_key() -> AppKey:
 
 
 def _login() -> str:
-    """The user's name here, as GitHub would allow it as a login."""
+    """The user's name on this machine, reduced to what GitHub allows in a login."""
     try:
         return _slug(getpass.getuser())
     except (KeyError, OSError):

@@ -1,7 +1,7 @@
-"""Ends what a trial has started, and removes its folder, if the trial itself is killed.
+"""Clean up after a trial that was killed: end what it has started, and remove its folder.
 
-A shell waits beside the trial for the end of its standard input, which comes however the trial ends. Python is only
-started if the trial's folder is still there then, because the trial had no chance to remove it.
+While a trial runs, a shell waits for the end of its standard input, which comes however the trial ends. It starts
+Python only if the trial's folder still exists, because the trial had no chance to remove it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 
 FOLDER = "postgresql"
-"""The folder of the server's data, in the trial's."""
+"""The server's data folder, in the trial's folder."""
 
 STOP_SECONDS = 10.0
 
 RUNNER_STATE = "runner"
-"""The folder of the trial's runner, in the trial's."""
+"""The runner's folder, in the trial's folder."""
 
 ENGINE_FILE = "engine"
-"""Names the container engine that the trial's runner uses."""
+"""The file that names the runner's container engine."""
 
 END_SECONDS = 10.0
 _WAIT = 'cat >/dev/null; if [ -d "$2" ]; then exec "$1" -P -m bassloop.tools.trial_guard "$2"; fi'
@@ -77,7 +77,7 @@ def end_trial_database(trial: Path) -> None:
 @asynccontextmanager
 async def guarded(folder: Path) -> AsyncGenerator[None]:
     """Clean up after this process if it is killed in here."""
-    # In a session of its own, so that a terminal's signals don't reach it.
+    # In a separate session, so it doesn't receive a terminal's signals.
     process = await trio.lowlevel.open_process(
         ["/bin/sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
         stdin=subprocess.PIPE,
@@ -95,7 +95,7 @@ async def guarded(folder: Path) -> AsyncGenerator[None]:
 
 
 def has_own_images(folder: Path) -> bool:
-    """Return whether the trial's runner ran containers, and its images weren't removed yet."""
+    """Return whether the trial's runner ran containers, and its images haven't been removed yet."""
     return (folder / ENGINE_FILE).is_file()
 
 
@@ -108,7 +108,7 @@ async def remove_own_images(folder: Path) -> None:
 
 
 async def clean_up(folder: Path) -> None:
-    """End what a killed trial has left, and remove its folder."""
+    """End what a killed trial has left running, and remove its folder."""
     end_trial_database(folder)
     state = folder / RUNNER_STATE
     try:
@@ -132,7 +132,7 @@ async def clean_up(folder: Path) -> None:
                 async with OutputCache.open(state):  # which ends its commands
                     pass
     except (RunnerError, DriverError, OSError):
-        pass  # nobody is there to be told
+        pass  # nobody reads the message
     await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

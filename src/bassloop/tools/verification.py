@@ -1,4 +1,4 @@
-"""`bassloop verify`: checks what a runner has signed of a run, without trusting the loop that shows it."""
+"""`bassloop verify`: check what a runner has signed about a run, without trusting the loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GITHUB = "https://github.com"
 LOOPS_OWN = "loop:"
-"""Begins the digest of a step that the loop has added itself, which no runner signs."""
+"""The prefix of the digests of steps that the loop has added itself, which no runner signs."""
 
 
 @dataclass(eq=False)
@@ -37,9 +37,9 @@ class VerificationReport:
     """The report of a verification: what was checked, and the outcome.
 
     Args:
-        right: what was found to be so.
-        wrong: what was found not to be so.
-        unchecked: what could not be checked, and why.
+        right: what is correct.
+        wrong: what isn't correct.
+        unchecked: what couldn't be checked, and why.
     """
 
     right: list[str] = field(default_factory=list)
@@ -48,12 +48,12 @@ class VerificationReport:
     stated: RunStatement | None = None
 
     def note(self, is_right: bool, right: str, wrong: str) -> None:
-        """Note what was found."""
+        """Record a result."""
         (self.right if is_right else self.wrong).append(right if is_right else wrong)
 
 
 def open_statement(text: bytes, report: VerificationReport) -> SignedStatement | None:
-    """Read an envelope and verify its signature. Returns None if that is wrong."""
+    """Read an envelope and verify its signature. Return None if it's wrong."""
     try:
         signed = read_envelope(text)
         report.stated = signed.statement()
@@ -65,7 +65,7 @@ def open_statement(text: bytes, report: VerificationReport) -> SignedStatement |
 
 
 def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) -> None:
-    """Compare a thunk, in JSON or in protobuf's encoding, with the one that is stated."""
+    """Compare a thunk, in JSON or in protobuf's encoding, with the one in the statement."""
     try:
         message = _read_thunk(thunk)
     except (json_format.ParseError, DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -82,7 +82,7 @@ def check_thunk(thunk: bytes, stated: RunStatement, report: VerificationReport) 
 
 
 def _read_thunk(thunk: bytes) -> bass_pb2.Thunk:
-    """Read a thunk, in protobuf's encoding at any depth, or in JSON. Raises what protobuf does."""
+    """Read a thunk in JSON, or in protobuf's encoding at any depth. Raises protobuf's errors."""
     if thunk.startswith(b"{"):  # which no field of a thunk begins with
         nested = json_format.Parse(thunk, nested_type("bass.Thunk")())
         return bass_pb2.Thunk.FromString(encode_go_order(nested))
@@ -101,7 +101,7 @@ def check_key(
     """Look for the key in a list of keys.
 
     Args:
-        is_vouched: whether a loop says that the key was listed then. Otherwise anybody could have signed.
+        is_vouched: whether a loop says that the key was listed when the run ended. Otherwise anybody could have signed.
     """
     listed = {tuple(line.split()[:2]) for line in keys.splitlines()}
     if tuple(signed.signature.public_key.split()) in listed:
@@ -118,7 +118,7 @@ def check_key(
 
 
 def check_run(run: dict[str, Any], stated: RunStatement, report: VerificationReport) -> None:
-    """Compare what the loop says of a run with what is stated."""
+    """Compare what the loop says about a run with the statement."""
     signature = run.get("signature") or {}
     if signature.get("state") == "refused":
         report.wrong.append(f"the loop has refused the statement: {signature.get('text')}")
@@ -164,7 +164,7 @@ def render(report: VerificationReport) -> str:
 async def verify_file(
     text: bytes, *, thunk: bytes | None, keys: str | None, online: bool
 ) -> VerificationReport:
-    """Verify an envelope by itself, with a thunk and a list of keys if there are any.
+    """Verify an envelope by itself, and with a thunk and a list of keys, if given.
 
     Args:
         keys: the contents of a file of keys; None asks GitHub, if `online`.
@@ -216,7 +216,7 @@ async def verify_run(
 
 
 def _require_signed(run: dict[str, Any], address: RunAddress) -> None:
-    """Raise LoopError if the loop has no statement of a run."""
+    """Raise LoopError if the loop has no statement about a run."""
     if not run.get("ended_at"):
         raise LoopError(f"{address.page} hasn't ended, and is signed when it does")
     signature = run.get("signature")
@@ -232,7 +232,7 @@ async def _check_artifacts(
     listed: list[dict[str, Any]],
     report: VerificationReport,
 ) -> None:
-    """Compare the artifacts that a loop has of a run with those that are stated. Raises LoopError."""
+    """Compare a loop's artifacts of a run with those in the statement. Raises LoopError."""
     assert report.stated is not None
     stated = dict(report.stated.artifacts)
     shown = {str(each["path"]): bool(each["kept"]) for each in listed}
@@ -260,7 +260,7 @@ async def _check_listing(
     *,
     is_vouched: bool,
 ) -> None:
-    """Check the key, and note what nobody but the runner knows."""
+    """Check the key, and record what only the runner knows."""
     assert report.stated is not None
     if report.stated.given is not None:
         report.unchecked.append(

@@ -1,4 +1,4 @@
-"""A repository to try, made of a local one: its HEAD, its working tree as it is, or a plain folder with checks."""
+"""Prepare a repository for a trial: the HEAD or the working tree of a local one, or a plain folder with checks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
 CHECKS = (CHECKS_FILE, "project.bass", "bass/github-hook")
-"""The files that say what the checks of a repository are."""
+"""The files that declare a repository's checks."""
 
 
 class TrialError(Exception):
-    """The repository can't be tried; the message names the reason and the fix."""
+    """The repository can't be tried; the message has the reason and the fix."""
 
 
 @dataclass(eq=False)
 class WorkingCopy:
-    """A copy of a folder for a trial. Made with :meth:`open`.
+    """A copy of a folder for a trial. Create it with :meth:`open`.
 
     Args:
         source: the repository or folder that is tried; it is only read.
-        path: the repository that the stand-in serves: `source` itself, or one that was made of it.
-        copied: `path` was made of a folder's files.
-        dirty: `source` has changes that are not committed.
+        path: the repository that the stand-in serves: `source` itself, or one that was made from it.
+        copied: `path` was made from a folder's files.
+        dirty: `source` has uncommitted changes.
         head: the commit that is tried.
         changed: the files that the last update has changed; empty for the first.
     """
@@ -48,12 +48,12 @@ class WorkingCopy:
     async def open(
         cls, path: Path, folder: Path, *, committed: bool = False, watched: bool = False
     ) -> WorkingCopy:
-        """Find the repository around a path, or make one of the folder. Raises TrialError.
+        """Find the repository that contains a path, or make one from the folder. Raises TrialError.
 
         Args:
-            folder: where a repository is made, if one has to be.
-            committed: try HEAD, and not the working tree as it is.
-            watched: make a repository in any case, so that it can be updated.
+            folder: where to make a repository, if necessary.
+            committed: try HEAD instead of the working tree.
+            watched: always make a repository, so it can be updated.
         """
         path = path.resolve()
         if not path.is_dir():
@@ -84,7 +84,7 @@ class WorkingCopy:
         return copy
 
     async def update(self) -> bool:
-        """Take the files as they are now. Returns whether they have changed. Raises TrialError."""
+        """Update the copy to the current files. Return whether they have changed. Raises TrialError."""
         before = self.head
         if self.copied:
             await trio.to_thread.run_sync(self._copy_files)
@@ -110,7 +110,7 @@ class WorkingCopy:
         shutil.copytree(self.source, self.path, ignore=ignored, symlinks=True, dirs_exist_ok=True)
 
     async def _borrow(self) -> None:
-        """Make a repository that borrows the objects of the source, and has an index of its own."""
+        """Make a repository that borrows the source's objects, and has its own index."""
         branch = await git(self.source, "branch", "--show-current") or "main"
         where = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
         objects = await git(self.source, *where)
@@ -146,7 +146,7 @@ async def git(
     check: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Return what git prints, without the last newline; nothing if it fails and `check` is off."""
+    """Return git's output without the last newline; an empty text if it fails and `check` is off."""
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
     command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
     environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}

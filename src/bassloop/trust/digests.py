@@ -1,4 +1,4 @@
-"""The digests of a run's log and artifacts, which runner, loop and verifier compute alike."""
+"""The digests of a run's log and artifacts, which runner, loop and verifier all compute."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from bassloop.wire import progrock_pb2
 
 MAX_STEPS = 10_000
-"""Steps with a log that are counted. A loop stores no more either."""
+"""The maximum number of steps with a log. A loop doesn't store more, either."""
 
 
 @dataclass(eq=False)
 class LogDigest:
     """The digest of the logs of a run's steps, as they are sent.
 
-    It is the SHA-256 of lines of JSON, `["STEP","SHA-256 of the step's log"]`, one for each step that has
-    printed something, sorted. So it doesn't depend on how logs were cut into messages, or interleaved.
+    It's the SHA-256 of sorted lines of JSON, `["STEP","SHA-256 of the step's log"]`, one for each step with output. So
+    it doesn't depend on how logs were split into messages or interleaved.
     """
 
     overflowed: bool = False
@@ -41,12 +41,12 @@ class LogDigest:
         self._steps[step].update(data)
 
     def hexdigest(self) -> str:
-        """Return the digest of what was added so far."""
+        """Return the digest of everything added so far."""
         return digest_of_logs({step: each.hexdigest() for step, each in self._steps.items()})
 
 
 def digest_of_logs(steps: Mapping[str, str]) -> str:
-    """Return a run's log digest from the SHA-256 of each step's log, in hex. Steps without a log don't count."""
+    """Return a run's log digest, given the SHA-256 of each step's log in hex. Steps without a log don't count."""
     return hashlib.sha256(b"".join(_lines(steps.items()))).hexdigest()
 
 
@@ -58,14 +58,14 @@ def _lines(steps: Iterable[tuple[str, str]]) -> list[bytes]:
 class ArtifactDigests:
     """The digests of the artifacts that were sent.
 
-    The first of each path counts, and one with an error doesn't.
+    The first artifact with each path counts, unless it has an error.
     """
 
     _complete: dict[str, str] = field(default_factory=dict)
     _open: dict[str, hashlib._Hash] = field(default_factory=dict)
 
     def note(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Note an update. Its logs come before the ends of steps in it."""
+        """Process an update. Its logs come before the ends of steps in it."""
         for log in update.logs:
             path = artifact_path(log.vertex)
             if path is not None and (digest := self._digest(path)) is not None:
@@ -95,13 +95,13 @@ class ArtifactDigests:
 
 @dataclass(eq=False)
 class CallDigests:
-    """The digests of a call. Test reports aren't part of it: a loop reads them and doesn't keep them."""
+    """The digests of a call. Test reports aren't included, since a loop reads but doesn't store them."""
 
     log: LogDigest = field(default_factory=LogDigest)
     artifacts: ArtifactDigests = field(default_factory=ArtifactDigests)
 
     def note(self, update: progrock_pb2.StatusUpdate) -> None:
-        """Note an update that was sent, or that came."""
+        """Process an update that was sent or received."""
         self.artifacts.note(update)
         for each in update.logs:
             if not each.vertex.startswith(REPORT_PREFIX) and artifact_path(each.vertex) is None:

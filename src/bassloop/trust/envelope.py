@@ -1,4 +1,4 @@
-"""DSSE (Dead Simple Signing Envelope): how a statement is signed and sent, and if it is about a run.
+"""DSSE (Dead Simple Signing Envelope): sign and encode a statement, and check whether it's about a run.
 
 What a runner signs is DSSE's pre-authentication encoding of the statement, so one signature serves both the
 envelope and `ssh-keygen -Y verify`.
@@ -25,7 +25,7 @@ MAX_SIGNATURES = 16
 
 
 def signed_bytes(payload: bytes) -> bytes:
-    """Return what is signed of a payload: DSSE's pre-authentication encoding."""
+    """Return the bytes to sign for a payload: DSSE's pre-authentication encoding."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
@@ -35,7 +35,7 @@ class SignedStatement:
     """A statement as it was signed, and the signature.
 
     Args:
-        payload: the statement's bytes, as the runner made them.
+        payload: the statement's bytes, exactly as the runner made them.
     """
 
     payload: bytes
@@ -43,7 +43,7 @@ class SignedStatement:
 
     @classmethod
     def decode(cls, payload: bytes, signature: bytes) -> SignedStatement:
-        """Return the statement and signature that came from a runner. Raises UntrustedStatement."""
+        """Parse the statement and signature that a runner sent. Raises UntrustedStatement."""
         if len(payload) > MAX_STATEMENT:
             raise UntrustedStatement(
                 f"a statement of {len(payload):,} bytes; at most {MAX_STATEMENT:,} are read"
@@ -51,7 +51,7 @@ class SignedStatement:
         return cls(payload, decode_signature(signature))
 
     def statement(self) -> RunStatement:
-        """Return what is stated, once the signature was verified. Raises UntrustedStatement."""
+        """Verify the signature, and return the statement. Raises UntrustedStatement."""
         self.signature.verify(signed_bytes(self.payload))
         return read_statement(self.payload)
 
@@ -87,7 +87,7 @@ def read_envelope(text: bytes) -> SignedStatement:
         UnicodeDecodeError,
         ValueError,
     ) as error:
-        raise UntrustedStatement("this is no DSSE envelope") from error
+        raise UntrustedStatement("this isn't a DSSE envelope") from error
     if kind != PAYLOAD_TYPE:
         raise UntrustedStatement(f"the envelope has {str(kind)[:60]!r}, not a statement")
     for signature in signatures:
@@ -96,25 +96,25 @@ def read_envelope(text: bytes) -> SignedStatement:
 
 
 CLOCK_SECONDS = 86_400.0
-"""How far a runner's clock may be from the loop's. Whoever verifies a statement later sees the runner's times only."""
+"""The tolerated clock skew between runner and loop in seconds. Later verifications see only the runner's times."""
 LONGEST_RUN = 7 * 86_400.0
-"""As long as a policy may let a check run, in seconds."""
+"""The longest time limit that a policy may set for a check, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRun:
-    """The loop's own knowledge of a run, without the runner's word.
+    """What the loop itself knows about a run, independently of the runner's statement.
 
     Args:
         run: the run's id.
-        login: whose runner it is.
+        login: the runner's owner.
         thunk: the SHA-256 of the thunk that was sent.
-        log: the digest of the log as it came, see `LogDigest`.
-        artifacts: the artifacts that came, as `ArtifactDigests.listed` returns them.
+        log: the digest of the log that was received, see `LogDigest`.
+        artifacts: the artifacts that were received, as returned by `ArtifactDigests.listed`.
         given: the digest of the artifacts of other checks that were sent, or None.
-        passed: whether the call ended well.
+        passed: whether the call succeeded.
         key: the public key that the runner connected with, in SSH's binary form.
-        at: when the statement came, in seconds since the epoch.
+        at: when the statement was received, in seconds since the epoch.
     """
 
     run: str
@@ -131,9 +131,9 @@ class ExpectedRun:
 
 
 def check_signed(signed: SignedStatement, expected: ExpectedRun) -> RunStatement:
-    """Return what is stated, if it is signed by the expected key and of the expected run.
+    """Return the statement if it's signed by the expected key and about the expected run.
 
-    Raises UntrustedStatement, which says all that differs.
+    Raises UntrustedStatement, whose message lists all differences.
     """
     if signed.signature.key != expected.key:
         raise UntrustedStatement(

@@ -1,4 +1,4 @@
-"""The record of who did what: entries that are chained by their hashes, so that none can be changed unseen."""
+"""The journal of who did what: entries are chained by their hashes, so changes are detected."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FIRST = "0" * 64
-"""What stands for the hash before the first entry."""
+"""The `previous` hash of the first entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """Something that somebody did. Each repository has a chain of its own.
+    """An action of a user. Each repository has its own chain.
 
     Args:
-        number: its place in the repository's chain, from 1.
+        number: its number in the repository's chain, from 1.
         at: seconds since the epoch.
-        actor: the login of whoever did it.
+        actor: the user's login.
         action: such as `started`, `signed`, `approved`, `cancelled`, `rerun`, `verified`.
-        run: the id of the run that it is about.
-        about: more of it, in words.
-        previous: the hash of the entry before.
-        hash: the SHA-256 of all the rest.
+        run: the id of the affected run.
+        about: details, in words.
+        previous: the hash of the previous entry.
+        hash: the SHA-256 of everything else.
     """
 
     number: int
@@ -41,18 +41,18 @@ class JournalEntry:
     hash: str = ""
 
     def computed_hash(self) -> str:
-        """Return the hash that the entry should have: that of its JSON without it, with sorted keys."""
+        """Compute the entry's hash: the SHA-256 of its JSON without `hash`, with sorted keys."""
         fields = asdict(self)
         del fields["hash"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def json(self) -> dict[str, Any]:
-        """Return the entry as an object of JSON."""
+        """Return the entry as a JSON object."""
         return asdict(self)
 
 
 def broken_links(entries: Iterable[JournalEntry]) -> Iterator[str]:
-    """Find what is wrong with the chains of entries, which are given in the order in which they were written."""
+    """Return what is wrong with the chains of entries, which must be in the order in which they were written."""
     last: dict[int, JournalEntry] = {}
     for entry in entries:
         before = last.get(entry.repository_id)

@@ -1,4 +1,4 @@
-"""Signatures by SSH keys, in the format of `ssh-keygen -Y sign` (OpenSSH's PROTOCOL.sshsig)."""
+"""SSH signatures, in the format of `ssh-keygen -Y sign` (OpenSSH's PROTOCOL.sshsig)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 NAMESPACE = "bassloop-statement"
-"""Signatures of other programs' namespaces are never taken for one of ours, nor the other way round."""
+"""The signatures' namespace, so that other programs' signatures are never accepted as ours, or ours as theirs."""
 
 MAGIC = b"SSHSIG"
 VERSION = 1
 HASH = "sha512"
 MAX_SIGNATURE = 12 << 10
-"""Bytes of a signature; one by an RSA key of 16,384 bits has 4,300."""
+"""The size limit of a signature in bytes. One by a 16,384-bit RSA key has 4,300."""
 
 RSA_ALGORITHMS = (b"rsa-sha2-512", b"rsa-sha2-256")
-"""Signatures by RSA keys over SHA-1 are refused, as ssh-keygen does."""
+"""The accepted algorithms. Like in ssh-keygen, RSA signatures over SHA-1 are refused."""
 
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 _LINE = 70
@@ -39,7 +39,7 @@ _LINE = 70
 
 @dataclass(frozen=True, slots=True)
 class SSHSignature:
-    """A signature and the key that it is by.
+    """A signature and its key.
 
     Args:
         key: the public key in SSH's binary form.
@@ -54,14 +54,14 @@ class SSHSignature:
         return MAGIC + UInt32(VERSION) + _packed(self.key, NAMESPACE, b"", HASH, self.blob)
 
     def armored(self) -> str:
-        """Return the signature as the text file that `ssh-keygen -Y verify -s` reads."""
+        """Return the signature as a text file for `ssh-keygen -Y verify -s`."""
         text = base64.b64encode(self.encode()).decode()
         lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
         return "\n".join((_BEGIN, *lines, _END, ""))
 
     @property
     def fingerprint(self) -> str:
-        """The key's fingerprint, as OpenSSH writes it."""
+        """The key's fingerprint, in OpenSSH's format."""
         return fingerprint(self.key)
 
     @property
@@ -80,11 +80,11 @@ class SSHSignature:
         except (ValueError, asyncssh.Error) as error:
             raise UntrustedStatement(f"the signature can't be verified: {error}") from error
         if not right:
-            raise UntrustedStatement("the signature is not one of this statement by this key")
+            raise UntrustedStatement("the signature isn't one of this statement by this key")
 
 
 def to_be_signed(message: bytes) -> bytes:
-    """Return the bytes that an SSH key signs for a message."""
+    """Return the bytes that are signed for a message."""
     digest = hashlib.new(HASH, message).digest()
     return MAGIC + _packed(NAMESPACE, b"", HASH, digest)
 
@@ -94,7 +94,7 @@ def decode_signature(data: bytes) -> SSHSignature:
     if len(data) > MAX_SIGNATURE:
         raise UntrustedStatement(f"a signature of {len(data):,} bytes; at most {MAX_SIGNATURE:,}")
     if not data.startswith(MAGIC):
-        raise UntrustedStatement("this is no SSH signature")
+        raise UntrustedStatement("this isn't an SSH signature")
     packet = SSHPacket(data[len(MAGIC) :])
     try:
         version, key = packet.get_uint32(), packet.get_string()
@@ -102,9 +102,7 @@ def decode_signature(data: bytes) -> SSHSignature:
         algorithm, blob = packet.get_string(), packet.get_string()
         packet.check_end()
     except PacketDecodeError as error:
-        raise UntrustedStatement(
-            "the SSH signature is cut off, or has something after it"
-        ) from error
+        raise UntrustedStatement("the SSH signature is truncated, or has trailing data") from error
     if version != VERSION:
         raise UntrustedStatement(f"an SSH signature of version {version}, which isn't known")
     if namespace != NAMESPACE.encode():
@@ -115,7 +113,7 @@ def decode_signature(data: bytes) -> SSHSignature:
 
 
 def fingerprint(key: bytes) -> str:
-    """Return the fingerprint of a public key in SSH's binary form, as OpenSSH writes it."""
+    """Return the fingerprint, in OpenSSH's format, of a public key in SSH's binary form."""
     digest = base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
     return f"SHA256:{digest}"
 
@@ -137,5 +135,5 @@ def _algorithm(data: bytes) -> bytes:
     try:
         algorithm: bytes = SSHPacket(data).get_string()
     except PacketDecodeError as error:
-        raise UntrustedStatement("the signature or its key is cut off") from error
+        raise UntrustedStatement("the signature or its key is truncated") from error
     return algorithm[:100]

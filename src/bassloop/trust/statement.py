@@ -1,4 +1,4 @@
-"""The statement that a runner makes of a run: an in-toto statement with a test-result predicate."""
+"""A runner's statement about a run: an in-toto statement with a test-result predicate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bassloop.wire.conventions import MAX_ARTIFACTS
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 RUN = "bassloop:run"
-"""The predicate's extension field, with what is ours."""
+"""The predicate's extension field for our own data."""
 
 MAX_STATEMENT = 32 << 10
-"""Bytes of a statement, which travels in HTTP/2 headers: those of one answer may have 64 KiB, in base64."""
+"""The size limit in bytes. Statements are sent in HTTP/2 headers, in base64; those of a response may have 64 KiB."""
 MAX_IMAGES = 40
 MAX_TEXT = 400
 MAX_IMAGE_NAME = 255
@@ -33,10 +33,10 @@ class RunnerDescription:
     """A runner's description of itself.
 
     Args:
-        version: of the program.
+        version: the program's version.
         engine: what runs commands, such as `podman 5.4`, `bubblewrap` or `host`.
-        uses_images: whether commands run in the images that thunks name. A host ignores them.
-        contained: whether commands are kept from the machine's files, network and processes.
+        uses_images: whether commands run in the images that thunks name. Host execution ignores them.
+        contained: whether commands have no access to the machine's files, network and processes.
     """
 
     version: str
@@ -52,14 +52,14 @@ class RunStatement:
     Args:
         run: the run's id, which is never used twice.
         login: the runner's owner on GitHub, who lists the key.
-        repository: its full name, as the loop said it.
-        commit: the head that the check is of, as the loop said it.
+        repository: its full name, as sent by the loop.
+        commit: the check's head commit, as sent by the loop.
         thunk: the SHA-256 of the thunk that ran, computed by the runner.
         result: `PASSED` or `FAILED`.
         log: the SHA-256 of the log, see `LogDigest`.
         images: the names of images that were used, and their digests.
         artifacts: the paths of the artifacts that were sent, and their SHA-256.
-        given: the digest of the artifacts of other checks that it was given, see `digest_of_given`.
+        given: the digest of the artifacts of other checks that it used, see `digest_of_given`.
         message: why it failed.
     """
 
@@ -79,7 +79,7 @@ class RunStatement:
     message: str | None = None
 
     def encode(self) -> bytes:
-        """Return the statement as in-toto's JSON, of at most `MAX_STATEMENT` bytes."""
+        """Return the statement in in-toto's JSON, at most `MAX_STATEMENT` bytes."""
         configuration: list[dict[str, Any]] = [{"name": "thunk", "digest": {"sha256": self.thunk}}]
         for name, digest in self.images[:MAX_IMAGES]:
             algorithm, _, value = digest.rpartition(":")
@@ -123,7 +123,7 @@ class RunStatement:
 
 
 def read_statement(payload: bytes) -> RunStatement:
-    """Read a statement. Raises UntrustedStatement, in words that quote nothing of it at length."""
+    """Parse a statement. Raises UntrustedStatement, whose message doesn't quote long parts of it."""
     if len(payload) > MAX_STATEMENT:
         raise UntrustedStatement(f"a statement of {len(payload):,} bytes is too long")
     try:
@@ -159,7 +159,7 @@ def read_statement(payload: bytes) -> RunStatement:
 
 
 def format_instant(at: float) -> str:
-    """Format a time as statements have it: RFC 3339, in UTC."""
+    """Format a time for a statement: RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -172,7 +172,7 @@ def _seconds(text: str) -> float:
         raise UntrustedStatement("the statement's times can't be read") from error
 
 
-# --- the shape of the JSON: fields that aren't known are ignored, as in-toto demands ------------------
+# --- the shape of the JSON: unknown fields are ignored, as in-toto requires ----------------------------
 
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 _Digests = Annotated[dict[_Text, _Text], Meta(max_length=8)]

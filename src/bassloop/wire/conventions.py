@@ -1,11 +1,11 @@
-"""Conventions of loop and runner beyond the messages: labels of thunks, and steps that aren't commands.
+"""Conventions between loop and runner beyond the messages: labels of thunks, and steps that aren't commands.
 
 Artifacts and test reports are each sent as the log of a step of its own, which pages don't show. A runner sends
 artifacts at the end of a run, before it signs, and only to a loop that has named its limits. A loop sends those that
-another check uses before that check's run, each in a call of its own.
+another check uses before that check's run, each in its own call.
 
 A runner without a container engine runs commands with its machine's own programs. It reports each image that it
-didn't use as a step, so that whoever shows the run can say so, without a message of its own.
+didn't use as a step, so that pages can mention it without a message type of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def label_texts(thunk: pb.Thunk, label: str) -> tuple[str, ...]:
-    """Return the texts and paths that a label of a thunk has, alone or in a list."""
+    """Return the texts and paths in a thunk's label, which may be a single one or a list."""
     labels = [each.value for each in thunk.labels if each.symbol == label]
     return tuple(text for value in labels for text in _texts(value))
 
@@ -44,43 +44,43 @@ ARTIFACT_PREFIX = "bassloop:artifact:"
 """Begins the id of such a step. The file's path follows."""
 
 ARTIFACTS_LABEL = "artifacts"
-"""The label of a thunk that names its artifacts, by patterns; one that ends in a slash is a folder."""
+"""The label with the patterns of a thunk's artifacts. A pattern that ends in a slash names a folder."""
 
 LIMITS_METADATA = "bassloop-artifact-limits"
-"""What a loop takes: the bytes of one artifact and of all of a run, as in `1000 5000`."""
+"""The loop's limits in bytes, for one artifact and for all of a run, such as `1000 5000`."""
 
 MAX_ARTIFACTS = 40
-"""Artifacts of one run: a statement lists them, and has to fit into a header."""
+"""The maximum number of artifacts of a run: a statement lists them, and must fit in a header."""
 
 MAX_ARTIFACT_PATH = 200
-"""Bytes of an artifact's path."""
+"""The size limit of an artifact's path in bytes."""
 
 
 USES_LABEL = "uses"
-"""The label of a thunk that names checks of the same commit whose artifacts it is given."""
+"""The label with the names of checks of the same commit whose artifacts a thunk uses."""
 
 PUT_METHOD = "/bassloop.Artifacts/Put"
-"""The method by which a loop gives an artifact, as a stream of `ExportResponse` with its bytes."""
+"""The method with which a loop sends an artifact, as a stream of `ExportResponse` with its bytes."""
 
 RUN_METADATA = "bassloop-run"
 NAME_METADATA = "bassloop-artifact-name"
 SHA256_METADATA = "bassloop-artifact-sha256"
-"""What a loop says of the artifact that it gives."""
+"""Metadata of the artifact that a loop sends."""
 
 GIVEN_METADATA = "bassloop-given"
-"""The names and SHA-256 of what a run is given, as a list of pairs in JSON."""
+"""The names and SHA-256 of the artifacts that a run uses, as a JSON list of pairs."""
 
 GIVEN_FOLDER = "artifacts"
-"""The folder in which a command finds what it is given, each under its name."""
+"""The folder in which a command finds these artifacts, by name."""
 
 MAX_GIVEN = 100
-"""Artifacts that one run is given."""
+"""The maximum number of artifacts of other checks that a run may use."""
 
 MAX_GIVEN_NAME = 500
 
 
 def given_name(check: str, path: str) -> str:
-    """Return the name under which a check's artifact is given to another one."""
+    """Return the name of a check's artifact in another check."""
     folder = "".join("_" if each in "/\\:," else each for each in check)
     return f"{folder if folder.strip('.') else '_'}/{path}"
 
@@ -91,13 +91,13 @@ def problem_of_given(name: str) -> str | None:
 
 
 def digest_of_given(given: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 of the names and SHA-256 of artifacts: of one line of JSON for each, sorted."""
+    """Return a digest of the names and SHA-256 of artifacts: the SHA-256 of sorted lines of JSON, one for each."""
     lines = sorted(json.dumps(list(each)).encode() + b"\n" for each in given)
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
 def artifact_path(vertex: str) -> str | None:
-    """Return the path of the artifact that a step is, or None if it is none."""
+    """Return the path of the artifact that a step stands for, or None."""
     if not vertex.startswith(ARTIFACT_PREFIX):
         return None
     return vertex.removeprefix(ARTIFACT_PREFIX)
@@ -106,7 +106,7 @@ def artifact_path(vertex: str) -> str | None:
 def problem_of_path(path: str, most: int = MAX_ARTIFACT_PATH) -> str | None:
     """Return why a path can't be an artifact's, or None.
 
-    It is relative and normal, and every character can be seen: it becomes a file's name on others' machines.
+    It must be relative and normalized, with only visible characters: it becomes a file name on others' machines.
     """
     if len(path.encode(errors="replace")) > most:
         return f"its path has more than {most} bytes"
@@ -121,32 +121,32 @@ REPORT_PREFIX = "bassloop:report:"
 """Begins the id of such a step. The file's path follows."""
 
 REPORTS_LABEL = "reports"
-"""The label of a thunk that names the files of its reports, by patterns."""
+"""The label with the patterns of a thunk's test reports."""
 
 MAX_REPORT = 16 << 20
-"""Bytes of one report."""
+"""The size limit of one report in bytes."""
 
 MAX_REPORTS_SIZE = 32 << 20
-"""Bytes of all reports of one command."""
+"""The size limit of all reports of a command in bytes."""
 
 MAX_REPORTS = 200
-"""Reports of one command."""
+"""The maximum number of reports of a command."""
 
 
 CHECKOUT_IMAGE = "alpine/git"
-"""The image that the loop fetches a repository's files with. It's no part of what a check names."""
+"""The image in which the loop fetches a repository's files. Checks don't name it themselves."""
 
 _PREFIX = "image not used, but this machine's own programs: "
 
 
 def step_name(ref: bass_pb2.ImageRef) -> str:
-    """Return the name of the step that says that an image wasn't used."""
+    """Return the name of the step that reports an unused image."""
     tag = f":{ref.tag}" if ref.tag else ""
     digest = f"@{ref.digest}" if ref.digest else ""
     return f"{_PREFIX}{ref.repository}{tag}{digest}"
 
 
 def unused_images(step_names: Iterable[str]) -> list[str]:
-    """Return the images that these steps say weren't used, each once, in order."""
+    """Return the images that these steps report as unused, each once, in order."""
     found = (name.removeprefix(_PREFIX) for name in step_names if name.startswith(_PREFIX))
     return list(dict.fromkeys(found))

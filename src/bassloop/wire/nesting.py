@@ -1,8 +1,8 @@
-"""Thunks within thunks, which travel as nested messages of any depth. Pure.
+"""Flatten and rebuild thunks within thunks, which are nested messages of any depth. No I/O.
 
-Scripts chain thunks by the thousand, and protobuf's parsers give up after 100 levels. So `bass.proto` declares a thunk
-within another message as bytes, and each message is flat. This module finds all thunks in such bytes without
-recursion, and makes messages whose thunks are messages, for protobuf's text and JSON.
+Scripts chain thousands of thunks, but protobuf's parsers fail after 100 levels. So `bass.proto` declares a thunk within
+another message as bytes, and each message is flat. This module finds all thunks in such bytes without recursion, and
+makes messages whose thunks are messages, for protobuf's text and JSON formats.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BYTES: Final = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
 _MESSAGE: Final = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 
 _REFERENCE: Final = 4
-"""Bytes of a reference."""
+"""The length of a reference in bytes."""
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
-"""The wire types that there are in proto3."""
+"""The wire types of proto3."""
 
 
 class FlatThunk(NamedTuple):
-    """A thunk within an encoded thunk: its message, with references in place of thunks, and where it was found."""
+    """A thunk within an encoded thunk: its message, with references instead of thunks, and its position."""
 
     encoded: bytes
     start: int
@@ -45,17 +45,17 @@ class TooManyParts(ValueError):
 
 
 def flatten(encoded: bytes, most: int) -> list[FlatThunk]:
-    """Return the different thunks in an encoded thunk, each after those that it refers to; itself last.
+    """Return the distinct thunks in an encoded thunk, each after those that it refers to, with itself last.
 
-    In the results, a field for a thunk has a reference: `index_of` returns its place in the list. Takes time and
-    memory in proportion to the bytes, however deep they are nested. Raises DecodeError for what is no message, and
-    TooManyParts for more than `most` messages that thunks can be in.
+    In the results, fields for thunks contain references; `index_of` returns the index in the list. Time and memory are
+    proportional to the bytes, at any depth. Raises DecodeError for malformed messages, and TooManyParts for more than
+    `most` messages that can contain thunks.
     """
     return _Flattener(encoded, most).run()
 
 
 def index_of(reference: bytes) -> int:
-    """Return the place that a reference in a flattened thunk stands for."""
+    """Return the index that a reference in a flattened thunk stands for."""
     return int.from_bytes(reference, "little")
 
 
@@ -66,7 +66,7 @@ def is_thunk(message: Message, name: str) -> bool:
 
 @dataclass(slots=True)
 class _Open:
-    """A message that is being read. Up to `copied`, its bytes are in `out` already."""
+    """A message that is being read. Its bytes up to `copied` are already in `out`."""
 
     kind: str
     tag: bytes
@@ -78,7 +78,7 @@ class _Open:
 
 
 class _Flattener:
-    """Reads an encoded thunk once, from the beginning to the end."""
+    """Reads an encoded thunk once, from beginning to end."""
 
     def __init__(self, encoded: bytes, most: int) -> None:
         self._data = encoded
@@ -132,7 +132,7 @@ class _Flattener:
                     into.copied = at
 
     def _close(self, message: _Open) -> bytes | None:
-        """Return what takes the place of a message, or None if it may stay as it is."""
+        """Return what to replace a message with, or None to leave it unchanged."""
         if message.kind != "Thunk":
             if not message.out:
                 return None
@@ -161,7 +161,7 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def encode_varint(number: int) -> bytes:
-    """Return a number of 0 or more as protobuf writes it: seven bits a byte, the lowest first."""
+    """Encode a non-negative number like protobuf: seven bits per byte, lowest first."""
     if number < 0x80:
         return _SMALL[number]
     out = bytearray()
@@ -175,7 +175,7 @@ def encode_varint(number: int) -> bytes:
 _SMALL: Final = tuple(bytes([number]) for number in range(0x80))
 
 
-# --- where thunks are in messages --------------------------------------------------------------------
+# --- fields that contain thunks -----------------------------------------------------------------------
 
 _THUNK_FIELDS: Final = frozenset(
     (("Value", "thunk"), ("ThunkAddr", "thunk"), ("ThunkImage", "thunk"), ("ThunkPath", "thunk"))
@@ -183,7 +183,7 @@ _THUNK_FIELDS: Final = frozenset(
 
 
 def _thunk_bearing() -> Mapping[str, Mapping[int, str]]:
-    """Return, for each type of message, its fields that a thunk can be in, with the types of these."""
+    """Return the fields that can contain a thunk, with their types, by message type."""
     types: dict[str, Descriptor] = pb.DESCRIPTOR.message_types_by_name
     inner: dict[str, dict[int, str]] = {name: {} for name in types}
     bearing, before = {"Thunk"}, 0
@@ -207,9 +207,9 @@ _INNER: Final = _thunk_bearing()
 
 
 def nested(message: Message) -> Message:
-    """Return a message as one whose thunks are messages, for protobuf's text and JSON formats.
+    """Convert a message to one whose thunks are messages, for protobuf's text and JSON formats.
 
-    Raises EncodeError or DecodeError for one that is nested deeper than protobuf allows, which is 100 levels.
+    Raises EncodeError or DecodeError if it's nested deeper than protobuf's limit of 100 levels.
     """
     made: Message = nested_type(message.DESCRIPTOR.full_name)()
     made.MergeFromString(message.SerializeToString())
@@ -218,7 +218,7 @@ def nested(message: Message) -> Message:
 
 @cache
 def nested_type(name: str) -> type[Message]:
-    """Return the type of messages of a full name whose thunks are messages."""
+    """Return the message type with a full name whose thunks are messages."""
     return message_factory.GetMessageClass(_nested_pool().FindMessageTypeByName(name))
 
 

@@ -49,7 +49,6 @@ from bassloop.runner.engine.command import (
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK
-from bassloop.runner.engine.sent_files import artifact_patterns, report_patterns
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
@@ -57,6 +56,7 @@ from bassloop.runner.options import CommandLimits
 from bassloop.runner.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.conventions import ARTIFACTS_LABEL, REPORTS_LABEL, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.container.image_info import Image
     from bassloop.runner.engine.step_progress import Send
-    from bassloop.runner.engine.thunk_driver import Give
+    from bassloop.runner.engine.thunk_driver import SendBytes
     from bassloop.runner.runner_events import RunnerEvent
 
 log = structlog.get_logger(__name__)
@@ -179,14 +179,16 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
                 resolved.digest = image.digest
         return pb.Thunk(image=pb.ThunkImage(ref=resolved))
 
-    async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
+    async def export(
+        self, thunk: pb.Thunk, context: CallContext, send: Send, send_bytes: SendBytes
+    ) -> None:
         async with self.cache.new_output() as folder:
             target = folder.path / "image.tar"
             async with self.calling(context, send, lambda graph: graph.export(thunk, target)):
                 pass
             async with aclosing(file_trees.read(target)) as chunks:
                 async for chunk in chunks:
-                    await give(chunk)
+                    await send_bytes(chunk)
 
     async def publish(
         self, ref: pb.ImageRef, thunk: pb.Thunk, context: CallContext, send: Send
@@ -319,12 +321,6 @@ class ContainerGraph(ThunkGraph):
 
     # --- execution -----------------------------------------------------------------------------------
 
-    async def execute(
-        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
-    ) -> None:
-        async with self._execution(thunk, output, step) as (execution, _):
-            await execution.run()
-
     @asynccontextmanager
     async def preparing(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
@@ -361,8 +357,8 @@ class ContainerGraph(ThunkGraph):
                 base=base,
                 allow_host_path=driver.allow_host_path,
                 disks=settings.disks,
-                reports=report_patterns(thunk),
-                artifacts=artifact_patterns(thunk),
+                reports=label_texts(thunk, REPORTS_LABEL),
+                artifacts=label_texts(thunk, ARTIFACTS_LABEL),
                 given=self.context.given_to(thunk),
             )
             if settings.reachable and any(

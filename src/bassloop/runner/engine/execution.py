@@ -24,7 +24,7 @@ from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.sent_files import send_artifacts, send_reports
 from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
-from bassloop.runner.options import is_nearly_full
+from bassloop.runner.options import check_disk
 from bassloop.runner.process import GRACE_SECONDS, run_command
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import GIVEN_FOLDER
@@ -143,13 +143,11 @@ class Execution:
             if self.reports and self.context.repository is not None:
                 await send_reports(self.step, self.output.files, self.command.dir, self.reports)
             if status:
-                if self.artifacts:
+                limits = self.context.artifact_limits
+                if self.artifacts and limits is not None:
+                    start = self.command.dir
                     await send_artifacts(
-                        self.step,
-                        self.output.files,
-                        self.command.dir,
-                        self.artifacts,
-                        self.context.artifact_limits,
+                        self.step, self.output.files, start, self.artifacts, limits
                     )
                 await self.launcher.discard()
                 text = describe_exit(status, contained=self.launcher.is_contained)
@@ -198,10 +196,7 @@ class Execution:
                 nursery.start_soon(attend)
             while True:
                 for folder in (self.cache.folder, *self.disks):
-                    if await trio.to_thread.run_sync(is_nearly_full, folder):
-                        raise DriverError(
-                            f"the disk of {folder} is nearly full on the runner's machine"
-                        )
+                    await trio.to_thread.run_sync(check_disk, folder)
                 await trio.sleep(DISK_SECONDS)
 
     @asynccontextmanager

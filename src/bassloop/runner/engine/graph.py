@@ -121,12 +121,6 @@ class ThunkGraph(ABC):
         return []
 
     @abstractmethod
-    async def execute(
-        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
-    ) -> None:
-        """Run the command, and store its output in `output`. Raises DriverError, or OSError."""
-
-    @abstractmethod
     def preparing(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
     ) -> AbstractAsyncContextManager[Execution]:
@@ -301,7 +295,9 @@ class ThunkGraph(ABC):
         await step.start()
         try:
             async with self.cache.new_output() as output:
-                await self.execute(thunk, command, output, step)
+                async with self.preparing(thunk, command, output, step) as execution:
+                    runs = execution.command.words
+                    await (execution.run() if runs else execution.pass_on())
                 stored = await self.call.cache.store(output, key)
             await self.after(stored, key)
             error = None

@@ -17,14 +17,11 @@ from bassloop.runner.engine.step_progress import CHUNK_SIZE, STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.wire.conventions import (
     ARTIFACT_PREFIX,
-    ARTIFACTS_LABEL,
     MAX_ARTIFACTS,
     MAX_REPORT,
     MAX_REPORTS,
     MAX_REPORTS_SIZE,
     REPORT_PREFIX,
-    REPORTS_LABEL,
-    label_texts,
     problem_of_path,
 )
 
@@ -39,11 +36,6 @@ if TYPE_CHECKING:
 
 NOT_SENT = "it contains a secret of this runner, and secrets don't leave the runner"
 CHUNK = 256 << 10
-
-
-def report_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
-    """Return the patterns of a thunk's reports, relative to where its command starts."""
-    return label_texts(thunk, REPORTS_LABEL)
 
 
 async def send_reports(step: StepReporter, work: Path, start: str, patterns: Sequence[str]) -> None:
@@ -118,11 +110,6 @@ def _read(folder: Path, path: str, limit: int) -> bytes:
         return file.read(limit)
 
 
-def artifact_patterns(thunk: pb.Thunk) -> tuple[str, ...]:
-    """Return the patterns of a thunk's artifacts, relative to where its command starts."""
-    return label_texts(thunk, ARTIFACTS_LABEL)
-
-
 def start_of(thunk: pb.Thunk) -> str:
     """Return the value of `Command.dir` for a thunk. Raises DriverError."""
     match thunk.dir.WhichOneof("dir"):
@@ -161,17 +148,15 @@ async def send_artifacts(
     work: Path,
     start: str,
     patterns: Sequence[str],
-    limits: ArtifactLimits | None,
+    limits: ArtifactLimits,
 ) -> None:
     """Send the artifacts that a command has left.
 
     Args:
         work: the folder of the command's work directory.
         start: the directory that the command started in. If it's outside the work directory, nothing is sent.
-        limits: the loop's size limits; None if it stores no artifacts.
+        limits: the loop's size limits.
     """
-    if limits is None:
-        return
     try:
         folder = file_trees.follow(work, layout.inside(start, "the directory"))
         found = await trio.to_thread.run_sync(_find, folder, patterns)

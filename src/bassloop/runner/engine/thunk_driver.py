@@ -14,9 +14,10 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, masked_errors
-from bassloop.runner.engine.sent_files import artifact_patterns, send_artifacts, start_of
+from bassloop.runner.engine.sent_files import send_artifacts, start_of
 from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.secrets import OwnerSecrets
+from bassloop.wire.conventions import ARTIFACTS_LABEL, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from bassloop.runner.runner_events import RunnerEvent
     from bassloop.wire import bass_pb2 as pb
 
-Give = Callable[[bytes], Awaitable[None]]
+SendBytes = Callable[[bytes], Awaitable[None]]
 """Sends a piece of an archive; returns when there is room for another one."""
 
 GraphT = TypeVar("GraphT", bound=ThunkGraph)
@@ -77,7 +78,9 @@ class ThunkDriver(ABC, Generic[GraphT]):
         """Return a thunk of the named image, with its current digest."""
 
     @abstractmethod
-    async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
+    async def export(
+        self, thunk: pb.Thunk, context: CallContext, send: Send, send_bytes: SendBytes
+    ) -> None:
         """Send an OCI archive of the image that a thunk makes. Raises Unsupported without images."""
 
     @abstractmethod
@@ -104,7 +107,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
         self, thunk: pb.Thunk, output: ThunkOutput, context: CallContext, send: Send
     ) -> None:
         """Send the artifacts that a thunk declares from its output, even if that was cached."""
-        patterns = artifact_patterns(thunk)
+        patterns = label_texts(thunk, ARTIFACTS_LABEL)
         if patterns and context.artifact_limits is not None:
             granted = await self.secrets.grant(context)
             step = StepReporter(send, "", "artifacts", [], granted.mask)

@@ -23,7 +23,6 @@ from bassloop.runner.engine.command import Command, Environment, base_of, image_
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
-from bassloop.runner.engine.sent_files import artifact_patterns, report_patterns
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
@@ -31,7 +30,13 @@ from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.output_cache import OutputCache
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.conventions import CHECKOUT_IMAGE, step_name
+from bassloop.wire.conventions import (
+    ARTIFACTS_LABEL,
+    CHECKOUT_IMAGE,
+    REPORTS_LABEL,
+    label_texts,
+    step_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send, StepReporter
-    from bassloop.runner.engine.thunk_driver import Give
+    from bassloop.runner.engine.thunk_driver import SendBytes
     from bassloop.runner.host.sandbox import Sandbox
     from bassloop.runner.output_cache import ThunkOutput
     from bassloop.runner.runner_events import RunnerEvent
@@ -110,7 +115,9 @@ class HostDriver(ThunkDriver["HostGraph"]):
         """Accept any name, since images aren't used."""
         return pb.Thunk(image=pb.ThunkImage(ref=ref))
 
-    async def export(self, thunk: pb.Thunk, context: CallContext, send: Send, give: Give) -> None:
+    async def export(
+        self, thunk: pb.Thunk, context: CallContext, send: Send, send_bytes: SendBytes
+    ) -> None:
         raise Unsupported("this runner has no images to export: it uses the host driver")
 
     async def publish(
@@ -161,12 +168,6 @@ class HostGraph(ThunkGraph):
             if needed:
                 raise DriverError(f"this thunk needs {what}, which the host driver does not have")
 
-    async def execute(
-        self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
-    ) -> None:
-        async with self.preparing(thunk, command, output, step) as execution:
-            await (execution.run() if command.words else execution.pass_on())
-
     @asynccontextmanager
     async def preparing(
         self, thunk: pb.Thunk, command: Command, output: ThunkOutput, step: StepReporter
@@ -185,8 +186,8 @@ class HostGraph(ThunkGraph):
                 secret_files=secret_files,
                 base=None if base is None else await self.cached(base),
                 allow_host_path=self._driver.allow_host_path,
-                reports=report_patterns(thunk),
-                artifacts=artifact_patterns(thunk),
+                reports=label_texts(thunk, REPORTS_LABEL),
+                artifacts=label_texts(thunk, ARTIFACTS_LABEL),
                 given=self.context.given_to(thunk),
             )
 

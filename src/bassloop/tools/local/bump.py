@@ -1,4 +1,4 @@
-"""Updates `bass.lock` files: every call in them is made again."""
+"""Update `bass.lock` files: repeat every call in them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """The outcome of one call: its results `before` and `after`, as they are printed, or its error."""
+    """The outcome of one call: its results `before` and `after`, as text, or its error."""
 
     call: str
     before: str
@@ -39,7 +39,7 @@ class CallOutcome:
 
     @property
     def changed(self) -> bool:
-        """True if the call has another result than before."""
+        """Whether the call has a different result than before."""
         return self.error is None and self.before != self.after
 
 
@@ -51,7 +51,7 @@ def bump(
     write: bool = True,
     on_outcome: Callable[[CallOutcome], None] = lambda outcome: None,
 ) -> list[CallOutcome]:
-    """Make all calls in a file again, and write their results.
+    """Repeat all calls in a file, and write their results.
 
     A call that fails keeps its old result. Raises BassError if the file can't be read or written.
     """
@@ -78,7 +78,7 @@ def bump(
 async def _call_again(
     session: Session, module: pb.Thunk, binding: str, result: pb.Memosphere.Result
 ) -> CallOutcome:
-    """Make one call again, and store its result."""
+    """Repeat one call, and store its result."""
     name, before = binding, ""
     try:
         thunk = decode_thunk(module)

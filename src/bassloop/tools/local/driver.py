@@ -1,7 +1,7 @@
-"""A session driver without an event loop for as long as a script waits for nothing, and then with Trio.
+"""A session driver that starts without an event loop, and uses Trio as soon as a script waits for something.
 
-Most scripts at a prompt or in an editor never wait, and importing Trio takes longer than they do. The coroutine that
-runs a script without a loop is handed over to Trio as it is, once it waits.
+Most scripts at a prompt or in an editor never wait, and importing Trio takes longer than running them. When a script
+does wait, its running coroutine is handed over to Trio.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Interrupted(Exception):
 
 
 class EventLoop(Protocol):
-    """An event loop, which takes over a script that waits: the module `trio_loop`."""
+    """The interface of the module `trio_loop`: an event loop that takes over a script that waits."""
 
     def take_over(self, driver: LateDriver, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what the coroutine returns, and cancel what it has started. Raises Interrupted."""
+        """Return the coroutine's result, and cancel the tasks that it started. Raises Interrupted."""
 
     async def read(self, descriptor: int) -> bytes:
-        """Return what can be read from a file descriptor, b"" at its end."""
+        """Return the next bytes from a file descriptor, b"" at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RuntimeOptions:
 
 
 class _NeedLoop:
-    """The request that a coroutine yields if it can't go on without an event loop."""
+    """The request that a coroutine yields when it needs an event loop to continue."""
 
     def __await__(self) -> Generator[_NeedLoop, None, None]:
         yield self
@@ -65,7 +65,7 @@ class LateDriver:
     """A :class:`bassloop.bass.session.SessionDriver`, for one call of :meth:`run`.
 
     Args:
-        load_loop: returns the event loop when it is needed.
+        load_loop: imports and returns the event loop. It's called when one is needed.
     """
 
     def __init__(self, load_loop: Callable[[], EventLoop]) -> None:
@@ -76,9 +76,9 @@ class LateDriver:
         self._waiting: list[Callable[[SessionDriver], None]] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what a session's coroutine returns, and cancel what it has started.
+        """Return the result of a session's coroutine, and cancel the tasks that it started.
 
-        Raises Interrupted if SIGINT or SIGTERM ended it while it waited.
+        Raises Interrupted if SIGINT or SIGTERM ended it while it was waiting.
         """
         try:
             request = coroutine.send(None)
@@ -91,10 +91,10 @@ class LateDriver:
     def attach(
         self, inner: SessionDriver, nursery: trio.Nursery, context: contextvars.Context
     ) -> None:
-        """Go on with an event loop: start what is waiting for one.
+        """Continue with an event loop: start the tasks that wait for one.
 
         Args:
-            context: of the task that runs the loop, which knows the bridge to asyncio.
+            context: the context of the task that runs the loop, which contains the bridge to asyncio.
         """
         self.nursery, self._inner, self._context = nursery, inner, context
         for begin in self._waiting:
@@ -107,22 +107,22 @@ class LateDriver:
             await _NEED_LOOP
 
     async def checkpoint(self) -> None:
-        """Let others run, if there can be others."""
+        """Let other tasks run, if there can be any."""
         if self._inner is not None:
             await self._inner.checkpoint()
 
     async def read(self, descriptor: int) -> bytes:
-        """Return what can be read from a file descriptor, without blocking other tasks if there are any."""
+        """Return the next bytes from a file descriptor, without blocking other tasks."""
         if self._inner is None:
             return os.read(descriptor, READ_SIZE)
         return await self._load_loop().read(descriptor)
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        """Start a task, at the latest when another one waits."""
+        """Start a task: at once if there is a loop, otherwise when some task waits."""
         return _LateTask(self, work)
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Start reading a stream; files of this machine need no loop for that."""
+        """Start reading a stream. Files of this machine don't need a loop for that."""
         if isinstance(stream, FileStream):
             return stream.pull
         opened: list[Callable[[], Awaitable[bytes]]] = []
@@ -139,7 +139,7 @@ class LateDriver:
         if self._inner is None or self._context is None:
             self._waiting.append(start)
         else:
-            # The context of a script that started before the loop doesn't have the bridge.
+            # A script that started before the loop has a context without the bridge.
             self._context.run(start, self._inner)
 
 

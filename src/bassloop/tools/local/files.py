@@ -1,6 +1,6 @@
-"""Files of this machine, for scripts of its owner.
+"""Read and write this machine's files, for scripts of its owner.
 
-Regular files only: reading from a pipe or a device could wait for ever.
+Only regular files are allowed, since reading from a pipe or a device could wait forever.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FileStream(AbstractAsyncContextManager["FileStream"]):
 
 
 def host_file(path: HostPath) -> Path:
-    """Return the file that a path means. Raises `BassError` if it is outside of its context."""
+    """Return the file that a path refers to. Raises `BassError` if it's outside its context."""
     return Path(path.context, path.inside())
 
 
@@ -74,7 +74,7 @@ def members(folder: Path) -> list[DirEntry]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all. Raises `BassError`."""
+    """Write a file atomically. Raises `BassError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -107,7 +107,7 @@ def _opened(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise BassError(f"{path} is no regular file")
+            raise BassError(f"{path} isn't a regular file")
         return os.fdopen(descriptor, "rb")
     except OSError as error:
         raise _failed("read", path, error) from error

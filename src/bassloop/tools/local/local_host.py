@@ -1,4 +1,4 @@
-"""The host of a script on the command line: it uses its caller's files, and runs thunks in this process."""
+"""The host of a script on the command line: it accesses the caller's files, and runs thunks in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LateImports:
-    """Functions that import what most scripts don't need.
+    """Functions that import modules that most scripts don't need.
 
     Args:
         event_loop: returns the module `trio_loop`.
@@ -36,12 +36,12 @@ class LateImports:
 
 
 class LocalHost(Host):
-    """A :class:`bassloop.bass.host.Host` with the rights of whoever calls the script.
+    """A :class:`bassloop.bass.host.Host` with the caller's permissions.
 
     Args:
-        load_runner: imports what runs thunks when it is needed.
-        options: how thunks are run; None refuses to run any.
-        say: prints a line or more for people.
+        load_runner: imports the thunk runner. It's called when one is needed.
+        options: how to run thunks; None to refuse them.
+        say: prints one or more lines for people.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LocalHost(Host):
 
     @asynccontextmanager
     async def read(self, thunk: Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Yield what a thunk writes to its standard output."""
+        """Yield a thunk's standard output."""
         async with (await self._runner()).read(thunk) as pieces:
             yield pieces
 
@@ -80,7 +80,7 @@ class LocalHost(Host):
             yield pieces
 
     async def resolve(self, ref: ImageRef) -> Thunk:
-        """Return the thunk of the image that a reference means now."""
+        """Return a thunk of the image that a reference currently resolves to."""
         return await (await self._runner()).resolve(ref)
 
     async def publish(self, thunk: Thunk, ref: ImageRef) -> ImageRef:
@@ -108,9 +108,9 @@ class LocalHost(Host):
         self._say(text.removesuffix("\n"))
 
     async def _runner(self) -> ThunkRunner:
-        """Return the runner of thunks, which is made when it is first needed. Raises BassError."""
+        """Return the thunk runner, created on first use. Raises BassError."""
         if self._options is None:
-            raise BassError("no thunk is run here: bassloop eval only evaluates; use bassloop run")
+            raise BassError("bassloop eval doesn't run thunks; use bassloop run")
         await self._driver.loop()
         if self._thunks is None:
             assert self._driver.nursery is not None

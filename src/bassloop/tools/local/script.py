@@ -1,4 +1,4 @@
-"""Evaluating and running scripts from the command line."""
+"""Evaluate and run scripts from the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bassloop.tools.local.local_host import LateImports
 
 OWN = Budget(steps=sys.maxsize, output=sys.maxsize)
-"""The budget of the caller's own scripts: only the machine limits them."""
+"""The budget of the caller's own scripts, which are limited only by the machine."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class ScriptText:
 
 @dataclass(slots=True)
 class ScriptCall:
-    """A script to run: its arguments, its inputs (`NAME=VALUE`), and how its thunks are run."""
+    """A script to run: its arguments, its inputs (`NAME=VALUE`), and how to run its thunks."""
 
     script: Path
     arguments: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def evaluate(text: ScriptText, imports: LateImports) -> Value:
 
 
 def run(call: ScriptCall, imports: LateImports) -> None:
-    """Evaluate a script, call its `main`, and print what it emits as JSON.
+    """Evaluate a script, call its `main`, and print the values that it emits as JSON.
 
     Raises BassError, and Interrupted.
     """
@@ -111,7 +111,7 @@ def _environment() -> Scope:
 
 
 def _inputs(inputs: tuple[str, ...]) -> Scope:
-    """Return a scope of `NAME=VALUE`; a value that begins with `./`, `../` or `/` is a path on this machine."""
+    """Parse `NAME=VALUE` inputs into a scope. A value that begins with `./`, `../` or `/` is a path on this machine."""
     given: dict[str, Value] = {}
     for each in inputs:
         name, equals, value = each.partition("=")
@@ -135,7 +135,7 @@ def _emit(value: Value, machine: Machine) -> None:
 
 
 def _stdin(driver: LateDriver) -> Source:
-    """Return the JSON values on standard input, which is read when one is needed."""
+    """Return a source of the JSON values on standard input, which is read only when one is needed."""
 
     def pull(machine: Machine) -> bytes:
         return machine.wait(driver.read(sys.stdin.fileno()))  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Runs a script's thunks in this process, with the service that a loop calls over SSH, without the SSH.
+"""Run a script's thunks in this process, with the service that a loop calls over SSH, but without SSH.
 
 Imported when a script runs its first thunk.
 """
@@ -52,7 +52,7 @@ class ProgressPrinter:
         self._lines: dict[str, str] = {}
 
     def update(self, update: progrock.StatusUpdate) -> None:
-        """Print what is new in an update."""
+        """Print the news in an update."""
         for log in update.logs:
             self._log(log.vertex, log.data)
         for vertex in update.vertexes:
@@ -102,13 +102,13 @@ def _plain(text: str) -> str:
 
 
 class ThunkRunner:
-    """Runs thunks with a runtime that starts with the first of them. Needs an open bridge.
+    """Runs thunks with a runtime that starts when the first one runs. Needs an open bridge.
 
     Every method raises BassError.
 
     Args:
-        nursery: where the runtime lives.
-        say: prints a line or more for people.
+        nursery: runs the runtime.
+        say: prints one or more lines for people.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ThunkRunner:
 
     @asynccontextmanager
     async def read(self, thunk: Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Yield what a thunk writes to its standard output."""
+        """Yield a thunk's standard output."""
         runtime = await self._started()
         async with self._progress(runtime.read(encode_thunk(thunk), {})) as answers:
             yield answers
@@ -149,7 +149,7 @@ class ThunkRunner:
             yield answers
 
     async def resolve(self, ref: ImageRef) -> Thunk:
-        """Return the thunk of the image that a reference means now."""
+        """Return a thunk of the image that a reference currently resolves to."""
         runtime = await self._started()
         try:
             return decode_thunk(await runtime.resolve(encode_ref(ref), {}))
@@ -181,7 +181,7 @@ class ThunkRunner:
     async def _progress(
         self, call: AbstractAsyncContextManager[AsyncIterator[Any]]
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Yield the bytes among a call's answers, and print its progress."""
+        """Yield the bytes in a call's responses, and print its progress."""
         progress = ProgressPrinter(self._say)
 
         async def pieces(answers: AsyncIterator[Any]) -> AsyncGenerator[bytes]:
@@ -203,9 +203,9 @@ class ThunkRunner:
 async def _serve_runtime(
     options: RuntimeOptions, *, task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Offer a runtime in this process until cancelled. Raises BassError.
+    """Serve a runtime in this process until cancelled. Raises BassError.
 
-    Paths of this machine are allowed: the script has them from whoever called it.
+    Paths of this machine are allowed, since they come from the script's caller.
     """
     state = Path(platformdirs.user_cache_dir("bass-loop")) / "local"
     runner = RunnerOptions(

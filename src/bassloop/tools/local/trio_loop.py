@@ -1,4 +1,4 @@
-"""The event loop of a script that waits: Trio, with the bridge to asyncio. Imported when it is needed."""
+"""The event loop for scripts that wait: Trio, with the bridge to asyncio. Imported when it's needed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 def take_over(driver: LateDriver, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits already to its end, and return its result. Raises Interrupted."""
+    """Run a coroutine that is already waiting to its end, and return its result. Raises Interrupted."""
     return trio.run(_take_over, driver, coroutine)
 
 
 async def read(descriptor: int) -> bytes:
-    """Return what can be read from a file descriptor, b"" at its end. Cancelled, a read goes on in its thread."""
+    """Return the next bytes from a file descriptor, b"" at its end. If cancelled, the read continues in its thread."""
     return await trio.to_thread.run_sync(os.read, descriptor, READ_SIZE, abandon_on_cancel=True)
 
 
@@ -53,7 +53,7 @@ async def _take_over(driver: LateDriver, coroutine: Coroutine[Any, Any, T]) -> T
 
 @types.coroutine
 def _resumed(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Await a coroutine that has started already, which `await` refuses."""
+    """Await a coroutine that has already started, which `await` refuses to do."""
     try:
         request = coroutine.send(None)
         while True:

@@ -1,7 +1,7 @@
-"""The language server: answers editors' questions about a script, without evaluating it.
+"""The language server: answers editors' requests about a script, without evaluating it.
 
-`text_model.py` reads texts that are no programs yet, `walk.py` and `operatives.py` find scopes, definitions and
-references in their forms, and `analysis.py` resolves them and reports problems. `features.py` makes answers from that.
-None of them does I/O. `documents.py` keeps the texts, and `server.py` speaks the protocol, on asyncio, in a process of
-its own.
+`text_model.py` reads texts that may be incomplete, `walk.py` and `operatives.py` find the scopes, definitions and
+references in them, and `analysis.py` resolves these and reports problems. `features.py` makes answers from that. None
+of these modules does I/O. `documents.py` stores the open texts, and `server.py` implements the protocol, on asyncio, in
+a process of its own.
 """

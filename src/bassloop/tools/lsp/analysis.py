@@ -1,12 +1,12 @@
-"""Analyses the meaning of a text, as far as possible without evaluating it.
+"""Analyse the meaning of a text, as far as possible without evaluating it.
 
     found = analyse(text)
-    found.problems                     # what is wrong
+    found.problems                     # errors, warnings and hints
     found.meaning(found.at(offset))    # what the name at an offset is bound to
 
-A name is reported as unbound only if nothing can bind it. An operative may bind names where it is called, so where
-something is called that may be one, no names are reported. (`name/child` calls the name as well; it is taken for a
-path, as it is in all scripts.)
+A name is reported as unbound only if nothing can bind it. Operatives may bind names where they are called, so no names
+are reported in scopes that call anything that may be an operative. (Strictly, `name/child` is a call, too, but it's
+treated as a path, which it is in all real scripts.)
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ROUNDS: Final = 3
-"""How often a text is walked again because it rebinds operatives of Ground."""
+"""How many times a text is walked again because it rebinds Ground's operatives."""
 
 ALIASES: Final = 20
-"""How long a chain of aliases is followed."""
+"""The maximum length of a chain of aliases."""
 
 HARMLESS: Final = frozenset(
     ("time:measure", "regexp:case", "github:check-hook", "git:github", "run:linux", "run:$")
 )
-"""Operatives of std that bind nothing around their calls."""
+"""Operatives of std that don't bind anything in the scope of their calls."""
 
 MAX_PROBLEMS: Final = 200
 MAX_SUGGESTIONS: Final = 20
-"""How many problems are reported, and for how many of them similar names are looked for, which is slow."""
+"""The maximum number of problems, and of suggestions of similar names, which are slow to find."""
 
 
 Load: TypeAlias = "Callable[[str], Analysis | None]"
-"""Returns the analysis of a file by its path from the text's directory, or None if there is no such file."""
+"""Returns the analysis of a file, given its path relative to the text's directory, or None if there is no such file."""
 
 
 def analyse(text: str, known: Iterable[str] = (), load: Load = lambda path: None) -> Analysis:
     """Analyse a text. Never raises.
 
     Args:
-        known: names that are bound in it besides Ground's.
-        load: loads the files that it uses, when a member of one is referred to.
+        known: names that are bound besides Ground's.
+        load: loads a file that the text uses. It's called when the text refers to one of its members.
     """
     forms, errors = read(text)
     taken: frozenset[str] = frozenset()
@@ -95,7 +95,7 @@ class Analysis:
         self._ground = reference.ground_entries()
         self._starts = [each.span.start for each in self.references]
         self._find_open_scopes()
-        # In a text with syntax errors, names may be anywhere.
+        # In a text with syntax errors, names may be at any offset.
         self.problems = broken or list(islice(self._find_problems(), MAX_PROBLEMS))
 
     # --- queries ---
@@ -118,7 +118,7 @@ class Analysis:
         scope: LexicalScope | None = found.scope
         while scope is not None:
             definitions = scope.names.get(found.name, ())
-            # Inside the scope, a name that `provide` takes from it has its own definition.
+            # Within its scope, a name that `provide` exports has its original definition.
             inner = [each for each in definitions if each.inside is not found.scope]
             if inner:
                 return inner
@@ -143,7 +143,7 @@ class Analysis:
         return None
 
     def member(self, found: Reference, upto: int) -> Definition | ReferenceEntry | None:
-        """Return what a member of a lookup is, if it is one of std or of a scope literal."""
+        """Return the definition of a lookup's member, if it's in std or a scope literal."""
         owner = self.meaning(found)
         for name, _ in found.members[: upto + 1]:
             if not isinstance(owner, Definition):
@@ -157,7 +157,7 @@ class Analysis:
         return owner
 
     def names_in(self, owner: Definition) -> Mapping[str, Definition]:
-        """Return the names that a definition's value binds, if it is a file or a scope literal."""
+        """Return the names that a definition's value binds, if it's a file or a scope literal."""
         scope = owner.members
         if owner.module is not None and owner.module.file:
             file = self._load(owner.module.file)
@@ -167,7 +167,7 @@ class Analysis:
         return {name: definitions[-1] for name, definitions in scope.names.items()}
 
     def visible(self, offset: int) -> dict[str, Definition]:
-        """Return the names that are bound around an offset, inner ones first."""
+        """Return the names that are bound at an offset, innermost first."""
         names: dict[str, Definition] = {}
         around = [scope for scope in self.scopes if offset in scope.span]
         for scope in sorted(around, key=lambda each: each.span.end - each.span.start):
@@ -177,7 +177,7 @@ class Analysis:
         return names
 
     def outline(self) -> list[Definition]:
-        """Return what the text and `provide` in it define, in order."""
+        """Return what the text defines, including through `provide`, in order."""
         return [
             each
             for each in self.definitions
@@ -187,7 +187,7 @@ class Analysis:
     # --- problems ---
 
     def _find_open_scopes(self) -> None:
-        """Mark the scopes in which something is called that may bind names there."""
+        """Mark the scopes with calls that may bind names in them."""
         for scope in self.scopes:
             if scope.parent is not None and scope.parent.is_open:
                 scope.is_open = True
@@ -195,7 +195,7 @@ class Analysis:
                 scope.is_open = any(not self._evaluates(head, unbound=True) for head in scope.heads)
 
     def _evaluates(self, head: Reference, *, unbound: bool) -> bool:
-        """Return whether a call evaluates its operands for sure; `unbound` if its head is not bound."""
+        """Return whether a call certainly evaluates its operands. `unbound` is the result for an unbound head."""
         if _is_special(head.name):
             return False
         every = self._all_meanings(head)
@@ -212,7 +212,7 @@ class Analysis:
         return all(self._is_safe(meaning) for meaning in every)
 
     def _all_meanings(self, found: Reference) -> list[Definition | ReferenceEntry]:
-        """Return all that a name is bound to in any scope around it; which one is meant may depend on time."""
+        """Return all bindings of a name in its enclosing scopes, since which one applies may depend on time."""
         every: list[Definition | ReferenceEntry] = []
         scope: LexicalScope | None = found.scope
         while scope is not None:
@@ -249,7 +249,7 @@ class Analysis:
         return False
 
     def _is_sure(self, context: Context | None) -> bool:
-        """Return whether a form in a context is evaluated for sure."""
+        """Return whether a form in a context is certainly evaluated."""
         passed = []
         while context is not None and context.sure is None:
             passed.append(context)
@@ -302,7 +302,7 @@ class Analysis:
     def _find_missing_member(
         self, found: Reference, meanings: list[Definition]
     ) -> Iterator[Problem]:
-        """Yield a warning for a member that a module of std does not have."""
+        """Yield a warning for a member that a std module doesn't have."""
         if not found.members or len(self._all_meanings(found)) != 1:
             return
         module = meanings[0].module
@@ -326,7 +326,7 @@ class Analysis:
 
 
 def _is_special(name: str) -> bool:
-    """Return whether a name is bound by whoever runs the script, or by `regexp:case`."""
+    """Return whether a name is bound by the script's caller, or by `regexp:case`."""
     return name == "main" or name[0] == "$" or (len(name) > 1 and name[0] == name[-1] == "*")
 
 

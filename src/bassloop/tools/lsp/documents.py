@@ -1,4 +1,4 @@
-"""The texts that an editor has open, the files that they use, and positions in them."""
+"""The texts that are open in the editor, the files that they use, and positions in them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _END: Final = re.compile(r"\r\n|\n|\r")
 _WIDTH: Final = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
 
 MAX_FILE: Final = 1 << 20
-"""Bytes of a file that is analysed because a script uses it."""
+"""The size limit in bytes for files that scripts use."""
 
 MAX_DEPTH: Final = 20
-"""How long a chain of files, each used by the one before, is followed."""
+"""The maximum length of a chain of files, each of which uses the next."""
 
 STD: Final = Path(str(resources.files("bassloop.bass") / "std"))
-"""The folder of the standard modules, which have internal names that other scripts don't."""
+"""The folder of the standard modules, which may use internal names."""
 
 
 class Documents:
-    """The analyses of texts, made when they are needed and cached until the text changes.
+    """Analyses of texts, made on demand and cached until the text changes.
 
     Args:
-        opened: returns the text of an open document by its path, None if it is not open.
+        opened: returns the text of an open document by its path, or None if it isn't open.
     """
 
     def __init__(self, opened: Callable[[Path], str | None]) -> None:
@@ -50,7 +50,7 @@ class Documents:
         return made
 
     def forget(self, path: Path | None = None, key: str = "") -> None:
-        """Forget a document that was closed; without arguments, forget all, because files have changed."""
+        """Drop the analysis of a document that was closed. Without arguments, drop all, because files have changed."""
         if path is None and not key:
             self._analyses.clear()
         else:
@@ -70,7 +70,7 @@ class Documents:
 
     def _used(self, name: str, user: Path | None) -> Analysis | None:
         path = beside(user, name)
-        # Files may use each other in a circle.
+        # Files may use each other circularly.
         if path is None or path in self._loading or len(self._loading) >= MAX_DEPTH:
             return None
         self._loading.add(path)
@@ -81,7 +81,7 @@ class Documents:
 
 
 def beside(user: Path | None, name: str) -> Path | None:
-    """Return the file that `*dir*/name` means in a script; None if the script is in no file."""
+    """Return the file that `*dir*/name` refers to in a script; None if the script isn't in a file."""
     if user is None or "\0" in name:
         return None
     return user.parent / name
@@ -96,7 +96,7 @@ def _internals(path: Path | None) -> tuple[str, ...]:
 class Positions:
     """Converts between offsets and the protocol's positions: lines from 0, and code units of an encoding.
 
-    Every position has an offset; one behind the end of a line means the end.
+    Every position has an offset; one after the end of a line is the same as the end.
     """
 
     def __init__(self, text: str, encoding: str = "utf-16") -> None:
@@ -128,7 +128,7 @@ class Positions:
         left = units
         while at < end and left > 0:
             left -= self._units(self._text[at])
-            # Never into the middle of a character.
+            # Never in the middle of a character.
             at += left >= 0
         return at
 

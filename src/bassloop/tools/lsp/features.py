@@ -1,4 +1,4 @@
-"""Answers for editors, from an analysis, in terms of offsets and without the protocol's types."""
+"""Compute answers for editors from an analysis, in terms of offsets, without the protocol's types."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Suggestion(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The place of a definition: in a file, in a module of std, or (if both are "") in the text itself."""
+    """The location of a definition: in a file, in a std module, or (if both are "") in the text itself."""
 
     file: str
     std: str
@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """The signature of a function: the call as it is written, its parameters in it, and the active one."""
+    """A function's signature: the text of a call, the spans of its parameters, and the active one."""
 
     label: str
     parameters: list[TextSpan]
@@ -58,7 +58,7 @@ class Signature(NamedTuple):
 
 
 def hover(found: Analysis, offset: int) -> tuple[TextSpan, str] | None:
-    """Return what to show about the name at an offset, as Markdown, and the span that it is about."""
+    """Return the hover text for the name at an offset, as Markdown, and the name's span."""
     name = found.at(offset)
     if isinstance(name, Reference):
         index = _member_index(name, offset)
@@ -124,7 +124,7 @@ def _markdown(
 
 
 def complete(found: Analysis, offset: int) -> list[Suggestion]:
-    """Return the completions of the word before an offset."""
+    """Return completions for the word before an offset."""
     word = word_before(found.text, offset)
     if word is None or "/" in word.text:
         return []
@@ -186,7 +186,7 @@ def _suggestion(found: Analysis, definition: Definition, span: TextSpan) -> Sugg
 
 
 def signature(found: Analysis, offset: int) -> Signature | None:
-    """Return the signature of the call around an offset, if there is one and it is known."""
+    """Return the signature of the call around an offset, if it's known."""
     call = call_around(found.text, offset)
     name = found.at(call.head) if call is not None else None
     if call is None or not isinstance(name, Reference) or name.span.start != call.head:
@@ -215,7 +215,7 @@ def signature(found: Analysis, offset: int) -> Signature | None:
 
 
 def _parameters(label: str, start: int) -> list[TextSpan]:
-    """Return the spans of the parameters in a call as it is written: words, and patterns in brackets."""
+    """Return the spans of the parameters in a signature's text: words, and patterns in brackets."""
     spans: list[TextSpan] = []
     depth = 0
     begun = start
@@ -242,7 +242,7 @@ def _active(parameters: list[TextSpan], label: str, operand: int) -> int:
 def occurrences(found: Analysis, offset: int) -> list[tuple[TextSpan, bool]]:
     """Return all occurrences of the name at an offset, in order, and whether each is a definition.
 
-    Only for names that the text binds.
+    Only names that the text binds have occurrences.
     """
     name = found.at(offset)
     if isinstance(name, Reference) and _member_index(name, offset) is not None:
@@ -294,7 +294,7 @@ def _member_target(found: Analysis, name: Reference, index: int) -> Target | Non
 
 
 def outline(found: Analysis) -> list[Definition]:
-    """Return what the text defines with `def` and its like, in order."""
+    """Return what the text defines with `def` and similar forms, in order."""
     return [each for each in found.outline() if each.whole != each.span]
 
 
@@ -308,10 +308,10 @@ def _member_index(name: Reference, offset: int) -> int | None:
 
 
 class RenameError(Exception):
-    """The name can't be renamed so; the message says why.
+    """The name can't be renamed like this; the message gives the reason.
 
-    A new name may be one that something else is called there, or no name at all. Rather than to foresee all that, the
-    renamed text is analysed: every occurrence must still mean the same, and nothing else may.
+    The new name may be taken, or not be a name at all. Instead of predicting all such cases, the renamed text is
+    analysed: each occurrence must have the same meaning as before, and nothing else may have it.
     """
 
 
@@ -323,7 +323,7 @@ def renameable(found: Analysis, offset: int) -> TextSpan | None:
 def rename(
     found: Analysis, offset: int, name: str, analyse: Callable[[str], Analysis]
 ) -> list[TextSpan]:
-    """Return the spans that have to be replaced by the new name, in order. Raises RenameError.
+    """Return the spans to replace with the new name, in order. Raises RenameError.
 
     Args:
         analyse: analyses the text with the new name.

@@ -40,7 +40,7 @@ def _def(walk: Walk, call: CallSite) -> None:
 def _members(
     walk: Walk, value: Value, scope: LexicalScope, context: Context
 ) -> LexicalScope | None:
-    """Return the scope that a value is, if it is written as `{…}`."""
+    """Return the scope of a value that is written as `{…}`, or None."""
     bare = plain(value)
     if value.__class__ is Located and bare.__class__ is Bind:
         return walk.bind(bare, scope, context, walk.span(value))
@@ -192,7 +192,7 @@ def _glob(walk: Walk, call: CallSite) -> None:
 
 
 def _list(form: Value) -> list[Value]:
-    """Return the members of a list, none if the form is something else."""
+    """Return the members of a list; none if the form isn't one."""
     bare = plain(form)
     return listed(bare) if isinstance(bare, Cell) else []
 
@@ -222,4 +222,4 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "$$": _command,
     "glob": _glob,
 }
-"""Every operative of Ground, with what it does."""
+"""The handlers of Ground's operatives."""

@@ -1,6 +1,6 @@
 """The language server's protocol, on standard input and output.
 
-pygls is built on asyncio, so this process has no Trio in it.
+pygls is built on asyncio, so this process doesn't use Trio.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from bassloop.tools.lsp.text_model import Definition, Problem
 
 DEBOUNCE_SECONDS: Final = 0.15
-"""Seconds after the last change until a text is analysed."""
+"""Seconds between the last change of a text and its analysis."""
 
 MAX_NESTED: Final = 20
-"""How deep the outline of a text is nested."""
+"""The maximum depth of a text's outline."""
 
 SEVERITIES: Final = {
     "error": types.DiagnosticSeverity.Error,
@@ -57,7 +57,7 @@ class BassServer(LanguageServer):
     """The server of one editor."""
 
     def __init__(self) -> None:
-        # Editors send whole texts: then only `Positions` has to count lines and code units.
+        # Editors send whole texts, so only `Positions` counts lines and code units.
         super().__init__(
             "bassloop", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full
         )
@@ -68,14 +68,14 @@ class BassServer(LanguageServer):
 
     def analysed(self, uri: str) -> tuple[Analysis, Positions]:
         """Return the analysis of an open document, and its positions."""
-        # An editor may ask about a document that it has just closed.
+        # An editor may send requests about a document that it has just closed.
         document: TextDocument | None = self.workspace.text_documents.get(uri)
         text = document.source if document is not None else ""
         found = self.documents.analysis(text, _path(uri), uri)
         return found, self.positions(text)
 
     def positions(self, text: str) -> Positions:
-        """Return the positions of a text, in the code units that the editor counts."""
+        """Return the positions of a text, in the editor's code units."""
         encoding = self.workspace.position_encoding or types.PositionEncodingKind.Utf16
         return Positions(text, types.PositionEncodingKind(encoding).value)
 
@@ -88,7 +88,7 @@ class BassServer(LanguageServer):
     # --- diagnostics ---
 
     def diagnose_soon(self, uri: str) -> None:
-        """Publish the diagnostics of a text once nothing has been typed for a moment."""
+        """Publish the diagnostics of a text after a moment without changes."""
         self.cancel(uri)
         loop = asyncio.get_running_loop()
         self._pending[uri] = loop.call_later(DEBOUNCE_SECONDS, self.diagnose, uri)
@@ -115,7 +115,7 @@ class BassServer(LanguageServer):
         )
 
     def diagnose_all(self) -> None:
-        """Publish the diagnostics of all open texts: files have changed."""
+        """Publish the diagnostics of all open texts, because files have changed."""
         self.documents.forget()
         for uri in list(self.workspace.text_documents):
             self.diagnose(uri)
@@ -254,7 +254,7 @@ def create() -> BassServer:
     def _format(params: types.DocumentFormattingParams) -> list[types.TextEdit]:
         found, positions = server.analysed(params.text_document.uri)
         if any(problem.severity == "error" for problem in found.problems):
-            return []  # brackets are missing: where lines belong can't be told
+            return []  # brackets are missing, so the indentation of lines is unknown
         formatted = format_bass(found.text)
         if formatted == found.text:
             return []
@@ -277,8 +277,8 @@ def create() -> BassServer:
 
 
 def serve() -> None:
-    """Serve the editor at standard input and output until it leaves."""
-    # Reading a long text makes many objects at once, none of which is garbage.
+    """Serve the editor on standard input and output until it disconnects."""
+    # Reading a long text creates many objects, none of which are garbage.
     gc.set_threshold(200_000, 20, 50)
     create().start_io()
 
@@ -307,7 +307,7 @@ def _item(suggestion: Suggestion, positions: Positions) -> types.CompletionItem:
 
 def _help(signature: Signature) -> types.SignatureHelp:
     about = signature.about
-    # Here the protocol counts in UTF-16 whatever else it counts in.
+    # Here the protocol uses UTF-16, whatever encoding was negotiated.
     units = Positions(signature.label, "utf-16")
     parameters = [
         types.ParameterInformation((units.position(span.start)[1], units.position(span.end)[1]))
@@ -328,7 +328,7 @@ def _help(signature: Signature) -> types.SignatureHelp:
 
 
 def _nested(definitions: list[Definition], positions: Positions) -> list[types.DocumentSymbol]:
-    """Definitions as a tree: what is inside of another one's form is its child."""
+    """A tree of definitions: those within another one's form are its children."""
     top: list[types.DocumentSymbol] = []
     around: list[tuple[TextSpan, list[types.DocumentSymbol]]] = []
     for each in sorted(definitions, key=lambda one: (one.whole.start, -one.whole.end)):
@@ -341,11 +341,11 @@ def _nested(definitions: list[Definition], positions: Positions) -> list[types.D
             detail=each.formals,
             children=children,
         )
-        # Names of one pattern stand side by side.
+        # Names in the same pattern are siblings.
         while around and (around[-1][0].end <= each.whole.start or around[-1][0] == each.whole):
             around.pop()
         (around[-1][1] if around else top).append(symbol)
-        # What is nested deeper than anybody looks does, too.
+        # Definitions below the maximum depth are siblings, too.
         if len(around) < MAX_NESTED:
             around.append((each.whole, children))
     return top

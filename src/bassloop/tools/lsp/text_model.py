@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 REPAIRS: Final = 20
-"""How often a text is repaired, which costs reading a form again each time."""
+"""The maximum number of repairs, each of which reads a form again."""
 
 _TOP: Final = re.compile(r"\n(?=\()")
 
 Kind: TypeAlias = Literal["function", "operative", "parameter", "module", "value", "data", "key"]
-"""What a name is bound to, as far as its definition tells: `data` is not a combiner, a `value` or `parameter` may be
-anything, and a `key` belongs to a scope literal."""
+"""The kind of value that a name is bound to, as far as its definition shows: `data` isn't a combiner, a `value` or
+`parameter` may be anything, and a `key` is in a scope literal."""
 
 EVALUATING: frozenset[Kind] = frozenset(("function", "module", "data"))
-"""Kinds whose calls evaluate their operands, so that no operand can bind a name around the call."""
+"""Kinds whose calls evaluate their operands, so operands can't bind names in the call's scope."""
 
 
 class Forms(NamedTuple):
     """The forms of a text, and the errors in it.
 
-    The range of a form that had to be closed may go beyond the end of the text.
+    The span of a form that was closed automatically may extend beyond the end of the text.
     """
 
     forms: list[Located]
@@ -43,8 +43,8 @@ class Forms(NamedTuple):
 def read(text: str) -> Forms:
     """Read any text.
 
-    Errors are blanked out. A form that isn't closed ends before the next line that begins with a bracket, which is how
-    people start a new form.
+    Errors are blanked out. A form that isn't closed ends before the next line that begins with a bracket, since people
+    usually start new forms like that.
     """
     found = Forms([], [])
     start = 0
@@ -57,7 +57,7 @@ def read(text: str) -> Forms:
         assert place is not None
         if not error.incomplete:
             found.errors.append(error)
-            # The bracket that it doesn't match stays open: that is the same error.
+            # The unmatched bracket stays open. That's part of the same error.
             mismatched = "needs" in error.message
             text = _blanked(text, place.start, place.end)
             continue
@@ -83,7 +83,7 @@ def _read_from(text: str, start: int, forms: list[Located]) -> tuple[ReadError |
 
 
 def _closed(text: str, start: int, forms: list[Located]) -> None:
-    """Read the forms of a text that ends in an open one."""
+    """Read the forms of a text, the last of which isn't closed."""
     for _ in range(3):
         error, start = _read_from(text + closers(text[start:]), start, forms)
         if error is None or error.incomplete:
@@ -101,7 +101,7 @@ def _blanked(text: str, start: int, end: int) -> str:
 
 
 def listed(form: Value) -> list[Value]:
-    """Return the members of a list, the last of which is what follows its `&`."""
+    """Return the members of a list, including the one after `&`."""
     members: list[Value] = []
     while isinstance(form, Cell):
         members.append(form.a)
@@ -116,7 +116,7 @@ def threaded(members: Sequence[Value]) -> Value:
     form, *calls = members
     for each in calls:
         bare = plain(each)
-        # A lookup, a:b, is read as a list, too.
+        # Lookups, such as a:b, are read as lists, too.
         if isinstance(bare, Cell) and each.__class__ is Located and _in_brackets(each):
             form = Located(Pair(bare.a, Pair(form, bare.d)), each.range)
         else:
@@ -142,7 +142,7 @@ class TextSpan:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module that `(use …)` loads: a standard one, or a file by its path from the script's directory."""
+    """A module that `(use …)` loads: a standard one, or a file, by its path relative to the script's directory."""
 
     std: str = ""
     file: str = ""
@@ -153,10 +153,10 @@ class Definition:
     """A name that is bound.
 
     Args:
-        span: the name; `whole` is the form that binds it.
-        alias: the name that is its value.
-        inside: the scope that `provide` takes the name from.
-        members: the scope that is its value, if that is a literal.
+        span: the name's span; `whole` is that of the form that binds it.
+        alias: the name that it's bound to.
+        inside: the scope that `provide` exports the name from.
+        members: the scope that it's bound to, if that's a literal.
     """
 
     name: str
@@ -189,11 +189,11 @@ class Reference:
 
 @dataclass(eq=False, slots=True)
 class LexicalScope:
-    """A part of the text in which names are bound.
+    """A part of the text with its own bindings.
 
     Args:
-        is_open: names may be bound in it that the text does not show.
-        heads: what is called in it, other than what is known to bind nothing.
+        is_open: names may be bound in it that the analysis can't see.
+        heads: the operators of calls in it that may bind names.
     """
 
     span: TextSpan
@@ -205,11 +205,11 @@ class LexicalScope:
 
 @dataclass(eq=False, slots=True)
 class Context:
-    """The calls that a form is an operand of: it is evaluated for sure if each of them evaluates its operands.
+    """The calls around a form: it's certainly evaluated if each of them evaluates its operands.
 
     Args:
-        head: what is called; None for a form that is not evaluated as it is written, such as a quoted one.
-        sure: whether the form is evaluated for sure, once that is known.
+        head: the operator; None for a form that isn't evaluated as written, such as a quoted one.
+        sure: whether the form is certainly evaluated, as soon as that's known.
     """
 
     parent: Context | None = None
@@ -223,7 +223,7 @@ class CallSite:
     """A call of an operative.
 
     Args:
-        doc: the comment beside it.
+        doc: the comment next to it.
         span: the whole form.
     """
 

@@ -1,7 +1,7 @@
-"""Finds the scopes, definitions and references in the forms of a text.
+"""Find the scopes, definitions and references in the forms of a text.
 
-Forms that are still to be visited are kept in a list, so that no nesting is too deep. The order does not matter: names
-are resolved when everything has been visited.
+Forms to visit are in a list instead of on the stack, so nesting can be arbitrarily deep. The order doesn't matter,
+since names are resolved after everything was visited.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from bassloop.tools.lsp.text_model import Kind
 
 MAX_CONTEXT: Final = 500
-"""How deep calls may be nested; nothing is reported in deeper ones."""
+"""The maximum nesting of calls; nothing is reported in deeper ones."""
 
 
 class Walk:
     """A walk through the forms of a text.
 
-    What it finds is in `scopes` (the first is that of the whole text), `definitions` and `references`.
+    The results are `scopes` (the first is that of the whole text), `definitions` and `references`.
 
     Args:
-        handlers: the operatives of Ground, by name.
-        names_taken: those of them that the text rebinds.
+        handlers: the handlers of Ground's operatives, by name.
+        names_taken: the operatives that the text rebinds.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Walk:
     # --- forms ---
 
     def form(self, form: Value, scope: LexicalScope, context: Context, doc: str = "") -> None:
-        """Visit a form that is evaluated in a scope. `doc` is the comment beside the form around it."""
+        """Visit a form that is evaluated in a scope. `doc` is the comment next to the enclosing form."""
         if form.__class__ is Located:
             self._todo.append(lambda: self._annotated(form, scope, context, doc))
         elif form.__class__ is Pair:
@@ -81,7 +81,7 @@ class Walk:
         place = self.span(form)
         doc = form.comment or doc
         if form.meta:
-            # Its value is metadata; problems in it are not reported.
+            # Its value is metadata, in which no problems are reported.
             self.forms(form.meta, scope, self.quoted)
         inner = form.form
         if isinstance(inner, Located):
@@ -96,7 +96,7 @@ class Walk:
             self.bind(inner, scope, context, place)
 
     def token(self, form: Located, scope: LexicalScope, context: Context) -> Reference | None:
-        """Visit a name, lookup or path, and return the reference that it begins with, if it does."""
+        """Visit a name, lookup or path, and return the reference that it begins with, if any."""
         found = self._reference(form, scope, context)
         if found is not None:
             self.references.append(found)
@@ -105,7 +105,7 @@ class Walk:
         return found
 
     def word(self, form: Value, scope: LexicalScope, context: Context) -> None:
-        """Visit a word of `$`, which stands for itself unless it is `$name` or no plain word."""
+        """Visit a word of `$`, which is literal unless it's `$name` or not a plain word."""
         if plain(form).__class__ is not Symbol or not self.is_token(form):
             self.form(form, scope, context)
             return
@@ -133,7 +133,7 @@ class Walk:
     def bind(
         self, form: Bind, scope: LexicalScope, context: Context, place: TextSpan
     ) -> LexicalScope:
-        """Visit `{…}` that is evaluated, and return the scope of its members."""
+        """Visit a `{…}` that is evaluated, and return the scope of its members."""
         inner = self.child(scope, place)
         members = list(form.members)
         at = 0
@@ -154,7 +154,7 @@ class Walk:
                 self.form(value, inner, context)
                 at += 2
             else:
-                # The names of a scope that is merged in are unknown.
+                # The names in a scope that is merged in are unknown.
                 inner.is_open = True
                 self.form(key, inner, context)
                 at += 1
@@ -165,7 +165,7 @@ class Walk:
     def call(
         self, call: Pair, scope: LexicalScope, context: Context, doc: str, place: TextSpan
     ) -> None:
-        """Visit a call; `place` is the whole form."""
+        """Visit a call. `place` is the whole form."""
         head = call.a
         operands = listed(call.d)
         bare = plain(head)
@@ -277,7 +277,7 @@ class Walk:
     def describe(
         self, made: Definition, value: Value, scope: LexicalScope, context: Context
     ) -> None:
-        """Add to a definition what the form of its value tells."""
+        """Add to a definition what can be derived from the form of its value."""
         bare = plain(value)
         if bare.__class__ is Pair and not self.is_token(value):
             head = plain(bare.a)

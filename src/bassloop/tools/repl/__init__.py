@@ -1,5 +1,5 @@
-"""The language at a prompt.
+"""The interactive prompt (read-eval-print loop).
 
-`evaluator.py` evaluates entries in a thread of its own and can be interrupted, also if they come from a pipe;
-`prompt.py` reads them from a terminal.
+`evaluator.py` evaluates entries in a separate thread and can be interrupted, even if they come from a pipe. `prompt.py`
+reads them from a terminal.
 """

@@ -1,10 +1,10 @@
 """The interpreter behind a prompt: a session under Trio, in a thread of its own.
 
-The prompt has the main thread, where signals arrive, and entries are evaluated in another one. So Ctrl-C reaches a
-script that loops, and tasks go on while the next entry is typed.
+The prompt runs in the main thread, which receives signals, and entries are evaluated in another thread. That way,
+Ctrl-C can interrupt an endless loop, and tasks continue while the next entry is typed.
 
-Ctrl-C raises nothing in the main thread, which may be anywhere. Its handler records it, cancels the evaluation, and the
-main thread finds it when it waits.
+Ctrl-C doesn't raise an exception in the main thread, since that could be anywhere. Its handler records the interrupt
+and cancels the evaluation, and the main thread checks for it while it waits.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 
 
 STACK: Final = 64 << 20
-"""Bytes of stack for the thread, which nested calls need; a main thread's stack grows."""
+"""The thread's stack size in bytes. Nested calls need a large one; a main thread's stack would grow by itself."""
 
 YIELD_EVERY: Final = 0.02
-"""Seconds after which a script lets the main thread run."""
+"""Seconds after which a script yields to the main thread."""
 
 GRACE_SECONDS: Final = 1.0
-"""Seconds after which a second Ctrl-C gives up on the evaluation."""
+"""Seconds after the first Ctrl-C from which a second one gives up on the evaluation."""
 
 
 class EntryInterrupted(Exception):
@@ -65,21 +65,21 @@ class EntryInterrupted(Exception):
 
 
 class Stuck(Exception):
-    """An entry goes on although it was interrupted, and Ctrl-C was pressed again."""
+    """An entry didn't end after Ctrl-C, and Ctrl-C was pressed again."""
 
 
 class Gone(Exception):
-    """The interpreter has ended by a fault, which is the cause of this error."""
+    """The interpreter has crashed; the exception's cause is the error."""
 
 
 class _YieldingDriver(LateDriver):
-    """A driver that lets the main thread run now and then."""
+    """A driver that yields to the main thread now and then."""
 
     _yielded = 0.0
 
     async def checkpoint(self) -> None:
-        # Trio releases the interpreter's lock for so short a time that the main thread, where Ctrl-C arrives,
-        # could wait for seconds until it gets it.
+        # Trio releases the GIL so briefly that the main thread, which handles Ctrl-C,
+        # could wait for seconds before it gets it.
         now = time.monotonic()
         if now > self._yielded + YIELD_EVERY:
             self._yielded = now
@@ -88,12 +88,12 @@ class _YieldingDriver(LateDriver):
 
 
 class _Evaluation:
-    """Something to evaluate, and its outcome."""
+    """A coroutine to run, and its outcome."""
 
     def __init__(self, begin: Callable[[], Awaitable[Value]]) -> None:
         self.begin: Final = begin
         self.scope: Final = trio.CancelScope()
-        # A signal handler may put something while the same thread does.
+        # A signal handler may call put while the same thread is in put.
         self._outcomes: SimpleQueue[tuple[Value, BaseException | None]] = SimpleQueue()
 
     def returned(self, value: Value) -> None:
@@ -111,14 +111,14 @@ class _Evaluation:
 
 
 class Evaluator:
-    """Evaluates entries in one scope, one after the other. Use it as a context manager.
+    """Evaluates entries in one scope, one at a time. Use it as a context manager.
 
-    Leaving it cancels what was started and has not ended.
+    On exit, it cancels everything that is still running.
 
     Args:
-        options: how thunks are run.
-        imports: how to import what runs them.
-        say: prints a line or more for people. It is called from another thread.
+        options: how to run thunks.
+        imports: functions that import the modules for that.
+        say: prints one or more lines for people. It's called from another thread.
     """
 
     def __init__(
@@ -154,13 +154,13 @@ class Evaluator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(RuntimeError):  # it may have ended by itself
+        with suppress(RuntimeError):  # it may have ended already
             self._ready.result().run_sync_soon(self._end.set)
         self._thread.join(5)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Have Ctrl-C interrupt the entry that is evaluated, instead of raising KeyboardInterrupt.
+        """Make Ctrl-C interrupt the current entry, instead of raising KeyboardInterrupt.
 
         Only the main thread may call this.
         """
@@ -171,14 +171,14 @@ class Evaluator:
             signal.signal(signal.SIGINT, previous)
 
     def reset(self) -> None:
-        """Forget earlier interrupts: later ones are about the next entry."""
+        """Discard earlier interrupts; later ones apply to the next entry."""
         self._interrupted_at = None
 
     def evaluate(self, text: str) -> Iterator[Value]:
-        """Yield the values of a text's forms, as they come.
+        """Yield the values of a text's forms as they are evaluated.
 
-        Raises BassError, EntryInterrupted after Ctrl-C, Stuck after a second Ctrl-C because the first did not help,
-        and Gone.
+        Raises BassError, EntryInterrupted after Ctrl-C, Stuck after a second Ctrl-C if the first had no effect, and
+        Gone.
         """
         self._entries += 1
         evaluate = ground().vars["eval"]
@@ -186,15 +186,15 @@ class Evaluator:
             yield self._wait_for(partial(self._session.call, evaluate, form, self.scope))
 
     def wait(self) -> None:
-        """Wait until everything that was started has ended. Raises as `evaluate` does."""
+        """Wait until everything that was started has ended. Raises the same errors as `evaluate`."""
         self._wait_for(self._session.wait)
 
     def _wait_for(self, begin: Callable[[], Awaitable[Value]]) -> Value:
-        """Return what a coroutine of the session returns in the other thread."""
+        """Run a coroutine of the session in the other thread, and return its result."""
         token = self._ready.result()
         self._evaluation = evaluation = _Evaluation(begin)
         try:
-            # An interrupt before `_evaluation` is set is found here, a later one cancels its scope.
+            # An interrupt before `_evaluation` is set is detected here; a later one cancels its scope.
             if self._interrupted_at is not None:
                 raise EntryInterrupted
             try:
@@ -242,7 +242,7 @@ class Evaluator:
     def _begin(self, evaluation: _Evaluation) -> None:
         nursery = self._driver.nursery
         assert nursery is not None
-        # A callback from another thread has no bridge in its context; the tasks of entries need it.
+        # Callbacks from another thread lack the bridge in their context, but the tasks of entries need it.
         self._context.run(nursery.start_soon, self._evaluate, evaluation)
 
     async def _evaluate(self, evaluation: _Evaluation) -> None:
@@ -263,7 +263,7 @@ def _emit(value: Value, machine: Machine) -> None:
 
 
 def shown(value: Value, limit: int | None = None) -> str:
-    """Return a value as it is printed, cut to a length."""
+    """Return a value as text, truncated to a length."""
     if limit is None:
         return show(value)
     text = show(value, limit=limit + 1)
@@ -271,7 +271,7 @@ def shown(value: Value, limit: int | None = None) -> str:
 
 
 def say(text: str) -> None:
-    """Print a text for people on standard error, its line whole: other threads print meanwhile."""
+    """Print a text for people on standard error, in one piece, since other threads print, too."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -279,7 +279,7 @@ def say(text: str) -> None:
 def follow(evaluator: Evaluator, lines: Iterable[str]) -> int:
     """Evaluate entries, print their values, wait for what they started, and return the exit status.
 
-    It is 1 if anything failed.
+    The exit status is 1 if anything failed.
     """
     status = 0
     for text in entries(lines):

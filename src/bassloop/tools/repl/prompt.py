@@ -1,4 +1,4 @@
-"""The prompt in a terminal: history, entries of several lines, completion, interrupts."""
+"""The prompt in a terminal: history, multi-line entries, completion, interrupts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PROMPT: Final = "bass> "
 SHOWN: Final = 10_000
-"""How many characters of a value are shown."""
+"""The maximum number of characters shown of a value."""
 
 
 def converse(evaluator: Evaluator) -> int:
@@ -54,7 +54,7 @@ def converse(evaluator: Evaluator) -> int:
         while True:
             evaluator.reset()
             try:
-                # Tasks in the background may print while somebody types.
+                # Background tasks may print while the user is typing.
                 with patch_stdout(raw=True):
                     text = session.prompt(PROMPT)
             except KeyboardInterrupt:
@@ -82,12 +82,12 @@ def _answer(evaluator: Evaluator, text: str) -> None:
         click.echo("interrupted", err=True)
     except (Stuck, Gone):
         raise
-    except Exception:  # noqa: BLE001 - after a bug, the definitions are still there
+    except Exception:  # noqa: BLE001 - the definitions survive a bug
         click.echo(traceback.format_exc(), err=True)
 
 
 def incomplete(text: str) -> bool:
-    """Return whether a text is the beginning of a program."""
+    """Return whether a text is an incomplete program."""
     try:
         read_source(text, "")
     except ReadError as error:
@@ -96,7 +96,7 @@ def incomplete(text: str) -> bool:
 
 
 def _history() -> History:
-    """Return the history of entries, which is kept in a file if that can be written."""
+    """Return the history of entries, which is saved in a file if possible."""
     path = Path(platformdirs.user_state_dir("bass-loop")) / "repl-history"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _history() -> History:
 def _bindings() -> KeyBindings:
     bindings = KeyBindings()
 
-    in_entry = has_focus(DEFAULT_BUFFER)  # and not in a search through the history
+    in_entry = has_focus(DEFAULT_BUFFER)  # but not while searching the history
 
     @bindings.add("enter", filter=in_entry & ~has_selection)
     def _enter(event: KeyPressEvent) -> None:
@@ -145,7 +145,7 @@ class _NameCompleter(Completer):
 def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, ReferenceEntry]]:
     """Yield the completions of the word before an offset, each with the length of the text that it replaces.
 
-    They are names of the scope; after `module:`, those of the module; after `.`, the modules of std.
+    They are the names in the scope or, after `module:`, in the module; after `.`, they are std's modules.
     """
     word = word_before(text, offset)
     if word is None:
@@ -155,7 +155,7 @@ def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, Ref
             if module.startswith(word.text[1:]):
                 yield len(word.text), ReferenceEntry(f".{module}", "", "value", None, (), (), "")
         return
-    # In `$`, a word $name refers to a name.
+    # In `$`, the word $name refers to a name.
     path = word.text.removeprefix("$")
     *heads, last = path.split(":")
     found: Value = scope
@@ -164,7 +164,7 @@ def completions(scope: Scope, text: str, offset: int) -> Iterator[tuple[int, Ref
         found = None if bound is MISSING else strip(bound)
         if not isinstance(found, Scope):
             return
-    # A module's scope has Ground as its parent, which is not meant here.
+    # Exclude Ground, which is the parent of a module's scope.
     names = list(found.vars) if heads and found.vars else found.names()
     for name in sorted(names):
         if name.startswith(last):

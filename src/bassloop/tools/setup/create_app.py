@@ -1,14 +1,14 @@
-"""Creates the loop's GitHub App: pages on this machine that lead a browser to GitHub and back.
+"""Create the loop's GitHub App with pages on this machine that lead a browser to GitHub and back.
 
     GET  /TOKEN/       a button that posts the manifest to GitHub
     GET  /TOKEN/made   GitHub sends the browser back here, with a code that works once
-    GET  /TOKEN/done   what is left to do: install the App, enable the device flow
+    GET  /TOKEN/done   the remaining steps: install the App, enable the device flow
 
-The token in the addresses can't be guessed by anybody else on this machine. Whoever could load the page would learn the
-state that ties GitHub's answer to this manifest, and could substitute another App.
+Nobody else on this machine can guess the token in the addresses. Anyone who could load the page would learn the state
+that ties GitHub's answer to this manifest, and could substitute another App.
 
-Its secrets are written to the settings file so that none is lost, exposed or half written: the new file is made beside
-the old one, readable only by its owner, parsed with the daemon's parser, and only then renamed over the old one.
+Its secrets are written to the settings file so that none is lost, exposed or partly written: the new file is created
+next to the old one, readable only by its owner, checked with the daemon's parser, and then renamed over the old one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SettingsFileError(Exception):
 
 
 def assigned(path: Path, names: Collection[str]) -> list[str]:
-    """Return those of the settings that the file gives a value; none if there is no file."""
+    """Return which of the settings have a value in the file; none if there is no file."""
     if not path.exists():
         return []
     try:
@@ -70,7 +70,7 @@ def assigned(path: Path, names: Collection[str]) -> list[str]:
 
 
 def try_to_write(path: Path) -> None:
-    """Raise SettingsFileError if the file can't be written, before anything depends on it."""
+    """Raise SettingsFileError if the file can't be written. Call this before anything depends on it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent):
@@ -81,10 +81,10 @@ def try_to_write(path: Path) -> None:
 
 
 def write(path: Path, values: Mapping[str, str]) -> Path | None:
-    """Set these values in the file; everything else in it stays as it is.
+    """Set these values in the file, and leave everything else in it unchanged.
 
-    Returns the path of a copy of the old file if it had another value for one of them. Raises SettingsFileError, and
-    then the file is as it was.
+    Return the path of a copy of the old file if it had a different value for one of them. If this raises
+    SettingsFileError, the file is unchanged.
     """
     replaced = assigned(path, values)
     try:
@@ -107,7 +107,7 @@ def write(path: Path, values: Mapping[str, str]) -> Path | None:
 
 
 def rescue(values: Mapping[str, str]) -> Path:
-    """Write values that can't be had again to a new private file in the temporary directory."""
+    """Write values that can't be obtained again to a new private file in the temporary directory."""
     descriptor, name = tempfile.mkstemp(prefix="bassloop-app-", suffix=".env")
     os.close(descriptor)
     for setting, value in values.items():
@@ -143,7 +143,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class CreatedApp:
-    """An App that was created, and where its credentials are.
+    """An App that was created, and the file with its credentials.
 
     Args:
         backup: a copy of the settings file, if it had other credentials.
@@ -159,12 +159,12 @@ class CreatedApp:
 
     @property
     def install_url(self) -> str:
-        """The page where its owner installs it on repositories."""
+        """The page where its owner can install it on repositories."""
         return f"{self.app.html_url}/installations/new"
 
     @property
     def settings_url(self) -> str:
-        """The page where its owner enables the device flow, which a manifest can't."""
+        """The page where its owner can enable the device flow. A manifest can't do that."""
         of = self.plan.organization
         owner = f"/organizations/{of}" if of else ""
         return f"{self.plan.web_url}{owner}/settings/apps/{self.app.slug}"
@@ -172,7 +172,7 @@ class CreatedApp:
 
 @dataclass(eq=False)
 class Creation:
-    """The creation of one App. `finished` is set once the browser was shown what is left to do."""
+    """The creation of one App. `finished` is set after the browser has shown the remaining steps."""
 
     plan: Plan
     api: API
@@ -183,9 +183,9 @@ class Creation:
     _exchanging: trio.Lock = field(default_factory=trio.Lock)
 
     async def exchange(self, code: str) -> CreatedApp:
-        """Exchange GitHub's code for the credentials and store them, once, however often it is called.
+        """Exchange GitHub's code for the credentials and store them, only once even if it's called again.
 
-        Raises GitHubError, or SettingsFileError, which says where the credentials are nevertheless.
+        Raises GitHubError, or SettingsFileError, whose message names a file that contains the credentials anyway.
         """
         async with self._exchanging:
             if self.created is not None:
@@ -201,7 +201,7 @@ class Creation:
             return self.created
 
     async def _configure(self, app: NewApp) -> str | None:
-        """Have GitHub deliver JSON, which a manifest can't. Return the error, if there is one."""
+        """Make GitHub deliver JSON, which a manifest can't do. Return the error, if there is one."""
         hook = AppWebhook(App(self.api, app.id, app.private_key))
         url = f"{self.plan.external_url}{WEBHOOK_PATH}"
         try:
@@ -279,7 +279,7 @@ def create_web(creation: Creation) -> QuartTrio:
 
     @web.before_request
     async def from_here() -> None:
-        # DNS rebinding: a page from elsewhere may have a name that resolves to this address.
+        # Prevent DNS rebinding: another site's name may resolve to this address.
         if urlsplit(f"//{request.host}").hostname not in ("127.0.0.1", "localhost"):
             abort(403, "this page is for 127.0.0.1")
 

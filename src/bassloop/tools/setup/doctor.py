@@ -1,8 +1,8 @@
-"""Checks everything between GitHub and a loop, and says how to fix what is wrong.
+"""Check everything between GitHub and a loop, and report how to fix what is wrong.
 
-Nothing is changed unless asked for: a redelivery, or the webhook's settings.
+Nothing is changed unless requested: a redelivery, or the webhook's settings.
 
-The judgement is a function of GitHub's answers, without I/O: each diagnosis comes with its fix.
+Diagnoses are functions of GitHub's answers, without I/O. Each one has a fix.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OK, DOUBTFUL, WRONG = "ok", "doubtful", "wrong"
 _LEVELS = {"read": 1, "write": 2, "admin": 3}
 
 MAX_SKEW = 60.0
-"""Seconds that the clock may be off: our tokens are valid from a minute ago."""
+"""The tolerated clock skew in seconds. Our tokens are valid from a minute ago."""
 
 DOUBTFUL_SKEW = 20.0
 
@@ -105,8 +105,8 @@ def webhook(
     """Judge the webhook's address, encoding, certificate and secret.
 
     Args:
-        wanted: the address that our settings lead to; None if EXTERNAL_URL is not set.
-        signed: the loop knows a webhook secret.
+        wanted: the address according to our settings; None if EXTERNAL_URL isn't set.
+        signed: whether the loop has a webhook secret.
     """
     settings = f"under Webhook of {info.settings_url}, or let `bassloop github doctor --fix` do it"
     findings = []
@@ -232,7 +232,7 @@ def _fix_for(status: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """The treatment besides looking: redeliver the newest delivery; set the webhook as the settings say."""
+    """What to change: redeliver the newest delivery, or set the webhook as the settings say."""
 
     redeliver: bool = False
     fix: bool = False
@@ -241,9 +241,9 @@ class Treatment:
 async def examine(
     settings: Settings, github: GitHub, treatment: Treatment | None = None
 ) -> AsyncGenerator[Diagnosis]:
-    """Examine everything, in the order in which things depend on each other.
+    """Examine everything, each thing after those that it depends on.
 
-    What can't be examined, because GitHub refuses or can't be reached, is reported as wrong.
+    If GitHub refuses or can't be reached, what can't be examined is reported as wrong.
     """
     treatment = treatment or Treatment()
     try:
@@ -347,7 +347,7 @@ async def _deliveries(hook: AppWebhook, treatment: Treatment) -> list[Diagnosis]
 
 
 async def _redelivered(hook: AppWebhook, attempt: DeliveryAttempt) -> Diagnosis:
-    """Redeliver, and wait until GitHub lists the outcome, which it tells only if asked."""
+    """Redeliver, and poll until GitHub lists the outcome."""
     before = {each.id for each in await hook.attempts(attempt.delivered_at)}
     await hook.redeliver(attempt)
     with trio.move_on_after(REDELIVERY_SECONDS):
@@ -370,7 +370,7 @@ async def _rate_limit(github: GitHub) -> list[Diagnosis]:
 
 
 async def _device_flow(settings: Settings, client_id: str, info: AppInfo) -> Diagnosis:
-    """Ask for a device code, which nobody will use, to find out whether the device flow is on."""
+    """Request an unused device code to find out whether the device flow is enabled."""
     url = f"{web_url(settings.github_api_url)}/login/device/code"
     try:
         async with _client(url) as client:

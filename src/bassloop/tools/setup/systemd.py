@@ -1,7 +1,7 @@
-"""The systemd units of the daemon and of a runner: made from a few facts about this machine, and installed.
+"""Generate and install the systemd units of the daemon and of a runner, from a few facts about this machine.
 
-The daemon is confined as far as possible: it can write nothing but its state. A runner runs commands in containers,
-which need much of what is denied to the daemon; `RUNNER_NEEDS` says what, and why.
+The daemon is confined as far as possible, and can write only its state. A runner runs commands in containers, which
+need much of what the daemon is denied; `RUNNER_NEEDS` lists what, and why.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ SystemCallFilter=setpriority landlock_create_ruleset landlock_add_rule landlock_
 SystemCallErrorNumber=EPERM
 UMask=0077
 """
-"""What confines the daemon."""
+"""The directives that confine the daemon."""
 
 RUNNER_NEEDS = {
     "NoNewPrivileges": "newuidmap and newgidmap, which set up a container's users, are setuid",
@@ -110,7 +110,7 @@ class ServeFacts:
 
     Args:
         command: the program and its arguments.
-        credentials: the names of secret settings, and the files with their values.
+        credentials: files with the values of secret settings, by setting.
         groups: supplementary groups, such as one that may read a certificate's key.
         low_port: it listens on a port below 1024.
         drain_seconds: how long it may take to finish its checks.
@@ -156,7 +156,7 @@ def serve_unit(facts: ServeFacts) -> str:
         "",
         f"CapabilityBoundingSet={bind}",
         f"AmbientCapabilities={bind}",
-        # A capability in a user namespace of the unit's own does not open ports of the host.
+        # A capability in the unit's own user namespace doesn't allow it to open the host's ports.
         *([] if facts.low_port else ["PrivateUsers=yes"]),
         *HARDENING.splitlines(),
         "",
@@ -237,11 +237,11 @@ def _quoted(part: str) -> str:
 
 
 class SystemdError(Exception):
-    """A unit can't be installed or removed; the message names the reason and the fix."""
+    """A unit can't be installed or removed; the message has the reason and the fix."""
 
 
 def program() -> tuple[str, ...]:
-    """Return the command that runs this program: the script beside the interpreter, or the interpreter."""
+    """Return the command that runs this program: the script next to the interpreter, or the interpreter."""
     script = Path(sys.executable).parent / "bassloop"
     return (str(script),) if script.exists() else (sys.executable, "-m", "bassloop")
 
@@ -253,9 +253,9 @@ def user_units() -> Path:
 
 
 def serve_facts(etc: Path, groups: Iterable[str]) -> ServeFacts:
-    """Return what the daemon's unit depends on: the settings and credentials in a folder.
+    """Return the facts for the daemon's unit, from the settings and credentials in a folder.
 
-    Raises SettingsError, and SystemdError for a credential that no setting has the name of.
+    Raises SettingsError, and SystemdError for a credential that isn't named after a setting.
     """
     given = {name: value for name, value in dotenv_values(etc / "settings.env").items() if value}
     settings = load_settings(
@@ -296,9 +296,9 @@ def refuse_home() -> None:
 
 
 def make_etc(etc: Path) -> bool:
-    """Make the folder of the daemon's settings and credentials. Raises SystemdError.
+    """Create the folder for the daemon's settings and credentials. Raises SystemdError.
 
-    Returns whether the settings file was made, and has to be filled in.
+    Return whether the settings file was created, and must be filled in.
     """
     credentials, settings = etc / "credentials", etc / "settings.env"
     with _write_errors():
@@ -314,10 +314,10 @@ def install(path: Path, text: str, *options: str) -> None:
     """Write a unit, enable it, and start it.
 
     Args:
-        options: of systemctl, such as --user.
+        options: options of systemctl, such as --user.
 
-    Raises SystemdError. If systemd refuses the unit, or this is interrupted, everything is as it was before: a new unit
-    is disabled and removed, and an older one is there again, and started.
+    Raises SystemdError. If systemd refuses the unit, or this is interrupted, the previous state is restored: a new unit
+    is disabled and removed; an older one is reinstalled and started.
     """
     _require_systemctl()
     with _write_errors():
@@ -337,7 +337,7 @@ def install(path: Path, text: str, *options: str) -> None:
 
 
 def _take_back(path: Path, before: bytes | None, *options: str) -> str:
-    """Undo an installation as far as that goes, and return a sentence about what is left."""
+    """Undo an installation as far as possible, and return a sentence about what is left."""
     if before is None:
         _run(*options, "disable", "--now", path.name)
         _run(*options, "reset-failed", path.name)
@@ -358,7 +358,7 @@ def _take_back(path: Path, before: bytes | None, *options: str) -> str:
 def uninstall(path: Path, *options: str) -> None:
     """Stop a unit, disable it, and remove its file and all links to it. Raises SystemdError.
 
-    What is left of a unit without a file is removed as well.
+    Links to a unit without a file are removed, too.
     """
     links = _links(path)
     if not path.exists() and not links:
@@ -371,11 +371,11 @@ def uninstall(path: Path, *options: str) -> None:
         path.unlink(missing_ok=True)
         _remove_links(path)
     _systemctl(*options, "daemon-reload")
-    _run(*options, "reset-failed", path.name)  # fails if nothing had
+    _run(*options, "reset-failed", path.name)  # fails if there is nothing to reset
 
 
 def _links(path: Path) -> list[Path]:
-    """Return the links through which targets start a unit."""
+    """Return the links with which targets start a unit."""
     links = (folder / path.name for folder in path.parent.glob("*.wants"))
     return [link for link in links if link.is_symlink()]
 
@@ -386,7 +386,7 @@ def _remove_links(path: Path) -> None:
 
 
 def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all. Raises OSError."""
+    """Write a file atomically. Raises OSError."""
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(content)
