@@ -46,7 +46,7 @@ def test_a_run_is_named_by_its_id_or_by_its_page(text: str, meant: RunAddress) -
     "text", ["", "a b", "ftp://a/runs/b", "https://a/b", "https:///runs/b", "../x"]
 )
 def test_what_names_no_run_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no address|neither a run.s id"):
+    with pytest.raises(ValueError, match=r"isn't the address|neither a run.s id"):
         parse_run_address(text, "http://here")
 
 

@@ -99,7 +99,7 @@ ON_THE_COMMAND_LINE = [
     ("doc mpa", "nothing is called mpa: did you mean max, map?"),
     ("logs", "RUN is missing: a run's id or the address of its page, or --last"),
     ("logs --last", "there is no log: run `bassloop try` first"),
-    ("logs a/b", "'a/b' is no address of a run, such as https://"),
+    ("logs a/b", "'a/b' isn't the address of a run, such as https://"),
     ("status", "there is no database"),
     ("deliveries list", "so no loop has run here: `bassloop serve` starts one"),
     ("runner no/loop@", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),

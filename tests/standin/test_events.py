@@ -92,7 +92,7 @@ async def test_a_pull_requests_head_can_be_asked_for_by_its_ref(repository: Path
 
 async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -> None:
     async with open_standin(repository) as served:
-        with pytest.raises(StandInError, match="none was made"):
+        with pytest.raises(StandInError, match="has none yet"):
             await served.standin.payload("check_run")
         made = (await served.create(name="unit")).json()
         pressed = await served.standin.payload(

@@ -74,7 +74,7 @@ async def test_an_agent_may_do_what_its_user_may(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "why"),
     [
-        ("get_run", {"run": "../x"}, "is no address of a run"),
+        ("get_run", {"run": "../x"}, "isn't the address of a run"),
         ("get_run", {"run": "http://elsewhere.test/runs/r"}, "is a run of another loop"),
         ("search_errors", {"repository": "../.."}, "isn't a repository"),
         ("list_runs", {"state": "odd"}, "state is one of"),
