@@ -68,7 +68,7 @@ def test_conditions_apply_together(data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "say which"),
+        ((), "which deliveries?"),
         (("--older-than", "soon"), "'soon' is not a duration"),
         (("unknown", "--yes"), "no such delivery waits"),
     ],

@@ -75,7 +75,7 @@ def test_prune_does_as_the_settings_say(data: Data, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "nothing says what to remove"),
+        ((), "which runs should be removed?"),
         (("--repository", "ada/engine"), "--repository needs --older-than or --keep-bytes"),
         (("--older-than", "soon"), "'soon' is not a duration, such as 30s, 10m"),
         (("--keep-bytes", "10 apples"), "'10 apples' is not a size, such as 500MB, 2GiB"),
