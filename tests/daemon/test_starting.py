@@ -114,6 +114,19 @@ def test_who_started_it_hears_of_its_life(env: dict[str, str], tmp_path: Path) -
                 daemon.kill()
 
 
+def test_whoever_reads_that_it_is_ready_can_stop_it_in_order(env: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "bassloop", "serve"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stderr is not None
+        try:
+            next(line for line in daemon.stderr if '"ready"' in line)
+            daemon.send_signal(signal.SIGTERM)
+            rest = daemon.stderr.read()
+            assert (daemon.wait(60), '"stopped"' in rest) == (0, True)
+        finally:
+            daemon.kill()
+
+
 def until(listening: socket.socket, first: str) -> None:
     """Wait until a message that begins so is heard."""
     while listening.recv(4096).decode().partition("\n")[0] != first:

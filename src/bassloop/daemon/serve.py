@@ -261,14 +261,14 @@ async def _serve_web(
         await web.start(serve_http, pages, resources.pages, web_stop, resources.certificate)
         for sentence in wiring.disabled_features(settings):
             log.warning(sentence)
-        log.info(
-            "ready",
-            url=parts.pages.external_url,
-            ssh=f"{parts.ssh.host}:{parts.ssh.port}",
-            host_key=parts.ssh.known_hosts_line,
-        )
         reload = partial(_reload, resources.certificate, resources.notifier)
         async with handle_signals(stop, root.cancel_scope, reload) as stopping:
+            log.info(
+                "ready",
+                url=parts.pages.external_url,
+                ssh=f"{parts.ssh.host}:{parts.ssh.port}",
+                host_key=parts.ssh.known_hosts_line,
+            )
             root.start_soon(_drain_when_asked, resources.store, stopping)
             root.start_soon(hand_over, resources.store, parts.pool, stopping)
             await root.start(keep_approving, parts.loop)
