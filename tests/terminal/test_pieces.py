@@ -30,6 +30,8 @@ ANY = st.one_of(
 @example(b"\x1b[1Z\xcc\x14\x89\x1b[9\xfe9X\x1b[X\x1b[G\xff", [6])
 @example(b"\xd2\xee}\xd1\x81\x1b[L2@\x1bM\x0cu\x8a\xc8\x1b\x80\xb5 999@\x00", [14])
 @example(b"yP\xc6\x1b[\xa9\x85\xcfHE", [6])
+@example(b"\x1b[1m\xe4\xb8\x1b[?25l\x1b[?25h\x9b\n", [7])
+@example(b"\x1b[1m\xf0\x1b[?25l\x9f\x98\x80\xc3\x1b[?25l\xa9\n", [5])
 def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
     whole = settled([data])
@@ -40,6 +42,8 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
 @given(ANY, st.lists(st.integers(0, 300), max_size=8), st.integers(0, 12), st.integers(1, 30))
 @example(b"\r\r\x1b\n", [], 0, 3)
 @example(b"\r\r\b\n", [], 0, 3)
+@example(b"\x1b[A\x1b[A\xe4\xb8\x1b[A\x9b\n", [11], 0, 30)
+@example(b"\x1b[A\x1b[A\xe4\xb8\b\x1b[A\b\x9b\n", [9], 0, 30)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_splitting_changes_nothing_where_functions_are_left_out(
     monkeypatch: pytest.MonkeyPatch, data: bytes, cuts: list[int], free: int, rest: int

@@ -29,6 +29,7 @@ from bassloop.terminal.grammar import (
     LEFT_OUT,
     MODES,
     NOT_IN_CONTENT,
+    PARTED_BY_FUNCTIONS,
     PENDING_LIMIT,
     STRING,
     STRING_END,
@@ -37,7 +38,7 @@ from bassloop.terminal.grammar import (
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
-from bassloop.terminal.row import Row
+from bassloop.terminal.row import REPLACEMENT, Row
 from bassloop.terminal.screen import Stops
 from bassloop.terminal.style import pen_after
 
@@ -303,6 +304,8 @@ class ControlParser(ControlFunctions):
             return found.end()
         # A return before a newline stays. Those that only functions separate from a newline become newlines.
         text = data[at:end].replace(b"\r\n", _MARKED)
+        if not text.isascii():
+            text = PARTED_BY_FUNCTIONS.sub(rb"\1" + REPLACEMENT, text)
         text = FUNCTIONS.sub(b"", text).translate(_RETURNS, b"\b")
         self._work(text, 0, FOREVER)
         return end

@@ -120,9 +120,15 @@ UNFINISHED = re.compile(
 )
 """An incomplete sequence at the end of the data."""
 
-UNFINISHED_CHARACTER = re.compile(
-    rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
-)
+_BEGUN = rb"([\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})"
+
+UNFINISHED_CHARACTER = re.compile(_BEGUN + rb"\Z")
+
+PARTED_BY_MODES = re.compile(_BEGUN + MODES.pattern + rb"[\x80-\xbf]")
+"""A character with modes in it, which is none; group 1 has the bytes before the modes."""
+
+PARTED_BY_FUNCTIONS = re.compile(_BEGUN + rb"(?:" + FUNCTIONS.pattern + rb"|\x08)++[\x80-\xbf]")
+"""The same with what `FUNCTIONS` matches, and backspaces."""
 
 _ANY_ESCAPE = (
     rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|[\]PX^_]"

@@ -22,7 +22,9 @@ COLUMN_LIMIT = 4096
 
 CUT = " \u2026 [line cut here: the raw log has all of it]"
 
-_REPLACEMENT = "\ufffd".encode()
+REPLACEMENT = "\ufffd".encode()
+"""Written instead of a byte that would complete a character if an escape weren't in between."""
+
 _SPACES = [" "] * COLUMN_LIMIT
 _PLAIN = [DEFAULT_PEN] * COLUMN_LIMIT
 _COMBINING_LIMIT = 16
@@ -67,7 +69,7 @@ class Row:
             self.width += columns(content, self.width)
         if 0x80 <= content[0] < 0xC0 and UNFINISHED_CHARACTER.search(self.data[-3:]):
             # An escape came between these bytes, so they aren't a character.
-            content = _REPLACEMENT + content[1:]
+            content = REPLACEMENT + content[1:]
         self.data += content
         self.end = after
 

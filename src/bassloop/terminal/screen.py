@@ -14,11 +14,12 @@ from bassloop.terminal.grammar import (
     ERASE_RIGHT,
     MODE,
     NOT_IN_LINES,
+    PARTED_BY_MODES,
     UNFINISHED,
     UNFINISHED_CHARACTER,
 )
 from bassloop.terminal.lines import Measure, columns
-from bassloop.terminal.row import COLUMN_LIMIT, CUT, ROW_LIMIT, Row
+from bassloop.terminal.row import COLUMN_LIMIT, CUT, REPLACEMENT, ROW_LIMIT, Row
 from bassloop.terminal.style import DEFAULT_PEN, PLAIN, Pen, begin, pen_after, style_after
 
 if TYPE_CHECKING:
@@ -413,6 +414,8 @@ def _tidied(lines: bytes) -> bytes:
     if b"\r" in lines:
         lines = lines.replace(b"\r\n", b"\n")
     if b"\x1b[?" in lines:
+        if not lines.isascii():
+            lines = PARTED_BY_MODES.sub(rb"\1" + REPLACEMENT, lines)
         lines = MODE.sub(b"", lines)
     return lines
 
