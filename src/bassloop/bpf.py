@@ -20,9 +20,10 @@ ERRNO: Final = 0x00050000  # SECCOMP_RET_ERRNO, to which an errno is added
 KILL: Final = 0x80000000  # SECCOMP_RET_KILL_PROCESS
 
 NUMBER: Final = 0
-"""The offset of a call's number; the audit number of its ABI and the low word of its first argument follow."""
+"""The offset of a call's number; the audit number of its ABI and the low words of its first arguments follow."""
 ABI: Final = 4
 ARGUMENT_0: Final = 16
+ARGUMENT_1: Final = 24
 
 AUDIT_X86_64: Final = 0xC000003E
 AUDIT_I386: Final = 0x40000003

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ CLONE_NEWUSER = 0x10000000
 MACHINES = {X86_64: "x86_64", I386: "x86_64", AARCH64: "aarch64"}
 
 
-def run(program: bytes, audit: int, number: int, argument: int = 0) -> int:
+def run(program: bytes, audit: int, number: int, argument: int = 0, second: int = 0) -> int:
     """Run the filter on one call, and return its verdict."""
-    data = struct.pack("<IIQ6Q", number, audit, 0, argument, 0, 0, 0, 0, 0)
+    data = struct.pack("<IIQ6Q", number, audit, 0, argument, second, 0, 0, 0, 0)
     words = list(struct.iter_unpack("<HBBI", program))
     at = accumulator = 0
     while True:
@@ -53,10 +54,10 @@ def run(program: bytes, audit: int, number: int, argument: int = 0) -> int:
                 raise AssertionError(f"unknown instruction {code:#x}")
 
 
-def verdict(abi: Abi, number: int, argument: int = 0) -> int:
+def verdict(abi: Abi, number: int, argument: int = 0, second: int = 0) -> int:
     program = syscall_filter.program(MACHINES[abi])
     assert program is not None
-    return run(program, abi.audit, number, argument)
+    return run(program, abi.audit, number, argument, second)
 
 
 @pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
@@ -86,6 +87,16 @@ def test_no_socket_reaches_the_host_of_a_virtual_machine(abi: Abi) -> None:
     assert verdict(abi, abi.socket, 40) == EPERM
     for family in (1, 2, 10, 16, 17):
         assert verdict(abi, abi.socket, family) == ALLOW
+
+
+@pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
+def test_nothing_is_typed_into_a_terminal_that_a_command_is_given(abi: Abi) -> None:
+    for request in (termios.TIOCSTI, 0x541C):  # TIOCLINUX, which termios doesn't have
+        for high in (0, 1 << 32, 0xFFFFFFFF << 32):
+            assert verdict(abi, abi.ioctl, 1, high | request) == EPERM
+    for request in (termios.TIOCGWINSZ, termios.TIOCSCTTY, termios.TCGETS, termios.FIONREAD):
+        assert verdict(abi, abi.ioctl, 1, request) == ALLOW
+    assert verdict(abi, abi.ioctl, termios.TIOCSTI) == ALLOW
 
 
 @pytest.mark.parametrize(("machine", "audit"), [("x86_64", AARCH64.audit), ("aarch64", 0x40000028)])
@@ -124,5 +135,5 @@ def test_numbers_are_those_of_the_kernels_headers(abi: Abi) -> None:
     for name, numbers in DENIED.items():
         if (number := numbers[abi.column]) is not None:
             assert known.get(name, number) == number, name
-    for name in ("clone", "clone3", "unshare", "socket"):
+    for name in ("clone", "clone3", "unshare", "socket", "ioctl"):
         assert known.get(name, getattr(abi, name)) == getattr(abi, name), name

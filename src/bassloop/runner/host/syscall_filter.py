@@ -22,6 +22,9 @@ NAMESPACES = 0x7E020000
 """The flags of clone and unshare that create namespaces."""
 AF_VSOCK = 40
 """The address family with which a virtual machine reaches its host."""
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+"""The requests of ioctl that type into a terminal, and paste into a console. A command that gets the owner's terminal,
+as the shell after a failed step does, would type into the shell that the owner returns to. See ioctl_tty(2)."""
 
 DENIED: dict[str, tuple[int | None, int | None, int | None]] = {
     # name: (x86_64, i386, aarch64)
@@ -103,12 +106,13 @@ class Abi:
     clone: int
     unshare: int
     socket: int
+    ioctl: int
     clone3: int = 435
 
 
-X86_64 = Abi(audit=bpf.AUDIT_X86_64, column=0, clone=56, unshare=272, socket=41)
-I386 = Abi(audit=bpf.AUDIT_I386, column=1, clone=120, unshare=310, socket=359)
-AARCH64 = Abi(audit=bpf.AUDIT_AARCH64, column=2, clone=220, unshare=97, socket=198)
+X86_64 = Abi(audit=bpf.AUDIT_X86_64, column=0, clone=56, unshare=272, socket=41, ioctl=16)
+I386 = Abi(audit=bpf.AUDIT_I386, column=1, clone=120, unshare=310, socket=359, ioctl=54)
+AARCH64 = Abi(audit=bpf.AUDIT_AARCH64, column=2, clone=220, unshare=97, socket=198, ioctl=29)
 
 ABIS = {"x86_64": (X86_64, I386), "aarch64": (AARCH64,)}
 """The ABIs that commands may use, by machine."""
@@ -151,9 +155,15 @@ def _section(abi: Abi) -> list[bytes]:
             instruction(bpf.RETURN, bpf.ALLOW),
         ]
     words += [
-        instruction(bpf.EQUAL, abi.socket, 0, 3),
+        instruction(bpf.EQUAL, abi.socket, 0, 4),
         instruction(bpf.LOAD, bpf.ARGUMENT_0),
         instruction(bpf.EQUAL, AF_VSOCK, 0, 1),
+        _error(errno.EPERM),
+        instruction(bpf.RETURN, bpf.ALLOW),
+        instruction(bpf.EQUAL, abi.ioctl, 0, 4),
+        instruction(bpf.LOAD, bpf.ARGUMENT_1),  # the kernel ignores the high word
+        instruction(bpf.EQUAL, TIOCSTI, 1, 0),
+        instruction(bpf.EQUAL, TIOCLINUX, 0, 1),
         _error(errno.EPERM),
         instruction(bpf.RETURN, bpf.ALLOW),
     ]
