@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner import options as limits_module
+from bassloop.runner import options
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
@@ -331,13 +331,27 @@ async def test_many_files_end_when_the_machines_disk_is_nearly_full(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(limits_module, "KEEP_FREE", free - (200 << 20))
-    monkeypatch.setattr(limits_module, "KEEP_FREE_PART", 1)
+    monkeypatch.setattr(options, "KEEP_FREE", free - (200 << 20))
+    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
     bomb = "n=0; while true; do n=$((n+1)); head -c 1000000 /dev/zero > f$n; done"
     async with answering():
         said = await bench.fails(bomb)
-    assert "nearly full on the runner's machine" in said
+    assert "on the runner's machine, the disk of" in said
+    assert "is nearly full" in said
     assert shutil.disk_usage(tmp_path).free > free - (200 << 20)  # it is gone again
+
+
+async def test_empty_files_end_when_the_machines_disk_has_hardly_room_for_more(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = os.statvfs(tmp_path).f_favail
+    monkeypatch.setattr(options, "KEEP_FREE_FILES", free - 20_000)
+    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    bomb = "n=0; while true; do n=$((n+1)); : > f$n; : > /tmp/f$n; done"
+    async with answering():
+        said = await bench.fails(bomb)
+    assert "no room for more files (inodes)" in said
+    assert os.statvfs(tmp_path).f_favail > free - 20_000  # they are gone again
 
 
 async def test_nothing_is_written_to_memory_outside_of_what_is_counted(sandboxed: Bench) -> None:
@@ -364,6 +378,34 @@ async def test_namespaces_mounts_and_what_has_had_holes_are_denied(sandboxed: Be
     )
     said = await sandboxed.run(script)
     assert said.splitlines() == [f"{name}: Operation not permitted" for name in calls]
+
+
+TYPE_INTO_TERMINAL = """perl -MPOSIX -e '
+if (fork) { wait(); exit($? != 0) }
+$SIG{HUP} = "IGNORE";
+setsid();
+open(my $master, "+<", "/dev/ptmx") or die "no terminal: $!";
+my $number = my $unlocked = pack("i", 0);
+ioctl($master, 0x40045431, $unlocked) && ioctl($master, 0x80045430, $number) or die "no terminal: $!";
+open(my $terminal, "+<", "/dev/pts/" . unpack("i", $number)) or die "not open: $!";
+ioctl($terminal, 0x540E, 0);
+my $key = "x";
+for (0x5412, 0x541C) { print ioctl($terminal, $_, $key) ? "TYPED\\n" : "$!\\n" }'"""
+"""Types into a terminal of its own, and pastes; the kernel would let a command do it to the owner's, if it got that."""
+
+
+async def test_nothing_is_typed_into_a_terminal(sandboxed: Bench, tmp_path: Path) -> None:
+    async with HostDriver.open(tmp_path / "open") as driver:
+        typed, _ = (await Bench(driver, IMAGE).run(TYPE_INTO_TERMINAL)).splitlines()
+    assert typed in ("TYPED", "Input/output error")  # where dev.tty.legacy_tiocsti is 0
+    said = await sandboxed.run(TYPE_INTO_TERMINAL)
+    assert said.splitlines() == ["Operation not permitted"] * 2
+
+
+async def test_no_terminal_of_the_machine_is_there(bench: Bench) -> None:
+    said = await bench.run("(: > /dev/tty) 2>&1; ls /dev/pts")
+    assert said.splitlines()[0].endswith("/dev/tty: No such device or address")
+    assert said.splitlines()[1:] == ["ptmx"]
 
 
 async def test_the_machines_settings_are_read_only(sandboxed: Bench) -> None:

@@ -96,6 +96,17 @@ async def test_nothing_is_copied_onto_a_disk_that_is_nearly_full(
         await file_trees.copy(tmp_path / "source", tmp_path / "copy")
 
 
+async def test_nothing_is_copied_where_there_is_hardly_room_for_more_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    monkeypatch.setattr(options, "KEEP_FREE_FILES", os.statvfs(tmp_path).f_files)
+    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    with pytest.raises(OSError, match="no room for more files"):
+        await file_trees.copy(tmp_path / "link", tmp_path / "copy")
+    assert not (tmp_path / "copy").is_symlink()
+
+
 ODD_NAMES = [b"\xff\xfe", b"a\nb", b"\x1b[31m", b"-rf", b"$(id)", b"%s", b" ", b"*"]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import trio
 
-from bassloop.runner.options import is_nearly_full
+from bassloop.runner.options import disk_shortage
 
 MAX_ENTRIES = 500_000
 CHUNK = 256 * 1024
@@ -83,11 +83,13 @@ def _copy_folder(source: Path, target: Path, name: str, made: set[str]) -> None:
 
 def _copy_file(source: Path, target: Path) -> None:
     found = source.lstat()
+    if not (stat.S_ISLNK(found.st_mode) or stat.S_ISREG(found.st_mode)):
+        return
+    if (shortage := disk_shortage(target.parent)) is not None:
+        raise OSError(errno.ENOSPC, f"the disk {shortage}", str(target))
     if stat.S_ISLNK(found.st_mode):
         target.symlink_to(source.readlink())
-    elif stat.S_ISREG(found.st_mode):
-        if is_nearly_full(target.parent):
-            raise OSError(errno.ENOSPC, "the disk is nearly full", str(target))
+    else:
         if found.st_blocks * 512 < found.st_size:
             _copy_data(source, target)
         else:
