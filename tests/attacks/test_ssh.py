@@ -76,14 +76,19 @@ MESSAGES = {
 
 
 async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
+    ended = 0
+
     async def flood() -> None:
+        nonlocal ended
         while True:
-            with suppress(OSError, trio.BrokenResourceError):
+            try:
                 stream = await trio.open_tcp_stream("127.0.0.1", target.daemon.ssh_port)
                 async with stream:
                     await stream.send_all(b"SSH-2.0-flood\r\n")
                     while True:
                         await stream.send_all(IGNORE * 4_000)
+            except (OSError, trio.BrokenResourceError):
+                ended += 1
             await trio.sleep(0.01)
 
     async def floods() -> None:
@@ -92,6 +97,7 @@ async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
                 nursery.start_soon(flood)
 
     await target.withstand("tiny packets", floods)
+    assert ended, "no connection was ended for what it sent before authentication"
 
 
 async def test_control_messages_after_authentication(target: Target) -> None:
