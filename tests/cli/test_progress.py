@@ -68,9 +68,10 @@ def test_images_are_said_while_they_are_pulled() -> None:
     text = io.StringIO()
     pulls = Pulls(Console(file=text, width=100, highlight=False))
     pulls(PullStarted("docker.io/alpine/git:latest"))
-    assert text.getvalue() == "pulling docker.io/alpine/git:latest\n"
+    said = "pulling docker.io/alpine/git:latest, in which the loop fetches your code\n"
+    assert text.getvalue() == said
     [line] = pulls.lines()
-    assert line.plain.startswith("  pulling docker.io/alpine/git:latest  ")
+    assert line.plain.startswith(f"  {said.strip()}  ")
     pulls(PullEnded("docker.io/alpine/git:latest", 2.0, None))
     assert text.getvalue().endswith("pulled docker.io/alpine/git:latest after 2.0 s\n")
     assert pulls.lines() == []

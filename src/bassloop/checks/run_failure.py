@@ -223,7 +223,7 @@ def excerpt_range(failure: Failure, total: int, key_lines: Collection[int] = ())
     stop = min(total, failure.last + 1 + LINES_AROUND)
     start = max(0, failure.first - LINES_AROUND)
     if stop - start > EXCERPT_LINES:
-        within = sorted(line for line in key_lines if start <= line < stop)
+        within = sorted(line for line in key_lines if failure.first <= line <= failure.last)
         shown = [line for line in within if line > within[-1] - EXCERPT_LINES + LINES_AROUND]
         if shown:
             spare = EXCERPT_LINES - (shown[-1] + 1 - shown[0])

@@ -123,7 +123,9 @@ class Pulls:
             case _:
                 return
         if not is_live(self._console):
-            text = f"{strip(str(event).encode())}{_explain_image(event.image)}"
+            text = strip(str(event).encode())
+            if not (isinstance(event, PullEnded) and event.error is None):
+                text += _explain_image(event.image)
             self._console.print(Text(text, "dim"), soft_wrap=True)
 
     def lines(self) -> list[Text]:

@@ -291,7 +291,7 @@ class HostLauncher(Launcher):
         path = posixpath.normpath(f"{start}/{program}")
         place = _locate(execution.output.files, path, mounts if self._sandbox else ())
         if place is not None and not os.path.lexists(place):
-            raise DriverError(f"{program} doesn't exist in the work directory")
+            raise DriverError(f"there is no {program} in the work directory")
         if place is not None and not place.is_symlink() and not os.access(place, os.X_OK):
             raise DriverError(f"{program} can't be executed; is it marked as executable?")
         return program if self._sandbox else str(execution.output.files / start / program)
