@@ -15,7 +15,7 @@ import trio
 
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.context import CarryRequest, DeliveryContext
-from bassloop.checks.handler import apply_approval, choose_head_s_runners
+from bassloop.checks.handler import apply_approval, choose_runners_of_head
 from bassloop.checks.loop import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_trusted_check
 from bassloop.concurrency import open_flat_nursery
@@ -105,7 +105,7 @@ async def _context(
     assert event.head is not None
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)
     policy = await loop.policies.policy_for(repository, repo)
-    choice = await choose_head_s_runners(loop, event, policy, repo)
+    choice = await choose_runners_of_head(loop, event, policy, repo)
     trusted = await loop.named_users.find(policy.trust.runners, repo)
     context = DeliveryContext(
         loop=loop,

@@ -174,7 +174,7 @@ async def _handle_hook(
     assert event.head is not None
     skipped, trusted = replaced if policy.supersede else None, FoundUsers()
     if skipped is None:
-        choice = await choose_head_s_runners(loop, event, policy, repo)
+        choice = await choose_runners_of_head(loop, event, policy, repo)
         trusted = await loop.named_users.find(policy.trust.runners, repo)
         hook_sha = await _hook_sha(event.head, choice, policy, repo)
     else:  # without a call to GitHub, except the one that says so
@@ -235,7 +235,7 @@ async def _handle_hook(
     return Outcome(DeliveryState.DONE)
 
 
-async def choose_head_s_runners(
+async def choose_runners_of_head(
     loop: Loop, event: Event, policy: Policy, repo: GitHubRepository
 ) -> RunnerChoice:
     """Choose the runners that the head may use without an approval, including fallbacks."""

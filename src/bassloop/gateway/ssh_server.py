@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOGIN_SECONDS, LOGIN_RATE = 3.0, 0.4
-"""The budget of processor time for the messages of all connections of a login: so many seconds at once, and the seconds
-that are refilled per second (see `bassloop.bridge.metering`)."""
+LOGIN_CPU_SECONDS, LOGIN_CPU_RATE = 3.0, 0.4
+"""The budget of processor time for the messages of all connections of a login: the seconds that can be used at once,
+and those that are refilled per second (see `bassloop.bridge.metering`). The time limit for signing in is
+`GatewaySettings.auth_seconds`."""
 BUDGET_SECONDS = 3_600.0
 
 AWAY_SECONDS = 2
@@ -198,7 +199,7 @@ class _Gateway:
         """Return the budget that all connections of a user share."""
         budget = self._budgets.get(user_id)
         if budget is None:
-            budget = TimeBudget(LOGIN_SECONDS, LOGIN_RATE)
+            budget = TimeBudget(LOGIN_CPU_SECONDS, LOGIN_CPU_RATE)
             self._budgets.store(user_id, budget)
         return budget
 
