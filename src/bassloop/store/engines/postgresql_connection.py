@@ -221,8 +221,17 @@ class PostgreSQLListener:
             await trio.sleep(RETRY_SECONDS)
 
     async def _open(self) -> PostgreSQLConnection:
-        """Return a listening connection, after sending the first echo. Raises StoreError."""
-        abandoned = False
+        """Return a listening connection, after sending the first echo. Raises StoreError.
+
+        If cancelled, closes the connection, at once or as soon as its thread has opened it.
+        """
+        opened: list[PostgreSQLConnection] = []
+        is_abandoned = False
+
+        def close_abandoned() -> None:
+            # Both the thread and the task that was cancelled may call this, whichever of them is the later one.
+            with contextlib.suppress(IndexError):
+                opened.pop().close()
 
         def open_connection() -> PostgreSQLConnection:
             connection = self._connect()
@@ -235,14 +244,16 @@ class PostgreSQLListener:
             except self._database.errors as error:
                 connection.close()
                 raise self._database.translate(error) from error
-            if abandoned:
-                connection.close()
+            opened.append(connection)
+            if is_abandoned:
+                close_abandoned()
             return connection
 
         try:
             return await trio.to_thread.run_sync(open_connection, abandon_on_cancel=True)
         except trio.Cancelled:
-            abandoned = True
+            is_abandoned = True
+            close_abandoned()
             raise
 
     async def _listen(self, server: PGconn, note_attempt: Callable[[], None]) -> None:
