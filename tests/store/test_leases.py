@@ -73,11 +73,32 @@ def test_a_node_that_was_paused_looks_before_it_writes_also_if_it_was_alone() ->
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let leases be short."""
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no lease run out, and no server be taken for unreachable, because the machine is busy."""
     for module in ("leases", "nodes"):
-        monkeypatch.setattr(f"bassloop.store.{module}.LEASE_SECONDS", 1.0)
+        monkeypatch.setattr(f"bassloop.store.{module}.LEASE_SECONDS", 3600.0)
+    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.ANSWER_SECONDS", 600.0)
+
+
+@pytest.fixture
+def soon(steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes renew their leases often, which is when they look at the others'."""
     monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 0.2)
+
+
+@pytest.fixture
+def never(steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes renew their leases only when another one notifies them."""
+    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 3600.0)
+
+
+def expire(location: str, name: str) -> None:
+    """Let a node's lease have run out an hour ago."""
+    with contextlib.closing(psycopg.connect(location, autocommit=True)) as connection:
+        connection.execute(
+            "UPDATE nodes SET alive_until = extract(epoch FROM clock_timestamp()) - 3600 WHERE name = %s",
+            (name,),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +135,7 @@ async def test_a_node_knows_how_many_others_there_are_that_do_not_drain(
     two: tuple[Store, Store],
 ) -> None:
     first, second = two
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while (first.company.size, first.company.successors) != (2, 1):
             await first.company.changed()
         await second.nodes.note_draining()
@@ -169,8 +190,9 @@ async def test_a_node_changes_nothing_of_another_one_s(two: tuple[Store, Store])
 
 
 async def test_what_a_node_had_that_ends_is_taken_over_at_once(
-    location: str, tmp_path: Path
+    location: str, tmp_path: Path, never: None
 ) -> None:
+    """Neither does the other node wait for the lease to run out, nor for its own next renewal."""
     queued, running = run(delivery="g"), run(delivery="g", check_name="other")
     async with node(location, tmp_path, "second") as second:
         async with node(location, tmp_path, "first") as first:
@@ -183,11 +205,9 @@ async def test_what_a_node_had_that_ends_is_taken_over_at_once(
             with_log, row = await step(first)
             log = await first.logs.open(with_log, row)
             await log.append(b"one\n", Terminal().settle(b"one\n"), 1, 1.0)
-            ended = trio.current_time()
-        with trio.fail_after(LEASE_SECONDS - 2):
+        with trio.fail_after(120):
             await second.others_ended.wait()
         left = await second.nodes.take_over()
-        assert trio.current_time() - ended < LEASE_SECONDS - 2, "the lease was not waited for"
         assert list(left.nodes) == ["first"]
         assert [each.guid for each in left.deliveries] == ["g"]
         assert {each.id for each in left.runs} >= {queued.id, running.id}
@@ -208,7 +228,7 @@ async def test_what_a_node_hasn_t_begun_that_drains_is_taken_over(
     await first.deliveries.set_state("a", "handling")
     assert await second.nodes.drain("first") == 1
     assert await second.nodes.drain("third") == 0
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         await first.drain_requested.wait()
         await second.others_ended.wait()
     left = await second.nodes.take_over()
@@ -220,7 +240,7 @@ async def test_what_a_node_hasn_t_begun_that_drains_is_taken_over(
 
 
 async def test_a_queued_run_goes_back_to_the_node_that_handles_its_delivery(
-    location: str, tmp_path: Path
+    location: str, tmp_path: Path, steady: None
 ) -> None:
     made = run(delivery="g")
     async with (
@@ -235,7 +255,7 @@ async def test_a_queued_run_goes_back_to_the_node_that_handles_its_delivery(
 
 
 async def test_a_node_with_other_keys_is_refused_while_one_is_there(
-    location: str, tmp_path: Path
+    location: str, tmp_path: Path, steady: None
 ) -> None:
     async with node(location, tmp_path, "first", "these keys"):
         with pytest.raises(StoreUnusable, match="give all nodes the same"):
@@ -248,7 +268,7 @@ async def test_a_node_with_other_keys_is_refused_while_one_is_there(
 async def test_a_node_that_was_not_heard_of_in_time_is_stopped_and_can_t_write(
     location: str, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first doesn't renew its lease, as if it were paused, and then finds that it is over."""
+    """The first doesn't renew its lease, as if it were paused, and then finds that it has run out."""
     pause, woken = PostgreSQLLease._pause, trio.Event()
 
     async def pause_longer(self: PostgreSQLLease) -> None:
@@ -259,6 +279,7 @@ async def test_a_node_that_was_not_heard_of_in_time_is_stopped_and_can_t_write(
     async def be_paused(second: Store) -> None:
         async with node(location, tmp_path, "first") as first:
             await first.deliveries.record("its", "push", None, b"")
+            await trio.to_thread.run_sync(expire, location, "first")
             await second.others_ended.wait()
             left = await second.nodes.take_over()
             assert [each.guid for each in left.deliveries] == ["its"]
@@ -271,7 +292,7 @@ async def test_a_node_that_was_not_heard_of_in_time_is_stopped_and_can_t_write(
             woken.set()
             await trio.sleep_forever()
 
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with node(location, tmp_path, "second") as second:
             with pytest.raises(StoreTaken, match="another node has taken over"):
                 await be_paused(second)
@@ -285,14 +306,14 @@ async def test_a_node_whose_connections_are_ended_goes_on(
     def end_all() -> None:
         with contextlib.closing(psycopg.connect(location, autocommit=True)) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid != pg_backend_pid()"
             )
 
     async with open_store(location, tmp_path / "blobs") as store:
         [before] = await store.nodes.all()
         await trio.to_thread.run_sync(end_all)
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             await store.deliveries.record("g", "push", None, b"", wait=True)
             [after] = await store.nodes.all()
         assert (after.alive, after.started_at) == (True, before.started_at)
@@ -312,7 +333,7 @@ async def test_a_command_that_repairs_keeps_nodes_from_starting(
             started.set()
             await trio.sleep_forever()
 
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             with PostgreSQLDatabase(location).ownership():
                 nursery.start_soon(start)
@@ -422,7 +443,7 @@ def test_a_node_that_is_paused_for_longer_than_its_lease_writes_nothing_when_it_
     second.wait_for("took over")
     before = trio.run(unfinished_of_first, location, tmp_path)
     first.process.send_signal(signal.SIGCONT)
-    _, errors = first.process.communicate(timeout=60)
+    _, errors = first.process.communicate(timeout=120)
     assert "another node has taken over" in errors
     assert trio.run(unfinished_of_first, location, tmp_path) == before
 
@@ -442,10 +463,9 @@ async def test_a_duty_is_one_node_s_until_it_drains_or_is_gone(two: tuple[Store,
 
 
 async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
-    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: str, tmp_path: Path, never: None
 ) -> None:
-    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 3600.0)
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with node(location, tmp_path, "first") as first:
             async with node(location, tmp_path, "second"):
                 while first.company.size != 2:
@@ -455,7 +475,7 @@ async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
 
 
 async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         for each in two:
             while each.company.size != 2:
                 await each.company.changed()
@@ -486,7 +506,7 @@ async def test_each_node_knows_what_others_spend_by_its_own_clock(
 
 
 async def test_what_a_lost_node_has_spent_counts_for_the_next(
-    location: str, tmp_path: Path
+    location: str, tmp_path: Path, steady: None
 ) -> None:
     async with node(location, tmp_path, "first") as first:
         at = time.time()

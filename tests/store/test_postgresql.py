@@ -56,7 +56,7 @@ def end_connections(url: str) -> None:
     """End all connections to a database, as a server that restarts does."""
     execute(
         url,
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid != pg_backend_pid()",
     )
 

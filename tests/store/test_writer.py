@@ -29,7 +29,7 @@ from bassloop.store import Store
 def insert(number: int, gate: threading.Event | None = None) -> Callable[[Connection], int]:
     def change(connection: Connection) -> int:
         if gate is not None:
-            assert gate.wait(10)
+            assert gate.wait(120)
         connection.execute("INSERT INTO numbers VALUES (?)", (number,))
         return number
 
@@ -82,7 +82,9 @@ class Opened:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't wait for others that write, and let a transaction be held up for as long as a test likes."""
     monkeypatch.setattr("bassloop.store.engines.postgresql.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("bassloop.store.engines.postgresql.IDLE_SECONDS", 600.0)
 
 
 async def test_what_queues_during_a_commit_is_the_next_batch(location: Path | str) -> None:
@@ -97,7 +99,7 @@ async def test_what_queues_during_a_commit_is_the_next_batch(location: Path | st
         await outer.start(opened.writer.serve)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(opened.writer.write, held_up)
-            assert await trio.to_thread.run_sync(entered.wait, 10)
+            assert await trio.to_thread.run_sync(entered.wait, 120)
             for number in range(1, 21):
                 nursery.start_soon(opened.writer.write, insert(number))
             await trio.testing.wait_all_tasks_blocked()
@@ -228,7 +230,7 @@ async def test_what_is_queued_when_the_store_closes_is_committed(location: Path 
 async def test_reads_go_on_while_a_write_is_held_up(store: Store) -> None:
     gate = threading.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store._engine.write, lambda db: gate.wait(10))
+        nursery.start_soon(store._engine.write, lambda db: gate.wait(120))
         assert await store.deliveries.newest() == []
         gate.set()
 
