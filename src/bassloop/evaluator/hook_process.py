@@ -32,6 +32,7 @@ from bassloop.evaluator.messages import (
     Describe,
     Described,
     Done,
+    Ended,
     Ending,
     Entries,
     Evaluate,
@@ -64,11 +65,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_REPORT_SECONDS: Final = 5.0
+_REPORT_SECONDS: Final = 30.0
 """How long the fork server may take to report how a process ended before it counts as lost, in seconds."""
 
 _NEAR_LIMIT: Final = 0.75
 """The fraction of its memory limit that a process must have used for a crash to count as reaching the limit."""
+
+_LOST_ERROR: Final = "SystemError: error return without exception set"
+"""CPython says so, instead of raising MemoryError, when there is no memory for a frame."""
 
 _LOG_LINE: Final = 64
 """The minimum that a script's message counts as, in bytes."""
@@ -204,6 +208,8 @@ class HookProcess:
             case OutOfMemory():
                 raise self._out_of_memory()
             case Crashed(name, traceback):
+                if name.startswith(_LOST_ERROR) and await self._ended_near_limit():
+                    raise self._out_of_memory()
                 log.error("evaluator crashed", error=name, traceback=traceback)
                 raise HookCrashed(f"the loop's evaluator failed: {name}")
         raise await self._cause_of_death()
@@ -347,15 +353,26 @@ class HookProcess:
 
     # --- the end ---
 
+    async def _end(self) -> Ended | None:
+        """Wait for the fork server's report of how the process ended. None if there is none."""
+        with trio.move_on_after(_REPORT_SECONDS):
+            await self._job.over.wait()
+        return self._job.end
+
+    def _is_near_limit(self, end: Ended) -> bool:
+        return end.memory >= _NEAR_LIMIT * self._limits.memory
+
+    async def _ended_near_limit(self) -> bool:
+        end = await self._end()
+        return end is not None and self._is_near_limit(end)
+
     def _out_of_memory(self) -> HookStopped:
         megabytes = self._limits.memory >> 20
         return HookStopped(f"it needs more than {megabytes} MiB of memory", "HOOK_MEMORY")
 
     async def _cause_of_death(self) -> Exception:
         """Return why the process ended without a last message."""
-        with trio.move_on_after(_REPORT_SECONDS):
-            await self._job.over.wait()
-        end = self._job.end
+        end = await self._end()
         if end is None:
             return EvaluatorLost("the fork server has ended while it was evaluated")
         code = os.waitstatus_to_exitcode(end.status)
@@ -369,8 +386,9 @@ class HookProcess:
                 "the system killed it, most likely because this machine is short of memory",
                 "EVALUATORS",
             )
-        if code < 0 and end.memory >= _NEAR_LIMIT * self._limits.memory:
-            # C code, or a stack that can't grow, dies where Python raises MemoryError
+        if code != 0 and self._is_near_limit(end):
+            # C code, or a stack that can't grow, dies where Python raises MemoryError; and Python may have no memory
+            # left to say that it did.
             return self._out_of_memory()
         if code < 0:
             name = signal.Signals(-code).name
