@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bassloop.evaluator.messages import Ready
     from bassloop.evaluator.server_process import Job
 
-END_SECONDS = 5.0
+END_SECONDS = 100.0
+"""How long a fork server may take to end, which is of low priority: a guard against hanging."""
 
 
 @dataclass(eq=False)

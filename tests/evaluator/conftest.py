@@ -14,9 +14,13 @@ from bassloop.evaluator.errors import HostRefusal
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits
 from bassloop.evaluator.messages import Evaluate
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+
+GUARD = 200.0
+"""How long a test may hang, in seconds. What it waits for takes milliseconds, on a machine that isn't busy."""
 
 SHA = "0123456789" * 4
 THUNK = '(with-image ($ echo hi) {:repository "alpine" :tag "1" :platform {:os "linux"}})'
@@ -33,6 +37,7 @@ class FakeHost:
     logged: list[str] = field(default_factory=list)
     ran: list[bytes] = field(default_factory=list)
     checks: list[tuple[bytes, str, str]] = field(default_factory=list)
+    awaited: list[str] = field(default_factory=list)
     event: bytes = b"{}"
 
     async def payload(self) -> bytes:
@@ -81,6 +86,7 @@ class FakeHost:
         self.asked.set()
 
         async def wait() -> None:
+            self.awaited.append(name)
             await self.going.wait()
             if name == "broken":
                 raise HostRefusal("the check failed")
@@ -121,9 +127,14 @@ class Evaluating:
         self.host.event = payload
         await self.evaluators.evaluate(hook(body, **more), self.host, key)  # type: ignore[arg-type]
 
+    async def until_waiting(self, name: str) -> None:
+        """Wait until a hook has nothing left to do but to wait for its check of this name."""
+        await until(lambda: name in self.host.awaited)
+        await until(lambda: not self.evaluators.statistics()["evaluating"])
+
     async def spares(self) -> set[int]:
         """Wait until there are two spares, and return their ids."""
-        with trio.fail_after(10):
+        with trio.fail_after(GUARD):
             while len(found := {each for each in self.processes() if not descendants(each)}) < 2:
                 await trio.sleep(0.01)  # nothing tells when a process is there
         return found
@@ -145,10 +156,13 @@ def descendants(pid: int | str = "self", without: frozenset[int] = frozenset()) 
 
 @asynccontextmanager
 async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
-    """Evaluators that run while the context lasts, without spares unless some are wanted."""
-    evaluators = Evaluators(EvaluatorLimits(**{"spares": 0, **limits}))  # type: ignore[arg-type]
+    """Evaluators that run while the context lasts, without spares unless some are wanted.
+
+    On a busy machine, processes of such low priority take many times longer: no limit is near, unless it's given.
+    """
+    evaluators = Evaluators(EvaluatorLimits(**{"spares": 0, "cpu_seconds": 100, **limits}))  # type: ignore[arg-type]
     others = frozenset(descendants())
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD):
         async with trio.open_nursery() as nursery:
             await nursery.start(evaluators.run)
             yield Evaluating(evaluators, FakeHost(), others)
@@ -157,6 +171,13 @@ async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
 
 @pytest.fixture
 async def small() -> AsyncGenerator[Evaluating]:
-    """Evaluators with little time and memory."""
-    async with evaluating(cpu_seconds=1, memory=96 << 20, at_once=4) as made:
+    """Evaluators with little memory, and few places."""
+    async with evaluating(memory=96 << 20, at_once=4) as made:
+        yield made
+
+
+@pytest.fixture
+async def hasty() -> AsyncGenerator[Evaluating]:
+    """Evaluators with so little time that a hook that computes for ever soon meets its limit."""
+    async with evaluating(cpu_seconds=1) as made:
         yield made
