@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from bassloop.runner import process
 from bassloop.runner.call_context import CallContext
 from bassloop.runner.engine import step_progress
 from bassloop.runner.engine.execution import Launch, run_logged
@@ -257,7 +258,7 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
                 started = [int(line) for line in await pipe.lines(2)]
             began = time.monotonic()
             nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
+    assert time.monotonic() - began < 120  # its grace, on a busy machine, and not its `sleep`
     for pid in started:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -267,11 +268,37 @@ async def test_cancelled_a_command_is_gone_with_all_its_children(
 
 async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench: Bench) -> None:
     step = StepReporter(bench.send, "key", "yes", ())
-    with trio.fail_after(10), pytest.raises(DriverError) as failed:
+    with trio.fail_after(120), pytest.raises(DriverError) as failed:
         await run_logged(
             Launch(["yes"], bench.driver.cache.folder, os.environ), step, stdout=Path("/dev/full")
         )
     assert str(failed.value) == "the runner can't store the output (No space left on device)"
+
+
+async def test_nothing_that_a_command_left_in_its_pipe_is_lost_on_a_machine_that_stalls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that is silent after its command's end is given up at once here, as after a stall."""
+    monkeypatch.setattr(process, "QUIET_SECONDS", 0.0)
+    kill_rest, ended = process._Running._kill_rest, trio.Event()
+
+    async def kill(running: process._Running) -> None:
+        await kill_rest(running)
+        ended.set()
+
+    monkeypatch.setattr(process._Running, "_kill_rest", kill)
+    received = bytearray()
+
+    async def on_bytes(stream: int, data: bytes) -> None:
+        received.extend(data)
+        if len(received) == 1:
+            (tmp_path / "go").touch()
+            await ended.wait()
+
+    script = "printf 1; until test -e go; do sleep 0.01; done; head -c 50000 /dev/zero"
+    words = ["sh", "-c", script]
+    await process.run_command(words, cwd=tmp_path, env=os.environ, stdin=b"", on_bytes=on_bytes)
+    assert len(received) == 50_001
 
 
 TWO_WRITERS = """
@@ -290,7 +317,7 @@ async def test_lines_of_two_streams_stay_whole(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine, a writer may pause within a line for longer than a reader waits for its end.
-    monkeypatch.setattr(step_progress, "HOLD_SECONDS", 60)
+    monkeypatch.setattr(step_progress, "HOLD_SECONDS", 600)
     await bench.run(pb.Thunk(args=[text("python3"), text("-c"), text(TWO_WRITERS)]))
     log = b"".join(each.data for update in bench.updates for each in update.logs).splitlines()
     for stream in (1, 2):
@@ -307,8 +334,8 @@ async def test_a_prompt_is_seen_while_its_command_waits(bench: Bench, tmp_path: 
             seen.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.driver.run, sh("printf 'Name? '; sleep 60"), LOCAL, send)
-        with trio.fail_after(20):
+        nursery.start_soon(bench.driver.run, sh("printf 'Name? '; sleep 600"), LOCAL, send)
+        with trio.fail_after(120):
             await seen.wait()
         nursery.cancel_scope.cancel()
 

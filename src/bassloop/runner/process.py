@@ -199,7 +199,7 @@ class _Running:
             raise OSError(errno.EBUSY, f"process {process.pid} does not end")
         return status
 
-    async def _drain(self, pipe: trio.abc.ReceiveStream, stream: int, on_bytes: OnBytes) -> None:
+    async def _drain(self, pipe: trio.lowlevel.FdStream, stream: int, on_bytes: OnBytes) -> None:
         """Read to the end; after the command has ended, only as long as there is something to read."""
         while True:
             until = trio.current_time() + QUIET_SECONDS if self._over else math.inf
@@ -208,6 +208,10 @@ class _Running:
                 self._reads.append(read)
                 data = await pipe.receive_some(_READ_SIZE)
             self._reads.remove(read)
+            if read.cancelled_caught:
+                # A machine that stalls for so long may have left no chance to read what is there.
+                with suppress(BlockingIOError):
+                    data = os.read(pipe.fileno(), _READ_SIZE)
             if not data:
                 return
             await on_bytes(stream, bytes(data))
