@@ -36,7 +36,9 @@ log = structlog.get_logger(__name__)
 Kind = Literal["podman", "docker"]
 KINDS: tuple[Kind, ...] = ("podman", "docker")
 
-REMOVE_SECONDS = 30.0
+START_SECONDS = 60.0
+"""How long an engine may take to describe itself, or to start an empty container, on a busy machine."""
+REMOVE_SECONDS = 60.0
 _REMOVE_BACKOFF = Backoff(0.1, 0.1)
 _MAX_MESSAGE = 500
 
@@ -117,12 +119,12 @@ class ContainerEngine:
     async def remove_container(self, name: str) -> None:
         """Remove a container, if it exists, with all its processes and mounts.
 
-        It is removed even if this is cancelled, which takes at most half a minute. Raises EngineError.
+        It is removed even if this is cancelled, which takes at most a minute. Raises EngineError.
         """
         words = ["rm", "--force", "--volumes"]
         if self.kind == "podman":
             words += ["--time", "0", "--ignore"]
-        remove = partial(self.ask, *words, name, seconds=10)
+        remove = partial(self.ask, *words, name, seconds=REMOVE_SECONDS)
         with shielded(REMOVE_SECONDS) as scope:
             try:
                 await retry(remove, _REMOVE_BACKOFF, retry_after=_retry_removal)
@@ -199,7 +201,7 @@ async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> Con
 
 async def _describe(engine: ContainerEngine) -> ContainerEngine:
     """Return the engine with what it reports about itself. Raises EngineError."""
-    info = await engine.ask("info", "--format", "{{json .}}", seconds=20)
+    info = await engine.ask("info", "--format", "{{json .}}", seconds=START_SECONDS)
     try:
         answer = json.loads(info)
         described = _parse_info(engine, answer)
@@ -311,7 +313,9 @@ async def try_limits(engine: ContainerEngine, limits: CommandLimits) -> None:
     Rootless Podman only warns about limits that it can't set, so it's asked which cgroup controllers it has.
     """
     if engine.kind == "podman" and engine.rootless:
-        _check_controllers(await engine.ask("info", "--format", "{{json .}}", seconds=20), limits)
+        _check_controllers(
+            await engine.ask("info", "--format", "{{json .}}", seconds=START_SECONDS), limits
+        )
     await _try(engine, "none", limit_options(limits))
 
 
@@ -340,7 +344,7 @@ async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) 
         words += ["--ulimit", limit]
     has_ended = False
     try:
-        await engine.ask(*words, PROBE_IMAGE, NOTHING, seconds=30)
+        await engine.ask(*words, PROBE_IMAGE, NOTHING, seconds=START_SECONDS)
         has_ended = True
     except EngineError as error:
         has_ended = not isinstance(error.__cause__, trio.TooSlowError)

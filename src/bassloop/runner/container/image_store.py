@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 TRANSFER_SECONDS = 1_800
 COMMIT_SECONDS = 600
-CLEANUP_SECONDS = 10
+CLEANUP_SECONDS = 60
 MAX_INSPECTED = 1_000
 PUBLISHED = "publish-"
 """The prefix of the key of an image that exists only while it's pushed."""

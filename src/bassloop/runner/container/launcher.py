@@ -33,7 +33,7 @@ LABEL = "bassloop.state"
 """The label of all containers and images that a runner makes; its value identifies the runner."""
 
 GRACE_SECONDS = 2.0
-FORGET_SECONDS = 5.0
+FORGET_SECONDS = 30.0
 DEFAULTS = {"PATH": PATH, "HOME": "/root", "CI": "true"}
 
 
@@ -293,6 +293,6 @@ async def stored_secrets(engine: ContainerEngine) -> list[str]:
 async def forget_secrets(engine: ContainerEngine, names: list[str]) -> None:
     """Remove secrets from the engine's store. If that fails, only their names remain there."""
     try:
-        await engine.ask("secret", "rm", *names, seconds=5)
+        await engine.ask("secret", "rm", *names, seconds=FORGET_SECONDS)
     except EngineError:
         return  # the values were in a folder that is removed with the command

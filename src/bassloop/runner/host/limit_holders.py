@@ -24,7 +24,7 @@ from bassloop.runner.options import CommandLimits, size_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 30.0
 OOM_SCORE = "500"
 """Makes the OOM killer choose a command before the owner's programs; see proc(5)."""
 CPU_PERIOD = 100_000

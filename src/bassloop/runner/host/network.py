@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
     from typing import IO
 
-READY_SECONDS = 10.0
+READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 RESOLVER = Path("/etc/resolv.conf")
 _NS_GET_USERNS = 0xB701  # linux/nsfs.h

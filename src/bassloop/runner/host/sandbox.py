@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 HOME = "/bass/home"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PROBE_SECONDS = 15.0
+PROBE_SECONDS = 60.0
 _START = "/bass/start"
 _WAIT = f'echo >{_START}/ready; read -r _ <{_START}/go; exec "$@"'
 """A shell script that waits for the network, and then executes the command."""
