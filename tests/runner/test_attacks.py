@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner import options
+from bassloop.runner import file_trees, options
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver
 from bassloop.runner.errors import DriverError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.containers
 
 LIMITS = CommandLimits(memory=256 << 20, pids=64, file_size=1 << 20)
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 """Seconds that starting a program may take beside an attack, on a machine with other work."""
 
 
@@ -191,7 +191,7 @@ async def test_what_is_outside_is_reached_and_names_are_asked_for_outside(
         nursery.start_soon(trio.serve_listeners, serve, listeners)
         port = listeners[0].socket.getsockname()[1]
         read = f"exec 3<>/dev/tcp/{address}/{port}; cat <&3"
-        assert await sandboxed.run(f'timeout 10 bash -c "{read}"') == "hello from outside\n"
+        assert await sandboxed.run(f'timeout 120 bash -c "{read}"') == "hello from outside\n"
         nursery.cancel_scope.cancel()
     resolver = await sandboxed.run("cat /etc/resolv.conf")
     assert resolver.splitlines()[0] == f"nameserver {box.helper.nameserver}"
@@ -293,12 +293,14 @@ async def test_a_fork_bomb_ends_at_its_limit_and_with_its_call(bench: Bench) -> 
         nursery.start_soon(bench.fails, bomb)
         with trio.fail_after(120):
             await bench.seen.printed.wait()
+        # On a busy machine, it takes a while to get there.
         ends = time.monotonic() + 3
-        while time.monotonic() < ends:
-            most = max(most, len(await trio.to_thread.run_sync(running, mark)))
-            await trio.sleep(0.1)
+        with trio.fail_after(120):
+            while most <= 8 or time.monotonic() < ends:
+                most = max(most, len(await trio.to_thread.run_sync(running, mark)))
+                await trio.sleep(0.1)
         nursery.cancel_scope.cancel()
-    assert 8 < most <= LIMITS.pids + 8  # what starts the command is not counted with it
+    assert most <= LIMITS.pids + 8  # what starts the command is not counted with it
     assert running(mark) == []
 
 
@@ -327,6 +329,16 @@ async def test_a_file_bomb_ends_at_its_limit(bench: Bench) -> None:
     assert int(bench.seen.text()) <= LIMITS.file_size
 
 
+async def assert_little_is_left(bench: Bench, folder: Path) -> None:
+    """Check that what a command wrote is gone again. (How full the disk is depends on other programs, too.)"""
+    assert file_trees.size(folder) < 10 << 20
+    assert sum(1 for _ in folder.rglob("*")) < 1_000
+    if isinstance(bench.driver, ContainerDriver):
+        settings = bench.driver.settings
+        words = ("ps", "--all", "--quiet", "--filter", f"label=bassloop.state={settings.owner}")
+        assert await settings.engine.ask(*words) == ""
+
+
 async def test_many_files_end_when_the_machines_disk_is_nearly_full(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +350,7 @@ async def test_many_files_end_when_the_machines_disk_is_nearly_full(
         said = await bench.fails(bomb)
     assert "on the runner's machine, the disk of" in said
     assert "is nearly full" in said
-    assert shutil.disk_usage(tmp_path).free > free - (200 << 20)  # it is gone again
+    await assert_little_is_left(bench, tmp_path)
 
 
 async def test_empty_files_end_when_the_machines_disk_has_hardly_room_for_more(
@@ -351,7 +363,7 @@ async def test_empty_files_end_when_the_machines_disk_has_hardly_room_for_more(
     async with answering():
         said = await bench.fails(bomb)
     assert "no room for more files (inodes)" in said
-    assert os.statvfs(tmp_path).f_favail > free - 20_000  # they are gone again
+    await assert_little_is_left(bench, tmp_path)
 
 
 async def test_nothing_is_written_to_memory_outside_of_what_is_counted(sandboxed: Bench) -> None:

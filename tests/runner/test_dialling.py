@@ -63,7 +63,7 @@ async def test_a_loop_that_ends_while_a_runner_registers_is_an_error_to_try_agai
             use_agent=False,
             default_identities=False,
         )
-        with trio.fail_after(20), pytest.raises(DialError, match=r"ended the connection|was lost"):
+        with trio.fail_after(120), pytest.raises(DialError, match=r"ended the connection|was lost"):
             async with Dialler(options, lambda: None).dial() as connection:
                 await connection.serve(lambda line: None)
         server.close()

@@ -41,7 +41,7 @@ def test_who_started_a_runner_hears_of_its_life(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bassloop", "runner", loop, *options]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(where))
-        listening.settimeout(60)
+        listening.settimeout(120)
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as runner:
             try:
                 wanted = ["READY=1", "STATUS=connecting to", "WATCHDOG=1"]
@@ -51,6 +51,6 @@ def test_who_started_a_runner_hears_of_its_life(tmp_path: Path) -> None:
                 runner.send_signal(signal.SIGTERM)
                 while not listening.recv(4096).decode().startswith("STOPPING=1"):
                     pass
-                assert runner.wait(60) == 0
+                assert runner.wait(120) == 0
             finally:
                 runner.kill()

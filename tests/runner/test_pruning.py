@@ -117,7 +117,7 @@ async def test_what_is_kept_stays_within_its_limit_while_the_runner_runs(
         nursery.start_soon(keep_within, driver.cache, 5 * MB, [])
         for number in range(12):
             await output_of(driver, making(str(number)))
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             while len(list((driver.cache.folder / "outputs").iterdir())) > 5:
                 await trio.sleep(0.05)
         await wait_all_tasks_blocked(0.1)

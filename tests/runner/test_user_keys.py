@@ -69,7 +69,7 @@ async def test_an_agent_that_refuses_leaves_a_run_unsigned_and_says_so(
     )
     signer = ConnectionSigner("ada", key, str(tmp_path / "no agent"))
     async with open_bridge():
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             assert await signer.sign(b"a statement") is None
     assert signer.problem is None
     assert "run not signed" in "".join(capsys.readouterr())

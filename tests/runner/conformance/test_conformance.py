@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bassloop.runner.engine import step_progress
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.runtime_grpc import RuntimeBase
 
@@ -47,12 +48,17 @@ async def test_in_a_sandbox(tmp_path: Path) -> None:
 
 
 @pytest.mark.containers
-@pytest.mark.timeout(900)
 async def test_in_containers(tmp_path: Path, engine: ContainerEngine, registry: str) -> None:  # noqa: F811
     allowed = (f"{registry}/team",)
     async with open_runtime("container", tmp_path, publish_to=allowed) as runtime:
         assert await differences("container", Asked(runtime, BASE, registry)) == {}
     await forget_state(engine, tmp_path / "container", registry)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that waits for the end of a line however long its writer pauses, as it may on a busy machine."""
+    monkeypatch.setattr(step_progress, "HOLD_SECONDS", 600)
 
 
 async def numbers_of_two_streams(driver: str, folder: Path) -> list[int]:
@@ -64,6 +70,7 @@ async def numbers_of_two_streams(driver: str, folder: Path) -> list[int]:
     return sorted(map(int, log.split()))
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     "driver", ["host", pytest.param("sandboxed", marks=pytest.mark.containers)]
 )
@@ -73,6 +80,7 @@ async def test_lines_of_two_streams_stay_whole(driver: str, tmp_path: Path) -> N
 
 
 @pytest.mark.containers
+@pytest.mark.usefixtures("patient")
 async def test_lines_of_two_streams_of_a_container_stay_whole(
     tmp_path: Path,
     engine: ContainerEngine,  # noqa: F811

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import socket
 import subprocess
 import tarfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,14 +121,22 @@ async def _forget(engine: ContainerEngine, ours: tuple[str, ...]) -> None:
         await engine.ask("rmi", "--force", *dict.fromkeys(names))
 
 
+def free_port() -> int:
+    """Return a free port of 127.0.0.1 that the system gives to no program that wants just any port."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(5_000, max(first, 10_000))
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+
+
 @pytest.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[str]:
     """A registry on loopback."""
     program = shutil.which("docker-registry")
     assert program is not None, "Debian: apt-get install docker-registry"
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
+    port = free_port()
     config = {
         "version": 0.1,
         "log": {"level": "error"},
@@ -143,6 +154,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[str]:
                 try:
                     stream = await trio.open_tcp_stream("127.0.0.1", port)
                 except OSError:
+                    assert process.poll() is None, "the registry has ended"
                     await trio.sleep(0.05)
                 else:
                     await stream.aclose()

@@ -64,7 +64,7 @@ async def test_cancelled_a_container_is_gone_with_all_its_processes(
         assert running(mark)
         began = time.monotonic()
         nursery.cancel_scope.cancel()
-    assert time.monotonic() - began < 20  # 2 s of grace, and a machine that has other work
+    assert time.monotonic() - began < 120  # its grace, on a busy machine, and not its `sleep`
     assert running(mark) == []
     assert await bench.containers() == []
     assert mounted(tmp_path) == []
@@ -143,7 +143,7 @@ async def test_a_container_takes_no_more_than_it_is_given(
     async with ContainerDriver.open(tmp_path / "state", engine, limits=limits) as driver:
         seen = Recorder()
         with pytest.raises(DriverError):
-            await driver.run(run("for i in $(seq 40); do sleep 5 & done; wait"), LOCAL, seen)
+            await driver.run(run("for i in $(seq 40); do sleep 600 & done; wait"), LOCAL, seen)
         assert "fork" in seen.text(2)
         with pytest.raises(DriverError, match="exit status 137"):
             await driver.run(run("x=$(head -c 200000000 /dev/zero | tr '\\0' x)"), LOCAL, seen)

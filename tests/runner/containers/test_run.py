@@ -54,11 +54,13 @@ async def test_only_what_names_a_reachable_address_has_this_machines_network(
     async with trio.open_nursery() as nursery, opened as driver:
         nursery.start_soon(trio.serve_listeners, greet, [listener])
         bench = Bench(driver)
-        naming = run(f"nc -w 5 127.0.0.1 {port} # {address}")
+        naming = run(f"nc -w 120 127.0.0.1 {port} # {address}")
         assert await bench.said(naming) == "hello\n"
-        assert await bench.said(run(f"nc -w 5 127.0.0.1 {port}", image=after(naming))) == "hello\n"
+        assert (
+            await bench.said(run(f"nc -w 120 127.0.0.1 {port}", image=after(naming))) == "hello\n"
+        )
         with pytest.raises(DriverError, match="exit status 1"):
-            await bench.run(run(f"nc -w 5 127.0.0.1 {port}"))
+            await bench.run(run(f"nc -w 120 127.0.0.1 {port}"))
         nursery.cancel_scope.cancel()
     await forget(engine, driver)
 

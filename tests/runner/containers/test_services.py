@@ -99,7 +99,7 @@ async def test_cancelled_a_service_is_gone_too(bench: Bench) -> None:
         assert len(await bench.containers()) == 2
         nursery.cancel_scope.cancel()
         began = trio.current_time()
-    assert trio.current_time() - began < 5
+    assert trio.current_time() - began < 120  # and not as long as its `sleep`
     assert await bench.containers() == []
 
 

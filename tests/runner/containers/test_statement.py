@@ -52,7 +52,7 @@ async def test_an_image_is_stated_by_its_registrys_digest_also_when_the_run_was_
     # An image of its own: of one that was here under another name too, Podman says that name's digest.
     unique = f"ENV UNIQUE={secrets.token_hex(8)}"
     await engine.ask("import", "--change", unique, "-", name, stdin=busybox_tree())
-    await engine.ask(*words, name, seconds=60)
+    await engine.ask(*words, name)
     await engine.ask("rmi", name)
     async with httpx.AsyncClient() as client:
         url = f"http://{registry}/v2/team/base/manifests/1"
