@@ -43,7 +43,7 @@ def bassloop(tmp_path: Path, environment: dict[str, str]) -> Command:
             text=True,
             cwd=tmp_path,
             env=environment,
-            timeout=120,
+            timeout=240,
         )
 
     return call

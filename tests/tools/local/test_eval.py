@@ -115,7 +115,7 @@ def test_no_event_loop_is_imported_for_what_does_not_wait(environment: dict[str,
         capture_output=True,
         text=True,
         env=environment,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(2 3)\n"

@@ -106,7 +106,9 @@ def test_what_was_started_is_waited_for(bassloop: Command, script: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "main", ["(run (from image ($ sleep 100)))", "(do (defn f [] (f)) (f))"], ids=["waits", "turns"]
+    "main",
+    ["(run (from image ($ sleep 1000)))", "(do (defn f [] (f)) (f))"],
+    ids=["waits", "turns"],
 )
 def test_an_interrupt_ends_it(
     script: Path, tmp_path: Path, environment: dict[str, str], main: str
@@ -126,7 +128,7 @@ def test_an_interrupt_ends_it(
             if "sleep" in main:
                 assert any("sleep" in line for line in iter(process.stderr.readline, ""))
             process.send_signal(signal.SIGINT)
-            rest = process.communicate(timeout=60)[1]
+            rest = process.communicate(timeout=240)[1]
         finally:
             process.kill()
     assert process.returncode == 130

@@ -13,7 +13,7 @@ from typing import Any
 
 import bassloop
 
-WAIT = 120.0
+WAIT = 240.0
 
 
 class Refused(Exception):
@@ -62,13 +62,15 @@ class Editor:
         )
         return uri
 
-    def change(self, uri: str, text: str) -> int:
-        self._versions[uri] += 1
-        self.notify(
-            "textDocument/didChange",
-            textDocument={"uri": uri, "version": self._versions[uri]},
-            contentChanges=[{"text": text}],
-        )
+    def change(self, uri: str, *texts: str) -> int:
+        """Change a document to one text after the other, without a pause in between. Returns the last version."""
+        messages = []
+        for text in texts:
+            self._versions[uri] += 1
+            document = {"uri": uri, "version": self._versions[uri]}
+            params = {"textDocument": document, "contentChanges": [{"text": text}]}
+            messages.append({"method": "textDocument/didChange", "params": params})
+        self._send(*messages)
         return self._versions[uri]
 
     def diagnostics(self, uri: str, version: int | None = None) -> list[dict[str, Any]]:
@@ -122,10 +124,12 @@ class Editor:
     def notify(self, method: str, **params: Any) -> None:
         self._send({"method": method, "params": params})
 
-    def _send(self, message: dict[str, Any]) -> None:
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    def _send(self, *messages: dict[str, Any]) -> None:
+        bodies = [json.dumps({"jsonrpc": "2.0", **each}).encode() for each in messages]
         assert self.process.stdin is not None
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self.process.stdin.write(
+            b"".join(b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies)
+        )
         self.process.stdin.flush()
 
     def _read(self) -> None:

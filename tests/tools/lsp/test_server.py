@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .client import Editor, Refused
+from .client import WAIT, Editor, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,12 +135,12 @@ def test_a_session_from_the_first_key_to_the_last(editor: Editor) -> None:
 def test_errors_come_when_the_typing_pauses(editor: Editor) -> None:
     uri = editor.open("main.bass", "")
     assert editor.diagnostics(uri) == []
-    for end in range(1, len("(map first [[1]")):
-        version = editor.change(uri, "(map first [[1]]"[:end])
+    typed = "(map first [[1]"
+    version = editor.change(uri, *(typed[:end] for end in range(1, len(typed))))
     # Of the texts in between hardly one is told of: none but those after which somebody dawdled.
-    told = [editor._published.get(timeout=120)]
+    told = [editor._published.get(timeout=WAIT)]
     while told[-1]["version"] != version:
-        told.append(editor._published.get(timeout=120))
+        told.append(editor._published.get(timeout=WAIT))
     assert len(told[-1]["diagnostics"]) == 1
     assert len(told) < version // 2
 

@@ -35,7 +35,7 @@ class Machine:
     def run(self, *command: str, text: str = "") -> str:
         """Run a command inside, and return what it prints."""
         done = subprocess.run(
-            self.command(*command), input=text, capture_output=True, text=True, timeout=300
+            self.command(*command), input=text, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -74,7 +74,7 @@ def boot(folder: Path) -> Iterator[Machine]:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(folder / "notify"))
-        notified.settimeout(120)
+        notified.settimeout(300)
         booting = subprocess.Popen([str(BOOT), str(folder)])
         with booting, killed_at_the_end(booting):
             while b"READY=1" not in notified.recv(4096).splitlines():

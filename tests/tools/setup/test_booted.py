@@ -25,7 +25,7 @@ from .booted import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.booted, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.booted, pytest.mark.timeout(1800)]
 
 KEY, SECRET = "GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_WEBHOOK_SECRET"
 SETTINGS = """

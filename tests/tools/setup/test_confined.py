@@ -97,7 +97,7 @@ def lived(folder: Path) -> Iterator[str]:
     command = ["strace", "-f", "-qq", "-o", str(folder / "trace"), sys.executable]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(where))
-        listening.settimeout(120)
+        listening.settimeout(600)
         with subprocess.Popen(
             [*command, "-m", "bassloop", "serve"], env=env, stderr=subprocess.PIPE, text=True
         ) as daemon:
@@ -110,13 +110,13 @@ def lived(folder: Path) -> Iterator[str]:
             ssh = re.search(r'"ssh": "127.0.0.1:(\d+)"', log)
             assert url
             assert ssh
-            with httpx.Client(verify=False, timeout=60) as client:
+            with httpx.Client(verify=False, timeout=240) as client:
                 for path in ("/", "/up", "/runs", "/openapi.json"):
                     assert client.get(url[1] + path).status_code == 200, path
                 assert client.get(f"{url[1]}/ready").status_code in (200, 503)
                 headers = {"Authorization": "Bearer s3cret"}
                 assert client.get(f"{url[1]}/metrics", headers=headers).status_code == 200
-            with socket.create_connection(("127.0.0.1", int(ssh[1])), timeout=60) as runner:
+            with socket.create_connection(("127.0.0.1", int(ssh[1])), timeout=240) as runner:
                 runner.sendall(b"SSH-2.0-test\r\n")
                 assert runner.recv(100).startswith(b"SSH-2.0-bassloop")
             [child] = children(daemon.pid)
@@ -125,7 +125,7 @@ def lived(folder: Path) -> Iterator[str]:
                 pass
             os.kill(child, signal.SIGTERM)
             daemon.stderr.read()
-            assert daemon.wait(120) == 0
+            assert daemon.wait(240) == 0
     return iter((folder / "trace").read_text().splitlines())
 
 

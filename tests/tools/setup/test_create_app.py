@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import dotenv
 import httpx
-import pytest
 import trio
 
 from bassloop.standin import Fault
@@ -22,8 +21,6 @@ from tests.github.world import KEY, World, open_world
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-pytestmark = pytest.mark.timeout(60)
 
 
 @dataclass

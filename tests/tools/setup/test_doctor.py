@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hypercorn.trio
-import pytest
 import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
@@ -215,7 +214,6 @@ async def test_a_device_flow_that_is_not_ticked_is_doubtful(repository: Path) ->
     assert "the device flow is off" in doubtful(await examined(repository, device_flow=False))
 
 
-@pytest.mark.timeout(60)
 async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_path: Path) -> None:
     async with open_world(repository) as world:
         world.standin.hook_config.update(url="http://127.0.0.1:9/integrations/github/events")
