@@ -31,8 +31,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
-SCENE_TIMEOUT = 60_000
-"""Milliseconds that a scene waits for what is to happen: CI is a slow machine."""
+SCENE_TIMEOUT = 240_000
+"""Milliseconds that a scene waits for the browser to start, and for what is to happen: CI is a slow machine."""
 
 MAX_REQUESTS = 30
 """Requests that are named when a scene fails."""
@@ -124,9 +124,13 @@ def open_browser(play: Playwright) -> Browser:
     name, _, program = os.environ.get("BROWSER", "chromium").partition("=")
     if name == "firefox":
         program = program or shutil.which("firefox") or ""
-        return play.firefox.launch(channel="moz-firefox", executable_path=program)
+        return play.firefox.launch(
+            channel="moz-firefox", executable_path=program, timeout=SCENE_TIMEOUT
+        )
     return play.chromium.launch(
-        executable_path=program or shutil.which("chromium") or "", args=FLAGS
+        executable_path=program or shutil.which("chromium") or "",
+        args=FLAGS,
+        timeout=SCENE_TIMEOUT,
     )
 
 

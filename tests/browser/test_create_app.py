@@ -19,7 +19,7 @@ from .scene_runner import run_scene
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.web.site import Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 async def add_runs(site: Site) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .showcase import Shown
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 MANY = 300_000
 

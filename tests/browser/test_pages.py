@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 async def test_a_private_run_is_seen_live_by_who_signed_in_and_by_nobody_else(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bassloop.tools.trial import Trial
     from tests.repositories import MakeRepository
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 @asynccontextmanager
