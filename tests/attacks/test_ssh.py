@@ -158,6 +158,6 @@ async def test_idle_strangers_keep_no_known_runner_out(target: Target) -> None:
             with suppress(OSError):
                 await stranger.connect(("127.0.0.1", target.daemon.ssh_port))
         async with target.used_by_others("idle strangers"):
-            with trio.fail_after(30):
+            with trio.fail_after(400):
                 async with target.world.runner(target.daemon):
                     await target.other_is_concluded("idle strangers")
