@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import FileBlobs, find_database, open_store
+from bassloop.store.journals import FIRST, JournalEntry, broken_links
 from bassloop.store.maintenance.integrity import check_store
-from bassloop.trust.journal import FIRST, JournalEntry, broken_links
 from tests.checks.test_actions import PULL, press, pulled
 from tests.checks.test_trusted import BOTH, checked, open_loop_with_policy, trusted_runner
 from tests.records import make_run

@@ -1,22 +1,78 @@
-"""Journals: append-only records of who did what."""
+"""Journals: append-only records of who did what. Entries are chained by their hashes, so changes are detected."""
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
+import json
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from bassloop.store.engine import Subject, page_size, reads, writes
-from bassloop.trust.journal import FIRST, JournalEntry, broken_links
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bassloop.store.database import Connection, ResultRow
     from bassloop.store.records import Run
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(JournalEntry))
+FIRST = "0" * 64
+"""The `previous` hash of the first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """An action of a user. Each repository has its own chain.
+
+    Args:
+        number: its number in the repository's chain, from 1.
+        at: seconds since the epoch.
+        actor: the user's login.
+        action: such as `started`, `signed`, `approved`, `cancelled`, `rerun`, `verified`.
+        run: the id of the affected run.
+        about: details, in words.
+        previous: the hash of the previous entry.
+        hash: the SHA-256 of everything else.
+    """
+
+    number: int
+    at: float
+    repository_id: int
+    repository: str
+    actor: str
+    action: str
+    run: str
+    about: str
+    previous: str
+    hash: str = ""
+
+    def computed_hash(self) -> str:
+        """Compute the entry's hash: the SHA-256 of its JSON without `hash`, with sorted keys."""
+        content = asdict(self)
+        del content["hash"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def json(self) -> dict[str, Any]:
+        """Return the entry as a JSON object."""
+        return asdict(self)
+
+
+def broken_links(entries: Iterable[JournalEntry]) -> Iterator[str]:
+    """Yield the problems in the chains of entries, which must be in the order in which they were written."""
+    last: dict[int, JournalEntry] = {}
+    for entry in entries:
+        before = last.get(entry.repository_id)
+        name = f"entry {entry.number} of the journal of {entry.repository}"
+        if entry.hash != entry.computed_hash():
+            yield f"{name} was changed"
+        if entry.previous != (before.hash if before else FIRST):
+            yield f"{name} doesn't follow the one before: that was changed, or one is missing"
+        elif entry.number != (before.number if before else 0) + 1:
+            yield f"{name} has the wrong number"
+        last[entry.repository_id] = entry
+
+
+_FIELDS = tuple(field.name for field in fields(JournalEntry))
 
 
 class Journals(Subject):
@@ -43,7 +99,7 @@ class Journals(Subject):
         db.execute(
             f"INSERT INTO journal ({', '.join(_FIELDS)}) "
             f"VALUES ({', '.join(f':{field}' for field in _FIELDS)})",
-            dataclasses.asdict(replace(entry, hash=entry.computed_hash())),
+            asdict(replace(entry, hash=entry.computed_hash())),
         )
 
     @reads

@@ -1,10 +1,9 @@
-"""Make and verify signed statements about runs, and the journal of who did what. No I/O.
+"""Make and verify signed statements about runs. No I/O.
 
 statement   the in-toto statement that a runner makes about a run
 digests     the digests of a run's log and artifacts
-envelope    DSSE: what is signed, the format of signed statements, and matching one with its run
+envelope    DSSE: the signed bytes, the format of signed statements, and matching one with its run
 sshsig      signatures by SSH keys, in the format of `ssh-keygen -Y`
-journal     the hash chain of journal entries
 """
 
 from __future__ import annotations
