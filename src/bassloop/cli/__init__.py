@@ -81,7 +81,7 @@ SECTIONS: dict[str, dict[str, _Command]] = {
         "repl": _Command("scripts", "repl", "Evaluate Bass interactively."),
         "fmt": _Command("lint", "fmt", "Format Bass scripts."),
         "bump": _Command("scripts", "bump", "Update the calls in bass.lock files."),
-        "doc": _Command("doc", "doc", "Show the documentation of the language."),
+        "doc": _Command("scripts", "doc", "Show the documentation of the language."),
         "lsp": _Command("scripts", "lsp", "Run the language server, for editors."),
     },
     "This program": {
