@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import trio
 
-from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
-from bassloop.checks.shared_usage import SharedUsage
+from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
 from bassloop.store import Run, Store, new_node, new_run_id, open_store
 from tests.store.made import intend
 from tests.store.made import run as make_run

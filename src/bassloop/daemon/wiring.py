@@ -21,8 +21,7 @@ from bassloop.checks.handler import handle_delivery
 from bassloop.checks.loop import Loop
 from bassloop.checks.output_downloads import Outputs
 from bassloop.checks.recovery import end_set_aside
-from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
-from bassloop.checks.shared_usage import SharedUsage
+from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
 from bassloop.checks.source_links import SourceLinks
 from bassloop.checks.tail import Tail
 from bassloop.daemon import StartError
