@@ -18,12 +18,13 @@ from bassloop.bridge.http2 import PREFACE
 from bassloop.daemon.http_server import (
     CONTROL_FRAMES,
     READ_BYTES,
+    WEBSOCKET_FRAMES,
     ContainedServer,
+    FrameCounter,
     bind,
     serve_http,
     start_listening,
 )
-from bassloop.daemon.websocket_frames import FRAMES, FrameCounter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -119,12 +120,12 @@ async def test_a_flood_of_frames_on_a_websocket_ends_its_connection(
         async with await trio.open_tcp_stream(*served) as stream:
             await stream.send_all(head + b"\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
-            await stream.send_all(frame * FRAMES)
+            await stream.send_all(frame * WEBSOCKET_FRAMES)
             answers = b""
-            while len(answers) < 2 * FRAMES:
+            while len(answers) < 2 * WEBSOCKET_FRAMES:
                 answers += await stream.receive_some()
             with suppress(trio.BrokenResourceError):
-                await stream.send_all(frame * FRAMES)
+                await stream.send_all(frame * WEBSOCKET_FRAMES)
                 while await stream.receive_some():
                     pass
 
