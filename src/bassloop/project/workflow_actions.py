@@ -1,4 +1,4 @@
-"""The actions and services of GitHub Actions that are known, and a repository's own actions. No I/O."""
+"""The parts of GitHub Actions that are known: actions, services, files such as `$GITHUB_ENV`; local actions. No I/O."""
 
 from __future__ import annotations
 
@@ -110,3 +110,46 @@ def parse_yaml(text: str) -> object:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):
         return None
+
+
+_FILES = re.compile(r"\bGITHUB_(ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)\b")
+_READ = {
+    "ENV": 'if [ -e "$HOME/.github-env" ]; then while IFS= read -r line; do '
+    '[ -z "$line" ] || export "$line"; done < "$HOME/.github-env"; fi',
+    "PATH": 'if [ -e "$HOME/.github-path" ]; then while IFS= read -r line; do '
+    'PATH="$line:$PATH"; done < "$HOME/.github-path"; fi',
+}
+"""Shell code that reads the values that earlier steps have written. A check's commands share their home folder."""
+
+
+class PassedOn:
+    """The variables and paths that steps of a job pass on to later ones. Add the steps in the order in which they run."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, None] = {}
+
+    def lines(self, script: str) -> list[str]:
+        """Return the lines that apply what earlier steps wrote to $GITHUB_ENV and $GITHUB_PATH, and let this one write.
+
+        Nothing reads GitHub's other files here, so they are /dev/null.
+        """
+        lines = [_READ[name] for name in self._written]
+        for name in dict.fromkeys(_FILES.findall(script)):
+            if name in _READ:
+                self._written[name] = None
+                lines.append(f'export GITHUB_{name}="$HOME/.github-{name.lower()}"')
+            else:
+                lines.append(f"export GITHUB_{name}=/dev/null")
+        return lines
+
+
+def explain_lost(script: str) -> list[str]:
+    """Return notes about the values for later steps that a script writes, but that don't reach them."""
+    notes = []
+    if "GITHUB_ENV" in script and "<<" in script:
+        notes.append(
+            "a value of several lines that a step writes to $GITHUB_ENV makes the next command fail: set it there"
+        )
+    if "GITHUB_OUTPUT" in script or "::set-output" in script:
+        notes.append("what a step writes to $GITHUB_OUTPUT reaches no other step")
+    return notes

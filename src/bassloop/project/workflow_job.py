@@ -20,11 +20,12 @@ from bassloop.project.workflow_actions import (
     INSTALLS,
     LANGUAGES,
     SERVERS,
+    PassedOn,
     as_list,
+    explain_lost,
     local_steps,
     table,
 )
-from bassloop.project.workflow_files import PassedOn, explain_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
