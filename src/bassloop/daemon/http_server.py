@@ -299,7 +299,8 @@ def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
 
 WEBSOCKET_FRAMES = 100
 """The burst of frames for a websocket; a tenth of it is the rate per second. A frame may have only six bytes, but costs
-as much as a kilobyte of data. A page sends one message when it opens its websocket, and a short one every few seconds."""
+as much as a kilobyte of data. A page sends a message when it opens its websocket, and then a short one every few
+seconds."""
 
 _MASK_BYTES = 4
 _LENGTH_BYTES = {126: 2, 127: 8}

@@ -123,7 +123,7 @@ _READ = {
 
 
 class PassedOn:
-    """The variables and paths that steps of a job pass on to later ones. Add the steps in the order in which they run."""
+    """The variables and paths that steps of a job pass on to later ones. Add steps in the order that they run in."""
 
     def __init__(self) -> None:
         self._written: dict[str, None] = {}
