@@ -26,10 +26,11 @@ from bassloop.runner.container.image_archive import ImageSelector, import_archiv
 from bassloop.runner.container.image_store import has_changed
 from bassloop.runner.container.services import BUNDLES, MAX_BUNDLE, trust_mounts
 from bassloop.runner.engine.command import Environment, ImageDefaults, resolve
-from bassloop.runner.engine.mounts import WORK, BindMount
+from bassloop.runner.engine.mounts import BindMount
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import CommandLimits
 from bassloop.wire import bass_pb2 as pb
+from bassloop.wire.conventions import WORK_FOLDER
 from tests.test_tar_archive import ATTACKS, SECONDS, header, padded
 
 from .made import after, sh, string
@@ -46,7 +47,7 @@ def container(**more: object) -> launcher.ContainerSpec:
         "image": "abc",
         "words": ("sh", "-c", "echo $X"),
         "env": {"X": "a b"},
-        "dir": WORK,
+        "dir": WORK_FOLDER,
         "owner": "me",
     }
     return launcher.ContainerSpec(**{**given, **more})  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
     assert words[-3:] == ["abc", "-c", "echo $X"]
     begin = engine.command("run")
     assert words[: len(begin)] == begin
-    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", WORK)} <= pairs(words)
+    assert {("--entrypoint", "sh"), ("--env", "X=a b"), ("--workdir", WORK_FOLDER)} <= pairs(words)
     assert ("--network", engine.network) in pairs(words)
     assert "--privileged" not in words
     assert ("--security-opt", "no-new-privileges") in pairs(words)

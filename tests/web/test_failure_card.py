@@ -73,6 +73,26 @@ def test_without_an_error_it_is_the_last_line_with_text() -> None:
     assert found.key_lines == {1}
 
 
+def test_the_line_of_a_failure_in_a_file_of_the_project_is_found_in_the_log() -> None:
+    found = analyze_log(0, [b"checking", b"OSError: no such file: '/bass/work/data.txt'"])
+    assert found.failures[0].message == "OSError: no such file: 'data.txt'"
+    assert found.key_lines == {1}
+
+
+async def test_the_card_shows_paths_as_the_project_has_them_and_the_log_as_it_is(
+    tmp_path: Path,
+) -> None:
+    async with open_site(tmp_path) as site:
+        log = b"/bass/work/src/a.c:1:2: error: \x1b[31mno\x1b[0m, see http://h/bass/work/x\n"
+        row = await failed(site, log)
+        page = await site.text("/runs/r")
+        card = page.partition('class="failure')[2].partition("</section>")[0]
+        assert "src/a.c:1:2" in card
+        assert "/bass/work/src" not in card
+        assert "http://h/bass/work/x" in card
+        assert "/bass/work/src/a.c:1:2" in await site.text(f"/runs/r/vertexes/{row}/raw")
+
+
 def test_a_log_without_text_tells_of_no_failure() -> None:
     assert analyze_log(0, []) == LogFailures()
     assert analyze_log(0, [b"", b" \t"]) == LogFailures()

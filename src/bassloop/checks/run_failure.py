@@ -13,6 +13,7 @@ from bassloop.concurrency import TTLCache
 from bassloop.failures import Failure, Rank, find_failures
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain, strip
+from bassloop.wire.conventions import as_in_project
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -205,7 +206,7 @@ def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
     key_lines = frozenset(
         start + number
         for number in range(first.first, first.last + 1)
-        if any(needle in " ".join(texts[number].split()) for needle in needles)
+        if any(needle in " ".join(as_in_project(texts[number]).split()) for needle in needles)
     )
     moved = tuple(
         replace(failure, first=start + failure.first, last=start + failure.last)
@@ -248,7 +249,7 @@ async def failure_json(
     if found.step is not None and found.lines is not None:
         start, stop = found.lines
         lines = await store.logs.lines(run_id, found.step.row, start, stop)
-        texts = [strip(line)[:MAX_EXCERPT_LINE] for line in lines]
+        texts = [as_in_project(strip(line))[:MAX_EXCERPT_LINE] for line in lines]
         result["excerpt"] = {"start": start, "lines": texts}
     return result
 

@@ -16,7 +16,6 @@ from bassloop.cli.progress import is_live
 from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
-from bassloop.runner.engine.mounts import WORK
 from bassloop.terminal import one_line, plain_lines
 from bassloop.tools.failure_report import (
     keep_artifacts,
@@ -26,6 +25,7 @@ from bassloop.tools.failure_report import (
 )
 from bassloop.tools.trial import open_trial
 from bassloop.units import format_size
+from bassloop.wire.conventions import as_in_project
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -276,7 +276,7 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
         console.print(f"\nwhy {run.check_name} failed:", style="bold", markup=False, soft_wrap=True)
         if _EXIT.match(reason):
             reason = one_line(reason)
-        why = "\n".join(filter(None, (causes, reason))).replace(f"{WORK}/", "")
+        why = as_in_project("\n".join(filter(None, (causes, reason))))
         if why:
             console.print(why, markup=False, soft_wrap=True)
         if place := place_of_missing(trial.copy.source, run.check_name, why):

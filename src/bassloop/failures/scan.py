@@ -23,6 +23,7 @@ from bassloop.failures.failure import (
 )
 from bassloop.failures.json_documents import JSONDocuments
 from bassloop.failures.rules import RULES
+from bassloop.wire.conventions import WORK_FOLDER, as_in_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -77,7 +78,8 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     failures += documents.failures_of_others({(each.tool, each.rank) for each in failures})
     if not failures and last:
         number, text = _most_telling(last)
-        return [Failure("log", Rank.CONSEQUENCE, _spaced(text), None, (), number, number)]
+        message = as_in_project(_spaced(text))
+        return [Failure("log", Rank.CONSEQUENCE, message, None, (), number, number)]
     failures.sort(key=lambda failure: (-failure.rank, failure.first))
     return failures[:limit]
 
@@ -180,15 +182,11 @@ class _Open:
         if rule.innermost_last:
             locations.reverse()
         locations.sort(key=lambda where: is_library(where.path))
-        message = "\n".join(messages).replace(WORK_FOLDER, "")
+        message = as_in_project("\n".join(messages))
         if not locations and self.path and not rule.each:
             message = f"{message}: {_plain(self.path)}" if message else _plain(self.path)
         test = " > ".join(self.tests) or None
         return Failure(rule.tool, rule.rank, message, test, tuple(locations), self.first, self.last)
-
-
-WORK_FOLDER = "/bass/work/"
-"""The folder in which runners run commands. The paths in it are shown as the repository has them."""
 
 
 def _spaced(text: str) -> str:
@@ -198,7 +196,7 @@ def _spaced(text: str) -> str:
 def _plain(path: str) -> str:
     # What webpack calls a file begins with webpack://PACKAGE/./
     path = path.rpartition("/./")[2] if path.startswith("//") else path
-    return path.removeprefix("file://").removeprefix(WORK_FOLDER).removeprefix("./")
+    return path.removeprefix("file://").removeprefix(f"{WORK_FOLDER}/").removeprefix("./")
 
 
 class _Closed(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -135,6 +136,17 @@ MAX_REPORTS = 200
 
 CHECKOUT_IMAGE = "alpine/git"
 """The image in which the loop fetches a repository's files. Checks don't name it themselves."""
+
+WORK_FOLDER = "/bass/work"
+"""The folder in which runners run commands. The files of the repository are in it."""
+
+_WORK_PATH = re.compile(r"(?<![\w/.-])(?:file://)?/bass/work/")
+
+
+def as_in_project(text: str) -> str:
+    """Return a text with the paths of files in the work folder as the repository has them."""
+    return _WORK_PATH.sub("", text)
+
 
 _PREFIX = "image not used, but this machine's own programs: "
 

@@ -48,7 +48,6 @@ from bassloop.runner.engine.command import (
 )
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
-from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
@@ -56,7 +55,7 @@ from bassloop.runner.options import CommandLimits
 from bassloop.runner.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.conventions import ARTIFACTS_LABEL, REPORTS_LABEL, label_texts
+from bassloop.wire.conventions import ARTIFACTS_LABEL, REPORTS_LABEL, WORK_FOLDER, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -224,7 +223,7 @@ class ContainerGraph(ThunkGraph):
     image_defaults = ImageDefaults()
 
     def __init__(self, driver: ContainerDriver, call: CallResources) -> None:
-        environment = Environment(WORK, address_text, call.granted.value)
+        environment = Environment(WORK_FOLDER, address_text, call.granted.value)
         super().__init__(call, driver.cache, environment, driver.on_event)
         self._driver = driver
         self._images = driver.images

@@ -30,10 +30,10 @@ from bassloop.runner.container.container_engine import (
 )
 from bassloop.runner.container.launcher import LABEL
 from bassloop.runner.engine.execution import Launch, run_logged
-from bassloop.runner.engine.mounts import WORK
 from bassloop.runner.engine.step_progress import Send, StepReporter
 from bassloop.runner.errors import DriverError
 from bassloop.runner.runner_events import PullEnded, PullStarted
+from bassloop.wire.conventions import WORK_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ CLEANUP_SECONDS = 60
 MAX_INSPECTED = 1_000
 PUBLISHED = "publish-"
 """The prefix of the key of an image that exists only while it's pushed."""
-_OF_ENGINE = ("/", "/bass", WORK, "/dev", "/etc", "/proc", "/run", "/sys", "/tmp")  # noqa: S108
+_OF_ENGINE = ("/", "/bass", WORK_FOLDER, "/dev", "/etc", "/proc", "/run", "/sys", "/tmp")  # noqa: S108
 _FILES_OF_ENGINE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv")
 
 IndexState = tuple[int, int, int]

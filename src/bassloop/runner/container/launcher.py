@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from bassloop.concurrency import shielded
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError, limit_options
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
-from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
+from bassloop.runner.engine.mounts import BindMount, MountSupport
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import CommandLimits
+from bassloop.wire.conventions import WORK_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -217,10 +218,10 @@ class ContainerLauncher(Launcher):
                 words=command.words,
                 env={**DEFAULTS, **self.defaults, **root.env, **command.env},
                 image_env=root.env,
-                dir=start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/."),
+                dir=start if start.startswith("/") else f"{WORK_FOLDER}/{start}".removesuffix("/."),
                 owner=settings.owner,
                 binds=[
-                    BindMount(output.files, WORK),
+                    BindMount(output.files, WORK_FOLDER),
                     BindMount(temporary, "/tmp"),  # noqa: S108
                     *mounts,
                 ],

@@ -21,6 +21,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.command import INPUTS, parse_thunk
 from bassloop.runner.errors import DriverError, host_path_not_allowed
+from bassloop.wire.conventions import WORK_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from bassloop.runner.output_cache import ThunkOutput
     from bassloop.wire import bass_pb2 as pb
 
-WORK = "/bass/work"
-"""The path of the work directory as commands see it, if mounts are possible."""
 CACHES = "/bass/caches"
 _ROOT_HOME = "/root"
 UNDO_SECONDS = 60.0
@@ -41,7 +40,7 @@ class BindMount:
     """A file or folder of this machine that is mounted for a command.
 
     Args:
-        target: an absolute path. Paths in the work directory begin with `WORK`.
+        target: an absolute path. Paths in the work directory begin with `WORK_FOLDER`.
         overlay: discard what is written there.
         copied: whether the source is a copy made for this command alone.
     """
@@ -89,10 +88,10 @@ class MountSupport:
         return self.target(path)
 
     def target(self, path: str, what: str = "the mount") -> str:
-        """Return the absolute path of a mount point, in `WORK` if it's relative. Raises DriverError."""
+        """Return the absolute path of a mount point, in `WORK_FOLDER` if it's relative. Raises DriverError."""
         target = path
         if not path.startswith("/"):
-            target = f"{WORK}/{layout.inside(path, what)}"
+            target = f"{WORK_FOLDER}/{layout.inside(path, what)}"
         elif not self.binds:
             raise DriverError(
                 f"{what} {path!r} is outside of the work directory, which the host driver supports only in a "
@@ -259,7 +258,7 @@ class Mounts:
             if not self.support.binds:
                 self._move_in(bind)
             elif outer is None:
-                if bind.target.startswith(f"{WORK}/"):
+                if bind.target.startswith(f"{WORK_FOLDER}/"):
                     self._make_mount_point(bind)
             elif not self.support.nested:
                 _make_nested_mount_point(outer, bind)
@@ -275,7 +274,7 @@ class Mounts:
 
     def _move_in(self, bind: BindMount) -> None:
         """Put the source itself, or a link to it, where it would be mounted."""
-        target = bind.target.removeprefix(f"{WORK}/")
+        target = bind.target.removeprefix(f"{WORK_FOLDER}/")
         place = file_trees.follow(self.output.files, target)
         self._clear(target)
         if bind.copied:
@@ -285,7 +284,7 @@ class Mounts:
         self._undo.append(partial(self._remove_tree, target))
 
     def _make_mount_point(self, bind: BindMount) -> None:
-        target = bind.target.removeprefix(f"{WORK}/")
+        target = bind.target.removeprefix(f"{WORK_FOLDER}/")
         place = file_trees.follow(self.output.files, target)
         is_dir = bind.source.is_dir()
         if not place.is_symlink() and (place.is_dir() if is_dir else place.is_file()):

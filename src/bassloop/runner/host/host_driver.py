@@ -22,7 +22,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.engine.command import Command, Environment, base_of, image_of
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
-from bassloop.runner.engine.mounts import WORK, BindMount, MountSupport
+from bassloop.runner.engine.mounts import BindMount, MountSupport
 from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
@@ -34,6 +34,7 @@ from bassloop.wire.conventions import (
     ARTIFACTS_LABEL,
     CHECKOUT_IMAGE,
     REPORTS_LABEL,
+    WORK_FOLDER,
     label_texts,
     step_name,
 )
@@ -246,9 +247,9 @@ class HostLauncher(Launcher):
             return
         folder = output.path / "sandbox"
         folder.mkdir(mode=0o700)
-        inside = start if start.startswith("/") else f"{WORK}/{start}".removesuffix("/.")
+        inside = start if start.startswith("/") else f"{WORK_FOLDER}/{start}".removesuffix("/.")
         binds = [
-            BindMount(output.files, WORK),
+            BindMount(output.files, WORK_FOLDER),
             BindMount(home, sandbox.HOME),
             BindMount(temporary, "/tmp"),  # noqa: S108
             BindMount(temporary, "/var/tmp"),  # noqa: S108
@@ -311,8 +312,11 @@ def _locate(work: Path, path: str, mounts: Sequence[BindMount]) -> Path | None:
     """Return where a path in the work directory is on this machine; None if it leads through a link."""
     root, within = work, path
     for mount in sorted(mounts, key=lambda each: len(each.target)):
-        if f"{WORK}/{path}/".startswith(f"{mount.target}/"):
-            root, within = mount.source, f"{WORK}/{path}".removeprefix(mount.target).lstrip("/")
+        if f"{WORK_FOLDER}/{path}/".startswith(f"{mount.target}/"):
+            root, within = (
+                mount.source,
+                f"{WORK_FOLDER}/{path}".removeprefix(mount.target).lstrip("/"),
+            )
     try:
         return file_trees.follow(root, within)
     except OSError:

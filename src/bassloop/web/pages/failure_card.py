@@ -20,7 +20,7 @@ from bassloop.web.pages.changes_page import (
     outcomes_of_thunk,
 )
 from bassloop.web.presentation import StepView, view_step, without_command
-from bassloop.wire.conventions import unused_images
+from bassloop.wire.conventions import as_in_project, unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,6 +151,7 @@ async def failure_card(
     if found.lines is not None:
         start, stop = found.lines
         lines = await context.log_lines(run, culprit.row, start, stop)
+        lines = [as_in_project(line) for line in lines]
         excerpt = LogExcerpt(start, lines, culprit.lines).trimmed()
     tests = await context.store.tests.counts(run.id)
     return replace(card, step=view_step(culprit, now), excerpt=excerpt, links=links, tests=tests)
