@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.store import FileBlobs, find_database, open_store
+from bassloop.store.engines.sqlite import SQLiteDatabase
 from bassloop.store.maintenance.integrity import check_store
 
 from . import schemas
@@ -50,12 +51,10 @@ def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:
             ).fetchall()
         return [(name, " ".join(str(sql).split()).replace("main.", "")) for name, sql in found]
 
-    from bassloop.store.engines.sqlite import prepare
-
-    prepare(tmp_path / "new.db", "FULL")
+    SQLiteDatabase(tmp_path / "new.db").prepare()
     for name in schemas.names():
         schemas.load(name, tmp_path / f"{name}.db")
-        prepare(tmp_path / f"{name}.db", "FULL")
+        SQLiteDatabase(tmp_path / f"{name}.db").prepare()
         assert schema(tmp_path / f"{name}.db") == schema(tmp_path / "new.db"), name
 
 

@@ -231,11 +231,6 @@ class Artifacts(Subject):
         ).fetchone()
         return None if row is None else _artifact(row)
 
-    @reads
-    def repository_bytes(self, db: Connection, repository_id: int) -> int:
-        """Return the number of bytes of artifacts that are kept for a repository."""
-        return _repository_bytes(db, repository_id)
-
     @asynccontextmanager
     async def reading(
         self, artifact: Artifact, start: int = 0, stop: float = math.inf

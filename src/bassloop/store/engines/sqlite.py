@@ -37,23 +37,6 @@ OLDEST_SQLITE = (3, 37, 0)
 SYNCHRONOUS = frozenset({"OFF", "NORMAL", "FULL", "EXTRA"})
 
 
-def connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Return a connection in autocommit mode, for any thread, one at a time."""
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 @contextlib.contextmanager
 def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a database for reading only. It may be in use, damaged, or a backup.
@@ -79,34 +62,6 @@ def open_read_only(path: Path, *, at_rest: bool = False) -> Iterator[sqlite3.Con
         if application != APPLICATION_ID:
             raise StoreUnusable(f"{path} is not a database of bassloop")
         yield connection
-
-
-def prepare(path: Path, synchronous: str) -> None:
-    """Create the database if it is missing, and migrate an older one.
-
-    Raises StoreUnusable for a database of another program or of a newer version, and for one that
-    can't be read or written.
-    """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreUnusable(
-            f"SQLite {sqlite3.sqlite_version} is too old: version "
-            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer is needed"
-        )
-    if synchronous not in SYNCHRONOUS:
-        raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {synchronous!r}")
-    if path.is_dir():
-        raise StoreUnusable(f"database {path} is a directory: point SQLITE_PATH at a file")
-    if restore_marker(path).exists():
-        raise StoreUnusable(
-            f"database {path}: a restore was interrupted; run `bassloop restore` again"
-        )
-    with sqlite_errors(path):
-        if path.exists():
-            _refuse_foreign(path)
-        with contextlib.closing(connect(path, synchronous)) as connection:
-            _migrate(connection, path)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -147,8 +102,8 @@ def restore_marker(path: Path) -> Path:
     return path.with_name(f"{path.name}.restoring")
 
 
-def make_directory(path: Path) -> None:
-    """Create the directory of a database. Raises StoreUnusable."""
+def _make_folder(path: Path) -> None:
+    """Create the folder of a database. Raises StoreUnusable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,7 +113,7 @@ def make_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def ownership(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     """Hold the lock that makes this process the daemon of a database.
 
     The lock ends with the process, even if that is killed. Raises StoreUnusable if another process has it.
@@ -274,13 +229,34 @@ class SQLiteDatabase:
             yield connection
 
     def prepare(self) -> None:
-        make_directory(self.path)
-        prepare(self.path, self.synchronous)
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreUnusable(
+                f"SQLite {sqlite3.sqlite_version} is too old: version "
+                f"{'.'.join(map(str, OLDEST_SQLITE))} or newer is needed"
+            )
+        if self.synchronous not in SYNCHRONOUS:
+            raise ValueError(
+                f"synchronous must be one of {sorted(SYNCHRONOUS)}, not {self.synchronous!r}"
+            )
+        _make_folder(self.path)
+        if self.path.is_dir():
+            raise StoreUnusable(f"database {self.path} is a directory: point SQLITE_PATH at a file")
+        if restore_marker(self.path).exists():
+            raise StoreUnusable(
+                f"database {self.path}: a restore was interrupted; run `bassloop restore` again"
+            )
+        with sqlite_errors(self.path):
+            if self.path.exists():
+                _refuse_foreign(self.path)
+            with contextlib.closing(self.connect()) as connection:
+                _migrate(connection, self.path)
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def ownership(self) -> Iterator[None]:
-        make_directory(self.path)
-        with ownership(self.path):
+        _make_folder(self.path)
+        with _lock(self.path):
             yield
 
     def lease(self, node: Node, identity: str) -> FileLease:
@@ -291,13 +267,28 @@ class SQLiteDatabase:
 
     def is_served(self) -> bool:
         try:
-            with ownership(self.path):
+            with _lock(self.path):
                 return False
         except StoreUnusable:
             return True
 
     def connect(self) -> sqlite3.Connection:
-        return connect(self.path, self.synchronous)
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def connect_reader(self) -> sqlite3.Connection:
         connection = self.connect()

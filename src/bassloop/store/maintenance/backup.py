@@ -33,7 +33,6 @@ from bassloop.store.blobs import FileBlobs
 from bassloop.store.engines.sqlite import (
     SQLiteDatabase,
     open_read_only,
-    ownership,
     restore_marker,
 )
 from bassloop.store.errors import StoreError, os_errors, sqlite_errors
@@ -229,7 +228,7 @@ def restore(
             moved = _restore_rows(backup, database, blobs.folder, now, progress)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with ownership(path):
+            with database.ownership():
                 moved = _replace_store(backup, path, blobs.folder, now, progress)
         if blobs.bucket is not None:
             for done, _ in enumerate(move_blobs(database, blobs)):

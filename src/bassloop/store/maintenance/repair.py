@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bassloop.store.engines.sqlite import SQLiteDatabase, connect, prepare
+from bassloop.store.engines.sqlite import SQLiteDatabase
 from bassloop.store.errors import StoreError, StoreUnusable
 from bassloop.store.maintenance import Progress, ignore_progress, maintenance_lock
 from bassloop.store.maintenance.integrity import DatabaseDamaged, Defect, check
@@ -73,13 +73,14 @@ def salvage(damaged: Path, fresh: Path) -> dict[str, tuple[int, bool]]:
     if that fails, also from its end. Rows in between, on damaged pages, are lost. Raises StoreError.
     """
     fresh.unlink(missing_ok=True)
-    prepare(fresh, "FULL")
+    database = SQLiteDatabase(fresh)
+    database.prepare()
     copied: dict[str, tuple[int, bool]] = {}
     with (
         contextlib.closing(
             sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
         ) as source,
-        contextlib.closing(connect(fresh, "FULL")) as target,
+        contextlib.closing(database.connect()) as target,
     ):
         target.execute("PRAGMA foreign_keys = OFF")
         tables = [
