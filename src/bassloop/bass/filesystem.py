@@ -45,7 +45,7 @@ class FileSystem(Protocol):
 class NotRead(BassError):
     """The error of encoding a file or directory of the host that hasn't been read yet.
 
-    Await `wire.encode.read_files`, and try again.
+    Await `wire.encode.read_files`, and try again, as `Machine.with_files` does.
     """
 
     def __init__(self, path: FSPath) -> None:

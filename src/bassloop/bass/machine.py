@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextvars
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, final
 
 import greenlet
 
 from bassloop.bass.errors import BassError, Exhausted
+from bassloop.bass.filesystem import NotRead
 from bassloop.bass.values import Sentinel
+from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 
+T = TypeVar("T")
 Code: TypeAlias = "Callable[[Scope, Machine], Value]"
 """A compiled form: called with the scope to evaluate it in, and the machine that runs it."""
 
@@ -192,6 +195,18 @@ class Machine:
         parent = greenlet.getcurrent().parent
         assert parent is not None, "only a fiber can wait"
         return parent.switch(awaitable)
+
+    def with_files(self, compute: Callable[[], T], *values: Value) -> T:
+        """Return the result of `compute`, which encodes `values`.
+
+        If these have files of the host that haven't been read yet, read all of them and compute it again.
+        """
+        try:
+            return compute()
+        except NotRead:
+            for value in values:
+                self.wait(read_files(value))
+            return compute()
 
 
 CHECKPOINT: Final = Sentinel("CHECKPOINT")

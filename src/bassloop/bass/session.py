@@ -15,7 +15,7 @@ from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
 from bassloop.bass.compile.apply import call
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
-from bassloop.bass.filesystem import FSPath, MemoryFiles, NotRead
+from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.ground import ground, internal
 from bassloop.bass.json import encode
 from bassloop.bass.machine import Budget, Machine, Meter, drive
@@ -183,7 +183,7 @@ class Session:
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
         """Return the scope of a Bass thunk's module, loading it the first time."""
-        key = self._digest(thunk, machine)
+        key = machine.with_files(lambda: thunk_digest(thunk), thunk)
         if key in self._modules:
             return self._modules[key]
         if key in self._loading:
@@ -283,13 +283,6 @@ class Session:
         for form in Reader(source):
             value = self.machine.finish(code(form)(scope, self.machine))
         return value
-
-    def _digest(self, thunk: Thunk, machine: Machine) -> str:
-        try:
-            return thunk_digest(thunk)
-        except NotRead:
-            machine.wait(read_files(thunk))
-            return thunk_digest(thunk)
 
     def _load(self, thunk: Thunk, machine: Machine, stdout: Sink) -> Scope:
         """Evaluate the script of a Bass thunk, and return its scope."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments, memo_file
 from bassloop.bass.errors import BassError, brief, wrong_type
-from bassloop.bass.filesystem import FSPath, NotRead
+from bassloop.bass.filesystem import FSPath
 from bassloop.bass.path import HostPath
 from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import ThunkPath
 from bassloop.bass.values import plain
-from bassloop.bass.wire.encode import encode, read_files
+from bassloop.bass.wire.encode import encode
 
 if TYPE_CHECKING:
     from bassloop.bass.host import ByteStream, Host
@@ -49,7 +49,7 @@ def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     path = plain(args[0])
     if isinstance(path, HostPath):
         written = machine.session.written_memos.setdefault((path.context, path.inside()), [])
-        written.append((key, _message(args[4], machine)))
+        written.append((key, machine.with_files(lambda: encode(args[4]), args[4])))
         machine.wait(_write(path, written, machine.host))
     else:
         _open(path, machine)
@@ -59,20 +59,7 @@ def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
 def _key(args: list[Value], machine: Machine) -> MemoKey:
     module = arguments.thunk(args[1], "memo")
     binding = arguments.symbol(args[2], "memo")
-    try:
-        return memo_file.memo_key(module, binding, args[3])
-    except NotRead:
-        machine.wait(read_files(module))
-        machine.wait(read_files(args[3]))
-        return memo_file.memo_key(module, binding, args[3])
-
-
-def _message(value: Value, machine: Machine) -> pb.Value:
-    try:
-        return encode(value)
-    except NotRead:
-        machine.wait(read_files(value))
-        return encode(value)
+    return machine.with_files(lambda: memo_file.memo_key(module, binding, args[3]), module, args[3])
 
 
 def _open(value: Value, machine: Machine) -> pb.Memosphere:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bassloop.bass import arguments
 from bassloop.bass.errors import BassError, brief, wrong_type
-from bassloop.bass.filesystem import FSPath, NotRead
+from bassloop.bass.filesystem import FSPath
 from bassloop.bass.json import encode
 from bassloop.bass.path import CachePath, DirPath, FilePath, HostPath
 from bassloop.bass.registry import builtin
@@ -24,7 +24,6 @@ from bassloop.bass.thunk import (
     ThunkPath,
 )
 from bassloop.bass.values import MISSING, Scope, bytes_of, from_list, plain
-from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
@@ -290,11 +289,7 @@ def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
 @builtin("json", "[val]", 'Returns a value as JSON, a string.\n\n=> (json {:foo-bar "baz"})')
 def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    try:
-        return encode(args[0])
-    except NotRead:
-        machine.wait(read_files(args[0]))
-        return encode(args[0])
+    return machine.with_files(lambda: encode(args[0]), args[0])
 
 
 def image(value: Value, where: str) -> Image:
