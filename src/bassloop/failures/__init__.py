@@ -1,12 +1,11 @@
-"""Find the causes of a command's failure in its log's text and in its test reports. Pure, no I/O.
+"""Find the causes of a command's failure in its log's text and in its test reports. No I/O.
 
-    failures = find_failures(lines)      # most telling first
+    failures = find_failures(lines)      # most informative first
     failures[0].test, failures[0].message, failures[0].locations
 
-:mod:`rules` is the table of what is known of each tool's text and JSON; :mod:`scan` applies the one, and
-:mod:`json_documents` the other.
-:mod:`annotations` finds all remarks about lines of files, warnings included, and :mod:`reports` reads
-JUnit XML and TAP files.
+:mod:`rules` has tables of the failures in the text and the JSON of each tool. :mod:`scan` applies the rules for text,
+and :mod:`json_documents` those for JSON. :mod:`annotations` finds all messages about lines of files, including
+warnings, and :mod:`reports` reads JUnit XML and TAP files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Find the locations in a log that name a line of a file: compilers, linters, tests, tracebacks. Pure.
+"""Find the locations in a log that name a line of a file: compilers, linters, tests, tracebacks. No I/O.
 
-Logs are a stranger's: lines are cut, expressions take linear time, and the number of annotations is bounded.
-These are remarks of every level, warnings among them. What a run failed of, :mod:`scan` finds by the rules
-for each tool; those failures are added here where they aren't among the remarks.
+Logs aren't trusted: lines are truncated, patterns take linear time, and the number of annotations is bounded.
+Annotations have any level, including warnings. :mod:`scan` finds the causes of a run's failure with the rules for each
+tool. They are added to the annotations if they aren't among them.
 
     file:line: message            file:line:column: message        gcc, clang, go, mypy, shellcheck …
     file(line,column): message    file: line N: message            tsc, msvc; shells
@@ -35,7 +35,8 @@ MAX_NUMBER = 9_999_999
 
 
 class _Pattern:
-    """A pattern that is compiled when it's first used: most programs use none, and all of them take 25 ms."""
+    """A pattern that is compiled when it's first used. Most programs use none, and compiling all of them takes 25
+    ms."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -100,7 +101,7 @@ _LEVELS = {"warning": "warning", "note": "notice", "info": "notice", "help": "no
 
 @dataclass(frozen=True, slots=True)
 class LogAnnotation:
-    """A log's remark about a line of a file: of `locations`, the first that is in the repository is meant.
+    """A log's message about a line of a file: the first of `locations` that is in the repository.
 
     Args:
         level: ``notice``, ``warning`` or ``failure``.
@@ -119,9 +120,9 @@ def find_annotations(
     """Return the annotations in a log's lines (without colours), in order, each once.
 
     Args:
-        failures: those that the rules found in the same lines. Each that is at a place which no other
-            annotation names follows at the end.
-        limit: how many to return at most.
+        failures: the failures that the rules found in the same lines. Those at locations without an annotation are
+            appended.
+        limit: the maximum number of annotations.
     """
     found: dict[LogAnnotation, None] = {}
     for annotation in _annotations(map(clean_line, lines)):
@@ -139,17 +140,17 @@ def find_annotations(
 
 @dataclass(eq=False)
 class _State:
-    """The annotations that a later line may complete.
+    """Incomplete annotations, which a later line may complete.
 
     Args:
-        frames: of a traceback, outermost first; Python's if `python` is set, else pytest's short ones.
+        frames: the frames of a traceback, outermost first: Python's if `python` is set, otherwise pytest's short ones.
         message: pytest's lines that begin with ``E``.
-        since_message: lines since the last of these.
-        rust_error: level, message and code, before the line that says where.
-        rust_panic: where, before the line that says why.
-        eslint_file: the file that the rows below it are about.
-        go_panic: why, before the stack.
-        go_stack: its frames, innermost first.
+        since_message: the number of lines since the last of these.
+        rust_error: the level, message and code of an error whose location is on a later line.
+        rust_panic: the location of a panic whose message is on a later line.
+        eslint_file: the file that the following rows are about.
+        go_panic: the message of a panic, which precedes its stack.
+        go_stack: the stack's frames, innermost first.
     """
 
     frames: list[Location] = field(default_factory=list)
@@ -172,7 +173,7 @@ def _annotations(lines: Iterable[str]) -> Iterator[LogAnnotation]:
 
 
 def _feed(state: _State, line: str) -> Iterator[LogAnnotation]:
-    """Take one more line."""
+    """Process the next line."""
     if state.rust_panic is not None:
         location, state.rust_panic = state.rust_panic, None
         yield LogAnnotation((location,), line.strip() or "panicked")
@@ -249,7 +250,7 @@ def _short_end(state: _State) -> Iterator[LogAnnotation]:
 
 
 def _match_line(state: _State, line: str) -> Iterator[LogAnnotation]:
-    """Match formats of one line, and of a line and the one before it."""
+    """Match formats that take one line, or two consecutive ones."""
     if head := _RUST.match(line):
         state.rust_error = (head["level"], head["message"], head["code"])
         return

@@ -1,16 +1,16 @@
-"""A failure, and the rules that find one: the messages of each tool that fails.
+"""Failures, and the rules that find them in the output of each tool.
 
-A tool is added by a row in one of the tables of :mod:`rules`. A rule's `start` opens a failure at the line that it
-matches. The lines after it belong to the failure until `until` matches, or `lines` of them have passed; on each of
-them the first of `within` that matches adds what it names. Named groups say what is found:
+To support another tool, add a row to one of the tables in :mod:`rules`. A failure begins at a line that its rule's
+`start` matches. The following lines belong to it until `until` matches, but at most `lines` of them. For each line, the
+named groups of the first match of `within` are added to the failure:
 
     test                the test's name
     message             a line of the message; each match adds one
     path, line, column  a location
     detail              a line of the message, kept only where there is no other
 
-Patterns are RE2's, matched against lines without colours, cut to `MAX_LINE` characters. Each rule is
-held to real output in ``tests/failures/corpus``.
+Patterns are RE2's. They are matched against lines without colours, truncated to `MAX_LINE` characters. Each rule is
+tested with real output, in ``tests/failures/corpus``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AT = rf"{PATH}:(?P<line>\d{{1,7}})(?::(?P<column>\d{{1,5}}))?"
 
 
 MAX_LINE = 1_000
-"""Characters of a line that patterns are matched against."""
+"""The maximum length of a line that patterns are matched against, in characters."""
 
 MAX_MESSAGE_LINES = 6
 
@@ -36,25 +36,25 @@ _LIBRARY = re2.compile(
 
 
 class Rank(IntEnum):
-    """The rank of a finding: the more it explains, the higher. A higher rank is shown before a lower one."""
+    """The rank of a failure. The more it explains, the higher its rank, and the earlier it's shown."""
 
     CONSEQUENCE = 1
-    """A tool reports that something under it failed: ``make: *** [all] Error 2``."""
+    """A tool reports that a program that it called failed: ``make: *** [all] Error 2``."""
     MESSAGE = 2
-    """An error without a place: ``fatal: not a git repository``."""
+    """An error without a location: ``fatal: not a git repository``."""
     ERROR = 3
     """An error at a line of a file, or an uncaught exception."""
     TEST = 4
-    """A test, by name."""
+    """A test with a name."""
 
 
 NOT_IN_LOG = -1
-"""The line number of a failure that no log tells of, but a report."""
+"""The line number of a failure from a report that the log doesn't mention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A line of a file as a log names it. `column` is None where the log doesn't tell."""
+    """A line of a file, as in a log. `column` is None if the log doesn't have it."""
 
     path: str
     line: int
@@ -66,16 +66,15 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that went wrong.
+    """A failure: an error, a failed test, or a message about one.
 
     Args:
         tool: the program whose output it is, such as ``pytest``.
         message: the assertion or error, at most `MAX_MESSAGE_LINES` lines.
-        test: the test's name; None for what isn't a test.
-        locations: the most telling first. A reader of several repositories takes the first
-            that exists in the one at hand.
-        first: the first line of the log that is about it, counted from 0; NOT_IN_LOG if none is.
-        last: the last one.
+        test: the test's name; None if it isn't a test.
+        locations: the most informative first. To link to a repository, use the first that exists in it.
+        first: the number of the first line of the log that is about it, from 0; NOT_IN_LOG if there is none.
+        last: the number of the last one.
     """
 
     tool: str
@@ -93,7 +92,7 @@ class Failure:
 
     @property
     def headline(self) -> str:
-        """The message in one line: its first, or the values where that only says how they were compared."""
+        """The message in one line: its first line, or the compared values if that has only the comparison."""
         first, *others = self.message.split("\n")
         values = [line for line in others if line.startswith(("Expected", "Received"))]
         return ", ".join(values[:2]) if values and first.startswith("expect(") else first
@@ -110,17 +109,17 @@ class Rule:
     """The pattern of one kind of failure of a tool.
 
     Args:
-        start: the pattern of the line that opens it.
-        within: patterns tried on each line that follows.
+        start: the pattern of a failure's first line.
+        within: the patterns for each following line.
         until: the pattern of the first line that doesn't belong to it any more.
-        lines: how many lines may follow at most.
-        innermost_last: whether the last location is the most telling, as in a Python traceback.
-        needs: the group without which it doesn't count, ``message`` or ``line``.
-        context: a pattern that an earlier line must have matched, where `start` alone is not telling.
+        lines: the maximum number of following lines.
+        innermost_last: whether the last location is the most informative, as in a Python traceback.
+        needs: the group that a failure must have, ``message`` or ``line``.
+        context: a pattern that an earlier line must have matched, if `start` alone is too general.
         each: whether each match of `within` is a failure of its own, as in a list below a file's name.
-        ends: the group that ends it once it is found.
-        generic: whether it gives way to any other rule that knows the same line.
-        supplement: whether it only adds to a failure of the same test that is found elsewhere.
+        ends: the group that completes a failure.
+        generic: whether any other rule that matches the same line takes precedence.
+        supplement: whether it only completes a failure of the same test that is found elsewhere.
     """
 
     tool: str
@@ -139,7 +138,7 @@ class Rule:
 
 
 def clean_line(line: str) -> str:
-    """Return a line as the patterns take it: valid Unicode, printable, not too long."""
+    """Return a line for the patterns: valid Unicode, printable, not too long."""
     cut = line[:MAX_LINE].encode(errors="replace").decode().rstrip()
     if cut.isprintable():
         return cut
@@ -147,5 +146,5 @@ def clean_line(line: str) -> str:
 
 
 def is_library(path: str) -> bool:
-    """Return whether a file is code that the project didn't write: where it fails is seldom where the mistake is."""
+    """Return whether a file isn't the project's own code, so that a location in it seldom shows the mistake."""
     return _LIBRARY.search(path) is not None

@@ -1,6 +1,6 @@
-"""Find failures in the JSON that tools print: documents over many lines, and objects on lines of their own.
+"""Find failures in the JSON that tools print: documents over many lines, and objects in one line each.
 
-What is known of the tools' objects is in :mod:`rules.json_output`. JSON is a stranger's, so little of it is read.
+The rules for the tools' objects are in :mod:`rules.json_output`. JSON isn't trusted, so its size is bounded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bassloop.failures.rules.json_output import JSONRule
 
 MAX_CHARACTERS = 4 << 20
-"""How much JSON of a log is read."""
+"""The limits on the JSON that is read from a log."""
 
 MAX_OBJECTS = 100_000
 MAX_FOUND = 200
@@ -41,7 +41,7 @@ _FRAME = re2.compile(rf"^\s+(?:at\s|.*\bat .*\()?.*?\(?{AT}\)?$")
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """An object of a document, and those around it, the innermost first."""
+    """An object of a document, and the objects that contain it, innermost first."""
 
     value: dict[str, Any]
     around: tuple[dict[str, Any], ...]
@@ -59,10 +59,10 @@ class JSONDocuments:
         self._objects = MAX_OBJECTS
 
     def feed(self, number: int, line: str) -> None:
-        """Take the next line."""
+        """Process the next line."""
         if self._lines:
             self._take(line)
-            # Whatever prints a document over many lines ends it at the first column.
+            # Every tool that prints a document over many lines ends it at the first column.
             if line.rstrip() in ("}", "]") and self._lines:
                 self._read(self._first, self._lines)
                 self._lines = []
@@ -78,11 +78,11 @@ class JSONDocuments:
             self._read(number, [text])
 
     def covers(self, first: int, last: int) -> bool:
-        """Return whether these lines belong to a document that says what failed."""
+        """Return whether these lines belong to a document with failures."""
         return any(start <= first and last <= end for start, end in self._ranges)
 
     def failures_of_others(self, known: Collection[tuple[str, Rank]]) -> list[Failure]:
-        """Return the failures of those tools that aren't known by their text already."""
+        """Return the failures of tools whose failures weren't found in the text."""
         unique: dict[object, Failure] = {}
         for failure in self.failures:
             if (failure.tool, failure.rank) not in known:
@@ -113,7 +113,7 @@ class JSONDocuments:
             self._ranges.append((first, first + len(lines) - 1))
 
     def _walk(self, document: object) -> Iterator[_Object]:
-        """Return the objects of a document in their order."""
+        """Return the objects of a document in order."""
         waiting: list[tuple[object, tuple[dict[str, Any], ...]]] = [(document, ())]
         while waiting and self._objects > 0:
             value, around = waiting.pop()
@@ -137,7 +137,7 @@ def _fits(rule: JSONRule, found: _Object) -> bool:
 
 
 def _field(found: _Object, path: str | None) -> Any:
-    """Return the value of a field, or None if it isn't there."""
+    """Return the value of a field, or None if there is none."""
     if path is None:
         return None
     if path.startswith("^"):
@@ -163,7 +163,7 @@ def _value(value: Any, path: str) -> Any:
 
 
 def _message(rule: JSONRule, found: _Object) -> str:
-    """Return the message up to its stack trace."""
+    """Return the message without its stack trace."""
     fields = (_field(found, path) for path in rule.message)
     text = next((field for field in fields if isinstance(field, str)), "")
     lines: list[str] = []
@@ -215,7 +215,7 @@ def _failure(rule: JSONRule, found: _Object, message: str, line: int) -> Failure
 
 
 def _line_of(texts: Sequence[object], lines: Sequence[str], start: int) -> int:
-    """Return the number of the first line from `start` on that has the beginning of one of these texts."""
+    """Return the number of the first line, from `start`, that contains the beginning of one of these texts."""
     for text in texts:
         if isinstance(text, str) and text:
             needle = json.dumps(text.partition("\n")[0], ensure_ascii=False)[1:30].rstrip('"')

@@ -1,8 +1,8 @@
-"""Test reports that a command leaves behind: JUnit XML and TAP.
+"""Parse the test reports that commands write: JUnit XML and TAP.
 
-JUnit's XML has no standard; this reads what the common writers agree on: ``testsuites``, ``testsuite``,
-``testcase`` with ``failure``, ``error`` or ``skipped`` in it, and ``file`` and ``line`` where they are.
-TAP is version 13 and 14 (https://testanything.org), read by the rules for logs.
+There is no standard for JUnit's XML. This reads the elements and attributes that common tools write: ``testsuites``,
+``testsuite``, ``testcase`` with ``failure``, ``error`` or ``skipped``, and ``file`` and ``line`` if there are any. TAP
+is read in versions 13 and 14 (https://testanything.org), with the rules for logs.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ PIECE_BYTES = 64 << 10
 MAX_CASES = 100_000
 MAX_NAME = 500
 MAX_TRACES = 200
-"""Failed tests of a report in whose text locations are looked for."""
+"""The maximum number of a report's failed tests whose text is searched for locations."""
 
 MAX_TRACE = 20_000
-"""Characters of such a text."""
+"""The maximum length of such a text, in characters."""
 
 
 class ReportError(Exception):
-    """A file that isn't a report; the message says why."""
+    """A file can't be read as a report. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test's outcome in a report.
+    """A test in a report, with its outcome.
 
     Args:
         outcome: ``passed``, ``failed`` or ``skipped``.
-        seconds: how long it took; None where the report doesn't say.
-        failure: what went wrong, for one that failed.
+        seconds: how long it took; None if the report doesn't have it.
+        failure: the failure, if it failed.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Case:
 
 
 def read_report(data: bytes) -> list[Case]:
-    """Return the tests of a report, in its order. Raise ReportError for what can't be read."""
+    """Return the tests of a report, in order. Raises ReportError if it can't be read."""
     if len(data) > MAX_BYTES:
         raise ReportError(f"the report has {len(data):,} bytes; {MAX_BYTES:,} are read at most")
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -68,7 +68,7 @@ def read_report(data: bytes) -> list[Case]:
 def _junit(data: bytes) -> list[Case]:
     try:
         parser = DefusedXMLParser(target=TreeBuilder(), forbid_dtd=True)
-        # In pieces: other threads have no turn in the middle of one.
+        # In pieces, because other threads can't run while one is parsed.
         for start in range(0, len(data), PIECE_BYTES):
             parser.feed(data[start : start + PIECE_BYTES])
         root = parser.close()
@@ -106,7 +106,7 @@ def _case(element: Element, *, with_trace: bool) -> Case:
 
 
 def _locations(element: Element, text: str) -> Iterator[Location]:
-    """The places that a test's own log names, then the test's own."""
+    """Return the locations in a test's own log, and then the test's own location."""
     lines = text.splitlines()
     for failure in find_failures(lines):
         yield from failure.locations

@@ -1,7 +1,7 @@
-"""Apply the rules to a log: one pass, a bounded number of findings, linear time.
+"""Apply the rules to a log, in one pass and linear time, with a bounded number of findings.
 
-Lines are a stranger's. They are cut, the patterns are RE2's (which don't backtrack), and a rule has
-at most one failure open at a time.
+Lines aren't trusted. They are truncated, the patterns are RE2's (which don't backtrack), and each rule has at most one
+incomplete failure at a time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 MAX_FAILURES = 200
 MAX_LOCATIONS = 20
 MAX_LAST_LINES = 40
-"""How many of a log's last lines are searched for the one that says most, if no rule matches any line."""
+"""How many of a log's last lines are searched for the most informative one, if no rule matches any line."""
 
 _TELLING = re2.compile(r"\pL{2}")
-"""A line with a word: carets, rulers, counters and percentages have none."""
+"""A line with a word, unlike carets, rulers, counters and percentages."""
 
 _COMPLAINT = re2.compile(
     r"(?i)\b(?:error|errors|failed|fails|failure|fatal|panic|exception|abort|aborted|assert\w*|refused|denied|"
@@ -50,14 +50,14 @@ _NO_COMPLAINT = re2.compile(
 
 
 def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failure]:
-    """Return the failures that a log tells of, the most telling first.
+    """Return the failures in a log, the most informative first.
 
-    If no rule matches any line, the result is the last one that reads like a complaint, or else the last
-    one with a word in it.
+    If no rule matches any line, the result is the last line that looks like an error, or otherwise the last line that
+    has a word.
 
     Args:
         lines: without line ends and without colours.
-        limit: how many to return at most. Of more than `MAX_FAILURES` the first are taken.
+        limit: the maximum number of failures. At most the first `MAX_FAILURES` are considered.
     """
     found = _Findings()
     documents = JSONDocuments()
@@ -85,7 +85,7 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
 
 
 def _most_telling(last: Sequence[tuple[int, str]]) -> tuple[int, str]:
-    """Return the line that most likely says why a command failed, of its last ones with their numbers."""
+    """Return the line that most likely says why a command failed, given its last lines with their numbers."""
     telling = [(number, line) for number, line in last if _TELLING.search(line)]
     complaints = [
         (number, line)
@@ -107,7 +107,7 @@ class _Compiled(NamedTuple):
 
 @cache
 def _compiled() -> tuple[Any, tuple[_Compiled, ...]]:
-    """Return the set of all starts, which one search goes through, and the rules in its order."""
+    """Return the set of all `start` patterns, for a single search, and the rules in the same order."""
     options = re2.Options()
     options.log_errors = False
     starts = re2.Set.SearchSet(options)
@@ -129,7 +129,7 @@ def _compiled() -> tuple[Any, tuple[_Compiled, ...]]:
 
 @dataclass(eq=False)
 class _Open:
-    """A failure to which later lines may still belong."""
+    """An incomplete failure, to which later lines may belong."""
 
     order: int
     rule: Rule
@@ -147,7 +147,7 @@ class _Open:
             self.opened = self.first
 
     def add(self, number: int, groups: dict[str, str | None]) -> None:
-        """Add what a line names."""
+        """Add the parts of a failure in a line."""
         self.last = number
         if test := groups.get("test"):
             self.tests.append(_spaced(test))
@@ -163,14 +163,14 @@ class _Open:
                 (where.path, where.line) != (other.path, other.line) for other in self.locations
             ):
                 self.locations.append(where)
-                # The first few, and the last ones: the ends of a long traceback are what tells.
+                # The first few and the last ones, because the ends of a long traceback are the most informative.
                 if len(self.locations) > MAX_LOCATIONS:
                     del self.locations[MAX_LOCATIONS // 2]
         elif groups.get("path"):
             self.path = groups["path"]
 
     def failure(self) -> Failure | None:
-        """Return it as it stands; None when what it needs was not found."""
+        """Return the failure so far, or None if it lacks the part that its rule needs."""
         rule, messages = self.rule, self.messages or self.details
         if (rule.needs == "message" and not messages) or (
             rule.needs == "line" and not self.locations
@@ -194,7 +194,7 @@ def _spaced(text: str) -> str:
 
 
 def _plain(path: str) -> str:
-    # What webpack calls a file begins with webpack://PACKAGE/./
+    # Webpack's names of files begin with webpack://PACKAGE/./
     path = path.rpartition("/./")[2] if path.startswith("//") else path
     return path.removeprefix("file://").removeprefix(f"{WORK_FOLDER}/").removeprefix("./")
 
@@ -220,7 +220,7 @@ class _Findings:
         }
 
     def feed(self, number: int, line: str) -> None:
-        """Take the next line, cleaned."""
+        """Process the next line, cleaned."""
         for order in list(self._open):
             self._continue(order, number, line)
         for order, context in list(self._contexts.items()):
@@ -231,7 +231,7 @@ class _Findings:
                 self._begin(order, number, line)
 
     def close_all(self) -> None:
-        """The log is over."""
+        """Complete all failures at the end of the log."""
         for order in list(self._open):
             self._close(order)
 
@@ -275,7 +275,7 @@ class _Findings:
 
 
 def _without_covered(found: list[_Closed]) -> list[_Closed]:
-    """Leave out what lies within a failure that explains more: a line belongs to one of them."""
+    """Leave out failures within one that explains more, since a line belongs to only one of them."""
 
     def weight(closed: _Closed) -> tuple[int, int, int]:
         failure = closed.failure
@@ -299,7 +299,7 @@ def _without_covered(found: list[_Closed]) -> list[_Closed]:
 
 
 def _merge(found: list[_Closed]) -> list[Failure]:
-    """Put together what is told of one test in several places; each thing is listed once."""
+    """Merge failures of the same test, so that each is listed once."""
     merged: dict[object, Failure] = {}
     supplements: dict[object, Failure] = {}
     for failure, *_, supplement in sorted(found, key=lambda closed: closed.failure.first):
@@ -319,7 +319,7 @@ def _merge(found: list[_Closed]) -> list[Failure]:
 
 
 def _placed(failures: list[Failure]) -> list[Failure]:
-    """Give tests without a place that of an error with the same message, which is left out then."""
+    """Give each test without a location that of an error with the same message, and leave out that error."""
     errors = {
         (failure.tool, failure.message): failure
         for failure in failures
@@ -339,7 +339,7 @@ def _placed(failures: list[Failure]) -> list[Failure]:
 
 
 def _without_echoes(failures: list[Failure]) -> list[Failure]:
-    """Leave out messages without a place that repeat a part of a failure that has one."""
+    """Leave out messages without a location that repeat a part of a failure that has one."""
     placed = [failure.message for failure in failures if failure.rank > Rank.MESSAGE]
     return [
         failure
@@ -349,7 +349,7 @@ def _without_echoes(failures: list[Failure]) -> list[Failure]:
 
 
 def _test_key(test: str) -> str:
-    """Return a test's name as all reports of a tool have it."""
+    """Return a test's name in a form that is the same in all output of a tool."""
     return test.replace("::", ".").replace(" ", "")
 
 

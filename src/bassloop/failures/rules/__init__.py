@@ -1,4 +1,4 @@
-"""The rules for all tools. Where two fit equally well, the earlier one is taken."""
+"""The rules for all tools. If two match equally well, the first one applies."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bassloop.failures.failure import AT, Rank, Rule
 
 RULES: tuple[Rule, ...] = (
-    # The compiler's and MSBuild's errors have the form of "compiler", of C.
+    # C's rule "compiler" also matches the errors of the compiler and MSBuild.
     Rule(
         "dotnet",
         Rank.TEST,

@@ -1,8 +1,8 @@
-"""Tools that print JSON: linters, compilers and test runners, as one document or one object a line.
+"""Tools that print JSON, as one document or one object a line: linters, compilers and test runners.
 
-A tool is added by a row. A rule fits an object that has all of its `has`, wherever it stands in the document. Fields
-are paths of keys and indexes, such as ``location.row``; ``[KEY]`` takes the element of a list whose KEY is true, or
-else the first. A path that begins with ``^`` is looked up in the objects around.
+To support another tool, add a row. A rule matches every object of a document that has all fields in `has`. Fields are
+paths of keys and indexes, such as ``location.row``. ``[KEY]`` is the element of a list whose KEY is true, or the first
+one if there is none. A path that begins with ``^`` is looked up in the enclosing objects.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ ERRORS = ("error", "ERROR", "Error", "fatal", "FATAL", "high", "critical", "bloc
 
 @dataclass(frozen=True, slots=True)
 class JSONRule:
-    """The shape of one kind of failure of a tool that prints JSON.
+    """The format of one kind of failure of a tool that prints JSON.
 
     Args:
-        has: the fields that an object must have, each with its values, or with none if any will do.
-        message, code, test, path, line, column: the fields that say so. `message` may have several, and the first
-            that is there is taken.
+        has: the fields that an object must have, each with the possible values; none if any value matches.
+        message, code, test, path, line, column: the fields of a failure. `message` may be several, of which the first
+            that exists is used.
         first_line: the number of a file's first line.
         stack: the field of a stack trace, which has the locations.
     """
@@ -275,7 +275,7 @@ JSON_RULES: tuple[JSONRule, ...] = (
         ("message", "stdout"),
         test="name",
     ),
-    # Without a place
+    # Without a location
     JSONRule("any", Rank.MESSAGE, {"level": ERRORS, "msg": ()}, ("msg",)),
     JSONRule("any", Rank.MESSAGE, {"level": ERRORS, "message": ()}, ("message",)),
     JSONRule("npm", Rank.MESSAGE, {"error.summary": (), "error.code": ()}, ("error.summary",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bassloop.failures.failure import AT, PATH, Rank, Rule
 
 JAVA_LIBRARY = r"^\s+at (?:java|javax|jdk|sun|kotlin|scala|org\.(?:junit|opentest4j|hamcrest|assertj|testng))[./]"
-"""A frame that tells nothing. A pattern without groups passes over the lines that it matches."""
+"""A frame that isn't informative. A pattern without groups skips the lines that it matches."""
 
 RULES: tuple[Rule, ...] = (
     Rule(

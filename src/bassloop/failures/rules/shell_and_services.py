@@ -1,10 +1,10 @@
-"""Shells, operations and services; and what any program may say, at the end."""
+"""Shells, deployment tools and services, and last, messages that any program may print."""
 
 from __future__ import annotations
 
 from bassloop.failures.failure import AT, PATH, Rank, Rule
 
-# How bash says "line" in other languages, and systems that a file is missing, or that something isn't allowed.
+# The word "line" in bash's messages, and systems' messages for a missing file or permission, in other languages.
 LINE = r"(?:(?:line|Zeile|ligne|línea|linha|riga|regel|rad|linia|строка|行) )?"
 MISSING = (
     r"(?:No such file or directory|Datei oder Verzeichnis nicht gefunden|Aucun fichier ou dossier de ce nom|"
@@ -90,7 +90,7 @@ RULES: tuple[Rule, ...] = (
         r"No space left on device).*)$",
         generic=True,
     ),
-    # After a progress meter that has no end of line.
+    # After a progress meter without a line end.
     Rule("curl", Rank.MESSAGE, r"(?:^|[\d:-] *)(?P<message>curl: \(\d{1,3}\) \S.*)$"),
     Rule(
         "perl",
