@@ -267,5 +267,5 @@ async def test_a_server_begins_with_compiling_templates(
 
     monkeypatch.setattr("bassloop.web.app.prepare_pages", prepare)
     async with open_site(tmp_path) as site, site.app.test_app():
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             await began.wait()

@@ -55,7 +55,7 @@ async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: P
             assert len(lines_of(told)) < len(written)
             assert not any("end" in each for each in told)
             await site.store.runs.end("r", "succeeded", None, 2.0)
-            async with app.test_client().websocket("/runs/r/live") as socket:
+            async with site.app.test_client().websocket("/runs/r/live") as socket:
                 places = {str(step.row): len(lines_of(told))}
                 await socket.send(json.dumps({"logs": places}))
                 while "end" not in told[-1]:
