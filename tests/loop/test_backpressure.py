@@ -55,7 +55,7 @@ async def test_a_disk_that_does_not_write_stops_the_command(
         ":flood (on src ($ sh flood.sh))",
         **{"flood.sh": script.replace("PROGRESS", str(progress))},
     )
-    with trio.fail_after(200):
+    with trio.fail_after(600):
         async with open_trial(TrialOptions(path)) as trial:
             try:
                 assert await stalled(progress) * BLOCK < BOUND

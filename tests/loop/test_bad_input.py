@@ -41,7 +41,7 @@ async def test_a_broken_hook_is_told_on_a_check_named_for_it(
     make_repository: MakeRepository, what: str
 ) -> None:
     source, message, where = BROKEN_HOOKS[what]
-    cpu = {"hook_cpu": 1.0 if "without an end" in what else 10.0}
+    cpu = {"hook_cpu": 1.0 if "without an end" in what else 100.0}
     async with tried(make_repository(**{"project.bass": source}), settings=cpu) as trial:
         hook = check_run(trial, "project.bass")
         assert (hook["status"], hook["conclusion"]) == ("completed", "failure")
@@ -95,7 +95,7 @@ async def test_a_delivery_with_a_wrong_signature_starts_nothing(
             "X-GitHub-Delivery": "11111111-2222-3333-4444-555555555555",
         }
         address = f"{trial.daemon.local_url}/integrations/github/events"
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             unsigned = await client.post(address, content=body, headers=headers)
             headers["X-Hub-Signature-256"] = sign(b"another secret", body)
             wrong = await client.post(address, content=body, headers=headers)
@@ -117,7 +117,7 @@ async def test_the_same_delivery_again_is_accepted_and_does_nothing(
             "X-GitHub-Delivery": trial.guid,
             "X-Hub-Signature-256": sign(trial.standin.webhook_secret.encode(), body),
         }
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             address = f"{trial.daemon.local_url}/integrations/github/events"
             again = await client.post(address, content=body, headers=headers)
         assert again.status_code == 202

@@ -60,7 +60,7 @@ async def test_a_daemon_starts_without_its_bucket_and_goes_on_when_it_is_back(
             "BLOBS_URL": f"s3://loop-data?endpoint=http://127.0.0.1:{port}",
             **{name.upper(): value for name, value in KEYS.items()},
         }
-        with trio.fail_after(120):
+        with trio.fail_after(600):
             around = open_world(repository, tmp_path / "world", **settings)
             async with around as world, world.node("only") as node:
                 daemon = await node.ready()

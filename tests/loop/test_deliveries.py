@@ -43,7 +43,7 @@ async def command(world: World, *args: str, status: int = 0) -> str:
 async def test_deliveries_are_listed_shown_and_replayed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_world(
             make_repository(**{"project.bass": HOOK}), tmp_path / "world", DELIVERY_ATTEMPTS="1"
         ) as world:

@@ -75,7 +75,7 @@ done
     repository = make_repository(**{"project.bass": project})
     folder = tmp_path / "world"
     data = folder / "data"
-    with trio.fail_after(150), named_pipe(began) as pipe:
+    with trio.fail_after(600), named_pipe(began) as pipe:
         async with open_world(repository, folder, FREE_SPACE="0") as world:
             with small_disk(data, 16):
                 async with world.daemon() as daemon, world.runner(daemon):

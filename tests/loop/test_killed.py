@@ -61,7 +61,7 @@ async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
     ran = tmp_path / "ran"
     hook = HOOK.replace("COMMAND", f"echo ran >> {ran}; echo a line; sleep 0.1; echo another")
     repository = make_repository(**{"project.bass": hook})
-    with trio.fail_after(150):
+    with trio.fail_after(600):
         async with open_world(repository, tmp_path / "world", DIE_AT=point, **settings) as world:
             async with world.daemon(main=CRASHING) as daemon, world.runner(daemon):
                 payload = await world.standin.payload("check_suite")

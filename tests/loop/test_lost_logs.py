@@ -65,7 +65,7 @@ def url(postgresql: PostgreSQLServer) -> Iterator[str]:
 
 async def steps(daemon: Daemon, run_id: str) -> list[dict[str, Any]]:
     """Return the steps of a run as a node's JSON has them."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
         headers = {"Accept": "application/json"}
         answer = await client.get(f"{daemon.url}/runs/{run_id}", headers=headers)
         return list(answer.raise_for_status().json()["vertexes"])
@@ -73,7 +73,7 @@ async def steps(daemon: Daemon, run_id: str) -> list[dict[str, Any]]:
 
 async def pages(daemon: Daemon, run_id: str, row: int) -> tuple[str, str]:
     """Return the pages of a run and of a step."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
         run = await client.get(f"{daemon.url}/runs/{run_id}")
         step = await client.get(f"{daemon.url}/runs/{run_id}/vertexes/{row}")
         return run.raise_for_status().text, step.raise_for_status().text
@@ -98,7 +98,7 @@ async def test_a_log_that_is_lost_with_its_node_is_marked_on_the_pages_and_on_gi
     command = "echo a line" if conclusion == "success" else "echo a line; sleep 600"
     repository = make_repository(**{"project.bass": HOOK.replace("COMMAND", command)})
     way = Cable(partial(trio.open_tcp_stream, *s3))
-    with trio.fail_after(230):
+    with trio.fail_after(600):
         async with AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(way.run)

@@ -41,7 +41,8 @@ HOOK = """
     (with-image ($ sh -c "echo here") {:repository "alpine" :platform {:os "linux"}})
     "it" event:payload:check_suite:head_sha))
 """
-QUICK = {"SSH_KEEPALIVE_SECONDS": "0.5", "SSH_KEEPALIVE_COUNT": "2"}
+QUICK = {"SSH_KEEPALIVE_SECONDS": "4", "SSH_KEEPALIVE_COUNT": "2"}
+"""Soon, but not so soon that the other runner is taken for lost while the machine is busy."""
 FIRST = 5
 """The priority of the runner that is to be lost."""
 
@@ -130,7 +131,7 @@ async def test_what_had_not_begun_is_taken_by_another_runner(
     make_repository: MakeRepository, tmp_path: Path, number: signal.Signals
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with two_runners(repository, tmp_path / "world", silent) as (it, store, ssh):
             ssh.send_signal(number)
             await it.concluded()
@@ -145,9 +146,9 @@ async def test_a_check_of_a_runner_that_is_silent_waits_for_one_that_answers(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository, folder = make_repository(**{"project.bass": HOOK}), tmp_path / "world"
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with (
-            open_world(repository, folder, RUNNER_ANSWER_SECONDS="0.5") as world,
+            open_world(repository, folder, RUNNER_ANSWER_SECONDS="10") as world,
             world.daemon() as daemon,
             silent(folder / "s.sock"),
             openssh(world, daemon, folder / "s.sock"),
@@ -158,7 +159,7 @@ async def test_a_check_of_a_runner_that_is_silent_waits_for_one_that_answers(
             runs, waits = world.standin.check_runs, "Waiting for a runner again"
             await until(lambda: runs and runs[0]["output"]["title"] == waits)
             assert runs[0]["status"] == "queued"
-            assert "did not answer within 0.5 s" in runs[0]["output"]["summary"]
+            assert "did not answer within 10 s" in runs[0]["output"]["summary"]
             async with world.runner(daemon):
                 await world.concluded()
             [said] = world.standin.check_runs
@@ -169,7 +170,7 @@ async def test_what_had_begun_ends_and_is_not_begun_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with two_runners(repository, tmp_path / "world", begins) as (it, store, ssh):
             [run] = await store.runs.unfinished()
             while not await store.steps.of_run(run.id):

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
 
 POLICY = """
-runner_wait = 60
+runner_wait = 600
 [trust]
 runners = ["alice"]
 [trust.checks]
@@ -110,7 +110,7 @@ async def test_what_one_check_needs_is_at_different_nodes(
         "SESSION_SECRET": "the secret of all three nodes, of this test",
         **{name.upper(): value for name, value in KEYS.items()},
     }
-    with trio.fail_after(230):
+    with trio.fail_after(600):
         async with AsyncExitStack() as stack:
             world = await stack.enter_async_context(
                 open_world(repository, tmp_path / "world", **settings)

@@ -45,7 +45,7 @@ async def run_with_outputs(
         if isinstance(event, ThunkStarted):
             began.append(event.cmdline)
 
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_trial(TrialOptions(path), hear) as trial:
             await trial.daemon.inbox.finished(trial.guid)
             [run] = (await trial.daemon.store.runs.newest()).items
@@ -66,7 +66,7 @@ async def streaming(
 
 
 async def get(trial: Trial, run: Run, path: str) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         address = f"{trial.daemon.local_url}/runs/{run.id}/output"
         return await client.get(address, params={"path": path}, headers={"accept": "text/plain"})
 
@@ -81,7 +81,7 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
         assert file.headers["content-length"] == "6"
         assert file.headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
         assert "sandbox" in file.headers["content-security-policy"]
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             page = await client.get(f"{trial.daemon.local_url}/runs/{run.id}")
             assert f'href="/runs/{run.id}/output"' in page.text
             thunk = await client.get(f"{trial.daemon.local_url}/thunks/{run.thunk_digest}")

@@ -25,7 +25,7 @@ async def test_git_checks_it_out_and_the_token_is_in_no_file_and_no_log(
         ':it (on src ($ sh -c "cat secret.txt; env")) :git (on src ($ git config --list))',
         **{"secret.txt": "what only friends may read\n"},
     )
-    with trio.fail_after(180):
+    with trio.fail_after(600):
         async with open_world(path, tmp_path / "world") as world:
             world.standin.private = True
             made: list[str] = []

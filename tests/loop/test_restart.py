@@ -30,7 +30,7 @@ async def test_a_check_that_ran_when_the_daemon_was_killed_is_concluded_and_not_
     begun = tmp_path / "begun"
     project = START.replace("COMMAND", f"echo ran >> {ran}; echo begun > {begun}; sleep 600")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120), named_pipe(begun) as pipe:
+    with trio.fail_after(600), named_pipe(begun) as pipe:
         async with open_world(repository, tmp_path / "world") as world:
             async with world.daemon() as daemon, world.runner(daemon):
                 payload = await world.standin.payload("check_suite")
@@ -50,7 +50,7 @@ async def test_a_check_that_waited_when_the_daemon_was_killed_is_the_same_check_
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_world(repository, tmp_path / "world", RUNNER_WAIT="600") as world:
             async with world.daemon() as daemon:
                 payload = await world.standin.payload("check_suite")
@@ -71,7 +71,7 @@ async def test_sigterm_lets_a_running_check_finish(
     begun = tmp_path / "begun"
     project = START.replace("COMMAND", f"echo begun > {begun}; sleep 0.5; echo finished")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120), named_pipe(begun) as pipe:
+    with trio.fail_after(600), named_pipe(begun) as pipe:
         async with (
             open_world(repository, tmp_path / "world") as world,
             world.daemon() as daemon,
@@ -92,7 +92,7 @@ async def test_a_check_that_does_not_finish_in_time_is_concluded_before_the_daem
     begun = tmp_path / "begun"
     project = START.replace("COMMAND", f"echo begun > {begun}; sleep 600")
     repository = make_repository(**{"project.bass": project})
-    with trio.fail_after(120), named_pipe(begun) as pipe:
+    with trio.fail_after(600), named_pipe(begun) as pipe:
         async with (
             open_world(repository, tmp_path / "world", DRAIN_SECONDS="0.2") as world,
             world.daemon() as daemon,
@@ -113,7 +113,7 @@ async def test_sigterm_does_not_wait_for_a_check_that_waits_for_a_runner(
 ) -> None:
     repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})
     settings = {"RUNNER_WAIT": "600", "DRAIN_SECONDS": "600"}
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_world(repository, tmp_path / "world", **settings) as world:
             async with world.daemon() as daemon:
                 payload = await world.standin.payload("check_suite")

@@ -45,7 +45,7 @@ async def test_who_is_connected_and_what_runs_there_is_listed(
 ) -> None:
     flag = tmp_path / "flag"
     repository = make_repository(**{"project.bass": HOOK.replace("FLAG", str(flag))})
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_world(repository, tmp_path / "world") as world:
             async with world.daemon() as daemon:
                 assert await command(world) == (0, "nobody is connected\n")

@@ -71,7 +71,7 @@ class Machines:
 
     async def log(self, name: str) -> str:
         """The raw logs of the check's commands."""
-        async with httpx.AsyncClient(base_url=self.daemon.url) as client:
+        async with httpx.AsyncClient(base_url=self.daemon.url, timeout=120) as client:
             page = f"/runs/{self.check(name)['external_id']}"
             shown = (await client.get(page, headers={"accept": "application/json"})).json()
             texts = [
@@ -86,10 +86,10 @@ async def open_machines(
     make_repository: MakeRepository, folder: Path, policy: str, hook: str
 ) -> AsyncGenerator[Machines]:
     repository = make_repository(
-        **{"project.bass": START + hook, ".bassloop.toml": f"runner_wait = 20\n{policy}"}
+        **{"project.bass": START + hook, ".bassloop.toml": f"runner_wait = 600\n{policy}"}
     )
     alice = asyncssh.generate_private_key("ssh-ed25519")
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_world(repository, folder / "world") as world:
             keys = [alice.export_public_key().decode().strip()]
             world.standin.add_user("alice", keys, permission="write")

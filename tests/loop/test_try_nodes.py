@@ -13,12 +13,21 @@ import trio
 
 from bassloop.tools.trial_guard import FOLDER, end_trial_database, open_trial_database
 from bassloop.tools.working_copy import TrialError
+from tests.databases import unhurried_servers
 from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.repositories import MakeRepository
+
+
+@pytest.fixture(autouse=True)
+def _unhurried() -> Iterator[None]:
+    with unhurried_servers():
+        yield
+
 
 CHECK = """:greet (on src ($ sh -c "echo hello from $(cat name.txt)"))"""
 
@@ -38,7 +47,7 @@ async def test_a_check_is_run_and_shown_by_nodes_that_did_not_take_its_webhook(
         ]
         steps = await trial.daemon.store.steps.of_run(run_id)
         [row] = [each.row for each in steps if "hello from" in each.name]
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             for node in trial.nodes:
                 assert (await client.get(f"{node.url}/runs/{run_id}")).status_code == 200
                 log = await client.get(f"{node.url}/runs/{run_id}/vertexes/{row}/text")
@@ -60,5 +69,5 @@ async def test_the_server_of_a_trial_that_was_killed_is_ended(tmp_path: Path) ->
     server = await trio.lowlevel.open_process(["sleep", "60"], stdin=subprocess.DEVNULL)
     (tmp_path / FOLDER / "postmaster.pid").write_text(f"{server.pid}\n{tmp_path}\n")
     end_trial_database(tmp_path)
-    with trio.fail_after(10):
+    with trio.fail_after(600):
         assert await server.wait() == -signal.SIGQUIT

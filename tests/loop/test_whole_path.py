@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def tried(path: Path, seconds: float = 120, **options: Any) -> AsyncGenerator[Trial]:
+async def tried(path: Path, seconds: float = 600, **options: Any) -> AsyncGenerator[Trial]:
     """A trial whose delivery is handled."""
     with trio.fail_after(seconds):
         async with open_trial(TrialOptions(path, **options)) as trial:
@@ -38,7 +38,7 @@ def check_run(trial: Trial, name: str) -> dict[str, Any]:
 
 
 async def get(trial: Trial, path: str, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         return await client.get(trial.daemon.local_url + path, headers=headers)
 
 
@@ -105,7 +105,9 @@ async def test_a_thousand_commands_after_each_other_run_and_are_shown(
 
 async def _try_nested_thunks(path: Path, thunks: int) -> None:
     """Try a repository whose check `deep` is a thunk that so many others are nested in."""
-    async with tried(path, seconds=400) as trial:
+    async with tried(
+        path, seconds=800, settings={"hook_cpu": 300.0, "hook_seconds": 800.0}
+    ) as trial:
         deep = check_run(trial, "deep")
         assert deep["conclusion"] == "success", deep["output"]
         run = f"/runs/{deep['external_id']}"
@@ -195,7 +197,7 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
     path = make_repository(
         """:slow (on src ($ sh -c "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"))"""
     )
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with open_trial(TrialOptions(path)) as trial:
             async with trial.daemon.tail.follow(None) as following:
                 runs: tuple[Any, ...] = ()

@@ -99,7 +99,7 @@ async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
-    async with backlog(repository, tmp_path / "data", size=1, seconds=60) as loop:
+    async with backlog(repository, tmp_path / "data", size=1, seconds=600) as loop:
         loop.standin.faults.add(BAD_DAYS["done all the same"](*CALLS[3]))
         unknown = loop.standin.faults.add(Fault(*SEARCH, status=503, times=3))
     assert unknown.happened == 3
@@ -110,7 +110,7 @@ async def test_a_backlog_comes_through_all_bad_days_at_once(
 ) -> None:
     monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 0.2)
     repository = make_repository(**{"project.bass": HOOK})
-    async with backlog(repository, tmp_path / "data", size=60, seconds=200) as loop:
+    async with backlog(repository, tmp_path / "data", size=60, seconds=800) as loop:
         faults = [bad_day(*call) for bad_day in BAD_DAYS.values() for call in CALLS]
         loop.standin.faults.add(Fault(*SEARCH, status=500, times=5))
         random.shuffle(faults)

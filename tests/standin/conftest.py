@@ -69,9 +69,9 @@ class Served:
 @asynccontextmanager
 async def open_standin(repository: Path, **options: Any) -> AsyncGenerator[Served]:
     standin = standin_of(repository, **options)
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with trio.open_nursery() as nursery:
             url: str = await nursery.start(serve_standin, standin)
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
                 yield Served(standin, client, git(repository, "rev-parse", "HEAD"))
             nursery.cancel_scope.cancel()

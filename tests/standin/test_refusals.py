@@ -11,6 +11,7 @@ import trio
 from bassloop.standin import Fault
 from bassloop.tools.trial import app_key
 from tests.standin.conftest import open_standin, statement
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,16 +243,28 @@ async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository:
         assert (await served.get("")).status_code == 200
 
 
-async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(repository: Path) -> None:
+async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, sleep, until_released = trio.Event(), trio.sleep, 4711.0
+
+    async def hold(seconds: float) -> None:
+        await (release.wait() if seconds == until_released else sleep(seconds))
+
+    monkeypatch.setattr(trio, "sleep", hold)
     async with open_standin(repository) as served:
         served.standin.quotas.at_once = 2
-        served.standin.faults.add(Fault(status=None, delay=0.2, times=3))
+        held = served.standin.faults.add(Fault(status=None, delay=until_released, times=2))
         statuses: list[int] = []
 
         async def ask() -> None:
             statuses.append((await served.get("/pulls")).status_code)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(3):
+            for _ in range(2):
                 nursery.start_soon(ask)
-        assert sorted(statuses) == [200, 200, 403]
+            await until(lambda: held.happened == 2)
+            await ask()
+            assert statuses == [403]
+            release.set()
+        assert statuses == [403, 200, 200]

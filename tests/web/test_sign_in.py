@@ -60,7 +60,7 @@ class Browser:
 
     async def lead_back(self, location: str, login: str) -> str:
         """Let somebody decide on GitHub's page; where GitHub leads back to. No login: they refuse."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
             page = await client.get(location)
             assert page.status_code == 200, page.text
             fields = dict(re.findall(r'name="(\w+)" value="([^"]*)">', page.text))

@@ -48,6 +48,8 @@ async def serve_standin(
         raise StandInError(f"{standin.repository_path} can't be served: {error}") from error
     config = Config()
     config.bind = ["127.0.0.1:0"]
+    # Longer than clients keep idle connections, so that none is closed just when it's used again.
+    config.keep_alive_timeout = 60.0
     config.graceful_timeout = 0.5
     config.shutdown_timeout = 1.0
     config.accesslog = config.errorlog = None
