@@ -31,17 +31,26 @@ RESTART_SECONDS = 0.5
 DRAIN_SECONDS = 20.0
 """How long a node may take to end its checks once it was stopped."""
 
+SLOW_SECONDS = 0.2
+"""The shortest time for an answer that counts as slow."""
+
 LEASE_LOST = (b"another node has taken over", b"the lease couldn't be renewed in time")
 """What a node says last that was lost to the others."""
 
 
 class Cable:
-    """The way to a server, which can be cut for a while."""
+    """The way to a server, which can be cut for a while.
+
+    Attributes:
+        slow: when slow answers were awaited, in seconds since the epoch, and how long they took. Of use for a protocol
+            in which a client waits for each answer.
+    """
 
     def __init__(self, connect: Callable[[], Awaitable[trio.SocketStream]]) -> None:
         self._connect = connect
         self._cut = trio.Event()
         self.port = 0
+        self.slow: list[tuple[float, float]] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -64,11 +73,23 @@ class Cable:
             return
         with suppress(OSError):
             async with await self._connect() as server, trio.open_nursery() as both:
+                asked: float | None = None
+
+                def note(source: trio.SocketStream) -> None:
+                    nonlocal asked
+                    if source is client:
+                        asked = time.time() if asked is None else asked
+                    elif asked is not None:
+                        if (took := time.time() - asked) >= SLOW_SECONDS:
+                            self.slow.append((asked, took))
+                        asked = None
 
                 async def copy(source: trio.SocketStream, target: trio.SocketStream) -> None:
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         async for piece in source:
+                            note(source)
                             await target.send_all(piece)
+                    note(server)  # an answer that won't come
                     both.cancel_scope.cancel()
 
                 both.start_soon(copy, client, server)

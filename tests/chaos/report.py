@@ -17,15 +17,17 @@ class Report:
         handled_twice: heads with several runs in the store.
         started_twice: commands that began more than once for a head.
         spinning: check runs that aren't concluded.
-        log_bytes_lost: of lines that came to their node more than LOSS_SECONDS and PATH_SECONDS before it was lost.
+        log_bytes_lost: of lines that came to their node longer before it was lost than a log may lose.
         log_bytes_lost_at_the_end: of lines that came to their node later than that.
         log_bytes_lost_without_bucket: of lines that came while the bucket was away, to a node that was lost or stopped
             before it could store them.
         log_bytes_not_come: of lines that the runner had, and that weren't on their node's disk when it was lost.
-        oldest_lost: how many seconds before the loss of its node a line came that was lost, at most.
+        oldest_lost: how many seconds before the loss of its node a line came that might be lost, at most.
         cut: logs that miss lines which their node had.
         unmarked: those of them that don't say so, on their run's page and on GitHub.
         slowest: the most seconds that a line took from its command to its runner.
+        slowest_answer: the most seconds that the bucket took to answer.
+        latest: the most seconds that a task of the trial was late.
         crashes: how many nodes ended with a traceback.
         given_up: how many ended since they couldn't renew their lease.
         takeovers: seconds from each loss of a node until its checks were interrupted.
@@ -55,6 +57,8 @@ class Report:
     unmarked: int = 0
     takeovers: list[float] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_answer: float = 0.0
+    latest: float = 0.0
     crashes: int = 0
     given_up: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -77,7 +81,8 @@ class Report:
                 f"{self.log_bytes_not_come} hadn't come to their node when it was lost; "
                 f"{self.cut} logs cut, {self.unmarked} of them not marked; "
                 f"the oldest line lost came {self.oldest_lost:.2f} s before its node was lost",
-                f"a line took {self.slowest:.1f} s to its runner at most",
+                f"a line took {self.slowest:.1f} s to its runner at most, an answer of the bucket "
+                f"{self.slowest_answer:.1f} s; a task was {self.latest:.1f} s late",
                 f"faults: {dict(self.faults)}; through {through}",
                 f"nodes: {self.crashes} crashed, {self.given_up} couldn't renew their lease",
                 f"calls to GitHub in its last hour: {self.calls}; {self.calls_refused} refused",

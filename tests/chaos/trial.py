@@ -51,11 +51,11 @@ LOSS_SECONDS = 2.0
 GONE_SECONDS = 8.0
 """For how long the bucket can't be reached."""
 
-PATH_SECONDS = 2.0
-"""The seconds that bytes may take from their node to the bucket, where all of this runs on one machine."""
-
-BACK_SECONDS = 3.0
+BACK_SECONDS = 1.5
 """How long after its return a node may try the bucket again."""
+
+NEAR_SECONDS = 10.0
+"""How long before the loss of a node slow answers of the bucket, and late tasks, excuse the loss of more of a log."""
 
 TOLD_SECONDS = 30.0
 """How long GitHub's checks may take to say what became of the last logs."""
@@ -89,10 +89,16 @@ class Plan:
 
 @dataclass
 class Loss:
-    """The loss of a node."""
+    """The loss of a node.
+
+    Args:
+        at: since when it couldn't renew its lease.
+        until: until when it could store logs.
+    """
 
     slot: str
     at: float
+    until: float
 
 
 @dataclass
@@ -110,6 +116,8 @@ class Chaos:
     losses: list[Loss] = field(default_factory=list)
     drains: list[Loss] = field(default_factory=list)
     """The nodes that were stopped, and had to leave the logs that they couldn't ship."""
+    late: list[tuple[float, float]] = field(default_factory=list)
+    """When a task of this process was late, and by how many seconds: so may the nodes be."""
     bucket_gone: list[tuple[float, float]] = field(default_factory=list)
     harm: list[tuple[float, str, str]] = field(default_factory=list)
     """When what went wrong, and with which slot."""
@@ -160,12 +168,14 @@ class Chaos:
                 await self.cluster.ready()
 
     async def _kill(self, slot: Slot) -> None:
-        self.losses.append(Loss(slot.name, time.time()))
+        now = time.time()
+        self.losses.append(Loss(slot.name, now, now))
         slot.signal(signal.SIGKILL)
         await trio.sleep(1)
 
     async def _pause(self, slot: Slot) -> None:
-        self.losses.append(Loss(slot.name, time.time()))
+        now = time.time()
+        self.losses.append(Loss(slot.name, now, now))
         slot.signal(signal.SIGSTOP)
         try:
             await trio.sleep(LEASE_SECONDS + 4)
@@ -174,12 +184,12 @@ class Chaos:
         await trio.sleep(2)
 
     async def _cut_off(self, slot: Slot) -> None:
-        self.losses.append(Loss(slot.name, time.time()))
         async with slot.database.cut():
             await trio.sleep(LEASE_SECONDS + 4)
 
     async def _drain(self, slot: Slot) -> None:
-        self.drains.append(Loss(slot.name, time.time()))
+        now = time.time()
+        self.drains.append(Loss(slot.name, now, now + DRAIN_SECONDS))
         slot.signal(signal.SIGTERM)
         await trio.sleep(2)
 
@@ -212,13 +222,17 @@ class Chaos:
         folders = [self.cluster.world.folder / slot.name for slot in self.cluster.slots]
         while True:
             for folder in folders:
-                for path in folder.glob("blobs/logs/*/*"):
-                    with suppress(FileNotFoundError):
+                # A node may remove files of logs at any time.
+                with suppress(FileNotFoundError):
+                    for path in folder.glob("blobs/logs/*/*"):
                         if path.name.isdecimal() and (size := path.stat().st_size):
                             seen = self.grown.setdefault(path, [])
                             if not seen or seen[-1][1] < size:
                                 seen.append((time.time(), size))
-            await trio.sleep(GROWTH_SECONDS)
+            due = trio.current_time() + GROWTH_SECONDS
+            await trio.sleep_until(due)
+            if (late := trio.current_time() - due) >= GROWTH_SECONDS:
+                self.late.append((time.time(), late))
 
     async def finish(self) -> None:
         """Wait until nothing is left to do, or the plan's patience is over, and count."""
@@ -252,7 +266,9 @@ class Chaos:
             report.crashes += slot.crashes
             report.given_up += len(slot.given_up)
             # The database was out of its reach for as long as a lease, whatever kept it.
-            self.losses += [Loss(slot.name, at - LEASE_SECONDS) for at in slot.given_up]
+            self.losses += [Loss(slot.name, at - LEASE_SECONDS, at) for at in slot.given_up]
+        report.slowest_answer = max((took for _, took in self.cluster.bucket.slow), default=0.0)
+        report.latest = max((late for _, late in self.late), default=0.0)
         for run in stored:
             await self._count_log(run)
 
@@ -317,9 +333,9 @@ class Chaos:
             report.slowest, *(kept[line] - at for at, line in emitted if line in kept), 0.0
         )
         missing = [(at, line) for at, line in emitted if line not in kept]
-        lost_at = self._lost_at(run)
-        if lost_at is not None and run.ended_at is not None and run.state == "interrupted":
-            report.takeovers.append(run.ended_at - lost_at)
+        loss = self._loss_of(run)
+        if loss is not None and run.ended_at is not None and run.state == "interrupted":
+            report.takeovers.append(run.ended_at - loss.at)
         came = await self._came(run) if missing else {}
         if any(line in came for _, line in missing) or (missing and run.state == "succeeded"):
             report.cut += 1
@@ -330,12 +346,12 @@ class Chaos:
                 )
         lost_before = report.log_bytes_lost
         for at, line in missing:
-            if lost_at is not None:
+            if loss is not None:
                 if line not in came:
                     report.log_bytes_not_come += len(line) + 1
                     continue
-                report.oldest_lost = max(report.oldest_lost, lost_at - came[line])
-                if came[line] >= lost_at - LOSS_SECONDS - PATH_SECONDS:
+                if came[line] >= loss.until - self._may_lose(loss.until):
+                    report.oldest_lost = max(report.oldest_lost, loss.until - came[line])
                     report.log_bytes_lost_at_the_end += len(line) + 1
                     continue
             if self._was_left_behind(run, came.get(line, at)):
@@ -353,12 +369,33 @@ class Chaos:
         """Return whether a line came while the bucket was away, and its node was lost or stopped before it was back."""
         slot = self.recorders.get(run.id)
         return any(
-            gone - LOSS_SECONDS - PATH_SECONDS <= came <= back + BACK_SECONDS
-            and gone - DRAIN_SECONDS <= each.at <= back + BACK_SECONDS + PATH_SECONDS
+            gone - self._may_lose(gone)
+            <= came
+            <= (end := back + BACK_SECONDS + self._slowest(back))
+            and gone < each.until
+            and each.at <= end
             for gone, back in self.bucket_gone
             for each in (*self.losses, *self.drains)
             if slot in (None, each.slot)
         )
+
+    def _may_lose(self, at: float) -> float:
+        """Return how many seconds of a log may be lost with a node at a time.
+
+        That is LOSS_SECONDS, unless the bucket was slow to answer, as it may be when all of this runs on one machine:
+        what comes during an upload is stored by the next one.
+        """
+        return max(LOSS_SECONDS, 2 * self._slowest(at))
+
+    def _slowest(self, at: float) -> float:
+        """Return how many seconds bytes took from a node's disk to the bucket at most, before a time."""
+        answers = [
+            took
+            for asked, took in self.cluster.bucket.slow
+            if asked <= at <= asked + took + NEAR_SECONDS
+        ]
+        late = [late for when, late in self.late if when - late <= at <= when + NEAR_SECONDS]
+        return max(answers, default=0.0) + max(late, default=0.0)
 
     async def _is_cut_on_github(self, run: Run) -> bool:
         """Return whether GitHub's check says that its log is cut, as soon as it can be expected to."""
@@ -378,20 +415,20 @@ class Chaos:
                 at, _, text = line.partition(" ")
                 yield float(at), text
 
-    def _lost_at(self, run: Run) -> float | None:
-        """Return when the node of a run was lost while it was running.
+    def _loss_of(self, run: Run) -> Loss | None:
+        """Return the loss of the node of a run while it was running.
 
         That may be before the command's first line: a runner takes its time to begin.
         """
         began = run.started_at or run.created_at
         slot = self.recorders.get(run.id)
         until = run.ended_at or time.time()
-        times = [
-            each.at
+        losses = [
+            each
             for each in self.losses
-            if slot in (None, each.slot) and began - 1 < each.at < until
+            if slot in (None, each.slot) and began - 1 < each.until and each.at < until
         ]
-        return min(times, default=None)
+        return min(losses, key=lambda each: each.until, default=None)
 
 
 @asynccontextmanager

@@ -21,13 +21,14 @@ from bassloop.store import (
     Recorded,
     RuntimeRecord,
     StoreTaken,
+    StoreUnreachable,
     StoreUnusable,
     open_store,
 )
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
-from bassloop.store.engines.postgresql_lease import PostgreSQLLease
-from bassloop.store.leases import LEASE_SECONDS, Tenure
-from bassloop.store.nodes import new_node
+from bassloop.store.engines.postgresql_lease import ANSWER_SECONDS, PostgreSQLLease
+from bassloop.store.leases import LEASE_SECONDS, RENEW_SECONDS, Tenure
+from bassloop.store.nodes import Renewal, new_node
 from bassloop.terminal import Terminal
 
 from .made import intend, run, step
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from bassloop.store import Store
+    from bassloop.store.engines.postgresql_connection import PostgreSQLConnection
 
 
 @pytest.fixture
@@ -51,6 +53,11 @@ def test_a_node_in_company_stops_when_it_could_not_renew_in_time() -> None:
     tenure.renew(110.0, others=1)
     assert not tenure.is_over(110.0 + LEASE_SECONDS - 0.1)
     assert tenure.is_over(110.0 + LEASE_SECONDS)
+
+
+def test_a_lost_node_is_noticed_within_twelve_seconds() -> None:
+    assert LEASE_SECONDS + RENEW_SECONDS <= 12
+    assert RENEW_SECONDS + 2 * ANSWER_SECONDS <= LEASE_SECONDS, "a server may fail to answer once"
 
 
 def test_a_node_that_is_alone_waits_for_its_database() -> None:
@@ -348,7 +355,7 @@ async def test_a_command_that_repairs_keeps_nodes_from_starting(
 PROGRAM = """
 import sys, trio
 from bassloop.store import open_store
-from bassloop.store.nodes import new_node
+from bassloop.store.nodes import Renewal, new_node
 
 async def main():
     where, blobs, name = sys.argv[1:]
@@ -472,6 +479,65 @@ async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
                     await first.company.changed()
             while first.company.size != 1:
                 await first.company.changed()
+
+
+async def test_a_node_in_company_whose_server_did_not_answer_asks_again_soon(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 3600.0)
+    renew, failed = PostgreSQLLease._renew, []
+
+    def fail_once(self: PostgreSQLLease, db: PostgreSQLConnection) -> Renewal:
+        if self._node.name == "first" and self.company.size == 2 and not failed:
+            failed.append(True)
+            raise StoreUnreachable("the server doesn't answer")
+        return renew(self, db)
+
+    monkeypatch.setattr(PostgreSQLLease, "_renew", fail_once)
+    with trio.fail_after(60):
+        async with (
+            node(location, tmp_path, "first") as first,
+            node(location, tmp_path, "second"),
+        ):
+            while first.company.size != 2:
+                await first.company.changed()
+            async with node(location, tmp_path, "third"):
+                while first.company.size != 3:
+                    await first.company.changed()
+    assert failed
+
+
+async def test_a_node_renews_its_lease_while_all_threads_wait_for_something_else(
+    location: str, tmp_path: Path, soon: None
+) -> None:
+    threads = trio.to_thread.current_default_thread_limiter()
+    tokens = threads.total_tokens
+    with trio.fail_after(60):
+        async with node(location, tmp_path, "first") as first:
+            async with node(location, tmp_path, "second"):
+                while first.company.size != 2:
+                    await first.company.changed()
+            threads.total_tokens = 1
+            holder = object()
+            threads.acquire_on_behalf_of_nowait(holder)
+            try:
+                while first.company.size != 1:
+                    await first.company.changed()
+            finally:
+                threads.release_on_behalf_of(holder)
+                threads.total_tokens = tokens
+
+
+async def test_a_node_that_starts_leaves_what_a_lost_one_had_to_those_that_are_ready(
+    location: str, tmp_path: Path, soon: None
+) -> None:
+    async with node(location, tmp_path, "second") as second:
+        async with node(location, tmp_path, "first") as first:
+            await first.deliveries.record("g", "push", None, b"")
+        async with node(location, tmp_path, "third") as third:
+            assert await third.deliveries.unfinished(own=True) == []
+            left = await second.nodes.take_over()
+            assert [each.guid for each in left.deliveries] == ["g"]
 
 
 async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> None:

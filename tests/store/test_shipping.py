@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
+from bassloop.concurrency import Backoff
 from bassloop.store import Bounds, Retention, StoreError, find_database, open_store
 from bassloop.store.logs import shipment
 from bassloop.store.logs.log_files import LogFiles, open_parts
@@ -29,6 +31,7 @@ from bassloop.store.logs.log_objects import (
     read_end,
 )
 from bassloop.store.logs.shipment import Completion, read_completion, store_complete
+from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance.backup import BackupError, back_up, restore
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.transfer import BlobsDiffer, move_blobs
@@ -41,7 +44,10 @@ from .test_retention import logged
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from trio.testing import MockClock
+
     from bassloop.store import LogWriter, Store
+    from bassloop.store.blobs import BlobInfo
     from bassloop.store.logs.shipper import ShippingStatistics
 
 TEXT = b"one\ntwo\nthree\n"
@@ -90,6 +96,12 @@ async def write(store: Store, text: bytes = TEXT, *, close: bool = True) -> tupl
 
 async def wait_for(event: Callable[[float], bool]) -> None:
     assert await trio.to_thread.run_sync(event, 120.0)
+
+
+def failures_of(store: Store) -> int:
+    shipping = store.statistics().shipping
+    assert shipping is not None
+    return shipping.failures
 
 
 def waiting_files(bucket: MemoryBucket) -> list[str]:
@@ -163,6 +175,57 @@ async def test_a_bucket_that_is_lost_for_a_while_loses_nothing(bucket: MemoryBuc
     assert read_end(bucket, *where).sizes.raw == len(TEXT)
 
 
+async def test_what_is_written_during_an_upload_waits_no_longer_than_other_bytes(
+    bucket: MemoryBucket, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk takes until it's stored, and the next one is due a second after that began."""
+    create, uploads, stored = bucket.create, threading.Event(), threading.Event()
+
+    def create_slowly(name: str, data: bytes) -> bool:
+        uploads.set()
+        assert stored.wait(60.0)
+        return create(name, data)
+
+    monkeypatch.setattr(bucket, "create", create_slowly)
+    files = LogFiles.of(bucket.folder, "run", 1)
+    files.raw.parent.mkdir(parents=True)
+    files.raw.write_bytes(TEXT)
+    shipper = Shipper(bucket, limit=len(TEXT))
+
+    async def shipped(*_: object) -> None:
+        pass
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(shipper.serve, shipped)
+        log = shipper.begin("run", 1, files)
+        shipper.note_written(log, GrowingSizes(raw=len(TEXT) - 1))
+        await wait_all_tasks_blocked()
+        mock_clock.jump(shipment.CHUNK_SECONDS)
+        await wait_for(uploads.wait)
+        began = trio.current_time()
+        mock_clock.jump(shipment.CHUNK_SECONDS / 2)
+        shipper.note_written(log, GrowingSizes(raw=len(TEXT)))
+        stored.set()
+        await shipper.wait_for_room()
+        assert log.waiting.total() == 1
+        assert log.waiting_since == began
+        shipper.close()
+
+
+async def test_all_logs_go_on_as_soon_as_one_request_succeeds(
+    bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.store.logs.shipper._BACKOFF", Backoff(1000.0, 1000.0))
+    async with opened(bucket) as store:
+        bucket.down = True
+        wheres = [await write(store) for _ in range(3)]
+        await until(lambda: failures_of(store) == len(wheres))
+        bucket.down = False
+        last = await write(store)
+        ends = {end_name(*where) for where in (*wheres, last)}
+        await until(lambda: bucket.objects.keys() >= ends)
+
+
 async def test_what_waits_is_bounded_and_goes_on_by_itself(bucket: MemoryBucket) -> None:
     async with opened(bucket, waiting=100_000) as store:
         bucket.down = True
@@ -183,7 +246,7 @@ async def test_what_waits_is_bounded_and_goes_on_by_itself(bucket: MemoryBucket)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(append_much, log)
                 await until(lambda: shipping().full)
-                await trio.testing.wait_all_tasks_blocked(0.1)
+                await wait_all_tasks_blocked(0.1)
                 assert 100_000 <= shipping().waiting_bytes < 120_000
                 bucket.down = False
         await log.close()
@@ -294,6 +357,33 @@ async def test_of_two_who_end_a_log_one_succeeds(bucket: MemoryBucket) -> None:
         await log.close()
     assert bucket.objects == before
     assert waiting_files(bucket) == []
+
+
+async def test_an_heir_takes_the_end_that_a_node_stored_late(
+    bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node was paused while it closed the log, and woke up while its heir looked at what there is."""
+    async with killed(bucket) as store:
+        where = await write(store, close=False)
+    files = LogFiles.of(bucket.folder, *where)
+    paused = files.raw.parent.rename(bucket.folder.parent / "paused")
+    late = LogFiles(*(paused / path.name for path in files.all))
+    look = bucket.list
+
+    def look_before_it_is_stored(prefix: str) -> Iterator[BlobInfo]:
+        found = list(look(prefix))
+        monkeypatch.setattr(bucket, "list", look)
+        store_complete(bucket, *where, late, Completion(14, 3, False))
+        return iter(found)
+
+    monkeypatch.setattr(bucket, "list", look_before_it_is_stored)
+    async with opened(bucket):
+        pass
+    async with opened(bucket) as store:
+        found = await store.steps.get(*where)
+        assert found is not None
+        assert (found.raw_bytes, found.lines, found.log_cut) == (14, 3, False)
+        assert await store.logs.lines(*where, 0, 9) == [b"one", b"two", b"three"]
 
 
 async def test_pruning_and_a_check_know_the_bucket(bucket: MemoryBucket) -> None:

@@ -39,14 +39,17 @@ async def interrupt_lost_runs(loop: Loop) -> None:
     await _interrupt(loop, runs, "the loop was restarted while this check ran; run it again")
 
 
-async def end_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
-    """End the runs that a lost node was running, and conclude those that it left unconcluded.
+async def interrupt_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
+    """End the runs that a lost node was running."""
+    await _interrupt(loop, runs, "the node that ran this check was lost; run it again")
+
+
+async def conclude_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
+    """Conclude the runs that a lost node left unconcluded, as far as they have ended.
 
     Then wait until their logs are stored, and report those that end early. If this node is lost before that, the next
     one takes over these runs.
     """
-    message = "the node that ran this check was lost; run it again"
-    await _interrupt(loop, runs, message)
     limiter = trio.CapacityLimiter(AT_ONCE)
     async with trio.open_nursery() as nursery:
         for run in runs:
@@ -63,11 +66,13 @@ async def _conclude_taken_over(loop: Loop, run: Run, limiter: trio.CapacityLimit
 
 
 async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:
-    for run in runs:
-        # The runs that it verified have ended as well, and nothing starts it again.
-        verifies = not run.ended and check_output.is_verification(run.check_name)
-        if run.state == RunState.RUNNING or verifies:
-            await end_run(loop, run.id, RunState.INTERRUPTED, message)
+    """End the runs that may have been running, all at once, so that they share transactions."""
+    async with trio.open_nursery() as nursery:
+        for run in runs:
+            # The runs that it verified have ended as well, and nothing starts it again.
+            verifies = not run.ended and check_output.is_verification(run.check_name)
+            if run.state == RunState.RUNNING or verifies:
+                nursery.start_soon(end_run, loop, run.id, RunState.INTERRUPTED, message)
 
 
 async def keep_concluding(loop: Loop) -> None:

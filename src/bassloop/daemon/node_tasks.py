@@ -9,7 +9,7 @@ import trio
 
 from bassloop.checks.carried_checks import carry_out
 from bassloop.checks.conclude import cancel_anywhere
-from bassloop.checks.recovery import end_taken_over
+from bassloop.checks.recovery import conclude_taken_over, interrupt_taken_over
 from bassloop.concurrency import AutoResetEvent
 from bassloop.github import User
 from bassloop.github.api_budget import WINDOW_SECONDS
@@ -47,8 +47,9 @@ async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
                 inbox.fetch_soon.set()
             inbox.adopt(left.deliveries)
             own = [run for run in left.runs if run.node == store.nodes.own_id]
+            await interrupt_taken_over(loop, own)
             await store.logs.repair({run.id for run in own})
-            nursery.start_soon(end_taken_over, loop, own)
+            nursery.start_soon(conclude_taken_over, loop, own)
 
 
 async def keep_answering(

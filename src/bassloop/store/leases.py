@@ -78,6 +78,11 @@ class Tenure:
     others: int = 0
     tried_at: float = -math.inf
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last attempt to renew the lease failed."""
+        return self.tried_at > self.renewed_at
+
     def renew(self, began: float, others: int) -> None:
         """Record a renewal of the lease."""
         self.renewed_at, self.others = began, others

@@ -199,6 +199,13 @@ class Nodes(Subject):
             for row in rows
         ]
 
+    @reads
+    def has_others(self, db: Connection) -> bool:
+        """Return whether any other node is alive."""
+        query = "SELECT 1 FROM nodes WHERE id != ? AND ended_at IS NULL AND alive_until > ? LIMIT 1"
+        now = self._engine.database.now(db)
+        return db.execute(query, (self.own_id, now)).fetchone() is not None
+
     @writes
     def drain(self, db: Connection, name: str) -> int:
         """Ask the live nodes with this name to drain, and return how many there are."""

@@ -142,7 +142,9 @@ async def open_store(
                 store.company = lease.company
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
-                await store.nodes.take_over()
+                if not await store.nodes.has_others():
+                    # Otherwise, they do it sooner than a node that is only starting.
+                    await store.nodes.take_over()
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store

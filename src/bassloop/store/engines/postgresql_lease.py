@@ -33,6 +33,13 @@ T = TypeVar("T")
 ANSWER_SECONDS = 4.0
 """How long the server may take to answer before it counts as unreachable, and another connection is opened."""
 
+RETRY_SECONDS = 0.5
+"""The delay before another attempt to renew the lease. Two attempts that time out must fit into a lease."""
+
+THREADS = 16
+"""The maximum number of requests, most of them abandoned, to a server that doesn't answer. They have threads of their
+own, so that a node can renew its lease while all others wait for something, such as a bucket."""
+
 _CHANNEL = "bassloop_lease"
 
 log = structlog.get_logger(__name__)
@@ -60,6 +67,7 @@ class PostgreSQLLease:
         self._node, self._identity, self._fence = node, identity, fence
         self._connection: PostgreSQLConnection | None = None
         self._tenure: Tenure | None = None
+        self._threads = trio.CapacityLimiter(THREADS)
         self._released = False
         self.node = node.id
         self.drain_requested = trio.Event()
@@ -95,7 +103,10 @@ class PostgreSQLLease:
         tenure = self._tenure
         assert tenure is not None, "acquire comes first"
         while True:
-            await self._pause()
+            if tenure.has_failed and tenure.others:
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                await self._pause()
             began = sleepless_time()
             try:
                 found = await self._run(self._renew)
@@ -188,7 +199,9 @@ class PostgreSQLLease:
 
         try:
             with trio.fail_after(ANSWER_SECONDS):
-                return await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+                return await trio.to_thread.run_sync(
+                    run, abandon_on_cancel=True, limiter=self._threads
+                )
         except trio.TooSlowError:
             raise StoreUnreachable(f"database {database} doesn't answer") from None
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1024 * 1024
 """A chunk is shipped once this many bytes are waiting."""
 
-CHUNK_SECONDS = 2.0
-"""A smaller chunk is shipped after this time."""
+CHUNK_SECONDS = 1.0
+"""A smaller chunk is shipped after this time. That leaves the bucket another second to store it before the bytes are
+older than a log may lose with its node."""
 
 MOST_OF_A_FILE = 4 * 1024 * 1024
 """The maximum number of bytes of each file in one chunk."""
@@ -110,9 +111,8 @@ def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
     If the bucket has bytes that the files don't have, because another machine wrote them or after a power failure,
     fetches them and repairs the files.
     """
-    with suppress(FileNotFoundError):
-        end = read_end(bucket, shipment.run_id, shipment.row)
-        return Completion(end.sizes.raw, end.lines, end.cut)
+    if (completion := find_completion(bucket, shipment)) is not None:
+        return completion
     shipment.chunks = find_chunks(bucket, shipment.run_id, shipment.row)
     shipment.sent = total_sizes(shipment.chunks)
     if shipment.sent.minus(shipment.written).total():
@@ -123,6 +123,15 @@ def resume(bucket: Bucket, shipment: Shipment) -> Completion | None:
         shipment.completion = Completion(size.raw_bytes, size.lines, cut=True)
         write_completion(shipment.files, shipment.completion)
     return None
+
+
+def find_completion(bucket: Bucket, shipment: Shipment) -> Completion | None:
+    """Return the final size of a log if it is complete in the bucket. Raises OSError."""
+    try:
+        end = read_end(bucket, shipment.run_id, shipment.row)
+    except FileNotFoundError:
+        return None
+    return Completion(end.sizes.raw, end.lines, end.cut)
 
 
 def _fetch_chunks(bucket: Bucket, shipment: Shipment) -> None:

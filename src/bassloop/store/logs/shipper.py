@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import structlog
 import trio
 
-from bassloop.concurrency import Backoff, retry
+from bassloop.concurrency import Backoff
 from bassloop.store.errors import StoreError
 from bassloop.store.logs.log_objects import LogDamaged
 from bassloop.store.logs.shipment import (
@@ -26,6 +26,7 @@ from bassloop.store.logs.shipment import (
     MOST_OF_A_FILE,
     AlreadyEnded,
     Shipment,
+    find_completion,
     growing_sizes,
     remove_files,
     resume,
@@ -51,7 +52,7 @@ THREADS = 8
 CLOSE_SECONDS = 10.0
 """How long shutting down may take to ship what is left. The next daemon ships the rest."""
 
-_BACKOFF = Backoff(first=0.5, longest=2.0)
+_BACKOFF = Backoff(first=0.5, longest=1.0)
 """Short, so that soon after the bucket is back, losing this machine means losing only seconds of logs."""
 
 log = structlog.get_logger(__name__)
@@ -99,6 +100,7 @@ class Shipper:
         self._shipments: dict[int, Shipment] = {}
         self._threads = trio.CapacityLimiter(THREADS)
         self._sent = trio.Event()
+        self._reached = trio.Event()
         self._waiting = 0
         self._failing_since: float | None = None
         self._error = ""
@@ -207,8 +209,7 @@ class Shipper:
                 await shipment.wait_until_due()
                 rest = shipment.waiting
                 if shipment.completion is not None and rest.total() < CHUNK_BYTES:
-                    completion = shipment.completion
-                    self._count(await self._try(store_end, shipment, completion))
+                    completion = await self._ship_end(shipment, shipment.completion, resumed)
                 elif shipment.abandoned:
                     return
                 elif rest.total():
@@ -241,10 +242,29 @@ class Shipper:
         return completion
 
     async def _ship_chunk(self, shipment: Shipment, sizes: GrowingSizes) -> None:
+        began = trio.current_time()
         self._count(await self._try(store_chunk, shipment, sizes))
         shipment.note_chunk(sizes)
-        shipment.waiting_since = trio.current_time() if shipment.waiting.total() else math.inf
+        # What waits now has been written since then.
+        shipment.waiting_since = began if shipment.waiting.total() else math.inf
         self._note_sent(sizes.total())
+
+    async def _ship_end(
+        self, shipment: Shipment, completion: Completion, resumed: bool
+    ) -> Completion:
+        """Store the end of a log, and return the final size of the log in the bucket.
+
+        Raises AlreadyEnded if another node has ended the log, unless this node is that one's heir: a node that was
+        paused may store the end late, and then the log is as that node has closed it.
+        """
+        try:
+            self._count(await self._try(store_end, shipment, completion))
+        except AlreadyEnded:
+            ended = await self._try(find_completion, shipment) if resumed else None
+            if ended is None:
+                raise
+            return ended
+        return completion
 
     def _count(self, size: int) -> None:
         self._objects += 1
@@ -260,28 +280,38 @@ class Shipper:
         sent.set()
 
     async def _try(self, function: Callable[[Bucket, *Args], T], *args: *Args) -> T:
-        """Call a function with the bucket in a thread, retry until it succeeds, and return its result."""
+        """Call a function with the bucket in a thread, retry until it succeeds, and return its result.
 
-        async def call() -> T:
-            return await trio.to_thread.run_sync(
-                function, self._bucket, *args, abandon_on_cancel=True, limiter=self._threads
-            )
+        While the bucket can't be reached, the first success of any task wakes the others.
+        """
+        failures = 0
+        while True:
+            try:
+                result = await trio.to_thread.run_sync(
+                    function, self._bucket, *args, abandon_on_cancel=True, limiter=self._threads
+                )
+            except (LogDamaged, FileNotFoundError):
+                raise
+            except OSError as error:
+                failures += 1
+                self._note_failure(error)
+                with trio.move_on_after(_BACKOFF.delay(failures)):
+                    await self._reached.wait()
+            else:
+                self._note_success()
+                return result
 
-        result = await retry(call, _BACKOFF, retry_after=_retry_after, on_retry=self._note_failure)
-        if self._failing_since is not None:
-            seconds = trio.current_time() - self._failing_since
-            self._failing_since, self._error = None, ""
-            log.warning("logs are shipped to the bucket again", seconds=round(seconds, 1))
-        return result
-
-    def _note_failure(self, error: Exception, delay: float) -> None:
+    def _note_failure(self, error: Exception) -> None:
         self._failures += 1
         if self._failing_since is None:
             self._failing_since = trio.current_time()
             log.error("logs can't be shipped to the bucket, and wait", error=str(error))
         self._error = str(error)
 
-
-def _retry_after(error: Exception) -> float | None:
-    useless = not isinstance(error, OSError) or isinstance(error, LogDamaged | FileNotFoundError)
-    return None if useless else 0.0
+    def _note_success(self) -> None:
+        if self._failing_since is not None:
+            seconds = trio.current_time() - self._failing_since
+            self._failing_since, self._error = None, ""
+            log.warning("logs are shipped to the bucket again", seconds=round(seconds, 1))
+            self._reached.set()
+            self._reached = trio.Event()
