@@ -34,7 +34,7 @@ def test_a_repository_without_checks_is_told_what_writes_some(
     done = run_command("try", path / "sub", *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert "there are no checks in" in done.stderr
-    assert "`bassloop init` looks at what is there" in done.stderr
+    assert "`bassloop init` writes checks that fit the project" in done.stderr
 
 
 def test_a_file_with_a_policy_alone_declares_no_checks(make_repository: MakeRepository) -> None:

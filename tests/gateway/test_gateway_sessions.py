@@ -152,7 +152,7 @@ async def test_a_session_without_a_forward_says_how_to_ask_for_one(gateway):
         ("frobnicate --hard", "unknown command: 'frobnicate'\nknown commands: forward\n"),
         (None, "a command is needed\nknown commands: forward\n"),
         ("forward --priority lots", "'lots' is no number"),
-        ("forward --os 'a b'", "'a b' is no platform's name"),
+        ("forward --os 'a b'", "'a b' is not the name of a platform"),
         ("forward --unknown", "unrecognized arguments: --unknown\nusage: forward"),
         ("forward extra", "unrecognized arguments: extra"),
         ("forward --os", "expected one argument"),

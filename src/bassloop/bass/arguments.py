@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def _instance_of(cls: type[T], need: str) -> Callable[[Value, str], T]:
-    """Return the function that checks for instances of a class; `need` is what messages call them."""
+    """Return the function that checks for instances of a class; `need` is their name in messages."""
 
     def check(value: Value, where: str) -> T:
         if not isinstance(value, cls):

@@ -45,7 +45,7 @@ class _Done:
 
 
 class Immediate:
-    """A driver without an event loop, which does background work at once."""
+    """A driver without an event loop. It does background work immediately."""
 
     async def checkpoint(self) -> None:
         return

@@ -33,7 +33,7 @@ MAX_NESTING: Final = 200
 
 
 class MemoKey(NamedTuple):
-    """A call whose result is stored: of a module's function `binding`, with the list `input` of arguments."""
+    """A call with a stored result: a module's function `binding`, and the list `input` of its arguments."""
 
     module: pb.Thunk
     binding: str

@@ -326,7 +326,7 @@ def _path(token: str) -> Value:
 
 
 def read_source(text: str, name: str) -> list[Located]:
-    """Return all forms of a text; `name` is what errors call it. Raises `ReadError`."""
+    """Return all forms of a text; `name` is its name in errors. Raises `ReadError`."""
     return list(Reader(SourceText(text, name)))
 
 

@@ -5,7 +5,7 @@ Python, test for numbers with `type(x) is int`. Strings are text, in which surro
 UTF-8. Every other value is an instance of `Object`.
 
 Each operation is a *generic function*: a table of methods by class (`Methods`), in the module that owns the operation.
-To add a type of value, write a class, and add a method to each table whose default isn't right for it:
+To add a type of value, write a class, and add a method to each table that has no suitable default:
 
 | operation | table | by default, a value |
 | --- | --- | --- |

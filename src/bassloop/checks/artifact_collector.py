@@ -158,5 +158,5 @@ def _not_stored(path: str, error: StoreError) -> str:
 
 
 def is_artifact(vertex: str) -> bool:
-    """Return whether a runner's step stands for an artifact."""
+    """Return whether a runner's step represents an artifact."""
     return artifact_path(vertex) is not None

@@ -42,7 +42,7 @@ async def carry_out(loop: Loop, body: Mapping[str, str]) -> None:
         try:
             await _carry_out(loop, run_id, CarryRequest.from_body(body))
         except Exception:  # one check's failure must not affect others; its delivery tries again
-            log.exception("run not carried out for another node")
+            log.exception("check of another node not run")
             await trio.sleep(RETRY_SECONDS)
             await loop.store.runs.hand_back(run_id)
 

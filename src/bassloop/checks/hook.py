@@ -87,7 +87,7 @@ class Progress:
 
 @dataclass(eq=False)
 class LoopHost:
-    """The :class:`bassloop.evaluator.hook_process.HookHost` of one hook, which carries out all that it does.
+    """The :class:`bassloop.evaluator.hook_process.HookHost` of one hook: executes everything that the hook requests.
 
     Args:
         hook: the hook's name, which none of its checks may have.

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 8
 
 LONGEST_DELAY = 2 * 3600.0
-"""Seconds. If a conclusion is due later than this, the clock has been set back since; it's due now."""
+"""Seconds. A conclusion that is due later than this is due now, since the clock must have been set back."""
 
 
 async def interrupt_lost_runs(loop: Loop) -> None:

@@ -281,7 +281,7 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
         raise CheckRefused(f"a check's name is 1 to 255 printable characters, not {name[:40]!r}")
     if len(sha) != 40 or not all(char in "0123456789abcdef" for char in sha):
         raise CheckRefused(
-            f"check {name}: a head is a commit's 40 hexadecimal digits, not {sha[:60]!r}"
+            f"check {name}: a head is the 40 hexadecimal digits of a commit, not {sha[:60]!r}"
         )
     if name in (check_output.APPROVAL, check_output.SUPERSEDED):
         raise CheckRefused(f"a check can't be named {name}: that name is the loop's own")

@@ -96,12 +96,12 @@ class ReportCollector:
 
 
 def is_report(vertex: str) -> bool:
-    """Return whether a runner's step stands for a report."""
+    """Return whether a runner's step represents a report."""
     return vertex.startswith(REPORT_PREFIX)
 
 
 def report_path(vertex: str) -> str:
-    """Return the path of the report that a step stands for."""
+    """Return the path of the report that a step represents."""
     return vertex.removeprefix(REPORT_PREFIX)[:200]
 
 

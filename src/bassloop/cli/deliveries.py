@@ -166,7 +166,8 @@ def skip(
 ) -> None:
     """Skip waiting deliveries that nobody needs any more, such as those from an old outage.
 
-    Skipped deliveries can't be replayed. Deliveries that are being handled or whose checks have begun aren't skipped.
+    Skipped deliveries can't be replayed. Deliveries that are being handled, or that have started checks, aren't
+    skipped.
 
     \b
     Example:

@@ -32,7 +32,7 @@ ASIDE = {
     ),
     *("node_modules", "scripts", "site", "target", "test", "tests", "tools", "vendor", "website"),
 }
-"""Folders that are no projects of their own, whatever is in them."""
+"""Folders that never count as projects of their own."""
 
 PROGRAMS = {
     *(
@@ -50,7 +50,7 @@ PROGRAMS = {
     ),
     *("mvn", "npm", "pip", "pnpm", "python", "python3", "tox", "uv", "yarn"),
 }
-"""First words of commands that tell which programs a project needs."""
+"""First words of commands, which show the programs that a project needs."""
 
 _TESTS = re.compile(r"test|check|spec\b|\btox\b|\bnox\b", re.IGNORECASE)
 
@@ -158,7 +158,7 @@ def _is_test(proposal: Proposal) -> bool:
 
 
 def _without_engine(proposals: Sequence[Proposal]) -> str:
-    """Return what to do before a first try, so that it isn't red for want of an image."""
+    """Return what to do before a first try, so that it doesn't fail because an image is missing."""
     from bassloop.cli.container_advice import advise_installation
 
     images = ", ".join(dict.fromkeys(proposal.image for proposal in proposals)) or "their images"
@@ -223,7 +223,7 @@ def _inner_proposals(folder: Path, prefix: str = "") -> Iterator[Proposal]:
 
 
 def _kind(proposal: Proposal) -> str:
-    """Return what a check's project is made with, as far as its image tells."""
+    """Return the tool that a check's project is built with, if its image shows that."""
     image = proposal.image.partition(":")[0]
     return "node" if image == "oven/bun" else image
 

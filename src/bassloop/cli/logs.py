@@ -213,7 +213,7 @@ def _keeps_colour(color: str) -> bool:
 
 
 def _utf8(output: Any) -> TextIOWrapper:
-    """Return standard output, set to UTF-8 whatever the locale is."""
+    """Return standard output, set to UTF-8 in any locale."""
     output.reconfigure(encoding="utf-8", errors="replace", write_through=False)
     wrapper: TextIOWrapper = output
     return wrapper

@@ -95,7 +95,7 @@ async def _show(
     type=click.Choice(["auto", "container", "host"]),
     default="auto",
     show_default=True,
-    help="What runs the commands. auto: containers if an engine works, else the host.",
+    help="What runs the commands. auto: containers if an engine works, otherwise the host.",
 )
 @click.option(
     "--network",
@@ -226,7 +226,7 @@ def verify(
         context.exit(5)
     click.echo(render(report))
     if report.wrong:
-        click.echo("This statement is not what it should be.")
+        click.echo("This statement is not valid.")
         context.exit(1)
     missing = " as far as it could be checked" if report.unchecked else ""
     click.echo(f"The statement is right{missing}.")

@@ -51,7 +51,7 @@ def status(data_dir: Path | None, as_json: bool, only_up: bool) -> None:
     """Show whether the daemon is running and ready, what it's working on, and what is waiting.
 
     Run it on the daemon's machine, with its settings, whether the daemon runs or not. The exit status is 0 if the
-    daemon is ready (with --up: if it answers), else 1.
+    daemon is ready (with --up: if it answers), otherwise 1.
 
     \b
     Example:

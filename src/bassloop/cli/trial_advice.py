@@ -112,7 +112,7 @@ def _explain_nothing(trial: Trial) -> str:
     files = [name for name in CHECKS if (trial.copy.source / name).is_file()]
     if files and trial.options.committed:
         return f"HEAD has no checks: commit {files[0]}, or leave out --committed"
-    return "there are no checks yet: `bassloop init` writes some that fit what is there"
+    return "there are no checks yet: `bassloop init` writes some that fit the project"
 
 
 async def explain_silence(trial: Trial) -> str:

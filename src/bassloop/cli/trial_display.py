@@ -301,7 +301,7 @@ class TrialDisplay:
         if trees:
             return Group(*trees)
         took = format_duration(time.monotonic() - self._began)
-        return Group(Text(f"… evaluating what the checks are  {took}", "dim"), *self._pulls.lines())
+        return Group(Text(f"… evaluating the checks  {took}", "dim"), *self._pulls.lines())
 
     async def print_failures(self) -> None:
         """Print the last lines of each failed step's log: on a terminal, they have been cut short above."""

@@ -46,7 +46,7 @@ QUIET_MS = 200
 MAX_DEBOUNCE_MS = 2_000
 
 FIRST_LOOK_MS = 500
-"""How long after a folder is watched it is looked at for what had changed before."""
+"""The delay between starting to watch a folder and looking for earlier changes."""
 
 
 async def run_trial(session: TrialSession) -> int:
@@ -103,7 +103,7 @@ class TrialSession:
             self._console.print("interrupted")
 
     async def run(self) -> None:
-        """Try once, or again and again."""
+        """Try once, or again after each change."""
         async with open_trial(self._options, self._pulls, self._show_stage) as trial:
             if self._starting is not None:
                 self._starting.stop()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 EVENTS = ("check_suite", "check_run", "push", "pull_request", "merge_group")
 MOST_NODES = 9
 NO_CHECKS = (
-    "there are no checks in {} yet. `bassloop init` looks at what is there, and writes checks for it "
-    "to .bassloop.toml; `bassloop try` runs them"
+    "there are no checks in {} yet. `bassloop init` writes checks that fit the project to "
+    ".bassloop.toml; `bassloop try` runs them"
 )
 ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 
@@ -121,7 +121,7 @@ def try_(
 
     PATH is a repository or a folder in one. Its working tree is tried as it is, without what Git ignores; --committed
     tries HEAD. The daemon, with throw-away data, a stand-in for github.com and a runner are all started here, and a
-    signed webhook is delivered. The exit status is 0 if every check passed, else 1.
+    signed webhook is delivered. The exit status is 0 if every check passed, otherwise 1.
 
     Without Podman and Docker, images aren't used: commands run with this machine's own programs, and the result says
     so. With --engine host they aren't contained at all: use it only for code that you trust.
@@ -255,7 +255,7 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
     here = pushed_to(_branch(folder), sample)
     outlook = run_late(partial(foresee, folder, here, declared=declared))
     if outlook.error:
-        click.echo(f"bassloop: not all checks can be told: {outlook.error}", err=True)
+        click.echo(f"bassloop: not all checks are known: {outlook.error}", err=True)
         return None
     outlooks = run_late(partial(foresee_all, folder, declared=unconditional))
     names = dict.fromkeys(name for each in outlooks.values() for name in each.checks)

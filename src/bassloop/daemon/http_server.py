@@ -206,7 +206,7 @@ class ContainedServer(tcp_server.TCPServer):
     async def run(self) -> None:
         try:
             await super().run()
-        except* Exception as errors:  # noqa: BLE001  (whatever its bytes provoke concerns only this connection)
+        except* Exception as errors:  # noqa: BLE001  (an error that its bytes cause affects only this connection)
             if self._logged.take():
                 log.warning("http connection failed", error=_first(errors))
 

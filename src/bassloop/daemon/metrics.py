@@ -171,7 +171,9 @@ class _Now(Collector):
         yield _gauge("github_asking", "Calls under way.", now["asking"])
         yield _gauge("github_waiting", "Calls that wait for their turn.", now["waiting"])
         if left is not None:
-            yield _gauge("github_rate_limit_left", "Calls left, of whoever has the fewest.", left)
+            yield _gauge(
+                "github_rate_limit_left", "Calls left, for the credential with the fewest.", left
+            )
         budgets = self.of.backlog.budgets()
         spent, waiting = Counter[str](), Counter[str]()
         for budget in budgets:
@@ -181,13 +183,13 @@ class _Now(Collector):
         for purpose in purposes:
             spent[purpose] += 0
             waiting[purpose] += 0
-        about = "Points of GitHub's rate limit that were spent in the last minute, by what for."
+        about = "Points of GitHub's rate limit that were spent in the last minute, by purpose."
         yield _gauges("github_points_spent", about, "purpose", spent)
-        about = "Calls that wait for points, by what for."
+        about = "Calls that wait for points, by purpose."
         yield _gauges("github_points_waiting", about, "purpose", waiting)
         closed = max((budget.closed_seconds for budget in budgets), default=0.0)
         about = (
-            "Time for which GitHub lets nothing more be started, of whoever has to wait longest."
+            "Time during which GitHub accepts no new work, for the credential that waits longest."
         )
         yield _gauge("github_closed_seconds", about, closed)
 

@@ -80,7 +80,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PeerSigner:
-    """Signs what one node tells another about a visitor.
+    """Signs a node's statements to another node about a visitor.
 
     Args:
         secret: the nodes' shared secret.

@@ -2,8 +2,8 @@
 
 It imports the language, evaluates a hook to warm up, confines itself, and reports that it is ready. For each socket
 that it receives, it forks a process that evaluates one hook over it, and reports how that process ended. It keeps a
-descriptor of each of these sockets: when the daemon closes the other end, for whatever reason, the process is killed.
-When the daemon goes away, so do the server and all of its processes.
+descriptor of each of these sockets: when the daemon closes the other end, for any reason, the process is killed. When
+the daemon goes away, so do the server and all of its processes.
 
 It has one thread and no event loop, and decodes nothing that hooks' processes send.
 

@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _word(value: str) -> str:
     if not WORD.fullmatch(value):
-        raise argparse.ArgumentTypeError(f"{value[:40]!r} is no platform's name")
+        raise argparse.ArgumentTypeError(f"{value[:40]!r} is not the name of a platform")
     return value
 
 

@@ -59,13 +59,13 @@ class Purpose(IntEnum):
     """The purpose of a request, from the most urgent to the one that can wait the longest."""
 
     PEOPLE = 0
-    """A runner or a person signs in, looks at a page, or presses a button."""
+    """A runner or a person who signs in, opens a page, or presses a button."""
 
     CONCLUDE = 1
-    """A check has ended, or is under way."""
+    """Updating a check that runs or has ended."""
 
     START = 2
-    """An event is to be handled, and its checks are to be created."""
+    """Handling an event, and creating its checks."""
 
     BACKGROUND = 3
     """Housekeeping that nobody waits for, such as looking for deliveries that never arrived."""

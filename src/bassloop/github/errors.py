@@ -8,7 +8,7 @@ class GitHubError(Exception):
 
     Args:
         status: the HTTP status; 0 if there was no response.
-        uncertain: whether GitHub may have carried it out all the same, because the response was lost or broken.
+        uncertain: whether GitHub may have executed it nevertheless, because the response was lost or broken.
         retryable: whether the same request may be sent again.
     """
 

@@ -218,7 +218,7 @@ class API:
             path: below the API's base URL, quoted.
             repeatable: whether the call is idempotent; by default, as HTTP defines it for the method.
 
-        If it is cancelled, GitHub may or may not have carried out the request.
+        If it is cancelled, GitHub may or may not have executed the request.
         """
         if repeatable is None:
             repeatable = method in _REPEATABLE

@@ -1,4 +1,4 @@
-"""Webhooks: the signature of a body, and the :class:`Event` in it. Pure, for any input.
+"""Webhooks: the signature of a body, and the :class:`Event` in it. No I/O, for any input.
 
 Only the parts of a body that the loop needs are decoded; the rest is skipped, which takes a fraction of the time and
 no memory. A missing field is None, and one with a type that GitHub never sends makes the event malformed. The rules

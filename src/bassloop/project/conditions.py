@@ -32,7 +32,7 @@ HEADS = "refs/heads/"
 PULL_REQUEST = "refs/pull/1/merge"
 
 Value: TypeAlias = "str | float | bool | tuple[str, ...] | _Unknown | _Branch | None"
-"""A tuple stands for a list."""
+"""A tuple represents a list."""
 
 NAMES: Mapping[str, Value] = {
     "github.ref": BRANCH,

@@ -12,7 +12,7 @@ class DriverError(Exception):
 
 
 class Unsupported(DriverError):
-    """The driver can't do this at all, whatever the thunk."""
+    """The driver can't do this for any thunk."""
 
 
 class NotCached(DriverError):

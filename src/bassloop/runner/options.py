@@ -68,7 +68,7 @@ NO_LIMITS = CommandLimits()
 
 
 def default_limits() -> CommandLimits:
-    """Return the default limits of commands: half of the memory, and what builds need."""
+    """Return the default limits of commands: half of the memory; enough processes and file sizes for builds."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return CommandLimits(memory=memory // 2, pids=DEFAULT_PIDS, file_size=DEFAULT_FILE_SIZE)
 

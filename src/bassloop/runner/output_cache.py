@@ -295,7 +295,7 @@ class OutputCache:
 
     @contextmanager
     def pin(self, kind: str, name: str) -> Iterator[None]:
-        """Keep a cached thing from being removed."""
+        """Keep a cached output or folder from being removed."""
         with self._pins.pin(kind, name):
             yield
 

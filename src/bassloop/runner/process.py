@@ -209,7 +209,7 @@ class _Running:
                 data = await pipe.receive_some(_READ_SIZE)
             self._reads.remove(read)
             if read.cancelled_caught:
-                # A machine that stalls for so long may have left no chance to read what is there.
+                # If the machine stalled for so long, there may be output that couldn't be read yet.
                 with suppress(BlockingIOError):
                     data = os.read(pipe.fileno(), _READ_SIZE)
             if not data:

@@ -75,8 +75,7 @@ class RunnerClient:
     """Keeps a runner registered with one loop.
 
     Args:
-        ask: awaited with a host key that is not known; returns whether it is to be trusted. Without
-            it, such a host is refused.
+        ask: awaited with an unknown host key; returns whether to trust it. Without it, unknown hosts are refused.
     """
 
     dialler: Dials

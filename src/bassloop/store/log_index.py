@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = b""
-"""In place of the filter of a log with too many different words: it may contain anything."""
+"""Replaces the filter of a log with too many different words, which may contain any text."""
 
 MIN_BYTES, MAX_BYTES = 32, 8 << 10
 """The size of a filter, which has at least twice as many bits as trigrams, as far as possible. With all possible

@@ -26,7 +26,7 @@ class Topic(StrEnum):
     """The topics of notifications, with the form of their keys."""
 
     PERMISSIONS = "permissions"
-    """Permissions may have changed. The key is `USER:REPOSITORY`, by id; an empty one stands for all."""
+    """Permissions may have changed. The key is `USER:REPOSITORY`, by id; an empty one means all."""
 
     APPROVALS = "approvals"
     """A head was approved. The key is the order key of its deliveries."""

@@ -136,7 +136,7 @@ class LogFeed:
         return request if self.only is None else {**request, "only": list(self.only)}
 
     def _explained(self, error: BaseException) -> Exception | None:
-        """Return the error that a closed connection stands for, or None if it has another cause."""
+        """Return the error that a closed connection reports, or None if it has another cause."""
         if isinstance(error, LoopError):
             return error
         if isinstance(error, ConnectionRejected):

@@ -109,7 +109,7 @@ async def foresee(
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
-        driver: runs what the hook starts; None to run it under Trio.
+        driver: runs the hook's background work; None to run it under Trio.
         declared: the Bass translation of its `.bassloop.toml`, if that declares checks.
     """
     [outlook] = await _foresee(root, [event], driver, declared)

@@ -98,7 +98,7 @@ def digest_of_given(given: Iterable[tuple[str, str]]) -> str:
 
 
 def artifact_path(vertex: str) -> str | None:
-    """Return the path of the artifact that a step stands for, or None."""
+    """Return the path of the artifact that a step represents, or None."""
     if not vertex.startswith(ARTIFACT_PREFIX):
         return None
     return vertex.removeprefix(ARTIFACT_PREFIX)

@@ -55,7 +55,7 @@ def flatten(encoded: bytes, most: int) -> list[FlatThunk]:
 
 
 def index_of(reference: bytes) -> int:
-    """Return the index that a reference in a flattened thunk stands for."""
+    """Return the index in a flattened thunk's reference."""
     return int.from_bytes(reference, "little")
 
 

@@ -151,7 +151,7 @@ def every(form: Combination) -> Code:
 
 
 def _until(wanted: bool, form: Combination) -> Code:
-    """Return code that returns the first value whose truth is `wanted`, or the last value if there is none."""
+    """Return code that returns the first truthy value (the first falsy one if not `wanted`), or else the last value."""
     if not form.operands:
         return lambda scope, machine: not wanted
     codes = [code(each) for each in form.operands[:-1]]

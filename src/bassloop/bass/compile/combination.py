@@ -139,7 +139,7 @@ if {integers}:
 
 @functools.cache
 def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
-    """Return a function that makes the code of a call with `count` operands, whose head is only known at run time.
+    """Return a function that compiles calls of `count` operands, for heads that aren't known before run time.
 
     The function's arguments are `name`, the head's name if it's a symbol (`named`); `head`, its code; the unevaluated
     `operands`; `compile`, which compiles them when an applicative first needs them; and `place`.
@@ -319,7 +319,7 @@ def _general_call(form: Pair, tail: bool, place: Range | None) -> Code:
 
 
 def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
-    """Compile `(f x & rest)`, whose number of operands is only known at run time."""
+    """Compile `(f x & rest)`. The number of its operands isn't known before run time."""
     head, operands = code(form.a), form.d
 
     def run(scope: Scope, machine: Machine) -> Value:

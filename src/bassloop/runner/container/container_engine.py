@@ -1,4 +1,4 @@
-"""A container engine: its program, what works of it on this machine, and how to find out.
+"""A container engine: its program, its capabilities on this machine, and finding them out.
 
 Some machines have no cgroups v2, lower limits than the engine's defaults, or no bridge. If the engine refuses a
 container, other options are tried, from the best to the least.
@@ -44,7 +44,7 @@ _MAX_MESSAGE = 500
 
 PROBE_IMAGE = "localhost/bassloop-probe:1"
 NOTHING = "/bassloop-probe"
-"""A program that doesn't exist. The error that it's missing shows that everything else works."""
+"""A program that doesn't exist. If it's the only error that it's missing, containers work."""
 PROBE_LABEL = "bassloop.probe"
 """The label of containers that were started only as a probe; its value is the machine's name."""
 LOWER = (None, 32_768, 1_024)

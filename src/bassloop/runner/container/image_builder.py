@@ -221,7 +221,7 @@ def source_of(image: pb.ThunkImage) -> pb.ImageBuildInput | None:
 
 
 def describe(image: pb.ThunkImage) -> str:
-    """Return what an image is made of, for people."""
+    """Return a description of the sources of an image."""
     if image.WhichOneof("image") == "archive":
         return f"image of {_source_text(image.archive.file)}"
     return f"docker build {_source_text(image.docker_build.context)}"

@@ -41,7 +41,7 @@ class BindMount:
 
     Args:
         target: an absolute path. Paths in the work directory begin with `WORK_FOLDER`.
-        overlay: discard what is written there.
+        overlay: discard everything that is written to it.
         copied: whether the source is a copy made for this command alone.
     """
 
@@ -297,7 +297,7 @@ class Mounts:
         self._undo.append(partial(self._remove_mount_point, target))
 
     def _clear(self, target: str) -> None:
-        """Create the parents of a mount point, and move away what is there."""
+        """Create the parents of a mount point, and move an existing file or directory aside."""
         place = file_trees.follow(self.output.files, target)
         missing = []
         parent = place.parent
@@ -328,7 +328,7 @@ class Mounts:
 
     def _remove_mount_point(self, target: str) -> None:
         """Remove a mount point if it still is one, and the command has left nothing in it."""
-        with suppress(OSError):  # the command has put something else in the way
+        with suppress(OSError):  # the command has replaced it
             place = file_trees.follow(self.output.files, target)
             if place.is_symlink():
                 if self._links.get(target) == os.readlink(place):

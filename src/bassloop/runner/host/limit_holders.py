@@ -1,4 +1,4 @@
-"""Enforce the resource limits of commands on the host, with whatever the machine supports.
+"""Enforce the resource limits of commands on the host, with the mechanisms that the machine supports.
 
 The best is a systemd scope or, for root without systemd, a cgroup: these count a command with all its child processes.
 Elsewhere, each process has limits of its own. In any case, the kernel's OOM killer prefers commands to other programs.
@@ -60,7 +60,7 @@ class LimitHolder:
         yield
 
     def describe(self, limits: CommandLimits) -> str:
-        """Return what is enforced, for people."""
+        """Return a description of the enforced limits."""
         texts = []
         if limits.cpus is not None and "cpus" in self.whole:
             texts.append(f"{limits.cpus:g} processors")

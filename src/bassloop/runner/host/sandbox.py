@@ -205,7 +205,7 @@ class Sandbox:
         return [*options, "--size", str(_RUN_SIZE), "--tmpfs", "/run"]
 
     def describe(self) -> list[str]:
-        """Return what contains commands, for people."""
+        """Return a description of the sandbox."""
         texts = ["the system read-only, nothing of yours (bubblewrap)"]
         match self.network:
             case "own" if self.helper is not None:

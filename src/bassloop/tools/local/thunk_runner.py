@@ -168,7 +168,9 @@ class ThunkRunner:
         except (RunFailed, RuntimeLost) as error:
             raise BassError(str(error)) from error
         if published is None:
-            raise BassError(f"{thunk.cmdline()} was published, but nothing says as what")
+            raise BassError(
+                f"{thunk.cmdline()} was published, but the answer has no reference to it"
+            )
         return published
 
     async def _started(self) -> Runtime:

@@ -344,5 +344,5 @@ def rename(
     if len(again.problems) > len(found.problems):
         raise RenameError(f"{name!r} can't be a name here: {again.problems[0].message}")
     if [span for span, _ in occurrences(again, moved[0].start)] != moved:
-        raise RenameError(f"{name!r} means something else here already, or is no name")
+        raise RenameError(f"{name!r} already means something else here, or isn't a name")
     return spans

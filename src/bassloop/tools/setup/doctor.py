@@ -42,7 +42,7 @@ _NO_APP = "run `bassloop github create-app`, or set GITHUB_APP_ID and GITHUB_APP
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The diagnosis of one thing: a state (`ok`, `doubtful` or `wrong`), a sentence, and the fix."""
+    """The diagnosis of one part: a state (`ok`, `doubtful` or `wrong`), a sentence, and the fix."""
 
     state: str
     text: str
@@ -190,7 +190,7 @@ def rate_limit(found: Mapping[str, Any], now: float) -> Diagnosis:
     minutes = max((float(core.get("reset") or 0) - now) / 60, 0)
     text = f"{left:,} of {limit:,} calls are left for the next {minutes:.0f} minutes"
     if left == 0:
-        return Diagnosis(WRONG, text, "wait: the loop does, and goes on by itself")
+        return Diagnosis(WRONG, text, "wait: the loop waits as well, and continues by itself")
     if left * 10 < limit:
         return Diagnosis(DOUBTFUL, text, "what else uses this App's installation?")
     return Diagnosis(OK, text)
@@ -241,7 +241,7 @@ class Treatment:
 async def examine(
     settings: Settings, github: GitHub, treatment: Treatment | None = None
 ) -> AsyncGenerator[Diagnosis]:
-    """Examine everything, each thing after those that it depends on.
+    """Examine all parts, each after those that it depends on.
 
     If GitHub refuses or can't be reached, what can't be examined is reported as wrong.
     """

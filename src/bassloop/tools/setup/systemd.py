@@ -409,7 +409,7 @@ def _write_errors() -> Iterator[None]:
 def _require_systemctl() -> None:
     if shutil.which("systemctl") is None:
         raise SystemdError(
-            "there is no systemctl here; --print shows the unit, for whatever starts services"
+            "there is no systemctl here; --print shows the unit, for another service manager"
         )
 
 

@@ -92,7 +92,7 @@ class FailureCard:
 
     @property
     def signal(self) -> str:
-        """The meaning of the exit status in the reason, if it stands for a signal; else empty."""
+        """The meaning of the exit status in the reason, if it means a signal; otherwise empty."""
         return signal_meaning(self.reason)
 
     @property

@@ -1,6 +1,6 @@
 """The layout of a run's timeline: a bar for each step that started, and edges from the steps it waited for.
 
-The page's script draws the same while the run goes on (`static/timeline.js`).
+While the run continues, the page's script draws the same (`static/timeline.js`).
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ if TYPE_CHECKING:
 MAX_BARS = 300
 MAX_LABELLED = 14
 MAX_THICK = 60
-"""Bars that are thick enough to tell apart where edges end: with more, no edges are drawn."""
+"""The maximum number of bars that are thick enough to see where edges end. With more, no edges are drawn."""
 
 MAX_EDGES = 1000
 MAX_INPUTS = 20
 MIN_WIDTH = 0.25
 MAX_NAME = 60
-"""Characters of a label."""
+"""The maximum length of a label, in characters."""
 
 CHARACTER_WIDTH = 0.65
-"""Percent of the width that a character takes on a screen of usual width."""
+"""The width of a character on a screen of common width, in percent of the timeline."""
 
 TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineBar:
-    """A step's bar. `x` and `width` are percentages of the whole time, `y` is in pixels; `label`
-    says where there is room for the name: ``right``, ``left`` or ``inside``. `critical`: the step is on
-    the critical path."""
+    """A step's bar.
+
+    Args:
+        x, width: percentages of the whole time.
+        y: pixels.
+        label: the position with room for the name: ``right``, ``left`` or ``inside``.
+        critical: whether the step is on the critical path.
+    """
 
     row: int
     name: str
@@ -53,7 +58,7 @@ class TimelineBar:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEdge:
-    """A line from the end of one bar down to the start of another that waited for it."""
+    """A line from the end of a bar down to the start of another step that waited for it."""
 
     x: float
     y: int
@@ -63,8 +68,14 @@ class TimelineEdge:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The drawing. Rows are `pitch` pixels high and bars `thickness`; few bars are labelled. `started`: how many
-    steps have started, which may be more than there are bars."""
+    """The timeline's layout.
+
+    Args:
+        pitch: the height of a row, in pixels.
+        thickness: the height of a bar, in pixels.
+        labelled: whether bars have labels, because there are only a few.
+        started: the number of steps that have started, which may be more than there are bars.
+    """
 
     bars: tuple[TimelineBar, ...]
     edges: tuple[TimelineEdge, ...]
@@ -83,7 +94,7 @@ class Timeline:
 def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timeline:
     """Lay out the steps between two times, without internal ones.
 
-    Of more than `MAX_BARS`, those are drawn that failed, run or are on the critical path, and the longest others.
+    If there are more than `MAX_BARS`, draw those that failed, run or are on the critical path, and the longest others.
     """
     length = max(end - start, 0.001)
     shown = [each for each in steps if each.started_at is not None and not each.internal]
@@ -119,7 +130,7 @@ def lay_out_timeline(steps: Sequence[Step], start: float, end: float) -> Timelin
 
 
 def _priority(step: Step, critical: frozenset[int]) -> float:
-    """Return a number that is lower the more a step's bar tells."""
+    """Return a sort key that is lower for more informative bars."""
     if step.error or step.completed_at is None or step.row in critical:
         return -inf
     return (step.started_at or 0) - step.completed_at
