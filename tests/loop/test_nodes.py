@@ -263,7 +263,7 @@ async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_i
     with trio.fail_after(600):
         async with (
             open_world(repository, tmp_path / "world", DATABASE_URL=url) as world,
-            nodes(world, ("one", "two")) as (one, two),
+            nodes(world, ("one", "two"), DRAIN_SECONDS="600") as (one, two),
             balancer(await one.ready()) as balanced,
         ):
             async with world.runner(await one.ready()):

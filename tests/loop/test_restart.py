@@ -73,7 +73,7 @@ async def test_sigterm_lets_a_running_check_finish(
     repository = make_repository(**{"project.bass": project})
     with trio.fail_after(600), named_pipe(begun) as pipe:
         async with (
-            open_world(repository, tmp_path / "world") as world,
+            open_world(repository, tmp_path / "world", DRAIN_SECONDS="600") as world,
             world.daemon() as daemon,
             world.runner(daemon),
         ):

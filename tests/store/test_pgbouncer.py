@@ -88,7 +88,7 @@ async def test_reads_writes_and_notifications_work_through_it(
             assert None not in found.values()
             assert await store.nodes.all()
             await store.notifications.publish(Topic.PERMISSIONS, "1:")
-            with trio.fail_after(20):
+            with trio.fail_after(120):
                 await heard.wait()
 
 
