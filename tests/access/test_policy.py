@@ -83,7 +83,10 @@ def test_what_the_operator_says_of_a_check_by_its_name_is_cut_by_nobody() -> Non
         ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is not an event's name"),
         ('supersede = "yes"', "supersede: Input should be a valid boolean"),
         ("check_limit = -1", "check_limit: Input should be greater than 0"),
-        ("[checks]\nsoak = true", "checks.soak: Input should be a valid number"),
+        (
+            "[checks]\nsoak = true",
+            "checks.soak: it must be a table, a command in quotes, or a time limit",
+        ),
         ("what", ".bassloop.toml is not TOML: "),
         ("\ud800", ".bassloop.toml is not UTF-8"),
         ("#" * (1 << 17), "longer than 64 KiB"),

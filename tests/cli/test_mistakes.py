@@ -63,6 +63,57 @@ IN_TOML = [
     (CHECK + 'hold = "everybody"\n', ":3: checks.a.hold: there is no such key"),
     ('hold = "everybody"\n' + CHECK, ":1: hold: "),
     ("checks = 3\n", ":1: checks: it must be a table"),
+    ('[checks.a]\ncommands = ["x"]\n', ":2: checks.a.commands: there is no such key (did you mean run?)"),
+    ('[checks.a]\nsteps = [{ run = "x" }]\n', ":2: checks.a.steps: there is no such key (did you mean run?)"),
+    (CHECK + "timeout-minutes = 3\n", "checks.a.timeout-minutes: there is no such key (did you mean timeout?)"),
+    (CHECK + 'working-directory = "a"\n', "there is no such key (did you mean workdir?)"),
+    ('[checks.a]\nRUN = "x"\n', ":2: checks.a.RUN: there is no such key (did you mean run?)"),
+    ('[checks.a]\nrun = "x\n', ":2:9: this is not TOML: Illegal character '\\n'; the text needs a quote at its end"),
+    ("[checks.a]\nrun = “x”\n", "“ is not a quote in TOML, but \" and ' are"),
+    ("[checks.a]\nrun = [make, test]\n", 'text needs quotes, as in "make"'),
+    (CHECK + "needs = [lint]\n", 'text needs quotes, as in "lint"'),
+    ("[checks]\na = { run = make }\n", 'text needs quotes, as in "make"'),
+    ('[checks.unit tests]\nrun = "x"\n', 'a name with spaces needs quotes: [checks."unit tests"]'),
+    ("checks:\n  a:\n    run: x\n", "a table begins with its name in brackets, such as [checks.test]"),
+    ('[checks.py3.11]\nrun = "x"\n', 'a name with a dot needs quotes: [checks."py3.11"]'),
+    ('[[checks]]\nname = "a"\n', "a check is a table with its name in single brackets, such as [checks.test]"),
+    ('[checks.a]\nrun = [{ cmd = "x" }]\n', ":2: checks.a.run: it must be a line for the shell in quotes, or a list"),
+    ("[checks]\na = true\n", ":2: checks.a: it must be a table, a command in quotes, or a time limit in seconds"),
+    ('[checks.a]\nrun = ""\n', ":2: checks.a.run: the command must not be empty"),
+    ('[checks.a]\nrun = ["x", "  "]\n', ":2: checks.a.run.1: the command must not be empty"),
+    (CHECK + 'image = "Python:3.13"\n', "is not an image, such as \"python:3.13-slim\"; write it in small letters"),
+    (CHECK + 'image = "docker://python:3.13"\n', "; write its name without a scheme"),
+    (CHECK + 'image = "python:"\n', "'python:' is not an image"),
+    (CHECK + 'image = "python:${{ matrix.p }}"\n', "'python:${{ matrix.p }}' is not an image"),
+    (CHECK + 'caches = { pip = "~/.cache" }\n', "caches.pip: no shell expands '~/.cache': write the whole path"),
+    (CHECK + 'caches = { pip = "/c/${v}" }\n', ":3: checks.a.caches: the matrix has no 'v'; there is none"),
+    (CHECK + 'artifacts = "../dist"\n', "'../dist' must be a path in the repository, such as \"dist\""),
+    (CHECK + 'reports = "/tmp/junit.xml"\n', "'/tmp/junit.xml' must be a path in the repository"),
+    (CHECK + 'workdir = "/src"\n', ":3: checks.a.workdir: '/src' must be a path in the repository"),
+    (CHECK + 'services = { db = { image = "p", port = 1 } }\n', 'run, as in run = "docker-entrypoint.sh'),
+    (CHECK + 'needs = ["b (1)"]\n[checks.b]\nrun = "x"\n', "write 'b', which means all combinations of its matrix"),
+    (CHECK + 'workdir = "no/such"\n', ":3: warning: checks.a.workdir: there is no folder no/such in the repository"),
+    (CHECK + 'image = "ubuntu-latest"\n', "warning: checks.a.image: ubuntu-latest is the name of a machine of GitHub"),
+    ('[checks.a]\nrun = ["cd sub", "make"]\n', ":2: warning: checks.a.run: 'cd sub' has no effect on the next command"),
+    ('[checks.a]\nrun = ["export A=1", "make"]\n', "warning: checks.a.run: 'export A=1' has no effect on the next"),
+    (
+        '[checks.a]\nrun = ["pytest", "-q", "t"]\n',
+        "warning: checks.a.run: '-q' is a command of its own; for one command write run = \"pytest -q t\"",
+    ),
+    (
+        '[checks.a]\nmatrix = { v = ["1"] }\nrun = "tox -e ${{ matrix.v }}"\n',
+        ":3: warning: checks.a.run: ${{ matrix.v }} is an expression of GitHub Actions, which nothing replaces here: "
+        "write ${v}",
+    ),
+    (
+        '[checks.a]\nenv = { T = "${{ secrets.T }}" }\nrun = "x"\n',
+        'warning: checks.a.env: ${{ secrets.T }} is an expression of GitHub Actions, which nothing replaces here: '
+        'write secrets = ["T"]',
+    ),
+    (
+        '[checks.a]\nmatrix = { django = ["5"] }\nrun = "pip install django==${djang}"\n',
+        ":2: warning: checks.a.matrix: django is not used (did you mean it by ${djang}?)",
+    ),
 ]  # fmt: skip
 
 IN_BASS = [
@@ -136,6 +187,20 @@ def test_a_mistake_in_a_file_is_found_before_anything_runs(
     assert message in done.output
     assert done.exit_code == (0 if "warning: " in message else 1)
     assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[checks.a]\nrun = "x"\n'.encode("utf-16"), "this is UTF-16 text; save it as UTF-8"),
+        (b"# caf\xe9\n[checks.a]\n", ":1: this is not UTF-8 text; save the file as UTF-8"),
+        (b'[checks.a]\r\nrun = "x"\r\n', "a push to main starts a"),
+        (b'\xef\xbb\xbf[checks.a]\nrun = "x"\n', "a push to main starts a"),
+    ],
+)
+def test_the_encoding_of_a_file_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / TOML).write_bytes(content)
+    assert message in CliRunner().invoke(cli, ["lint"]).output
 
 
 @pytest.mark.parametrize(("line", "message"), ON_THE_COMMAND_LINE)

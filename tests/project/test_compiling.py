@@ -194,7 +194,7 @@ def quoted(text: str) -> str:
 
 
 @settings(max_examples=40)
-@given(text, text, text)
+@given(text.filter(str.strip), text, text)
 async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: str) -> None:
     toml = f"[checks.a]\nrun = {quoted(run)}\nenv.X = {quoted(value)}\nwhen.branches = [{quoted(branch)}]"
     event = {

@@ -151,10 +151,73 @@ def test_lint_tells_what_is_wrong_in_every_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_checks_is_told_how_to_begin(tmp_path: Path) -> None:
-    assert run("lint", str(tmp_path)) == (
-        0,
-        "there are no checks here; bassloop init proposes some\n",
-    )
+    (tmp_path / ".git").mkdir()
+    status, output = run("lint", str(tmp_path))
+    assert status == 1
+    assert output.startswith("there are no checks here; bassloop init proposes some\n")
+
+
+def test_a_file_with_policy_alone_has_no_checks(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text('hold = "nobody"\n[checks]\nsoak = 60\n')
+    status, output = run("lint", str(tmp_path))
+    assert status == 1
+    assert output.startswith("there are no checks here; bassloop init proposes some\n")
+
+
+def test_scripts_without_checks_are_linted_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "lib.bass").write_text("(def x 1)\n")
+    assert run("lint", str(tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "name", [".bassloop.tml", "bassloop.toml", ".bassloop.yml", ".github/.bassloop.toml"]
+)
+def test_a_file_of_checks_with_another_name_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('[checks]\na = "make"\n')
+    why = f"{name} isn't read: checks are in .bassloop.toml, in the repository's top folder"
+    for command in ("lint", "try", "eject"):
+        status, output = run(command, str(tmp_path))
+        assert (status, why in output) == (1, True)
+
+
+def test_a_file_of_checks_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / ".bassloop.toml"
+    file.mkdir()
+    assert ".bassloop.toml is a folder, and must be a file" in run("lint", str(tmp_path))[1]
+    file.rmdir()
+    file.symlink_to("nowhere")
+    why = ".bassloop.toml is a link to nowhere, which doesn't exist"
+    assert why in run("lint", str(tmp_path))[1]
+
+
+def test_the_checks_of_a_repository_are_found_from_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".bassloop.toml").write_text('[checks]\na = "make"\n')
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    assert run("lint")[1].startswith("a push to main starts a\n")
+    assert '"make"' in run("eject")[1]
+
+
+def test_the_file_itself_can_be_named(tmp_path: Path) -> None:
+    file = tmp_path / ".bassloop.toml"
+    file.write_text("[checks.a]\nrn = 'x'\n")
+    status, output = run("lint", str(file))
+    assert (status, "checks.a.rn: there is no such key (did you mean run?)" in output) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["lint", "fmt"])
+def test_a_file_of_another_format_is_not_taken_for_bass(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text("[project]\nname='x'\n")
+    status, output = run(command, str(file))
+    assert (status, "Bass script" in output) == (2, True)
+    assert file.read_text() == "[project]\nname='x'\n"
 
 
 def test_a_hook_that_waits_is_linted(tmp_path: Path) -> None:

@@ -335,5 +335,7 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
         similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
         what = f"there is no such setting{meant}; the settings are {', '.join(sorted(model.model_fields))}"
+    elif error["type"] == "float_type" and error["loc"][0] == "checks":
+        what = "it must be a table, a command in quotes, or a time limit in seconds"
     line = lines.line(error["loc"])
     return f"{name}:{line}: {where}: {what}"[:500] if line else f"{name}: {where}: {what}"[:500]

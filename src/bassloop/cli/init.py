@@ -259,13 +259,16 @@ def eject(path: Path) -> None:
     Example:
       bassloop eject > project.bass
     """
+    from bassloop.cli.checks_folder import explain_missing_checks, find_checks_folder
     from bassloop.cli.errors import report_errors
     from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_bass
     from bassloop.tools.formatter import format_bass
 
-    file = path / CHECKS_FILE
+    folder = find_checks_folder(path) or path
+    file = path / CHECKS_FILE if folder == path.resolve() else folder / CHECKS_FILE
     if not file.is_file():
-        raise click.ClickException(f"there is no {file}; bassloop init writes one")
+        why = explain_missing_checks(path.resolve())
+        raise click.ClickException(why or f"there is no {file}; bassloop init writes one")
     with report_errors(ChecksFileError):
         checks = read_checks(file.read_bytes(), str(file))
     if not checks:

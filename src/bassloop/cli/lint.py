@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from functools import partial
@@ -11,14 +10,30 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bassloop.cli.checks_folder import (
+    CHECKS_FILE,
+    SCRIPTS,
+    explain_missing_checks,
+    find_checks_folder,
+)
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from bassloop.project import CheckDeclaration
     from bassloop.tools.linting import LintMessage
 
+NO_CHECKS = "there are no checks here; bassloop init proposes some"
+SAMPLES = {
+    "a push to main": ("push", "main"),
+    "a pull request for main": ("pull_request", "main"),
+    "a merge queue": ("merge_group", "main"),
+}
+"""The events whose checks are shown: their names in `when`, and the branch."""
+
+_OTHER_FORMATS = frozenset({".toml", ".json", ".yml", ".yaml", ".md", ".txt"})
 _SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
 
 
@@ -50,6 +65,8 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
             continue
         changed += 1
         if diff:
+            import difflib
+
             lines = text.splitlines(keepends=True), formatted.splitlines(keepends=True)
             click.echo("".join(difflib.unified_diff(*lines, str(path), str(path))), nl=False)
         elif check:
@@ -65,6 +82,8 @@ def find_scripts(paths: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the files that paths name: themselves, or the scripts below a folder."""
     for path in paths:
         if not path.is_dir():
+            if path.suffix in _OTHER_FORMATS:
+                raise click.UsageError(f"{path} isn't a Bass script")
             yield path
             continue
         for folder, folders, files in os.walk(path):
@@ -123,46 +142,81 @@ def lint(path: Path) -> None:
     Example:
       bassloop lint
     """
-    with quick_imports():
-        from bassloop.tools.outlook import CHECKS_FILE, PROJECT, SCRIPT, foresee_all
-
+    root, paths = _what_to_lint(path)
     errors = warnings = 0
-    root = path if path.is_dir() else path.parent
-    declared = None
-    if path.is_dir() and (root / CHECKS_FILE).is_file():
-        declared, problems = _read_checks_file(root / CHECKS_FILE)
-        for problem in problems:
+    declared: Mapping[str, CheckDeclaration] = {}
+    if root is not None and (root / CHECKS_FILE).is_file():
+        declared, problems, pitfalls = _read_checks_file(root / CHECKS_FILE)
+        for problem in (*problems, *pitfalls):
             click.echo(problem)
         errors += len(problems)
-    for script in find_scripts((path,)):
+        warnings += len(pitfalls)
+    scripts = list(find_scripts(paths))
+    for script in scripts:
         for found in _lint_script(script):
             click.echo(str(found))
             errors += found.level == "error"
             warnings += found.level == "warning"
-    if path.is_dir() and not any(
-        (root / name).is_file() for name in (CHECKS_FILE, PROJECT, SCRIPT)
-    ):
-        click.echo("there are no checks here; bassloop init proposes some")
-    elif not errors and path.is_dir():
-        outlooks = run_late(partial(foresee_all, root, declared=declared))
-        if all(outlook.fails for outlook in outlooks.values()):
-            why = {(outlook.place or "", outlook.error): None for outlook in outlooks.values()}
-            for place, message in why:
-                click.echo(f"{root / place}: error: the hook fails: {message}")
-            errors += len(why)
-            outlooks = {}
-        for event, outlook in outlooks.items():
-            checks = ", ".join(outlook.checks) or "no check"
-            if outlook.error:
-                checks = (
-                    f"{checks}, then: {outlook.error}"
-                    if outlook.checks
-                    else f"can't tell: {outlook.error}"
-                )
-            click.echo(f"{event} starts {checks}")
+    if root is not None and not errors:
+        has_script = any((root / name).is_file() for name in SCRIPTS)
+        if not declared and not has_script:
+            click.echo(explain_missing_checks(root) or NO_CHECKS)
+            errors += not scripts
+        elif has_script:
+            errors += _show_outlook(root, declared)
+        else:
+            for name, (event, branch) in SAMPLES.items():
+                _show_started(name, started_by(declared, event, branch))
     if errors or warnings:
         click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
+
+
+def _what_to_lint(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
+    """Return the folder whose checks are linted, None for a script alone, and where the scripts are."""
+    if path.is_file():
+        if path.name == CHECKS_FILE:
+            return path.parent, (path.parent,)
+        if path.suffix in _OTHER_FORMATS:
+            raise click.UsageError(f"{path} is neither {CHECKS_FILE} nor a Bass script")
+        return None, (path,)
+    folder = find_checks_folder(path)
+    if folder is None or folder == path.resolve():
+        return path, (path,)
+    root = Path(os.path.relpath(folder))
+    return root, (root,)
+
+
+def started_by(checks: Mapping[str, CheckDeclaration], event: str, branch: str) -> list[str]:
+    """Return the names of the declared checks that an event starts."""
+    from bassloop.project import started_checks
+
+    return started_checks(checks, event, branch)
+
+
+def _show_outlook(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
+    """Evaluate the hook to show what each event starts. Return the number of errors."""
+    with quick_imports():
+        from bassloop.project import write_bass
+        from bassloop.tools.outlook import foresee_all
+
+    declared = write_bass(checks) if checks else None
+    outlooks = run_late(partial(foresee_all, root, declared=declared))
+    if all(outlook.fails for outlook in outlooks.values()):
+        why = {(outlook.place or "", outlook.error): None for outlook in outlooks.values()}
+        for place, message in why:
+            click.echo(f"{root / place}: error: the hook fails: {message}")
+        return len(why)
+    for event, outlook in outlooks.items():
+        _show_started(event, outlook.checks, outlook.error)
+    return 0
+
+
+def _show_started(event: str, names: Sequence[str], error: str | None = None) -> None:
+    checks = ", ".join(names) or "no check"
+    if error:
+        checks = f"{checks}, then: {error}" if names else f"can't tell: {error}"
+    click.echo(f"{event} starts {checks}")
 
 
 def _lint_script(script: Path) -> list[LintMessage]:
@@ -172,22 +226,52 @@ def _lint_script(script: Path) -> list[LintMessage]:
     return lint_bass(script.read_text(encoding="utf-8", errors="replace"), str(script))
 
 
-def _read_checks_file(file: Path) -> tuple[str | None, list[str]]:
-    """Return the Bass that the file means, None if it declares no checks, and what is wrong with it."""
+def _read_checks_file(
+    file: Path,
+) -> tuple[Mapping[str, CheckDeclaration], list[str], list[str]]:
+    """Return the checks that a file declares, what is wrong with it, and what is probably not meant."""
+    with quick_imports():
+        from bassloop.project import (
+            ChecksFileError,
+            TomlLines,
+            find_pitfalls,
+            has_policy,
+            read_checks,
+        )
+
+    try:
+        content = file.read_bytes()
+        checks = read_checks(content, str(file))
+        if has_policy(content):
+            _check_policy(content)
+    except OSError as error:
+        return {}, [f"{file}: {error.strerror}"], []
+    except ChecksFileError as error:
+        return {}, str(error).splitlines(), []
+    lines = TomlLines(content.decode("utf-8-sig"))
+    pitfalls = [
+        f"{file}:{lines.line(each.path)}: warning: {'.'.join(each.path)}: {each.message}"
+        for each in find_pitfalls(checks)
+    ]
+    pitfalls += [
+        f"{file}:{lines.line(('checks', name, 'workdir'))}: warning: checks.{name}.workdir: "
+        f"there is no folder {check.workdir} in the repository"
+        for name, check in checks.items()
+        if not (file.parent / check.workdir).is_dir()
+    ]
+    return checks, [], pitfalls
+
+
+def _check_policy(content: bytes) -> None:
+    """Raise ChecksFileError if the policy in a file is invalid."""
     with quick_imports():
         from bassloop.access.policy import PolicyError, read_rules
-        from bassloop.project import ChecksFileError, read_checks, write_bass
+        from bassloop.project import ChecksFileError
 
-    content = file.read_bytes()
-    problems: list[str] = []
-    declared = None
     try:
-        if checks := read_checks(content, str(file)):
-            declared = write_bass(checks)
-        read_rules(content)  # the policy, in the same file
-    except (ChecksFileError, PolicyError) as error:
-        problems += str(error).splitlines()
-    return declared, problems
+        read_rules(content)
+    except PolicyError as error:
+        raise ChecksFileError(str(error)) from error
 
 
 def _count(number: int, what: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bassloop.cli.checks_folder import explain_missing_checks, find_checks_folder
 from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
@@ -134,9 +135,10 @@ def try_(
         raise click.UsageError("--check has an event of its own; leave --event and --payload out")
     if watch and committed:
         raise click.UsageError("--watch tries the working tree, and --committed doesn't")
-    folder = _folder_with_checks(path)
+    folder = find_checks_folder(path)
     if folder is None and payload is None:
-        raise click.ClickException(NO_CHECKS.format(path.resolve()))
+        why = explain_missing_checks(path.resolve())
+        raise click.ClickException(why or NO_CHECKS.format(path.resolve()))
     if folder is not None and (list_only or checks):
         foreseen = _foresee(folder, event)
         if list_only:
@@ -204,23 +206,6 @@ def _secret_value(name: str) -> str:
             f"--secret {name}: there is no environment variable {name}, and no terminal to ask for the value"
         )
     return str(click.prompt(name, hide_input=True))
-
-
-def _folder_with_checks(path: Path) -> Path | None:
-    """Return the folder whose checks are tried: PATH itself, or the repository around it; None if there are none.
-
-    A folder that isn't in a repository is returned unchanged; the trial reports that itself.
-    """
-    path = path.resolve()
-    if _has_checks(path):
-        return path
-    top = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
-    return path if top is None else top if _has_checks(top) else None
-
-
-def _has_checks(folder: Path) -> bool:
-    names = (".bassloop.toml", "project.bass", "bass/github-hook")
-    return any((folder / name).is_file() for name in names)
 
 
 @dataclass(frozen=True, slots=True)

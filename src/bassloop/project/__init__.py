@@ -3,16 +3,20 @@
     checks = read_checks(content)        # raises ChecksFileError, with the lines of the mistakes
     source = write_bass(checks)          # the hook that starts these checks
 
-:mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes,
-:mod:`compiling` compiles it to Bass, :mod:`detection` proposes checks from a project's files, and :mod:`workflows`
-proposes them from its GitHub Actions workflows.
+:mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes, :mod:`pitfalls`
+finds what is valid but probably not meant, :mod:`compiling` compiles it to Bass, :mod:`triggers` lists what an event
+starts, :mod:`detection` proposes checks from a project's files, and :mod:`workflows` proposes them from its GitHub
+Actions workflows.
 """
 
 from __future__ import annotations
 
 from bassloop.project.compiling import write_bass
 from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
-from bassloop.project.reading import ChecksFileError, TomlLines, read_checks
+from bassloop.project.pitfalls import find_pitfalls
+from bassloop.project.reading import ChecksFileError, has_policy, read_checks
+from bassloop.project.toml_text import TomlLines
+from bassloop.project.triggers import started_checks
 
 __all__ = [
     "CHECKS_FILE",
@@ -20,7 +24,10 @@ __all__ = [
     "ChecksFileError",
     "Matrix",
     "TomlLines",
+    "find_pitfalls",
+    "has_policy",
     "json_schema",
     "read_checks",
+    "started_checks",
     "write_bass",
 ]

@@ -117,7 +117,7 @@ def _entry(job: MatrixJob) -> str:
     if check.when.events is not None:
         lines.append(f":events {_list(check.when.events)}")
     if check.when.branches is not None:
-        lines.append(f":branches {_list([_glob(each) for each in check.when.branches])}")
+        lines.append(f":branches {_list([branch_pattern(each) for each in check.when.branches])}")
     if job.after:
         lines.append(f":after {_list(job.after)}")
     if check.timeout is not None:
@@ -212,7 +212,7 @@ def _path(text: str) -> str:
     return plain if _PLAIN_PATH.match(plain) else f"(string->fs-path {_string(plain)})"
 
 
-def _glob(pattern: str) -> str:
+def branch_pattern(pattern: str) -> str:
     """Return the regular expression for a branch pattern: ``*`` doesn't match slashes, ``**`` does."""
     parts = re.split(r"(\*\*|\*)", pattern)
     meaning = {"*": "[^/]*", "**": ".*"}

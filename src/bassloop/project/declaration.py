@@ -27,7 +27,13 @@ MAX_JOBS = 256
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,100}\Z")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}\Z")
-_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@${}-]{0,299}\Z")
+_IMAGE = re.compile(
+    r"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::\w[\w.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-fA-F]+)?\Z"
+)
+"""A reference: a registry's host and port, a repository in small letters, a tag and a digest."""
+
+_INSERTED = re.compile(r"\$\{[A-Za-z][A-Za-z0-9_-]*\}")
 
 
 def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -37,6 +43,38 @@ def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+def _image(value: str) -> str:
+    plain = _INSERTED.sub("0", value)
+    if len(value) > 300 or not _IMAGE.match(plain):
+        problem = f'{value[:60]!r} is not an image, such as "python:3.13-slim"'
+        if "://" in value:
+            problem += "; write its name without a scheme"
+        elif _IMAGE.match(plain.lower()):
+            problem += "; write it in small letters"
+        raise ValueError(problem)
+    return value
+
+
+def _inside(value: str) -> str:
+    if value.startswith(("/", "~", "$HOME")) or ".." in value.split("/"):
+        raise ValueError(f'{value[:60]!r} must be a path in the repository, such as "dist"')
+    return value
+
+
+def _cache_folder(value: str) -> str:
+    if value.startswith(("~", "$HOME", "${HOME}")):
+        raise ValueError(
+            f'no shell expands {value[:60]!r}: write the whole path, such as "/root/.cache"'
+        )
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("the command must not be empty")
+    return value
 
 
 def _duration(value: object) -> object:
@@ -52,13 +90,17 @@ def _listed(value: object) -> object:
 Name = Annotated[str, _named(_NAME, "a name: 1 to 100 printable characters, without slashes")]
 Key = Annotated[str, _named(_KEY, "a name: letters, digits, - and _, the first a letter")]
 Variable = Annotated[str, _named(_VARIABLE, "an environment variable's name")]
-Image = Annotated[str, _named(_IMAGE, 'an image, such as "python:3.13-slim"')]
+Image = Annotated[str, AfterValidator(_image)]
 Text = Annotated[str, Field(max_length=10_000)]
+Line = Annotated[Text, AfterValidator(_not_blank)]
+Inside = Annotated[Text, AfterValidator(_inside)]
+Folder = Annotated[Text, AfterValidator(_cache_folder)]
 Texts = Annotated[list[Text], BeforeValidator(_listed), Field(max_length=100)]
+Paths = Annotated[list[Inside], BeforeValidator(_listed), Field(max_length=100)]
 Seconds = Annotated[int, BeforeValidator(_duration), Field(gt=0, le=7 * 86400)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-Command = Text | Annotated[list[Text], Field(min_length=1, max_length=1_000)]
+Command = Line | Annotated[list[Text], Field(min_length=1, max_length=1_000)]
 """A command line for the shell, or a program and its arguments."""
 
 EventName = Literal["push", "pull_request", "merge_group"]
@@ -75,7 +117,7 @@ class Service(_Model):
     """
 
     image: Image
-    run: Text = Field(
+    run: Line = Field(
         description="A line for the image's shell, such as its entrypoint with arguments."
     )
     port: Port
@@ -99,7 +141,7 @@ Matrix = dict[Key, Annotated[list[Text | int | float], Field(min_length=1, max_l
 class CheckDeclaration(_Model):
     """One check: commands in an image, with the repository's files as their working directory."""
 
-    run: Text | Annotated[list[Command], Field(min_length=1, max_length=100)] = Field(
+    run: Line | Annotated[list[Command], Field(min_length=1, max_length=100)] = Field(
         description="A line for the shell, or a list of commands, which run one after the other: "
         "lines for the shell, or lists of a program and its arguments."
     )
@@ -117,7 +159,7 @@ class CheckDeclaration(_Model):
         max_length=5,
         description="Lists of values, by name: a check for each combination.",
     )
-    caches: dict[Key, Text] = Field(
+    caches: dict[Key, Folder] = Field(
         default_factory=dict,
         max_length=20,
         description="Folders that the runner keeps for the next run, by name.",
@@ -133,11 +175,11 @@ class CheckDeclaration(_Model):
         description="Secrets of the runner's owner, as variables of the same name.",
     )
     when: When = Field(When(), description="Which events and branches start it; all by default.")
-    reports: Texts = Field(
+    reports: Paths = Field(
         default_factory=list,
         description="Test reports that it writes (JUnit XML or TAP): paths below workdir; * and ** are wildcards.",
     )
-    artifacts: Texts = Field(
+    artifacts: Paths = Field(
         default_factory=list,
         description="Files that are stored with the run: paths below workdir; * and ** are wildcards, and a slash "
         "at the end stores a folder as one archive.",
@@ -153,7 +195,7 @@ class CheckDeclaration(_Model):
         description="Checks that must have succeeded before. Their artifacts are in `artifacts/NAME`.",
     )
     timeout: Seconds | None = Field(None, description='The time limit: "90s", "10m", "1h 30m".')
-    workdir: Text = Field(".", description="A folder of the repository to run in.")
+    workdir: Inside = Field(".", description="A folder of the repository to run in.")
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,6 @@ that name.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -22,23 +21,18 @@ from bassloop.project.declaration import (
     Service,
     When,
 )
+from bassloop.project.toml_text import TomlLines, encoding_problem, syntax_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
 
 MAX_FILE = 256 << 10
 MAX_PROBLEMS = 20
 
-_BARE_WORDS = re.compile(
-    r"""\s*(?P<key>[\w.-]+)\s*=\s*(?P<words>[A-Za-z./_][^"'\\#\[\]{}]{0,200})"""
-)
-_HEADER = re.compile(r"^\s*\[\[?\s*(?P<keys>[^\]]+?)\s*\]\]?")
-_PAIR = re.compile(
-    r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
-)
-_KEY = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
+SURELY_SHORT = 16 << 10
+"""The size in bytes of a file that no reader of it refuses for its length."""
 
 
 class ChecksFileError(Exception):
@@ -55,12 +49,11 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     try:
         text = content.decode("utf-8-sig")  # some editors add a byte order mark
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ChecksFileError(f"{name}:{line}: this is not UTF-8 text") from error
+        raise ChecksFileError(encoding_problem(name, content, error)) from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ChecksFileError(_syntax(name, text, str(error))) from error
+        raise ChecksFileError(syntax_problem(name, text, str(error))) from error
     except RecursionError as error:
         raise ChecksFileError(f"{name}: values are nested too deeply") from error
     table = data.get("checks", {})
@@ -78,47 +71,16 @@ def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDecla
     return checks
 
 
-def _syntax(name: str, text: str, message: str) -> str:
-    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    if found is None:
-        return f"{name}: this is not TOML: {message}"
-    problem = message[: found.start()].strip()
-    line = text.split("\n")[int(found[1]) - 1 :][:1]
-    if problem == "Invalid value" and line and (bare := _BARE_WORDS.fullmatch(line[0].rstrip())):
-        problem += f'; text needs quotes: {bare["key"]} = "{bare["words"]}"'
-    return f"{name}:{found[1]}:{found[2]}: this is not TOML: {problem}"
-
-
-class TomlLines:
-    """The lines of keys, which `tomllib` doesn't report.
-
-    Headers and keys are found by patterns. Keys in an inline table have the line on which the table begins.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._lines: dict[tuple[str, ...], int] = {}
-        table: tuple[str, ...] = ()
-        for number, line in enumerate(text.splitlines(), 1):
-            if header := _HEADER.match(line):
-                table = _keys(header["keys"])
-                for length in range(1, len(table) + 1):
-                    self._lines.setdefault(table[:length], number)
-            elif pair := _PAIR.match(line):
-                keys = (*table, *_keys(pair["keys"]))
-                for length in range(len(table) + 1, len(keys) + 1):
-                    self._lines.setdefault(keys[:length], number)
-
-    def line(self, path: Sequence[object]) -> int | None:
-        """Return the line of a key, or of the innermost table around it; None if neither is found."""
-        keys = tuple(str(part) for part in path)
-        for length in range(len(keys), 0, -1):
-            if (line := self._lines.get(keys[:length])) is not None:
-                return line
-        return None
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    return tuple(key.strip("\"'") for key in _KEY.findall(text))
+def has_policy(content: bytes) -> bool:
+    """Return whether a valid file may contain anything but checks. Raises ChecksFileError if it isn't TOML."""
+    if len(content) > SURELY_SHORT:
+        return True
+    try:
+        data = tomllib.loads(content.decode("utf-8-sig"))
+    except ValueError as error:
+        raise ChecksFileError(str(error)) from error
+    checks = data.pop("checks", {})
+    return bool(data) or not all(isinstance(each, dict | str | list) for each in checks.values())
 
 
 _WRONG_TYPES = {
@@ -138,20 +100,70 @@ _WRONG_VALUES = {
     "too_short": "it must not be empty",
 }
 _EXAMPLES = {"image": '"postgres:17"', "port": "5432", "run": '"pytest"'}
+_SERVICE_RUN = '"docker-entrypoint.sh postgres"'
+
+_SYNONYMS = {
+    "after": "needs",
+    "command": "run",
+    "commands": "run",
+    "cmd": "run",
+    "container": "image",
+    "cwd": "workdir",
+    "depends-on": "needs",
+    "depends_on": "needs",
+    "directory": "workdir",
+    "docker": "image",
+    "environment": "env",
+    "exec": "run",
+    "junit": "reports",
+    "on": "when",
+    "script": "run",
+    "scripts": "run",
+    "steps": "run",
+    "strategy": "matrix",
+    "timeout-minutes": "timeout",
+    "timeout_minutes": "timeout",
+    "variables": "env",
+    "working-directory": "workdir",
+    "working_directory": "workdir",
+}
+"""What other systems call a key."""
 
 
 def _problems(name: str, lines: TomlLines, errors: Sequence[Any]) -> list[str]:
     """Return pydantic's errors as lines of the message. A key that is only misspelled isn't reported as missing."""
-    misspelled = {
-        (*path[:-1], _similar_key(path))
-        for error in errors
-        if error["type"] == "extra_forbidden" and (path := _path(error))
-    }
+    misspelled: set[tuple[object, ...]] = set()
+    for error in errors:
+        if error["type"] == "extra_forbidden" and (path := _path(error)):
+            misspelled.add((*path[:-1], _similar_key(path)))
+            if _is_check(path, error["input"]):
+                misspelled.add((*path[:-1], None, "table"))
+    blank = {_path(error)[1] for error in errors if _is_blank(error)}
+    errors = [each for each in errors if not (_is_wrong_run(each) and _path(each)[1] in blank)]
+    runs = {tuple(_path(error)) for error in errors if _is_wrong_run(error)}
     return [
         _problem(name, lines, error)
         for error in errors
-        if error["type"] != "missing" or tuple(_path(error)) not in misspelled
+        # A list may be wrong in several ways, as a line and as a list of commands. The first says both.
+        if not any(tuple(_path(error))[: len(run)] == run != tuple(_path(error)) for run in runs)
+        and (error["type"] != "missing" or not _is_explained(tuple(_path(error)), misspelled))
     ]
+
+
+def _is_blank(error: Any) -> bool:
+    """Return whether a command is blank, which is right for its type."""
+    path = _path(error)
+    return error["type"] == "value_error" and len(path) in (3, 4) and path[2] == "run"
+
+
+def _is_wrong_run(error: Any) -> bool:
+    path = _path(error)
+    return len(path) == 3 and path[-1] == "run" and error["type"] in (*_WRONG_TYPES, "too_short")
+
+
+def _is_explained(missing: tuple[str | int, ...], misspelled: Container[object]) -> bool:
+    """Return whether another problem says why a key is missing: a similar key, or a table in the check's place."""
+    return missing in misspelled or (*missing[:-1], None, "table") in misspelled
 
 
 def _path(error: Any) -> list[str | int]:
@@ -166,10 +178,18 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
     return sorted(model.model_fields)
 
 
+def _is_check(path: Sequence[str | int], value: object) -> bool:
+    """Return whether a key that there isn't has a check as its value: its name has a dot, which separates keys."""
+    return len(path) == 3 and isinstance(value, dict) and "run" in value
+
+
 def _similar_key(path: Sequence[str | int]) -> str | None:
     """Return the key that a misspelled one is for; None if none is like it."""
+    known, key = _known_keys(path), str(path[-1]).lower()
+    if (other := _SYNONYMS.get(key)) in known:
+        return other
     # Two exchanged letters out of three leave a ratio of 0.667.
-    similar = get_close_matches(str(path[-1]), _known_keys(path), n=1, cutoff=0.66)
+    similar = get_close_matches(key, known, n=1, cutoff=0.66)
     return similar[0] if similar else None
 
 
@@ -181,15 +201,20 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
         there, similar = _known_keys(path), _similar_key(path)
         meant = f" (did you mean {similar}?)" if similar else ""
         message = f"there is no such key{meant}; there are {', '.join(there)}"
-    elif len(path) == 3 and path[-1] == "run" and kind in (*_WRONG_TYPES, "too_short"):
+        if _is_check(path, error["input"]):
+            message = f'a name with a dot needs quotes: [checks."{path[1]}.{path[2]}"]'
+    elif _is_wrong_run(error):
         message = "it must be a line for the shell in quotes, or a list of commands"
+    elif path == ["checks"] and isinstance(error["input"], list):
+        message = "a check is a table with its name in single brackets, such as [checks.test]"
     elif kind in _WRONG_TYPES:
         message = _WRONG_TYPES[kind]
     elif kind in _WRONG_VALUES:
         message = _WRONG_VALUES[kind].format(input=error["input"], **error["ctx"])
     elif kind == "missing":
         what, key = ("service" if "services" in path else "check"), str(path[-1])
-        message = f"a {what} needs {key}, as in {key} = {_EXAMPLES[key]}"
+        example = _SERVICE_RUN if (what, key) == ("service", "run") else _EXAMPLES[key]
+        message = f"a {what} needs {key}, as in {key} = {example}"
     where = ".".join(str(part) for part in path)
     return _at(name, lines.line(path), f"{where}: {message}")
 
@@ -216,15 +241,18 @@ def _inconsistencies(
             if need not in checks:
                 there = ", ".join(sorted(checks))
                 key = "needs" if need in declared.needs else "uses"
-                message = f"checks.{check}.{key}: there is no check {need!r}; there are {there}"
+                problem = f"there is no check {need!r}; there are {there}"
+                if (whole := need.partition(" (")[0]) in checks:
+                    problem = f"write {whole!r}, which means all combinations of its matrix"
+                message = f"checks.{check}.{key}: {problem}"
                 found.append(_at(name, lines.line(("checks", check, key)), message))
-        for variable in VARIABLE.findall(declared.image or ""):
-            if variable not in declared.matrix:
-                there = (
-                    f"it has {', '.join(declared.matrix)}" if declared.matrix else "there is none"
-                )
-                message = f"checks.{check}.image: the matrix has no {variable!r}; {there}"
-                found.append(_at(name, lines.line(("checks", check, "image")), message))
+        for key, text in _paths_and_image(declared):
+            for variable in VARIABLE.findall(text):
+                if variable not in declared.matrix:
+                    names = ", ".join(declared.matrix)
+                    there = f"it has {names}" if names else "there is none"
+                    message = f"checks.{check}.{key}: the matrix has no {variable!r}; {there}"
+                    found.append(_at(name, lines.line(("checks", check, key)), message))
     if not found and (circle := _circle(checks)):
         message = f"checks.{circle[0]}.needs: these checks need each other: {' → '.join(circle)}"
         found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
@@ -234,6 +262,17 @@ def _inconsistencies(
         except TooManyJobs as error:
             found.append(_at(name, lines.line(("checks",)), f"checks: {error}"))
     return found
+
+
+def _paths_and_image(check: CheckDeclaration) -> Iterator[tuple[str, str]]:
+    """Yield the texts that no shell sees, so that each variable must be one of the matrix, and their keys."""
+    if check.image is not None:
+        yield "image", check.image
+    for key in ("reports", "artifacts"):
+        for text in getattr(check, key):
+            yield key, text
+    for text in check.caches.values():
+        yield "caches", text
 
 
 def _circle(checks: Mapping[str, CheckDeclaration]) -> list[str] | None:

@@ -1,0 +1,53 @@
+"""Find the folder whose checks a command is about."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECKS_FILE = ".bassloop.toml"
+SCRIPTS = ("project.bass", "bass/github-hook")
+_MOST_SIMILAR = 0.8
+
+
+def has_checks(folder: Path) -> bool:
+    """Return whether a folder has a file that may declare checks."""
+    return any((folder / name).is_file() for name in (CHECKS_FILE, *SCRIPTS))
+
+
+def find_checks_folder(path: Path) -> Path | None:
+    """Return the folder whose checks are meant: PATH itself, or the repository around it; None if it has none.
+
+    A folder that isn't in a repository is returned unchanged.
+    """
+    path = path.resolve()
+    if has_checks(path):
+        return path
+    top = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    return path if top is None else top if has_checks(top) else None
+
+
+def explain_missing_checks(folder: Path) -> str | None:
+    """Return why the file with a folder's checks isn't found, or None if there is no such file."""
+    file = folder / CHECKS_FILE
+    if file.is_dir():
+        return f"{CHECKS_FILE} is a folder, and must be a file"
+    if file.is_symlink() and not file.exists():
+        return f"{CHECKS_FILE} is a link to {file.readlink()}, which doesn't exist"
+    for inner in (folder, folder / ".github"):
+        names = [each.name for each in inner.iterdir() if each.is_file()] if inner.is_dir() else []
+        here = inner == folder
+        similar = [
+            name
+            for name in get_close_matches(CHECKS_FILE, names, n=1, cutoff=_MOST_SIMILAR)
+            if not (here and name == CHECKS_FILE)
+        ]
+        if similar:
+            found = inner.relative_to(folder) / similar[0]
+            return (
+                f"{found} isn't read: checks are in {CHECKS_FILE}, in the repository's top folder"
+            )
+    return None

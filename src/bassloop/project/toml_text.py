@@ -1,0 +1,93 @@
+"""The text of a TOML file: the lines of its keys, and what is probably wrong where `tomllib` can't read it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HEADER = re.compile(r"^\s*\[\[?\s*(?P<keys>[^\]]+?)\s*\]\]?")
+_PAIR = re.compile(
+    r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
+)
+_KEY = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
+
+_BARE_WORDS = re.compile(
+    r"""\s*(?P<key>[\w.-]+)\s*=\s*(?P<words>[A-Za-z./_][^"'\\#\[\]{}]{0,200})"""
+)
+_CURLY_QUOTE = re.compile("[\u2018\u2019\u201c\u201d\u201e]")
+_SPACED_HEADER = re.compile(r"\s*\[\s*checks\.(?P<name>[\w-]+(?: +[\w-]+)+)\s*\]\s*")
+_COLON = re.compile(r"\s*[\w-]+\s*:")
+_BARE_WORD = re.compile(r"[A-Za-z./_][\w./:-]*")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class TomlLines:
+    """The lines of keys, which `tomllib` doesn't report.
+
+    Headers and keys are found by patterns. Keys in an inline table have the line on which the table begins.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        for number, line in enumerate(text.splitlines(), 1):
+            if header := _HEADER.match(line):
+                table = _keys(header["keys"])
+                for length in range(1, len(table) + 1):
+                    self._lines.setdefault(table[:length], number)
+            elif pair := _PAIR.match(line):
+                keys = (*table, *_keys(pair["keys"]))
+                for length in range(len(table) + 1, len(keys) + 1):
+                    self._lines.setdefault(keys[:length], number)
+
+    def line(self, path: Sequence[object]) -> int | None:
+        """Return the line of a key, or of the innermost table around it; None if neither is found."""
+        keys = tuple(str(part) for part in path)
+        for length in range(len(keys), 0, -1):
+            if (line := self._lines.get(keys[:length])) is not None:
+                return line
+        return None
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(key.strip("\"'") for key in _KEY.findall(text))
+
+
+def syntax_problem(name: str, text: str, message: str) -> str:
+    """Return `tomllib`'s message as ``FILE:LINE:COLUMN: problem``, with a hint for common mistakes."""
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    if found is None:
+        return f"{name}: this is not TOML: {message}"
+    problem = message[: found.start()].strip()
+    line = "".join(text.split("\n")[int(found[1]) - 1 :][:1]).rstrip()
+    hint = _hint(problem, line, int(found[2]) - 1)
+    return f"{name}:{found[1]}:{found[2]}: this is not TOML: {problem}{hint and f'; {hint}'}"
+
+
+def _hint(problem: str, line: str, column: int) -> str:
+    """Return what is probably meant by a line that isn't TOML from a column on; "" if that's unknown."""
+    if problem == "Illegal character '\\n'":
+        return "the text needs a quote at its end"
+    if found := _CURLY_QUOTE.search(line):
+        return f"{found[0]} is not a quote in TOML, but \" and ' are"
+    if header := _SPACED_HEADER.fullmatch(line):
+        return f'a name with spaces needs quotes: [checks."{header["name"]}"]'
+    if _COLON.match(line) and "=" not in line:
+        return 'a table begins with its name in brackets, such as [checks.test], and a line is written as key = "value"'
+    if problem != "Invalid value":
+        return ""
+    if bare := _BARE_WORDS.fullmatch(line):
+        return f'text needs quotes: {bare["key"]} = "{bare["words"]}"'
+    bare = _BARE_WORD.match(line, column)
+    return f'text needs quotes, as in "{bare[0]}"' if bare else ""
+
+
+def encoding_problem(name: str, content: bytes, error: UnicodeDecodeError) -> str:
+    """Return why a file's content can't be decoded, with the line."""
+    if content.startswith(_UTF_16):
+        return f"{name}: this is UTF-16 text; save it as UTF-8"
+    line = content[: error.start].count(b"\n") + 1
+    return f"{name}:{line}: this is not UTF-8 text; save the file as UTF-8"
