@@ -10,7 +10,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +33,7 @@ OTHER_NAME = "octocat/Hello"
 HOLD_SECONDS = 0.1
 MEDIAN_SECONDS = 0.05
 LONGEST_SECONDS = 0.25
-CONCLUDED_SECONDS = 10.0
+CONCLUDED_SECONDS = 30.0
 """Processor seconds, on a machine that does the visitor's work in `WORK_SECONDS`."""
 
 WORK_SECONDS = 160e-6
@@ -78,7 +78,7 @@ class Target:
         known = set(self.daemon.lines_with("loop held"))
         yield
         visits = [each for each in self.visits if each.began > began]
-        slowness = self._slowness_since(began)
+        slowness, slowest = self._slowness_since(began)
         usual = median(each.processor_seconds for each in visits)
         longest = max(visits, key=lambda each: each.processor_seconds)
         held = [line for line in self.daemon.lines_with("loop held") if line not in known]
@@ -87,11 +87,11 @@ class Target:
         print(
             f"{attack}: held for {hold:.3f} s; of {len(visits)} pages, half waited for {usual:.4f} s, and one for"
             f" {longest.processor_seconds:.3f} s of processor ({longest.seconds:.3f} s); {growth >> 20} MiB more;"
-            f" {slowness:.1f} times as slow a machine"
+            f" {slowness:.1f} times as slow a machine, and {slowest:.1f} at times"
         )
-        assert hold < slowness * HOLD_SECONDS, f"{attack} held the loop: {held}"
+        assert hold < slowest * HOLD_SECONDS, f"{attack} held the loop: {held}"
         assert usual < slowness * MEDIAN_SECONDS, attack
-        assert longest.processor_seconds < slowness * LONGEST_SECONDS, attack
+        assert longest.processor_seconds < slowest * LONGEST_SECONDS, attack
         assert growth < MEMORY_GROWTH, f"{attack}: {growth:,} bytes"
 
     async def withstand(
@@ -130,10 +130,15 @@ class Target:
                 await process.wait()
         raise AssertionError("the visitor has left")
 
-    def _slowness_since(self, began: float) -> float:
-        """Return how many times as long as usual a fixed piece of work has taken, the median; at least 1."""
-        works = [each.work_seconds for each in self.visits if each.began > began] or [WORK_SECONDS]
-        return max(1.0, median(works) / WORK_SECONDS)
+    def _slowness_since(self, began: float) -> tuple[float, float]:
+        """Return how many times as long as usual a fixed piece of work has taken; at least 1.
+
+        The first is the median. A single look at the daemon may have been one at the slow times, which the second is
+        of: a twentieth of the works took longer.
+        """
+        works = [WORK_SECONDS, *(each.work_seconds for each in self.visits if each.began > began)]
+        slow = quantiles(works, n=20)[-1] if len(works) > 1 else WORK_SECONDS
+        return max(1.0, median(works) / WORK_SECONDS), max(1.0, slow / WORK_SECONDS)
 
     async def other_is_concluded(self, attack: str) -> None:
         """Push to the other repository, and wait until its check is concluded."""
@@ -145,7 +150,7 @@ class Target:
         assert "this hook was evaluated" in check["output"]["summary"]
         used = self.processor_seconds() - used
         print(f"{attack}: another delivery waited for {used:.2f} s of processor")
-        most = self._slowness_since(began) * CONCLUDED_SECONDS
+        most = self._slowness_since(began)[1] * CONCLUDED_SECONDS
         assert used < most, f"{attack} kept another repository's delivery waiting"
 
     async def push(self, hook: str, *, repository: int = 0) -> str:
@@ -197,11 +202,14 @@ class Target:
 
 
 @pytest.fixture
-async def target(make_repository: MakeRepository, tmp_path: Path) -> AsyncGenerator[Target]:
+async def target(
+    request: pytest.FixtureRequest, make_repository: MakeRepository, tmp_path: Path
+) -> AsyncGenerator[Target]:
     """A daemon that has evaluated a hook already, as one has that runs for longer than a second."""
     repository = make_repository(**{"project.bass": ""})
     settings = {
-        "HOOK_CPU": "5",  # enough for the hooks that have to come to an end, on slow machines, too
+        # Enough for hooks that have to come to an end on a slow machine, but in the tests that are about the limit.
+        "HOOK_CPU": getattr(request.module, "HOOK_CPU", "10"),
         "SUPERSEDE": "false",
         "GITHUB_APP_CLIENT_ID": "Iv1.0000000000000001",
         "GITHUB_APP_CLIENT_SECRET": "client-secret",

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.attacks
 
+HOOK_CPU = "1"
+"""The daemon's setting: attacks that compute end soon, and all that they start may be started in a minute."""
+
 GROW = "(defn grow [n v] (if (= n 0) v (grow (- n 1) [v v])))"
 HOOKS = {
     "values that are equal, and as large as they can be": f"{GROW} (= (grow 40 1) (grow 40 1))",

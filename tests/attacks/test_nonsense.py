@@ -74,7 +74,7 @@ async def test_signed_nonsense(target: Target) -> None:
     async def post() -> None:
         nonlocal answered
         url = f"{target.daemon.url}/integrations/github/events"
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx.AsyncClient(timeout=600) as client:
             while True:
                 changed = payload
                 for _ in range(chance.randint(1, 3)):
@@ -95,7 +95,7 @@ async def test_signed_nonsense(target: Target) -> None:
                     "x-hub-signature-256": sign(SECRET.encode(), body),
                 }
                 answer = await client.post(url, content=body, headers=headers)
-                assert answer.status_code in (202, 400, 503), (answer.status_code, body[:3000])
+                assert answer.status_code in (202, 400, 408, 503), (answer.status_code, body[:3000])
                 answered += 1
                 if answered == LEAST:
                     enough.set()

@@ -38,7 +38,7 @@ async def test_floods_of_sign_ins(target: Target) -> None:
     statuses: set[int] = set()
 
     async def nonsense(enough: trio.Event) -> None:
-        async with httpx.AsyncClient(base_url=target.daemon.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=target.daemon.url, timeout=600) as client:
             for number, (method, path, headers) in enumerate(itertools.cycle(NONSENSE)):
                 content = b'{"device": "' + b"x" * 900 + b'"}' if method == "POST" else None
                 with suppress(httpx.TransportError):
@@ -49,7 +49,7 @@ async def test_floods_of_sign_ins(target: Target) -> None:
 
     async def unknown_codes(enough: trio.Event) -> None:
         """Begin to sign in, and come back with a code that GitHub refuses."""
-        async with httpx.AsyncClient(base_url=target.daemon.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=target.daemon.url, timeout=600) as client:
             for number in itertools.count(1):
                 client.cookies.clear()
                 begun = await client.get("/sign-in")
