@@ -33,6 +33,11 @@ class PostgreSQLServer:
         self._execute("SELECT pg_reload_conf()")
         self._execute("CREATE DATABASE template_of_tests")
         find_database(self.url("template_of_tests")).prepare()
+        # A database is copied only while nobody is connected to it, and the server closes connections in its own time.
+        self._execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = 'template_of_tests'"
+        )
 
     def url(self, name: str) -> str:
         """The address of a database."""
