@@ -482,9 +482,8 @@ async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
 
 
 async def test_a_node_in_company_whose_server_did_not_answer_asks_again_soon(
-    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: str, tmp_path: Path, never: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bassloop.store.engines.postgresql_lease.RENEW_SECONDS", 3600.0)
     renew, failed = PostgreSQLLease._renew, []
 
     def fail_once(self: PostgreSQLLease, db: PostgreSQLConnection) -> Renewal:
@@ -494,7 +493,7 @@ async def test_a_node_in_company_whose_server_did_not_answer_asks_again_soon(
         return renew(self, db)
 
     monkeypatch.setattr(PostgreSQLLease, "_renew", fail_once)
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with (
             node(location, tmp_path, "first") as first,
             node(location, tmp_path, "second"),
@@ -512,7 +511,7 @@ async def test_a_node_renews_its_lease_while_all_threads_wait_for_something_else
 ) -> None:
     threads = trio.to_thread.current_default_thread_limiter()
     tokens = threads.total_tokens
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with node(location, tmp_path, "first") as first:
             async with node(location, tmp_path, "second"):
                 while first.company.size != 2:
