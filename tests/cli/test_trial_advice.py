@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.cli.trial_advice import explain_scripts, place_of_missing
+from bassloop.cli.trial_advice import explain_scripts, explain_surroundings, place_of_missing
 from tests.commands import run_command
 from tests.repositories import git
 
@@ -48,6 +48,12 @@ workdir = "no/such"
             ".bassloop.toml:16",
         ),
         ("hook", "frob: not found", "project.bass:2"),
+        (
+            "hook",
+            "there is no folder a/dir in the files that the command is given",
+            "project.bass:3",
+        ),
+        ("hook", "a/dir is a file, and is used as a folder", "project.bass:3"),
         ("test", "AssertionError: frob", None),
         ("test", "nowhere: not found", None),
     ],
@@ -56,7 +62,7 @@ def test_a_program_that_is_not_there_has_a_place(
     tmp_path: Path, check: str, why: str, place: str | None
 ) -> None:
     (tmp_path / ".bassloop.toml").write_text(TOML)
-    (tmp_path / "project.bass").write_text("(def x\n  ($ frob))\n")
+    (tmp_path / "project.bass").write_text("(def x\n  ($ frob))\n(cd (subpath src ./a/dir/) x)\n")
     assert place_of_missing(tmp_path, check, why) == place
 
 
@@ -85,6 +91,75 @@ def test_what_is_wrong_with_a_script_is_told(
     found = explain_scripts(tmp_path, f"{why}\nexit status 9: sh ../x.sh /etc/passwd \0 x.sh")
     assert (advice is None and found == []) or (advice is not None and advice in found[0])
     assert len(found) <= 1
+
+
+def test_a_folder_that_the_hook_names_wrongly_has_a_place(make_repository: MakeRepository) -> None:
+    path = make_repository(":t (cd (subpath src ./no/such/) ($ true))", file="")
+    place = next(
+        f"project.bass:{number}"
+        for number, line in enumerate((path / "project.bass").read_text().splitlines(), 1)
+        if "./no/such/" in line
+    )
+    done = run_command("try", "--engine", "host", path)
+    assert "there is no folder no/such in the files that the command is given" in done.stdout
+    assert f"    at {place}\n" in done.stdout
+
+
+def test_a_file_that_is_used_as_a_folder_is_told(make_repository: MakeRepository) -> None:
+    path = make_repository(
+        **{".bassloop.toml": '[checks.a]\nworkdir = "f"\nrun = "true"\n', "f": ""}
+    )
+    done = run_command("try", "--engine", "host", path)
+    assert "f is a file, and is used as a folder" in done.stdout
+    assert "    at .bassloop.toml:2\n" in done.stdout
+
+
+def test_an_ignored_file_of_checks_is_told(make_repository: MakeRepository) -> None:
+    path = make_repository(**{".gitignore": ".bassloop.toml\n"})
+    (path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
+    done = run_command("try", "--engine", "host", path)
+    assert "Git ignores .bassloop.toml, so it isn't part of what is tried" in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_repository_without_a_working_tree_is_told(make_repository: MakeRepository) -> None:
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
+    done = run_command("try", "--engine", "host", path / ".git")
+    assert "is in a repository, but has no files" in done.stderr
+
+
+def test_a_repository_that_git_refuses_is_told_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: /nonexistent\n")
+    (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
+    done = run_command("try", "--engine", "host", tmp_path)
+    assert f"Git can't use the repository {tmp_path}: git status: fatal: not a git" in done.stderr
+    assert done.returncode == 1
+
+
+def test_what_is_probably_not_meant_is_told_before_the_checks_run(
+    make_repository: MakeRepository,
+) -> None:
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = ["cd /", "pwd"]\n'})
+    done = run_command("try", "--engine", "host", path)
+    told = ".bassloop.toml:2: warning: checks.a.run: 'cd /' has no effect on the next command"
+    assert done.stdout.index(told) < done.stdout.index("a running")
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ('runc: exec: "sh": executable file not found in $PATH', "the image has no shell"),
+        ("crun: executable file `sh` not found in $PATH", "the image has no shell"),
+        ("EOFError: EOF when reading a line", "commands have no input and no terminal"),
+        ("exit status 1: sh -ec 'read answer'", "commands have no input and no terminal"),
+        ("fatal: could not read Username for 'https://h'", "commands have no input"),
+        ("exit status 1: sh -ec './read-all'", None),
+        ('exec: "shellcheck": executable file not found in $PATH', None),
+    ],
+)
+def test_what_a_command_lacks_is_told(why: str, advice: str | None) -> None:
+    found = explain_surroundings(why)
+    assert (advice is None and not found) or (advice is not None and advice in found[0])
 
 
 def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRepository) -> None:

@@ -234,8 +234,8 @@ def _read_checks_file(
         from bassloop.project import (
             ChecksFileError,
             TomlLines,
-            find_pitfalls,
             has_policy,
+            pitfall_lines,
             read_checks,
         )
 
@@ -248,11 +248,9 @@ def _read_checks_file(
         return {}, [f"{file}: {error.strerror}"], []
     except ChecksFileError as error:
         return {}, str(error).splitlines(), []
-    lines = TomlLines(content.decode("utf-8-sig"))
-    pitfalls = [
-        f"{file}:{lines.line(each.path)}: warning: {'.'.join(each.path)}: {each.message}"
-        for each in find_pitfalls(checks)
-    ]
+    text = content.decode("utf-8-sig")
+    pitfalls = pitfall_lines(checks, text, str(file))
+    lines = TomlLines(text)
     pitfalls += [
         f"{file}:{lines.line(('checks', name, 'workdir'))}: warning: checks.{name}.workdir: "
         f"there is no folder {check.workdir} in the repository"

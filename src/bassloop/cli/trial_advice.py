@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
-from bassloop.project import ChecksFileError, read_checks, write_bass
+from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
 from bassloop.tools.outlook import CHECKS_FILE, foresee_all
 from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.working_copy import CHECKS
@@ -29,6 +29,11 @@ _NO_NETWORK = re.compile(
     r"[Nn]etwork is unreachable|dns error"
 )
 _NO_SECRET = re.compile(r"the secret (\S+) (?:has no value on this runner|is not for )")
+_NO_SHELL = re.compile(r"""exec: "sh": executable file not found|executable file `sh` not found""")
+_NO_INPUT = re.compile(
+    r"EOFError: EOF when reading a line|could not read (?:Username|Password)|exit status \d+: sh -ec .?\s*read \w|"
+    r"the input device is not a TTY|a terminal is required|[Nn]ot a (?:tty|terminal)|/dev/tty: No such device"
+)
 _SUBMODULE = re.compile(r"into submodule path|^exit status \d+: git submodule", re.MULTILINE)
 _SCRIPT = re.compile(r"(?<![\w/.])(?:\./)?(?P<path>\w[\w./-]*)")
 _LACKING = re.compile(
@@ -42,6 +47,7 @@ _MISSING = re.compile(
     r"^(?:.*: )?(?P<program>[\w./+-]+): (?:command )?not found$|"
     r"there is no command (?P<named>\S+) on this|"
     r"there is no folder (?P<folder>\S+) in the files|"
+    r"(?P<file>\S+) is a file, and is used as a folder|"
     r'exec: "(?P<quoted>[^"\n]+)": executable file not found|'
     r"executable file `(?P<ticked>[^`\n]+)` not found",
     re.MULTILINE,
@@ -51,14 +57,14 @@ MAX_SCRIPT = 1 << 16
 _HEADER = re.compile(r'\s*\[\s*checks\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w-]+))\s*[\].]')
 
 
-def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
+async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[str]:
     """Return advice for failures that aren't a check's fault.
 
     Args:
         causes: why checks failed.
     """
     if all(each.run.state == RunState.NEUTRAL for each in results):
-        return [_explain_nothing(trial)]
+        return [await _explain_nothing(trial)]
     if any(each.lacks_image for each in results):
         engine = trial.driver.kind if trial.driver is not None else "podman"
         checkout = f"{EXPLAIN_CHECKOUT}. " if CHECKOUT_IMAGE in causes else ""
@@ -91,6 +97,23 @@ def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> list[st
             "a submodule can't be cloned: a trial needs an address that anybody may clone, such as https://…. A local "
             "path, a relative address and one that needs your SSH key don't work"
         )
+    hints += explain_surroundings(causes)
+    return hints
+
+
+def explain_surroundings(causes: str) -> list[str]:
+    """Return what a command lacked that no command has here: a shell in its image, an answer, or the network."""
+    hints = []
+    if _NO_SHELL.search(causes):
+        hints.append(
+            "the image has no shell, which a line of text needs: write the program and its arguments as a list, such "
+            'as run = [["program", "argument"]], or choose another image'
+        )
+    if _NO_INPUT.search(causes) and not _SUBMODULE.search(causes):
+        hints.append(
+            "commands have no input and no terminal, so a question ends them: pass the answer as an option, such as "
+            "--yes, or as a secret"
+        )
     if _NO_NETWORK.search(causes):
         hints.append(
             "a command couldn't reach a host: is this machine online? Behind a proxy, set HTTPS_PROXY"
@@ -107,11 +130,16 @@ def _image_advice(engine: str) -> str:
     return f"{advise_installation()}, and it runs in its image"
 
 
-def _explain_nothing(trial: Trial) -> str:
+async def _explain_nothing(trial: Trial) -> str:
     """Return what to do about a commit that declares no checks."""
     files = [name for name in CHECKS if (trial.copy.source / name).is_file()]
     if files and trial.options.committed:
         return f"HEAD has no checks: commit {files[0]}, or leave out --committed"
+    for name in files:
+        if not await trial.copy.includes(name):
+            return (
+                f"Git ignores {name}, so it isn't part of what is tried: take it out of .gitignore"
+            )
     return "there are no checks yet: `bassloop init` writes some that fit the project"
 
 
@@ -135,6 +163,15 @@ async def explain_silence(trial: Trial) -> str:
     if not others:
         return f"{text}; --event tries another one, such as check_suite or pull_request"
     return f"{text}; {', and '.join(others)}"
+
+
+def warn_of_pitfalls(root: Path) -> list[str]:
+    """Return warnings about the declared checks of a folder; none if they can't be read, which the trial reports."""
+    try:
+        content = (root / CHECKS_FILE).read_bytes()
+        return pitfall_lines(read_checks(content), content.decode("utf-8-sig"), CHECKS_FILE)
+    except (OSError, ChecksFileError):
+        return []
 
 
 def explain_scripts(root: Path, why: str) -> list[str]:
@@ -187,11 +224,14 @@ def place_of_missing(root: Path, check: str, why: str) -> str | None:
     if found is None:
         return None
     program = next(filter(None, found.groups()))
-    word = re.compile(rf"(?<![\w./-]){re.escape(program)}(?![\w/-])")
+    text = re.escape(program)
+    if found["folder"] or found["file"]:
+        text = rf"(?:\./)?{text}/?"
+    word = re.compile(rf"(?<![\w./-]){text}(?![\w/-])")
     for name in CHECKS:
         with suppress(OSError):
-            text = (root / name).read_text(encoding="utf-8", errors="replace")
-            lines = _lines_of_check(text, check) if name == CHECKS_FILE else _lines(text)
+            content = (root / name).read_text(encoding="utf-8", errors="replace")
+            lines = _lines_of_check(content, check) if name == CHECKS_FILE else _lines(content)
             for number, line in lines:
                 if word.search(line):
                     return f"{name}:{number}"

@@ -13,7 +13,7 @@ from watchfiles import awatch
 
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
-from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing
+from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing, warn_of_pitfalls
 from bassloop.cli.trial_display import Pulls, TrialDisplay
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain_lines
@@ -153,6 +153,8 @@ class TrialSession:
                 )
         if copy.dirty and options.committed:
             print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
+        for warning in [] if options.committed else warn_of_pitfalls(copy.source):
+            print_(warning, style="yellow", markup=False, soft_wrap=True)
         if len(trial.nodes) > 1:
             print_(
                 f"[dim]{len(trial.nodes)} nodes share a PostgreSQL database; follow it at any:[/dim]"
@@ -179,7 +181,7 @@ class TrialSession:
         for delivery in deliveries:
             if delivery.error:
                 console.print(f"the delivery: {delivery.error}")
-        hints = advise(results, trial, causes) if results else [await explain_silence(trial)]
+        hints = await advise(results, trial, causes) if results else [await explain_silence(trial)]
         for hint in hints:
             console.print(f"\n{hint}", soft_wrap=True)
         verdict, passed = _verdict(results, self._strict)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bassloop.project.compiling import write_bass
 from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
-from bassloop.project.pitfalls import find_pitfalls
+from bassloop.project.pitfalls import pitfall_lines
 from bassloop.project.reading import ChecksFileError, has_policy, read_checks
 from bassloop.project.toml_text import TomlLines
 from bassloop.project.triggers import started_checks
@@ -24,9 +24,9 @@ __all__ = [
     "ChecksFileError",
     "Matrix",
     "TomlLines",
-    "find_pitfalls",
     "has_policy",
     "json_schema",
+    "pitfall_lines",
     "read_checks",
     "started_checks",
     "write_bass",

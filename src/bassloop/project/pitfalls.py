@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 from bassloop.project.compiling import VARIABLE
+from bassloop.project.toml_text import TomlLines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,20 @@ def find_pitfalls(checks: Mapping[str, CheckDeclaration]) -> Iterator[Pitfall]:
     for name, check in checks.items():
         for key, message in _in_check(check):
             yield Pitfall(("checks", name, key), message)
+
+
+def pitfall_lines(checks: Mapping[str, CheckDeclaration], text: str, name: str) -> list[str]:
+    """Return the probable mistakes as lines ``FILE:LINE: warning: problem``.
+
+    Args:
+        text: the file that declares the checks.
+        name: what to call it.
+    """
+    lines = TomlLines(text)
+    return [
+        f"{name}:{lines.line(each.path)}: warning: {'.'.join(each.path)}: {each.message}"
+        for each in find_pitfalls(checks)
+    ]
 
 
 def _in_check(check: CheckDeclaration) -> Iterator[tuple[str, str]]:

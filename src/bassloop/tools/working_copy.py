@@ -59,6 +59,8 @@ class WorkingCopy:
         if not path.is_dir():
             raise TrialError(f"{path} is not a folder")
         top = await git(path, "rev-parse", "--show-toplevel", check=False)
+        if not top:
+            await _require_usable(path)
         if top and (Path(top) == path or not _has_checks(path)):
             source = Path(top)
             unborn = not await git(path, "rev-parse", "--verify", "HEAD", check=False)
@@ -100,6 +102,10 @@ class WorkingCopy:
             self.changed = tuple(name for name in names.split("\0") if name)
         return self.head != before
 
+    async def includes(self, name: str) -> bool:
+        """Return whether the commit that is tried has a file."""
+        return bool(await git(self.path, "ls-tree", "--name-only", self.head, "--", name))
+
     def _copy_files(self) -> None:
         for each in self.path.iterdir():
             if each.is_dir() and not each.is_symlink() and each.name != ".git":
@@ -134,6 +140,20 @@ class WorkingCopy:
         words += ["-p", base] if base else []
         commit = await git(self.source, *words, env=elsewhere)
         await git(self.path, "update-ref", "HEAD", commit)
+
+
+async def _require_usable(path: Path) -> None:
+    """Raise TrialError if a path is in a repository after all, but Git can't use that as it is."""
+    if await git(path, "rev-parse", "--git-dir", check=False):
+        raise TrialError(
+            f"{path} is in a repository, but has no files: name the folder of a clone, with its working tree"
+        )
+    found = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    if found is not None:
+        try:
+            await git(found, "status", "--porcelain")
+        except TrialError as error:
+            raise TrialError(f"Git can't use the repository {found}: {error}") from error
 
 
 def _has_checks(path: Path) -> bool:

@@ -285,7 +285,10 @@ class ContainerGraph(ThunkGraph):
                 return await self._image_named(image.ref)
             case "archive" | "docker_build":
                 return await self._builder.image(image)
-        raise DriverError("this thunk has no image, and a container needs one")
+        raise DriverError(
+            "this thunk has no image, and a container needs one: name one (in TOML, image = …), or use this machine's "
+            "own programs with `bassloop try --engine sandbox` or `bassloop runner --driver host`"
+        )
 
     async def _left_by(self, thunk: pb.Thunk) -> tuple[str, ThunkOutput]:
         """Return the image that a thunk leaves, and its output. Raises DriverError."""

@@ -366,16 +366,19 @@ def _make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
 def _resolved(root: Path, path: pb.FilesystemPath) -> Path:
     """Return where a path leads that a command is given. Raises DriverError if nothing is there, or another OSError."""
     within = layout.inside(layout.path_text(path), "the path")
+    what = "folder" if path.WhichOneof("path") == "dir" else "file"
     try:
-        return file_trees.resolved(root, within)
+        found = file_trees.resolved(root, within)
     except FileNotFoundError as error:
         if os.path.lexists(root / within):
             raise
-        what = "folder" if path.WhichOneof("path") == "dir" else "file"
         text = (
             f"there is no {what} {layout.printable(within)} in the files that the command is given"
         )
         raise DriverError(text) from error
+    if what == "folder" and not found.is_dir():
+        raise DriverError(f"{layout.printable(within)} is a file, and is used as a folder")
+    return found
 
 
 async def copy_path(root: Path, path: pb.FilesystemPath, place: Path) -> None:
