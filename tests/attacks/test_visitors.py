@@ -29,6 +29,10 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
 )
 
+SERVED_SECONDS = 0.02
+"""The processor seconds that the daemon has, of each connection of a flood, before the next one is opened. So, a busy
+machine makes a flood no worse: it would keep the daemon from its work, and not from opening connections."""
+
 CLOSE_FRAME = 0x88
 
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
@@ -75,6 +79,7 @@ async def request_again(target: Target, request: bytes | tuple[bytes, bytes]) ->
             OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
         ):
             stream = await trio.open_tcp_stream(*address(target))
+            used, is_over = target.processor_seconds(), trio.Event()
             with trio.move_on_after(1):
                 async with stream, open_flat_nursery() as nursery:
                     if isinstance(request, tuple):
@@ -83,17 +88,22 @@ async def request_again(target: Target, request: bytes | tuple[bytes, bytes]) ->
                         rest = request[1]
                     else:
                         rest = request
-                    nursery.start_soon(read_all, stream)
+                    nursery.start_soon(read_all, stream, is_over)
                     await stream.send_all(rest)
                     await trio.sleep(0.05)
+                    while target.processor_seconds() - used < SERVED_SECONDS:
+                        if is_over.is_set():
+                            break
+                        await trio.sleep(0.05)
                     nursery.cancel_scope.cancel()
         await trio.sleep(0.002)
 
 
-async def read_all(stream: trio.SocketStream) -> None:
+async def read_all(stream: trio.SocketStream, is_over: trio.Event) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while await stream.receive_some():
             pass
+    is_over.set()
 
 
 @pytest.mark.parametrize("names", [tuple(REQUESTS)[::2], tuple(REQUESTS)[1::2]])

@@ -62,7 +62,7 @@ def head_on_phone(page: Page, address: str) -> dict[str, Any]:
     cut = page.eval_on_selector(".crumbs", "one => one.scrollWidth - one.clientWidth")
     bar = page.eval_on_selector(".top", BOTTOM)
     page.evaluate("scrollTo(0, 600)")
-    page.wait_for_function("scrollY === 600")
+    page.wait_for_function("() => scrollY === 600")
     found = {
         "cut": cut,
         "smaller": page.eval_on_selector(".top", BOTTOM) < bar,
@@ -80,7 +80,8 @@ def many_steps(page: Page, address: str) -> dict[str, Any]:
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(address)
     page.wait_for_selector(".step.bad .line")
-    page.wait_for_function("document.querySelector('.room').scrollTop > 0")
+    # As a function: what else is evaluated a second time is against the page's Content-Security-Policy.
+    page.wait_for_function("() => document.querySelector('.room').scrollTop > 0")
     failed_in_room = page.evaluate(
         """() => {
             const [bar, room] = ["#bars .bad", ".room"].map(

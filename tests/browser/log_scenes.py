@@ -63,6 +63,16 @@ FIRST_LINE = """() => { const line = [...document.querySelectorAll(".lines > .li
   return line ? +line.querySelector(".ln").dataset.n : -1; }"""
 """The number of the first line on the screen, below what covers it."""
 
+REST = """() => new Promise(done => {
+  let before = scrollY, calm = 0;
+  const look = () => {
+    calm = scrollY === before ? calm + 1 : 0;
+    before = scrollY;
+    if (calm > 30) done(true); else requestAnimationFrame(look);
+  };
+  look(); })"""
+"""Waits until the page has stayed where it is for some frames, however long a frame takes."""
+
 
 def read_on(page: Page, address: str) -> dict[str, Any]:
     page.goto(address)
@@ -81,7 +91,7 @@ def read_on(page: Page, address: str) -> dict[str, Any]:
         page.mouse.wheel(0, 600)
         # A slow browser does two turns at once, and shows nothing in between.
         page.wait_for_function(f"before => ({FIRST_LINE})() >= before + 10", arg=before)
-    page.wait_for_timeout(400)
+    page.evaluate(REST)
     resting = visible_lines(page)
     page.wait_for_timeout(400)
     return {"texts": texts, "rested": resting == visible_lines(page)}

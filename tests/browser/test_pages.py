@@ -213,7 +213,7 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
             site.tail.publish("live")
             found = await scene.result()
     assert found["quiet"]
-    assert found["noticed"] < 10_000
+    assert found["noticed"] < 60_000
     assert found["texts"] == ["one", "two", "three"]
 
 
@@ -292,7 +292,7 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
             await store.runs.end("live", "succeeded", None, time.time())
             site.tail.publish("live")
             found = await scene.result()
-    assert len(found["while_hidden"]) <= 4
+    assert len(found["while_hidden"]) <= 10
     assert not any("line 0" in each for each in found["while_hidden"])
     assert found["title"] == "✓"
     assert found["lines"] == ["one"]

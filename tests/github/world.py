@@ -101,7 +101,7 @@ async def open_world(
 ) -> AsyncGenerator[World]:
     """A stand-in over a repository, and a client of it."""
     standin = standin_of(repository, **options)
-    with trio.fail_after(120):
+    with trio.fail_after(600):
         async with trio.open_nursery() as nursery:
             url: str = await nursery.start(serve_standin, standin)
             config = GitHubConfig(url, standin.app_id, key.private, retries=retries)
