@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.concurrency import Backoff
-from bassloop.store import Bounds, Retention, StoreError, find_database, open_store
+from bassloop.settings import Settings
+from bassloop.store import (
+    Bounds,
+    Retention,
+    StoreError,
+    StoreUnusable,
+    find_blobs,
+    find_database,
+    open_store,
+)
 from bassloop.store.logs import shipment
 from bassloop.store.logs.log_files import LogFiles, open_parts
 from bassloop.store.logs.log_objects import (
@@ -477,6 +486,18 @@ async def test_moving_from_a_folder_may_be_interrupted_and_loses_nothing(
         for where, text in zip(wheres, texts, strict=True):
             assert b"".join([each async for each in store.logs.raw(*where)]) == text
     assert list(check_store(find_database(database), bucket, in_use=False)) == []
+
+
+async def test_a_folder_whose_logs_were_moved_is_not_used_without_the_bucket(
+    bucket: MemoryBucket, tmp_path: Path
+) -> None:
+    """A check would find all of them missing, and its repair would say that they are lost."""
+    settings = Settings(data_dir=tmp_path)
+    async with open_store(tmp_path / "loop.db", find_blobs(settings), synchronous="OFF") as store:
+        await write(store)
+    list(move_blobs(find_database(tmp_path / "loop.db"), bucket))
+    with pytest.raises(StoreUnusable, match="were moved to bucket memory: set BLOBS_URL to it"):
+        find_blobs(settings)
 
 
 async def test_what_the_bucket_changed_is_not_removed_from_the_folder(

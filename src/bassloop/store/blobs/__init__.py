@@ -33,6 +33,8 @@ from bassloop.store.blobs.bucket_address import (
 from bassloop.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bassloop.settings import Settings
 
 __all__ = [
@@ -46,7 +48,11 @@ __all__ = [
     "FileReader",
     "NothingToClose",
     "find_blobs",
+    "note_bucket",
 ]
+
+_NOTE = "moved"
+"""The name of the file, in the folder of the blobs, that names the bucket to which they were moved."""
 
 
 def find_blobs(settings: Settings, *, probe: bool = True, patient: bool = False) -> Blobs:
@@ -59,6 +65,7 @@ def find_blobs(settings: Settings, *, probe: bool = True, patient: bool = False)
         patient: accept a bucket that can't be reached now, but not one that refuses a request.
     """
     if settings.blobs_url is None:
+        _check_note(settings.blobs)
         return FileBlobs(settings.blobs)
     try:
         from bassloop.store.blobs.object_blobs import connect_bucket
@@ -80,6 +87,26 @@ def find_blobs(settings: Settings, *, probe: bool = True, patient: bool = False)
         except OSError as error:
             raise StoreUnusable(str(error)) from error
     return blobs
+
+
+def note_bucket(folder: Path, bucket: Bucket) -> None:
+    """Record that the blobs of a folder are being moved to a bucket. Raises OSError.
+
+    Without the note, a daemon whose settings lack BLOBS_URL, and `check`, would consider all of them lost.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _NOTE).write_text(f"{bucket}\n")
+
+
+def _check_note(folder: Path) -> None:
+    try:
+        bucket = (folder / _NOTE).read_text().strip()
+    except OSError:
+        return
+    raise StoreUnusable(
+        f"the logs and artifacts of {folder} were moved to {bucket}: set BLOBS_URL to it. If they are in the folder "
+        f"again, remove {folder / _NOTE}"
+    )
 
 
 def _credentials(settings: Settings) -> BucketCredentials | None:

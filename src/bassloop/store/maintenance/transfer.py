@@ -17,7 +17,7 @@ import xxhash
 
 from bassloop.lifecycle import LogState
 from bassloop.store.artifacts import list_artifacts
-from bassloop.store.blobs import FileBlobs, FileReader
+from bassloop.store.blobs import FileBlobs, FileReader, note_bucket
 from bassloop.store.errors import StoreError, StoreUnusable, os_errors
 from bassloop.store.logs.log_files import LogFiles, open_parts
 from bassloop.store.logs.log_objects import StoredLog
@@ -152,6 +152,7 @@ def move_blobs(database: Database, blobs: Blobs) -> Iterator[MovedBlob]:
     if bucket is None:
         raise StoreError("there is no bucket to move to: set BLOBS_URL")
     with os_errors(folder), maintenance_lock(folder):
+        note_bucket(folder, bucket)
         with database.inspect() as db:
             rows = db.execute(
                 "SELECT run_id, id, log_state, raw_bytes, lines FROM vertexes "
