@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.loop.world import open_world
+from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, serve_bucket
 
 from .trial import COMMAND, FAULTS, HOOK, Plan, open_chaos, play
 
@@ -25,26 +23,16 @@ if TYPE_CHECKING:
 
     from .report import Report
 
-# moto uses what Python 3.12 deprecated.
-pytestmark = [pytest.mark.chaos, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.chaos, IGNORES_DEPRECATION]
 
 PUSHES = 200
 """The most pushes in a trial, however long."""
 
-KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
-
 
 @pytest.fixture
 def s3() -> Iterator[tuple[str, int]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **KEYS)
-    client.create_bucket(Bucket="loop-data")
-    yield host, port
-    server.stop()
+    with serve_bucket() as address:
+        yield address
 
 
 def check(report: Report) -> None:
@@ -73,10 +61,7 @@ async def test_nothing_is_lost_doubled_or_left(
     there = conninfo_to_dict(url)
     folder = tmp_path / "world"
     hook = HOOK.replace("COMMAND", COMMAND.replace("FOLDER", str(folder / "written")))
-    environment = {name.upper(): value for name, value in KEYS.items()}
-    async with open_world(
-        make_repository(**{"project.bass": hook}), folder, **environment
-    ) as world:
+    async with open_world(make_repository(**{"project.bass": hook}), folder, **SETTINGS) as world:
         socket = f"{there['host']}/.s.PGSQL.5432"
         around = open_chaos(plan, world, socket, str(there["dbname"]), s3, "s3://loop-data/chaos")
         async with around as chaos:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
@@ -25,13 +23,6 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 NAME = "installation 1"
-
-
-@pytest.fixture
-def clock(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> MockClock:
-    """A clock that jumps, and that the time of day follows."""
-    monkeypatch.setattr(time, "time", lambda: 1_000_000.0 + autojump_clock.current_time())
-    return autojump_clock
 
 
 @dataclass

@@ -8,7 +8,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 
 POINTS = 890
 WINDOW = 60.0
-
-
-@pytest.fixture
-def clock(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> MockClock:
-    """A clock that jumps, and that the time of day follows."""
-    monkeypatch.setattr(time, "time", lambda: 1_000_000.0 + autojump_clock.current_time())
-    return autojump_clock
 
 
 @dataclass

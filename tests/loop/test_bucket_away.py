@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
-import boto3
-import pytest
 import trio
-from moto.server import ThreadedMotoServer
 
+from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, bucket_url, serve_bucket
 from tests.until import until
 
 from .world import open_world
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
 
     from .world import LoopNode
 
-# moto uses what Python 3.12 deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+pytestmark = IGNORES_DEPRECATION
 
 HOOK = """
 (defn github-hook [event client]
@@ -51,14 +45,13 @@ async def logged(node: LoopNode, event: str, **values: str) -> dict[str, Any]:
 async def test_a_daemon_starts_without_its_bucket_and_goes_on_when_it_is_back(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     repository = make_repository(**{"project.bass": HOOK})
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
         settings = {
-            "BLOBS_URL": f"s3://loop-data?endpoint=http://127.0.0.1:{port}",
-            **{name.upper(): value for name, value in KEYS.items()},
+            "BLOBS_URL": bucket_url("127.0.0.1", port),
+            **SETTINGS,
         }
         with trio.fail_after(600):
             around = open_world(repository, tmp_path / "world", **settings)
@@ -75,17 +68,10 @@ async def test_a_daemon_starts_without_its_bucket_and_goes_on_when_it_is_back(
                     await world.concluded()
                 await logged(node, "logs can't be shipped to the bucket, and wait")
                 reserved.close()
-                server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-                server.start()
-                try:
-                    endpoint = f"http://127.0.0.1:{port}"
-                    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **KEYS)
-                    s3.create_bucket(Bucket="loop-data")
+                with serve_bucket(port):
                     await logged(node, "ready again", part="bucket")
                     await logged(node, "logs are shipped to the bucket again")
                     [run] = world.standin.check_runs
                     shown = await world.command("logs", f"{daemon.url}/runs/{run['external_id']}")
-                finally:
-                    server.stop()
     assert run["conclusion"] == "success"
     assert "a line" in shown

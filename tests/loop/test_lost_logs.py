@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -10,13 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
-import boto3
 import httpx
 import pytest
 import trio
-from moto.server import ThreadedMotoServer
 
 from tests.chaos.cluster import Cable
+from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, bucket_url, serve_bucket
 from tests.until import until
 
 from .world import open_world
@@ -30,10 +28,7 @@ if TYPE_CHECKING:
 
     from .world import Daemon, World
 
-# moto uses what Python 3.12 deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+pytestmark = IGNORES_DEPRECATION
 
 HOOK = """
 (defn github-hook [event client]
@@ -46,14 +41,8 @@ HOOK = """
 @pytest.fixture
 def s3() -> Iterator[tuple[str, int]]:
     """The address of an S3 server with a bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **KEYS)
-    s3.create_bucket(Bucket="loop-data")
-    yield host, port
-    server.stop()
+    with serve_bucket() as address:
+        yield address
 
 
 @pytest.fixture
@@ -105,10 +94,10 @@ async def test_a_log_that_is_lost_with_its_node_is_marked_on_the_pages_and_on_gi
             host_key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
             settings = {
                 "DATABASE_URL": url,
-                "BLOBS_URL": f"s3://loop-data?endpoint=http://127.0.0.1:{way.port}",
+                "BLOBS_URL": bucket_url("127.0.0.1", way.port),
                 "SSH_HOST_KEY": host_key,
                 "SESSION_SECRET": "the secret of both nodes, of this test",
-                **{name.upper(): value for name, value in KEYS.items()},
+                **SETTINGS,
             }
             around = open_world(repository, tmp_path / "world", **settings)
             world = await stack.enter_async_context(around)

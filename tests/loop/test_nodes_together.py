@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import subprocess
 import sys
@@ -10,12 +9,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
-import boto3
 import pytest
 import trio
-from moto.server import ThreadedMotoServer
 
 from bassloop.store import open_store
+from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, bucket_url, serve_bucket
 from tests.until import until
 
 from .test_trusted_runners import START
@@ -30,10 +28,7 @@ if TYPE_CHECKING:
 
     from .world import LoopNode, World
 
-# moto uses what Python 3.12 deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+pytestmark = IGNORES_DEPRECATION
 
 POLICY = """
 runner_wait = 600
@@ -56,16 +51,9 @@ HOOK = """
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """The endpoint of an S3 server with a bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **KEYS).create_bucket(
-        Bucket="loop-data"
-    )
-    yield f"s3://loop-data?endpoint={endpoint}"
-    server.stop()
+    """The URL of a bucket on an S3 server."""
+    with serve_bucket() as address:
+        yield bucket_url(*address)
 
 
 @pytest.fixture
@@ -108,7 +96,7 @@ async def test_what_one_check_needs_is_at_different_nodes(
         "BLOBS_URL": bucket,
         "SSH_HOST_KEY": host_key,
         "SESSION_SECRET": "the secret of all three nodes, of this test",
-        **{name.upper(): value for name, value in KEYS.items()},
+        **SETTINGS,
     }
     with trio.fail_after(600):
         async with AsyncExitStack() as stack:

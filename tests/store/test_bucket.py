@@ -6,11 +6,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 import trio
 from click.testing import CliRunner
-from moto.server import ThreadedMotoServer
 
 from bassloop.cli.data import migrate
 from bassloop.settings import Settings, SettingsError
@@ -22,6 +20,7 @@ from bassloop.store.blobs.object_blobs import BLOCK, BlockCache, ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.transfer import move_blobs
 from bassloop.tools.local_daemon import use_store
+from tests.s3_server import IGNORES_DEPRECATION, KEYS, serve_bucket
 
 from .made import step
 
@@ -31,22 +30,13 @@ if TYPE_CHECKING:
 
     from bassloop.store import Store
 
-# moto uses what Python 3.12 deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-KEYS = {"aws_access_key_id": "ours", "aws_secret_access_key": "secret"}
+pytestmark = IGNORES_DEPRECATION
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
-    client.create_bucket(Bucket="loop-data")
-    yield url
-    server.stop()
+    with serve_bucket() as (host, port):
+        yield f"http://{host}:{port}"
 
 
 @pytest.fixture
