@@ -324,7 +324,7 @@ class TestTTLCache:
         assert cache.keys() == ["c"]
         assert cache.current_size == 1
 
-    def test_what_a_forget_overtook_is_not_kept(self, clock: Clock) -> None:
+    def test_an_answer_that_a_forget_overtook_is_not_cached(self, clock: Clock) -> None:
         cache = TTLCache[str, int](2, clock=clock)
         before = cache.generation
         cache.forget("a")

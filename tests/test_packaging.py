@@ -29,7 +29,7 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_whatever_is_imported_is_declared() -> None:
+def test_all_imports_are_declared() -> None:
     declared = {
         canonical(re.split(r"[\[<>=!~; ]", entry, maxsplit=1)[0])
         for entries in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())

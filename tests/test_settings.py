@@ -167,7 +167,7 @@ def test_bounds_of_a_repository_have_units_too(monkeypatch: pytest.MonkeyPatch) 
     assert (kept["c/d"].seconds, kept["c/d"].bytes) == (None, 10**9)
 
 
-def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_mistakes_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTIONS", "many")
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match=r"(?s)SSH_CONNECTIONS.*\nLOG_LEVEL"):

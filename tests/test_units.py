@@ -40,7 +40,7 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "m", "-1", "1x", "ten", "1h 30", "30 1h", "1 2", "1e3", "٣s"]
 )
-def test_what_is_not_a_duration(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration, such as 30s, 10m"):
         parse_duration(text)
 
@@ -65,7 +65,7 @@ def test_sizes(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "g", "-1g", "2x", "1g1m", "1e3", "0x10", "1,5g", "٣m"])
-def test_what_is_not_a_size(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size, such as 500MB, 2GiB"):
         parse_size(text)
 

@@ -69,7 +69,7 @@ async def test_it_is_asked_once_in_some_minutes_however_many_want_to_know(
         assert permission_requests(loop) == 2
 
 
-async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
+async def test_forgotten_permissions_are_requested_again_even_during_a_request(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -92,7 +92,7 @@ async def test_what_is_forgotten_is_asked_again_also_while_it_is_on_its_way(
         assert permission_requests(loop) == before + 1
 
 
-async def test_what_another_node_has_forgotten_is_asked_again(
+async def test_permissions_that_another_node_has_forgotten_are_requested_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -122,7 +122,7 @@ async def test_what_another_node_has_forgotten_is_asked_again(
         assert permission_requests(loop) == before + 1
 
 
-async def test_what_github_can_not_say_nobody_may(
+async def test_nobody_is_allowed_anything_without_an_answer_of_github(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

@@ -163,6 +163,6 @@ def test_a_check_says_whose_runners_run_it_and_the_trust_table_comes_first(
         b'[trust]\nrunners = ["@org/../team"]\n',
     ],
 )
-def test_what_names_no_runner_is_refused(text: bytes) -> None:
+def test_trust_without_valid_users_is_refused(text: bytes) -> None:
     with pytest.raises(PolicyError, match="trust"):
         read_rules(text)

@@ -93,7 +93,7 @@ def test_a_head_of_the_repositorys_own_pull_request_is_the_senders() -> None:
         ("OWNER", "outsiders", False),
     ],
 )
-def test_who_waits_for_approval(association: str | None, hold: Hold, held: bool) -> None:
+def test_authors_who_need_an_approval(association: str | None, hold: Hold, held: bool) -> None:
     choice = choose_runners(
         event_of("check_suite", check_suite(head_branch=None)),
         [PullRequest(1, True, STRANGER, association)],

@@ -93,7 +93,7 @@ async def test_an_old_delivery_does_not_show_what_was_hidden_since(
         assert len((await loop.store.runs.newest(public_only=False)).items) == 1
 
 
-async def test_what_an_event_hides_is_hidden_also_while_github_can_not_be_asked(
+async def test_an_event_hides_a_repository_even_while_github_is_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

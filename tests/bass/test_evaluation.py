@@ -103,7 +103,7 @@ async def test_a_script_is_cancelled_where_it_waits(host: FakeHost) -> None:
     assert left.is_set()
 
 
-async def test_what_is_started_runs_in_the_background_and_is_waited_for(
+async def test_started_thunks_run_in_the_background_and_are_waited_for(
     evaluate: Evaluate, host: FakeHost
 ) -> None:
     program = """

@@ -66,7 +66,7 @@ def test_a_file_cannot_have_files_in_it() -> None:
         MemoryFiles({"a/b": b"", "a": b""})
 
 
-async def test_the_host_is_asked_once_for_each_file() -> None:
+async def test_each_file_is_requested_from_the_host_once() -> None:
     repository = Repository({"a/b": b"1", "a/c": b"2", "d": b"3"})
     path = repository_dir(repository).extend(DirPath("a"))
     assert isinstance(path, FSPath)

@@ -41,7 +41,7 @@ def altered(program: str, chance: random.Random, programs: list[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_is_evaluated_ends(seed: int) -> None:
+def test_every_evaluation_ends(seed: int) -> None:
     chance = random.Random(seed)
     programs = list(corpus())
     until = time.monotonic() + SECONDS

@@ -85,7 +85,7 @@ def test_there_is_a_limit_to_what_is_written() -> None:
 
 
 @pytest.mark.parametrize("value", [Pair(1, 2), Cons(1, EMPTY), from_list([Pair(1, 2)])])
-def test_what_has_no_json_is_refused(value: Value) -> None:
+def test_values_without_json_are_refused(value: Value) -> None:
     with pytest.raises(BassError, match="cannot encode"):
         encode(value)
 
@@ -98,7 +98,7 @@ def test_a_list_nested_deeper_than_any_stack_is_written() -> None:
 
 
 @given(json_data)
-def test_what_is_written_is_json_and_reads_as_the_same(value: Value) -> None:
+def test_encoded_values_are_json_and_decode_to_the_same(value: Value) -> None:
     text = encode(value)
     json.loads(text)
     assert equal(read_json(text), value)
@@ -129,7 +129,7 @@ def test_values_follow_one_another(text: str, shown: list[str]) -> None:
      "+1", ".5", "1.", "-", "1 ]", "'a'", "// c", '"a\nb"', r'"\q"', r'"\u12"', "]", "}", ",", ":", "{,}", "[,]", "[1}",
      "NaN", "\ufeff1"],
 )  # fmt: skip
-def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
+def test_invalid_json_is_refused_with_its_location(text: str) -> None:
     for piece in (1, 1 << 20):
         with pytest.raises(BassError, match=r"^JSON, at byte \d+: "):
             values(text, piece)

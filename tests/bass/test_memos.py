@@ -84,7 +84,7 @@ def test_other_ways_to_write_the_same_are_read(text: str) -> None:
     assert memo_file.render(memo_file.parse(text.encode(), "bass.lock")) == FILE
 
 
-def test_what_is_stored_is_recalled_and_replaced() -> None:
+def test_stored_memos_are_recalled_and_replaced() -> None:
     known = pb.Memosphere()
     memo_file.store(known, call("hello"), encode("HELLO"))
     assert memo_file.render(known) == FILE
@@ -154,7 +154,7 @@ def test_an_image_is_remembered_in_full() -> None:
 
 
 @given(st.lists(st.tuples(texts, data, data), max_size=4))
-def test_what_is_written_is_text_format_and_reads_as_the_same(
+def test_written_memos_are_text_format_and_read_as_the_same(
     entries: list[tuple[str, Value, Value]],
 ) -> None:
     known = pb.Memosphere()

@@ -177,7 +177,7 @@ def test_files_travel_with_their_content() -> None:
     assert inner.read_now() == b"2"
 
 
-def test_what_proves_a_thunk_is_its_sha256() -> None:
+def test_a_thunk_is_proven_by_its_sha256() -> None:
     thunk = Thunk(args=("foo",), image=ImageRef("r", Platform("linux", "amd64"), "t"))
     assert len(thunk_sha256(encode_thunk(thunk))) == 64
     assert thunk_sha256(encode_thunk(thunk)) != thunk_sha256(encode_thunk(thunk.with_args(["x"])))

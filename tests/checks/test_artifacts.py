@@ -60,7 +60,7 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def test_what_is_complete_is_kept_and_is_what_a_runner_signs(tmp_path: Path) -> None:
+async def test_complete_artifacts_are_stored_and_have_the_signed_digests(tmp_path: Path) -> None:
     async with collecting(tmp_path) as (store, recorder, digests):
         updates = (
             begun("dist/a", b"one", b"two"),
@@ -88,7 +88,7 @@ async def test_what_is_complete_is_kept_and_is_what_a_runner_signs(tmp_path: Pat
     assert names == {sha(b""), sha(b"onetwo")}
 
 
-async def test_each_bound_is_one_and_is_said(tmp_path: Path) -> None:
+async def test_each_bound_is_enforced_and_reported(tmp_path: Path) -> None:
     async with collecting(tmp_path) as (store, recorder, _):
         for path, size in (("a", 1_000), ("b", 1_001), ("c", 900), ("d", 900)):
             await recorder.record(begun(path, b"x" * size))

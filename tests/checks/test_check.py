@@ -34,7 +34,7 @@ WAIT = """
 
 @pytest.mark.parametrize("hook", [START, WAIT], ids=["starts it", "waits for it"])
 @pytest.mark.parametrize("while_it", ["waits for a runner", "runs"])
-async def test_it_is_carried_out_once(
+async def test_it_runs_once(
     make_repository: MakeRepository, tmp_path: Path, hook: str, while_it: str
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as loop:
@@ -154,7 +154,7 @@ async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
         assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_what_had_begun_is_not_begun_again(
+async def test_a_run_that_had_begun_is_not_repeated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

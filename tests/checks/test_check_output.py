@@ -25,7 +25,7 @@ OWN = check_output.AwaitedRunner(("octocat",), "connect")
 FORKS = check_output.AwaitedRunner(("stranger",), "connect", approvable=True)
 
 
-def test_a_success_says_how_long_and_on_whose_runner() -> None:
+def test_a_success_shows_its_duration_and_runner() -> None:
     said = check_output.ended(make_run(), [make_step(1, "sh test.sh")], URL)
     assert said.title == "Succeeded after 1 min 5 s"
     assert "**octocat**'s runner (`linux/amd64`)" in said.summary

@@ -36,7 +36,7 @@ from tests.records import make_step
         ("fetched 12.3 MB, 45 %", "fetched 9 KiB, 100%"),
     ],
 )
-def test_what_differs_in_every_run_counts_as_equal(one: str, other: str) -> None:
+def test_text_that_differs_in_every_run_counts_as_equal(one: str, other: str) -> None:
     assert normalize_line(one) == normalize_line(other) != one
 
 
@@ -44,7 +44,7 @@ def test_what_differs_in_every_run_counts_as_equal(one: str, other: str) -> None
     "line",
     ["assert 25 == 26", "src/a.py:12: error", "defaced 7 facades", "exit status 2", "v1.2.3"],
 )
-def test_what_a_line_is_about_stays(line: str) -> None:
+def test_meaningful_text_is_not_replaced(line: str) -> None:
     assert normalize_line(line) == line
 
 

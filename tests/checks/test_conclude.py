@@ -56,7 +56,7 @@ async def run_ended(loop: SmallLoop) -> bool:
         if not ("file" in call or "source" in call) or day != "garbage"
     ],
 )
-async def test_what_passes_is_waited_for(
+async def test_temporary_errors_are_waited_out(
     make_repository: MakeRepository, tmp_path: Path, call: str, day: str
 ) -> None:
     method, path = CALLS[call]

@@ -89,7 +89,7 @@ async def test_both_kinds_of_hooks_are_used(
         }
 
 
-async def test_what_is_declared_wrongly_is_told_with_its_line(
+async def test_wrong_declarations_are_reported_with_their_lines(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     toml = '[checks.test]\nrun = "pytest"\nimag = "python"\n'

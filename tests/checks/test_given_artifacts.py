@@ -109,7 +109,7 @@ async def test_a_full_disk_is_named_and_no_folder_of_the_loops(
         assert check["conclusion"] == "action_required"
 
 
-async def test_what_has_expired_or_is_a_contributors_is_not_given(tmp_path: Path) -> None:
+async def test_expired_artifacts_and_those_of_contributors_are_not_used(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("r", state="succeeded")
         run = await site.store.runs.get("r")
@@ -182,7 +182,7 @@ def _line(runtime: Any) -> str:
     return str(runtime.by.export_public_key().decode().strip())
 
 
-async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
+async def test_limitations_of_other_runners_with_artifacts_are_reported(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -200,7 +200,7 @@ async def test_what_another_kind_of_runner_can_not_do_with_artifacts_is_said(
     ("kind", "why"),
     [("go", "only `bassloop runner` can"), ("bassloop", "can't be given: dist/a has expired")],
 )
-async def test_what_can_not_be_given_fails_the_check_and_says_why(
+async def test_missing_artifacts_fail_the_check_with_a_reason(
     tmp_path: Path, kind: str, why: str
 ) -> None:
     async with open_site(tmp_path) as site:

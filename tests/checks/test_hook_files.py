@@ -39,21 +39,21 @@ async def read(files: HookFiles, commits: Commits, sha: str) -> Any:
     return await files.read_all(1, cast("GitHubRepository", commits), sha, PATHS)
 
 
-async def test_what_a_commit_has_not_changed_is_not_read_again() -> None:
+async def test_files_that_a_commit_has_not_changed_are_not_read_again() -> None:
     files, commits = HookFiles(), Commits({"1": {"a": "A"}, "2": {"a": "A", "c": "C"}})
     for sha in ("1", "2", "1"):
         assert await read(files, commits, sha) == {"a": b"a of 1", "b": None}
     assert commits.asked == ["1", "1:a", "2"]
 
 
-async def test_what_a_commit_has_changed_or_added_is_read() -> None:
+async def test_files_that_a_commit_has_changed_or_added_are_read() -> None:
     files, commits = HookFiles(), Commits({"1": {"a": "A"}, "2": {"a": "other", "b": "B"}})
     await read(files, commits, "1")
     assert await read(files, commits, "2") == {"a": b"a of 2", "b": b"b of 2"}
 
 
 @pytest.mark.parametrize("top", [None, {"a": "", "b": ""}], ids=["not listed", "links"])
-async def test_what_is_no_plain_file_of_a_list_is_read_at_each_commit(
+async def test_entries_that_are_not_plain_files_are_read_at_each_commit(
     top: dict[str, str] | None,
 ) -> None:
     files, commits = HookFiles(), Commits({"1": top, "2": top})

@@ -45,7 +45,7 @@ async def candidates(site: Site, text: str) -> list[str]:
     return [run.id for run in found.runs if run.steps]
 
 
-async def test_what_is_there_and_what_comes_is_indexed(tmp_path: Path) -> None:
+async def test_existing_and_new_logs_are_indexed(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued("earlier")
         await site.step("earlier", "a", b"\x1b[31mBro\x1b[0mken pipe\n" + b"fine\n" * 200_000)

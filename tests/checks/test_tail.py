@@ -50,7 +50,7 @@ async def test_a_cancelled_wait_loses_no_change() -> None:
             await following.changed()
 
 
-async def test_what_another_node_says_wakes_followers() -> None:
+async def test_notifications_of_other_nodes_wake_followers() -> None:
     tail = Tail()
     async with tail.follow("run") as following, tail.follow(None) as everything:
         for said, heard in (
@@ -67,7 +67,7 @@ async def test_what_another_node_says_wakes_followers() -> None:
                     await each.changed()
 
 
-async def test_whoever_follows_all_runs_hears_of_each() -> None:
+async def test_a_follower_of_all_runs_is_notified_of_each() -> None:
     tail = Tail()
     async with tail.follow(None) as following:
         await following.changed()

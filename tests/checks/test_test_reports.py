@@ -79,7 +79,7 @@ async def test_what_can_not_be_read_is_said_in_a_step(
         assert step.error is None
 
 
-async def test_that_there_is_no_report_is_said_in_a_step(tmp_path: Path) -> None:
+async def test_a_missing_report_is_noted_in_a_step(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             for each in report("?", error="there is nothing at junit.xml"):

@@ -78,7 +78,7 @@ def output_text(check: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
-async def test_what_both_say_is_green_and_says_by_whom_it_was_verified(
+async def test_a_result_that_both_runners_report_is_green_and_names_the_verifier(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (

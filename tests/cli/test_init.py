@@ -102,7 +102,7 @@ def test_workflows_are_translated_each_check_with_a_name_of_its_own(tmp_path: Pa
     assert "go test ./..." in initialized(tmp_path, "--no-workflows")
 
 
-def test_what_is_left_out_of_workflows_is_noted_in_the_file(tmp_path: Path) -> None:
+def test_parts_of_workflows_that_are_left_out_are_noted_in_the_file(tmp_path: Path) -> None:
     folder = tmp_path / ".github" / "workflows"
     folder.mkdir(parents=True)
     (folder / "ci.yml").write_text(

@@ -56,7 +56,7 @@ def data(location: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return Data(tmp_path / "data", location)
 
 
-def test_prune_removes_what_is_too_old(data: Data) -> None:
+def test_prune_removes_old_runs(data: Data) -> None:
     _, new = trio.run(data.make)
     said = data.command("prune", "--older-than", "30d", "--dry-run")
     assert said.output.startswith("would remove 1 run, ")
@@ -81,7 +81,9 @@ def test_prune_does_as_the_settings_say(data: Data, monkeypatch: pytest.MonkeyPa
         (("--keep-bytes", "10 apples"), "'10 apples' is not a size, such as 500MB, 2GiB"),
     ],
 )
-def test_prune_says_what_it_needs(data: Data, words: tuple[str, ...], message: str) -> None:
+def test_prune_reports_missing_or_wrong_options(
+    data: Data, words: tuple[str, ...], message: str
+) -> None:
     said = data.command("prune", *words)
     assert said.exit_code == 2
     assert message in said.output

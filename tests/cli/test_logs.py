@@ -45,7 +45,7 @@ def test_a_run_is_named_by_its_id_or_by_its_page(text: str, meant: RunAddress) -
 @pytest.mark.parametrize(
     "text", ["", "a b", "ftp://a/runs/b", "https://a/b", "https:///runs/b", "../x"]
 )
-def test_what_names_no_run_is_refused(text: str) -> None:
+def test_addresses_that_name_no_run_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"isn't the address|neither a run.s id"):
         parse_run_address(text, "http://here")
 
@@ -125,7 +125,7 @@ def test_lines_that_may_change_are_drawn_again_in_a_terminal(
     assert shown(first, second) == "a\nx\n"
 
 
-def test_an_output_that_nobody_reads_ends_it() -> None:
+def test_closing_the_output_ends_it() -> None:
     class Closed(io.StringIO):
         def write(self, _text: str) -> int:
             raise BrokenPipeError

@@ -50,7 +50,7 @@ def test_no_line_of_a_page_is_taken_for_a_request_that_troff_does_not_know(
     assert requests <= {".TH", ".SH", ".TP", ".PP", ".B", ".nf", ".fi"}
 
 
-def test_a_command_that_is_none_is_told() -> None:
+def test_an_unknown_command_is_reported() -> None:
     result = CliRunner().invoke(cli, ["man", "deliveries", "burn"])
     assert (result.exit_code, result.output) == (
         1,

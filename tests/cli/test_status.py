@@ -150,7 +150,9 @@ async def _leave_waiting(data: Path) -> None:
         )
 
 
-def test_what_waits_is_seen_while_the_daemon_is_down(env: dict[str, str], tmp_path: Path) -> None:
+def test_waiting_deliveries_are_listed_while_the_daemon_is_down(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     trio.run(_leave_waiting, tmp_path / "data")
     code, said = status(env, "--json")
     picture = json.loads(said)

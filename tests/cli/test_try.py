@@ -42,7 +42,7 @@ def test_a_file_with_a_policy_alone_declares_no_checks(make_repository: MakeRepo
     assert "there are no checks yet: `bassloop init` writes some" in said
 
 
-def test_checks_that_are_not_committed_are_told(make_repository: MakeRepository) -> None:
+def test_uncommitted_checks_are_reported(make_repository: MakeRepository) -> None:
     path = make_repository(**{"README.md": "nothing"})
     (path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
     said = tried(path, "--committed", status=1)
@@ -99,7 +99,7 @@ def test_a_line_reaches_a_pipe_while_its_command_goes_on(
     assert trial.returncode == 0
 
 
-def test_the_whole_log_is_kept(
+def test_the_whole_log_is_stored(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -115,7 +115,7 @@ def test_the_whole_log_is_kept(
     assert any(line.startswith("==> many │ ") for line in lines)
 
 
-def test_what_broke_is_told_at_the_end_and_afterwards(
+def test_failures_are_shown_at_the_end_and_afterwards(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -218,7 +218,7 @@ def test_without_git_one_line_says_so(make_repository: MakeRepository) -> None:
     )
 
 
-def test_a_missing_report_is_told_beside_the_result(make_repository: MakeRepository) -> None:
+def test_a_missing_report_is_listed_beside_the_result(make_repository: MakeRepository) -> None:
     checks = '[checks.a]\nrun = "true"\nreports = "r.xml"\nartifacts = "dist/*"\n'
     path = make_repository(**{".bassloop.toml": checks})
     said = tried(path, status=0)

@@ -104,7 +104,7 @@ def test_an_image_that_was_not_used_is_part_of_the_result(
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "passed")
 
 
-def test_what_checks_leave_is_kept_where_it_is_asked_for(
+def test_artifacts_of_a_trial_are_stored_in_the_given_folder(
     make_repository: MakeRepository, environment: dict[str, str], tmp_path: Path
 ) -> None:
     declared = '[checks.a]\nrun = "mkdir out; echo built > out/a"\nartifacts = ["out/a", "none"]\n'

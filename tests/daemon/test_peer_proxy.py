@@ -124,7 +124,7 @@ async def serve_site(
     stopped.set()
 
 
-async def test_what_one_node_records_is_shown_by_another(cluster: Cluster) -> None:
+async def test_runs_that_one_node_records_are_shown_by_another(cluster: Cluster) -> None:
     row, log = await cluster.begin_run()
     await cluster.write(log, b"one\ntwo\nthree\n")
     path = f"/runs/r/vertexes/{row}/lines?start=1&stop=3&format=text"

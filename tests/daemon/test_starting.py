@@ -71,7 +71,7 @@ def test_a_key_that_is_none_is_told_at_once(env: dict[str, str]) -> None:
     assert "the PEM file that GitHub gave" in said
 
 
-def test_a_certificate_that_is_none_is_told(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_reported(env: dict[str, str], tmp_path: Path) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     write_certificate(chain, key, "loop")
     chain.write_text("nothing")

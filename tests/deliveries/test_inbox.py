@@ -81,7 +81,7 @@ async def test_a_delivery_is_on_disk_when_it_is_accepted(tmp_path: Path) -> None
         ({"x-hub-signature-256": sign(b"another", body())}, 403),
     ],
 )
-async def test_what_is_not_a_signed_delivery_is_refused(
+async def test_requests_that_are_not_signed_deliveries_are_refused(
     tmp_path: Path, changed: dict[str, str], status: int
 ) -> None:
     async with inbox(tmp_path, done) as (box, store):
@@ -203,7 +203,7 @@ async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
         assert tries == 3
 
 
-async def test_what_was_not_finished_is_resumed_at_the_next_start(tmp_path: Path) -> None:
+async def test_unfinished_deliveries_are_resumed_at_the_next_start(tmp_path: Path) -> None:
     async def never(delivery: Delivery, slot: Slot) -> Outcome:
         await trio.sleep_forever()
         raise AssertionError

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LIST = r"/app/hook/deliveries"
 
 
-async def test_what_never_arrived_is_fetched_once_and_runs(
+async def test_deliveries_that_never_arrived_are_fetched_once_and_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

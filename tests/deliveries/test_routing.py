@@ -39,6 +39,6 @@ def test_an_event_does_what_the_table_says(
     assert routing.why
 
 
-def test_what_a_hook_lacks_is_named() -> None:
+def test_the_reason_names_the_fields_that_an_event_lacks() -> None:
     event = event_of("check_suite", {**check_suite(), "sender": None, "installation": None})
     assert "sender or installation" in route_event(event, app_id=7).why

@@ -50,7 +50,7 @@ def test_without_a_secret_everything_is_refused() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(HEADERS)), st.text()), st.binary())
-def test_whatever_is_sent_is_refused_unless_it_is_signed(
+def test_all_requests_are_refused_unless_they_are_signed(
     changed: dict[str, str], body: bytes
 ) -> None:
     answer = refusal({**HEADERS, **changed}, body, b"unknown to the sender")

@@ -28,7 +28,7 @@ def generate() -> ModuleType:
     return module
 
 
-def test_what_is_generated_is_there() -> None:
+def test_generated_parts_of_the_documentation_are_current() -> None:
     """In a process of its own: a command remembers its help option as it was when another test ran it alone."""
     program = (
         "import json, runpy; print(json.dumps(runpy.run_path('docs/generate.py')['generated']()))"

@@ -57,7 +57,7 @@ RUN = [page for page in PAGES if any(block.kind == "console" for block in blocks
 
 
 @pytest.mark.parametrize("page", RUN, ids=named)
-def test_what_a_page_does_in_a_console_happens(page: Path, tmp_path: Path) -> None:
+def test_the_examples_of_a_console_page_work(page: Path, tmp_path: Path) -> None:
     console = Console(tmp_path, THINGS)
     for block in blocks(page):
         console.carry_out(block)

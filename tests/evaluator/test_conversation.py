@@ -104,7 +104,7 @@ def test_a_stream_is_read_until_it_ends() -> None:
         hear(conversation, Next(4, 1))
 
 
-def test_what_was_refused_is_not_there() -> None:
+def test_refused_calls_open_nothing() -> None:
     conversation = begun()
     hear(conversation, ReadThunk(1, b""), StartCheck(2, "", "", (), None, b""))
     conversation.answer(Refusal(1, "no"))

@@ -154,7 +154,7 @@ async def test_a_thunk_that_nobody_waits_for_is_waited_for(small: Evaluating) ->
     assert small.host.logged == ["ran"]
 
 
-async def test_what_the_host_raises_comes_out(small: Evaluating) -> None:
+async def test_errors_of_the_host_are_raised(small: Evaluating) -> None:
     async def broken(path: str) -> bytes:
         raise OSError("the disk is full")
 

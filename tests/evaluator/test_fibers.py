@@ -60,7 +60,7 @@ def test_an_error_comes_out_where_it_is_awaited() -> None:
     assert outside.fibers.run(main()) == "caught"
 
 
-def test_what_is_spawned_runs_meanwhile_and_is_waited_for() -> None:
+def test_spawned_work_runs_meanwhile_and_is_waited_for() -> None:
     outside, order = Outside(), list[str]()
 
     async def work(name: str) -> None:

@@ -141,7 +141,7 @@ def test_a_message_that_is_too_long_is_refused_before_it_has_arrived() -> None:
         [],
     ],
 )
-def test_what_a_process_may_not_send_is_refused(body: Any) -> None:
+def test_invalid_messages_are_refused(body: Any) -> None:
     encoded = msgspec.msgpack.encode(body)
     with pytest.raises(ProtocolError):
         read(len(encoded).to_bytes(4) + encoded, [])

@@ -43,6 +43,6 @@ def test_a_check_that_no_script_knows_is_given_as_its_whole_suite() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"check_run": 1}', b"{}"])
-def test_what_can_not_be_read_is_an_error_of_the_script(body: bytes) -> None:
+def test_an_unreadable_payload_is_an_error_of_the_script(body: bytes) -> None:
     with pytest.raises(bass.BassError, match="payload"):
         read_event("check_run", body, "suite rerun")

@@ -61,7 +61,7 @@ async def test_a_place_is_held_once() -> None:
     assert limiter.held == 0
 
 
-async def test_who_is_cancelled_holds_nothing() -> None:
+async def test_a_cancelled_task_holds_nothing() -> None:
     limiter = FairLimiter(1)
     await limiter.acquire("a")
     with trio.move_on_after(0):

@@ -76,6 +76,6 @@ def test_a_thunk_that_is_used_over_and_over_is_shown_once() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"\x0a", b"\x0a\x05", b"\xff" * 20, b"\x0a\x02\x12\x05"])
-def test_what_is_no_thunk_is_refused(garbage: bytes) -> None:
+def test_bytes_that_are_not_a_thunk_are_refused(garbage: bytes) -> None:
     with pytest.raises(bass.BassError, match="this isn't a thunk"):
         describe(garbage)

@@ -82,7 +82,7 @@ def test_a_test_that_failed_only_through_one_within_it_is_left_out() -> None:
     ]
 
 
-def test_what_a_passing_test_logged_is_no_failure() -> None:
+def test_the_log_of_a_passing_test_is_not_a_failure() -> None:
     lines = [
         "=== RUN   TestFine",
         "    fine_test.go:3: looking",
@@ -113,7 +113,7 @@ def test_of_an_unknown_tool_s_lines_one_that_complains_tells_more(
     assert (only.message, only.first) == (lines[telling].strip(), telling)
 
 
-def test_an_empty_log_tells_nothing() -> None:
+def test_an_empty_log_has_no_failures() -> None:
     assert find_failures([]) == []
     assert find_failures(["", "   "]) == []
 

@@ -71,7 +71,7 @@ def test_odd_json_is_survived(text: str) -> None:
         assert all(0 <= each.first < len(lines) for each in find_failures(lines))
 
 
-def test_what_is_read_is_bounded() -> None:
+def test_the_json_that_is_read_is_bounded() -> None:
     many = [json.dumps(ERROR | {"message": f"error {n}"}) for n in range(MAX_FOUND + 50)]
     assert len(find_failures(many)) == MAX_FOUND
     long = json.dumps({"text": "x" * 1_000_000, **ERROR})

@@ -64,7 +64,7 @@ def test_tap_has_each_test_with_its_outcome() -> None:
         (b"<" + b" " * (17 << 20), "are read at most"),
     ],
 )
-def test_what_is_no_report_is_refused_with_the_reason(data: bytes, why: str) -> None:
+def test_invalid_reports_are_refused_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(ReportError, match=why):
         read_report(data)
 

@@ -166,7 +166,7 @@ async def test_connections_that_have_not_authenticated_are_limited(limit):
 @pytest.mark.parametrize(
     "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 5000, b"SSH-2.0-x\r\n\xff\xff"]
 )
-async def test_what_is_no_ssh_is_refused_and_nothing_else_happens(gateway, noise):
+async def test_connections_that_do_not_speak_ssh_are_refused(gateway, noise):
     began = time.monotonic()
     async with await trio.open_tcp_stream("127.0.0.1", gateway.address.port) as stream:
         try:

@@ -30,7 +30,7 @@ async def test_tiny_packets_before_authentication_end_the_connection(gateway):
     assert sent < 100
 
 
-async def test_what_a_connection_has_sent_before_authentication_is_bounded_in_bytes(gateway):
+async def test_the_bytes_of_a_connection_before_authentication_are_bounded(gateway):
     stream = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)
     big = struct.pack(">IBB", 30_012, 6, MSG_IGNORE) + struct.pack(">I", 30_000) + bytes(30_006)
     async with stream:

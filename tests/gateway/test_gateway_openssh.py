@@ -115,7 +115,7 @@ async def test_a_socket_that_nobody_serves_is_told_in_words(gateway, identity):
         ("forward", "nobody", 255, b"Permission denied (publickey)"),
     ],
 )
-async def test_openssh_is_told_what_is_wrong(gateway, identity, command, login, status, says):
+async def test_openssh_shows_the_gateways_error(gateway, identity, command, login, status, says):
     words = ssh(gateway, identity, command, login=login)
     done = await trio.run_process(
         words if command else words[:-1], check=False, capture_stdout=True, capture_stderr=True

@@ -90,7 +90,7 @@ def test_a_key_that_others_may_read_is_not_used(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "hello", "ssh-ed25519 AAAA"])
-def test_what_is_no_key_is_not_used(tmp_path, content):
+def test_invalid_keys_are_not_used(tmp_path, content):
     path = tmp_path / "key"
     path.touch(mode=0o600)
     path.write_text(content)
@@ -107,7 +107,7 @@ def test_a_key_with_a_passphrase_is_not_used(tmp_path):
         load_host_key(tmp_path / "key", content=content)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HostKeyError, match="SSH host key"):
         load_host_key(tmp_path / "file" / "key")

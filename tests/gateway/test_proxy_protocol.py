@@ -85,7 +85,7 @@ def test_anything_else_is_refused_or_waited_for_within_bounds(
         (SIGNATURE + b"\x21\x31\x00\x04abcd", "no address of TCP"),
     ],
 )
-def test_what_is_no_header_says_what_it_is(data: bytes, words: str) -> None:
+def test_bytes_that_are_not_a_header_are_described(data: bytes, words: str) -> None:
     with pytest.raises(BadHeader, match=words):
         read(data)
 

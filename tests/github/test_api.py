@@ -87,7 +87,7 @@ async def test_a_call_says_who_asks_and_which_version_it_speaks() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_what_may_be_done_twice_is_asked_again_after_growing_pauses(
+async def test_idempotent_requests_are_repeated_after_growing_delays(
     method: str, autojump_clock: MockClock
 ) -> None:
     script = Script(error(502), httpx.ReadError("reset"), error(500), ok([1]))
@@ -98,7 +98,7 @@ async def test_what_may_be_done_twice_is_asked_again_after_growing_pauses(
         assert 0.5 * middle <= pause <= 1.5 * middle
 
 
-async def test_what_creates_is_not_asked_again_when_it_may_have_been_done(
+async def test_a_creation_is_not_repeated_if_it_may_have_succeeded(
     autojump_clock: MockClock,
 ) -> None:
     for bad in (error(502), httpx.ReadError("reset"), httpx.ReadTimeout("slow")):
@@ -110,7 +110,7 @@ async def test_what_creates_is_not_asked_again_when_it_may_have_been_done(
         assert len(script.asked) == 1
 
 
-async def test_what_creates_is_asked_again_when_it_was_never_heard(
+async def test_a_creation_is_repeated_if_it_never_reached_github(
     autojump_clock: MockClock,
 ) -> None:
     script = Script(httpx.ConnectError("refused"), error(429, retry_after="7"), ok({"id": 1}))

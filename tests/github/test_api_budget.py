@@ -127,7 +127,7 @@ def test_the_last_calls_of_an_hour_are_for_those_who_go_first() -> None:
     assert budget.may_spend_at(CONCLUDE, 1, 1000.0) == 1000.0  # the next hour
 
 
-def test_what_an_earlier_process_spent_is_counted_until_its_window_is_over() -> None:
+def test_points_that_an_earlier_process_spent_count_until_their_window_is_over() -> None:
     budget = APIBudget(1000)
     budget.count_earlier([(-WINDOW / 2, 600), (0.0, 200), (-WINDOW, 1000)], 0.0)
     assert spend_all(budget, START) == 170  # of its own share, since people's is kept

@@ -45,7 +45,7 @@ long = st.builds(lambda text, times: text * times, wild, st.sampled_from([1, 500
 
 @unhurried
 @given(name=wild, headline=long, summary=long, text=st.none() | long, url=wild)
-def test_what_is_sent_is_taken_or_refused_before_it_is_sent(
+def test_check_runs_are_valid_or_refused_before_they_are_sent(
     name: str, headline: str, summary: str, text: str | None, url: str
 ) -> None:
     fields = {"name": name, "output": CheckOutput(headline, summary, text)}
@@ -140,7 +140,7 @@ def test_a_title_is_one_line_that_is_never_empty(text: str) -> None:
         ({"output": with_actions(Action("", "Stop it", "cancel"))}, "label has 1 to 20"),
     ],
 )
-def test_what_github_would_refuse_is_refused_with_the_reason(
+def test_requests_that_github_would_refuse_are_refused_with_the_reason(
     fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(Refused, match=message):
@@ -159,6 +159,6 @@ def test_a_link_that_is_not_of_the_web_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("item", [None, [], {}, {"id": "x"}, {"id": 1, "name": "n"}, "text"])
-def test_what_is_no_check_run_is_an_error(item: Any) -> None:
+def test_an_invalid_check_run_is_an_error(item: Any) -> None:
     with pytest.raises(GitHubError, match="not a check run"):
         parse_check_run(item)

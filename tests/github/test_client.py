@@ -36,7 +36,7 @@ async def test_a_file_is_read_at_a_commit(tmp_path: Path) -> None:
         assert await world.repo.file("/bass/init_bass", "main") == b"; hello\n"
 
 
-async def test_what_is_no_file_is_none(tmp_path: Path) -> None:
+async def test_a_path_that_is_not_a_file_is_none(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", bass__init="x", list="[1, 2]")
     async with open_world(repository) as world:
         for path in ("nothing", "bass", "bass/nothing", "list/more", "../r/list", ".git/config"):
@@ -135,7 +135,7 @@ async def test_a_wrong_key_is_an_error_that_names_its_settings(repository: Path)
             await world.repo.file("project.bass", world.head)
 
 
-async def test_what_is_no_key_is_an_error_that_names_its_setting(repository: Path) -> None:
+async def test_an_invalid_key_is_an_error_that_names_its_setting(repository: Path) -> None:
     async with open_world(repository) as world:
         config = GitHubConfig(world.standin.url, 1, "-----BEGIN NONSENSE-----")
         async with open_github(config) as github:

@@ -80,7 +80,7 @@ def test_a_merge_group_is_about_its_head() -> None:
         ({"private": None, "visibility": None}, "private"),
     ],
 )
-def test_what_is_not_known_to_be_public_is_private(
+def test_repositories_of_unknown_visibility_are_private(
     repository: dict[str, Any], visibility: str
 ) -> None:
     event = event_of("push", payload(repository={**REPOSITORY, **repository}))
@@ -100,7 +100,7 @@ def test_what_is_not_known_to_be_public_is_private(
         ({"action": 5}, "action"),
     ],
 )
-def test_what_github_would_not_send_is_malformed_and_says_what(
+def test_an_event_that_github_would_not_send_is_malformed(
     broken: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MalformedEvent, match=message):

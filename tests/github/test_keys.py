@@ -210,7 +210,7 @@ async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
     assert repr(keys).startswith("<LoginKeys: 1 users")
 
 
-async def test_what_is_no_login_is_nobody_and_is_not_asked_for(
+async def test_an_invalid_login_is_nobodys_and_is_not_looked_up(
     people: People, keys: LoginKeys
 ) -> None:
     for login in ("", "-", "a/b", "../x", "a b", "é", "x" * 101, "a\n", "%2e"):

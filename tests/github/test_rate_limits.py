@@ -86,7 +86,7 @@ async def test_each_purpose_goes_first_come_first_served_and_is_counted(
     assert pacer.waiting == 0
 
 
-async def test_what_has_waited_longer_goes_first(autojump_clock: MockClock) -> None:
+async def test_the_request_that_has_waited_longest_goes_first(autojump_clock: MockClock) -> None:
     idle: list[Purpose] = []
     pacer, order = Pacer(APIBudget(50), idle.append), []
 

@@ -206,7 +206,7 @@ async def test_a_slice_that_a_node_does_not_spend_is_given_to_others_after_a_whi
     assert second.pacer.budget.spent_by_others.total() == 0
 
 
-async def test_what_github_refuses_to_one_node_is_not_tried_by_the_others(
+async def test_a_request_that_github_refuses_to_one_node_is_not_tried_by_the_others(
     clock: MockClock,
 ) -> None:
     first, second = nodes("ab")

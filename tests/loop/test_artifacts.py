@@ -103,7 +103,7 @@ async def bassloop(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-async def test_what_a_check_left_is_used_downloaded_and_verified(
+async def test_artifacts_of_a_check_are_used_downloaded_and_verified(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with tried(make_repository(**{"project.bass": CHECKS})) as trial:

@@ -127,7 +127,7 @@ async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGe
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_what_had_not_begun_is_taken_by_another_runner(
+async def test_a_run_that_had_not_begun_is_taken_by_another_runner(
     make_repository: MakeRepository, tmp_path: Path, number: signal.Signals
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
@@ -166,7 +166,7 @@ async def test_a_check_of_a_runner_that_is_silent_waits_for_one_that_answers(
             assert said["conclusion"] == "success", said["output"]
 
 
-async def test_what_had_begun_ends_and_is_not_begun_again(
+async def test_a_run_that_had_begun_ends_and_is_not_repeated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})

@@ -119,7 +119,7 @@ async def _try_nested_thunks(path: Path, thunks: int) -> None:
         assert (await get(trial, f"/thunks/{shown['thunk']}")).status_code == 200
 
 
-async def test_what_a_failing_log_points_at_is_noted_on_its_line_once(
+async def test_each_location_in_a_failing_log_is_annotated_once(
     make_repository: MakeRepository,
 ) -> None:
     lines = "; ".join(f"echo src/a.py:{n}: broke {n}" for n in range(1, 61))
@@ -150,7 +150,7 @@ async def test_a_hook_that_fails_is_noted_on_its_own_line(make_repository: MakeR
         assert "nosuch" in noted["message"]
 
 
-async def test_what_a_hook_ran_itself_is_shown_when_it_fails(
+async def test_a_failing_hooks_own_thunks_are_shown(
     make_repository: MakeRepository,
 ) -> None:
     hook = """

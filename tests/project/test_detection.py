@@ -88,7 +88,7 @@ def test_each_kind_of_project_has_its_checks(project: str) -> None:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_what_is_proposed_can_be_declared(project: str) -> None:
+def test_proposed_checks_are_valid_declarations(project: str) -> None:
     files, expected = PROJECTS[project]
     declared = read_checks(write_declaration(propose_checks(files.get, set(files))).encode())
     assert {name: check.commands for name, check in declared.items()} == expected

@@ -109,7 +109,7 @@ def test_a_misspelled_key_is_reported_once_with_the_key_that_was_meant(
     )
 
 
-def test_what_is_not_text_is_refused_with_its_line() -> None:
+def test_bytes_that_are_not_text_are_refused_with_their_line() -> None:
     with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:2: this is not UTF-8 text"):
         read_checks(b"a = 1\nb = '\xff'")
 
@@ -119,7 +119,7 @@ def test_a_long_file_is_refused() -> None:
         read_checks(b"#" * (1 << 20))
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(ChecksFileError) as raised:
         read_checks(b"[checks.a]\nrn = 'x'\ntimeout = 'soon'\n[checks.b]\nrun = 'x'\nimage = 1")
     assert str(raised.value).count("\n") >= 2

@@ -78,7 +78,7 @@ def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
     assert ("--env", "X") not in pairs(words)
 
 
-def test_limits_and_mounts_are_said() -> None:
+def test_limits_and_mounts_are_reported() -> None:
     binds = [
         BindMount(Path("/s/a"), "/t/a"),
         BindMount(Path("/s/b"), "/t/b", overlay=True),
@@ -128,7 +128,7 @@ def test_a_digest_is_what_counts() -> None:
         "a:b:c/d",
     ],
 )
-def test_what_is_no_name_of_an_image_is_refused(repository: str) -> None:
+def test_invalid_names_of_images_are_refused(repository: str) -> None:
     with pytest.raises(DriverError):
         image_info.name_of(pb.ImageRef(repository=repository))
 
@@ -157,7 +157,7 @@ def test_only_a_registry_of_this_machine_needs_no_tls(name: str, local: bool) ->
     assert image_info.is_loopback(name) is local
 
 
-def test_what_engines_say_of_an_image() -> None:
+def test_descriptions_of_images_by_engines() -> None:
     config = {"Env": ["A=b=c", "PATH=/bin"], "Entrypoint": ["e"], "Cmd": None}
     digest = "sha256:" + "b" * 64
     podman = [{"Id": "abc", "Digest": digest, "Config": config}]
@@ -258,7 +258,7 @@ async def test_an_engine_that_simply_works_is_taken_as_it_is(fake: Path) -> None
     assert str(found) == "podman 5.0.1"
 
 
-async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
+async def test_refused_options_are_replaced_by_others(fake: Path) -> None:
     fake.write_text(
         FAKE % {"version": "4.3.1", "works": "*'--network none '*--ulimit*|*slirp4netns*"}
     )
@@ -279,7 +279,7 @@ async def test_what_is_refused_is_tried_in_another_way(fake: Path) -> None:
         ('"', "*", "can't be parsed"),
     ],
 )
-async def test_why_an_engine_does_not_work_is_said(
+async def test_the_reason_why_an_engine_does_not_work_is_reported(
     fake: Path, version: str, works: str, reason: str
 ) -> None:
     fake.write_text(FAKE % {"version": version, "works": works})
@@ -314,7 +314,7 @@ ROOTLESS = '{"host": {"cgroupVersion": "%s", "cgroupControllers": %s}}'
     [("v1", "[]", "memory and pids"), ("v2", '["cpu", "memory"]', "for pids"),
      ("v2", '["cpu", "memory", "pids"]', None)],
 )  # fmt: skip
-async def test_limits_that_would_be_ignored_are_told(
+async def test_limits_that_would_be_ignored_are_reported(
     fake: Path, version: str, controllers: str, missing: str | None
 ) -> None:
     fake.write_text(

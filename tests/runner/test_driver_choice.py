@@ -175,7 +175,7 @@ async def test_default_limits_that_an_engine_can_not_hold_are_left_out_and_told(
     assert (limits, told) == (CommandLimits(), "a command has no limits")
 
 
-async def test_why_no_engine_is_used_is_told_with_the_fix(
+async def test_the_reason_why_no_engine_is_used_is_reported_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "bin" / "podman"

@@ -42,7 +42,7 @@ def test_commands_have_limits_unless_their_owner_says_otherwise() -> None:
     assert only == CommandLimits(pids=7)
 
 
-def test_limits_are_told_in_words() -> None:
+def test_limits_are_described_in_words() -> None:
     assert str(LIMITS) == "1.5 processors, 512 MiB of memory, 64 processes, files of 1 MiB"
     assert str(NO_LIMITS) == "no limits"
 
@@ -77,7 +77,7 @@ def test_no_limit_is_raised(child: int) -> None:
     assert resource.prlimit(child, resource.RLIMIT_FSIZE) == (1 << 20, 1 << 20)
 
 
-def test_what_does_not_hold_is_told_too() -> None:
+def test_unenforced_limits_are_reported_as_well() -> None:
     user = LimitHolder(whole=frozenset({"pids"}))
     assert user.describe(LIMITS) == (
         "512 MiB of memory for each process, 64 processes, files of 1 MiB (limits of each process)"
@@ -179,7 +179,7 @@ def test_an_error_leaves_no_group(tmp_path: Path, child: int, made: list[Path]) 
     assert [group.parent for group in made] == [tmp_path]
 
 
-def test_what_is_left_in_a_group_is_killed(tmp_path: Path, child: int) -> None:
+def test_remaining_processes_of_a_group_are_killed(tmp_path: Path, child: int) -> None:
     group = tmp_path / "group"
     group.mkdir()
     (group / "cgroup.procs").write_text(f"{child}\n")  # a real one would go with its process

@@ -92,7 +92,7 @@ def test_no_chunking_shows_a_secret(secret: str, parts: list[str | bytes], cuts:
 
 
 @given(st.binary(), st.lists(st.integers(0, 10_000)))
-def test_what_has_no_secret_in_it_comes_out_as_it_was(text: bytes, cuts: list[int]) -> None:
+def test_text_without_secrets_is_unchanged(text: bytes, cuts: list[int]) -> None:
     shown = in_pieces(Mask(["correct horse battery staple"]), text, cuts)
     assert shown == text
     assert in_pieces(Mask([]), text, cuts) == text

@@ -53,7 +53,7 @@ async def used(driver: HostDriver, *names: str) -> dict[str, str]:
     return found
 
 
-async def test_what_was_used_last_stays(driver: HostDriver) -> None:
+async def test_the_most_recently_used_entries_stay(driver: HostDriver) -> None:
     before = await used(driver, "one", "two", "three")
     pruned = await prune(driver.cache.folder, int(2.5 * MB), [])
     assert (pruned.count, pruned.in_use) == (1, 0)
@@ -110,7 +110,7 @@ async def test_nothing_that_is_in_use_is_removed(driver: HostDriver, tmp_path: P
     assert not output.stdout.exists()
 
 
-async def test_what_is_kept_stays_within_its_limit_while_the_runner_runs(
+async def test_the_cache_stays_within_its_limit_while_the_runner_runs(
     driver: HostDriver,
 ) -> None:
     async with trio.open_nursery() as nursery:

@@ -61,7 +61,7 @@ async def test_reports_are_sent_whether_the_command_fails_or_not(
     assert await sent(tmp_path / "3", with_reports(script, "*"), LOCAL) == {}
 
 
-async def test_that_a_command_left_none_is_said(tmp_path: Path) -> None:
+async def test_a_command_without_a_report_is_noted(tmp_path: Path) -> None:
     assert await sent(tmp_path, with_reports("true", "j.xml", "*.tap")) == {
         "?": "(there is nothing at j.xml, *.tap)"
     }

@@ -128,7 +128,7 @@ def test_the_file_is_for_its_owner_alone(store: SecretStore) -> None:
         store.entries()
 
 
-def test_what_is_set_at_the_same_time_is_all_kept(store: SecretStore) -> None:
+def test_concurrent_changes_of_secrets_are_all_stored(store: SecretStore) -> None:
     threads = [
         threading.Thread(
             target=store.set, args=(f"S{number}", "hunter2"), kwargs={"in_keyring": False}
@@ -147,7 +147,7 @@ def test_what_is_set_at_the_same_time_is_all_kept(store: SecretStore) -> None:
     [("", "value", ()), ("a b", "value", ()), ("A", "abc", ()), ("A", " \n   ", ()),
      ("A", "val\0ue", ()), ("A", "x" * 600_000, ()), ("A", "value", ("everything",))],
 )  # fmt: skip
-def test_what_is_no_secret_is_refused_and_not_shown(
+def test_invalid_secrets_are_refused_and_not_shown(
     store: SecretStore, name: str, value: str, only: tuple[str, ...]
 ) -> None:
     with pytest.raises(SecretError) as caught:

@@ -39,7 +39,7 @@ def test_a_long_text_is_not_taken_for_fields() -> None:
     check_progress(bytearray(runtime_pb2.ReadResponse(output=text).SerializeToString()))
 
 
-def test_what_is_no_message_is_left_to_the_decoder() -> None:
+def test_invalid_messages_are_left_to_the_decoder() -> None:
     check_progress(bytearray(b"\xff" * (2 * LARGE_BYTES)))
     check_progress(encoded(logs=[progrock_pb2.VertexLog(data=bytes(LARGE_BYTES))])[:-1])
 

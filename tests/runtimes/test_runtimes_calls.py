@@ -254,7 +254,7 @@ async def break_off(session_factory):
         (break_off, RuntimeLost, "was lost .connection reset"),
     ],
 )
-async def test_what_is_no_runner_is_told_in_words(autojump_clock, opener, error, says):
+async def test_peers_that_are_not_runners_are_described(autojump_clock, opener, error, says):
     async with open_bridge():
         with pytest.raises(error, match=says):
             await everything(runtime(opener).run(THUNK, {}))
@@ -301,7 +301,7 @@ async def test_a_method_that_a_runner_does_not_know_is_a_failure():
     assert failed.value.status == "UNIMPLEMENTED"
 
 
-def test_what_a_kind_of_runner_cannot_do_is_known():
+def test_the_limitations_of_each_kind_of_runner_are_known():
     assert runtime(refuse).caveats == ()
     assert "it can't publish" in runtime(refuse, kind="go").caveats
 

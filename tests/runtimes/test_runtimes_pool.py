@@ -125,7 +125,7 @@ async def test_waiting_ends_as_soon_as_one_is_registered(autojump_clock):
     }
 
 
-async def test_waiting_in_vain_says_what_is_there_instead(autojump_clock):
+async def test_a_timeout_reports_the_actual_state(autojump_clock):
     pool = Pool()
     with pytest.raises(NoRuntime, match=r"^no runner is connected after 60 s$"):
         await pool.wait_for(1, LINUX, timeout=60)

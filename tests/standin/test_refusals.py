@@ -84,7 +84,7 @@ async def test_a_token_ends_and_can_be_revoked(repository: Path) -> None:
         assert (await served.get("")).status_code == 401
 
 
-async def test_what_is_private_is_not_there_for_anybody_else(repository: Path) -> None:
+async def test_private_repositories_do_not_exist_for_others(repository: Path) -> None:
     async with open_standin(repository, private=True) as served:
         for path in ("", "/contents/a", "/pulls", "/commits/main"):
             answer = await served.client.get(f"/repos/octocat/hello{path}")
@@ -188,7 +188,7 @@ async def test_older_check_runs_of_a_name_are_listed_only_when_asked_for(
         assert (await served.get("/commits/nothing/check-runs")).status_code == 422
 
 
-async def test_what_is_no_json_is_a_bad_request(repository: Path) -> None:
+async def test_invalid_json_is_a_bad_request(repository: Path) -> None:
     async with open_standin(repository) as served:
         for body in (b"{", b"[]", b"\xff", b"[" * 100_000):
             assert (await served.ask("POST", RUNS, content=body)).status_code == 400

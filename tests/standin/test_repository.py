@@ -196,7 +196,7 @@ async def test_a_bare_repository_and_a_detached_head_are_served(
         assert (await served.standin.payload("check_suite"))["check_suite"]["head_branch"] == "main"
 
 
-async def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
+async def test_a_folder_that_is_not_a_repository_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StandInError, match="not a git repository"):
         await serve_standin(standin_of(tmp_path))
 

@@ -53,9 +53,7 @@ def files(folder: Path) -> list[str]:
     return sorted(each.name for each in (folder / "blobs" / "artifacts").glob("*/*"))
 
 
-async def test_what_was_kept_is_there_until_it_expires(
-    location: Path | str, tmp_path: Path
-) -> None:
+async def test_artifacts_are_stored_until_they_expire(location: Path | str, tmp_path: Path) -> None:
     async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         kept = await keep(store, "one", "dist/a.whl", b"x" * 3_000_000)

@@ -68,7 +68,7 @@ async def write_log(store: Store, text: bytes, *, close: bool = True) -> tuple[s
     return where
 
 
-async def test_what_is_backed_up_is_restored(store: Store, places: Places) -> None:
+async def test_a_backup_can_be_restored(store: Store, places: Places) -> None:
     await store.deliveries.record("g", "push", None, b"{}")
     closed = await write_log(store, b"one\ntwo\n")
     growing = await write_log(store, b"whole\nhal", close=False)

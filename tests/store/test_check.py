@@ -211,7 +211,7 @@ async def test_nothing_is_mended_under_a_daemon(data: Data) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> None:
+async def test_readable_rows_of_a_damaged_database_are_saved(data: Data) -> None:
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         await store.thunks.put(THUNK)
         for number in range(400):
@@ -238,7 +238,7 @@ async def test_what_can_be_read_of_a_damaged_database_is_saved(data: Data) -> No
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
+async def test_a_file_that_is_not_a_database_is_left_unchanged(data: Data) -> None:
     assert isinstance(data.database, Path)
     data.database.write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreUnusable, match="is not an SQLite database"):
@@ -248,7 +248,9 @@ async def test_what_is_no_database_is_left_as_it_is(data: Data) -> None:
     assert data.database.read_bytes() == b"not a database" * 1000
 
 
-async def test_what_a_daemon_prunes_meanwhile_is_not_missed(data: Data) -> None:
+async def test_logs_of_runs_that_are_pruned_meanwhile_are_not_reported_as_missing(
+    data: Data,
+) -> None:
     first, second = await make_store(data), await make_store(data)
     for where in (first, second):
         LogFiles.of(data.blobs, *where).raw.unlink()

@@ -91,9 +91,7 @@ async def test_an_unknown_guid_or_state_is_refused(store: Store) -> None:
         await store.deliveries.set_state("g1", "finished")
 
 
-async def test_what_was_recorded_is_there_after_a_restart(
-    location: Path | str, tmp_path: Path
-) -> None:
+async def test_recorded_deliveries_survive_a_restart(location: Path | str, tmp_path: Path) -> None:
     places = (location, tmp_path / "blobs")
     async with open_store(*places) as store:
         await store.deliveries.record("g1", "push", None, b"body")

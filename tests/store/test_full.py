@@ -53,7 +53,7 @@ async def test_what_was_promised_stays_and_more_is_refused_until_there_is_room(
         assert await store.deliveries.stored([*kept, "h"]) == {*kept, "h"}
 
 
-async def test_what_can_wait_waits_for_room(tmp_path: Path) -> None:
+async def test_writes_that_can_wait_do_so_until_there_is_room(tmp_path: Path) -> None:
     large = THUNK.__class__("BIG", "0" * 64, "x" * 50_000, b"", "", 1.0)
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
         await pages(store, 1)

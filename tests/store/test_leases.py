@@ -196,7 +196,7 @@ async def test_a_node_changes_nothing_of_another_one_s(two: tuple[Store, Store])
     assert not await second.runs.end(made.id, "cancelled", None, 1.0), "it has ended before"
 
 
-async def test_what_a_node_had_that_ends_is_taken_over_at_once(
+async def test_the_work_of_a_node_that_ends_is_taken_over_immediately(
     location: str, tmp_path: Path, never: None
 ) -> None:
     """Neither does the other node wait for the lease to run out, nor for its own next renewal."""
@@ -226,7 +226,7 @@ async def test_what_a_node_had_that_ends_is_taken_over_at_once(
         assert [each.name for each in await second.nodes.all()] == ["second"]
 
 
-async def test_what_a_node_hasn_t_begun_that_drains_is_taken_over(
+async def test_work_that_a_draining_node_has_not_begun_is_taken_over(
     two: tuple[Store, Store],
 ) -> None:
     first, second = two
@@ -423,7 +423,7 @@ async def unfinished_of_first(location: str, folder: Path) -> dict[str, str]:
         return {each.guid: each.node for each in found if each.guid.startswith("first-")}
 
 
-def test_what_a_node_had_that_is_killed_is_taken_over_in_time(
+def test_the_work_of_a_killed_node_is_taken_over_in_time(
     first_and_second: tuple[Process, Process], location: str, tmp_path: Path
 ) -> None:
     first, second = first_and_second
@@ -570,7 +570,7 @@ async def test_each_node_knows_what_others_spend_by_its_own_clock(
     assert (await first.spending.of_others("Ap")).reserved == ()
 
 
-async def test_what_a_lost_node_has_spent_counts_for_the_next(
+async def test_points_that_a_lost_node_has_spent_count_for_the_next_one(
     location: str, tmp_path: Path, steady: None
 ) -> None:
     async with node(location, tmp_path, "first") as first:

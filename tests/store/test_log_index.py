@@ -40,7 +40,7 @@ def test_a_text_that_is_there_is_never_excluded(before: str, text: str, after: s
             assert FilterQuery(asked).may_match(made_of)
 
 
-def test_what_no_line_has_is_excluded() -> None:
+def test_text_that_no_line_has_is_excluded() -> None:
     made_of = filter_of(b"".join(b"step %d of 900: compiled src/a.c\n" % n for n in range(900)))
     assert len(made_of) == MIN_BYTES
     assert FilterQuery("STEP 77 of").may_match(made_of)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", schemas.names())
-async def test_what_an_earlier_version_stored_is_there(name: str, tmp_path: Path) -> None:
+async def test_data_of_an_earlier_version_is_available(name: str, tmp_path: Path) -> None:
     path, blobs = tmp_path / "loop.db", tmp_path / "blobs"
     schemas.load(name, path)
     async with open_store(path, blobs) as store:

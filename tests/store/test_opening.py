@@ -64,7 +64,7 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert "made by a newer bassloop (it has 9999_future): upgrade" in await refusal(path)
 
 
-async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "loop.db"
     path.write_bytes(b"this is a text and not a database, long enough to be read as one" * 100)
     assert "is not an SQLite database: point SQLITE_PATH" in await refusal(path)

@@ -114,7 +114,7 @@ async def test_a_daemon_waits_for_a_server_that_is_gone_and_says_so(tmp_path: Pa
     assert why.startswith("database postgresql://ada@127.0.0.1:1/loop can't be reached (")
 
 
-async def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
+async def test_invalid_addresses_are_refused(tmp_path: Path) -> None:
     said = await refusal("postgresql://host/name?colour=red", tmp_path)
     assert "DATABASE_URL is not the address of a PostgreSQL database" in said
 
@@ -132,7 +132,7 @@ async def test_a_database_of_another_encoding_is_refused(location: str, tmp_path
     assert "has the encoding SQL_ASCII: create one with CREATE DATABASE … ENCODING 'UTF8'" in said
 
 
-async def test_what_needs_the_database_for_itself_is_refused_under_a_daemon(
+async def test_commands_that_need_the_database_alone_are_refused_while_a_daemon_runs(
     location: str, tmp_path: Path
 ) -> None:
     database = PostgreSQLDatabase(location)

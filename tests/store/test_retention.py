@@ -193,7 +193,7 @@ async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -
         await store.prune(Retention(Bounds(bytes=0)), now=1.0)
 
 
-async def test_what_the_system_refuses_is_told_and_ends_nothing(
+async def test_errors_of_the_system_are_reported_as_errors_of_the_store(
     store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "blobs" / "lock").mkdir(parents=True)

@@ -114,7 +114,7 @@ async def test_a_repository_is_what_was_heard_of_it_last(
         assert await store.repositories.private(10) == []
 
 
-async def test_what_was_not_known_to_be_public_is_private_after_the_migration(
+async def test_repositories_of_unknown_visibility_are_private_after_the_migration(
     tmp_path: Path,
 ) -> None:
     from sqlite_utils import Database

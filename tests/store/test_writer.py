@@ -87,7 +87,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bassloop.store.engines.postgresql.IDLE_SECONDS", 600.0)
 
 
-async def test_what_queues_during_a_commit_is_the_next_batch(location: Path | str) -> None:
+async def test_changes_queued_during_a_commit_are_the_next_batch(location: Path | str) -> None:
     opened = Opened(location)
     entered, gate = threading.Event(), threading.Event()
 
@@ -213,7 +213,7 @@ async def test_a_patient_writer_waits_until_nobody_keeps_the_database_locked(
     assert sorted(opened.numbers()) == [0, 1, 2]
 
 
-async def test_what_is_queued_when_the_store_closes_is_committed(location: Path | str) -> None:
+async def test_queued_changes_are_committed_when_the_store_closes(location: Path | str) -> None:
     opened = Opened(location)
     async with trio.open_nursery() as outer:
         await outer.start(opened.writer.serve)

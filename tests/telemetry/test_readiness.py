@@ -236,7 +236,7 @@ async def test_a_github_that_answered_lately_is_not_asked(
     assert asked == ["/rate_limit"]
 
 
-async def test_a_clock_that_is_wrong_is_told(
+async def test_a_wrong_clock_is_reported(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     def yesterday(request: httpx.Request) -> httpx.Response:

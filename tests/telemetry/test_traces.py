@@ -97,7 +97,7 @@ with traces(Settings()):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_not_installed_is_told_with_how_to_install_it(
+def test_a_missing_extra_is_reported_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from bassloop.daemon import StartError

@@ -39,7 +39,7 @@ async def test_a_step_that_sleeps_waits_and_does_not_compute() -> None:
     assert watchdog.count["computing"] == 0
 
 
-async def test_waiting_holds_nothing() -> None:
+async def test_waiting_does_not_count_as_a_delay() -> None:
     watchdog = Watchdog(5)
     with watchdog.watching():
         await trio.sleep(0.3)

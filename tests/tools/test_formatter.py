@@ -92,7 +92,7 @@ def test_the_command_formats_files_in_place(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["fmt", "-"], input="(a\nb)").output == "(a\n  b)\n"
 
 
-def test_what_is_no_bass_is_told_with_its_place(tmp_path: Path) -> None:
+def test_syntax_errors_are_reported_with_their_location(tmp_path: Path) -> None:
     script = tmp_path / "a.bass"
     script.write_text("(def a")
     failed = CliRunner().invoke(cli, ["fmt", str(script)])

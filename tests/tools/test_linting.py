@@ -59,7 +59,7 @@ def test_no_text_makes_it_raise(text: str) -> None:
         assert message.column >= 1
 
 
-async def test_what_an_event_starts_is_found_without_running_anything(tmp_path: Path) -> None:
+async def test_the_checks_of_an_event_are_found_without_running_anything(tmp_path: Path) -> None:
     (tmp_path / "project.bass").write_text(HOOK)
     declared = write_bass(read_checks(b'[checks]\nlint = "ruff check ."\n'))
     for name in ("a push to main", "a pull request for main"):
@@ -67,7 +67,7 @@ async def test_what_an_event_starts_is_found_without_running_anything(tmp_path: 
     assert (await foresee(tmp_path, EVENTS["a merge queue"], declared=declared)).checks == ["lint"]
 
 
-async def test_what_a_hook_fails_with_is_told(tmp_path: Path) -> None:
+async def test_the_error_of_a_hook_is_reported(tmp_path: Path) -> None:
     (tmp_path / "project.bass").write_text("(defn github-hook [event client] (run ($ x)))")
     outlook = await foresee(tmp_path, EVENTS["a push to main"])
     assert outlook.checks == []
@@ -112,7 +112,7 @@ def test_init_can_only_show_what_it_would_write(tmp_path: Path) -> None:
     assert not (tmp_path / ".bassloop.toml").exists()
 
 
-async def test_what_is_ejected_starts_the_same_checks(tmp_path: Path) -> None:
+async def test_ejected_code_starts_the_same_checks(tmp_path: Path) -> None:
     toml = '[checks.a]\nrun = "x"\nwhen.branches = ["main"]\n[checks.b]\nrun = "y"\nneeds = ["a"]\n'
     (tmp_path / ".bassloop.toml").write_text(toml)
     declared = write_bass(read_checks(toml.encode()))
@@ -133,7 +133,9 @@ async def test_what_is_ejected_starts_the_same_checks(tmp_path: Path) -> None:
         ("[checks.a]\nimage = 'x'", ".bassloop.toml:1: checks.a.run: a check needs run"),
     ],
 )
-def test_what_can_not_be_ejected_is_told(tmp_path: Path, content: str | None, message: str) -> None:
+def test_files_that_can_not_be_ejected_are_reported(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / ".bassloop.toml").write_text(content)
     status, output = run("eject", str(tmp_path))
@@ -141,7 +143,7 @@ def test_what_can_not_be_ejected_is_told(tmp_path: Path, content: str | None, me
     assert message in output
 
 
-def test_lint_tells_what_is_wrong_in_every_file(tmp_path: Path) -> None:
+def test_lint_reports_the_mistakes_in_every_file(tmp_path: Path) -> None:
     (tmp_path / ".bassloop.toml").write_text("[checks.a]\nrun = 1\n")
     (tmp_path / "project.bass").write_text("(nothing)")
     status, output = run("lint", str(tmp_path))

@@ -26,7 +26,7 @@ UNSIGNED = {"state": "none", "text": "not signed: Go runners can't"}
         ({"ended_at": "2026-01-01", "signature": UNSIGNED}, "not signed: Go runners can't"),
     ],
 )
-async def test_why_a_run_has_no_statement_is_said(
+async def test_a_page_says_why_a_run_has_no_statement(
     monkeypatch: pytest.MonkeyPatch, run: dict[str, Any], said: str
 ) -> None:
     async def get(self: LoopClient, path: str) -> dict[str, Any]:

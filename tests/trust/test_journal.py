@@ -99,7 +99,7 @@ async def actions(loop: SmallLoop) -> list[tuple[str, str]]:
     return [(each.actor, each.action) for each in entries]
 
 
-async def test_what_is_done_is_written_down(
+async def test_actions_are_recorded_in_the_journal(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

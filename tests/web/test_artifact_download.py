@@ -96,7 +96,7 @@ async def test_a_range_is_sent(
         assert answer.headers["Accept-Ranges"] == "bytes"
 
 
-async def test_what_is_private_stays_so(tmp_path: Path) -> None:
+async def test_private_artifacts_stay_private(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run(public=False)
         await site.keep("r", "a", b"secret")
@@ -110,7 +110,7 @@ async def test_what_is_private_stays_so(tmp_path: Path) -> None:
             assert "no-store" in answer.headers["Cache-Control"]
 
 
-async def test_what_has_expired_is_said_to_have(tmp_path: Path) -> None:
+async def test_expired_artifacts_are_marked_as_expired(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run()
         await site.keep("r", "a", b"old", expires_at=200.0)

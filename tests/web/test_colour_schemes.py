@@ -63,7 +63,7 @@ def test_both_ways_to_write_a_scheme_are_understood() -> None:
     assert read_scheme(flat, dark=True) == read_scheme(nested, dark=True)
 
 
-def test_what_is_no_scheme_is_named(tmp_path: Path) -> None:
+def test_invalid_colour_schemes_are_named(tmp_path: Path) -> None:
     (tmp_path / "night-dark.yaml").write_text('base00: "000000"\n')
     with pytest.raises(BadScheme, match=r"night-dark\.yaml: there is no base01"):
         load_schemes(tmp_path)

@@ -93,7 +93,7 @@ async def test_the_card_shows_paths_as_the_project_has_them_and_the_log_as_it_is
         assert "/bass/work/src/a.c:1:2" in await site.text(f"/runs/r/vertexes/{row}/raw")
 
 
-def test_a_log_without_text_tells_of_no_failure() -> None:
+def test_a_log_without_text_has_no_failures() -> None:
     assert analyze_log(0, []) == LogFailures()
     assert analyze_log(0, [b"", b" \t"]) == LogFailures()
 

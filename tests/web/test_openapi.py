@@ -101,7 +101,7 @@ async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
         if "404" in ASKED[path]["responses"] and "{guid}" not in path and path != "/open"
     ],
 )
-async def test_what_is_private_is_answered_as_what_there_is_not(tmp_path: Path, path: str) -> None:
+async def test_private_runs_are_answered_like_missing_ones(tmp_path: Path, path: str) -> None:
     async with open_site(tmp_path) as site:
         known = await filled(site, public=False)
         told = ASKED[path]["responses"]["404"]["content"]["application/json"]

@@ -82,7 +82,7 @@ def test_no_template_has_inline_script_or_style() -> None:
         assert "<script>" not in text
 
 
-async def test_what_is_private_is_not_there_for_anybody(tmp_path: Path) -> None:
+async def test_private_runs_do_not_exist_for_visitors(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run(public=False)
         for path in (
@@ -158,7 +158,7 @@ async def test_a_webhook_that_is_too_large_is_refused_unread(tmp_path: Path) -> 
         assert site.inbox.given == []
 
 
-def test_why_a_run_failed_is_what_broke_first() -> None:
+def test_the_reason_for_a_failure_is_the_first_failing_step() -> None:
     first = make_step(1, "build", error="exit status 2")
     then = make_step(2, "test", error="build failed", inputs=("build",))
     culprit = failing_step([then, first])

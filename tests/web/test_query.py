@@ -87,7 +87,7 @@ def test_an_excerpt_comes_in_pieces_that_match_or_do_not() -> None:
     assert "".join(text for text, _ in match.pieces()) == match.text
 
 
-def test_what_is_no_text_is_searched_as_it_is_shown() -> None:
+def test_bytes_that_are_not_text_are_searched_as_they_are_shown() -> None:
     [match] = found(LogQuery("end"), b"caf\xe9 end\n")
     assert (match.text, match.spans) == ("caf� end", ((5, 8),))
 
@@ -112,7 +112,7 @@ def test_a_long_line_comes_as_an_excerpt_and_with_some_of_its_places() -> None:
 
 
 @pytest.mark.parametrize("source", ["(", "a)|(b", "[z-a]", "(?=x)", "(a{1000}){1000}"])
-def test_what_is_no_regular_expression_is_refused_with_the_reason(source: str) -> None:
+def test_invalid_regular_expressions_are_refused_with_the_reason(source: str) -> None:
     with pytest.raises(BadQuery, match="not a regular expression: "):
         LogQuery(source, regex=True)
 

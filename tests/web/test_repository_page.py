@@ -76,7 +76,7 @@ async def test_a_rerun_takes_the_place_of_what_it_repeats(tmp_path: Path) -> Non
         assert "Earlier runs" in await site.text(f"{HERE}/commits/c0de")
 
 
-async def test_a_badge_tells_how_pushes_stand(tmp_path: Path) -> None:
+async def test_a_badge_shows_the_state_of_pushes(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         for query, words in (

@@ -78,7 +78,9 @@ async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
     ("refusal", "status"),
     [(NotAllowed("hubot may not"), 403), (PermissionUnknown("GitHub is down"), 502)],
 )
-async def test_who_may_not_is_told_why(tmp_path: Path, refusal: Exception, status: int) -> None:
+async def test_users_without_permission_are_told_why(
+    tmp_path: Path, refusal: Exception, status: int
+) -> None:
     async with open_site(tmp_path) as site:
         await site.run("r")
         headers = await site.signed_in(7, "hubot")

@@ -120,7 +120,7 @@ async def test_a_log_is_searched_while_it_is_written(tmp_path: Path) -> None:
         await log.close()
 
 
-async def test_a_bad_query_is_told_why(tmp_path: Path) -> None:
+async def test_a_bad_query_is_refused_with_the_reason(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         for path in ("", "?q=", "?q=(&regex=yes", "?q=a&after=nonsense", f"?q={'a' * 501}"):
@@ -161,7 +161,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
     assert codes == [503, 200]
 
 
-async def test_what_is_found_is_a_page_too_for_who_has_no_javascript(tmp_path: Path) -> None:
+async def test_search_results_are_a_page_without_javascript(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         first, *_ = await three_logs(site)
         page = await site.text("/runs/r/search?q=error&limit=2")

@@ -246,7 +246,7 @@ async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:
         assert answer.status_code == 401
 
 
-async def test_what_a_session_posts_must_come_from_its_own_pages(tmp_path: Path) -> None:
+async def test_a_sessions_posts_must_come_from_its_own_pages(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         assert (await browser.post("/sign-out")).status_code == 401
         await browser.sign_in("octocat")

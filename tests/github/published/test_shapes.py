@@ -38,7 +38,7 @@ async def answered(world: World, path: str, *, app: bool = False) -> Any:
     return answer.json()
 
 
-async def test_what_is_answered_has_githubs_shape(
+async def test_responses_have_the_format_of_github(
     repository: Path, description: Description
 ) -> None:
     async with open_world(repository) as world:

@@ -128,7 +128,7 @@ async def test_an_archive_may_be_what_a_thunk_has_made(
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 200])
-async def test_what_is_no_archive_is_refused(bench: Bench, content: bytes) -> None:
+async def test_invalid_archives_are_refused(bench: Bench, content: bytes) -> None:
     with pytest.raises(DriverError, match="not an archive of an image"):
         await bench.said(run("true", image=loaded(content)))
 

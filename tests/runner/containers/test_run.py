@@ -104,7 +104,7 @@ async def test_a_chain_goes_on_with_files_of_the_work_directory_and_of_the_syste
     assert await bench.said(run("cat /etc/changed || echo none")) == "none\n"
 
 
-async def test_what_was_removed_by_hand_is_made_again(bench: Bench) -> None:
+async def test_images_that_were_removed_by_hand_are_made_again(bench: Bench) -> None:
     first = run("echo system > /etc/changed")
     output = await bench.run(first)
     key = output.path.name

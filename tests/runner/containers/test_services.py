@@ -79,7 +79,7 @@ async def test_two_services_are_reached_at_once_and_one_may_need_the_other(bench
     assert await bench.said(fetch(relay)) == "one"
 
 
-async def test_what_can_not_be_reached_says_why(bench: Bench) -> None:
+async def test_the_reason_why_a_service_can_not_be_reached_is_reported(bench: Bench) -> None:
     ends = run("echo no >&2; exit 4", ports=[pb.ThunkPort(name="http", port=8000)])
     with pytest.raises(DriverError, match="exit status 4"):
         await bench.said(fetch(ends))

@@ -34,7 +34,7 @@ def recalled(path: Path, module: bass.Thunk, binding: str, given: str) -> bass.V
     return known[0]
 
 
-def test_what_has_changed_is_written_and_shown(bassloop: Command, tmp_path: Path) -> None:
+def test_changed_results_are_written_and_shown(bassloop: Command, tmp_path: Path) -> None:
     path = tmp_path / "bass.lock"
     lock(path, (STRINGS, "upper-case", "a", "OLD"), (STRINGS, "upper-case", "b", "B"))
     done = bassloop("bump")

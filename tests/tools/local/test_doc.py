@@ -42,7 +42,7 @@ def test_a_module_lists_its_members(bassloop: Command, name: str) -> None:
     assert "(strings:upper-case str)" in out
 
 
-def test_what_is_deprecated_says_so(bassloop: Command) -> None:
+def test_deprecated_names_are_labelled(bassloop: Command) -> None:
     assert "deprecated: Use [concat] instead." in bassloop("doc", "append").stdout
 
 

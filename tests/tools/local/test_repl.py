@@ -230,7 +230,7 @@ def test_entries_are_remembered_for_their_owner_alone(
         again.shows("(def remembered 1)", typing="\x1b[A")
 
 
-def test_what_runs_in_the_background_goes_on(terminal: Terminal) -> None:
+def test_background_work_continues(terminal: Terminal) -> None:
     terminal.type(
         '(def w (start (from (linux/alpine) ($ sh -c "sleep 0.3; echo over")) (fn [x] :ended)))\r'
     )
@@ -275,7 +275,7 @@ def test_a_stream_of_one_entry_is_read_in_the_next(bassloop: Command) -> None:
     assert bassloop("repl", stdin=program).stdout == 's\n"a"\n"b"\n'
 
 
-def test_what_was_started_is_waited_for_at_the_end(bassloop: Command) -> None:
+def test_started_thunks_are_waited_for_at_the_end(bassloop: Command) -> None:
     done = bassloop("repl", stdin="(start (from (linux/alpine) ($ false)) (fn [e] (e)))")
     assert done.returncode == 1
     assert "error: " in done.stderr

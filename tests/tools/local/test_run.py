@@ -45,7 +45,7 @@ def test_inputs_are_a_scope_with_paths(bassloop: Command, script: Path, tmp_path
     assert "must be NAME=VALUE" in bassloop("run", "-i", "nothing", "script.bass").stderr
 
 
-def test_the_environment_is_there(
+def test_the_environment_is_set(
     bassloop: Command, script: Path, environment: dict[str, str]
 ) -> None:
     environment["GREETING"] = "hello"
@@ -92,7 +92,7 @@ def test_a_failed_thunk_is_an_error_of_the_script(bassloop: Command, script: Pat
     assert "Traceback" not in done.stderr
 
 
-def test_what_was_started_is_waited_for(bassloop: Command, script: Path) -> None:
+def test_started_thunks_are_waited_for(bassloop: Command, script: Path) -> None:
     script.write_text(
         IMAGE
         + """

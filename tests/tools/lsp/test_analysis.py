@@ -72,7 +72,7 @@ def unbound(text: str) -> list[str]:
         "(if true nope nope2) (def nope2 1)",
     ],
 )
-def test_a_name_that_nothing_binds_is_told(text: str) -> None:
+def test_an_unbound_name_is_reported(text: str) -> None:
     assert unbound(text) == ["nope"]
 
 
@@ -191,7 +191,7 @@ def test_a_module_that_std_does_not_have_is_told() -> None:
     ]
 
 
-def test_what_is_deprecated_is_marked() -> None:
+def test_deprecated_names_are_marked() -> None:
     (problem,) = analyse("(append [1] [2])").problems
     assert (problem.severity, problem.deprecated) == ("hint", True)
     assert analyse("(def append 1) append").problems == []
@@ -213,7 +213,7 @@ def test_what_is_deprecated_is_marked() -> None:
         ("^", ["^: ^ must be followed by metadata and a form"]),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_place(text: str, said: list[str]) -> None:
+def test_unreadable_text_is_reported_with_its_location(text: str, said: list[str]) -> None:
     assert problems_of(text) == said
 
 

@@ -31,7 +31,7 @@ def test_a_new_file_is_its_owners_alone_and_holds_a_key_of_many_lines(tmp_path: 
     assert os.listdir(tmp_path) == ["settings.env"]
 
 
-def test_what_else_a_file_says_stays_as_it_is_and_its_mode_is_narrowed(tmp_path: Path) -> None:
+def test_other_lines_of_a_file_stay_and_its_mode_is_restricted(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     path.write_text("# mine\nRUNNER_WAIT=5\n\nLISTEN=':3000'")
     path.chmod(0o644)

@@ -215,7 +215,7 @@ def test_an_interrupted_installation_leaves_nothing(
     assert systemctl_calls(machine)[-1] == "daemon-reload"
 
 
-def test_what_is_left_of_a_unit_without_a_file_is_removed(machine: Path) -> None:
+def test_remains_of_a_unit_without_a_file_are_removed(machine: Path) -> None:
     path = machine / "system" / "bass-loop.service"
     link = path.parent / "multi-user.target.wants" / path.name
     link.parent.mkdir(parents=True)
