@@ -139,7 +139,7 @@ async def test_what_is_public_no_more_is_found_out_where_no_event_told(
         assert (await loop.store.runs.newest()).items == ()
 
 
-async def test_nothing_is_hidden_because_github_can_not_be_asked(
+async def test_nothing_is_hidden_because_github_is_down(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

@@ -57,7 +57,7 @@ async def test_a_call_of_the_table_makes_a_thunk(call: str, host: FakeHost) -> N
         assert bass.encode_thunk(thunk)
 
 
-def test_every_deviation_from_the_reference_is_told() -> None:
+def test_every_deviation_from_the_reference_is_documented() -> None:
     for deviation in json.loads((HERE / "deviations.json").read_text("utf-8")):
         assert deviation["reason"].partition(";")[0] in PAGE
 

@@ -221,7 +221,7 @@ async def test_an_error_shows_the_readers_own_code_and_not_the_librarys(
     ]
 
 
-async def test_an_unbound_name_is_told_what_is_like_it(evaluate: Evaluate) -> None:
+async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate) -> None:
     with pytest.raises(bass.BassError) as raised:
         await evaluate("(lenght [1])")
     assert "did you mean length" in bass.render(raised.value)

@@ -102,7 +102,7 @@ async def test_a_path_out_of_the_repository_is_refused() -> None:
         await path.read()
 
 
-async def test_there_is_a_limit_to_what_is_kept() -> None:
+async def test_cached_files_are_limited() -> None:
     kept = CachedFiles(
         Repository({"a": bytes(MAX_CACHED // 2), "b": bytes(MAX_CACHED // 2), "c": b"1"})
     )

@@ -76,7 +76,7 @@ def test_a_scope_may_stand_twice_in_a_value() -> None:
     assert encode(from_list([scope, scope])) == '[{"a":1},{"a":1}]'
 
 
-def test_there_is_a_limit_to_what_is_written() -> None:
+def test_the_size_of_written_json_is_limited() -> None:
     value: Value = "x" * 1000
     for _ in range(40):
         value = from_list([value, value])

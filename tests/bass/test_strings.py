@@ -50,7 +50,7 @@ def test_the_halves_of_a_character_make_it_again(program: str) -> None:
     assert value(f'(= "é" {program})') is True
 
 
-def test_half_a_character_is_logged_as_one_that_replaces_it() -> None:
+def test_half_a_character_is_logged_as_a_replacement_character() -> None:
     host = Host()
     value('(log (substring "é" 0 1) :field (substring "é" 1 2))', host)
     assert host.logged == [("\ufffd", {"field": "\ufffd"})]
@@ -75,7 +75,7 @@ def test_a_backslash_before_a_c_may_be_meant(pattern: str) -> None:
     assert value(f'(do (use (.regexp)) (regexp:case "\\\\C" "{pattern}" 1))') == 1
 
 
-def test_what_is_wrong_with_a_pattern_is_said_in_words() -> None:
+def test_mistakes_in_a_pattern_are_explained() -> None:
     said = error('(do (use (.regexp)) (regexp:case "a" "(" 1))')
     assert '"(" isn\'t a regular expression: missing ): (' in said
 

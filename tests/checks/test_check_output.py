@@ -100,7 +100,7 @@ def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> N
     assert "did not run on any runner" in never.summary
 
 
-def test_what_the_kind_of_runner_cannot_do_is_said_while_it_runs() -> None:
+def test_limitations_of_the_runner_are_shown_while_a_check_runs() -> None:
     runtime = Runtime("t", 1, "octocat", Platform(), 0, 0.0, None, "go")  # type: ignore[arg-type]
     said = check_output.started(make_run(), URL, runtime)
     [note] = [line for line in said.summary.splitlines() if line.startswith("> ")]
@@ -127,7 +127,7 @@ def test_a_check_has_the_buttons_that_make_sense_now() -> None:
     assert buttons(check_output.ended(make_run(state="succeeded"), [], URL)) == []
 
 
-def test_the_end_of_a_log_is_what_is_kept_of_it() -> None:
+def test_the_end_of_a_log_is_kept() -> None:
     lines = [f"line {number}" for number in range(20_000)]
     kept = check_output.end_of(lines, 1_000)
     assert kept == lines[-len(kept) :]
@@ -205,7 +205,7 @@ def record(thunk: pb.Thunk) -> ThunkRecord:
 
 
 @pytest.mark.parametrize("thunk", [INNER, AFTER, MOUNTED])
-def test_a_secret_that_a_go_runner_cannot_have_is_said(thunk: pb.Thunk) -> None:
+def test_a_secret_that_a_go_runner_cannot_have_is_reported(thunk: pb.Thunk) -> None:
     [said] = check_output.caveats_met(make_run(state="failed", runner_kind="go"), record(thunk))
     assert said == "This runner is a Go `bass --runner`: secrets reach it without a value."
     assert (
@@ -215,7 +215,7 @@ def test_a_secret_that_a_go_runner_cannot_have_is_said(thunk: pb.Thunk) -> None:
 
 
 @pytest.mark.parametrize("state", ["cancelled", "timed_out"])
-def test_that_a_go_runner_does_not_stop_a_command_is_said(state: str) -> None:
+def test_a_check_says_that_a_go_runner_does_not_stop_its_command(state: str) -> None:
     [said] = check_output.caveats_met(make_run(state=state, runner_kind="go"), record(PLAIN))
     assert "runs on until it ends" in said
     assert (
@@ -223,7 +223,7 @@ def test_that_a_go_runner_does_not_stop_a_command_is_said(state: str) -> None:
     )
 
 
-def test_nothing_is_said_where_nothing_surprises() -> None:
+def test_no_advice_is_given_if_nothing_is_surprising() -> None:
     assert (
         check_output.caveats_met(make_run(state="succeeded", runner_kind="go"), record(PLAIN)) == []
     )

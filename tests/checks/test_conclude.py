@@ -148,7 +148,7 @@ async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a
             assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
+async def test_a_conclusion_that_github_did_not_accept_is_repeated_after_a_restart(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START})
@@ -169,7 +169,7 @@ async def test_an_end_that_github_did_not_take_is_told_after_a_restart(
         await loop.until_stored(lambda: all_concluded(loop))
 
 
-async def test_an_end_is_told_once_the_bucket_with_its_logs_is_back(
+async def test_a_conclusion_is_reported_once_the_bucket_with_the_logs_is_back(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = conclude.describe

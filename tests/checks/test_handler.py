@@ -67,7 +67,7 @@ async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
                 assert (len(ci.told), len(own.told)) == (2, 1)
 
 
-async def test_a_bot_without_a_fallback_does_not_wait_and_says_what_mends_it(
+async def test_a_bot_without_a_fallback_does_not_wait_and_names_the_fix(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": IT}), tmp_path) as loop:
@@ -182,7 +182,7 @@ async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_o
         assert (loop.check_run()["head_sha"], loop.check_run()["conclusion"]) == (head, "success")
 
 
-async def test_a_file_that_cant_be_used_is_told_on_its_check_and_nothing_is_evaluated(
+async def test_an_invalid_file_is_reported_on_its_check_and_nothing_is_evaluated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('hold = "everybody"'))

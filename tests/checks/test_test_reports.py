@@ -62,7 +62,7 @@ async def test_a_report_is_stored_as_results_and_is_no_step(tmp_path: Path) -> N
         (report("b", b"1..0\nok 1\n") * 3 + report("a", b"TAP version 13\n"), "a run may have 3"),
     ],
 )
-async def test_what_can_not_be_read_is_said_in_a_step(
+async def test_unreadable_reports_are_noted_in_a_step(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     updates: list[progrock.StatusUpdate],
@@ -89,7 +89,7 @@ async def test_a_missing_report_is_noted_in_a_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-async def test_that_one_command_left_no_report_is_not_said_if_another_did(
+async def test_a_missing_report_of_one_command_is_not_noted_if_another_made_one(
     tmp_path: Path, is_late: bool
 ) -> None:
     none = report("?", error="there is nothing at junit.xml")

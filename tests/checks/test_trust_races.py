@@ -201,7 +201,7 @@ async def test_who_can_not_write_any_more_when_a_check_ends_has_no_word(
         assert "alice can't write to octocat/hello" in output_text(check)
 
 
-async def test_images_that_the_runners_state_differently_are_said(
+async def test_images_with_differing_digests_are_noted(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     stated: dict[str, Any] = {"images": (("alpine", "sha256:" + "a" * 64), ("b", "sha256:b"))}
@@ -224,7 +224,7 @@ async def test_images_that_the_runners_state_differently_are_said(
             assert "differ" not in output_text(check)
 
 
-async def test_images_that_differ_are_said_of_a_run_that_somebody_had_verified(
+async def test_differing_images_are_noted_on_a_run_that_somebody_had_verified(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     stated: dict[str, Any] = {"images": (("alpine", "sha256:a"),)}

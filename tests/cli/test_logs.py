@@ -317,7 +317,7 @@ async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
         assert lines == ["other"]
 
 
-async def test_a_run_that_is_not_to_be_seen_is_told_as_one_that_is_not_there(
+async def test_a_hidden_run_is_answered_like_a_missing_one(
     tmp_path: Path,
 ) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
@@ -327,7 +327,7 @@ async def test_a_run_that_is_not_to_be_seen_is_told_as_one_that_is_not_there(
             await feed.run()
 
 
-async def test_a_server_that_is_not_there_is_told_at_once() -> None:
+async def test_an_unreachable_server_is_reported_immediately() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     feed, _, _ = collected(port, follow=True)

@@ -64,7 +64,7 @@ def test_quick_commands_print_no_progress(data: Data, monkeypatch: pytest.Monkey
     assert text.getvalue() == ""
 
 
-def test_images_are_said_while_they_are_pulled() -> None:
+def test_images_are_shown_while_they_are_pulled() -> None:
     text = io.StringIO()
     pulls = Pulls(Console(file=text, width=100, highlight=False))
     pulls(PullStarted("docker.io/alpine/git:latest"))

@@ -173,7 +173,7 @@ def test_waiting_deliveries_are_listed_while_the_daemon_is_down(
     assert status(env, "--up") == (1, "")
 
 
-def test_without_a_database_it_is_told_where_it_was_looked_for(env: dict[str, str]) -> None:
+def test_a_missing_database_is_reported_with_its_path(env: dict[str, str]) -> None:
     code, said = status(env)
     assert code == 1
     assert "there is no database" in said

@@ -82,7 +82,7 @@ def test_a_program_that_is_not_there_has_a_place(
         ("#!/bin/sh\n", 0o755, "exit status 1: sh x.sh", None),
     ],
 )
-def test_what_is_wrong_with_a_script_is_told(
+def test_mistakes_in_a_script_are_reported(
     tmp_path: Path, text: str, mode: int, why: str, advice: str | None
 ) -> None:
     path = tmp_path / "x.sh"
@@ -175,7 +175,7 @@ def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRep
     assert "than those in nobody/has-this:1. Install them here\n" in done.stdout
 
 
-def test_a_submodule_that_can_not_be_cloned_is_told(make_repository: MakeRepository) -> None:
+def test_a_submodule_that_can_not_be_cloned_is_reported(make_repository: MakeRepository) -> None:
     path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
     git(path, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(path), "sub")
     done = run_command("try", "--engine", "host", path)

@@ -27,7 +27,7 @@ def tried(path: Path, *arguments: str, status: int) -> str:
 
 
 @pytest.mark.parametrize("options", [[], ["--list"], ["--check", "x"], ["--watch"]])
-def test_a_repository_without_checks_is_told_what_writes_some(
+def test_a_repository_without_checks_points_to_init(
     make_repository: MakeRepository, options: list[str]
 ) -> None:
     path = make_repository(**{"sub/README.md": "nothing"})
@@ -49,7 +49,7 @@ def test_uncommitted_checks_are_reported(make_repository: MakeRepository) -> Non
     assert "HEAD has no checks: commit .bassloop.toml, or leave out --committed" in said
 
 
-def test_a_hook_that_starts_no_check_is_told_with_the_event(
+def test_a_hook_that_starts_no_check_is_reported_with_the_event(
     make_repository: MakeRepository,
 ) -> None:
     path = make_repository(**{"project.bass": EVENTLESS})
@@ -230,20 +230,22 @@ def test_a_missing_report_is_listed_beside_the_result(make_repository: MakeRepos
     assert strict.endswith("not passed: without 2 reports or artifacts (--strict)\n")
 
 
-def test_a_failed_command_of_several_lines_is_told_in_one(make_repository: MakeRepository) -> None:
+def test_a_failed_command_of_several_lines_is_shown_in_one(make_repository: MakeRepository) -> None:
     checks = '[checks.a]\nrun = """\ntrue\nexit 3\n"""\n'
     said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
     assert "why a failed:\nexit status 3: sh -ec 'true ⏎ exit 3'\n" in said
 
 
-def test_a_folder_that_is_not_there_is_told_with_its_place(make_repository: MakeRepository) -> None:
+def test_a_missing_folder_is_reported_with_its_location(make_repository: MakeRepository) -> None:
     checks = '[checks.a]\nrun = "ls"\nworkdir = "no/such"\n'
     said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
     assert "there is no folder no/such in the files that the command is given: sh -ec ls\n" in said
     assert "\n    at .bassloop.toml:3\n" in said
 
 
-def test_a_check_with_a_service_is_told_what_services_need(make_repository: MakeRepository) -> None:
+def test_a_check_with_a_service_shows_the_requirements_of_services(
+    make_repository: MakeRepository,
+) -> None:
     checks = (
         '[checks.a]\nrun = "ls"\n'
         'services.db = { image = "postgres:17", run = "postgres", port = 5432 }\n'
@@ -255,7 +257,7 @@ def test_a_check_with_a_service_is_told_what_services_need(make_repository: Make
     ) in said
 
 
-def test_a_module_that_is_not_there_is_told_with_its_place(make_repository: MakeRepository) -> None:
+def test_a_missing_module_is_reported_with_its_location(make_repository: MakeRepository) -> None:
     hook = "(use (.git (linux/alpine/git))\n     (.githbu))\n(defn github-hook [e c] null)\n"
     said = tried(make_repository(**{"project.bass": hook}), status=1)
     end = said[said.index("why project.bass failed") :]

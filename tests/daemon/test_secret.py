@@ -47,7 +47,7 @@ def test_a_setting_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "mode"), [("x" * 64, 0o644), ("short", 0o600), ("", 0o600)])
-def test_one_that_is_none_is_told_with_its_mend(tmp_path: Path, text: str, mode: int) -> None:
+def test_an_invalid_secret_is_reported_with_the_fix(tmp_path: Path, text: str, mode: int) -> None:
     path = tmp_path / "session_secret"
     path.write_text(text)
     path.chmod(mode)

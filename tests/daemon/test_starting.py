@@ -65,7 +65,7 @@ def test_a_key_that_can_not_be_read_is_named(env: dict[str, str], tmp_path: Path
     )
 
 
-def test_a_key_that_is_none_is_told_at_once(env: dict[str, str]) -> None:
+def test_an_invalid_key_is_reported_immediately(env: dict[str, str]) -> None:
     said = refused({**env, "GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY": "no key"})
     assert "the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign" in said
     assert "the PEM file that GitHub gave" in said

@@ -100,7 +100,7 @@ async def test_what_can_not_be_used_leaves_the_old_one(files: tuple[Path, Path])
             assert certificate_subject(stream) == "CN=old"
 
 
-def test_a_key_of_another_certificate_is_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_key_of_another_certificate_is_reported(files: tuple[Path, Path], tmp_path: Path) -> None:
     write_certificate(tmp_path / "other.pem", files[1], "other")
     with pytest.raises(StartError, match="key values mismatch"):
         Certificate(*files)

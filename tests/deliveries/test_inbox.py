@@ -91,7 +91,9 @@ async def test_requests_that_are_not_signed_deliveries_are_refused(
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff", b"[" * 100_000, b'{"sender": 1}'])
-async def test_a_signed_body_that_can_not_be_read_is_told_so(tmp_path: Path, text: bytes) -> None:
+async def test_a_signed_body_that_can_not_be_read_is_answered_with_the_reason(
+    tmp_path: Path, text: bytes
+) -> None:
     async with inbox(tmp_path, done) as (box, _):
         answer = await box.accept(headers(text, "g1"), text)
         assert answer.status == 400

@@ -62,7 +62,7 @@ def test_what_a_tool_says_again_in_its_summary_is_not_listed(name: str) -> None:
     assert len(named) == EXPECTED[name]["failures"]
 
 
-def test_values_that_differ_are_said_rather_than_how_they_were_compared() -> None:
+def test_differing_values_are_shown_rather_than_their_comparison() -> None:
     assert find_failures(log("jest"))[0].headline == "Expected: 7, Received: 6"
     assert find_failures(log("mypy"))[0].headline == EXPECTED["mypy"]["message"]
 

@@ -38,7 +38,7 @@ def test_a_failure_in_a_long_document_is_where_its_message_is() -> None:
         assert f'"error {n}"' in lines[each.first]
 
 
-def test_what_the_rules_for_text_see_in_a_document_is_not_said_twice() -> None:
+def test_failures_in_a_document_are_not_reported_twice() -> None:
     document = json.dumps([ERROR, {"output": "a.c:1:2: error: no", "x": "fatal: no"}], indent=1)
     assert len(find_failures(document.splitlines())) == 1
 

@@ -37,7 +37,7 @@ async def test_passwords_and_nothing_at_all_are_refused(gateway):
         await gateway.connect(client_keys=[], password="secret")
 
 
-async def test_nobody_gets_in_while_github_cannot_be_asked(gateway):
+async def test_nobody_gets_in_while_github_is_down(gateway):
     gateway.keys.broken = True
     with pytest.raises(asyncssh.PermissionDenied):
         await gateway.connect()

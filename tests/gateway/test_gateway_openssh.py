@@ -93,7 +93,7 @@ async def test_a_killed_client_ends_its_run_and_its_runtime(gateway, identity):
         await gateway.until(lambda: not gateway.records.runtimes)
 
 
-async def test_a_socket_that_nobody_serves_is_told_in_words(gateway, identity):
+async def test_a_socket_that_nobody_serves_is_explained(gateway, identity):
     forward = f"/runtime:{identity.with_name('nobody.sock')}"
     command = ssh(gateway, identity, "-R", forward, "forward")
     async with trio.open_nursery() as nursery:

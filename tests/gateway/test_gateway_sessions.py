@@ -107,7 +107,7 @@ async def test_several_connections_of_one_user(gateway):
         await gateway.until(lambda: len(gateway.pool.candidates(7)) == 2)
 
 
-async def test_a_runner_that_disconnects_is_gone_and_its_runs_are_told(gateway):
+async def test_a_runner_that_disconnects_is_removed_and_its_runs_are_lost(gateway):
     async with gateway.runner(Service(then="hang")) as (runtime, client):
         with pytest.raises(RuntimeLost, match="vito's runner for linux/amd64"):  # noqa: PT012
             async with runtime.run(THUNK, {}) as updates:
@@ -131,7 +131,7 @@ async def test_a_forward_that_is_cancelled_takes_its_runtime_along(gateway):
     assert gateway.pool.snapshot() == []
 
 
-async def test_a_runner_whose_store_is_broken_is_told(gateway):
+async def test_a_runner_with_a_broken_store_is_reported(gateway):
     gateway.records.broken = True
     client = await gateway.connect()
     await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)

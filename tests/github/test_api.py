@@ -287,7 +287,7 @@ async def test_a_call_that_is_cancelled_ends_at_once(autojump_clock: MockClock) 
         assert calls.statistics()["asking"] == 0
 
 
-async def test_an_address_that_is_none_is_said_with_its_setting() -> None:
+async def test_an_invalid_address_is_reported_with_its_setting() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(GitHubError, match="GITHUB_API_URL"):
             await API(client, "nonsense://x").call("GET", "/x")

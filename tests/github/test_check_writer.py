@@ -180,7 +180,9 @@ async def test_annotations_are_never_doubled_by_a_retry(
         assert [note["message"] for note in sent] == [f"error {n}" for n in range(120)]
 
 
-async def test_annotations_said_again_after_a_crash_are_not_doubled(repository: Path) -> None:
+async def test_annotations_that_are_sent_again_after_a_crash_are_not_doubled(
+    repository: Path,
+) -> None:
     async with open_world(repository) as world:
         made = await world.repo.create_check_run(world.draft())
         for _ in range(2):

@@ -120,7 +120,7 @@ async def test_open_pull_requests_tell_whose_head_a_commit_is(repository: Path) 
         assert await world.repo.open_pull_requests("0" * 40) == []
 
 
-async def test_a_persons_permission_is_told(repository: Path) -> None:
+async def test_a_persons_permission_is_returned(repository: Path) -> None:
     async with open_world(repository, private=True) as world:
         world.standin.add_user("friend", permission="write")
         world.standin.add_user("stranger", permission="none")
@@ -160,7 +160,7 @@ async def test_a_missing_permission_is_named(repository: Path) -> None:
             await world.repo.create_check_run(world.draft())
 
 
-async def test_an_app_that_is_not_installed_there_is_told_so(repository: Path) -> None:
+async def test_an_app_that_is_not_installed_there_is_reported(repository: Path) -> None:
     async with open_world(repository) as world:
         repo = world.github.repository(99, "octocat", "hello")
         with pytest.raises(NotFound, match="installed"):
@@ -180,7 +180,7 @@ async def test_an_error_of_the_server_is_tried_again(repository: Path, status: i
         assert await world.repo.file("project.bass", world.head) == b"(def x 1)\n"
 
 
-async def test_an_error_that_stays_is_said_after_the_last_try(repository: Path) -> None:
+async def test_a_lasting_error_is_raised_after_the_last_attempt(repository: Path) -> None:
     async with open_world(repository) as world:
         fault = world.standin.faults.add(Fault("GET", ".*/pulls", status=502, times=100))
         with pytest.raises(GitHubError, match="502 to GET /repos/octocat/hello/pulls") as caught:

@@ -27,7 +27,7 @@ def test_a_check_suite_is_about_its_head_on_its_branch() -> None:
     assert event.installation_id == 3
 
 
-def test_a_check_without_a_branch_does_not_tell_whose_it_is() -> None:
+def test_a_check_without_a_branch_may_be_a_forks() -> None:
     event = event_of("check_suite", check_suite(head_branch=None))
     assert event.head is not None
     assert event.head.fork is None

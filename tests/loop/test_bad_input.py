@@ -37,7 +37,7 @@ BROKEN_HOOKS = {
 
 
 @pytest.mark.parametrize("what", BROKEN_HOOKS)
-async def test_a_broken_hook_is_told_on_a_check_named_for_it(
+async def test_a_broken_hook_is_reported_on_a_check_with_its_name(
     make_repository: MakeRepository, what: str
 ) -> None:
     source, message, where = BROKEN_HOOKS[what]
@@ -51,7 +51,7 @@ async def test_a_broken_hook_is_told_on_a_check_named_for_it(
         assert message in page.text
 
 
-async def test_a_repository_without_a_hook_is_told_how_to_add_one(
+async def test_a_repository_without_a_hook_shows_how_to_add_one(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(**{"README.md": "nothing"})) as trial:

@@ -219,7 +219,7 @@ jobs:
         subprocess.run(["sh", "-ec", command], env=environment, cwd=tmp_path, check=True)
 
 
-def test_a_command_that_uses_an_output_of_another_step_is_told_to_fail() -> None:
+def test_a_command_that_uses_an_output_of_another_step_gets_a_note() -> None:
     text = "on: push\njobs: {a: {steps: [{run: 'echo ${{ steps.x.outputs.y }}'}]}}"
     [check] = translate_workflow(text, "x.yml").checks
     assert any("steps.x.outputs.y" in note and "fails as it is" in note for note in check.notes)
@@ -470,7 +470,7 @@ jobs:
     assert check.notes[-1] == "give your runner its secrets (KEY): bassloop runner secret set NAME"
 
 
-def test_a_need_that_was_left_out_is_told() -> None:
+def test_a_need_that_was_left_out_is_reported() -> None:
     text = "on: push\njobs: {a: {if: x, steps: []}, b: {needs: a, steps: [{run: ls}]}}"
     [check] = translate_workflow(text, "x.yml").checks
     assert (check.needs, check.notes[-1]) == ([], "needs a, which was left out")

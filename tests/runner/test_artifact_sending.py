@@ -98,7 +98,7 @@ async def test_nothing_but_files_of_the_work_directory_is_sent(tmp_path: Path) -
         assert list(found) == ["?"], pattern
 
 
-async def test_sizes_numbers_and_paths_are_bounded_and_it_is_said(
+async def test_limits_on_sizes_numbers_and_paths_are_enforced_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sent_files, "MAX_ARTIFACTS", 4)

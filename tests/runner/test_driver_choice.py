@@ -70,7 +70,7 @@ async def test_repositories_of_others_are_not_served_where_commands_are_not_cont
         assert served_rules(options(**more), driver) == rules
 
 
-def test_an_owner_is_told_what_does_not_contain_commands() -> None:
+def test_the_owner_learns_how_commands_are_not_contained() -> None:
     [told] = host_warnings(options(), None)
     assert "NOT CONTAINED" in told
     assert "use your keys, reach what listens on this machine, and take all of its memory" in told
@@ -80,7 +80,7 @@ def test_an_owner_is_told_what_does_not_contain_commands() -> None:
     assert "only repositories of" not in told
 
 
-def test_an_owner_is_told_what_contains_commands_and_which_limits_hold() -> None:
+def test_the_owner_learns_how_commands_are_contained_and_limited() -> None:
     contained, limits = host_warnings(options(), SANDBOX)
     for text in ("bubblewrap", "outgoing only (slirp4netns)", "session keyring", "seccomp filter"):
         assert text in contained
@@ -92,7 +92,7 @@ def test_an_owner_is_told_what_contains_commands_and_which_limits_hold() -> None
     assert "no network" in host_warnings(options(), Sandbox("/usr/bin/bwrap", "none"))[0]
 
 
-def test_an_owner_is_told_what_containers_of_this_engine_lack() -> None:
+def test_the_owner_learns_the_limitations_of_the_engines_containers() -> None:
     engine = ContainerEngine("/usr/bin/podman", "podman", network="host", seccomp=False)
     told = container_warnings(options(allow_insecure=True), engine)
     assert len(told) == 4
@@ -119,7 +119,9 @@ async def test_without_bubblewrap_nothing_is_run_unless_the_owner_says_so(tmp_pa
     assert await find_sandbox(options(sandbox=None)) is None
 
 
-async def test_a_bubblewrap_that_does_not_work_is_told_with_its_reason(empty_path: Path) -> None:
+async def test_a_bubblewrap_that_does_not_work_is_reported_with_the_reason(
+    empty_path: Path,
+) -> None:
     program = empty_path / "bwrap"
     program.write_text(
         "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
@@ -157,7 +159,7 @@ async def test_limits_that_are_given_and_can_not_be_held_are_refused(
         await find_sandbox(options(sandbox=False, **limit))
 
 
-async def test_default_limits_that_an_engine_can_not_hold_are_left_out_and_told(
+async def test_default_limits_that_an_engine_can_not_enforce_are_left_out_and_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def try_limits(engine: ContainerEngine, limits: CommandLimits) -> None:

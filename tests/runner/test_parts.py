@@ -24,7 +24,7 @@ def test_a_loop_is_named_by_login_host_and_port(text: str, parsed: tuple[str, st
 
 
 @pytest.mark.parametrize("text", ["", "a b@c", "me@", "me@host:port", "me@host:99999", "me@a@b"])
-def test_what_names_no_loop_is_told_how_one_is_named(text: str) -> None:
+def test_an_address_without_a_loop_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(RunnerError, match="LOGIN@HOST"):
         parse_destination(text)
 

@@ -99,7 +99,7 @@ async def test_sizes_and_numbers_are_bounded(
     }
 
 
-async def test_a_pattern_that_is_none_is_said_and_nothing_else_happens(tmp_path: Path) -> None:
+async def test_an_invalid_pattern_is_reported_and_nothing_else_happens(tmp_path: Path) -> None:
     [(path, why)] = (await sent(tmp_path, with_reports("true", "x" * 2_000))).items()
     assert path == "?"
     assert "too long" in why

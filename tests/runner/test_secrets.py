@@ -172,7 +172,7 @@ async def test_values_may_be_in_the_keyring(tmp_path: Path) -> None:
     assert keyring.kept == {}
 
 
-async def test_a_keyring_that_is_locked_is_told_to_who_needs_it(tmp_path: Path) -> None:
+async def test_a_locked_keyring_is_reported_to_the_commands_that_need_it(tmp_path: Path) -> None:
     class Locked(Memory):
         def get_password(self, service: str, name: str) -> str | None:
             raise RuntimeError("the collection is locked")

@@ -51,7 +51,7 @@ async def test_without_any_other_key_it_is_why_there_is_none(
     assert warned == [f"{path} is not offered: {PASSPHRASE}"]
 
 
-async def test_a_key_that_has_to_be_touched_signs_nothing_and_its_owner_is_told() -> None:
+async def test_a_key_that_has_to_be_touched_signs_nothing_and_its_owner_is_informed() -> None:
     algorithm = b"sk-ssh-ed25519@openssh.com"
     signer = ConnectionSigner("ada", SimpleNamespace(algorithm=algorithm))
     assert await signer.sign(b"a statement") is None

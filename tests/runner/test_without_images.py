@@ -66,7 +66,7 @@ async def test_a_home_lasts_for_a_chain_and_for_no_other(tmp_path: Path) -> None
             await bench.run(sh("tool"))
 
 
-async def test_a_cache_that_can_not_be_had_is_left_out_and_said(tmp_path: Path) -> None:
+async def test_an_unavailable_cache_is_left_out_and_reported(tmp_path: Path) -> None:
     cache = pb.CachePath(id="pip", path=folder("."))
     async with HostDriver.open(tmp_path / "state") as driver:
         bench = Bench(driver)

@@ -142,7 +142,7 @@ async def test_not_waiting_still_finds_who_is_there():
         assert await pool.wait_for(1, LINUX, timeout=0) is mine
 
 
-async def test_the_time_in_which_runners_cannot_get_in_does_not_count_and_is_said(autojump_clock):
+async def test_time_in_which_runners_cannot_connect_does_not_count_and_is_reported(autojump_clock):
     pool = Pool()
 
     async def tried_in_vain() -> None:

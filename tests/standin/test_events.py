@@ -174,7 +174,7 @@ async def test_a_delivery_is_signed_and_says_what_it_is(repository: Path) -> Non
         assert (delivered.status, delivered.message) == (202, "taken")
 
 
-async def test_a_loop_that_is_not_there_is_said_and_listed(repository: Path) -> None:
+async def test_a_missing_loop_is_reported_and_the_others_are_listed(repository: Path) -> None:
     async with open_world(repository) as world:
         payload = await world.standin.payload("push")
         with pytest.raises(StandInError, match="did not answer"):

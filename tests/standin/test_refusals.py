@@ -200,7 +200,7 @@ async def test_an_unknown_path_is_not_found_in_githubs_words(repository: Path) -
         assert (answer.status_code, answer.json()["message"]) == (404, "Not Found")
 
 
-async def test_the_hours_limit_is_told_and_kept(repository: Path) -> None:
+async def test_the_hours_limit_is_reported_and_enforced(repository: Path) -> None:
     async with open_standin(repository) as served:
         served.standin.quotas.per_hour = 2
         first = await served.get("/contents/a")

@@ -101,7 +101,7 @@ async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: b
     assert data.repaired() == []
 
 
-async def test_bytes_that_are_missing_are_told_and_the_rest_is_kept(data: Data) -> None:
+async def test_missing_bytes_are_reported_and_the_rest_is_kept(data: Data) -> None:
     where = await make_store(data)
     os.truncate(LogFiles.of(data.blobs, *where).raw, 10_005)
     (said,) = data.repaired()
@@ -204,7 +204,7 @@ async def test_a_log_that_was_open_at_a_crash_is_closed(data: Data) -> None:
     assert await lines(data, where) == ([b"whole"], True)
 
 
-async def test_nothing_is_mended_under_a_daemon(data: Data) -> None:
+async def test_nothing_is_repaired_while_a_daemon_runs(data: Data) -> None:
     async with open_store(data.database, data.blobs):
         with pytest.raises(StoreUnusable, match="another bassloop serves it"):
             data.repaired()

@@ -72,7 +72,7 @@ async def test_a_log_that_is_appended_to_can_be_read_at_once(store: Store) -> No
         assert found.lines == number + 1
 
 
-async def test_lines_that_a_terminal_still_holds_are_not_settled(store: Store) -> None:
+async def test_lines_that_are_still_on_the_screen_are_not_settled(store: Store) -> None:
     where = await step(store)
     log = await store.logs.open(*where)
     await log.append(b"one\ntwo\n", Settled(b"one\n", True), 1, 1.0)
@@ -309,7 +309,7 @@ async def test_a_cancelled_append_appends_nothing(store: Store) -> None:
     assert (await store.logs.extent(*where)).closed
 
 
-async def test_a_disk_that_fails_is_told_to_the_owner_and_to_readers(
+async def test_a_failing_disk_is_reported_to_the_owner_and_to_readers(
     store: Store, tmp_path: Path
 ) -> None:
     where = await step(store)

@@ -125,7 +125,7 @@ async def test_synchronous_is_a_word_of_sqlite(tmp_path: Path) -> None:
         ("SQLITE_ERROR", StoreError, "database"),
     ],
 )
-def test_each_failure_of_sqlite_names_the_file_and_the_mend(
+def test_each_failure_of_sqlite_names_the_file_and_the_fix(
     tmp_path: Path, name: str, kind: type[StoreError], words: str
 ) -> None:
     error = sqlite3.OperationalError("as SQLite says it")

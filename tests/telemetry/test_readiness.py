@@ -108,7 +108,7 @@ async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
         (StoreUnreachable("database db/loop can't be reached"), "the database can't be reached"),
     ],
 )
-async def test_a_store_that_can_not_be_written_is_told_without_its_place(
+async def test_an_unwritable_store_is_reported_without_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreError, why: str
 ) -> None:
     async with open_parts(tmp_path, well) as readiness:
@@ -126,7 +126,7 @@ async def test_blobs_that_can_not_be_written_are_a_store_that_can_not(tmp_path: 
         assert list(await not_ready(readiness)) == ["store"]
 
 
-async def test_a_bucket_that_is_lost_is_told_and_found_again(
+async def test_a_lost_bucket_is_reported_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
@@ -196,7 +196,7 @@ async def test_a_bucket_that_was_away_at_the_start_must_take_what_the_loop_needs
     ]
 
 
-async def test_a_github_out_of_reach_is_told_and_asked_again(
+async def test_an_unreachable_github_is_reported_and_tried_again(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     respond = [cut]
@@ -250,7 +250,7 @@ async def test_a_wrong_clock_is_reported(
             mock_clock.jump(6)
 
 
-async def test_an_app_that_github_refuses_is_told_until_it_is_accepted(
+async def test_an_app_that_github_refuses_is_reported_until_it_is_accepted(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     status = 401

@@ -80,7 +80,7 @@ async def test_an_agent_may_do_what_its_user_may(tmp_path: Path) -> None:
         ("list_runs", {"state": "odd"}, "state is one of"),
     ],
 )
-async def test_what_can_not_be_asked_is_said(
+async def test_unanswered_questions_are_reported(
     tmp_path: Path, tool: str, arguments: dict[str, str], why: str
 ) -> None:
     async with (

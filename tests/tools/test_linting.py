@@ -152,7 +152,7 @@ def test_lint_reports_the_mistakes_in_every_file(tmp_path: Path) -> None:
     assert "project.bass:1:2: error: unbound symbol: nothing" in output
 
 
-def test_a_folder_without_checks_is_told_how_to_begin(tmp_path: Path) -> None:
+def test_a_folder_without_checks_shows_how_to_begin(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     status, output = run("lint", str(tmp_path))
     assert status == 1

@@ -167,7 +167,7 @@ async def test_a_run_that_did_not_fail_has_no_card(tmp_path: Path) -> None:
         assert (await site.json("/runs/s/failure")) == {"failure": None}
 
 
-async def test_a_step_that_failed_is_told_while_its_run_goes_on(tmp_path: Path) -> None:
+async def test_a_failed_step_is_reported_while_its_run_continues(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)

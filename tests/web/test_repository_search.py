@@ -90,7 +90,7 @@ async def test_an_answer_has_a_number_of_runs(
         assert ([each["run"]["id"] for each in found["runs"]], found["next"]) == (["one"], None)
 
 
-async def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
+async def test_mistakes_in_a_query_are_reported(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await logged(site, "one", HOSTILE.encode())
         assert (await site.get("/repositories/octocat/none/search?q=a")).status_code == 404

@@ -44,7 +44,7 @@ async def test_runs_are_narrowed_by(tmp_path: Path, query: str, expected: list[s
 
 
 @pytest.mark.parametrize("query", ["state=nonsense", "pull=x", "pull=-1", "pull=" + "9" * 30])
-async def test_a_filter_that_there_is_not_is_told(tmp_path: Path, query: str) -> None:
+async def test_an_unknown_filter_is_reported(tmp_path: Path, query: str) -> None:
     async with open_site(tmp_path) as site:
         assert (await site.get(f"/runs?{query}")).status_code == 400
         async with site.app.test_client().websocket(f"/runs/live?{query}") as socket:

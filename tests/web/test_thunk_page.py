@@ -149,7 +149,7 @@ VALUES = [
 ]
 
 
-def test_every_kind_of_value_is_said_in_words() -> None:
+def test_every_kind_of_value_is_shown_as_text() -> None:
     thunk = pb.Thunk(args=VALUES, mounts=[pb.ThunkMount()], dir=pb.ThunkDir(thunk=THUNK_PATH))
     command, directory, mounts = thunk_tree(
         MessageToJson(nested(thunk), preserving_proto_field_name=True)

@@ -96,7 +96,7 @@ async def test_other_methods_are_refused(method: str, has_body: bool) -> None:
     assert (status, headers[b"allow"], bool(body)) == (405, b"POST", has_body)
 
 
-async def test_a_body_whose_length_is_not_said_is_refused_once_it_is_too_large() -> None:
+async def test_a_body_without_a_length_is_refused_once_it_is_too_large() -> None:
     inbox = FakeInbox()
     response = await ask(inbox, part(BIG, more=True), part(BIG, more=True))
     assert response is not None

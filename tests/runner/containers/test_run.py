@@ -79,7 +79,7 @@ async def test_streams_are_kept_apart_and_a_failure_says_the_status(bench: Bench
     assert bench.seen.named("echo out").error.startswith("exit status 3")
 
 
-async def test_output_is_told_while_the_command_runs(bench: Bench) -> None:
+async def test_output_is_reported_while_the_command_runs(bench: Bench) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, run("echo first; sleep 600"))
         with trio.fail_after(120):
@@ -278,7 +278,7 @@ async def test_paths_of_the_machine_are_refused(bench: Bench) -> None:
         await bench.run(run("cat in", mounts=[mount(host, file("in"))]))
 
 
-async def test_an_unknown_image_is_told_by_name(bench: Bench) -> None:
+async def test_an_unknown_image_is_reported_by_name(bench: Bench) -> None:
     image = pb.ThunkImage(ref=pb.ImageRef(repository="127.0.0.1:1/none", tag="1"))
     with pytest.raises(DriverError, match=r"127\.0\.0\.1:1/none:1 can't be pulled"):
         await bench.run(run("true", image=image))

@@ -27,7 +27,7 @@ def test_a_value_is_printed_as_json_on_demand(bassloop: Command) -> None:
     assert bassloop("eval", "--json", "-e", '{:a [1 null "x"]}').stdout == '{"a":[1,null,"x"]}\n'
 
 
-def test_a_value_without_json_is_told(bassloop: Command) -> None:
+def test_a_value_without_json_is_reported(bassloop: Command) -> None:
     done = bassloop("eval", "--json", "-e", "(fn [] 1)")
     assert done.returncode == 1
     assert "error: " in done.stderr

@@ -125,7 +125,7 @@ def test_names_that_look_alike_are_offered() -> None:
         "^{:a nope} (def x 1)",
     ],
 )
-def test_a_name_that_is_bound_is_not_told(text: str) -> None:
+def test_a_bound_name_is_not_reported(text: str) -> None:
     expected = ["nope"] if "nope/" in text else []
     assert unbound(text) == expected
 
@@ -178,14 +178,14 @@ def test_functions_of_the_text_and_of_std_evaluate_what_they_are_given() -> None
 # --- members and modules of std ---
 
 
-def test_a_member_that_std_does_not_have_is_told() -> None:
+def test_an_unknown_member_of_a_standard_module_is_reported() -> None:
     assert problems_of("(use (.strings)) (strings:jion)") == [
         "jion: .strings does not bind jion (did you mean join?)"
     ]
     assert problems_of("(use (.strings)) strings:map strings:*dir*") == []
 
 
-def test_a_module_that_std_does_not_have_is_told() -> None:
+def test_an_unknown_standard_module_is_reported() -> None:
     assert problems_of("(use (.strngs))") == [
         ".strngs: there is no standard module .strngs (did you mean strings?)"
     ]

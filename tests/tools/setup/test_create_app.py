@@ -101,7 +101,7 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
             await it.creation.finished.wait()
 
 
-async def test_the_webhook_is_told_to_deliver_json_which_no_manifest_can(
+async def test_the_webhook_is_set_to_deliver_json_which_no_manifest_can_do(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:
@@ -113,7 +113,7 @@ async def test_the_webhook_is_told_to_deliver_json_which_no_manifest_can(
         assert it.creation.created.webhook_error is None
 
 
-async def test_settings_that_github_does_not_take_are_told_and_lose_nothing(
+async def test_settings_that_github_refuses_are_reported_and_nothing_is_lost(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:
@@ -171,7 +171,7 @@ async def test_an_answer_that_belongs_to_another_attempt_is_refused(
         assert not it.world.asked("/conversions")
 
 
-async def test_a_code_that_github_does_not_know_is_told_and_can_be_tried_again(
+async def test_an_unknown_code_is_reported_and_can_be_tried_again(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:

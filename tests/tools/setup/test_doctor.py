@@ -93,7 +93,7 @@ def doubtful(found: list[Diagnosis]) -> list[str]:
     return [each.text for each in found if each.state == "doubtful"]
 
 
-async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: Path) -> None:
+async def test_a_correct_app_has_nothing_wrong_and_every_part_is_listed(repository: Path) -> None:
     found = await examined(repository)
     assert failed_checks(found) == []
     assert doubtful(found) == ["deliveries are sent without TLS"]
@@ -114,7 +114,7 @@ async def test_a_sound_app_has_nothing_wrong_and_every_part_is_told(repository: 
         assert part in told
 
 
-async def test_github_out_of_reach_is_all_that_is_said() -> None:
+async def test_an_unreachable_github_is_the_only_finding() -> None:
     from bassloop.github import GitHubConfig, RetryPolicy, open_github
 
     with socket.socket() as free:
@@ -166,7 +166,7 @@ async def test_an_event_that_is_not_subscribed_is_wrong(repository: Path) -> Non
     ]
 
 
-async def test_a_webhook_that_delivers_forms_is_wrong_and_mended_when_asked(
+async def test_a_webhook_that_delivers_forms_is_wrong_and_fixed_on_request(
     repository: Path,
 ) -> None:
     found = await examined(repository, hook_config={"content_type": "form"})
@@ -186,7 +186,7 @@ async def test_a_delivery_is_sent_again_when_asked(repository: Path) -> None:
     assert "was delivered again, and arrived" in told
 
 
-async def test_a_delivery_that_fails_again_is_wrong_with_its_mend(repository: Path) -> None:
+async def test_a_delivery_that_fails_again_is_wrong_and_has_a_fix(repository: Path) -> None:
     found = await examined(repository, statuses=(202, 403), treatment=Treatment(redeliver=True))
     assert len(failed_checks(found)) == 1
     assert "the answer was 403" in failed_checks(found)[0]

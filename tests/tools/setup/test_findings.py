@@ -110,7 +110,7 @@ def test_deliveries_that_all_arrived_are_counted_by_event_and_not_by_attempt() -
         (502, "log"),
     ],
 )
-def test_a_newest_delivery_that_did_not_arrive_is_wrong_with_what_mends_it(
+def test_a_newest_delivery_that_did_not_arrive_is_wrong_and_has_a_fix(
     status: int, fix: str
 ) -> None:
     found = doctor.deliveries([an_attempt("a", status), an_attempt("b", 202)], 3600, 0)

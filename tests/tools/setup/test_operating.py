@@ -64,6 +64,6 @@ def test_the_alerts_are_those_of_the_page() -> None:
     assert all(rule["annotations"]["summary"] for rule in rules)
 
 
-def test_each_exception_of_the_runners_unit_is_told_with_its_reason() -> None:
+def test_each_exception_of_the_runners_unit_is_documented_with_its_reason() -> None:
     told = dict(re.findall(r"^\| `([A-Z][a-zA-Z`, ]+)` \| (.*) \|$", TEXT, re.M))
     assert {name.replace("`", ""): why for name, why in told.items()} == RUNNER_NEEDS

@@ -40,7 +40,7 @@ def test_other_lines_of_a_file_stay_and_its_mode_is_restricted(tmp_path: Path) -
     assert mode(path) == 0o600
 
 
-def test_a_file_whose_values_are_replaced_is_kept_beside_it(tmp_path: Path) -> None:
+def test_a_file_with_replaced_values_is_kept_as_a_backup(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     write(path, {"GITHUB_APP_ID": "7", "LISTEN": ":1"})
     before = path.read_bytes()
@@ -57,7 +57,7 @@ def test_which_settings_a_file_gives_is_known_before_it_is_written(tmp_path: Pat
     assert assigned(path, ["GITHUB_APP_SLUG", "GITHUB_APP_ID"]) == ["GITHUB_APP_ID"]
 
 
-def test_a_place_that_can_not_be_written_is_told_before_an_app_is_made(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_reported_before_an_app_is_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsFileError, match="BASSLOOP_SETTINGS names another"):
         try_to_write(tmp_path / "file" / "settings.env")

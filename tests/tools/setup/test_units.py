@@ -123,7 +123,7 @@ def test_a_first_install_leaves_settings_to_be_filled_in(machine: Path) -> None:
     assert (machine / "etc" / "credentials").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_credential_that_no_setting_has_is_told(machine: Path) -> None:
+def test_a_missing_credential_is_reported(machine: Path) -> None:
     (machine / "etc" / "credentials").mkdir(parents=True)
     (machine / "etc" / "credentials" / "app.pem").write_text("PEM")
     assert "there is no setting app.pem" in done("install", "serve", fails=True)
@@ -225,7 +225,7 @@ def test_remains_of_a_unit_without_a_file_are_removed(machine: Path) -> None:
     assert f"there is no {path}" in done("uninstall", "serve", fails=True)
 
 
-def test_without_systemd_it_is_told_what_to_do_instead(
+def test_without_systemd_the_alternative_is_shown(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
