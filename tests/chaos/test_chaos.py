@@ -51,11 +51,11 @@ async def test_nothing_is_lost_doubled_or_left(
     s3: tuple[str, int],
     tmp_path: Path,
 ) -> None:
-    """CHAOS_SECONDS says how long, and CHAOS_FAULTS what may go wrong."""
+    """CHAOS_SECONDS says how long, CHAOS_RATE how many pushes come in a second, and CHAOS_FAULTS what may go wrong."""
     seconds = float(os.environ.get("CHAOS_SECONDS", "60"))
     faults = tuple(os.environ.get("CHAOS_FAULTS", " ".join(FAULTS)).split())
     # Each node has its share of the calls that GitHub allows in a minute and in an hour.
-    rate = min(1.0, PUSHES / seconds)
+    rate = min(float(os.environ.get("CHAOS_RATE", "1")), PUSHES / seconds)
     plan = Plan(seed=random.randrange(10**6), seconds=seconds, rate=rate, faults=faults)
     url = postgresql.create()
     there = conninfo_to_dict(url)
