@@ -26,7 +26,7 @@ END_SECONDS = 100.0
 
 @dataclass(eq=False)
 class _Kept:
-    """A fork server that runs, and what it said when it was ready."""
+    """A running fork server, and its report when it was ready."""
 
     process: subprocess.Popen[bytes]
     control: socket.socket

@@ -1,4 +1,4 @@
-"""Files for their owner alone, whatever the umask."""
+"""Files for their owner alone, with any umask."""
 
 from __future__ import annotations
 

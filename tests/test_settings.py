@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a bad one is told by its name."""
+"""Settings come from the environment, and invalid ones are reported by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A daemon under attack, and others who go on using it."""
+"""A daemon under attack, and visitors who keep using it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visitors who follow a run that was made to be dear to follow."""
+"""Visitors who follow a run that was made expensive to follow."""
 
 from __future__ import annotations
 

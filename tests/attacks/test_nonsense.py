@@ -1,4 +1,4 @@
-"""Webhooks with a right signature and anything in them: whoever may write in a repository chooses much of it."""
+"""Webhooks with a valid signature and arbitrary contents, much of which people who can write to a repository choose."""
 
 from __future__ import annotations
 

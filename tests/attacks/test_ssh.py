@@ -1,4 +1,4 @@
-"""Whoever dials in to the SSH port, with a key or without."""
+"""Attackers who connect to the SSH port, with a key or without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visitors who send nonsense, or don't go away."""
+"""Visitors who send garbage, or never disconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example of docs/bass.md means what the page says."""
+"""Every example in docs/bass.md has the value that the page shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```bass\n(.*?)```", PAGE, re.DOTALL)
 
 
 def examples(block: str) -> list[tuple[str, str | None]]:
-    """A block's programs, each with the value that a `; =>` after it says, and what stands before."""
+    """A block's programs, each with the value in the comment `; =>` after it, and the code before it."""
     found, lines = [], []
     for line in block.splitlines():
         lines.append(line)

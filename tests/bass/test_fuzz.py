@@ -1,4 +1,4 @@
-"""Minutes of broken and hostile texts: whatever is read or evaluated ends in a value or in an error of its own."""
+"""Minutes of broken and hostile texts: reading and evaluating ends in a value, or in an error of the language."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Silent(bass.Host):
 
 
 def outcome(program: str) -> str:
-    """Return what a program evaluates to, or the message of its error."""
+    """Return the value of a program, or the message of its error."""
     session = bass.immediate_session(Silent())
     try:
         return bass.show(bass.run_now(session.evaluate(program, "program", bass.HostPath("."))))

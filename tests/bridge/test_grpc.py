@@ -39,7 +39,7 @@ def framed(payload: bytes, size: int | None = None) -> bytes:
 
 
 class Service(RuntimeBase):
-    """Answers with what it was told to; `running` counts handlers that have not ended."""
+    """Sends prepared answers; `running` counts handlers that have not ended."""
 
     def __init__(self, answers: int = 3, size: int = 10) -> None:
         self.answers, self.size = answers, size
@@ -66,7 +66,7 @@ class Service(RuntimeBase):
 
 
 class Peer(asyncssh.SSHUNIXSession[bytes]):
-    """A server that does with each request, by hand, what the test says."""
+    """A server without gRPC, whose responses the test makes."""
 
     def __init__(self, answer: Callable[[H2Connection, int], bytes | None]) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))

@@ -135,7 +135,7 @@ class Cable:
             return
 
     def cut(self) -> None:
-        """End all connections; new ones are refused until `mend`."""
+        """End all connections, and refuse new ones until `mend`."""
         self.connected = False
         for scope in self._scopes:
             scope.cancel()

@@ -1,4 +1,4 @@
-"""Signing in with GitHub in a real Chromium: what is private is seen by who may read it, while they may."""
+"""Signing in with GitHub in a real Chromium: private runs are visible to those who may read them, while they may."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.browser
 
 @asynccontextmanager
 async def trusted_runner(trial: Trial, folder: Path) -> AsyncGenerator[None]:
-    """A runner of alice's, who can write to the repository."""
+    """A runner of alice, who can write to the repository."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     trial.standin.add_user("alice", [key.export_public_key().decode().strip()], permission="write")
     ssh = trial.daemon.ssh

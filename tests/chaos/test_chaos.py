@@ -1,4 +1,4 @@
-"""Three nodes while everything goes wrong that may: nothing is lost, doubled, or left."""
+"""Three nodes while everything that can fail does: nothing is lost, doubled, or left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def s3() -> Iterator[tuple[str, int]]:
 
 
 def check(report: Report) -> None:
-    """Whatever the seed."""
+    """Check what must hold for any seed."""
     assert report.accepted
     assert (report.lost, report.handled_twice, report.started_twice) == (0, 0, 0)
     assert (report.doubled, report.spinning, report.crashes) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Cancel, approve, run again: by buttons on check runs, for those who may."""
+"""Cancel, approve, run again: the buttons on check runs, and who may press them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifacts of a run, into the store, whatever a runner sends."""
+"""Storing the artifacts of a run, including those of misbehaving runners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private source: who is given a token to check it out with, and for how long."""
+"""Private source: which runners get a token for the checkout, and for how long."""
 
 from __future__ import annotations
 

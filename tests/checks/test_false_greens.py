@@ -1,4 +1,4 @@
-"""A contributor whose hook and runner look for a green check that no trusted runner stands for."""
+"""A contributor whose hook and runner try to get a green check that no trusted runner has confirmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Artifacts of one check, used by another one on whatever runner that runs; trusted ones of trusted ones only."""
+"""Artifacts of one check that another one uses, on any runner. Trusted runs use only artifacts of trusted runs."""
 
 from __future__ import annotations
 

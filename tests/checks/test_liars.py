@@ -101,7 +101,7 @@ async def test_a_contributor_does_not_cancel_what_verifies_them(
 
 @dataclass(eq=False)
 class Vanishing(SigningRuntime):
-    """Is lost at the worst moment: when all is said and signed, and the call isn't over."""
+    """Is lost at the worst moment: it has sent and signed everything, and the call hasn't ended."""
 
     times: int = field(default=1)
 

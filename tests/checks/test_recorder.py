@@ -1,4 +1,4 @@
-"""A runner's progress, into the store, whatever a runner sends."""
+"""Recording a runner's progress, including that of misbehaving runners."""
 
 from __future__ import annotations
 

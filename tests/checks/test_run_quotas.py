@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[str], bytes]:
-    """Record two steps with a log each; return what the run says of it, and the text of the second."""
+    """Record two steps with a log each. Return the run's messages about limits, and the text of the second log."""
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r", quota) as recorder:
             for step in ("one", "two"):

@@ -54,7 +54,7 @@ class LostRuntime(SigningRuntime):
 
 @dataclass(eq=False)
 class HeldRuntime(SigningRuntime):
-    """A runtime that begins, and goes on when a test lets it."""
+    """A runtime that begins, and continues when a test lets it."""
 
     begun: trio.Event = field(default_factory=trio.Event)
     may_end: trio.Event = field(default_factory=trio.Event)

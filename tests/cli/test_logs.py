@@ -1,4 +1,4 @@
-"""`bassloop logs`: the whole of a run's logs, whatever the connection does, and nothing but text."""
+"""`bassloop logs`: all logs of a run, even over bad connections, and nothing but text."""
 
 from __future__ import annotations
 

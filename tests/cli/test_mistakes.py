@@ -1,4 +1,4 @@
-"""Mistakes that people make in their first hour: each gets a message with its place, or with what is allowed."""
+"""Mistakes that people make in their first hour: each gets a message with its location, or with the valid values."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def daemon(env: dict[str, str], *arguments: str) -> Iterator[None]:
 
 
 def status(env: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """The exit status, and what is said, of a command that has these variables and no other."""
+    """Return the exit status and the output of the command, with these environment variables only."""
     unset = dict.fromkeys(os.environ.keys() - env.keys())
     done = run_command("status", *arguments, env={**unset, **env})
     return done.returncode, done.stdout + done.stderr

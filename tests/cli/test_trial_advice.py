@@ -1,4 +1,4 @@
-"""What a trial says at its end about what failed."""
+"""The advice at the end of a trial about its failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP connection can't end the others, whatever comes on it."""
+"""No bytes on one HTTP connection can end the others."""
 
 from __future__ import annotations
 

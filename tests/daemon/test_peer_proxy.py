@@ -201,7 +201,7 @@ async def test_a_page_connects_again_once_its_recorder_is_not_heard_of(
 
 @pytest.mark.parametrize("forged", ["nonsense", "another's"])
 async def test_only_nodes_say_whose_request_they_forward(cluster: Cluster, forged: str) -> None:
-    """A stranger who could would have any address, and be served by a node that doesn't record the run."""
+    """Otherwise, strangers could pretend to have any address, and be served by a node that doesn't record the run."""
     await cluster.begin_run()
     scope = {
         "path": "/runs/r",

@@ -1,4 +1,4 @@
-"""A proxy's word on who asks counts only as far as proxies that are trusted said it."""
+"""The client's address in a proxy's headers counts only as far as trusted proxies have added it."""
 
 from __future__ import annotations
 

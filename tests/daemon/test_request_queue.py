@@ -18,7 +18,7 @@ from bassloop.daemon.request_limits import (
 
 
 class App:
-    """Answers each request when it's told to."""
+    """Answers each request when the test lets it."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -1,4 +1,4 @@
-"""A reader who stops holds neither a task nor the daemon's end."""
+"""A client that stops reading delays neither other tasks nor the end of the daemon."""
 
 from __future__ import annotations
 

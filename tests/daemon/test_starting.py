@@ -1,4 +1,4 @@
-"""A daemon that can't start says which thing it is, and the mend; one that can, tells who started it."""
+"""A daemon that can't start reports the reason and the fix; one that can notifies whoever started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new certificate is shown to who connects from then on, and no connection is dropped for it."""
+"""A new certificate is used for new connections, and existing ones continue."""
 
 from __future__ import annotations
 

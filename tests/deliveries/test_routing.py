@@ -1,4 +1,4 @@
-"""Each event leads to what the table of routes has for it."""
+"""The route of each event."""
 
 from __future__ import annotations
 

@@ -178,6 +178,6 @@ async def small() -> AsyncGenerator[Evaluating]:
 
 @pytest.fixture
 async def hasty() -> AsyncGenerator[Evaluating]:
-    """Evaluators with so little time that a hook that computes for ever soon meets its limit."""
+    """Evaluators with so little time that an endless hook soon reaches its limit."""
     async with evaluating(cpu_seconds=1) as made:
         yield made

@@ -1,4 +1,4 @@
-"""The daemon's side of the conversation: what a process may say, and when."""
+"""The daemon's side of the conversation: which messages a process may send, and when."""
 
 from __future__ import annotations
 

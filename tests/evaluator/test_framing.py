@@ -1,4 +1,4 @@
-"""Messages as bytes: what is written is read, in pieces of any size, and nothing else is."""
+"""Messages as bytes: written messages can be read in pieces of any size, and other bytes are refused."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_the_cause_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_cause_is_found_within_other_output(name: str) -> None:
-    """A build prints a lot before, and whoever called it complains after."""
+    """A build prints a lot before a failure, and its callers complain after it."""
     before = [f"[{number}/5000] Compiling module_{number}" for number in range(3_000)]
     after = ["make: *** [Makefile:7: test] Error 2", "npm error Lifecycle script `test` failed"]
     cause = find_failures([*before, *log(name), *after])[0]

@@ -1,4 +1,4 @@
-"""A gateway on loopback, clients of it, and a runner that is easily told what to do."""
+"""A gateway on loopback, clients of it, and a runner that tests control."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Service(RuntimeBase):
 
 @dataclass
 class Gateway:
-    """A gateway that serves, and what is around it."""
+    """A running gateway with its environment."""
 
     address: GatewayAddress
     keys: Keys
@@ -153,7 +153,7 @@ class Gateway:
         return await call_asyncio(client.create_process, command, stdin=asyncssh.DEVNULL)
 
     async def refused(self, client, command: str) -> tuple[int | None, str]:
-        """A command's exit status and what was said."""
+        """A command's exit status and its output."""
         done = await call_asyncio(client.run, command)
         return done.exit_status, done.stdout + done.stderr
 

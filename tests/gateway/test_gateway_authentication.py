@@ -1,4 +1,4 @@
-"""Authentication at the gateway. Whoever is refused learns nothing."""
+"""Authentication at the gateway. Refused clients learn nothing."""
 
 from __future__ import annotations
 

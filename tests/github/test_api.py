@@ -1,4 +1,4 @@
-"""The HTTP below the client: what is asked again, when, and what is never."""
+"""The HTTP client: which requests are repeated, when, and which never are."""
 
 from __future__ import annotations
 

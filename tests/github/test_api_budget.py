@@ -1,4 +1,4 @@
-"""The budget: no window has too many points, what keeps others waiting goes first, and nobody is starved."""
+"""The budget: no window has too many points, urgent requests go first, and nobody starves."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_no_repository_starves_however_much_the_others_ask_for(floods: int, seed
 def place(
     budget: APIBudget, wanted: Purpose, now: float, repository: str
 ) -> tuple[tuple[float, int], str]:
-    """Return what is smallest for the repository whose request goes first; the names decide among equal ones."""
+    """Return a sort key: the lowest repository goes first, and equal ones are sorted by name."""
     return budget.place(wanted, now, repository), repository
 
 

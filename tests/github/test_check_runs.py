@@ -1,4 +1,4 @@
-"""Requests about check runs stay within GitHub's limits, whatever they are made of."""
+"""Requests about check runs stay within GitHub's limits for any content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check runs are made once, changed in order, and never say a thing twice, whatever happens."""
+"""Check runs are created once, changed in order, and have no doubled annotations, despite any errors."""
 
 from __future__ import annotations
 

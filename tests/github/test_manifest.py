@@ -1,4 +1,4 @@
-"""An App is made from a manifest: what is asked for, where, and what comes back once."""
+"""Creating an App from a manifest: the request, its address, and the credentials, which GitHub returns once."""
 
 from __future__ import annotations
 

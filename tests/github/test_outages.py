@@ -1,4 +1,4 @@
-"""During an outage of GitHub's, a backlog makes few calls, and goes on as soon as it is over."""
+"""During an outage of GitHub, a backlog makes few calls, and continues as soon as it is over."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Row:
 
 @dataclass
 class Database:
-    """What the nodes store. It takes a moment to write or read it."""
+    """The rows that nodes store. Reading and writing takes a moment."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     rng: random.Random = field(default_factory=lambda: random.Random(5))

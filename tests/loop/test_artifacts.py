@@ -1,4 +1,4 @@
-"""Artifacts, from one runner's command to another check's, and to whoever downloads them, with nothing faked."""
+"""Artifacts on their way from one runner's command to another check and to a download, with nothing faked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node is lost while its bucket can't be reached, and the end of a log with it: whoever looks is told so."""
+"""A node is lost while its bucket can't be reached, and the end of a log with it: pages and GitHub say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a thunk made, from the runner that keeps them to whoever opens its run's page."""
+"""Downloads of files that a thunk made, from the runner that has cached them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed statements, from the runner to whoever verifies them, with nothing faked."""
+"""Signed statements on their way from the runner to a verifier, with nothing faked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, and what is around it."""
+"""A daemon in a process of its own, with its environment."""
 
 from __future__ import annotations
 

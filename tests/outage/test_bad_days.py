@@ -1,4 +1,4 @@
-"""GitHub's bad days at each call, with a backlog: everything comes through, once, whatever went wrong."""
+"""Errors of GitHub at each call, with a backlog: everything is done once, despite all errors."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(report: Report) -> None:
-    """Whatever the seed, nothing may be lost, doubled, left, or blamed on a runner that was there."""
+    """For any seed, nothing may be lost, doubled, left behind, or blamed on a connected runner."""
     assert report.accepted
     assert (report.lost, report.set_aside, report.doubled) == (0, 0, 0)
     assert (report.spinning, report.without_runner) == (0, 0)

@@ -1,4 +1,4 @@
-"""Thunks, and what a driver reports of them."""
+"""Thunks, and a driver's reports about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifacts that a command leaves: sent at the end of the run, whatever it left."""
+"""Sending a command's artifacts at the end of the run, including malicious ones."""
 
 from __future__ import annotations
 

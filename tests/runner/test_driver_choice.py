@@ -103,7 +103,7 @@ def test_the_owner_learns_the_limitations_of_the_engines_containers() -> None:
 
 @pytest.fixture
 def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any program; what is put in the folder is on the path."""
+    """A machine without any program. Files in the folder are on the path."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -1,4 +1,4 @@
-"""Trees of files that a command has made to harm whoever looks at them."""
+"""Trees of files that a command has made to harm programs that read them."""
 
 from __future__ import annotations
 

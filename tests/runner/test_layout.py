@@ -1,4 +1,4 @@
-"""Names and paths of messages: what is inside stays inside, and nothing else is taken."""
+"""Names and paths in messages: no path leads outside, and others are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of commands: what they are by default, what holds them here, and what is said of that."""
+"""Limits of commands: the defaults, how this machine enforces them, and how they are described."""
 
 from __future__ import annotations
 

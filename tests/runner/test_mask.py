@@ -1,4 +1,4 @@
-"""No secret leaves a runner, in whatever form and in however many pieces it comes."""
+"""No secret leaves a runner, in any form and however it is split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reports that a command leaves: sent when it ends, whatever it left."""
+"""Sending a command's test reports when it ends, including malicious ones."""
 
 from __future__ import annotations
 

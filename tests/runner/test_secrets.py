@@ -1,4 +1,4 @@
-"""The owner's secrets: where they are kept, and who gets them."""
+"""The owner's secrets: where they are stored, and which commands get them."""
 
 from __future__ import annotations
 

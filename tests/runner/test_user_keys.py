@@ -1,4 +1,4 @@
-"""Keys that can't be used, or can't sign, and what their owner is told."""
+"""Keys that can't be used, or can't sign, and the messages about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thunks that name an image, on a runner without an engine: refused, or run and said; and what they may use."""
+"""Thunks that name an image, on a runner without an engine: they are refused, or run with a note."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NEWS = progrock_pb2.StatusUpdate(vertexes=[progrock_pb2.Vertex(id="v", name="ech
 
 
 class Service(RuntimeBase):
-    """A runner that does what the test says with each call."""
+    """A runner that handles each call as the test specifies."""
 
     def __init__(self) -> None:
         self.metadata: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Whatever a runner sends, a call ends in one of its errors, and nothing else happens."""
+"""Any bytes from a runner end a call with one of its documented errors."""
 
 from __future__ import annotations
 

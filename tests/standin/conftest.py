@@ -39,7 +39,7 @@ def statement(**claims: Any) -> str:
 
 @dataclass
 class Served:
-    """A stand-in that is served, and who asks it."""
+    """A running stand-in, and a client of it."""
 
     standin: StandIn
     client: httpx.AsyncClient

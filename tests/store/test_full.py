@@ -1,4 +1,4 @@
-"""A full disk: what was promised stays, what can wait waits, and all goes on when there is room."""
+"""A full disk: stored data stays, writes that can wait do so, and everything continues once there is room."""
 
 from __future__ import annotations
 

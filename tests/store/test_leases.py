@@ -1,4 +1,4 @@
-"""Nodes share a database. What a lost one had is taken over, and then it can't write any more."""
+"""Nodes share a database. The work of a lost one is taken over, and then it can't write any more."""
 
 from __future__ import annotations
 

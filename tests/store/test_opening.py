@@ -1,4 +1,4 @@
-"""Opening: a database is made, brought up to date, or refused with the reason and the mend."""
+"""Opening: a database is created, migrated, or refused with the reason and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs have had their time, and what goes with them."""
+"""Which runs are pruned, and which of their data."""
 
 from __future__ import annotations
 

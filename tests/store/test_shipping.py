@@ -1,4 +1,4 @@
-"""Logs on their way to a bucket: whole, in order, once, whatever happens in between."""
+"""Shipping logs to a bucket: completely, in order and once, despite any errors."""
 
 from __future__ import annotations
 

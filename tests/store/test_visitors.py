@@ -1,4 +1,4 @@
-"""Sessions and repositories: what is kept of who may see what."""
+"""Sessions and repositories: what the store has about who may see what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one writer: batches of what queued meanwhile, each write whole, and nobody waits for ever."""
+"""The writer: queued changes are committed in batches, each change is atomic, and nobody waits forever."""
 
 from __future__ import annotations
 

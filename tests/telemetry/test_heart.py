@@ -1,4 +1,4 @@
-"""The heart is on time while the loop turns, and who holds the loop is seen in how late it is."""
+"""The heartbeat is on time while the event loop runs, and measures how long a task holds it up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log line says what it is about: whoever has a delivery's id finds all that came of it."""
+"""Log lines name their subject, so that all lines about a delivery are found by its id."""
 
 from __future__ import annotations
 

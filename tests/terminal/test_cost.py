@@ -1,4 +1,4 @@
-"""No bytes cost much more than others: whoever sends a log must not hold up the loop with it."""
+"""No bytes cost much more than others, so that no log can hold up the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever comes, and however it is split: the same text, in bounded memory."""
+"""Any bytes, split in any way, result in the same text, in bounded memory."""
 
 from __future__ import annotations
 

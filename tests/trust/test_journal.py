@@ -1,4 +1,4 @@
-"""The journal: whatever is changed in it is found."""
+"""The journal: any change to it is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Artifacts: downloaded by whoever may see their run, as files and never as pages."""
+"""Artifacts are downloaded by visitors who may see their run, as files and never as pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliveries on a page: for operators, who can have one handled anew."""
+"""Deliveries on a page, for operators, who can replay one."""
 
 from __future__ import annotations
 

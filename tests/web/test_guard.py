@@ -1,4 +1,4 @@
-"""One place decides who sees what, and nothing goes around it."""
+"""One module decides who sees what, and nothing bypasses it."""
 
 from __future__ import annotations
 

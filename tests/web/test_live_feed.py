@@ -1,4 +1,4 @@
-"""The memory of live updates is bounded, whatever pages claim to have."""
+"""The memory of live updates is bounded, even if pages lie about what they have."""
 
 from __future__ import annotations
 

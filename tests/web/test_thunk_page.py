@@ -1,4 +1,4 @@
-"""Thunks and steps: what they are made of, drawn and told, however deep and hostile."""
+"""Pages of thunks and steps: their parts, as trees and text, however deep and hostile."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Description:
         self.hold(answers[str(status)]["content"]["application/json"]["schema"], value)
 
     def request(self, method: str, path: str, value: Any) -> None:
-        """Hold what is sent to its description."""
+        """Check a request against its published description."""
         body = self.document["paths"][path][method]["requestBody"]
         self.hold(body["content"]["application/json"]["schema"], value)
 

@@ -1,4 +1,4 @@
-"""`bassloop doc`: what a name means, for whoever reads or writes a script."""
+"""`bassloop doc`: the meaning of a name, for readers and writers of scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bassloop eval`: values on standard output, what is wrong on standard error."""
+"""`bassloop eval`: values on standard output, errors on standard error."""
 
 from __future__ import annotations
 

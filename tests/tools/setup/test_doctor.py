@@ -1,4 +1,4 @@
-"""The doctor's rounds, against the stand-in: each thing that can be wrong is found, and said."""
+"""The doctor, run against the stand-in: each mistake is found and reported."""
 
 from __future__ import annotations
 

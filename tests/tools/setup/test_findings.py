@@ -1,4 +1,4 @@
-"""The doctor's judgement: what is right, doubtful and wrong, and what mends it."""
+"""The doctor's diagnoses: what is right, doubtful or wrong, and how to fix it."""
 
 from __future__ import annotations
 

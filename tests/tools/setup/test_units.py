@@ -1,4 +1,4 @@
-"""The systemd units: what is in them, how shut they are, and what installing them does."""
+"""The systemd units: their contents, their confinement, and their installation."""
 
 from __future__ import annotations
 
