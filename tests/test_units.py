@@ -81,12 +81,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**14))
-def test_what_is_written_is_read_back(seconds: int, count: int) -> None:
+def test_written_durations_and_sizes_are_read_back(seconds: int, count: int) -> None:
     assert parse_duration(write_duration(seconds)) == seconds
     assert parse_size(write_size(count)) == count
 
 
-def test_what_is_written_is_short() -> None:
+def test_written_durations_and_sizes_are_short() -> None:
     assert [write_duration(each) for each in (0, 0.5, 90, 600, 14400.0, 86400)] == [
         "0s",
         "0.5s",

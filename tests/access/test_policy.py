@@ -43,7 +43,7 @@ def test_a_repository_that_says_nothing_gets_the_operators_default() -> None:
     assert (policy.hooks_from, policy.check_limit, policy.supersede) == ("head", 3600, True)
 
 
-def test_what_the_operator_says_for_a_repository_by_name_wins_over_its_own_file() -> None:
+def test_the_operators_rules_for_a_repository_take_precedence_over_its_file() -> None:
     operator = read_operator_rules(OPERATOR, "policy.toml")
     owners = read_rules(
         b'hooks_from = "head"\nhold = "nobody"\nfallback = ["bot"]\nsupersede = false'
@@ -65,7 +65,7 @@ def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None
     assert (policy.check_limit, policy.checks["soak"]) == (9000, 7200)
 
 
-def test_what_the_operator_says_of_a_check_by_its_name_is_cut_by_nobody() -> None:
+def test_nobody_shortens_the_operators_limit_for_a_check() -> None:
     text = "[default]\ncheck_limit = 60\n[default.checks]\nslow = 600\n"
     operator = read_operator_rules(text, "policy.toml")
     for owners in (Rules(), read_rules(b"supersede = false"), read_rules(b"check_limit = 30")):
@@ -92,7 +92,7 @@ def test_what_the_operator_says_of_a_check_by_its_name_is_cut_by_nobody() -> Non
         ("#" * (1 << 17), "longer than 64 KiB"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, said: str) -> None:
+def test_mistakes_in_a_policy_are_named(text: str, said: str) -> None:
     with pytest.raises(PolicyError) as caught:
         read_rules(text.encode(errors="surrogatepass"))
     assert said in str(caught.value)

@@ -121,7 +121,7 @@ async def test_a_repository_that_was_deleted_is_public_no_more(
 
 
 @pytest.mark.parametrize("why", ["private", "deleted", "another's name"])
-async def test_what_is_public_no_more_is_found_out_where_no_event_told(
+async def test_a_repository_that_became_private_is_noticed_without_an_event(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

@@ -129,7 +129,7 @@ def test_references_stand_for_places_in_the_list() -> None:
     assert pb.Thunk.FromString(inner.encoded) == encode_thunk(doubled(0))
 
 
-def test_what_would_be_too_large_when_it_is_written_out_is_refused_before_it_is() -> None:
+def test_thunks_that_would_be_too_large_are_refused_before_they_are_encoded() -> None:
     with pytest.raises(BassError, match=r"500,000 parts and 64 MiB.*counts as often"):
         encoded_thunk(doubled(100))
     many = encoded_thunk(command("x", stdin=(None,) * 300_000))

@@ -413,7 +413,7 @@ async def test_a_log_is_replayed(tmp_path: Path) -> None:
     assert found == {"sought": "0 %", "played": ["Collecting", "done"], "violations": []}
 
 
-async def test_what_is_seen_of_a_followed_log_does_not_jump(tmp_path: Path) -> None:
+async def test_the_visible_part_of_a_followed_log_does_not_jump(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await site.site.queued("live")
         await site.store.runs.start("live", "t", "octocat", "linux/amd64", time.time())

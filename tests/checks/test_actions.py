@@ -143,7 +143,7 @@ async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing
                 await ask(loop.core, run, user(writer))
 
 
-async def test_who_asks_again_and_again_does_not_use_up_githubs_patience(
+async def test_repeated_requests_of_one_person_do_not_use_up_githubs_limit(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(permissions, "PERSON_LIMIT", (2, 0))
@@ -212,7 +212,7 @@ async def test_a_first_timers_event_is_held_until_somebody_who_can_write_approve
             assert len(loop.standin.check_runs) == 3
 
 
-async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_held(
+async def test_a_head_that_is_approved_during_its_event_is_not_held(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
@@ -233,7 +233,7 @@ async def test_what_is_approved_while_an_event_of_the_head_is_looked_at_is_not_h
         assert conclusions(loop, "it") == ["success"]
 
 
-async def test_what_is_held_stays_so_over_a_restart_and_is_released_once(
+async def test_a_held_delivery_stays_held_over_a_restart_and_is_released_once(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": PULL})

@@ -67,7 +67,7 @@ def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_line
     assert len(items) == 11
 
 
-def test_what_only_says_that_something_failed_is_not_called_a_cause() -> None:
+def test_a_mere_report_of_a_failure_is_not_called_a_cause() -> None:
     failing = make_step(7, "make", error="exit status 2", lines=1)
     last = Failure("log", Rank.CONSEQUENCE, "the last words", None, (), 0, 0)
     findings = check_output.Findings(RunFailure("exit status 2", failing, (last,)))
@@ -151,7 +151,7 @@ def test_a_check_out_of_time_shows_what_it_was_at() -> None:
     assert "waiting …" in said.text
 
 
-def test_of_many_steps_those_that_failed_are_shown_and_the_rest_is_counted() -> None:
+def test_failed_steps_are_always_shown_and_the_others_are_counted() -> None:
     steps = [make_step(n, f"step {n}") for n in range(1, 300)]
     steps.append(make_step(300, "the last", error="exit status 1"))
     summary = check_output.ended(make_run(state="failed", message="x"), steps, URL).summary

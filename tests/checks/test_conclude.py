@@ -93,7 +93,7 @@ async def test_whose_head_it_is_is_waited_for_too(
 
 @pytest.mark.parametrize("status", [403, 422])
 @pytest.mark.parametrize("call", ["the token", "the owners' file", "the hook's source"])
-async def test_what_is_refused_for_good_is_told_with_its_mend_and_can_be_replayed(
+async def test_a_permanent_refusal_is_reported_with_the_fix_and_can_be_replayed(
     make_repository: MakeRepository, tmp_path: Path, call: str, status: int
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

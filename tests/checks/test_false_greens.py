@@ -62,7 +62,7 @@ OTHER_THUNK_EACH_TIME = f"""
 
 
 @pytest.mark.parametrize("times", [1, 55])
-async def test_what_a_trusted_runner_found_is_not_outlived(
+async def test_a_trusted_runners_failure_can_not_be_waited_out(
     make_repository: MakeRepository, tmp_path: Path, times: int
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as loop:
@@ -76,7 +76,7 @@ async def test_what_a_trusted_runner_found_is_not_outlived(
                 assert check["conclusion"] != "success"
 
 
-async def test_what_a_trusted_runner_found_holds_for_other_thunks_of_the_commit(
+async def test_a_trusted_runners_failure_counts_for_other_thunks_of_the_commit(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(

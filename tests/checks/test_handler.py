@@ -212,7 +212,7 @@ async def test_a_check_runs_for_as_long_as_its_name_may(
         assert "check_limit" in loop.check_run()["output"]["title"]
 
 
-async def test_what_the_operator_says_by_name_is_what_holds(
+async def test_the_operators_rules_for_a_repository_apply(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("check_limit = 500"))
@@ -252,7 +252,7 @@ async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
         assert not (await theirs.policy_for(push.repository, repo)).supersede
 
 
-async def test_what_was_read_before_a_push_is_not_kept_after_it(
+async def test_a_policy_from_before_a_push_is_not_cached_after_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("supersede = true"))

@@ -160,7 +160,7 @@ async def test_where_the_operator_says_so_all_run_to_their_end(
         assert conclusion(loop, a) == conclusion(loop, b) == "success"
 
 
-async def test_what_an_event_replaces_and_where(
+async def test_the_head_and_the_branch_that_an_event_replaces(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})

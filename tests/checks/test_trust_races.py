@@ -116,7 +116,7 @@ async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trus
 
 
 @POLICIES
-async def test_of_two_at_once_one_runs_it_and_only_once(
+async def test_only_one_of_two_concurrent_requests_runs_it(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (

@@ -125,7 +125,7 @@ async def test_without_a_trusted_runner_it_is_not_green(
         assert "no runner is connected" in output_text(check)
 
 
-async def test_what_is_trusted_never_runs_on_the_senders_machine(
+async def test_a_trusted_check_never_runs_on_the_senders_machine(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -310,7 +310,7 @@ DEPENDS = """
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
-async def test_what_was_verified_for_another_thunk_of_the_commit_verifies_nothing(
+async def test_a_verification_of_another_thunk_of_the_commit_does_not_count(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
@@ -378,7 +378,7 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
         assert actions == ["verified", "signed", "started", "asked to verify", "started"]
 
 
-async def test_what_a_trusted_runner_found_is_not_undone_by_running_again(
+async def test_a_trusted_runners_failure_is_not_undone_by_running_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

@@ -91,7 +91,7 @@ def test_whose_lines_they_are_is_said_when_that_changes() -> None:
     assert text == "==> make <==\na\nb\n\n==> test <==\nc\n\n==> make <==\nd\n"
 
 
-def test_what_pages_hide_is_hidden_unless_asked_for() -> None:
+def test_steps_that_pages_hide_are_hidden_unless_requested() -> None:
     hidden = news("secret work", vertexes=[{"row": 1, "name": "[hide] x", "hidden": True}])
     assert shown(hidden) == ""
     assert shown(hidden, internal=True) == "secret work\n"

@@ -73,7 +73,7 @@ def test_completion_asks_the_program_itself(shell: str) -> None:
         ("bassloop completion z", {"zsh"}),
     ],
 )
-def test_what_a_shell_asks_is_answered(typed: str, offered: set[str]) -> None:
+def test_completions_for_a_shell(typed: str, offered: set[str]) -> None:
     env = {
         **os.environ,
         "_BASSLOOP_COMPLETE": "bash_complete",

@@ -136,7 +136,7 @@ def test_a_repository_that_git_refuses_is_told_with_the_reason(tmp_path: Path) -
     assert done.returncode == 1
 
 
-def test_what_is_probably_not_meant_is_told_before_the_checks_run(
+def test_probable_mistakes_are_reported_before_the_checks_run(
     make_repository: MakeRepository,
 ) -> None:
     path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = ["cd /", "pwd"]\n'})
@@ -157,7 +157,7 @@ def test_what_is_probably_not_meant_is_told_before_the_checks_run(
         ('exec: "shellcheck": executable file not found in $PATH', None),
     ],
 )
-def test_what_a_command_lacks_is_told(why: str, advice: str | None) -> None:
+def test_missing_requirements_of_a_command_are_explained(why: str, advice: str | None) -> None:
     found = explain_surroundings(why)
     assert (advice is None and not found) or (advice is not None and advice in found[0])
 

@@ -90,7 +90,7 @@ async def test_a_reload_changes_who_is_shown_and_keeps_who_is_connected(
         assert await request_over(before)
 
 
-async def test_what_can_not_be_used_leaves_the_old_one(files: tuple[Path, Path]) -> None:
+async def test_an_unusable_certificate_leaves_the_old_one(files: tuple[Path, Path]) -> None:
     certificate = Certificate(*files)
     async with served(certificate) as port:
         files[1].write_text("no key")

@@ -30,7 +30,7 @@ def test_without_a_pace_nobody_knows() -> None:
     assert ended(*[100.0] * FEW).seconds_for(10, 100.0) is None
 
 
-def test_what_is_left_takes_as_long_as_what_ended() -> None:
+def test_remaining_deliveries_take_as_long_as_ended_ones() -> None:
     assert ended(*range(10)).seconds_for(20, 10.0) == pytest.approx(20.0)
 
 

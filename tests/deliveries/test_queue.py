@@ -76,7 +76,7 @@ def test_repositories_take_turns_and_a_burst_in_one_keeps_no_other_waiting() -> 
     assert queue.waiting() == {}
 
 
-def test_what_its_installation_cannot_begin_now_waits_and_the_others_go() -> None:
+def test_deliveries_of_a_limited_installation_wait_and_the_others_proceed() -> None:
     queue = queue_of(
         QueuedDelivery("a", None, "one/a", 1),
         QueuedDelivery("b", None, "two/b", 2),
@@ -89,7 +89,7 @@ def test_what_its_installation_cannot_begin_now_waits_and_the_others_go() -> Non
     assert taken(queue) == ["a", "c"]
 
 
-def test_what_is_put_off_is_hurried_the_oldest_first_and_in_order_for_each_head() -> None:
+def test_postponed_deliveries_are_hurried_oldest_first_and_in_order_for_each_head() -> None:
     old = [QueuedDelivery(f"old{at}", f"head{at}", "r", received_at=float(at)) for at in range(3)]
     following = QueuedDelivery("following", "head0", "r", received_at=5.0)
     new = QueuedDelivery("new", "new", "r", received_at=9.0)

@@ -103,7 +103,7 @@ async def test_a_look_that_github_does_not_answer_is_taken_again(
             nursery.cancel_scope.cancel()
 
 
-async def test_what_was_missed_is_fetched_soon_after_some_were_refused_and_after_an_outage(
+async def test_missed_deliveries_are_fetched_soon_after_refusals_and_outages(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redelivery, "SETTLE_SECONDS", 0.0)
@@ -134,7 +134,7 @@ async def test_one_that_can_not_be_read_keeps_no_other_away(
         assert (await loop.inbox.finished(good)).state == "done"
 
 
-async def test_what_is_older_than_was_asked_for_is_left_alone(
+async def test_deliveries_from_before_the_given_time_are_ignored(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

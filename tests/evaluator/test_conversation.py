@@ -81,7 +81,7 @@ def test_calls_are_answered_in_any_order() -> None:
         ),
     ],
 )
-def test_what_may_not_be_said(said: list[messages.Message], why: str) -> None:
+def test_messages_that_are_not_allowed(said: list[messages.Message], why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         hear(begun(), *said)
 
@@ -142,7 +142,7 @@ def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
 
 
 @given(st.lists(FROM_PROCESS | st.integers(1, 12), max_size=30))
-def test_whatever_is_said_the_bounds_hold(said: list[Any]) -> None:
+def test_the_bounds_hold_for_any_messages(said: list[Any]) -> None:
     conversation = begun()
     open_calls: list[int] = []
     for each in said:

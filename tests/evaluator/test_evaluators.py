@@ -106,7 +106,7 @@ async def test_starting_a_check_hands_over_the_thunk_as_go_writes_it(small: Eval
     assert bass.decode_thunk(message).cmdline() == "echo hi"
 
 
-async def test_what_the_host_refuses_the_script_hears(small: Evaluating) -> None:
+async def test_refusals_of_the_host_are_errors_of_the_script(small: Evaluating) -> None:
     with pytest.raises(HookFailed, match="nowhere is no head"):
         await small.evaluate(f'(client:start-check {THUNK} "it" "nowhere")')
     with pytest.raises(HookFailed, match="takes a thunk, a name and a head"):

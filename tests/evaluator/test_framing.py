@@ -64,7 +64,7 @@ def read(data: bytes, sizes: list[int], types: Any = FromProcess) -> list[Any]:
 
 
 @given(st.lists(FROM_PROCESS, max_size=8), st.lists(st.integers(0, 40), max_size=20))
-def test_what_is_written_is_read(written: list[Any], sizes: list[int]) -> None:
+def test_written_messages_can_be_read(written: list[Any], sizes: list[int]) -> None:
     data = b"".join(piece for message in written for piece in frames(message))
     assert read(data, sizes) == written
 

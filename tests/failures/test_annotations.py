@@ -268,7 +268,7 @@ def test_eslint_names_the_file_once() -> None:
     ]
 
 
-def test_what_is_said_twice_is_annotated_once_and_there_is_an_end_to_it() -> None:
+def test_repeated_lines_are_annotated_once_and_the_number_is_bounded() -> None:
     assert len(find_annotations(["a.c:1: broke"] * 10)) == 1
     assert len(find_annotations(f"a.c:{n}: broke" for n in range(1, 10_000))) == MAX_FOUND
 
@@ -294,7 +294,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES | st.text(), max_size=40))
-def test_whatever_a_log_says_annotations_are_sound(lines: list[str]) -> None:
+def test_annotations_of_any_log_are_valid(lines: list[str]) -> None:
     for annotation in find_annotations(lines):
         assert isinstance(annotation, LogAnnotation)
         assert annotation.locations

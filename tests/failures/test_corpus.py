@@ -57,7 +57,7 @@ def test_the_cause_is_found_within_other_output(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ansible", "maven-compile", "maven-test"])
-def test_what_a_tool_says_again_in_its_summary_is_not_listed(name: str) -> None:
+def test_failures_that_a_tool_repeats_in_its_summary_are_listed_once(name: str) -> None:
     named = [failure for failure in find_failures(log(name)) if failure.rank > Rank.CONSEQUENCE]
     assert len(named) == EXPECTED[name]["failures"]
 
@@ -106,7 +106,7 @@ def test_an_unknown_tool_is_quoted_by_its_last_line() -> None:
         (["------", "100 %"], 1),
     ],
 )
-def test_of_an_unknown_tool_s_lines_one_that_complains_tells_more(
+def test_the_line_that_looks_like_an_error_is_chosen_for_an_unknown_tool(
     lines: list[str], telling: int
 ) -> None:
     (only,) = find_failures(lines)

@@ -87,7 +87,7 @@ async def test_several_runtimes_on_one_connection(gateway):
     assert [str(each.platform) for each in gateway.pool.snapshot()] == ["linux/amd64"]
 
 
-async def test_of_a_go_client_only_the_first_runtime_is_offered(gateway):
+async def test_only_the_first_runtime_of_a_go_client_is_offered(gateway):
     client = await gateway.connect(client_version="Go")
     await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
     first = await gateway.session(client, "forward --arch amd64")

@@ -128,7 +128,7 @@ async def test_a_refusal_is_not_asked_again(status: int) -> None:
     assert not caught.value.uncertain
 
 
-async def test_what_github_says_of_each_field_is_told() -> None:
+async def test_githubs_message_about_each_field_is_reported() -> None:
     body = {"message": "Validation Failed", "errors": [{"message": "no such head"}, "and more"]}
     script = Script(httpx.Response(422, json=body))
     async with api(script) as calls:

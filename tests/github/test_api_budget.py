@@ -41,14 +41,14 @@ def spend_all(
     return spent
 
 
-def test_what_is_to_be_started_leaves_a_reserve_to_conclusions_and_to_people() -> None:
+def test_new_work_leaves_a_reserve_to_conclusions_and_to_people() -> None:
     budget = APIBudget(1000)
     assert spend_all(budget, START) == 950
     assert spend_all(budget, CONCLUDE) == 20
     assert spend_all(budget, PEOPLE, points=1) == 30
 
 
-def test_what_waits_keeps_its_share_however_much_the_others_want() -> None:
+def test_waiting_requests_keep_their_share_however_much_others_want() -> None:
     budget = APIBudget(1000)
     budget.waiting[START] = 1
     assert spend_all(budget, CONCLUDE) == 770

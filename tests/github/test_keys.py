@@ -423,7 +423,7 @@ async def test_a_login_that_nobody_has_any_more_is_forgotten(
         assert await keys.user("octocat") is None
 
 
-async def test_what_another_node_was_told_later_counts_while_github_is_down(
+async def test_a_newer_answer_of_another_node_counts_while_github_is_down(
     people: People, autojump_clock: MockClock
 ) -> None:
     memory = Memory()

@@ -47,7 +47,7 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
         assert sum(n for at, n in spent if began <= at < began + 59.9) <= 100
 
 
-async def test_what_is_to_be_started_waits_while_a_person_is_served(
+async def test_new_work_waits_while_a_person_is_served(
     autojump_clock: MockClock,
 ) -> None:
     pacer, order = Pacer(APIBudget(300)), []
@@ -105,7 +105,7 @@ async def test_the_request_that_has_waited_longest_goes_first(autojump_clock: Mo
     assert idle == [START, START]
 
 
-async def test_of_repositories_the_one_that_has_spent_the_least_goes_first(
+async def test_the_repository_that_has_spent_the_least_goes_first(
     autojump_clock: MockClock,
 ) -> None:
     pacer, order = Pacer(APIBudget(100)), []

@@ -122,7 +122,7 @@ async def test_a_limit_that_github_set_is_kept_by_the_next_process(clock: MockCl
     assert process(memory).closed_for(Turn(Purpose.PEOPLE)) == 20.0
 
 
-async def test_what_is_under_way_when_a_process_is_killed_counts_as_spent_after_it(
+async def test_requests_in_flight_at_a_kill_count_as_spent_after_it(
     clock: MockClock,
 ) -> None:
     memory = Memory()

@@ -103,7 +103,7 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
         assert began == runs_before
 
 
-async def test_what_is_not_kept_any_more_is_not_made_again(
+async def test_an_output_that_is_not_cached_any_more_is_not_made_again(
     make_repository: MakeRepository,
 ) -> None:
     async with run_with_outputs(make_repository) as (trial, run, began):
@@ -149,7 +149,7 @@ async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
         assert b"hello\n" in b"".join([piece async for piece in small])
 
 
-async def test_of_two_that_ask_a_runner_at_the_same_moment_one_is_told_to_wait(
+async def test_one_of_two_simultaneous_downloads_from_a_runner_has_to_wait(
     make_repository: MakeRepository,
 ) -> None:
     async with run_with_outputs(make_repository) as (trial, run, _), streaming(trial) as outputs:

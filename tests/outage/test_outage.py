@@ -43,7 +43,7 @@ async def test_a_backlog_of_hundreds_comes_through(tmp_path: Path, number: int) 
     check(report)
 
 
-def test_what_was_broken_off_counts_for_as_long_as_it_lasted() -> None:
+def test_interrupted_runs_count_for_as_long_as_they_lasted() -> None:
     assert survival_percentile([1, 2, 3, 4], [], 50) == 2
     assert survival_percentile([1, 2, 3, 4], [], 95) == 4
     assert survival_percentile([1, 2], [0.5], 95) == 2

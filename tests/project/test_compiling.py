@@ -210,7 +210,7 @@ async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: 
     assert json_form["env"] == [{"symbol": "X", "value": {"string": {"value": value}}}]
 
 
-def test_what_is_used_is_needed_and_labelled_with_every_combination() -> None:
+def test_used_checks_are_needed_with_every_combination_of_their_matrix() -> None:
     checks = read_checks(
         b'[checks.build]\nrun = "make"\nartifacts = "dist/*"\nmatrix = { v = ["1", "2"] }\n'
         b'[checks.deploy]\nrun = "./deploy"\nuses = ["build"]\n'

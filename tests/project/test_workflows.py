@@ -126,7 +126,7 @@ def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
         ("on: push\njobs: {a: {environment: live, steps: []}}", "deploys to an environment"),
     ],
 )
-def test_what_is_no_check_is_left_out_with_the_reason(text: str, reason: str) -> None:
+def test_jobs_that_are_not_checks_are_left_out_with_the_reason(text: str, reason: str) -> None:
     translated = translate_workflow(text, "x.yml")
     assert not translated.checks
     assert reason in translated.left_out[0]
@@ -322,7 +322,7 @@ runs:
     assert len(check.run) < 8  # it uses itself, which has an end
 
 
-def test_what_no_image_is_named_after_is_no_version() -> None:
+def test_versions_without_an_image_are_not_used() -> None:
     text = """
 on: {pull_request: {branches: [main]}}
 jobs:

@@ -119,7 +119,7 @@ async def test_limits_on_sizes_numbers_and_paths_are_enforced_and_reported(
     assert len(found) == 3
 
 
-async def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_missing_artifacts_are_reported(tmp_path: Path) -> None:
     assert await sent(tmp_path, with_artifacts("true", "dist/*.whl", "site/")) == {
         "?": b"(there is nothing at dist/*.whl, site/)"
     }

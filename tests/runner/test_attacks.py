@@ -171,7 +171,7 @@ async def test_nothing_that_listens_on_the_machines_loopback_is_reached_from_a_c
     assert seen == []
 
 
-async def test_what_is_outside_is_reached_and_names_are_asked_for_outside(
+async def test_outside_addresses_are_reached_and_names_are_resolved_outside(
     sandboxed: Bench,
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

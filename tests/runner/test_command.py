@@ -121,7 +121,7 @@ def test_mounts_are_made_outer_ones_first() -> None:
         ),
     ],
 )
-def test_what_can_not_be_is_refused_in_words(thunk: pb.Thunk, message: str) -> None:
+def test_impossible_thunks_are_refused_with_the_reason(thunk: pb.Thunk, message: str) -> None:
     with pytest.raises(DriverError, match=message):
         resolve(thunk)
 

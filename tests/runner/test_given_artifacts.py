@@ -33,7 +33,7 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def test_what_came_is_given_to_the_run_that_it_came_for(tmp_path: Path) -> None:
+async def test_received_artifacts_are_given_to_their_run(tmp_path: Path) -> None:
     received = ReceivedArtifacts(tmp_path)
     await received.receive("r", "build/a", sha(b"content"), pieces(b"content"))
     [given] = received.of_run("r", json.dumps([["build/a", sha(b"content")]]))
@@ -58,7 +58,7 @@ async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> Non
         await ReceivedArtifacts(tmp_path).receive("r", name, sha(b""), pieces(b""))
 
 
-async def test_what_is_not_what_it_should_be_leaves_nothing(tmp_path: Path) -> None:
+async def test_an_artifact_with_a_wrong_digest_leaves_nothing(tmp_path: Path) -> None:
     received = ReceivedArtifacts(tmp_path)
     with pytest.raises(DriverError, match="isn't what the loop says"):
         await received.receive("r", "a", sha(b"right"), pieces(b"wrong"))

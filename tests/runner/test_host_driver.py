@@ -240,7 +240,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_what_reaches_outside_is_refused_in_words(bench: Bench, what: str) -> None:
+async def test_thunks_that_reach_outside_are_refused_with_the_reason(
+    bench: Bench, what: str
+) -> None:
     with pytest.raises(DriverError) as refused:
         await bench.run(HOSTILE[what])
     assert len(str(refused.value)) > 20

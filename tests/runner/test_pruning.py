@@ -160,7 +160,7 @@ async def test_a_runner_that_was_killed_while_it_cleaned_up_is_cleaned_up_by_the
         assert not left.exists()
 
 
-async def test_what_could_not_be_marked_as_used_is_marked_by_the_next_who_uses_it(
+async def test_an_entry_that_could_not_be_marked_as_used_is_marked_at_its_next_use(
     tmp_path: Path,
 ) -> None:
     async with OutputCache.open(tmp_path) as cache:

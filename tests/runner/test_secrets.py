@@ -294,7 +294,7 @@ async def test_a_secret_is_on_no_command_line(driver: HostDriver) -> None:
     assert not any("hunter2" in line for line in listed)
 
 
-async def test_what_an_output_has_of_a_secret_is_hidden_in_later_thunks_too(
+async def test_secrets_in_an_output_are_hidden_in_later_thunks_too(
     driver: HostDriver,
 ) -> None:
     made = sh("echo $TOKEN > hunter2-env", env=[pb.Binding(symbol="TOKEN", value=secret("TOKEN"))])

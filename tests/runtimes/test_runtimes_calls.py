@@ -335,9 +335,7 @@ async def test_a_thunk_has_not_begun_on_a_runner_that_says_nothing(autojump_cloc
     assert not begun.is_set()
 
 
-async def test_what_the_beginning_raises_ends_the_call_and_the_runner_is_asked_for_nothing(
-    runner, service
-):
+async def test_an_error_at_the_beginning_ends_the_call_before_the_runner_is_asked(runner, service):
     async def begin() -> None:
         raise KeyError("the caller's own")
 

@@ -118,7 +118,7 @@ async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
         ("push", {"sender": "ghost"}, "nobody here has the login ghost"),
     ],
 )
-async def test_what_can_not_be_made_is_said(
+async def test_impossible_payloads_are_refused_with_the_reason(
     repository: Path, event: str, options: dict[str, Any], reason: str
 ) -> None:
     async with open_standin(repository) as served:

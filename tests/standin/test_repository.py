@@ -84,7 +84,7 @@ async def test_a_commit_is_told(repository: Path) -> None:
         assert (await served.get("/commits/nothing")).status_code == 422
 
 
-async def test_what_is_committed_while_it_is_served_is_there(tmp_path: Path) -> None:
+async def test_commits_that_are_made_while_it_runs_are_served(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="old")
     raw = {"Accept": "application/vnd.github.raw+json"}
     async with open_standin(path) as served:

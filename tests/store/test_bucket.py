@@ -249,7 +249,9 @@ def test_nobody_waits_for_a_service_that_refuses(settings: Settings, refusing: s
         ("ExpiredToken", "AWS_SESSION_TOKEN has expired"),
     ],
 )
-def test_what_a_service_refuses(settings: Settings, refusing: str, code: str, words: str) -> None:
+def test_refusals_of_a_service_are_explained(
+    settings: Settings, refusing: str, code: str, words: str
+) -> None:
     message = unusable(settings, blobs_url=f"s3://data?endpoint={refusing}/{code}")
     assert words in message
     assert f"({code})" in message

@@ -35,7 +35,7 @@ async def pages(store: Store, count: int) -> None:
     await store._engine.write(limit)
 
 
-async def test_what_was_promised_stays_and_more_is_refused_until_there_is_room(
+async def test_accepted_deliveries_stay_and_more_are_refused_until_there_is_room(
     tmp_path: Path,
 ) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
@@ -157,7 +157,7 @@ async def test_a_paused_node_appends_nothing_before_it_knows_that_none_has_taken
     assert raw.read_bytes() == b"late\n"
 
 
-async def test_who_appends_waits_so_that_memory_stays_bounded(
+async def test_writers_wait_so_that_memory_stays_bounded(
     store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store._queue, "most", 10_000)

@@ -40,7 +40,7 @@ def test_without_a_bound_nothing_goes() -> None:
     assert select_expired([stored_run(1)], Retention(), now=1000 * DAY) == []
 
 
-def test_what_ended_too_long_ago_goes() -> None:
+def test_runs_that_ended_too_long_ago_are_removed() -> None:
     runs = [stored_run(n) for n in range(5)]
     assert ids(select_expired(runs, Retention(Bounds(seconds=2 * DAY)), now=4 * DAY)) == [
         "r0",

@@ -184,7 +184,7 @@ async def test_a_bucket_that_is_lost_for_a_while_loses_nothing(bucket: MemoryBuc
     assert read_end(bucket, *where).sizes.raw == len(TEXT)
 
 
-async def test_what_is_written_during_an_upload_waits_no_longer_than_other_bytes(
+async def test_bytes_written_during_an_upload_wait_no_longer_than_others(
     bucket: MemoryBucket, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk takes until it's stored, and the next one is due a second after that began."""
@@ -235,7 +235,7 @@ async def test_all_logs_go_on_as_soon_as_one_request_succeeds(
         await until(lambda: bucket.objects.keys() >= ends)
 
 
-async def test_what_waits_is_bounded_and_goes_on_by_itself(bucket: MemoryBucket) -> None:
+async def test_waiting_logs_are_bounded_and_continue_by_themselves(bucket: MemoryBucket) -> None:
     async with opened(bucket, waiting=100_000) as store:
         bucket.down = True
         where = await step(store)
@@ -355,7 +355,7 @@ async def test_a_node_starts_while_another_one_removes_what_is_in_the_bucket(
         assert removed == ["logs", "artifacts"]
 
 
-async def test_of_two_who_end_a_log_one_succeeds(bucket: MemoryBucket) -> None:
+async def test_only_one_of_two_nodes_completes_a_log(bucket: MemoryBucket) -> None:
     async with opened(bucket) as store:
         where = await step(store)
         log = await store.logs.open(*where)
@@ -500,7 +500,7 @@ async def test_a_folder_whose_logs_were_moved_is_not_used_without_the_bucket(
         find_blobs(settings)
 
 
-async def test_what_the_bucket_changed_is_not_removed_from_the_folder(
+async def test_files_that_differ_from_the_bucket_are_not_removed_from_the_folder(
     bucket: MemoryBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_store(tmp_path / "loop.db", bucket.folder, synchronous="OFF") as store:

@@ -39,7 +39,7 @@ async def test_the_order_is_that_of_first_sight(store: Store) -> None:
     assert [(step.digest, step.position) for step in found] == [("z", 0), ("a", 1), ("m", 2)]
 
 
-async def test_what_changed_since_a_version_can_be_asked_for(store: Store) -> None:
+async def test_changes_since_a_version_can_be_read(store: Store) -> None:
     made = run()
     await intend(store, made)
     first = await store.steps.put(made.id, [StepUpdate("a", "a"), StepUpdate("b", "b")])

@@ -76,7 +76,7 @@ def test_a_duration_is_counted_at_the_first_bound_that_is_no_less() -> None:
     assert (histogram.buckets, histogram.count, histogram.sum) == ([2, 1, 1], 4, 5.5)
 
 
-def test_what_never_began_took_no_time() -> None:
+def test_runs_that_never_began_have_no_duration() -> None:
     tally = Tally()
     tally.add("cancelled", None)
     tally.add("succeeded", 3.0)

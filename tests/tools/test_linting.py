@@ -47,7 +47,7 @@ HOOK = """
         ("(def a", ["1:1: error: unexpected end: ( is never closed"]),
     ],
 )  # fmt: skip
-def test_what_is_not_as_it_looks_is_told_with_its_place(text: str, found: list[str]) -> None:
+def test_misleading_code_is_reported_with_its_location(text: str, found: list[str]) -> None:
     told = [str(message).removeprefix("x.bass:") for message in lint_bass(text, "x.bass")]
     assert sorted(told) == sorted(found)
 

@@ -122,7 +122,7 @@ async def test_a_shell_starts_where_the_failing_command_would(
         assert said[-1].startswith("it succeeds here")
 
 
-async def test_what_a_shell_leaves_is_gone(tmp_path: Path) -> None:
+async def test_files_of_a_shell_are_removed(tmp_path: Path) -> None:
     async with HostDriver.open(tmp_path / "state") as driver:
         bench = Bench(driver)
         places: list[Path] = []

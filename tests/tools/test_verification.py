@@ -59,7 +59,7 @@ def envelope(key: asyncssh.SSHKey) -> bytes:
     return json.dumps(signed.envelope()).encode()
 
 
-async def test_what_only_the_runner_knows_is_said() -> None:
+async def test_claims_that_only_the_runner_can_know_are_listed() -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     keys = key.export_public_key().decode()
     report = await verify_file(envelope(key), thunk=None, keys=keys, online=False)

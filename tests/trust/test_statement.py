@@ -83,7 +83,7 @@ def test_it_is_an_in_toto_statement_with_a_test_result() -> None:
     ]
 
 
-def test_what_is_read_is_what_was_stated() -> None:
+def test_a_statement_survives_encoding_and_decoding() -> None:
     assert read_statement(STATEMENT.encode()) == STATEMENT
     failed = replace(STATEMENT, result="FAILED", message="exit status 3: sh -c …", images=())
     assert read_statement(failed.encode()) == failed

@@ -57,7 +57,7 @@ def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int,
     trio.run(ask)
 
 
-async def test_who_asks_at_the_same_moment_waits_for_the_first(tmp_path: Path) -> None:
+async def test_simultaneous_requests_wait_for_the_first(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await numbered(site, 500)
         rendered = LogHtmlCache(site.store)

@@ -112,7 +112,7 @@ class Text(HTMLParser):
         )
     ).map("".join)
 )
-def test_whatever_is_printed_the_text_stays_and_links_lead_to_it(text: str) -> None:
+def test_links_do_not_change_any_text_and_lead_to_it(text: str) -> None:
     [line] = render_lines([text.encode()])
     before, after = Text(), Text()
     before.feed(line)

@@ -29,14 +29,16 @@ def nothing_new(seen: Cursor) -> Update:
     return Update(None, seen, more=False, ended=False)
 
 
-def test_what_one_page_is_told_is_kept_for_those_that_are_as_far() -> None:
+def test_an_update_for_one_page_is_cached_for_pages_in_the_same_state() -> None:
     kept, seen = snapshot(), Cursor(lines=frozenset({(1, 300)}))
     kept.cache(seen, nothing_new(seen))
     assert kept.updates[Cursor(lines=frozenset({(1, 300)}))].cursor is seen
 
 
 @pytest.mark.parametrize("said", ["places", "only"])
-def test_what_pages_say_takes_room_too(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_states_of_pages_count_towards_the_memory_limit(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run_snapshot, "MAX_SNAPSHOT", 1_000_000)
     kept = snapshot()
     for page in range(100):
@@ -103,7 +105,7 @@ async def test_many_steps_come_in_order_in_several_messages(
             assert [step["digest"] for step in changed] == ["step 3", "step 24"]
 
 
-async def test_of_runs_with_many_steps_few_are_kept(
+async def test_few_runs_with_many_steps_are_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "MAX_STEPS", 15)

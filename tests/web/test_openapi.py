@@ -117,7 +117,7 @@ async def test_private_runs_are_answered_like_missing_ones(tmp_path: Path, path:
 @pytest.mark.parametrize(
     "path", [path for path in ASKED if "{" in path and not path.endswith("avatar.svg")]
 )
-def test_what_may_be_private_is_written_down_as_hidden(path: str) -> None:
+def test_private_addresses_are_documented_as_hidden(path: str) -> None:
     assert "404" in ASKED[path]["responses"]
 
 

@@ -64,7 +64,7 @@ def test_bad_news_is_seen(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", GOOD.splitlines())
-def test_what_only_sounds_like_it_is_not(line: str) -> None:
+def test_lines_that_only_look_like_errors_are_not(line: str) -> None:
     assert outline(line.encode() + b"\n").error_lines() == []
 
 

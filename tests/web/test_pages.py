@@ -193,7 +193,7 @@ async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("what", ["raw", "text"])
-async def test_who_asks_for_a_logs_headers_has_nothing_read(tmp_path: Path, what: str) -> None:
+async def test_a_request_for_a_logs_headers_reads_nothing(tmp_path: Path, what: str) -> None:
     async with open_site(tmp_path) as site:
         path = f"/runs/r/vertexes/{await site.run()}/{what}"
         asked = await site.get(path)

@@ -81,7 +81,7 @@ async def test_a_form_leads_back_to_this_site_only(tmp_path: Path, back: str, th
         assert answer.headers["Location"] == there
 
 
-async def test_what_never_changes_is_kept_for_ever_and_what_may_is_not(tmp_path: Path) -> None:
+async def test_static_files_are_cached_forever_and_pages_are_not(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         page = await site.get("/")
         assert page.headers["Cache-Control"] == "no-store"

@@ -87,7 +87,7 @@ def test_a_frame_has_the_lines_that_changed() -> None:
     assert made.json()["complete"]
 
 
-def test_what_comes_at_once_is_one_frame_and_clocks_do_not_go_back() -> None:
+def test_simultaneous_output_is_one_frame_and_time_does_not_go_back() -> None:
     made = frames_of((5.0, b"one\n"), (5.01, b"two\n"), (4.0, b"three\n"), (6.0, b"four\n"))
     assert [(at, sorted(lines)) for at, _, lines in made.frames] == [(0.0, [0, 1, 2]), (1.0, [3])]
     assert frames_of().frames == []

@@ -287,7 +287,7 @@ async def test_a_run_offers_to_run_all_failed_checks_of_its_commit_again(tmp_pat
         assert await words(site, "one", own) == ["Run again", "Run failed again"]
 
 
-async def test_what_a_trusted_runner_has_found_is_shown_with_links_to_runs_only(
+async def test_a_trusted_runners_result_is_shown_with_links_to_runs_only(
     tmp_path: Path,
 ) -> None:
     other = "0c9aXy0c9aXy0c9aXy0c9a"

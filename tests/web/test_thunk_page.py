@@ -96,7 +96,7 @@ def test_a_tree_is_bounded_in_depth_and_size() -> None:
     assert thunk_tree("[" * 100_000) == []
 
 
-def test_of_a_long_text_no_more_is_looked_at_than_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_shown_part_of_a_long_text_is_processed(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
 
     def noted(text: str) -> str:

@@ -38,7 +38,7 @@ def test_it_has_a_bar_for_each_step_that_began() -> None:
     assert [bar.label for bar in drawn.bars] == ["right", "left", "left"]
 
 
-def test_what_took_no_time_can_be_seen_and_stays_within() -> None:
+def test_a_step_without_duration_is_visible_and_stays_within_the_timeline() -> None:
     [bar] = lay_out_timeline(
         [make_step(1, "a", started_at=110.0, completed_at=110.0)], 100.0, 110.0
     ).bars
@@ -95,7 +95,7 @@ def test_the_critical_path_is_what_the_end_waited_for() -> None:
     assert critical_path(circle) == {1, 2}
 
 
-def test_of_too_many_steps_those_are_drawn_that_failed_or_took_long() -> None:
+def test_the_failed_and_the_longest_of_too_many_steps_are_drawn() -> None:
     steps = [make_step(row, str(row), completed_at=100.5) for row in range(1000)]
     steps[998] = make_step(998, "the longest", completed_at=150.0)
     steps[999] = make_step(999, "short", completed_at=100.1, error="exit status 1")

@@ -157,7 +157,7 @@ async def test_a_payload_has_githubs_shape(
             description.event(name, payload)
 
 
-def test_what_the_client_sends_has_githubs_shape(description: Description) -> None:
+def test_requests_have_the_format_of_github(description: Description) -> None:
     draft = World.draft(
         World(None, None, None, "a" * 40),  # type: ignore[arg-type]
         actions=(Action("Cancel", "Stop this check", "cancel"),),

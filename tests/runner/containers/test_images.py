@@ -88,7 +88,7 @@ async def test_an_image_is_exported_and_read_in_again(bench: Bench) -> None:
     assert await bench.said(run("ls /many", image=loaded(archive))) == "a\n"
 
 
-async def test_what_an_engine_saves_is_read_in_by_its_tag_and_takes_no_name(
+async def test_a_saved_image_is_loaded_by_its_tag_and_replaces_no_other(
     bench: Bench, engine: ContainerEngine, tmp_path: Path
 ) -> None:
     path = tmp_path / "saved.tar"

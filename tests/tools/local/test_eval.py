@@ -82,7 +82,7 @@ def test_no_path_leads_out_of_the_folder_it_stands_in(bassloop: Command, tmp_pat
     assert "leads out of" in done.stderr
 
 
-def test_what_never_ends_for_the_reader_is_refused(bassloop: Command) -> None:
+def test_files_that_never_end_are_refused(bassloop: Command) -> None:
     done = bassloop("eval", "-e", "(next (read *dir*/pipe :raw))")
     assert "pipe cannot be read" in done.stderr
 

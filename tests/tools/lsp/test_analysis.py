@@ -221,7 +221,7 @@ def test_a_broken_text_is_not_judged_any_further() -> None:
     assert problems_of("(nope\n(def x 1)") == ["(: unexpected end: ( is never closed"]
 
 
-def test_what_stands_around_a_mistake_is_still_known() -> None:
+def test_names_around_a_mistake_are_still_known() -> None:
     found = analyse("(def before 1)\n(defn f [x]\n  (let [y 2] (+ x \n\n(def after 1)")
     assert [each.name for each in found.outline()][:2] == ["before", "f"]
     assert {"before", "after", "f", "x", "y"} <= found.visible(found.text.index("(+ x") + 4).keys()
@@ -348,7 +348,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
-def test_what_is_told_to_be_unbound_is_never_reached_by_a_program_that_succeeds(
+def test_a_program_that_succeeds_never_uses_a_name_reported_as_unbound(
     pieces: list[str], inside: bool
 ) -> None:
     program = "\n".join(pieces)

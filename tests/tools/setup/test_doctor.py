@@ -148,7 +148,7 @@ async def test_another_apps_key_is_wrong(repository: Path) -> None:
     assert "private key" in failed_checks(found)[0]
 
 
-async def test_what_was_not_granted_is_wrong_at_the_app_and_where_it_is_installed(
+async def test_missing_permissions_are_wrong_at_the_app_and_its_installation(
     repository: Path,
 ) -> None:
     granted = {"checks": "write", "contents": "read", "metadata": "read", "pull_requests": "read"}

@@ -74,7 +74,7 @@ def test_credentials_that_can_not_be_written_are_rescued() -> None:
         path.unlink()
 
 
-def test_what_would_be_read_back_as_something_else_is_refused(tmp_path: Path) -> None:
+def test_values_that_would_be_read_differently_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     path.write_text("LISTEN=:1\n")
     with pytest.raises(SettingsFileError, match="GITHUB_APP_SLUG can't be written"):

@@ -163,7 +163,7 @@ def test_a_runner_that_could_not_run_is_not_installed(machine: Path) -> None:
     assert not systemctl_calls(machine)
 
 
-def test_what_is_in_a_home_is_refused_with_how_to_install_it(
+def test_a_program_in_a_home_folder_is_refused_with_the_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.executable", "/home/me/.local/bin/python")
