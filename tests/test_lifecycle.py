@@ -62,7 +62,7 @@ def test_every_state_can_be_reached_and_every_way_is_told_once(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", lifecycle.TABLES)
-def test_whoever_makes_a_transition_exists(name: str) -> None:
+def test_every_cause_of_a_transition_exists(name: str) -> None:
     for transition in lifecycle.TABLES[name]:
         assert find_spec(f"bassloop.{transition.by}") is not None
 

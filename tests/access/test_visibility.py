@@ -196,7 +196,7 @@ async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
         assert [each.id for each in await loop.store.repositories.public(10)] == [200]
 
 
-async def test_who_takes_the_apps_authorization_back_is_signed_out(
+async def test_revoking_the_apps_authorization_signs_a_person_out(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

@@ -55,7 +55,7 @@ async def press(trial: Trial, number: int, sender: str) -> str | None:
     return (await trial.daemon.inbox.finished(delivered.guid)).error
 
 
-async def test_who_can_write_has_a_trusted_runner_say_the_same_and_nobody_else_has(
+async def test_only_people_who_can_write_can_have_a_trusted_runner_confirm_a_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(

@@ -129,7 +129,7 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
         assert not await cancel_run(loop.core, "no such run", user(loop.standin.user))
 
 
-async def test_who_can_write_to_what_has_the_repositorys_name_by_now_may_nothing(
+async def test_writers_of_another_repository_with_the_same_name_may_do_nothing(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -396,7 +396,7 @@ async def test_a_check_is_run_again_on_its_page_by_who_may(
         assert not await control.rerun("nothing", own)
 
 
-async def test_who_runs_a_strangers_check_again_does_not_lend_a_runner(
+async def test_running_a_strangers_check_again_does_not_lend_a_runner(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": PULL})

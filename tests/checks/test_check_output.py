@@ -87,7 +87,7 @@ def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     assert check_output.connect_command("o", "h", 22) == "bassloop runner o@h:22"
 
 
-def test_whose_runner_it_is_is_said_while_it_runs_and_that_nobodys_ran_it() -> None:
+def test_the_runners_owner_is_named_while_it_runs_or_that_there_was_none() -> None:
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
     said = check_output.started(make_run(state="queued", runner_login=None), URL, runtime)
     assert "**octocat**'s runner (`linux/arm64`)" in said.summary

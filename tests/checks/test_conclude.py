@@ -75,7 +75,7 @@ async def test_temporary_errors_are_waited_out(
 
 
 @pytest.mark.parametrize("day", DAYS)
-async def test_whose_head_it_is_is_waited_for_too(
+async def test_temporary_errors_while_finding_the_heads_author_are_waited_out(
     make_repository: MakeRepository, tmp_path: Path, day: str
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

@@ -118,7 +118,7 @@ async def test_another_spelling_of_a_name_is_under_the_same_policy(
         assert "is spelled" in output_text(loop.check_run("project.bass"))
 
 
-async def test_whoever_was_found_out_by_a_spot_check_is_checked_from_then_on(
+async def test_users_who_failed_a_spot_check_are_checked_from_then_on(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = iter([0.0, 0.99])

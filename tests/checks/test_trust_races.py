@@ -153,7 +153,7 @@ async def test_the_statement_of_another_machine_of_the_same_login_is_refused(
 
 @POLICIES
 @pytest.mark.parametrize("when", ["waits", "runs"])
-async def test_who_is_no_longer_trusted_while_a_check_waits_or_runs_has_no_word(
+async def test_a_runner_that_loses_its_trust_while_a_check_waits_or_runs_does_not_count(
     make_repository: MakeRepository, tmp_path: Path, policy: str, when: str
 ) -> None:
     async with (
@@ -182,7 +182,7 @@ async def test_who_is_no_longer_trusted_while_a_check_waits_or_runs_has_no_word(
         assert "the policy doesn't trust it any more" in output_text(check)
 
 
-async def test_who_can_not_write_any_more_when_a_check_ends_has_no_word(
+async def test_the_runner_of_somebody_who_lost_write_permission_does_not_count(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

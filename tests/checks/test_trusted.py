@@ -331,7 +331,7 @@ async def test_a_verification_of_another_thunk_of_the_commit_does_not_count(
         assert len(trusted.told) == 1
 
 
-async def test_whoever_cancels_their_own_verification_has_nothing_green(
+async def test_cancelling_ones_own_verification_leaves_no_green_check(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -502,7 +502,7 @@ async def test_a_page_asks_once_however_often_it_is_pressed(
             await control.verify(run, User(reader.id, "", reader.login))
 
 
-async def test_who_finds_no_trusted_runner_asks_again_from_the_newest_run(
+async def test_after_no_trusted_runner_was_found_the_newest_run_offers_the_button_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, NAMED) as loop, loop.runner():

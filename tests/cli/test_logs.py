@@ -85,7 +85,7 @@ def test_links_to_pages_are_kept_in_a_terminal() -> None:
     assert shown(news(link), colour=True) == f"{link}\n"
 
 
-def test_whose_lines_they_are_is_said_when_that_changes() -> None:
+def test_the_step_is_named_when_it_changes() -> None:
     steps = [{"row": 1, "name": "make\x1b[2J"}, {"row": 2, "name": "test"}]
     text = shown(news("a", vertexes=steps), news("b"), news("c", row=2), news("d"), names=True)
     assert text == "==> make <==\na\nb\n\n==> test <==\nc\n\n==> make <==\nd\n"

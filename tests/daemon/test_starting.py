@@ -85,7 +85,7 @@ def test_a_proxy_that_is_no_address_is_named(env: dict[str, str]) -> None:
     assert said.startswith("bassloop: TRUSTED_PROXIES: 'localhost' does not appear to be")
 
 
-def test_who_started_it_hears_of_its_life(env: dict[str, str], tmp_path: Path) -> None:
+def test_the_service_manager_is_notified_of_each_stage(env: dict[str, str], tmp_path: Path) -> None:
     """READY, then the watchdog's food, a reload, and STOPPING: as under systemd."""
     chain, key, where = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "notify"
     write_certificate(chain, key, "loop")
@@ -114,7 +114,7 @@ def test_who_started_it_hears_of_its_life(env: dict[str, str], tmp_path: Path) -
                 daemon.kill()
 
 
-def test_whoever_reads_that_it_is_ready_can_stop_it_in_order(env: dict[str, str]) -> None:
+def test_a_daemon_can_be_stopped_cleanly_once_it_says_that_it_is_ready(env: dict[str, str]) -> None:
     command = [sys.executable, "-m", "bassloop", "serve"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
         assert daemon.stderr is not None

@@ -40,7 +40,7 @@ async def command(world: World, *args: str) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
-async def test_who_is_connected_and_what_runs_there_is_listed(
+async def test_connected_runners_and_their_runs_are_listed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"

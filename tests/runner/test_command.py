@@ -165,7 +165,7 @@ def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
         ({"bassloop-repository": "a/b"}, CallContext("a/b", fork=True)),
     ],
 )
-def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one(
+def test_a_call_without_a_mark_is_treated_as_a_forks(
     metadata: dict[str, str], scope: CallContext
 ) -> None:
     assert CallContext.from_metadata(metadata) == scope

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_who_started_a_runner_hears_of_its_life(tmp_path: Path) -> None:
+def test_the_service_manager_is_notified_of_a_runners_stages(tmp_path: Path) -> None:
     where = tmp_path / "notify"
     env = {
         "PATH": os.environ["PATH"],

@@ -53,7 +53,7 @@ def test_a_rule_that_is_none_is_refused() -> None:
         RunnerOptions(login="me", host="h", only=("everything",))
 
 
-def test_who_does_not_say_that_it_is_no_fork_is_treated_as_one() -> None:
+def test_a_call_without_a_mark_is_treated_as_a_forks() -> None:
     assert CallContext.from_metadata({}) == CallContext(None, fork=False)
     assert CallContext.from_metadata({"bassloop-repository": "a/b"}) == CallContext(
         "a/b", fork=True

@@ -82,7 +82,7 @@ async def test_streams_keep_their_order(autojump_clock) -> None:
     ]
 
 
-async def test_who_writes_waits_while_nothing_is_taken(autojump_clock) -> None:
+async def test_writers_wait_while_nothing_is_sent(autojump_clock) -> None:
     sent = Sent()
     sent.gate = trio.Event()
     batcher = LogBatcher(sent)

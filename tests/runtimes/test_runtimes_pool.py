@@ -223,7 +223,7 @@ async def test_after_a_few_the_other_runtimes_of_the_user_are_not_tried_either(a
             assert pool.first([1], LINUX, wait).id == "new"
 
 
-async def test_who_does_not_wait_is_told_why_the_only_runtime_was_lost(autojump_clock):
+async def test_without_waiting_the_error_says_why_the_only_runtime_was_lost(autojump_clock):
     pool, mine, wait = Pool(), runtime("a"), RunnerWait(0)
     async with pool.registered(mine):
         wait.note_lost(mine, 1, "it did not answer", pool)

@@ -62,7 +62,7 @@ async def test_a_delivery_is_seen_in_the_metrics(
     assert sum(name == "bassloop_build_info" for name, *_ in now) == 1
 
 
-async def test_who_is_refused_is_counted_under_no_name_that_they_chose(
+async def test_refused_webhooks_are_not_counted_under_names_that_senders_chose(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(CHECKS), settings={"metrics_token": "s3cret"}) as trial:

@@ -209,7 +209,7 @@ async def test_an_unreachable_github_is_reported_and_tried_again(
         assert await not_ready(readiness) == {}
 
 
-async def test_who_asks_for_some_parts_does_not_wait_for_the_others(tmp_path: Path) -> None:
+async def test_a_request_for_some_parts_does_not_wait_for_the_others(tmp_path: Path) -> None:
     """A balancer asks every second, and a node isn't lost because GitHub doesn't answer."""
 
     def never(request: httpx.Request) -> httpx.Response:

@@ -69,7 +69,7 @@ async def test_claims_that_only_the_runner_can_know_are_listed() -> None:
     assert "the digests of the images, which only the runner's engine knows" in unchecked
 
 
-async def test_who_signs_for_somebody_else_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_signatures_for_somebody_else_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     mallory, theirs = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     keys = theirs.export_public_key().decode()
     forged = envelope(mallory)

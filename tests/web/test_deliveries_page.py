@@ -29,7 +29,9 @@ async def filled(site: Site, count: int = 3) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("who", ["stranger", "another"])
-async def test_who_is_no_operator_is_told_the_same_of_every_one(tmp_path: Path, who: str) -> None:
+async def test_visitors_who_are_not_operators_get_the_same_answer_for_every_delivery(
+    tmp_path: Path, who: str
+) -> None:
     async with open_site(tmp_path) as site:
         await filled(site)
         headers = await site.signed_in(7, "hubot") if who == "another" else {}

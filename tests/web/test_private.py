@@ -256,7 +256,7 @@ async def test_no_websocket_tells_of_it_either(tmp_path: Path, heartbeats: None,
             assert answers[0] == answers[1], path
 
 
-async def test_who_may_read_the_repository_sees_it_at_each_of_these_addresses(
+async def test_readers_of_the_repository_see_it_at_each_of_these_addresses(
     tmp_path: Path,
 ) -> None:
     async with two(tmp_path) as sites:

@@ -134,7 +134,7 @@ async def rerun(site: Site, headers: dict[str, str]) -> str:
     return location
 
 
-async def test_who_runs_a_check_again_is_shown_the_new_run(
+async def test_running_a_check_again_leads_to_the_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_site(tmp_path) as site:

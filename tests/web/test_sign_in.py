@@ -88,7 +88,7 @@ async def open_browser(tmp_path: Path) -> AsyncGenerator[Browser]:
         nursery.cancel_scope.cancel()
 
 
-async def test_who_signs_in_is_led_back_to_where_they_were(tmp_path: Path) -> None:
+async def test_signing_in_leads_back_to_the_previous_page(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         answer = await browser.sign_in("octocat", "/runs?state=failed")
         assert answer.headers["location"] == "/runs?state=failed"

@@ -104,7 +104,7 @@ async def test_a_token_has_githubs_shape(repository: Path, description: Descript
             description.answer("post", path, 201, made)
 
 
-async def test_who_signed_in_has_githubs_shape_and_so_has_the_end_of_their_token(
+async def test_signing_in_and_revoking_the_token_have_the_format_of_github(
     repository: Path, description: Description
 ) -> None:
     async with open_world(repository) as world:
