@@ -10,7 +10,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from bassloop.telemetry import heartbeat
-from bassloop.telemetry.heartbeat import Heart
+from bassloop.telemetry.heartbeat import Heart, Watchdog
 from bassloop.telemetry.tally import Histogram, Tally
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ async def test_a_task_that_holds_the_loop_is_seen() -> None:
 
 async def test_a_process_that_was_stopped_says_so(mock_clock: trio.testing.MockClock) -> None:
     pauses: list[float] = []
-    heart = Heart(on_pause=lambda: pauses.append(trio.current_time()))
+    # The watchdog would say that the machine is busy.
+    heart = Heart(watchdog=Watchdog(3600.0), on_pause=lambda: pauses.append(trio.current_time()))
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heart.beat)
@@ -63,8 +64,10 @@ async def test_a_machine_that_slept_says_so_although_trio_s_clock_stood_still(
     times = iter([100.0, 100.25, 100.25, 400.5])
     monkeypatch.setattr(heartbeat, "sleepless_time", lambda: next(times, 400.5))
     pauses: list[float] = []
+    # The watchdog would say that the machine is busy.
+    heart = Heart(watchdog=Watchdog(3600.0), on_pause=lambda: pauses.append(trio.current_time()))
     with capture_logs() as lines, trio.move_on_after(1.0):
-        await Heart(on_pause=lambda: pauses.append(trio.current_time())).beat()
+        await heart.beat()
     assert [line["seconds"] for line in lines] == [300.0]
     assert pauses == [0.5]
 
