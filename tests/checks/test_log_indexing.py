@@ -35,7 +35,7 @@ async def indexed(site: Site, logs: int) -> AsyncGenerator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_indexing, site.store)
         yield
-        with trio.fail_after(30):
+        with trio.fail_after(200):
             await done.wait()
         nursery.cancel_scope.cancel()
 

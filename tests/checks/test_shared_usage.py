@@ -81,7 +81,7 @@ async def test_runs_beyond_the_limit_wait_for_those_of_other_nodes(
         trio.open_nursery() as nursery,
     ):
         first, second = await stored(one.store), await stored(two.store)
-        with trio.fail_after(20):
+        with trio.fail_after(200):
             async with one.quotas.under_way(first, wait):
                 nursery.start_soon(partial(run, two, second))
                 await waiting.wait()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.checks.tail import Tail
 from bassloop.terminal import Terminal
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None:
@@ -39,7 +44,7 @@ async def test_changes_that_come_while_a_follower_is_busy_are_one_change() -> No
     assert woken == 2
 
 
-async def test_a_cancelled_wait_loses_no_change() -> None:
+async def test_a_cancelled_wait_loses_no_change(autojump_clock: MockClock) -> None:
     tail = Tail()
     async with tail.follow("run") as following:
         await following.changed()
@@ -50,7 +55,7 @@ async def test_a_cancelled_wait_loses_no_change() -> None:
             await following.changed()
 
 
-async def test_notifications_of_other_nodes_wake_followers() -> None:
+async def test_notifications_of_other_nodes_wake_followers(autojump_clock: MockClock) -> None:
     tail = Tail()
     async with tail.follow("run") as following, tail.follow(None) as everything:
         for said, heard in (
@@ -67,7 +72,7 @@ async def test_notifications_of_other_nodes_wake_followers() -> None:
                     await each.changed()
 
 
-async def test_a_follower_of_all_runs_is_notified_of_each() -> None:
+async def test_a_follower_of_all_runs_is_notified_of_each(autojump_clock: MockClock) -> None:
     tail = Tail()
     async with tail.follow(None) as following:
         await following.changed()

@@ -71,7 +71,7 @@ def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+        command, capture_output=True, text=True, timeout=200, check=False, env=environment
     )
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == 1, done.stdout + done.stderr
@@ -153,7 +153,7 @@ def test_a_reader_who_leaves_ends_it_quietly(make_repository: MakeRepository) ->
         ["sh", "-c", command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
         env=environment,
     )
@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=200,
             check=False,
             env=environment,
         )
@@ -189,7 +189,7 @@ def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
             ["sh", "-c", f"{command} {closed}"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             check=False,
             env=environment,
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
-SECONDS = 90.0
+SECONDS = 200.0
 CHECKS = """
 [checks.first]
 run = "echo one"

@@ -33,4 +33,4 @@ def test_an_address_is_shown_as_addresses_of_pages_have_it(address: str, host: s
         addresses = Addresses(Settings(), resources)
         assert addresses.local == f"http://{host}:{port}"
         assert addresses.host == host.strip("[]")
-        socket.create_connection((host.strip("[]"), port), timeout=10).close()
+        socket.create_connection((host.strip("[]"), port), timeout=200).close()

@@ -37,7 +37,7 @@ async def test_a_reader_who_stops_is_broken_off() -> None:
     over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
     drop_slow_readers(listening, 0.5)
-    with trio.fail_after(60):
+    with trio.fail_after(200):
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_http, app, listening, over)
             async with await trio.open_tcp_stream(*where) as stream:

@@ -42,7 +42,9 @@ def env(tmp_path: Path) -> dict[str, str]:
 def refused(env: dict[str, str]) -> str:
     """Return the message of a `bassloop serve` that does not start."""
     command = [sys.executable, "-m", "bassloop", "serve"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
@@ -97,7 +99,7 @@ def test_the_service_manager_is_notified_of_each_stage(env: dict[str, str], tmp_
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(where))
-        listening.settimeout(60)
+        listening.settimeout(200)
         command = [sys.executable, "-m", "bassloop", "serve"]
         with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as daemon:
             try:
@@ -109,7 +111,7 @@ def test_the_service_manager_is_notified_of_each_stage(env: dict[str, str], tmp_
                 until(listening, "READY=1")
                 daemon.send_signal(signal.SIGTERM)
                 until(listening, "STOPPING=1")
-                assert daemon.wait(60) == 0
+                assert daemon.wait(200) == 0
             finally:
                 daemon.kill()
 
@@ -122,7 +124,7 @@ def test_a_daemon_can_be_stopped_cleanly_once_it_says_that_it_is_ready(env: dict
             next(line for line in daemon.stderr if '"ready"' in line)
             daemon.send_signal(signal.SIGTERM)
             rest = daemon.stderr.read()
-            assert (daemon.wait(60), '"stopped"' in rest) == (0, True)
+            assert (daemon.wait(200), '"stopped"' in rest) == (0, True)
         finally:
             daemon.kill()
 
@@ -148,7 +150,7 @@ def test_without_a_network_it_starts_and_says_what_it_misses(env: dict[str, str]
             lines = map(json.loads, daemon.stderr)
             url = next(line["url"] for line in lines if line["event"] == "ready")
             said = next(line for line in lines if line["event"] == "not ready")
-            answer = httpx.get(f"{url}/ready", trust_env=False, timeout=60)
+            answer = httpx.get(f"{url}/ready", trust_env=False, timeout=200)
         finally:
             daemon.kill()
             daemon.stderr.read()

@@ -38,7 +38,7 @@ async def served(certificate: Certificate) -> AsyncGenerator[int]:
     """The application behind TLS; its port."""
     over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
     port = listening.getsockname()[1]
-    with trio.fail_after(30):
+    with trio.fail_after(200):
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_http, app, listening, over, certificate)
             yield port

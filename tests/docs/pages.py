@@ -126,7 +126,7 @@ class Console:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=200,
             check=False,
         )
         self.folder = Path(where.read_text().strip())

@@ -202,9 +202,10 @@ async def test_sessions_and_forwards_are_limited():
 
 
 async def test_a_peer_that_went_silent_is_noticed():
-    quick = {"keepalive_seconds": 0.15, "keepalive_count": 3}
+    quick = {"keepalive_seconds": 0.3, "keepalive_count": 3}
     async with open_gateway(**quick) as gateway, gateway.runner() as (_, client):
-        await trio.sleep(0.7)
+        asked = client._recv_seq + 5
+        await gateway.until(lambda: client._recv_seq >= asked)
         assert gateway.pool.snapshot(), "answered questions keep a runner connected"
         client._transport.pause_reading()
         await gateway.until(lambda: not gateway.pool.snapshot())

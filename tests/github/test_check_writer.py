@@ -11,7 +11,7 @@ import trio
 from bassloop.github import Action, Annotation, CheckOutput, GitHubError
 from bassloop.standin import Fault, garbage, lost_answer, secondary_limit
 
-from .world import World, open_world
+from .world import QUICK, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,14 +58,25 @@ async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
         Fault("POST", CREATE, status=200, body=b"<html>", after=True),
         garbage(CREATE, method="POST"),
         secondary_limit(CREATE, method="POST", seconds=0),
-        Fault("POST", CREATE, status=None, delay=2, after=True),
     ],
-    ids=["lost", "502 after", "500 before", "garbage after", "garbage before", "limit", "slow"],
+    ids=["lost", "502 after", "500 before", "garbage after", "garbage before", "limit"],
 )
 async def test_a_creation_that_went_wrong_makes_one_check_run(
     repository: Path, fault: Fault
 ) -> None:
     async with open_world(repository) as world:
+        world.standin.faults.add(fault)
+        made = await world.repo.create_check_run(world.draft())
+        assert fault.happened
+        assert [run["id"] for run in world.standin.check_runs] == [made.id]
+
+
+async def test_a_creation_whose_answer_is_not_waited_for_makes_one_check_run(
+    repository: Path,
+) -> None:
+    impatient = replace(QUICK, attempts=20, answer_seconds=2)
+    async with open_world(repository, retries=impatient) as world:
+        fault = Fault("POST", CREATE, status=None, delay=1_000, after=True)
         world.standin.faults.add(fault)
         made = await world.repo.create_check_run(world.draft())
         assert fault.happened

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bassloop.tools.trial import AppKey
 
-QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=5, answer_seconds=1)
+QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=5)
 
 
 KEY = APP

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,13 +26,13 @@ async def test_a_loop_that_turns_has_a_heart_on_time(
     assert heart.lag.buckets[0] == 40
 
 
-async def test_a_task_that_holds_the_loop_is_seen() -> None:
+async def test_a_task_that_holds_the_loop_is_seen(autojump_clock: trio.testing.MockClock) -> None:
     heart, beats = Heart(), []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heart.beat, lambda: beats.append(1))
         await trio.sleep(0.3)
         before = len(beats)
-        time.sleep(0.8)  # noqa: ASYNC251  (that is the point)
+        autojump_clock.jump(0.8)
         assert len(beats) == before
         await trio.sleep(0.1)
         nursery.cancel_scope.cancel()

@@ -7,12 +7,13 @@ import time
 import trio
 from structlog.testing import capture_logs
 
-from bassloop.telemetry.heartbeat import LOGGED_AT_ONCE, Watchdog
+from bassloop.telemetry.heartbeat import LOGGED_AT_ONCE, LOGGED_PER_MINUTE, Watchdog
 
 
 def hold_the_loop(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Use so many seconds of processor time: on a busy machine, the watching thread comes to look nevertheless."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
         pass
 
 
@@ -24,8 +25,8 @@ async def test_a_step_that_holds_the_loop_is_counted_and_logged_with_its_stack()
         await trio.lowlevel.checkpoint()
     assert sum(watchdog.count.values()) >= 1
     assert max(watchdog.longest.values()) >= 0.5
-    [line] = [each for each in lines if each["seconds"] >= 0.5]
-    assert "hold_the_loop" in line["stack"]
+    [line] = [each for each in lines if "hold_the_loop" in each["stack"]]
+    assert line["seconds"] >= 0.5
     assert "test_a_step_that_holds" in line["task"]
 
 
@@ -40,18 +41,19 @@ async def test_a_step_that_sleeps_waits_and_does_not_compute() -> None:
 
 
 async def test_waiting_does_not_count_as_a_delay() -> None:
-    watchdog = Watchdog(5)
+    watchdog = Watchdog(100)
     with watchdog.watching():
         await trio.sleep(0.3)
     assert watchdog.count == {"computing": 0, "waiting": 0}
 
 
 async def test_it_logs_at_a_bounded_rate_and_counts_all() -> None:
-    watchdog = Watchdog(0.001)
+    watchdog, began = Watchdog(0.001), time.monotonic()
     with watchdog.watching(), capture_logs() as lines:
         for _ in range(3 * LOGGED_AT_ONCE):
             await trio.lowlevel.checkpoint()
             hold_the_loop(0.002)
         await trio.lowlevel.checkpoint()
     assert sum(watchdog.count.values()) >= 3 * LOGGED_AT_ONCE
-    assert len(lines) <= LOGGED_AT_ONCE + 1
+    elapsed = time.monotonic() - began
+    assert len(lines) <= LOGGED_AT_ONCE + 1 + elapsed * LOGGED_PER_MINUTE / 60
