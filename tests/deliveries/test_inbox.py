@@ -16,6 +16,7 @@ from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Slot
 from bassloop.github import GitHubError, RateLimited, sign
 from bassloop.store import Delivery, Store, open_store
 from tests.github.made import check_suite
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,6 +49,13 @@ async def inbox(
             await nursery.start(box.run)
             yield box, store
             nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def jumping_clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+    """A clock that jumps ahead when nothing has happened for longer than the store's thread needs for a write."""
+    autojump_clock.autojump_threshold = 1.0
+    return autojump_clock
 
 
 async def done(delivery: Delivery, slot: Slot) -> Outcome:
@@ -167,9 +175,10 @@ async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -
 
 
 async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
-    going = trio.Event()
+    going, begun = trio.Event(), list[str]()
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        begun.append(delivery.guid)
         await going.wait()
         return Outcome("done")
 
@@ -177,6 +186,7 @@ async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
         for number in range(5):
             text = body(f"{number:040x}")
             await box.accept(headers(text, f"g{number}"), text)
+        await until(lambda: len(begun) == 2)
         await wait_all_tasks_blocked(0.01)
         assert box.statistics() == {"handling": 2, "waiting": 3}
         assert repr(box) == "<Inbox: 2 handled, 3 waiting>"
@@ -186,7 +196,7 @@ async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
     tries = 0
 
@@ -195,8 +205,6 @@ async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
         tries += 1
         raise ConnectionError("GitHub is on fire")
 
-    # The store's threads are not on the mocked clock.
-    autojump_clock.autojump_threshold = 0.05
     async with inbox(tmp_path, handle, attempts=3) as (box, _):
         await box.accept(headers(body(), "g1"), body())
         finished = await box.finished("g1")
@@ -206,21 +214,25 @@ async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
 
 
 async def test_unfinished_deliveries_are_resumed_at_the_next_start(tmp_path: Path) -> None:
+    began = trio.Event()
+
     async def never(delivery: Delivery, slot: Slot) -> Outcome:
+        began.set()
         await trio.sleep_forever()
         raise AssertionError
 
     async with inbox(tmp_path, never) as (box, _):
         await box.accept(headers(body(), "g1"), body())
-        await wait_all_tasks_blocked(0.01)
+        await began.wait()
     async with inbox(tmp_path, done) as (box, _):
         assert (await box.finished("g1")).state == "done"
 
 
 async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: Path) -> None:
-    going = trio.Event()
+    began, going = trio.Event(), trio.Event()
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        began.set()
         await going.wait()
         return Outcome("done")
 
@@ -229,7 +241,7 @@ async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: P
         async with trio.open_nursery() as nursery:
             await nursery.start(box.run)
             await box.accept(headers(body(), "g1"), body())
-            await wait_all_tasks_blocked(0.01)
+            await began.wait()
             box.close()
             assert (await box.accept(headers(body(), "g2"), body())).status == 503
             going.set()
@@ -239,9 +251,8 @@ async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: P
 
 
 async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_keeps_its_place(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
-    autojump_clock.autojump_threshold = 0.05
     order: list[str] = []
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -263,9 +274,8 @@ async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_k
 
 
 async def test_after_an_outage_what_was_postponed_is_tried_at_once(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
-    autojump_clock.autojump_threshold = 0.05
     works = False
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -277,7 +287,7 @@ async def test_after_an_outage_what_was_postponed_is_tried_at_once(
         await box.accept(headers(body(), "g1"), body())
         await trio.sleep(1800)
         works = True
-        autojump_clock.autojump_threshold = (
+        jumping_clock.autojump_threshold = (
             math.inf
         )  # so that no time passes until another attempt is due
         box.hurry()
@@ -302,10 +312,8 @@ async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
 
 
 async def test_a_restart_waits_for_what_is_left_of_the_time(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
-    autojump_clock.autojump_threshold = 0.05
-
     async def limited(delivery: Delivery, slot: Slot) -> Outcome:
         raise RateLimited("enough", 429, 1000.0)
 

@@ -11,7 +11,7 @@ import trio
 from bassloop.github import Action, Annotation, CheckOutput, GitHubError
 from bassloop.standin import Fault, garbage, lost_answer, secondary_limit
 
-from .world import QUICK, World, open_world
+from .world import IMPATIENT, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +74,7 @@ async def test_a_creation_that_went_wrong_makes_one_check_run(
 async def test_a_creation_whose_answer_is_not_waited_for_makes_one_check_run(
     repository: Path,
 ) -> None:
-    impatient = replace(QUICK, attempts=20, answer_seconds=2)
-    async with open_world(repository, retries=impatient) as world:
+    async with open_world(repository, retries=IMPATIENT) as world:
         fault = Fault("POST", CREATE, status=None, delay=1_000, after=True)
         world.standin.faults.add(fault)
         made = await world.repo.create_check_run(world.draft())

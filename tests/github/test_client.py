@@ -19,7 +19,7 @@ from bassloop.github import (
 from bassloop.standin import Fault, garbage
 from bassloop.tools.trial import app_key
 
-from .world import git, make_repository, open_world
+from .world import IMPATIENT, git, make_repository, open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,8 +200,8 @@ async def test_garbage_and_a_cut_answer_are_tried_again(repository: Path) -> Non
 async def test_an_answer_that_does_not_come_is_given_up_and_asked_for_again(
     repository: Path,
 ) -> None:
-    async with open_world(repository) as world:
-        world.standin.faults.add(Fault(path=".*/pulls", status=None, delay=20))
+    async with open_world(repository, retries=IMPATIENT) as world:
+        world.standin.faults.add(Fault(path=".*/pulls", status=None, delay=1_000))
         assert await world.repo.open_pull_requests(world.head) == []
 
 

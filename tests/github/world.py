@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=5)
 
+IMPATIENT = RetryPolicy(attempts=20, first_delay=0.01, longest_delay=5, answer_seconds=2)
+"""For answers that don't come. There are more attempts than a busy machine wastes on those that do."""
 
 KEY = APP
 
