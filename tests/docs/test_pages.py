@@ -46,7 +46,20 @@ def original(folder: Path) -> None:
         connection.execute("CREATE TABLE vertexes (digest TEXT, run_id TEXT, name TEXT)")
 
 
-THINGS = {"data": data, "the original's database": original}
+def check_with_secret(folder: Path) -> None:
+    """A project whose check prints a secret, and fails without its value."""
+    (folder / ".bassloop.toml").write_text(
+        "[checks.upload]\n"
+        'run = """test "$PYPI_TOKEN" = pypi-example && echo "the token is $PYPI_TOKEN\\""""\n'
+        'secrets = ["PYPI_TOKEN"]\n'
+    )
+
+
+THINGS = {
+    "data": data,
+    "the original's database": original,
+    "a check that needs PYPI_TOKEN": check_with_secret,
+}
 
 
 def named(page: Path) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(?P<context>[\w-]+)(?:\.(?P<name>[\w-]+))?[^}]{0,200}\}\}")
 _LABEL = re.compile(r"(?:ubuntu|windows|macos)-(?:latest|[\d.]+)\Z")
-_LOST = re.compile(r"\s*(?:cd|pushd|export|unset|umask|source|\.)\s+[^;&|]*\Z")
+_LOST = re.compile(r"\s*(?:cd|pushd|export|unset|umask|source|\.)\s+[^;&|\n]*\Z")
 _SPLIT = re.compile(r"\s*--?[A-Za-z]")
 
 
