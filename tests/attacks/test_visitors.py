@@ -29,7 +29,7 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
 )
 
-SERVED_SECONDS = 0.02
+SERVED_SECONDS = 0.05
 """The processor seconds that the daemon has, of each connection of a flood, before the next one is opened. So, a busy
 machine makes a flood no worse: it would keep the daemon from its work, and not from opening connections."""
 

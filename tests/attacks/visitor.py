@@ -4,8 +4,8 @@
 
 It asks for `/up` again and again, and prints a line for each answer, in JSON: when it was asked for, the seconds until
 it was there, the processor seconds that the daemon used meanwhile, and the processor seconds that a fixed piece of work
-takes here. The third depends little on what else a machine does, and the fourth says how slow it is. What the daemon
-uses while this process waits for a processor, and not for the daemon, doesn't count.
+takes here. The third depends little on what else a machine does, and the fourth says how slow it is. What the daemon's
+threads use while this process, or the daemon's event loop, only waits for a processor doesn't count.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from pathlib import Path
 
 PAUSE_SECONDS = 0.02
 TIMEOUT_SECONDS = 600.0
-SCHEDULED = Path("/proc/self/schedstat")
-"""Of the kernel: the nanoseconds that this process ran, those that it waited for a processor, and how often it ran."""
-
 WORK = json.dumps([{"key": number, "text": str(number)} for number in range(400)])
 
 
@@ -31,11 +28,13 @@ def work() -> float:
     return time.thread_time() - began
 
 
-def queued() -> float:
-    """Return the seconds that this process could have run, but had no processor; 0 where the kernel doesn't say."""
-    if not SCHEDULED.exists():
-        return 0.0
-    return int(SCHEDULED.read_text().split()[1]) / 1e9
+def queued(pid: int) -> float:
+    """Return the seconds that this process, or another one's first thread, could have run, but had no processor.
+
+    They are 0 where the kernel doesn't say.
+    """
+    files = Path("/proc/self/schedstat"), Path(f"/proc/{pid}/schedstat")
+    return sum(int(each.read_text().split()[1]) for each in files if each.exists()) / 1e9
 
 
 def is_up(connection: http.client.HTTPConnection) -> bool:
@@ -53,12 +52,12 @@ def visit(url: str, pid: int) -> None:
     # The kernel's number of the clock that counts the processor time of all threads of a process.
     clock = (~pid << 3) | 2
     while True:
-        before, began, used = queued(), time.monotonic(), time.clock_gettime(clock)
+        before, began, used = queued(pid), time.monotonic(), time.clock_gettime(clock)
         while not is_up(connection):
             connection.close()  # it was closed between two requests; the next one connects again
             time.sleep(PAUSE_SECONDS)
         used, seconds = time.clock_gettime(clock) - used, time.monotonic() - began
-        used *= max(0.0, 1 - (queued() - before) / seconds)
+        used *= max(0.0, 1 - (queued(pid) - before) / seconds)
         print(json.dumps([began, seconds, used, work()]), flush=True)
         time.sleep(PAUSE_SECONDS)
 
