@@ -38,6 +38,22 @@ async def test_a_page_says_why_a_run_has_no_statement(
         await verify_run(RunAddress("http://loop", "r"), (), keys=None, online=False)
 
 
+async def test_a_server_without_tls_is_named_as_such() -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await stream.aclose()
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, [listener])
+        address = RunAddress(f"https://127.0.0.1:{port}", "r")
+        with pytest.raises(LoopError, match=r"/runs/r: nothing there speaks TLS; is it an http:"):
+            await verify_run(address, (), keys=None, online=False)
+        nursery.cancel_scope.cancel()
+
+
 def envelope(key: asyncssh.SSHKey) -> bytes:
     """Return a statement of octocat's, signed with a key."""
     payload = RunStatement(

@@ -225,9 +225,18 @@ class LoopClient:
                     raise kind(f"{url}: {why} ({answer.status_code})")
                 yield answer
         except httpx.TransportError as error:
-            raise LoopUnreachable(f"{url}: {error or type(error).__name__}") from error
+            raise LoopUnreachable(f"{url}: {_describe(url, error)}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise LoopError(f"{url}: {error or type(error).__name__}") from error
+            raise LoopError(f"{url}: {_describe(url, error)}") from error
+
+
+def _describe(url: str, error: Exception) -> str:
+    """Return what is wrong. Errors of TLS have no text, like those of a server that only speaks HTTP."""
+    if text := str(error):
+        return text
+    if isinstance(error, httpx.ConnectError) and url.startswith("https:"):
+        return "nothing there speaks TLS; is it an http:// address?"
+    return type(error).__name__
 
 
 async def _read_bounded(answer: httpx.Response, limit: int) -> bytes:
