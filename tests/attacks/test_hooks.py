@@ -35,26 +35,29 @@ CHECKS = """
   (start client sha (+ n 1)))
 (defn github-hook [event client] (start client event:payload:check_suite:head_sha 0))
 """
+TIME = ("HOOK_CPU", "HOOK_SECONDS")
+"""The limits of a hook's time. On a busy machine, it may reach the second one first."""
+
 STARTS = {
-    "the same check without an end": (CHECKS.format(doublings=1, name='"check"'), "HOOK_CPU"),
+    "the same check without an end": (CHECKS.format(doublings=1, name='"check"'), TIME),
     "the same check with a large command without an end": (
         CHECKS.format(doublings=16, name='"check"'),
-        "HOOK_CPU",
+        TIME,
     ),
     "names that are too long": (
         CHECKS.format(doublings=1, name='(grow 20 "x")'),
-        "a check's name is 1 to 255 printable characters",
+        ("a check's name is 1 to 255 printable characters",),
     ),
     "more checks than there may be, with names as long as they may be": (
         CHECKS.format(doublings=1, name=f'(str "{"x" * 240}" n)'),
-        "one event can start",
+        ("one event can start",),
     ),
 }
 """Hooks that start checks, and what ends each; the last one spends the points of a minute."""
 
 
 async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) -> None:
-    for name, (hook, end) in STARTS.items():
+    for name, (hook, ends) in STARTS.items():
         pushed: list[str] = []
 
         async def push(hook: str = hook, pushed: list[str] = pushed) -> None:
@@ -64,7 +67,7 @@ async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) 
         await target.withstand(name, push)
         check = await target.concluded(pushed[0], "project.bass")
         assert check["conclusion"] == "failure"
-        assert end in check["output"]["summary"], name
+        assert any(end in check["output"]["summary"] for end in ends), name
 
 
 async def test_a_hook_costs_its_own_check(target: Target) -> None:
@@ -76,5 +79,5 @@ async def test_a_hook_costs_its_own_check(target: Target) -> None:
             check = await target.concluded(sha)
             summary = check["output"]["summary"]
             assert check["conclusion"] == "failure", f"{name}: {check['conclusion']}, {summary}"
-            assert any(why in summary for why in ("HOOK_CPU", "HOOK_MEMORY", "too")), summary
+            assert any(why in summary for why in (*TIME, "HOOK_MEMORY", "too")), summary
         await target.other_is_concluded("hooks")
