@@ -136,7 +136,7 @@ def lint(path: Path) -> None:
 
     Reads .bassloop.toml and all scripts: names that nothing binds, wrong arguments, words of a
     command that aren't passed as they look. Then shows which checks a push, a pull request and a
-    merge queue would start. Exits with 1 if there is an error.
+    merge queue would start. Exits with 1 if there is an error, or if there are no checks.
 
     \b
     Example:
