@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,9 +11,10 @@ from bassloop.store import NotStored, StepUpdate, open_store
 from .made import intend, run
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
-    from bassloop.store import Store
+    from bassloop.store import Run, Store
 
 
 async def test_a_step_is_merged_from_what_is_said_about_it(store: Store) -> None:
@@ -65,3 +66,28 @@ async def test_steps_belong_to_a_run(location: Path | str, store: Store, tmp_pat
     assert await store.steps.get("elsewhere", found.row) is None
     async with open_store(location, tmp_path / "blobs", owner=False) as beside:
         assert await beside.steps.of_run(made.id) == [found]
+
+
+async def test_a_new_step_costs_the_same_however_many_the_run_has(tmp_path: Path) -> None:
+    instructions = 0
+
+    def count() -> None:
+        nonlocal instructions
+        instructions += 1
+
+    async def cost(made: Run, first: int) -> int:
+        """Put some steps, and return how many hundreds of SQLite's instructions that took."""
+        steps = [StepUpdate(f"{number}", f"step {number}") for number in range(first, first + 100)]
+        before = instructions
+        await store.steps.put(made.id, steps)
+        return instructions - before
+
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
+        await store.steps._engine.write(
+            lambda db: cast("sqlite3.Connection", db).set_progress_handler(count, 100)
+        )
+        few, many = run(), run(head_sha="c0ffe1")
+        await intend(store, few)
+        await intend(store, many)
+        await store.steps.put(many.id, [StepUpdate(f"{n}", f"{n}") for n in range(3_000)])
+        assert await cost(many, 3_000) < 3 * await cost(few, 0)

@@ -20,6 +20,8 @@ from .site import Disconnected, open_site
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bassloop.store import Step, Store
+
 
 def snapshot() -> Snapshot:
     return Snapshot(1, make_run(), (), {}, frozenset(), {}, {})
@@ -120,6 +122,110 @@ async def test_few_runs_with_many_steps_are_cached(
                 assert update.cursor.version == 1
                 kept = [name for name, each in feed._runs.items() if each.snapshot is not None]
                 assert kept == [run]
+
+
+class ReadsOfSteps:
+    """Records from which version on steps were read, and lets each read wait."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.since: list[int] = []
+        self.begun, self.may_end = trio.Event(), trio.Event()
+        self._read = store.steps.of_run
+        monkeypatch.setattr(store.steps, "of_run", self)
+
+    async def __call__(self, run_id: str, since_version: int = 0) -> list[Step]:
+        self.since.append(since_version)
+        self.begun.set()
+        await self.may_end.wait()
+        return await self._read(run_id, since_version)
+
+
+async def test_pages_that_come_and_go_do_not_read_all_steps_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(tmp_path) as site:
+        await site.queued()
+        await site.store.steps.put("r", [StepUpdate("a", "a"), StepUpdate("b", "b")])
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        reads = ReadsOfSteps(site.store, monkeypatch)
+        reads.may_end.set()
+        for _ in range(3):
+            with feed.open("r"):
+                update = await feed.update("r", 0, Cursor())
+            assert update.message is not None
+            names = [step["name"] for step in json.loads(update.message)["vertexes"]]
+            assert names == ["a", "b"]
+        assert reads.since == [0, 1, 1]
+
+
+async def test_a_page_that_leaves_while_steps_are_read_leaves_them_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(tmp_path) as site:
+        await site.queued()
+        await site.store.steps.put("r", [StepUpdate("a", "a")])
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        reads = ReadsOfSteps(site.store, monkeypatch)
+
+        async def leave(scope: trio.CancelScope) -> None:
+            with scope, feed.open("r"):
+                await feed.update("r", 0, Cursor())
+
+        async with trio.open_nursery() as nursery:
+            leaving = trio.CancelScope()
+            nursery.start_soon(leave, leaving)
+            await reads.begun.wait()
+            leaving.cancel()
+            reads.may_end.set()
+        with feed.open("r"):
+            await feed.update("r", 0, Cursor())
+        assert reads.since == [0, 1]
+
+
+async def test_a_step_is_rendered_once_for_pages_that_have_different_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    render = run_snapshot._step_json
+
+    def counted(step: Step) -> dict[str, object]:
+        rendered.append(step.digest)
+        return render(step)
+
+    monkeypatch.setattr(run_snapshot, "_step_json", counted)
+    async with open_site(tmp_path) as site:
+        await site.queued()
+        await site.store.steps.put("r", [StepUpdate("a", "a"), StepUpdate("b", "b")])
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        with feed.open("r"):
+            for lines in range(3):
+                await feed.update("r", 0, Cursor(lines=frozenset({(7, lines)})))
+        assert rendered == ["a", "b"]
+
+
+async def test_updates_of_a_run_that_took_too_long_wait_and_those_of_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "RUN_RATE", 1.0)
+    async with open_site(tmp_path) as site:
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        await site.queued("dear")
+        with feed.open("dear"), feed.open("other"):
+            feed._runs["dear"].budget.charge(live_feed.RUN_BURST + 0.2)
+            assert feed._runs["other"].budget.delay() == 0
+            began = trio.current_time()
+            await feed.update("dear", 0, Cursor())
+            assert trio.current_time() - began > 0.1
+
+
+async def test_all_runs_together_have_a_budget(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        with feed.open("other"):
+            for run in ("first", "second", "third"):
+                with feed.open(run):
+                    feed._runs[run].budget.charge(100 * live_feed.UPDATES_BURST)
+            assert feed._runs["other"].budget.delay() > 60
 
 
 async def test_a_log_that_grows_is_sent_although_its_step_has_not_changed(tmp_path: Path) -> None:

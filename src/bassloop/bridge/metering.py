@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,7 +19,7 @@ from bassloop.bridge.private import packets_received, transport_of
 from bassloop.concurrency import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import asyncssh
 
@@ -75,6 +76,15 @@ class TimeBudget:
             self._budget.charge(cost)
             if self.shared is not None:
                 self.shared.charge(cost)
+
+    @contextmanager
+    def charged(self) -> Generator[None]:
+        """Charge the processor time of the body, which must have no checkpoint."""
+        began = self.timer()
+        try:
+            yield
+        finally:
+            self.charge(self.timer() - began)
 
     def delay(self) -> float:
         """Return the seconds until neither the budget nor the shared one is overdrawn."""

@@ -16,7 +16,7 @@ from bassloop.store.errors import NotStored
 from bassloop.store.records import Step, StepUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bassloop.store.database import Connection, ResultRow
     from bassloop.store.engine import Engine
@@ -78,7 +78,12 @@ class Steps(Subject):
         if row is None:
             raise NotStored(f"no run {run_id} is stored")
         version = int(row["version"]) + 1
-        changed = [_merge_update(db, run_id, update, version) for update in updates]
+        # Counted once: to count again for each new step would take all writers' time for a run of many steps.
+        known = db.execute(
+            "SELECT count(*) AS steps FROM vertexes WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        positions = itertools.count(int(known["steps"]))
+        changed = [_merge_update(db, run_id, update, version, positions) for update in updates]
         if any(changed):
             db.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
         rows = db.execute(
@@ -155,8 +160,10 @@ def _with_live_size(step: Step, live: Mapping[int, LiveLog]) -> Step:
     return dataclasses.replace(step, raw_bytes=log.raw_bytes, lines=log.lines)
 
 
-def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int) -> bool:
-    """Insert or update a step; return whether anything changed."""
+def _merge_update(
+    db: Connection, run_id: str, update: StepUpdate, version: int, positions: Iterator[int]
+) -> bool:
+    """Insert or update a step; return whether anything changed. A new step gets the next of the positions."""
     values = {
         "run_id": run_id,
         "digest": update.digest,
@@ -177,9 +184,8 @@ def _merge_update(db: Connection, run_id: str, update: StepUpdate, version: int)
         row = db.execute(
             "INSERT INTO vertexes (run_id, digest, name, started_at, completed_at, cached, error, "
             "cancelled, internal, position, version) VALUES (:run_id, :digest, :name, :started_at, "
-            ":completed_at, :cached, :error, :cancelled, :internal, "
-            "(SELECT count(*) FROM vertexes WHERE run_id = :run_id), :version) RETURNING id",
-            values,
+            ":completed_at, :cached, :error, :cancelled, :internal, :position, :version) RETURNING id",
+            {**values, "position": next(positions)},
         ).fetchone()
         changed = True
     else:

@@ -14,7 +14,9 @@ While nothing changes, the page gets heartbeats, so that it notices a broken con
 heartbeats. One that stops answering is disconnected.
 
 When a run changes, the task that comes first makes a snapshot of it for all. An update depends only on the snapshot and
-on what the page already has, so pages in the same state, which most are, share one message.
+on what the page already has, so pages in the same state, which most are, share one message. Others share the JSON of
+each step. The updates of one run may take a tenth of the loop's time, and those of all runs a quarter; pages of runs
+that would take more get their updates later.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ import quart.wrappers
 import trio
 from quart import Blueprint, websocket
 
-from bassloop.concurrency import open_flat_nursery
+from bassloop.bridge.metering import TimeBudget
+from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.store import NotStored, text_size
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
 from bassloop.web.guard import current_run, current_visitor, visible_run
-from bassloop.web.logs.run_snapshot import Cursor, ShownScreen, Snapshot, Update
+from bassloop.web.logs.run_snapshot import Cursor, ShownScreen, Snapshot, StepJsonCache, Update
 from bassloop.web.websocket_counts import TooManyWebsockets
 
 if TYPE_CHECKING:
@@ -64,10 +67,25 @@ MAX_MESSAGE = 4 << 20
 
 MAX_STEPS = 50_000
 """The maximum number of steps in all snapshots but the current one: five runs of the maximum size. A run whose snapshot
-was dropped is read again when it changes."""
+was dropped is read again when it changes, or somebody opens its page."""
 
 STEPS_AT_ONCE = 200
 """The maximum number of steps in one message. The rest is left to the next one, and other tasks get a turn."""
+
+MAX_SNAPSHOTS = 500
+"""The maximum number of snapshots, for the same reason."""
+
+SNAPSHOT_SECONDS = 10.0
+"""How long a page that has left may still make a snapshot for others."""
+
+STEP_SECONDS = 20e-6
+"""What it costs to read a step, in seconds of processor time. A thread reads it, which delays the loop's as well."""
+
+RUN_BURST, RUN_RATE = 0.5, 0.1
+"""The seconds of processor time that the updates of one run may take at once, and per second."""
+
+UPDATES_BURST, UPDATES_RATE = 1.0, 0.25
+"""The same for all runs together. It's what keeps pages from delaying deliveries."""
 
 CHARACTERS_AT_ONCE = 20_000
 """The limit on the text of steps in one message, in characters."""
@@ -103,8 +121,13 @@ class Subscription(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _FollowedRun:
-    """A run that pages follow. It's removed with the last page."""
+    """A run that pages follow, or followed recently. It's removed once it has neither pages nor a snapshot.
 
+    Args:
+        budget: the processor time that its updates may take.
+    """
+
+    budget: TimeBudget
     lock: trio.Lock = field(default_factory=trio.Lock)
     pages: int = 0
     snapshot: Snapshot | None = None
@@ -119,6 +142,8 @@ class LiveFeed:
         self._log_html = log_html
         self._runs: dict[str, _FollowedRun] = {}
         self._snapshots: OrderedDict[str, int] = OrderedDict()
+        self._budget = TimeBudget(UPDATES_BURST, UPDATES_RATE)
+        self._step_json = StepJsonCache()
 
     @contextmanager
     def open(self, run_id: str) -> Generator[None]:
@@ -127,48 +152,71 @@ class LiveFeed:
         It must be within a context in which the page follows the run in the tail, since the tail's versions are
         comparable only while somebody follows.
         """
-        followed = self._runs.setdefault(run_id, _FollowedRun())
+        followed = self._runs.get(run_id)
+        if followed is None:
+            followed = self._runs[run_id] = _FollowedRun(TimeBudget(RUN_BURST, RUN_RATE))
+            followed.budget.shared = self._budget
         followed.pages += 1
         try:
             yield
         finally:
             followed.pages -= 1
             if not followed.pages:
-                del self._runs[run_id]
-                self._snapshots.pop(run_id, None)
+                # The next page's snapshot needs only what has changed until then.
+                if followed.snapshot is None:
+                    del self._runs[run_id]
+                else:
+                    followed.snapshot = followed.snapshot.outdated()
 
     async def update(self, run_id: str, version: int, cursor: Cursor) -> Update:
         """Return an update, as of `version` or later, for a page with this cursor.
 
         The caller must have checked that the visitor may see the run. Raises NotStored if it has been deleted.
+        Waits while updates have taken too much of the loop's time.
         """
         followed = self._runs[run_id]
         async with followed.lock:
+            await trio.sleep(followed.budget.delay())
             snapshot = followed.snapshot
             if snapshot is None or snapshot.version < version:
-                snapshot = followed.snapshot = await self._snapshot(run_id, version, snapshot)
-                self._drop_others(run_id, len(snapshot.steps))
+                snapshot = None
+                # Even if this page leaves meanwhile: pages that come and go would begin it again and again.
+                with shielded(SNAPSHOT_SECONDS):
+                    snapshot = await self._refresh(followed, run_id, version)
+                snapshot = snapshot or await self._refresh(followed, run_id, version)
             update = snapshot.updates.get(cursor)
             if update is None:
-                update = await self._update(snapshot, cursor)
+                update = await self._update(snapshot, cursor, followed.budget)
                 snapshot.cache(cursor, update)
         return update
+
+    async def _refresh(self, followed: _FollowedRun, run_id: str, version: int) -> Snapshot:
+        snapshot = await self._snapshot(run_id, version, followed.snapshot, followed.budget)
+        followed.snapshot = snapshot
+        self._drop_others(run_id, len(snapshot.steps))
+        return snapshot
 
     def _drop_others(self, run_id: str, steps: int) -> None:
         """Record this snapshot's size, and drop the least recently used ones if all together have too many steps."""
         self._snapshots[run_id] = steps
         self._snapshots.move_to_end(run_id)
         total = sum(self._snapshots.values())
-        while total > MAX_STEPS and len(self._snapshots) > 1:
+        while len(self._snapshots) > 1 and (
+            total > MAX_STEPS or len(self._snapshots) > MAX_SNAPSHOTS
+        ):
             oldest, dropped = self._snapshots.popitem(last=False)
             self._runs[oldest].snapshot = None
+            if not self._runs[oldest].pages:
+                del self._runs[oldest]
             total -= dropped
 
-    async def _snapshot(self, run_id: str, version: int, previous: Snapshot | None) -> Snapshot:
+    async def _snapshot(
+        self, run_id: str, version: int, previous: Snapshot | None, budget: TimeBudget
+    ) -> Snapshot:
         run = await current_run(self._store, run_id)
         if run is None:
             raise NotStored(f"there is no run {run_id}")
-        steps, lines = await self._steps(run_id, previous)
+        steps, lines = await self._steps(run_id, previous, budget)
         screens: dict[int, ShownScreen] = {}
         screen_html: dict[int, list[str]] = {}
         # A growing log doesn't change its step's version.
@@ -191,7 +239,7 @@ class LiveFeed:
         )
 
     async def _steps(
-        self, run_id: str, previous: Snapshot | None
+        self, run_id: str, previous: Snapshot | None, budget: TimeBudget
     ) -> tuple[dict[int, Step], dict[int, int]]:
         """Return a run's steps, and the lines of their logs, by row. Reads only what has changed."""
         steps: dict[int, Step] = {}
@@ -201,29 +249,33 @@ class LiveFeed:
             steps = {step.row: step for step in previous.steps}
             lines = dict(previous.lines)
             known = max((step.version for step in previous.steps), default=0)
-        for step in await self._store.steps.of_run(run_id, known):
+        changed = await self._store.steps.of_run(run_id, known)
+        budget.charge(len(changed) * STEP_SECONDS)
+        for step in changed:
             steps[step.row] = step
             if step.lines:
                 lines[step.row] = step.lines
         return steps, lines
 
-    async def _update(self, snapshot: Snapshot, cursor: Cursor) -> Update:
+    async def _update(self, snapshot: Snapshot, cursor: Cursor, budget: TimeBudget) -> Update:
         run = snapshot.run
-        message: dict[str, Any] = {"now": time.time()}
-        if run.state != cursor.state:
-            cursor = replace(cursor, state=run.state)
-            message["run"] = _run_json(run)
+        parts = [f'"now": {time.time()!r}']
         more = False
-        if steps := self._changed_steps(snapshot, cursor):
-            cursor = _after(steps[-1], snapshot, cursor)
-            message["vertexes"] = [_step_json(step) for step in steps]
-            more = cursor.position >= 0
+        with budget.charged():
+            if run.state != cursor.state:
+                cursor = replace(cursor, state=run.state)
+                parts.append(f'"run": {json.dumps(_run_json(run))}')
+            if steps := self._changed_steps(snapshot, cursor):
+                cursor = _after(steps[-1], snapshot, cursor)
+                parts.append(f'"vertexes": [{", ".join(map(self._step_json.text, steps))}]')
+                more = cursor.position >= 0
         if not more:
             # A page must know a step before it gets the step's log.
             logs, cursor, more = await self._logs(snapshot, cursor)
             if logs:
-                message["logs"] = logs
-        text = json.dumps(message) if len(message) > 1 else None
+                with budget.charged():
+                    parts.append(f'"logs": {json.dumps(logs)}')
+        text = f"{{{', '.join(parts)}}}" if len(parts) > 1 else None
         return Update(text, cursor, more, run.ended)
 
     def _changed_steps(self, snapshot: Snapshot, cursor: Cursor) -> list[Step]:
@@ -444,16 +496,4 @@ def _run_json(run: Run) -> dict[str, Any]:
         "sign": label.sign,
         "colour": label.colour,
         "word": label.word,
-    }
-
-
-def _step_json(step: Step) -> dict[str, Any]:
-    view = presentation.view_step(step, time.time())
-    return {
-        **presentation.step_json(step),
-        "title": view.name,
-        "sign": view.label.sign,
-        "note": view.note,
-        "hidden": view.hidden,
-        "open": view.open,
     }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bassloop.concurrency import TTLCache
+from bassloop.web import presentation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_SNAPSHOT = 16 << 20
 """The limit on what is cached with one snapshot: characters of updates, and of cursors, whose size pages control."""
+
+MAX_STEP_JSON = 32 << 20
+"""The maximum size of the JSON of steps that is cached for all pages, in characters."""
 
 _CURSOR_ENTRY = 256
 """How many characters one entry of a cursor counts as."""
@@ -96,6 +104,10 @@ class Snapshot:
     updates: dict[Cursor, Update] = field(default_factory=dict)
     size: int = 0
 
+    def outdated(self) -> Snapshot:
+        """Return the same steps and lines without cached updates, for the next snapshot to start from."""
+        return replace(self, version=-1, updates={}, size=0)
+
     def cache(self, cursor: Cursor, update: Update) -> None:
         """Cache an update if there is room, unless its client is reading a whole log, which few others do."""
         reads_all = cursor.text and update.more
@@ -104,3 +116,31 @@ class Snapshot:
         if not reads_all and self.size + size <= MAX_SNAPSHOT:
             self.updates[cursor] = update
             self.size += size
+
+
+class StepJsonCache:
+    """The JSON of steps, which is the same for all pages."""
+
+    def __init__(self) -> None:
+        self._texts: TTLCache[tuple[int, int, int], str] = TTLCache(MAX_STEP_JSON, size_of=len)
+
+    def text(self, step: Step) -> str:
+        """Return a step as JSON, for the message in which a page gets it."""
+        key = (step.row, step.version, step.raw_bytes)
+        text = self._texts.get(key)
+        if text is None:
+            text = json.dumps(_step_json(step))
+            self._texts.store(key, text)
+        return text
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    view = presentation.view_step(step, time.time())
+    return {
+        **presentation.step_json(step),
+        "title": view.name,
+        "sign": view.label.sign,
+        "note": view.note,
+        "hidden": view.hidden,
+        "open": view.open,
+    }
