@@ -145,6 +145,7 @@ RUN = (
     Transition(
         _R.RUNNING, _R.RUNNING, "another runner takes it, before it was asked", "checks.check"
     ),
+    Transition(_R.RUNNING, _R.QUEUED, "its runner is lost before it was asked", "checks.check"),
     Transition(_R.RUNNING, _R.SUCCEEDED, "its command succeeds", "checks.check"),
     Transition(
         _R.QUEUED,

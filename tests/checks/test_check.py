@@ -140,6 +140,32 @@ async def test_a_runtime_that_did_not_answer_is_asked_again_and_the_check_says_w
         assert loop.check_run()["conclusion"] == "success"
 
 
+async def test_a_run_whose_runner_is_lost_just_before_it_is_asked_is_queued_again(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a queued run can be handed over to another node."""
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        lost = unreachable(loop, 1, begins=True, times=1)
+        states: list[str] = []
+
+        async def append(*args: object) -> None:
+            [run] = (await loop.store.runs.newest()).items
+            states.append(run.state)
+            raise RuntimeLost("runtime 1 was lost meanwhile")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(loop.store.journals, "append", append)
+            async with loop.core.pool.registered(lost):
+                await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+                await until(lambda: loop.core.pool.statistics()["waiting"])
+        [run] = (await loop.store.runs.newest()).items
+        assert (states, run.state, run.runtime_id) == (["running"], "queued", None)
+        async with loop.runner() as runner:
+            await loop.inbox.finished("g1")
+        assert len(runner.told) == 1
+        assert loop.check_run()["conclusion"] == "success"
+
+
 async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:

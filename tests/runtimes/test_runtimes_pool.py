@@ -223,6 +223,17 @@ async def test_after_a_few_the_other_runtimes_of_the_user_are_not_tried_either(a
             assert pool.first([1], LINUX, wait).id == "new"
 
 
+async def test_the_time_counts_of_a_wait_that_is_cancelled_and_goes_on_later(autojump_clock):
+    pool, wait = Pool(), RunnerWait(60)
+    for _ in range(2):
+        with trio.move_on_after(25):
+            await pool.wait_for_any(lambda: [1], LINUX, wait)
+    began = trio.current_time()
+    with pytest.raises(NoRuntime, match="after 60 s"):
+        await pool.wait_for_any(lambda: [1], LINUX, wait)
+    assert trio.current_time() - began == 10
+
+
 async def test_without_waiting_the_error_says_why_the_only_runtime_was_lost(autojump_clock):
     pool, mine, wait = Pool(), runtime("a"), RunnerWait(0)
     async with pool.registered(mine):

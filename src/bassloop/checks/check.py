@@ -254,6 +254,8 @@ class ActiveCheck:
                 ending = await self._run_within_limit(runtime, recorder)
         except RuntimeLost:
             loop.note_ended(run.id)
+            if await loop.store.runs.requeue(run.id):
+                loop.tail.publish(run.id)
             raise
         if notes := recorder.notes():
             said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()

@@ -257,13 +257,15 @@ class Pool:
                     raise NoRuntime(self._missing(users(), platform, wait))
                 counts = began >= self._locked_out_until
                 until = began + wait.left if counts else self._locked_out_until
-                with trio.move_on_at(min(until, wait.next_try())):
-                    await changed.wait()
-                waited = trio.current_time() - began
-                if counts:
-                    wait.left -= waited
-                else:
-                    wait.locked_out += waited
+                try:
+                    with trio.move_on_at(min(until, wait.next_try())):
+                        await changed.wait()
+                finally:  # also if another node has a runtime, and the wait goes on after that one was no use
+                    waited = trio.current_time() - began
+                    if counts:
+                        wait.left -= waited
+                    else:
+                        wait.locked_out += waited
         finally:
             self._waiting -= 1
 

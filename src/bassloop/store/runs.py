@@ -218,6 +218,19 @@ class Runs(Subject):
         )
 
     @writes
+    def requeue(self, db: Connection, run_id: str) -> bool:
+        """Make a run `queued` again whose runner was lost before it was asked, so that any node's runner may take it.
+
+        Returns False, and changes nothing, if it is queued still or has ended. Raises NotStored for an unknown run,
+        and ClaimLost if it belongs to another node.
+        """
+        found = find_run(db, run_id)
+        if found is not None and found.state == RunState.QUEUED:
+            return False
+        changes = "runtime_id = NULL, runner_login = NULL, platform = NULL, runner_kind = NULL, started_at = NULL"
+        return self._change(db, run_id, RunState.QUEUED, changes, {})
+
+    @writes
     def end(
         self, db: Connection, run_id: str, state: RunState, message: str | None, at: float
     ) -> bool:
