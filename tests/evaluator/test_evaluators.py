@@ -177,9 +177,10 @@ async def test_a_hook_that_freezes_is_ended_by_its_processor_time(hasty: Evaluat
         "(defn bomb [n list] (+ 1 (bomb n (fn [] list))))",
     ],
 )
-async def test_a_hook_that_eats_memory_is_ended_by_its_limit(small: Evaluating, bomb: str) -> None:
-    with pytest.raises((HookStopped, HookFailed)) as caught:
-        await small.evaluate('(bomb 1 "some text")', before=bomb)
+async def test_a_hook_that_eats_memory_is_ended_by_its_limit(bomb: str) -> None:
+    async with evaluating(memory=32 << 20) as made:
+        with pytest.raises((HookStopped, HookFailed)) as caught:
+            await made.evaluate('(bomb 1 "some text")', before=bomb)
     if isinstance(caught.value, HookStopped):
         assert caught.value.setting == "HOOK_MEMORY"
     else:
