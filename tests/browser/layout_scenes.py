@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .page_scenes import PHONE
+from .scene_runner import report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -110,3 +111,28 @@ def log_on_paper(page: Page, address: str) -> dict[str, Any]:
         }"""
     )
     return {"note": note.strip('"'), "first": first, "last": last}
+
+
+def follows_steps(page: Page, address: str) -> dict[str, Any]:
+    """A run that is followed from its middle until it fails: how much of what is seen jumps, beginning with the first
+    frame. (Firefox doesn't say.)"""
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.add_init_script(
+        """window.shift = 0;
+        if (PerformanceObserver.supportedEntryTypes.includes("layout-shift"))
+            new PerformanceObserver(list => {
+                for (const entry of list.getEntries()) window.shift += entry.value;
+            }).observe({type: "layout-shift", buffered: true});"""
+    )
+    page.goto(address)
+    page.wait_for_function("scrollY > 0")
+    report("following")
+    page.wait_for_selector(".lines >> text=/^second 99$/")
+    report("second")
+    page.wait_for_selector("#failure >> text=there is no foo", state="attached")
+    page.wait_for_selector("article[data-live=no]")
+    # Everything that has changed is drawn when the second frame begins.
+    for _ in range(2):
+        page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => done(true)))")
+    end = page.eval_on_selector(".step:last-child .log", BOTTOM)
+    return {"shift": page.evaluate("window.shift"), "at end": 0 < end <= 768}

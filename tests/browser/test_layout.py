@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bassloop.store import StepUpdate
 
 from . import layout_scenes as scenes
-from .scene_runner import run_scene
+from .scene_runner import open_scene, run_scene
 from .showcase import BEGAN, add_failed_run, serve_site, step
 
 if TYPE_CHECKING:
@@ -85,3 +86,37 @@ async def test_a_log_on_paper_says_which_of_its_lines_are_there(tmp_path: Path) 
         await shown.store.runs.end("long", "failed", "exit status 2", BEGAN + 6)
         found = await run_scene(scenes.log_on_paper, f"{shown.url}/runs/long")
     assert found["note"] == f"Lines {found['first']} to {found['last']} of 10000"
+
+
+async def test_new_steps_and_a_failure_move_nothing_that_a_follower_reads(tmp_path: Path) -> None:
+    async with serve_site(tmp_path) as shown:
+        site, store = shown.site, shown.store
+        await site.queued("live")
+        await store.runs.start("live", "t", "octocat", "linux/amd64", time.time())
+
+        async def put(name: str, **more: str | float) -> int:
+            update = StepUpdate(name, name, time.time(), **more)  # type: ignore[arg-type]
+            return (await store.steps.put("live", [update]))[name].row
+
+        async def write(row: int, text: bytes) -> None:
+            log = await store.logs.open("live", row)
+            await log.append(text, None, 1, time.time())
+            await log.close()
+
+        await write(await put("first"), b"".join(b"first %d\n" % n for n in range(300)))
+        async with open_scene(scenes.follows_steps, f"{shown.url}/runs/live") as scene:
+            await scene.wait_for("following")
+            await put("first", completed_at=time.time())
+            await put("other")
+            second = await put("second")
+            site.tail.publish("live")
+            error = b"foo.c:12:3: error: there is no foo\n"
+            await write(second, b"".join(b"second %d\n" % n for n in range(100)) + error)
+            site.tail.publish("live")
+            await scene.wait_for("second")
+            await put("second", completed_at=time.time(), error="exit status 2")
+            await store.runs.end("live", "failed", "exit status 2", time.time())
+            site.tail.publish("live")
+            found = await scene.result()
+    assert found["shift"] < 0.1
+    assert found["at end"]

@@ -3,6 +3,9 @@
 /** Pixels between the end of a followed log and the bottom of the screen. */
 const MARGIN = 56;
 
+/** The part of the screen in pixels that the page's header and the step's summary cover. */
+export const COVERED = 100;
+
 /** Pixels below the screen within which a log's end still counts as being read. */
 const NEAR = 80;
 
@@ -21,6 +24,20 @@ export function scrollDown(pixels) {
 export function scrollTo(element, block) {
   element.scrollIntoView({ block, behavior: "instant" });
   noteOwnScroll();
+}
+
+/**
+ * Change the page around an element, of which an edge stays where it is on the screen.
+ * @param {Element | null | undefined} element
+ * @param {() => void} change
+ * @param {"top" | "bottom"} [edge]
+ */
+export function keepInPlace(element, change, edge = "top") {
+  const place = element?.getBoundingClientRect()[edge] ?? 0;
+  change();
+  if (!element?.isConnected) return;
+  const offset = element.getBoundingClientRect()[edge] - place;
+  if (Math.abs(offset) >= 1) scrollDown(offset);
 }
 
 /** Note it at once: its event comes later, when the reader may have scrolled on. */
@@ -76,11 +93,13 @@ export class AutoScroll {
 
   /** Take note of new lines. @param {import("./steps.js").Step} step @param {number} count */
   linesAdded(step, count) {
+    const previous = this.step;
     // The first of several parallel steps keeps the screen: it would jump between them otherwise.
     if (!this.step || this.step.state !== "runs" || !this.step.lines) this.step = step;
     if (this.step !== step) return;
-    if (this.active) this.keepAtEnd();
-    else this.#unseen += count;
+    // The page scrolls to another step's end when its lines have been drawn.
+    if (!this.active) this.#unseen += count;
+    else if (step === previous) this.keepAtEnd();
     this.#updateButton();
   }
 

@@ -8,7 +8,7 @@
  * again. It is the padding of the box with the lines, whose place in the page never changes. The window is counted in positions, which leave out folded lines.
  */
 
-import { scrollDown, scrollTo } from "./auto_scroll.js";
+import { COVERED, keepInPlace, scrollDown, scrollTo } from "./auto_scroll.js";
 import { bisect, Folds } from "./folds.js";
 import { LineCache } from "./line_cache.js";
 import { htmlOf, lineElement, lineOf } from "./log_lines.js";
@@ -22,9 +22,6 @@ const OVERSCAN = 1500;
 
 /** Height in pixels of both boxes at most: a page has room for a dozen logs of this height. */
 const MAX_HEIGHT = 2_000_000;
-
-/** The part of the screen in pixels that the page's header and the step's summary cover. */
-const COVERED = 100;
 
 /**
  * @typedef {object} Callbacks
@@ -69,6 +66,7 @@ export class LogView {
     this.last = this.first + elements.length;
     this.cache.add(this.first, elements.map(htmlOf));
     if (elements.length) {
+      this.lines.style.paddingTop = "0";
       callbacks.linesAdded(this, elements);
       // The page stays where it is: its first screen says what matters, and the log is further down.
       this.#resizeBoxes(null, true);
@@ -151,8 +149,10 @@ export class LogView {
       this.folds.update();
       const position = this.folds.positionOf(line);
       await this.#renderAround(position, anchor && { line: this.folds.lineAt(position), top: anchor.top });
-      this.callbacks.linesAdded(this, /** @type {HTMLElement[]} */ ([...this.lines.children]));
-      this.settle();
+      this.#change(() => {
+        this.callbacks.linesAdded(this, /** @type {HTMLElement[]} */ ([...this.lines.children]));
+        this.settle();
+      });
     });
     this.fillScreen();
   }
@@ -179,19 +179,25 @@ export class LogView {
       } else if (showEnd) {
         await this.#render(Math.max(0, positions - BATCH), positions, null);
       }
-      this.#resizeBoxes(null, false);
+      this.#change(() => this.#resizeBoxes(null, false));
     });
   }
 
   /** @param {HTMLElement[]} lines those that the terminal may still change */
   showScreen(lines) {
-    this.screen.replaceChildren(...lines);
+    this.#change(() => this.screen.replaceChildren(...lines));
   }
 
   /** Give both boxes their proper heights. To be called when nobody scrolls. */
   settle() {
     const anchor = this.#anchor();
     if (anchor) this.#resizeBoxes(anchor, true);
+  }
+
+  /** Change the log. If the reader is below it, what they read stays in place. @param {() => void} change */
+  #change(change) {
+    const isAbove = this.isOpen && this.log.getBoundingClientRect().bottom <= COVERED;
+    keepInPlace(isAbove ? this.log : null, change, "bottom");
   }
 
   /** @param {number} first @param {number} last */
@@ -253,11 +259,13 @@ export class LogView {
     /** @type {HTMLElement[]} */
     const added = [];
     missing.forEach(([from], index) => html[index].forEach((text, at) => added.push(lineElement(this.row, from + at, text))));
-    mergeLines(this.lines, new Set(wanted), added);
-    this.first = first;
-    this.last = first + this.lines.childElementCount;
-    this.callbacks.linesAdded(this, added);
-    this.#resizeBoxes(anchor, false);
+    this.#change(() => {
+      mergeLines(this.lines, new Set(wanted), added);
+      this.first = first;
+      this.last = first + this.lines.childElementCount;
+      this.callbacks.linesAdded(this, added);
+      this.#resizeBoxes(anchor, false);
+    });
     this.callbacks.windowChanged();
   }
 
@@ -282,12 +290,17 @@ export class LogView {
     if (Math.abs(offset) >= 1) scrollDown(offset);
   }
 
-  /** Return the first line on the screen. @returns {Anchor | null} */
-  #anchor() {
+  /** The first line on the screen. @returns {Element | null} */
+  get topLine() {
     const elements = this.lines.children;
     const element = elements[bisect(elements, (each) => each.getBoundingClientRect().bottom <= COVERED)];
-    const top = element?.getBoundingClientRect().top;
-    return element && top < window.innerHeight ? { line: lineOf(element), top } : null;
+    return element && element.getBoundingClientRect().top < window.innerHeight ? element : null;
+  }
+
+  /** @returns {Anchor | null} */
+  #anchor() {
+    const element = this.topLine;
+    return element && { line: lineOf(element), top: element.getBoundingClientRect().top };
   }
 
   /** Say above the log that lines could not be fetched. @param {unknown} error */

@@ -3,7 +3,7 @@
  * shows logs of any length.
  */
 
-import { AutoScroll } from "./auto_scroll.js";
+import { AutoScroll, COVERED, keepInPlace } from "./auto_scroll.js";
 import { bindKeys, toggleHelp } from "./keyboard.js";
 import { LineDecorations, showTimes } from "./line_decorations.js";
 import { connect, UpdateBuffer } from "./live_feed.js";
@@ -22,6 +22,9 @@ const SETTLE_DELAY = 160;
 const TICK_INTERVAL = 250;
 const TIMELINE_INTERVAL = 1000;
 const DRAW_INTERVAL = 50;
+
+/** Milliseconds after which a change counts as drawn, if the browser doesn't say so. */
+const LONGEST_FRAME = 2000;
 
 const TIMES_DELAY = 100;
 const NOTICE_TIME = 2500;
@@ -84,19 +87,68 @@ async function drawUpdates() {
 /** @param {any} update */
 async function draw(update) {
   if (update.now) syncClock(update.now);
-  for (const step of update.vertexes) {
+  if (update.vertexes.length || update.run) {
+    await changeInPlace(() => {
+      if (update.vertexes.length) updateSteps(update.vertexes);
+      if (update.run) showRun(update.run);
+    });
+  }
+  const { step } = autoScroll;
+  for (const followed of [false, true]) {
+    const logs = update.logs.filter((/** @type {any} */ log) => (log.row === step?.row) === followed);
+    if (logs.length) await takeTurn(() => Promise.all(logs.map(appendLog)));
+  }
+  if (autoScroll.step !== step) await takeTurn(() => autoScroll.keepAtEnd());
+  if (update.end) await changeInPlace(endRun);
+}
+
+/** Wait until what has changed is drawn; a page that nobody sees isn't drawn. */
+function nextFrame() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, document.hidden ? 0 : LONGEST_FRAME);
+  });
+}
+
+/** @type {Promise<unknown>} */
+let turn = Promise.resolve();
+
+/**
+ * Change the page in a frame of its own: if something moved in the same frame in which the page scrolls to a log's
+ * end, that would be a jump.
+ * @param {() => unknown} change
+ * @returns {Promise<unknown>}
+ */
+function takeTurn(change) {
+  const result = turn.then(change).then(nextFrame);
+  turn = result.catch(() => {});
+  return result;
+}
+
+/** Change the page around what is being read. @param {() => void} change */
+function changeInPlace(change) {
+  return takeTurn(() => keepInPlace(topElement(), change));
+}
+
+/** Return what is at the top of the screen: a part of the page, a step, or a line. */
+function topElement() {
+  const isOnScreen = (/** @type {Element} */ element) => element.getBoundingClientRect().bottom > COVERED;
+  const found = [...page.children].find(isOnScreen);
+  if (found !== steps.box) return found;
+  const step = steps.visible.find(({ element }) => isOnScreen(element));
+  return (step?.open && step.view.topLine) || step?.element;
+}
+
+/** @param {any[]} changed */
+function updateSteps(changed) {
+  for (const step of changed) {
     const failed = steps.get(step.row)?.state === "bad";
     steps.update(step);
     if (step.state === "bad" && !failed) showFailure();
   }
-  if (update.vertexes.length) {
-    part("nothing").hidden = steps.all.length > 0;
-    part("internal-switch").hidden = !steps.all.some((step) => step.internal);
-    timeline.draw();
-  }
-  await Promise.all(update.logs.map(appendLog));
-  if (update.run) showRun(update.run);
-  if (update.end) endRun();
+  part("nothing").hidden = steps.all.length > 0;
+  part("internal-switch").hidden = !steps.all.some((step) => step.internal);
+  timeline.draw();
 }
 
 /** @param {any} update */
@@ -146,12 +198,14 @@ async function showFailure() {
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   if (request !== failureRequests) return;
-  part("failure").replaceWith(template.content);
-  showRelativeTimes(part("failure"));
-  showCopyButtons();
-  decorations.failing = failingLines();
-  scrollToKeyLine();
-  for (const step of steps.open) decorations.apply(step.view, step.view.lines.children);
+  await changeInPlace(() => {
+    part("failure").replaceWith(template.content);
+    showRelativeTimes(part("failure"));
+    showCopyButtons();
+    decorations.failing = failingLines();
+    scrollToKeyLine();
+    for (const step of steps.open) decorations.apply(step.view, step.view.lines.children);
+  });
 }
 
 /** Show the buttons that copy something, which do nothing without this module. */
@@ -193,6 +247,8 @@ function endRun() {
     if (step.open) reader.outline(step).update(true);
   }
   updateDurations();
+  // There is room for all bars now, but what is on the screen doesn't jump for them.
+  if (part("time").getBoundingClientRect().bottom <= COVERED) part("time").classList.remove("following");
   timeline.draw();
   updateActions();
 }
@@ -208,8 +264,10 @@ async function updateActions() {
   const box = part("head").querySelector(".actions");
   const [shown, offered] = [formsByAction(box), formsByAction(template.content)];
   // A button that stays isn't replaced: it may have the focus, or be under the pointer.
-  for (const [action, form] of shown) if (!offered.has(action)) form.remove();
-  for (const [action, form] of offered) if (!shown.has(action)) box.append(form);
+  await changeInPlace(() => {
+    for (const [action, form] of shown) if (!offered.has(action)) form.remove();
+    for (const [action, form] of offered) if (!shown.has(action)) box.append(form);
+  });
 }
 
 function updateDurations() {
@@ -329,7 +387,7 @@ if (isLive()) {
   let lost = false;
   const whileSeen = (/** @type {() => void} */ action) => () => document.hidden || action();
   timers.push(setInterval(whileSeen(updateDurations), TICK_INTERVAL), setInterval(whileSeen(() => timeline.draw()), TIMELINE_INTERVAL));
-  if (!location.hash) autoScroll.start();
+  if (!location.hash) nextFrame().then(() => autoScroll.start());
   connect(`/runs/${encodeURIComponent(run)}/live`, {
     // A hidden page shows how the run stands in its title, and needs no logs for it.
     hello: (hidden) => ({ logs: Object.fromEntries(steps.all.map((step) => [step.row, step.lines])), ...(hidden && { only: [] }) }),

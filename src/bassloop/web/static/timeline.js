@@ -81,9 +81,12 @@ export class Timeline {
     const edges = createSvg("g", { class: "edges" });
     if (shown.length <= MAX_THICK) for (const step of shown) edges.append(...drawEdges(step, bars, height));
     const focused = document.activeElement?.closest?.("#bars a")?.getAttribute("href");
+    const room = /** @type {HTMLElement} */ (this.svg.parentElement);
+    const atEnd = Number.isNaN(runEnd) && room.scrollTop + room.clientHeight >= room.scrollHeight - pitch / 2;
     this.svg.setAttribute("height", String(shown.length * pitch));
     this.svg.replaceChildren(edges, ...parts);
     if (focused) /** @type {SVGAElement | null} */ (this.svg.querySelector(`a[href="${focused}"]`))?.focus({ preventScroll: true });
+    if (atEnd) room.scrollTop = room.scrollHeight;
     const ticks = Array.from({ length: TICKS + 1 }, (_, tick) => this.#from + ((this.#to - this.#from) * tick) / TICKS);
     this.axis.replaceChildren(...ticks.map((tick) => Object.assign(document.createElement("span"), { textContent: formatDuration(tick * length) })));
   }
