@@ -12,6 +12,7 @@ import trio
 from bassloop.concurrency import open_flat_nursery
 from bassloop.settings import Settings
 
+from .conftest import STUCK_SECONDS
 from .test_runners import frame
 
 if TYPE_CHECKING:
@@ -117,6 +118,41 @@ async def test_requests(target: Target, names: tuple[str, ...]) -> None:
 
         await target.withstand(name, flood)
         assert target.daemon.process.returncode is None
+
+
+async def answered(target: Target, request: bytes | tuple[bytes, bytes], enough: int) -> int:
+    """Send a request on one connection; return how many bytes come until the daemon closes it, or are enough."""
+    first, rest = request if isinstance(request, tuple) else (b"", request)
+    received = 0
+    with trio.fail_after(STUCK_SECONDS):
+        async with (
+            await trio.open_tcp_stream(*address(target)) as stream,
+            open_flat_nursery() as nursery,
+        ):
+            if first:
+                await stream.send_all(first)
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+
+            async def send() -> None:
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(rest)
+
+            nursery.start_soon(send)
+            with suppress(trio.BrokenResourceError):
+                while received < enough and (data := await stream.receive_some()):
+                    received += len(data)
+            nursery.cancel_scope.cancel()
+    return received
+
+
+@pytest.mark.parametrize(
+    ("name", "enough"), [("HTTP/2 pings", 20_000 * 17), ("websocket pings", 50_000 * 2)]
+)
+async def test_pings_are_answered_until_there_are_too_many(
+    target: Target, name: str, enough: int
+) -> None:
+    """A page needs few frames. `enough` is the size of the answers to about half of the pings."""
+    assert await answered(target, REQUESTS[name], enough) < enough
 
 
 async def test_idle_connections(target: Target) -> None:
