@@ -130,6 +130,22 @@ async def test_a_flood_of_frames_on_a_websocket_ends_its_connection(
                     pass
 
 
+async def test_a_websocket_is_not_compressed(served: tuple[str, int]) -> None:
+    """A compressed message could inflate to a thousand times its size."""
+    head, _, _ = EARLY.partition(b"\r\n\r\n")
+    offer = b"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    compressed = b"\xc1\x80\0\0\0\0"
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(head + offer)
+            answer = await stream.receive_some()
+            assert answer.startswith(b"HTTP/1.1 101")
+            assert b"extensions" not in answer.lower()
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(compressed)
+                assert await stream.receive_some() == b""
+
+
 async def test_messages_before_a_websocket_is_accepted(served: tuple[str, int]) -> None:
     with trio.fail_after(200):
         assert tcp_server.MAX_RECV == READ_BYTES
