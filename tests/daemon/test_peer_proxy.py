@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from bassloop.store import LogWriter
     from tests.web.site import Site
 
+LOST = """
+CREATE FUNCTION lose() RETURNS trigger AS 'BEGIN NEW.alive_until = 0; RETURN NEW; END' LANGUAGE plpgsql;
+CREATE TRIGGER lost BEFORE UPDATE ON nodes FOR EACH ROW EXECUTE FUNCTION lose();
+UPDATE nodes SET alive_until = 0;
+"""
+"""Lets the database hear of no node any more, although they renew their leases."""
+
 SECRET = b"the secret that all nodes have in common"
 
 
@@ -175,7 +182,7 @@ async def test_when_the_recorder_isn_t_there_the_page_shows_what_is_stored_and_s
     cluster.stop_recorder.set()
     await cluster.recorder_stopped.wait()
     assert "The node anna records this run" in (await cluster.get("/runs/r")).text
-    await cluster.execute("UPDATE nodes SET alive_until = 0")
+    await cluster.execute(LOST)
     assert "The node anna records this run" in (await cluster.get("/runs/r")).text
     async with cluster.following() as socket:
         assert json.loads(await socket.get_message())["run"]["state"] == "running"
@@ -191,7 +198,7 @@ async def test_a_page_connects_again_once_its_recorder_is_not_heard_of(
         async with cluster.following() as socket:
             await cluster.write(log, b"one\n")
             assert await lines_of(socket, 1) == ["one"]
-            await cluster.execute("UPDATE nodes SET alive_until = 0")
+            await cluster.execute(LOST)
             with pytest.raises(ConnectionClosed) as closed:
                 await lines_of(socket, 1)
     assert closed.value.reason is not None
