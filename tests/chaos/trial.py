@@ -270,7 +270,8 @@ class Chaos:
         report.slowest_answer = max((took for _, took in self.cluster.bucket.slow), default=0.0)
         report.latest = max((late for _, late in self.late), default=0.0)
         for run in stored:
-            await self._count_log(run)
+            if run.ended:  # if it goes on, so does its log, and its check counts as spinning
+                await self._count_log(run)
 
     async def _came(self, run: Run) -> dict[str, float]:
         """Return when which lines came to the node of a run, as that has them on its disk.
