@@ -1,16 +1,24 @@
-"""The documentation of the settings matches the settings."""
+"""The documentation of settings, options and files matches what there is."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
+import pytest
 
 from bassloop.cli.runner import dial, prune
 from bassloop.cli.runner_secret import set_
 from bassloop.settings import Settings, written_default
 
-DOCS = Path(__file__).parents[1] / "docs"
+PROJECT = Path(__file__).parents[1]
+DOCS = PROJECT / "docs"
+SOURCES = [
+    path
+    for room in ("src", "tests", "benchmarks", "docs", "examples")
+    for path in (PROJECT / room).rglob("*")
+]
 
 
 def settings_table() -> str:
@@ -33,3 +41,17 @@ def test_every_option_of_a_runner_is_documented() -> None:
                 assert any(f"`{name}" in told or f" {name} " in told for name in option.opts), (
                     option
                 )
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_files_and_folders_that_a_contributor_is_sent_to_exist(page: str) -> None:
+    text = (PROJECT / page).read_text()
+    named = set(re.findall(r"`([\w./-]+(?:\.py|\.html|\.md|/))`", text))
+    named |= set(re.findall(r"\btests/[\w./-]+\.py", text))
+    assert named
+    missing = [
+        each
+        for each in named
+        if not any(f"{path}/".endswith(f"/{each.strip('/')}/") for path in SOURCES)
+    ]
+    assert not missing
