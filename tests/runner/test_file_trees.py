@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +47,23 @@ async def test_folders_deeper_than_a_path_are_refused_and_removed(tmp_path: Path
     for name in ("output", "target"):
         await file_trees.remove(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_outputs_are_neither_setuid_nor_setgid(tmp_path: Path) -> None:
+    """Root, who unpacks a stranger's output, would have a program that runs as root."""
+    output = tmp_path / "output"
+    for name in ("settled", "sent"):
+        program = output / name / "program"
+        program.parent.mkdir(parents=True)
+        program.touch()
+        program.chmod(0o6755)
+        program.parent.chmod(0o2755)
+    await file_trees.settle(output / "settled")
+    for path in (output / "settled", output / "settled" / "program"):
+        assert path.stat().st_mode & 0o7777 == 0o755
+    sent = b"".join([chunk async for chunk in file_trees.tar(output / "sent", "sent")])
+    with tarfile.open(fileobj=BytesIO(sent)) as archive:
+        assert {member.mode for member in archive} == {0o755}
 
 
 async def test_folders_that_nobody_may_enter_are_removed_and_links_are_not_followed(

@@ -25,6 +25,8 @@ EPOCH = 499_162_500
 """The modification time for all files of an output, which is the reference's, so that equal outputs have equal
 bytes."""
 
+SPECIAL = stat.S_ISUID | stat.S_ISGID
+
 Wanted = Callable[[str], bool]
 
 
@@ -119,7 +121,10 @@ def _copy_data(source: Path, target: Path) -> None:
 
 
 async def settle(root: Path) -> None:
-    """Set the same time on all files of an output, and make them readable and removable."""
+    """Set the same time on all files of an output, and make them readable and removable.
+
+    No file stays setuid or setgid: whoever unpacks an output may be another user, such as root.
+    """
 
     def settle_now() -> None:
         _make_accessible(root)
@@ -132,8 +137,8 @@ async def settle(root: Path) -> None:
                 if not stat.S_ISREG(mode):
                     Path(entry.path).unlink()
                     continue
-                if not mode & stat.S_IRUSR:
-                    Path(entry.path).chmod(stat.S_IMODE(mode) | stat.S_IRUSR)
+                if not mode & stat.S_IRUSR or mode & SPECIAL:
+                    Path(entry.path).chmod(stat.S_IMODE(mode) & ~SPECIAL | stat.S_IRUSR)
             os.utime(entry.path, (EPOCH, EPOCH), follow_symlinks=False)
 
     await trio.to_thread.run_sync(settle_now)
@@ -141,8 +146,8 @@ async def settle(root: Path) -> None:
 
 def _make_accessible(folder: Path) -> None:
     mode = stat.S_IMODE(folder.lstat().st_mode)
-    if mode & 0o700 != 0o700:
-        folder.chmod(mode | 0o700)
+    if mode & 0o700 != 0o700 or mode & SPECIAL:
+        folder.chmod(mode & ~SPECIAL | 0o700)
 
 
 def size(root: Path) -> int:
@@ -257,7 +262,7 @@ async def read(path: Path) -> AsyncGenerator[bytes]:
 async def tar(source: Path, name: str, wanted: Wanted | None = None) -> AsyncGenerator[bytes]:
     """Generate a tar stream of a file, under a given name, or of the selected files of a folder.
 
-    Owners are left out, and all times are the same, so that equal files make equal streams.
+    Owners, setuid and setgid bits are left out, and all times are the same, so that equal files make equal streams.
     """
 
     def members() -> list[tuple[str, Path]]:
@@ -293,6 +298,7 @@ def _member(path: Path, name: str) -> tarfile.TarInfo | None:
         return None
     if info.name != name.rstrip("/"):
         info.name = name
+    info.mode &= ~SPECIAL
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mtime = EPOCH
