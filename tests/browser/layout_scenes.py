@@ -113,6 +113,18 @@ def log_on_paper(page: Page, address: str) -> dict[str, Any]:
     return {"note": note.strip('"'), "first": first, "last": last}
 
 
+def timeline_on_paper(page: Page, address: str) -> dict[str, Any]:
+    """A timeline that is taller than its room on the screen, there and on paper."""
+    page.goto(address)
+    page.wait_for_selector("#bars .bar")
+    bars = page.locator("#bars .bar").count()
+    hidden = "room => Math.max(0, room.scrollHeight - room.clientHeight)"
+    on_screen = page.eval_on_selector(".room", hidden)
+    page.emulate_media(media="print")
+    on_paper = page.eval_on_selector(".room", hidden)
+    return {"bars": bars, "cut on screen": on_screen > 0, "cut on paper": on_paper > 0}
+
+
 def follows_steps(page: Page, address: str) -> dict[str, Any]:
     """A run that is followed from its middle until it fails: how much of what is seen jumps, beginning with the first
     frame. (Firefox doesn't say.)"""

@@ -88,6 +88,17 @@ async def test_a_log_on_paper_says_which_of_its_lines_are_there(tmp_path: Path) 
     assert found["note"] == f"Lines {found['first']} to {found['last']} of 10000"
 
 
+async def test_the_timeline_of_a_live_run_on_paper_has_all_its_bars(tmp_path: Path) -> None:
+    async with serve_site(tmp_path) as shown:
+        store = shown.store
+        await shown.site.queued("live", created_at=BEGAN)
+        await store.runs.start("live", "t", "octocat", "linux/amd64", BEGAN)
+        steps = [StepUpdate(f"{n}", f"make {n}", BEGAN, BEGAN + 5) for n in range(40)]
+        await store.steps.put("live", steps)
+        found = await run_scene(scenes.timeline_on_paper, f"{shown.url}/runs/live")
+    assert found == {"bars": 40, "cut on screen": True, "cut on paper": False}
+
+
 async def test_new_steps_and_a_failure_move_nothing_that_a_follower_reads(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as shown:
         site, store = shown.site, shown.store
