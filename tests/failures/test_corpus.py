@@ -62,9 +62,29 @@ def test_failures_that_a_tool_repeats_in_its_summary_are_listed_once(name: str) 
     assert len(named) == EXPECTED[name]["failures"]
 
 
-def test_differing_values_are_shown_rather_than_their_comparison() -> None:
-    assert find_failures(log("jest"))[0].headline == "Expected: 7, Received: 6"
-    assert find_failures(log("mypy"))[0].headline == EXPECTED["mypy"]["message"]
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        ("jest", "Expected: 7, Received: 6"),
+        ("playwright", "Expected: 4, Received: 3"),
+        ("dotnet-test", "Expected: 4, Actual: 3"),
+        ("minitest", "Expected: 4, Actual: 3"),
+        ("rspec", "expected: 4, got: 3"),
+        ("prove", "got: '1', expected: '2'"),
+        ("mypy", EXPECTED["mypy"]["message"]),
+        ("cargo-test", EXPECTED["cargo-test"]["message"]),
+    ],
+)
+def test_a_headline_has_both_values_rather_than_their_comparison_or_one_of_them(
+    name: str, headline: str
+) -> None:
+    assert find_failures(log(name))[0].headline == headline
+
+
+def test_a_headline_has_the_whole_sentence_of_a_tool_that_breaks_lines() -> None:
+    headline = find_failures(log("cmake"))[0].headline
+    assert headline.startswith('By not providing "FindNothing.cmake" in CMAKE_MODULE_PATH')
+    assert headline.endswith('provided by "Nothing", but CMake did not find one.')
 
 
 def test_lines_of_a_failure_are_where_it_says_so() -> None:

@@ -34,6 +34,10 @@ _LIBRARY = re2.compile(
     r"|^/usr/(?:include|lib|local/include)/|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
 )
 
+_BREAKS_LINES = frozenset({"cmake"})
+_COMPARISON = re2.compile(r"(?:Error: )?expect\(|Assert\.\w+\(\) Failure")
+_COMPARED = re2.compile(r"(?i)(?:expected|received|actual|got)\b")
+
 
 class Rank(IntEnum):
     """The rank of a failure. The more it explains, the higher its rank, and the earlier it's shown."""
@@ -92,10 +96,19 @@ class Failure:
 
     @property
     def headline(self) -> str:
-        """The message in one line: its first line, or the compared values if that has only the comparison."""
-        first, *others = self.message.split("\n")
-        values = [line for line in others if line.startswith(("Expected", "Received"))]
-        return ", ".join(values[:2]) if values and first.startswith("expect(") else first
+        """The message in one line.
+
+        That is its first line, or its first sentence if the tool breaks lines, or the compared values if the first line
+        has only the comparison or the first of the values.
+        """
+        lines = self.message.split("\n")
+        if self.tool in _BREAKS_LINES:
+            end = next((at for at, line in enumerate(lines, 1) if line.endswith(".")), 1)
+            return " ".join(lines[:end])
+        values = [line for line in lines if _COMPARED.match(line)]
+        if len(values) > 1 and (lines[0] == values[0] or _COMPARISON.match(lines[0])):
+            return ", ".join(values[:2])
+        return lines[0]
 
     @property
     def title(self) -> str:
