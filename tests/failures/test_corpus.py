@@ -72,13 +72,22 @@ def test_failures_that_a_tool_repeats_in_its_summary_are_listed_once(name: str) 
         ("rspec", "expected: 4, got: 3"),
         ("prove", "got: '1', expected: '2'"),
         ("mypy", EXPECTED["mypy"]["message"]),
-        ("cargo-test", EXPECTED["cargo-test"]["message"]),
+        ("cargo-test", "assertion `left == right` failed: two prices (left: 3, right: 4)"),
+        ("mix-test", "Assertion with == failed (left: 3, right: 4)"),
+        ("mocha", "AssertionError [ERR_ASSERTION]: Expected values to be strictly equal: 6 !== 7"),
     ],
 )
 def test_a_headline_has_both_values_rather_than_their_comparison_or_one_of_them(
     name: str, headline: str
 ) -> None:
     assert find_failures(log(name))[0].headline == headline
+
+
+def test_a_headline_does_not_end_with_a_colon_if_more_follows() -> None:
+    assert "TypeError: String can't be coerced into Integer" in {
+        failure.headline for failure in find_failures(log("rspec"))
+    }
+    assert find_failures(log("ava"))[0].headline == "Difference (- actual, + expected):"
 
 
 def test_a_headline_has_the_whole_sentence_of_a_tool_that_breaks_lines() -> None:

@@ -98,17 +98,23 @@ class Failure:
     def headline(self) -> str:
         """The message in one line.
 
-        That is its first line, or its first sentence if the tool breaks lines, or the compared values if the first line
-        has only the comparison or the first of the values.
+        That is its first line, and whatever completes it: the next line after a colon, the rest of the sentence if the
+        tool breaks lines, and both sides of a comparison. If the first line is only the comparison, or one of the
+        compared values, it is both values.
         """
-        lines = self.message.split("\n")
+        first, *others = lines = self.message.split("\n")
         if self.tool in _BREAKS_LINES:
             end = next((at for at, line in enumerate(lines, 1) if line.endswith(".")), 1)
             return " ".join(lines[:end])
         values = [line for line in lines if _COMPARED.match(line)]
-        if len(values) > 1 and (lines[0] == values[0] or _COMPARISON.match(lines[0])):
+        if len(values) > 1 and (first == values[0] or _COMPARISON.match(first)):
             return ", ".join(values[:2])
-        return lines[0]
+        sides = [line for line in others if line.startswith(("left: ", "right: "))]
+        if len(sides) == 2:
+            return f"{first} ({', '.join(sides)})"
+        if first.endswith(":") and others and not others[0].startswith(("-", "+")):
+            return f"{first} {others[0]}"
+        return first
 
     @property
     def title(self) -> str:
