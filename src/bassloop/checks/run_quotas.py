@@ -104,7 +104,7 @@ class SharedUsage:
         """Count the bytes of logs in the store, until cancelled.
 
         Args:
-            note_counted: called with the new total of all nodes, for each user and repository whose logs have grown.
+            note_counted: called with the new total of all nodes, for each user and repository with new logs.
         """
         while True:
             with trio.move_on_after(REPORT_SECONDS):

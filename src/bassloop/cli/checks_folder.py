@@ -1,4 +1,4 @@
-"""Find the folder whose checks a command is about."""
+"""Find a repository's checks from any of its folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def has_checks(folder: Path) -> bool:
 
 
 def find_checks_folder(path: Path) -> Path | None:
-    """Return the folder whose checks are meant: PATH itself, or the repository around it; None if it has none.
+    """Return PATH if it has checks, or the repository around it; None if neither has any.
 
     A folder that isn't in a repository is returned unchanged.
     """

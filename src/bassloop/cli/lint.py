@@ -31,7 +31,7 @@ SAMPLES = {
     "a pull request for main": ("pull_request", "main"),
     "a merge queue": ("merge_group", "main"),
 }
-"""The events whose checks are shown: their names in `when`, and the branch."""
+"""The events for which `lint` lists the checks: their names in `when`, and the branch."""
 
 _OTHER_FORMATS = frozenset({".toml", ".json", ".yml", ".yaml", ".md", ".txt"})
 _SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
@@ -173,7 +173,7 @@ def lint(path: Path) -> None:
 
 
 def _what_to_lint(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
-    """Return the folder whose checks are linted, None for a script alone, and where the scripts are."""
+    """Return the folder of the checks to lint, None for a script alone, and where the scripts are."""
     if path.is_file():
         if path.name == CHECKS_FILE:
             return path.parent, (path.parent,)

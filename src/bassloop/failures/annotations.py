@@ -146,7 +146,7 @@ class _State:
         frames: the frames of a traceback, outermost first: Python's if `python` is set, otherwise pytest's short ones.
         message: pytest's lines that begin with ``E``.
         since_message: the number of lines since the last of these.
-        rust_error: the level, message and code of an error whose location is on a later line.
+        rust_error: the level, message and code of an error with its location on a later line.
         rust_panic: the location of a panic whose message is on a later line.
         eslint_file: the file that the following rows are about.
         go_panic: the message of a panic, which precedes its stack.
