@@ -99,12 +99,11 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
     from bassloop.terminal import one_line
+    from bassloop.tools.checks_folder import SCRIPTS, repository_top
 
-    root = next(
-        (each for each in (path, *path.resolve().parents) if (each / ".git").exists()), path
-    )
+    root = path if (path / ".git").exists() else repository_top(path.resolve()) or path
     file = root / CHECKS_FILE
-    hooks = [root / hook for hook in ("project.bass", "bass/github-hook")]
+    hooks = [root / hook for hook in SCRIPTS]
     existing = next(filter(Path.is_file, hooks), None)
     before = ""
     if existing is None and file.is_file():
@@ -259,9 +258,9 @@ def eject(path: Path) -> None:
     Example:
       bassloop eject > project.bass
     """
-    from bassloop.cli.checks_folder import explain_missing_checks, find_checks_folder
     from bassloop.cli.errors import report_errors
     from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_bass
+    from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
     from bassloop.tools.formatter import format_bass
 
     folder = find_checks_folder(path) or path

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.checks_folder import (
+from bassloop.cli.options import quick_imports
+from bassloop.cli.scripts import run_late
+from bassloop.tools.checks_folder import (
     CHECKS_FILE,
     SCRIPTS,
     explain_missing_checks,
     find_checks_folder,
 )
-from bassloop.cli.options import quick_imports
-from bassloop.cli.scripts import run_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
-from bassloop.tools.outlook import CHECKS_FILE, foresee_all
+from bassloop.tools.checks_folder import CHECKS, CHECKS_FILE
 from bassloop.tools.outlook import EVENTS as SAMPLES
-from bassloop.tools.working_copy import CHECKS
+from bassloop.tools.outlook import foresee_all
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:

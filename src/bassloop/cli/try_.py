@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.cli.checks_folder import explain_missing_checks, find_checks_folder
 from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
+from bassloop.tools.checks_folder import CHECKS_FILE, explain_missing_checks, find_checks_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,8 +220,8 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
     """Return the checks that an event would start, or None if that's unknown without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
     from bassloop.project.declaration import When
-    from bassloop.tools.outlook import CHECKS_FILE, foresee, foresee_all, pushed_to
     from bassloop.tools.outlook import EVENTS as SAMPLES
+    from bassloop.tools.outlook import foresee, foresee_all, pushed_to
 
     sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
     if sample is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
 from bassloop.bass.session import Session
+from bassloop.tools.checks_folder import CHECKS_FILE, PROJECT, SCRIPT
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.bass.session import SessionDriver
-
-CHECKS_FILE = ".bassloop.toml"
-PROJECT = "project.bass"
-SCRIPT = "bass/github-hook"
 
 _SHA = "5" * 40
 

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.project import CHECKS_FILE
+from bassloop.tools.checks_folder import CHECKS_FILE, has_checks, repository_top
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
-CHECKS = (CHECKS_FILE, "project.bass", "bass/github-hook")
-"""The files that declare a repository's checks."""
 
 
 class TrialError(Exception):
@@ -61,7 +59,7 @@ class WorkingCopy:
         top = await git(path, "rev-parse", "--show-toplevel", check=False)
         if not top:
             await _require_usable(path)
-        if top and (Path(top) == path or not _has_checks(path)):
+        if top and (Path(top) == path or not has_checks(path)):
             source = Path(top)
             unborn = not await git(path, "rev-parse", "--verify", "HEAD", check=False)
             if unborn and committed:
@@ -73,7 +71,7 @@ class WorkingCopy:
             if watched or unborn or (dirty and not committed):
                 copy.path = folder
                 await copy._borrow()
-        elif _has_checks(path):
+        elif has_checks(path):
             copy = cls(path, folder, copied=True, dirty=False)
             folder.mkdir()
             await git(folder, "init", "--quiet", "--initial-branch=main")
@@ -148,16 +146,12 @@ async def _require_usable(path: Path) -> None:
         raise TrialError(
             f"{path} is in a repository, but has no files: name the folder of a clone, with its working tree"
         )
-    found = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    found = repository_top(path)
     if found is not None:
         try:
             await git(found, "status", "--porcelain")
         except TrialError as error:
             raise TrialError(f"Git can't use the repository {found}: {error}") from error
-
-
-def _has_checks(path: Path) -> bool:
-    return any((path / name).is_file() for name in CHECKS)
 
 
 async def git(

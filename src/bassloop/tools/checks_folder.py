@@ -9,13 +9,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKS_FILE = ".bassloop.toml"
-SCRIPTS = ("project.bass", "bass/github-hook")
+PROJECT = "project.bass"
+SCRIPT = "bass/github-hook"
+SCRIPTS = (PROJECT, SCRIPT)
+CHECKS = (CHECKS_FILE, *SCRIPTS)
+"""The files that declare a repository's checks."""
+
 _MOST_SIMILAR = 0.8
 
 
 def has_checks(folder: Path) -> bool:
     """Return whether a folder has a file that may declare checks."""
-    return any((folder / name).is_file() for name in (CHECKS_FILE, *SCRIPTS))
+    return any((folder / name).is_file() for name in CHECKS)
+
+
+def repository_top(path: Path) -> Path | None:
+    """Return the top folder of the repository around an absolute path, or None."""
+    return next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
 
 
 def find_checks_folder(path: Path) -> Path | None:
@@ -26,7 +36,7 @@ def find_checks_folder(path: Path) -> Path | None:
     path = path.resolve()
     if has_checks(path):
         return path
-    top = next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    top = repository_top(path)
     return path if top is None else top if has_checks(top) else None
 
 
