@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +17,7 @@ from bassloop.store import BucketError, FilterQuery, StoreError
 from tests.web.site import Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
 
@@ -69,6 +72,24 @@ async def test_a_long_log_is_indexed_a_little_at_a_time(
             pass
         assert await candidates(site, "the last") == ["long"]
         assert await candidates(site, "another") == []
+
+
+async def test_a_log_may_be_read_in_several_threads_whose_clocks_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readings() -> Iterator[float]:
+        for seconds in itertools.count(1000.0, -10.0):
+            yield seconds
+            yield seconds + 0.0001
+
+    clock = functools.partial(next, readings())
+    monkeypatch.setattr(log_indexing, "time", SimpleNamespace(thread_time=clock))
+    async with open_site(tmp_path) as site:
+        await site.queued("long")
+        await site.step("long", "a", b"one line\n" * 100_000 + b"the last line\n")
+        async with indexed(site, 1):
+            pass
+        assert await candidates(site, "the last") == ["long"]
 
 
 @pytest.mark.parametrize("failure", [StoreError("the disk is away"), BucketError("no bucket")])

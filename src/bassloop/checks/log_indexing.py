@@ -54,14 +54,14 @@ async def _make_filter(store: Store, run_id: str, row: int, thread: trio.Capacit
     builder, line, more = FilterBuilder(), 0, True
     while more:
         more = False
-        began: float | None = None
         spent = 0.0
 
         def visit(block: LogText) -> bool:
-            nonlocal line, more, began, spent
-            began = time.thread_time() if began is None else began
+            nonlocal line, more, spent
+            # Successive blocks may be visited in different threads, whose clocks have nothing in common.
+            began = time.thread_time()
             fits = builder.add(strip_lines(block.text))
-            spent = time.thread_time() - began
+            spent += time.thread_time() - began
             line = block.line + block.lines
             more = fits and spent >= WORK_SECONDS
             return fits and not more
