@@ -1,8 +1,9 @@
-"""What each attack costs a second visitor: `python -m benchmarks.attacks`.
+"""What each attack costs others: `python -m benchmarks.attacks`.
 
 Runs the tests in `tests/attacks` one after the other, each against a daemon in a process of its own, and prints a
-table: how long others waited for a page meanwhile, and the longest time for which a step used the processor. Run it
-on a machine that does nothing else: the times are what a clock says. `--log FILE` reads what such a run has printed.
+table: for how much of the daemon's processor time another visitor's pages and another repository's delivery waited
+meanwhile, the longest step of the loop, and how much memory the daemon took. A slow machine takes more of each: the
+last column says how many times as slow it was. `--log FILE` reads what such a run has printed.
 """
 
 from __future__ import annotations
@@ -13,22 +14,33 @@ import subprocess
 import sys
 from pathlib import Path
 
-HOLDS = re.compile(
-    r"^\W*(.+): (\d+) holds, the longest [\d.]+ s; ([\d.]+) s of processor$", re.MULTILINE
+NUMBER = r"([\d.]+)"
+PAGES = re.compile(
+    rf"^\W*(.+): held for {NUMBER} s; of {NUMBER} pages, half waited for {NUMBER} s, and one for {NUMBER} s of"
+    rf" processor \({NUMBER} s\); (-?\d+) MiB more; {NUMBER} times as slow a machine, and {NUMBER} at times$",
+    re.MULTILINE,
 )
-PAGES = re.compile(r"^(.+): pages p50 ([\d.]+), p99 ([\d.]+), worst ([\d.]+) s$", re.MULTILINE)
+DELIVERY = re.compile(
+    rf"^\W*(.+): another delivery waited for {NUMBER} s of processor$", re.MULTILINE
+)
 
 
 def table(said: str) -> str:
-    """Return a table, in Markdown, of what the tests have printed. A test that failed may have no pages."""
-    pages = {name: times for name, *times in PAGES.findall(said)}
+    """Return a table, in Markdown, of what the tests have printed. Not every attack has another delivery."""
+    deliveries = dict(DELIVERY.findall(said))
     lines = [
-        "| attack | `/up` p50 (ms) | p99 | worst | holds over 100 ms | longest (processor, ms) |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| attack | half of the pages waited for (ms) | one for | another delivery for (s) | longest step (ms)"
+        " | memory (MiB) | slowness |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, holds, longest in HOLDS.findall(said):
-        times = [f"{float(each) * 1000:.0f}" for each in pages.get(name, ())] or ["?"] * 3
-        lines.append(f"| {name} | {' | '.join(times)} | {holds} | {float(longest) * 1000:.0f} |")
+    for attack, hold, _, usual, longest, _, growth, slowness, _ in PAGES.findall(said):
+        usual, longest, hold = (f"{float(each) * 1000:.0f}" for each in (usual, longest, hold))
+        delivery = deliveries.get(attack, "–")
+        lines.append(
+            f"| {attack} | {usual} | {longest} | {delivery} | {hold} | {growth} | {slowness} |"
+        )
+    if len(lines) == 2:
+        sys.exit("the tests have printed no figures")
     return "\n".join(lines) + "\n"
 
 
