@@ -142,9 +142,6 @@ DELIVERY = (
 RUN = (
     Transition(None, _R.QUEUED, "a hook starts a check", "checks.check"),
     Transition(_R.QUEUED, _R.RUNNING, "a runner takes it", "checks.check"),
-    Transition(
-        _R.RUNNING, _R.RUNNING, "another runner takes it, before it was asked", "checks.check"
-    ),
     Transition(_R.RUNNING, _R.QUEUED, "its runner is lost before it was asked", "checks.check"),
     Transition(_R.RUNNING, _R.SUCCEEDED, "its command succeeds", "checks.check"),
     Transition(
