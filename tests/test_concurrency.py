@@ -284,6 +284,30 @@ class TestRetry:
             await retry(operation, Backoff(1, 10), retry_after=lambda _: 0, attempts=3)
         assert calls == 4
 
+    async def test_an_event_wakes_it_before_its_delay_is_over(self, autojump_clock: object) -> None:
+        reachable = trio.Event()
+
+        async def operation() -> str:
+            if not reachable.is_set():
+                raise ConnectionError
+            return "done"
+
+        async def reach() -> None:
+            await trio.sleep(2)
+            reachable.set()
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reach)
+            result = await retry(
+                operation,
+                Backoff(1000, 1000, jitter=0),
+                retry_after=lambda _: 0,
+                wake=reachable.wait,
+            )
+        assert result == "done"
+        assert trio.current_time() - began == pytest.approx(2)
+
     async def test_cancelled_it_ends_at_once(self, autojump_clock: object) -> None:
         async def operation() -> None:
             raise ValueError

@@ -241,6 +241,7 @@ async def retry(
     retry_after: Callable[[Exception], float | None],
     attempts: float = math.inf,
     on_retry: Callable[[Exception, float], object] | None = None,
+    wake: Callable[[], Awaitable[object]] = trio.sleep_forever,
 ) -> T:
     """Await an operation until it succeeds, and return its result. Raises what the last attempt raised.
 
@@ -253,6 +254,7 @@ async def retry(
         retry_after: returns the minimum delay in seconds for an error, or None if another attempt is useless.
         attempts: the maximum number of attempts.
         on_retry: called with the error and the delay before each wait.
+        wake: awaited between attempts; as soon as it returns, the next attempt begins.
 
     If cancelled, it ends at once, during an attempt as well as between two.
     """
@@ -268,7 +270,8 @@ async def retry(
             delay = max(least, backoff.delay(failures))
             if on_retry is not None:
                 on_retry(error, delay)
-        await trio.sleep(delay)
+        with trio.move_on_after(delay):
+            await wake()
 
 
 @dataclass(frozen=True, slots=True)

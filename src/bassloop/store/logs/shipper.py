@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import structlog
 import trio
 
-from bassloop.concurrency import Backoff
+from bassloop.concurrency import Backoff, retry
 from bassloop.store.errors import StoreError
 from bassloop.store.logs.log_objects import LogDamaged
 from bassloop.store.logs.shipment import (
@@ -284,24 +285,24 @@ class Shipper:
 
         While the bucket can't be reached, the first success of any task wakes the others.
         """
-        failures = 0
-        while True:
-            try:
-                result = await trio.to_thread.run_sync(
-                    function, self._bucket, *args, abandon_on_cancel=True, limiter=self._threads
-                )
-            except (LogDamaged, FileNotFoundError):
-                raise
-            except OSError as error:
-                failures += 1
-                self._note_failure(error)
-                with trio.move_on_after(_BACKOFF.delay(failures)):
-                    await self._reached.wait()
-            else:
-                self._note_success()
-                return result
+        result = await retry(
+            partial(
+                trio.to_thread.run_sync,
+                function,
+                self._bucket,
+                *args,
+                abandon_on_cancel=True,
+                limiter=self._threads,
+            ),
+            _BACKOFF,
+            retry_after=_retry_after,
+            on_retry=self._note_failure,
+            wake=lambda: self._reached.wait(),
+        )
+        self._note_success()
+        return result
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception, _: float) -> None:
         self._failures += 1
         if self._failing_since is None:
             self._failing_since = trio.current_time()
@@ -315,3 +316,9 @@ class Shipper:
             log.warning("logs are shipped to the bucket again", seconds=round(seconds, 1))
             self._reached.set()
             self._reached = trio.Event()
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return 0 if the bucket can't be reached, or None if another attempt is useless."""
+    is_permanent = isinstance(error, LogDamaged | FileNotFoundError)
+    return 0.0 if isinstance(error, OSError) and not is_permanent else None
