@@ -18,6 +18,7 @@ from bassloop.concurrency import (
     SharedCalls,
     TokenBucket,
     TTLCache,
+    deferred_cancellation,
     open_flat_nursery,
     retry,
     shielded,
@@ -126,6 +127,40 @@ class TestShielded:
                 await trio.sleep_forever()
         assert shield.cancelled_caught
         assert trio.current_time() - began == pytest.approx(5)
+
+
+class TestDeferredCancellation:
+    async def test_a_cancelled_caller_finishes_its_body(self, autojump_clock: object) -> None:
+        finished = False
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with deferred_cancellation(5):
+                await trio.sleep(4)
+                finished = True
+        assert finished
+
+    async def test_a_cancelled_caller_waits_no_longer_than_that(
+        self, autojump_clock: object
+    ) -> None:
+        began = trio.current_time()
+        with trio.move_on_after(3) as scope:
+            async with deferred_cancellation(5):
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert trio.current_time() - began == pytest.approx(5)
+
+    async def test_a_caller_that_is_not_cancelled_takes_as_long_as_it_likes(
+        self, autojump_clock: object
+    ) -> None:
+        began = trio.current_time()
+        async with deferred_cancellation(5):
+            await trio.sleep(100)
+        assert trio.current_time() - began == pytest.approx(100)
+
+    async def test_the_error_of_the_body_comes_out_as_itself(self) -> None:
+        with pytest.raises(ValueError, match="x"):
+            async with deferred_cancellation(5):
+                raise ValueError("x")
 
 
 class TestKeyedLock:

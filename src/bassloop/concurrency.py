@@ -108,6 +108,25 @@ def shielded(seconds: float) -> trio.CancelScope:
     return trio.move_on_after(seconds, shield=True)
 
 
+@asynccontextmanager
+async def deferred_cancellation(seconds: float) -> AsyncGenerator[None]:
+    """Shield the body from outer cancellation, for no longer than so many seconds.
+
+    It's for work that others wait for as well. Unlike `shielded`, it doesn't limit the body while its caller isn't
+    cancelled.
+    """
+    with trio.CancelScope(shield=True) as scope:
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(_remove_shield, scope, seconds)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _remove_shield(scope: trio.CancelScope, seconds: float) -> None:
+    await trio.sleep(seconds)
+    scope.shield = False
+
+
 class KeyedLock(Generic[K]):
     """One lock for each key; a key that nobody holds or waits for takes no memory.
 

@@ -35,7 +35,7 @@ import trio
 from quart import Blueprint, websocket
 
 from bassloop.bridge.metering import TimeBudget
-from bassloop.concurrency import open_flat_nursery, shielded
+from bassloop.concurrency import deferred_cancellation, open_flat_nursery
 from bassloop.store import NotStored, text_size
 from bassloop.terminal import render_lines
 from bassloop.web import presentation
@@ -76,7 +76,7 @@ MAX_SNAPSHOTS = 500
 """The maximum number of snapshots, for the same reason."""
 
 SNAPSHOT_SECONDS = 10.0
-"""How long a page that has left may still make a snapshot for others."""
+"""How long making a snapshot may take before a page that has left gives it up."""
 
 STEP_SECONDS = 20e-6
 """What it costs to read a step, in seconds of processor time. A thread reads it, which delays the loop's as well."""
@@ -179,11 +179,9 @@ class LiveFeed:
             await trio.sleep(followed.budget.delay())
             snapshot = followed.snapshot
             if snapshot is None or snapshot.version < version:
-                snapshot = None
                 # Even if this page leaves meanwhile: pages that come and go would begin it again and again.
-                with shielded(SNAPSHOT_SECONDS):
+                async with deferred_cancellation(SNAPSHOT_SECONDS):
                     snapshot = await self._refresh(followed, run_id, version)
-                snapshot = snapshot or await self._refresh(followed, run_id, version)
             update = snapshot.updates.get(cursor)
             if update is None:
                 update = await self._update(snapshot, cursor, followed.budget)
