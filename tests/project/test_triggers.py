@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, started_checks, write_bass
-from bassloop.tools.outlook import EVENTS, foresee, pushed_to
+from bassloop.tools.outlook import foresee
+from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 NOWHERE = Path("/nonexistent")
 
@@ -53,10 +54,9 @@ async def test_an_event_starts_what_the_evaluated_hook_starts(
 ) -> None:
     declared = read_checks(toml(checks))
     hook = write_bass(declared)
-    names = {"check_suite": "push"}
-    for sample in EVENTS.values():
-        outlook = await foresee(NOWHERE, pushed_to(pushed, sample), declared=hook)
+    for sample in SAMPLE_EVENTS:
+        event = sample.pushed_to(pushed)
+        outlook = await foresee(NOWHERE, event, declared=hook)
         assert outlook.error is None
-        event = names.get(sample["event"], sample["event"])
-        where = pushed if event == "push" else "main"
-        assert started_checks(declared, event, where) == outlook.checks
+        assert event.branch == (pushed if event.trigger == "push" else "main")
+        assert started_checks(declared, event.trigger, event.branch) == outlook.checks

@@ -18,6 +18,7 @@ from bassloop.tools.checks_folder import (
     explain_missing_checks,
     find_checks_folder,
 )
+from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from bassloop.tools.linting import LintMessage
 
 NO_CHECKS = "there are no checks here; bassloop init proposes some"
-SAMPLES = {
-    "a push to main": ("push", "main"),
-    "a pull request for main": ("pull_request", "main"),
-    "a merge queue": ("merge_group", "main"),
-}
-"""The events for which `lint` lists the checks: their names in `when`, and the branch."""
 
 _OTHER_FORMATS = frozenset({".toml", ".json", ".yml", ".yaml", ".md", ".txt"})
 _SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
@@ -165,8 +160,7 @@ def lint(path: Path) -> None:
         elif has_script:
             errors += _show_outlook(root, declared)
         else:
-            for name, (event, branch) in SAMPLES.items():
-                _show_started(name, started_by(declared, event, branch))
+            _show_declared(declared)
     if errors or warnings:
         click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
@@ -187,11 +181,12 @@ def _what_to_lint(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
     return root, (root,)
 
 
-def started_by(checks: Mapping[str, CheckDeclaration], event: str, branch: str) -> list[str]:
-    """Return the names of the declared checks that an event starts."""
+def _show_declared(checks: Mapping[str, CheckDeclaration]) -> None:
+    """Show which of the declared checks each event starts."""
     from bassloop.project import started_checks
 
-    return started_checks(checks, event, branch)
+    for sample in SAMPLE_EVENTS:
+        _show_started(sample.title, started_checks(checks, sample.trigger, sample.branch))
 
 
 def _show_outlook(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
@@ -202,13 +197,13 @@ def _show_outlook(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
 
     declared = write_bass(checks) if checks else None
     outlooks = run_late(partial(foresee_all, root, declared=declared))
-    if all(outlook.fails for outlook in outlooks.values()):
-        why = {(outlook.place or "", outlook.error): None for outlook in outlooks.values()}
+    if all(outlook.fails for _, outlook in outlooks):
+        why = {(outlook.place or "", outlook.error): None for _, outlook in outlooks}
         for place, message in why:
             click.echo(f"{root / place}: error: the hook fails: {message}")
         return len(why)
-    for event, outlook in outlooks.items():
-        _show_started(event, outlook.checks, outlook.error)
+    for sample, outlook in outlooks:
+        _show_started(sample.title, outlook.checks, outlook.error)
     return 0
 
 

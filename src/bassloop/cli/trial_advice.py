@@ -12,7 +12,6 @@ from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
 from bassloop.tools.checks_folder import CHECKS, CHECKS_FILE
-from bassloop.tools.outlook import EVENTS as SAMPLES
 from bassloop.tools.outlook import foresee_all
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
@@ -156,9 +155,9 @@ async def explain_silence(trial: Trial) -> str:
             declared = write_bass(checks)
     outlooks = await foresee_all(root, declared=declared)
     others = [
-        f"--event {SAMPLES[name]['event']} starts {', '.join(outlook.checks)}"
-        for name, outlook in outlooks.items()
-        if outlook.checks and SAMPLES[name]["event"] != tried
+        f"--event {sample.event} starts {', '.join(outlook.checks)}"
+        for sample, outlook in outlooks
+        if outlook.checks and sample.event != tried
     ]
     if not others:
         return f"{text}; --event tries another one, such as check_suite or pull_request"

@@ -220,10 +220,10 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
     """Return the checks that an event would start, or None if that's unknown without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
     from bassloop.project.declaration import When
-    from bassloop.tools.outlook import EVENTS as SAMPLES
-    from bassloop.tools.outlook import foresee, foresee_all, pushed_to
+    from bassloop.tools.outlook import foresee, foresee_all
+    from bassloop.tools.sample_events import SAMPLE_EVENTS
 
-    sample = next((each for each in SAMPLES.values() if each["event"] == event), None)
+    sample = next((each for each in SAMPLE_EVENTS if each.event == event), None)
     if sample is None:
         raise click.UsageError(
             f"--list can't tell what {event} starts; `bassloop lint` says what each event starts"
@@ -237,13 +237,13 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
                 name: check.model_copy(update={"when": When()}) for name, check in checks.items()
             }
             unconditional = write_bass(always)
-    here = pushed_to(_branch(folder), sample)
+    here = sample.pushed_to(_branch(folder))
     outlook = run_late(partial(foresee, folder, here, declared=declared))
     if outlook.error:
         click.echo(f"bassloop: not all checks are known: {outlook.error}", err=True)
         return None
     outlooks = run_late(partial(foresee_all, folder, declared=unconditional))
-    names = dict.fromkeys(name for each in outlooks.values() for name in each.checks)
+    names = dict.fromkeys(name for _, each in outlooks for name in each.checks)
     return Foreseen(outlook.checks, [name for name in names if name not in outlook.checks])
 
 

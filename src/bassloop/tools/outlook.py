@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bassloop import bass
 from bassloop.bass.session import Session
 from bassloop.tools.checks_folder import CHECKS_FILE, PROJECT, SCRIPT
+from bassloop.tools.sample_events import SAMPLE_EVENTS
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
@@ -17,63 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bassloop.bass.session import SessionDriver
-
-_SHA = "5" * 40
-
-EVENTS: Mapping[str, Mapping[str, Any]] = {
-    "a push to main": {
-        "event": "check_suite",
-        "payload": {
-            "action": "requested",
-            "repository": {
-                "clone_url": "https://github.example/owner/name",
-                "default_branch": "main",
-            },
-            "check_suite": {"head_sha": _SHA, "head_branch": "main", "pull_requests": []},
-        },
-    },
-    "a pull request for main": {
-        "event": "pull_request",
-        "payload": {
-            "action": "opened",
-            "number": 1,
-            "repository": {
-                "clone_url": "https://github.example/owner/name",
-                "default_branch": "main",
-            },
-            "pull_request": {
-                "number": 1,
-                "head": {
-                    "sha": _SHA,
-                    "ref": "topic",
-                    "repo": {"clone_url": "https://github.example/fork/name"},
-                },
-                "base": {"ref": "main", "repo": {"clone_url": "https://github.example/owner/name"}},
-            },
-        },
-    },
-    "a merge queue": {
-        "event": "merge_group",
-        "payload": {
-            "action": "checks_requested",
-            "repository": {
-                "clone_url": "https://github.example/owner/name",
-                "default_branch": "main",
-            },
-            "merge_group": {"head_sha": _SHA, "base_ref": "refs/heads/main"},
-        },
-    },
-}
-"""A sample of each event that hooks usually handle."""
-
-
-def pushed_to(branch: str, sample: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a sample of an event. If it's about a push, it has the pushed branch."""
-    payload = sample["payload"]
-    if "check_suite" not in payload:
-        return sample
-    suite = {**payload["check_suite"], "head_branch": branch}
-    return {**sample, "payload": {**payload, "check_suite": suite}}
+    from bassloop.tools.sample_events import SampleEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +43,7 @@ class Outlook:
 
 async def foresee(
     root: Path,
-    event: Mapping[str, Any],
+    event: SampleEvent,
     driver: SessionDriver | None = None,
     *,
     declared: str | None = None,
@@ -115,15 +60,15 @@ async def foresee(
 
 async def foresee_all(
     root: Path, driver: SessionDriver | None = None, *, declared: str | None = None
-) -> dict[str, Outlook]:
+) -> list[tuple[SampleEvent, Outlook]]:
     """Evaluate a folder's hook for a sample of each event; see :func:`foresee`."""
-    outlooks = await _foresee(root, list(EVENTS.values()), driver, declared)
-    return dict(zip(EVENTS, outlooks, strict=True))
+    outlooks = await _foresee(root, SAMPLE_EVENTS, driver, declared)
+    return list(zip(SAMPLE_EVENTS, outlooks, strict=True))
 
 
 async def _foresee(
     root: Path,
-    events: Sequence[Mapping[str, Any]],
+    events: Sequence[SampleEvent],
     driver: SessionDriver | None,
     declared: str | None,
 ) -> list[Outlook]:
@@ -143,7 +88,7 @@ async def _foresee(
 class _Trial:
     """The checks that one event has started so far."""
 
-    event: Mapping[str, Any]
+    event: SampleEvent
     names: list[str] = field(default_factory=list)
     error: bass.BassError | None = None
 
@@ -198,7 +143,9 @@ async def _call_hook(
             return
         for trial in filter(_Trial.goes_on, trials):
             try:
-                await session.call(hook, bass.from_python(trial.event), trial.client())
+                await session.call(
+                    hook, bass.from_python(trial.event.as_hook_argument()), trial.client()
+                )
                 await session.wait()
             except bass.BassError as error:
                 trial.error = error
@@ -212,7 +159,7 @@ async def _run_script(source: str, root: Path, trial: _Trial, driver: SessionDri
                 source,
                 SCRIPT,
                 directory=_folder(root, SCRIPT.rpartition("/")[0]),
-                stdin=[bass.from_python(trial.event)],
+                stdin=[bass.from_python(trial.event.as_hook_argument())],
                 bindings={"*loop*": trial.client()},
             )
             await session.wait()
