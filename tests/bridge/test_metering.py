@@ -6,7 +6,9 @@ import asyncio
 import itertools
 from typing import Any, cast
 
-from bassloop.bridge.metering import MeteredReader, TimeBudget
+import pytest
+
+from bassloop.bridge.metering import BYTE_SECONDS, MeteredReader, TimeBudget
 
 
 class Connection:
@@ -66,3 +68,12 @@ def test_a_budget_that_does_not_recover_is_looked_at_now_and_then_and_not_all_th
     assert connection.received == b"hello"
     assert connection.said[-1] == "connection_lost"
     assert next(looks) < 500
+
+
+def test_the_processor_time_of_a_body_is_charged_minus_what_is_free() -> None:
+    timer = itertools.count(step=3)
+    budget = TimeBudget(1, 1, clock=lambda: 0.0, timer=lambda: float(next(timer)))
+    with budget.charged(1_000_000) as cost:
+        pass
+    assert cost.seconds == 3
+    assert budget.delay() == pytest.approx(3 - 1 - 1_000_000 * BYTE_SECONDS)

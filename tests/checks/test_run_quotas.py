@@ -111,9 +111,10 @@ async def test_too_many_messages_slow_their_runner_down(
     assert "RUN_UPDATES" in quota.slowed
 
 
-async def test_dear_text_slows_its_runner_down(autojump_clock: trio.testing.MockClock) -> None:
+async def test_expensive_text_slows_its_runner_down(autojump_clock: trio.testing.MockClock) -> None:
     quota = RunQuotas().of_run(make_run())
-    await quota.pay(quota.timer() - 3, 100)
+    quota.budget.charge(3, 100)
+    await quota.wait_for_budget()
     assert trio.current_time() == pytest.approx(10, abs=0.5)
 
 

@@ -90,6 +90,20 @@ async def test_runs_beyond_the_limit_wait_for_those_of_other_nodes(
             await begun.wait()
 
 
+async def test_a_cancelled_run_frees_its_place(location: str, tmp_path: Path) -> None:
+    async def wait(reason: str) -> None:
+        raise AssertionError(reason)
+
+    async with two_nodes(location, tmp_path, user_runs=1) as (one, two):
+        first, second = await stored(one.store), await stored(two.store)
+        with trio.CancelScope() as scope:
+            async with one.quotas.under_way(first, wait):
+                scope.cancel()
+                await trio.sleep_forever()
+        async with two.quotas.under_way(second, wait):
+            pass
+
+
 async def test_the_place_of_a_lost_node_is_free(location: str, tmp_path: Path) -> None:
     async with two_nodes(location, tmp_path, user_runs=1) as (_, two):
         second = await stored(two.store)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -42,6 +43,13 @@ LEAST_DELAY = 0.001
 
 BYTE_SECONDS = 200e-9
 """The cost of a byte that isn't charged: several times its cost in packets of 32 KiB."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """The processor time that something took, in seconds; 0 until it's over."""
+
+    seconds: float = 0.0
 
 
 class TimeBudget:
@@ -78,13 +86,14 @@ class TimeBudget:
                 self.shared.charge(cost)
 
     @contextmanager
-    def charged(self) -> Generator[None]:
-        """Charge the processor time of the body, which must have no checkpoint."""
-        began = self.timer()
+    def charged(self, received: int = 0) -> Generator[Cost]:
+        """Charge the processor time of the body, which must have no checkpoint, minus what is free for some bytes."""
+        began, cost = self.timer(), Cost()
         try:
-            yield
+            yield cost
         finally:
-            self.charge(self.timer() - began)
+            cost.seconds = self.timer() - began
+            self.charge(cost.seconds, received)
 
     def delay(self) -> float:
         """Return the seconds until neither the budget nor the shared one is overdrawn."""

@@ -219,11 +219,11 @@ class Recorder:
             if self.quota.exceeded is not None:
                 log.is_cut = True
                 piece += _notice(self.quota.exceeded)
-            began = self.quota.timer()
-            # No more than the quota allows, so that no complete line is lost at the limit.
-            settled = log.terminal.settle(piece[: log.writer.room])
-            seconds = await self.quota.pay(began, len(piece))
-            log.piece = _next_piece(log.piece, seconds)
+            with self.quota.budget.charged(len(piece)) as cost:
+                # No more than the quota allows, so that no complete line is lost at the limit.
+                settled = log.terminal.settle(piece[: log.writer.room])
+            await self.quota.wait_for_budget()
+            log.piece = _next_piece(log.piece, cost.seconds)
             await log.writer.append(piece, settled, stream, at)
 
     async def _open_log(self, digest: str) -> _OpenLog | None:

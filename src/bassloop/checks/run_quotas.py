@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from bassloop.bridge.metering import TimeBudget
-from bassloop.concurrency import AutoResetEvent, KeyedLock, TokenBucket, TTLCache
+from bassloop.concurrency import AutoResetEvent, KeyedLock, TokenBucket, TTLCache, shielded
 from bassloop.store import LogUse, Topic, UserKind
 from bassloop.units import write_size
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 5.0
 """The interval at which a waiting run looks for a free place, in case a notification or a node was lost."""
+
+FREE_SECONDS = 5.0
+"""How long a cancelled run may take to free its place."""
 
 REPORT_SECONDS = 5.0
 """The interval at which a node publishes how many bytes of logs it has stored."""
@@ -57,7 +60,7 @@ class SharedUsage:
     ) -> AsyncGenerator[None]:
         """Hold a place for a run of this node while the body runs; wait until one is free.
 
-        If cancelled, the run or its node is about to end, which frees the place.
+        The place is freed also if cancelled, within FREE_SECONDS; otherwise, the end of the run or its node frees it.
 
         Args:
             on_wait: called with who has too many runs, before it waits.
@@ -77,10 +80,9 @@ class SharedUsage:
                         await freed.wait()
         try:
             yield
-        except Exception:
-            await self._store.usage.free_place(run.id)
-            raise
-        await self._store.usage.free_place(run.id)
+        finally:
+            with shielded(FREE_SECONDS):
+                await self._store.usage.free_place(run.id)
 
     async def _take(self, run: Run, most: Mapping[UserKind, int]) -> UserKind | None:
         return await self._store.usage.take_place(
@@ -121,7 +123,7 @@ class SharedUsage:
         if used:
             counted = await self._store.usage.count_logs(used)
             self._bytes.subtract({who: size for who, (size, _) in used.items()})
-            self._bytes += Counter()  # drops those whose bytes are all counted
+            self._bytes += Counter()  # `+=` drops the counts that are now zero
             note_counted(counted)
 
 
@@ -296,19 +298,19 @@ class RunQuota:
     Args:
         exceeded: why no more of its logs is kept; None if they are kept.
         slow_seconds: how long its runner had to wait because it sent too many messages, or expensive ones.
+        budget: the processor time for the text that its runner sends.
     """
 
     quotas: RunQuotas
     _bounds: list[_Bound] = field(default_factory=list)
     exceeded: str | None = None
     slow_seconds: float = 0.0
+    budget: TimeBudget = field(default_factory=TimeBudget)
     _updates: TokenBucket = field(init=False)
-    _budget: TimeBudget = field(init=False)
 
     def __post_init__(self) -> None:
         rate = self.quotas.limits.run_updates
         self._updates = TokenBucket(BURST_SECONDS * rate, rate)
-        self._budget = TimeBudget()
 
     @property
     def steps(self) -> int:
@@ -351,20 +353,13 @@ class RunQuota:
         self._updates.charge(1)
         await self._wait(self._updates.seconds_until(0))
 
-    async def pay(self, began: float, size: int) -> float:
-        """Charge the run for processing some bytes since a time of `timer`, and return the CPU seconds that it took.
+    async def wait_for_budget(self) -> None:
+        """Wait until the run's budget isn't overdrawn.
 
         Processing ordinary text is free. A run that sends text that is more expensive to process waits here,
         so that it takes no more than a fifth of the loop's time.
         """
-        spent = self.timer() - began
-        self._budget.charge(spent, size)
-        await self._wait(self._budget.delay())
-        return spent
-
-    def timer(self) -> float:
-        """Return the CPU time of this thread, in seconds."""
-        return self._budget.timer()
+        await self._wait(self.budget.delay())
 
     async def _wait(self, seconds: float) -> None:
         if seconds:
