@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trio
 
-from bassloop.access.policy import OWNERS_FILE, OperatorRules, Policy, Rules
+from bassloop.access.policy import OperatorRules, Policy, Rules
 from bassloop.access.policy_cache import PolicyCache
+from bassloop.repository_files import CONFIG_FILE
 from bassloop.store import Topic
 from tests.github.made import event_of
 from tests.repositories import commit, git
@@ -36,7 +37,7 @@ IT = HOOK.replace("NAME", "it")
 
 
 def owners(text: str, hook: str = IT) -> dict[str, str]:
-    return {"project.bass": hook, OWNERS_FILE: text}
+    return {"project.bass": hook, CONFIG_FILE: text}
 
 
 async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
@@ -101,7 +102,7 @@ async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_t
     path = make_repository(**owners('hooks_from = "base"', HOOK.replace("NAME", "from main")))
     git(path, "checkout", "--quiet", "-b", "change")
     (path / "project.bass").write_text(HOOK.replace("NAME", "from the head"))
-    (path / OWNERS_FILE).write_text('hooks_from = "head"')
+    (path / CONFIG_FILE).write_text('hooks_from = "head"')
     head = commit(path)
     async with small_loop(path, tmp_path) as loop:
         loop.standin.default_branch = "main"
@@ -172,7 +173,7 @@ async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_o
         assert (ignored.state, runner.told) == ("ignored", [])
         assert ignored.error == "repository_dispatch is not among the events of .bassloop.toml"
 
-        (path / OWNERS_FILE).write_text('events = ["repository_dispatch"]')
+        (path / CONFIG_FILE).write_text('events = ["repository_dispatch"]')
         head = commit(path)
         payload = await loop.standin.payload("repository_dispatch")
         payload["client_payload"]["sha"] = head
@@ -189,11 +190,11 @@ async def test_an_invalid_file_is_reported_on_its_check_and_nothing_is_evaluated
         await loop.deliver(await loop.standin.payload("check_suite"), "g1")
         assert (await loop.inbox.finished("g1")).state == "done"
         [said] = loop.standin.check_runs
-        assert (said["name"], said["conclusion"]) == (OWNERS_FILE, "failure")
+        assert (said["name"], said["conclusion"]) == (CONFIG_FILE, "failure")
         assert "hold: Input should be" in said["output"]["title"]
         assert runner.told == []
         # The push that mends it is heeded at once.
-        (path / OWNERS_FILE).write_text('hold = "outsiders"')
+        (path / CONFIG_FILE).write_text('hold = "outsiders"')
         commit(path)
         await loop.deliver(await loop.standin.payload("check_suite"), "g2")
         await loop.inbox.finished("g2")
@@ -236,7 +237,7 @@ async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
         repo = loop.core.github.repository(push.installation_id or 0, "octocat", "hello")
         theirs, heard = PolicyCache(), trio.Event()
         assert (await theirs.policy_for(push.repository, repo)).supersede
-        (path / OWNERS_FILE).write_text("supersede = false")
+        (path / CONFIG_FILE).write_text("supersede = false")
         commit(path)
         theirs.apply_notification("999")
         assert (await theirs.policy_for(push.repository, repo)).supersede
@@ -266,7 +267,7 @@ async def test_a_policy_from_before_a_push_is_not_cached_after_it(
 
             async def file(self, name: str, ref: str | None) -> bytes | None:
                 content = await read(name, ref)
-                (path / OWNERS_FILE).write_text("supersede = false")
+                (path / CONFIG_FILE).write_text("supersede = false")
                 commit(path)
                 policies.apply_event(push)
                 return content

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from bassloop.project import TomlLines
+from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,6 @@ MAX_TRUSTED = 50
 NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100})$"
 """A login, or a team as GitHub mentions it: `@ORGANIZATION/TEAM`."""
 
-OWNERS_FILE = ".bassloop.toml"
 MAX_FILE = 64 << 10
 
 HooksFrom = Literal["head", "base", "default"]
@@ -259,12 +259,12 @@ def read_operator_rules(text: str, name: str) -> OperatorRules:
 def read_rules(content: bytes) -> Rules:
     """Parse a repository's own file. Raises PolicyError."""
     if len(content) > MAX_FILE:
-        raise PolicyError(f"{OWNERS_FILE} is longer than {MAX_FILE >> 10} KiB")
+        raise PolicyError(f"{CONFIG_FILE} is longer than {MAX_FILE >> 10} KiB")
     try:
         text = content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
-        raise PolicyError(f"{OWNERS_FILE} is not UTF-8 text") from error
-    return _validated(Rules, text, OWNERS_FILE)
+        raise PolicyError(f"{CONFIG_FILE} is not UTF-8 text") from error
+    return _validated(Rules, text, CONFIG_FILE)
 
 
 def resolve_policy(base: Policy, operator: OperatorRules, repository: str, owners: Rules) -> Policy:
@@ -331,7 +331,7 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if part != "[key]")
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        model = OperatorRules if len(error["loc"]) == 1 and name != OWNERS_FILE else Rules
+        model = OperatorRules if len(error["loc"]) == 1 and name != CONFIG_FILE else Rules
         similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
         what = f"there is no such setting{meant}; the settings are {', '.join(sorted(model.model_fields))}"

@@ -6,15 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bassloop.access.policy import (
-    OWNERS_FILE,
-    OperatorRules,
-    Policy,
-    Rules,
-    read_rules,
-    resolve_policy,
-)
+from bassloop.access.policy import OperatorRules, Policy, Rules, read_rules, resolve_policy
 from bassloop.concurrency import SharedCalls, TTLCache
+from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
     from bassloop.github import Event, GitHubRepository, Repository
@@ -58,7 +52,7 @@ class PolicyCache:
         return resolve_policy(self.base, self.operator, full_name, rules)
 
     async def _read(self, repository_id: int, repo: GitHubRepository, generation: int) -> Rules:
-        content = await repo.file(OWNERS_FILE, None)
+        content = await repo.file(CONFIG_FILE, None)
         rules = Rules() if content is None else read_rules(content)
         self._owners.store(repository_id, rules, generation=generation)
         return rules

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.access.policy import OWNERS_FILE
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
 from bassloop.checks.check_request import verifiable_run
@@ -26,6 +25,7 @@ from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.failures import find_annotations
 from bassloop.github import CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import CheckState, RunState
+from bassloop.repository_files import CONFIG_FILE
 from bassloop.store import RequestKind
 from bassloop.terminal import strip
 
@@ -338,7 +338,7 @@ def ending_without_runner(
     else:
         message = (
             f"{error}. Whoever can write to {context.repository.full_name} can lend a runner: name "
-            f"them in {OWNERS_FILE} on {context.repository.default_branch},\n\n"
+            f"them in {CONFIG_FILE} on {context.repository.default_branch},\n\n"
             '    fallback = ["LOGIN"]\n\nand run the check again.'
         )
     if not awaited.logins:

@@ -10,13 +10,13 @@ import structlog
 
 from bassloop import store
 from bassloop.access.named_users import FoundUsers
-from bassloop.access.policy import OWNERS_FILE, Policy, PolicyError
+from bassloop.access.policy import Policy, PolicyError
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.context import DeliveryContext
-from bassloop.checks.hook import HOOK_FILES, PROJECT, SCRIPT, run_hook
+from bassloop.checks.hook import HOOK_FILES, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.starting import verify_run
@@ -26,6 +26,7 @@ from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
 from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose, User, spending
 from bassloop.lifecycle import DeliveryState, RunState
+from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 
 if TYPE_CHECKING:
     from bassloop.checks.loop import Loop
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 OWN_CHECKS = frozenset(
-    {PROJECT, SCRIPT, OWNERS_FILE, check_output.APPROVAL, check_output.SUPERSEDED}
+    {PROJECT, SCRIPT, CONFIG_FILE, check_output.APPROVAL, check_output.SUPERSEDED}
 )
 """The names of the loop's own check runs."""
 
@@ -167,7 +168,7 @@ async def _handle_hook(
     if routing.route is Route.DEFAULT_BRANCH_HOOK:
         if event.name not in policy.events:
             return Outcome(
-                DeliveryState.IGNORED, f"{event.name} is not among the events of {OWNERS_FILE}"
+                DeliveryState.IGNORED, f"{event.name} is not among the events of {CONFIG_FILE}"
             )
         sha = await repo.head_of()
         event = replace(event, head=Head(sha, repository.default_branch, fork=False))
@@ -205,11 +206,11 @@ async def _handle_hook(
                 await post_notice(context, name, skipped, state=RunState.CANCELLED)
                 return Outcome(DeliveryState.DONE, skipped)
             if unusable:
-                await post_notice(context, OWNERS_FILE, unusable)
+                await post_notice(context, CONFIG_FILE, unusable)
                 return Outcome(DeliveryState.DONE, unusable)
-            if rerun_of == OWNERS_FILE:
+            if rerun_of == CONFIG_FILE:
                 await post_notice(
-                    context, OWNERS_FILE, "It can be used now.", state=RunState.SUCCEEDED
+                    context, CONFIG_FILE, "It can be used now.", state=RunState.SUCCEEDED
                 )
             # From here on, an approval reaches this head. One from before is looked up afterwards.
             loop.active_heads.add(active)

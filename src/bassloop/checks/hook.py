@@ -36,7 +36,8 @@ from bassloop.evaluator.errors import (
 from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState
-from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_bass
+from bassloop.project import ChecksFileError, read_checks, write_bass
+from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, RunnerWait, Runtime, RuntimeLost
 from bassloop.store import StoreError
 from bassloop.telemetry.spans import span
@@ -59,9 +60,7 @@ MAX_OUTPUT = 16 << 20
 MAX_PROGRESS = 1 << 20
 MAX_REFERENCE = 64 << 10
 
-PROJECT = "project.bass"
-SCRIPT = "bass/github-hook"
-HOOK_FILES = (CHECKS_FILE, PROJECT)
+HOOK_FILES = (CONFIG_FILE, PROJECT)
 """The files that are read for every hook. The script is read only if there is no module."""
 MAX_SOURCE = 1 << 20
 NOTE_SECONDS = 5.0
@@ -328,8 +327,8 @@ async def _run_hook(context: DeliveryContext, edit: str) -> str:
     try:
         hooks = await find_hooks(context)
     except ChecksFileError as error:
-        host = LoopHost(context, CHECKS_FILE)
-        await _report_failure(context, HookSource(CHECKS_FILE, ""), host, str(error))
+        host = LoopHost(context, CONFIG_FILE)
+        await _report_failure(context, HookSource(CONFIG_FILE, ""), host, str(error))
         return "failed"
     if not hooks:
         await _report_missing(context)
@@ -378,12 +377,12 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     hooks = []
     files, at = context.loop.hook_files, (context.repository.id, context.repo, context.hook_sha)
     found = await files.read_all(*at, HOOK_FILES)
-    declared = found[CHECKS_FILE]
+    declared = found[CONFIG_FILE]
     if declared is not None:
         # In a thread, because a stranger's file may be long.
         source = await trio.to_thread.run_sync(_declared, declared)
         if source is not None:
-            hooks.append(HookSource(CHECKS_FILE, source))
+            hooks.append(HookSource(CONFIG_FILE, source))
     name, content = PROJECT, found[PROJECT]
     if content is None:
         name, content = SCRIPT, await files.read(*at, SCRIPT)
@@ -424,7 +423,7 @@ async def _evaluate(context: DeliveryContext, hook: HookSource, host: LoopHost, 
 
 async def _report_missing(context: DeliveryContext) -> None:
     message = (
-        f"{context.repository.full_name} has neither checks in {CHECKS_FILE}, nor {PROJECT}, nor {SCRIPT} at "
+        f"{context.repository.full_name} has neither checks in {CONFIG_FILE}, nor {PROJECT}, nor {SCRIPT} at "
         f"{context.hook_sha[:12]}. Run `bassloop init` in a clone, which proposes checks, and push."
     )
     await post_notice(context, PROJECT, message, state=RunState.NEUTRAL)

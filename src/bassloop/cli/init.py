@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bassloop.repository_files import CONFIG_FILE, SCRIPTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -96,13 +98,13 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     """
     from bassloop.cli.container_advice import has_engine
     from bassloop.cli.errors import report_errors
-    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks
+    from bassloop.project import ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
     from bassloop.terminal import one_line
-    from bassloop.tools.checks_folder import SCRIPTS, repository_top
+    from bassloop.tools.checks_folder import repository_top
 
     root = path if (path / ".git").exists() else repository_top(path.resolve()) or path
-    file = root / CHECKS_FILE
+    file = root / CONFIG_FILE
     hooks = [root / hook for hook in SCRIPTS]
     existing = next(filter(Path.is_file, hooks), None)
     before = ""
@@ -259,12 +261,12 @@ def eject(path: Path) -> None:
       bassloop eject > project.bass
     """
     from bassloop.cli.errors import report_errors
-    from bassloop.project import CHECKS_FILE, ChecksFileError, read_checks, write_bass
+    from bassloop.project import ChecksFileError, read_checks, write_bass
     from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
     from bassloop.tools.formatter import format_bass
 
     folder = find_checks_folder(path) or path
-    file = path / CHECKS_FILE if folder == path.resolve() else folder / CHECKS_FILE
+    file = path / CONFIG_FILE if folder == path.resolve() else folder / CONFIG_FILE
     if not file.is_file():
         why = explain_missing_checks(path.resolve())
         raise click.ClickException(why or f"there is no {file}; bassloop init writes one")
@@ -272,5 +274,5 @@ def eject(path: Path) -> None:
         checks = read_checks(file.read_bytes(), str(file))
     if not checks:
         raise click.ClickException(f"{file} declares no checks; add a [checks.NAME] with a run")
-    text = write_bass(checks, comment=f"The checks of {CHECKS_FILE}, as Bass.")
+    text = write_bass(checks, comment=f"The checks of {CONFIG_FILE}, as Bass.")
     click.echo(format_bass(text), nl=False)

@@ -12,12 +12,8 @@ import click
 
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.tools.checks_folder import (
-    CHECKS_FILE,
-    SCRIPTS,
-    explain_missing_checks,
-    find_checks_folder,
-)
+from bassloop.repository_files import CONFIG_FILE, SCRIPTS
+from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 if TYPE_CHECKING:
@@ -140,8 +136,8 @@ def lint(path: Path) -> None:
     root, paths = _what_to_lint(path)
     errors = warnings = 0
     declared: Mapping[str, CheckDeclaration] = {}
-    if root is not None and (root / CHECKS_FILE).is_file():
-        declared, problems, pitfalls = _read_checks_file(root / CHECKS_FILE)
+    if root is not None and (root / CONFIG_FILE).is_file():
+        declared, problems, pitfalls = _read_checks_file(root / CONFIG_FILE)
         for problem in (*problems, *pitfalls):
             click.echo(problem)
         errors += len(problems)
@@ -169,10 +165,10 @@ def lint(path: Path) -> None:
 def _what_to_lint(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
     """Return the folder of the checks to lint, None for a script alone, and where the scripts are."""
     if path.is_file():
-        if path.name == CHECKS_FILE:
+        if path.name == CONFIG_FILE:
             return path.parent, (path.parent,)
         if path.suffix in _OTHER_FORMATS:
-            raise click.UsageError(f"{path} is neither {CHECKS_FILE} nor a Bass script")
+            raise click.UsageError(f"{path} is neither {CONFIG_FILE} nor a Bass script")
         return None, (path,)
     folder = find_checks_folder(path)
     if folder is None or folder == path.resolve():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
-from bassloop.tools.checks_folder import CHECKS, CHECKS_FILE
+from bassloop.repository_files import CHECKS, CONFIG_FILE
 from bassloop.tools.outlook import foresee_all
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
@@ -148,7 +148,7 @@ async def explain_silence(trial: Trial) -> str:
     why = ", which GitHub sends for a push" if tried == "check_suite" else ""
     text = f"the hook started no check for the event {tried}{why}"
     root = trial.copy.source
-    file = root / CHECKS_FILE
+    file = root / CONFIG_FILE
     declared = None
     with suppress(ChecksFileError):
         if file.is_file() and (checks := read_checks(file.read_bytes())):
@@ -167,8 +167,8 @@ async def explain_silence(trial: Trial) -> str:
 def warn_of_pitfalls(root: Path) -> list[str]:
     """Return warnings about the declared checks of a folder; none if they can't be read, which the trial reports."""
     try:
-        content = (root / CHECKS_FILE).read_bytes()
-        return pitfall_lines(read_checks(content), content.decode("utf-8-sig"), CHECKS_FILE)
+        content = (root / CONFIG_FILE).read_bytes()
+        return pitfall_lines(read_checks(content), content.decode("utf-8-sig"), CONFIG_FILE)
     except (OSError, ChecksFileError):
         return []
 
@@ -230,7 +230,7 @@ def place_of_missing(root: Path, check: str, why: str) -> str | None:
     for name in CHECKS:
         with suppress(OSError):
             content = (root / name).read_text(encoding="utf-8", errors="replace")
-            lines = _lines_of_check(content, check) if name == CHECKS_FILE else _lines(content)
+            lines = _lines_of_check(content, check) if name == CONFIG_FILE else _lines(content)
             for number, line in lines:
                 if word.search(line):
                     return f"{name}:{number}"

@@ -15,7 +15,8 @@ import click
 from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.tools.checks_folder import CHECKS_FILE, explain_missing_checks, find_checks_folder
+from bassloop.repository_files import CONFIG_FILE
+from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,7 +230,7 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
             f"--list can't tell what {event} starts; `bassloop lint` says what each event starts"
         )
     declared = unconditional = None
-    file = folder / CHECKS_FILE
+    file = folder / CONFIG_FILE
     with report_errors(ChecksFileError):
         if file.is_file() and (checks := read_checks(file.read_bytes())):
             declared = write_bass(checks)

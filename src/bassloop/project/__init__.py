@@ -12,14 +12,13 @@ Actions workflows.
 from __future__ import annotations
 
 from bassloop.project.compiling import write_bass
-from bassloop.project.declaration import CHECKS_FILE, CheckDeclaration, Matrix, json_schema
+from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
 from bassloop.project.pitfalls import pitfall_lines
 from bassloop.project.reading import ChecksFileError, has_policy, read_checks
 from bassloop.project.toml_text import TomlLines
 from bassloop.project.triggers import started_checks
 
 __all__ = [
-    "CHECKS_FILE",
     "CheckDeclaration",
     "ChecksFileError",
     "Matrix",

@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from bassloop.repository_files import CONFIG_FILE
 from bassloop.units import parse_duration
 
-CHECKS_FILE = ".bassloop.toml"
 MAX_CHECKS = 200
 MAX_JOBS = 256
 """The maximum number of checks, including all combinations of matrices."""
@@ -226,5 +226,5 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors."""
     schema = ChecksFile.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = f"Bass Loop: {CHECKS_FILE}"
+    schema["title"] = f"Bass Loop: {CONFIG_FILE}"
     return schema

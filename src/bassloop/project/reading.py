@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bassloop.project.compiling import VARIABLE, TooManyJobs, jobs
-from bassloop.project.declaration import (
-    CHECKS_FILE,
-    CheckDeclaration,
-    ChecksFile,
-    Service,
-    When,
-)
+from bassloop.project.declaration import CheckDeclaration, ChecksFile, Service, When
 from bassloop.project.toml_text import TomlLines, encoding_problem, syntax_problem
+from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -39,7 +34,7 @@ class ChecksFileError(Exception):
     """A file with invalid checks. The message has a line ``FILE:LINE: problem`` for each mistake."""
 
 
-def read_checks(content: bytes, name: str = CHECKS_FILE) -> dict[str, CheckDeclaration]:
+def read_checks(content: bytes, name: str = CONFIG_FILE) -> dict[str, CheckDeclaration]:
     """Return the checks that a file declares, by name; none if it has no `[checks]`.
 
     Raises ChecksFileError.

@@ -5,15 +5,11 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from bassloop.repository_files import CHECKS, CONFIG_FILE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKS_FILE = ".bassloop.toml"
-PROJECT = "project.bass"
-SCRIPT = "bass/github-hook"
-SCRIPTS = (PROJECT, SCRIPT)
-CHECKS = (CHECKS_FILE, *SCRIPTS)
-"""The files that declare a repository's checks."""
 
 _MOST_SIMILAR = 0.8
 
@@ -42,22 +38,22 @@ def find_checks_folder(path: Path) -> Path | None:
 
 def explain_missing_checks(folder: Path) -> str | None:
     """Return why the file with a folder's checks isn't found, or None if there is no such file."""
-    file = folder / CHECKS_FILE
+    file = folder / CONFIG_FILE
     if file.is_dir():
-        return f"{CHECKS_FILE} is a folder, and must be a file"
+        return f"{CONFIG_FILE} is a folder, and must be a file"
     if file.is_symlink() and not file.exists():
-        return f"{CHECKS_FILE} is a link to {file.readlink()}, which doesn't exist"
+        return f"{CONFIG_FILE} is a link to {file.readlink()}, which doesn't exist"
     for inner in (folder, folder / ".github"):
         names = [each.name for each in inner.iterdir() if each.is_file()] if inner.is_dir() else []
         here = inner == folder
         similar = [
             name
-            for name in get_close_matches(CHECKS_FILE, names, n=1, cutoff=_MOST_SIMILAR)
-            if not (here and name == CHECKS_FILE)
+            for name in get_close_matches(CONFIG_FILE, names, n=1, cutoff=_MOST_SIMILAR)
+            if not (here and name == CONFIG_FILE)
         ]
         if similar:
             found = inner.relative_to(folder) / similar[0]
             return (
-                f"{found} isn't read: checks are in {CHECKS_FILE}, in the repository's top folder"
+                f"{found} isn't read: checks are in {CONFIG_FILE}, in the repository's top folder"
             )
     return None

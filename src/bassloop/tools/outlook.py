@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
 from bassloop.bass.session import Session
-from bassloop.tools.checks_folder import CHECKS_FILE, PROJECT, SCRIPT
+from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 from bassloop.wire import bass_pb2
 
@@ -75,7 +75,7 @@ async def _foresee(
     """Return an outlook for each event. If one script fails for an event, the next isn't tried for it."""
     trials = [_Trial(event) for event in events]
     if declared is not None:
-        await _call_hook(declared, CHECKS_FILE, root, trials, driver)
+        await _call_hook(declared, CONFIG_FILE, root, trials, driver)
     if (root / PROJECT).is_file():
         await _call_hook((root / PROJECT).read_text(), PROJECT, root, trials, driver)
     elif (root / SCRIPT).is_file():

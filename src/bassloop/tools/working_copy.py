@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.tools.checks_folder import CHECKS_FILE, has_checks, repository_top
+from bassloop.repository_files import CONFIG_FILE
+from bassloop.tools.checks_folder import has_checks, repository_top
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class WorkingCopy:
             await git(folder, "init", "--quiet", "--initial-branch=main")
         else:
             raise TrialError(
-                f"{path} isn't in a Git repository, and has no {CHECKS_FILE}: "
+                f"{path} isn't in a Git repository, and has no {CONFIG_FILE}: "
                 "name a folder of your project, or write its first checks with `bassloop init`"
             )
         await copy.update()
