@@ -9,8 +9,8 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from bassloop.telemetry import heartbeat
+from bassloop.telemetry.counters import Histogram, Tally
 from bassloop.telemetry.heartbeat import Heart, Watchdog
-from bassloop.telemetry.tally import Histogram, Tally
 
 if TYPE_CHECKING:
     import pytest

@@ -18,7 +18,7 @@ from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.run_quotas import RunQuotas
 from bassloop.concurrency import AutoResetEvent, SharedCalls, TTLCache, run_all
 from bassloop.deliveries.inbox import BACKOFF, read_event
-from bassloop.telemetry.tally import Tally
+from bassloop.telemetry.counters import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

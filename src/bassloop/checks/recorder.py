@@ -17,7 +17,7 @@ import trio
 from bassloop.checks.artifact_collector import NOT_KEPT, ArtifactCollector, is_artifact
 from bassloop.checks.check_output import HOOK
 from bassloop.checks.run_quotas import RunQuota, RunQuotas
-from bassloop.checks.test_reports import ReportCollector, is_report
+from bassloop.checks.test_report_collector import ReportCollector, is_report
 from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Step, StepUpdate, Store, text_size
 from bassloop.terminal import Terminal

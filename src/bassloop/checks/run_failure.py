@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.checks.test_reports import with_reported
+from bassloop.checks.test_report_collector import with_reported
 from bassloop.concurrency import TTLCache
 from bassloop.failures import Failure, Rank, find_failures
 from bassloop.lifecycle import RunState

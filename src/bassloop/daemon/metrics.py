@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import Figures, NodeRecord
+    from bassloop.telemetry.counters import Histogram, Tally
     from bassloop.telemetry.heartbeat import Heart
-    from bassloop.telemetry.tally import Histogram, Tally
     from bassloop.web.websocket_counts import WebsocketCounts
 
 PREFIX = "bassloop_"

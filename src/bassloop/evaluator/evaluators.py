@@ -18,10 +18,10 @@ import trio
 from bassloop.bass import BassError, render
 from bassloop.concurrency import Backoff
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
+from bassloop.evaluator.fair_share import FairLimiter, Place
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
 from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
 from bassloop.evaluator.server_process import RunServer, ServerProcess, SpareProcesses, run_server
-from bassloop.evaluator.shares import FairLimiter, Place
 from bassloop.evaluator.thunk_description import MAX_SMALL, describe
 
 if TYPE_CHECKING:

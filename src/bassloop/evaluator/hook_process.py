@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from bassloop.evaluator.fair_share import Place
     from bassloop.evaluator.server_process import Job
-    from bassloop.evaluator.shares import Place
 
 log = structlog.get_logger(__name__)
 

@@ -5,15 +5,15 @@
 
 :mod:`rules` has tables of the failures in the text and the JSON of each tool. :mod:`scan` applies the rules for text,
 and :mod:`json_documents` those for JSON. :mod:`annotations` finds all messages about lines of files, including
-warnings, and :mod:`reports` reads JUnit XML and TAP files.
+warnings, and :mod:`test_report_formats` reads JUnit XML and TAP files.
 """
 
 from __future__ import annotations
 
 from bassloop.failures.annotations import LogAnnotation, find_annotations
 from bassloop.failures.failure import NOT_IN_LOG, Failure, Location, Rank
-from bassloop.failures.reports import Case, ReportError, read_report
 from bassloop.failures.scan import find_failures
+from bassloop.failures.test_report_formats import Case, ReportError, read_report
 
 __all__ = [
     "NOT_IN_LOG",

@@ -4,19 +4,18 @@
     source = write_bass(checks)          # the hook that starts these checks
 
 :mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes, :mod:`pitfalls`
-finds what is valid but probably not meant, :mod:`compiling` compiles it to Bass, :mod:`triggers` lists what an event
+finds what is valid but probably not meant, :mod:`compiling` compiles it to Bass and lists what an event
 starts, :mod:`detection` proposes checks from a project's files, and :mod:`workflows` proposes them from its GitHub
 Actions workflows.
 """
 
 from __future__ import annotations
 
-from bassloop.project.compiling import write_bass
+from bassloop.project.compiling import started_checks, write_bass
 from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
 from bassloop.project.pitfalls import pitfall_lines
 from bassloop.project.reading import ChecksFileError, has_policy, read_checks
 from bassloop.project.toml_text import TomlLines
-from bassloop.project.triggers import started_checks
 
 __all__ = [
     "CheckDeclaration",

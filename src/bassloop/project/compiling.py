@@ -16,6 +16,8 @@ from bassloop.wire.conventions import CHECKOUT_IMAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from bassloop.project.declaration import CheckDeclaration
+
 _WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9_-]*\Z")
 _PLAIN_PATH = re.compile(r"\.?(?:/\.?[A-Za-z][A-Za-z0-9_-]*)*/\Z")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -236,3 +238,21 @@ def _string(text: str) -> str:
 def _indented(text: str, columns: int) -> str:
     """Return a text with all lines but the first indented."""
     return text.replace("\n", "\n" + " " * columns)
+
+
+def started_checks(checks: Mapping[str, CheckDeclaration], event: str, branch: str) -> list[str]:
+    """Return the names of the checks that an event starts, in the order in which they are started.
+
+    Args:
+        event: push, pull_request or merge_group.
+        branch: the branch that was pushed, or is the target.
+    """
+    return [job.name for job in jobs(checks) if _is_wanted(job.check, event, branch)]
+
+
+def _is_wanted(check: CheckDeclaration, event: str, branch: str) -> bool:
+    when = check.when
+    return (when.events is None or event in when.events) and (
+        when.branches is None
+        or any(re.search(branch_pattern(each), branch) for each in when.branches)
+    )

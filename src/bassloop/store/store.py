@@ -38,7 +38,7 @@ from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Statements, Thunks
 from bassloop.store.spending import Spending
 from bassloop.store.steps import Steps
-from bassloop.store.tests import Tests
+from bassloop.store.test_results import Tests
 from bassloop.store.usage import Usage
 from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from bassloop.store.errors import TEMPORARY, StoreError
-from bassloop.telemetry.tally import Histogram
+from bassloop.telemetry.counters import Histogram
 
 if TYPE_CHECKING:
     from bassloop.store.database import Connection, Database

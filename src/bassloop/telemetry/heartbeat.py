@@ -22,7 +22,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import TokenBucket, sleepless_time
-from bassloop.telemetry.tally import Histogram
+from bassloop.telemetry.counters import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

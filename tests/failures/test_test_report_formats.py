@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.failures import ReportError, read_report
-from bassloop.failures.reports import MAX_TRACES
+from bassloop.failures.test_report_formats import MAX_TRACES
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="shop" tests="4">

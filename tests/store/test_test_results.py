@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.lifecycle import RunState
-from bassloop.store import Bounds, NotStored, ReportedTest, Retention, tests
+from bassloop.store import Bounds, NotStored, ReportedTest, Retention, test_results
 
 from .made import intend, run
 
@@ -36,7 +36,7 @@ async def test_results_are_listed_by_name_and_the_last_of_a_test_counts(store: S
 async def test_failures_are_kept_where_there_are_too_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tests, "MAX_RESULTS", 2)
+    monkeypatch.setattr(test_results, "MAX_RESULTS", 2)
     made = run()
     await intend(store, made)
     await store.tests.put(
@@ -48,7 +48,7 @@ async def test_failures_are_kept_where_there_are_too_many(
         ],
     )
     names = [each.name for each in await store.tests.of_run(made.id)]
-    assert names == ["a", "x" * tests.MAX_NAME]
+    assert names == ["a", "x" * test_results.MAX_NAME]
 
 
 async def test_a_tests_history_is_that_of_its_check_and_repository(store: Store) -> None:

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.evaluator.shares import FairLimiter, Place
+from bassloop.evaluator.fair_share import FairLimiter, Place
 
 
 async def test_one_key_gets_half_of_the_places() -> None:
