@@ -155,7 +155,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not exceeding(by_room, CIRCULAR)
 
 
-def test_imports_stand_at_the_top_of_a_file() -> None:
+def test_imports_are_at_the_top_of_a_file() -> None:
     by_room: dict[str, list[str]] = defaultdict(list)
     for module in modules().values():
         if any(fnmatch(module.name, lazy) for lazy in LAZY):

@@ -49,7 +49,7 @@ def way_to(state: StrEnum) -> list[StrEnum]:
 
 
 @pytest.mark.parametrize("name", lifecycle.TABLES)
-def test_every_state_can_be_reached_and_every_way_is_told_once(name: str) -> None:
+def test_every_state_can_be_reached_and_every_transition_is_listed_once(name: str) -> None:
     table = lifecycle.TABLES[name]
     (kind,) = {type(transition.after) for transition in table}
     assert {transition.after for transition in table} == set(kind)

@@ -155,7 +155,7 @@ def test_an_attack_is_refused_soon(attack: str) -> None:
 
 
 @pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"nothing"}))
-def test_a_hook_that_reads_it_is_told(attack: str) -> None:
+def test_a_hook_that_reads_a_malformed_archive_gets_an_error(attack: str) -> None:
     decoder = TarDecoder()
     decoder.feed(ATTACKS[attack])
     decoder.close()

@@ -43,7 +43,7 @@ def permission_requests(loop: SmallLoop) -> int:
 
 
 @pytest.mark.parametrize("level", ["none", "read", "write", "admin"])
-async def test_a_level_is_what_github_says(
+async def test_a_permission_level_is_the_one_that_github_returns(
     make_repository: MakeRepository, tmp_path: Path, level: str
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

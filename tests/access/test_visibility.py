@@ -49,7 +49,7 @@ REPOSITORY = {"id": 7, "full_name": "o/n"}
         ("push", {}, None),
     ],
 )
-def test_an_event_lets_forget_what_it_may_have_changed(
+def test_an_event_invalidates_what_it_may_have_changed(
     name: str, payload: dict[str, Any], expected: Invalidation | None
 ) -> None:
     whole = {"sender": SENDER, "repository": REPOSITORY, **payload}

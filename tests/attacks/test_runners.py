@@ -146,7 +146,7 @@ async def withstand_updates(target: Target, name: str, update: progrock_pb2.Stat
         await target.withstand(name, push)
 
 
-async def test_logs_that_are_dear_to_settle(target: Target) -> None:
+async def test_logs_that_are_expensive_to_settle(target: Target) -> None:
     for name, text in LOGS.items():
         await withstand_updates(target, f"a log of {name}", log_update(text))
 

@@ -28,7 +28,7 @@ def expected(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_programs_mean_what_they_mean_to_the_reference(topic: str) -> None:
+def test_programs_have_the_same_result_as_in_the_reference(topic: str) -> None:
     wrong = []
     for stored in ANSWERS:
         if stored["name"].split(":")[0] != topic:

@@ -30,7 +30,7 @@ async def test_a_tail_call_costs_no_stack(evaluate: Evaluate) -> None:
         "(first (map deep [(- n 1)]))",
     ],
 )
-async def test_twenty_thousand_nested_calls_are_no_trouble(evaluate: Evaluate, again: str) -> None:
+async def test_twenty_thousand_nested_calls_work(evaluate: Evaluate, again: str) -> None:
     program = f"(defn deep [n] (if (= n 0) 0 (+ 1 {again}))) (deep 20000)"
     assert await evaluate(program) == 20000
 

@@ -71,7 +71,7 @@ def test_a_scope_within_itself_has_no_json() -> None:
         encode(scope)
 
 
-def test_a_scope_may_stand_twice_in_a_value() -> None:
+def test_a_scope_may_occur_twice_in_a_value() -> None:
     scope = Scope({"a": 1})
     assert encode(from_list([scope, scope])) == '[{"a":1},{"a":1}]'
 

@@ -122,7 +122,7 @@ def test_a_thunk_that_is_used_over_and_over_is_decoded_once() -> None:
     assert first is second
 
 
-def test_references_stand_for_places_in_the_list() -> None:
+def test_references_are_positions_in_the_list() -> None:
     inner, outer = flatten(encoded_thunk(doubled(1)), 100)
     message = pb.Thunk.FromString(outer.encoded)
     assert [index_of(value.thunk) for value in message.stdin] == [0, 0]

@@ -75,7 +75,7 @@ def test_only_directories_are_extended(path: FilePath | CommandPath) -> None:
         DirPath("a").extend(CommandPath("b"))
 
 
-def test_a_placed_path_keeps_its_place() -> None:
+def test_a_placed_path_stays_in_place() -> None:
     thunk = Thunk(args=(CommandPath("a"),))
     for placed in (
         ThunkPath(thunk), CachePath("c", mode=2), HostPath("/home"), FSPath(MemoryFiles({})),

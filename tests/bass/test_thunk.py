@@ -74,7 +74,7 @@ def test_the_same_variables_in_another_order_make_another_thunk() -> None:
     assert thunk_digest(ordered) != thunk_digest(echo("x").with_env(Scope({"B": "2", "A": "1"})))
 
 
-def test_a_label_is_replaced_where_it_stands() -> None:
+def test_a_label_is_replaced_in_place() -> None:
     assert echo("x").with_label("a", 1).with_label("b", 2).with_label("a", 3).labels == (
         ("a", 3),
         ("b", 2),

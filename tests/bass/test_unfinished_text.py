@@ -47,7 +47,7 @@ def test_there_is_no_word_in_strings_and_comments(text: str) -> None:
         ("]](", 4),
     ],
 )
-def test_the_next_line_stands_behind_the_open_bracket(text: str, columns: int) -> None:
+def test_the_next_line_is_indented_behind_the_open_bracket(text: str, columns: int) -> None:
     assert indentation(text) == columns
 
 

@@ -10,7 +10,7 @@ import trio
 from bassloop.bridge import call_asyncio, call_trio, hand_over, open_bridge
 
 
-async def test_an_error_of_the_body_comes_out_as_it_is():
+async def test_an_error_of_the_body_is_raised_unchanged():
     with pytest.raises(ValueError, match="as it is"):
         async with open_bridge():
             raise ValueError("as it is")
@@ -88,7 +88,7 @@ async def test_handing_over_to_nobody_says_so():
             await call_asyncio(hand_over, send, 1)
 
 
-async def test_cancelled_timers_are_forgotten_and_others_still_come(autojump_clock):
+async def test_cancelled_timers_are_forgotten_and_others_still_fire(autojump_clock):
     came = []
 
     async def set_and_cancel() -> int:

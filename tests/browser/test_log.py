@@ -113,7 +113,7 @@ compiling
 """
 
 
-async def test_groups_nest_and_commands_say_what_they_mean(tmp_path: Path) -> None:
+async def test_groups_nest_and_commands_have_their_titles(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await site.site.queued("markers")
         await site.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)

@@ -363,7 +363,7 @@ async def test_a_pressed_button_meets_a_bad_day_of_githubs(
         assert conclusions(loop, "it") == ["cancelled"]
 
 
-async def test_a_check_is_run_again_on_its_page_by_who_may(
+async def test_people_with_permission_can_rerun_a_check_on_its_page(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

@@ -116,7 +116,7 @@ async def test_a_repository_has_a_bound_and_nothing_of_others_goes_for_it(tmp_pa
     assert len(list((tmp_path / "blobs" / "artifacts" / "r").iterdir())) == 1
 
 
-async def test_a_disk_that_is_nearly_full_keeps_none(tmp_path: Path) -> None:
+async def test_nothing_is_cached_on_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
     quotas = RunQuotas(QuotaLimits(free_space=100), lambda: 150)
     async with collecting(tmp_path, LIMITS, quotas) as (store, recorder, _):
         await recorder.record(begun("a", b"x" * 100))
@@ -150,7 +150,7 @@ async def test_no_path_leads_anywhere_else(tmp_path: Path) -> None:
         assert len(recorder.artifacts.problems) == len(hostile)
 
 
-async def test_their_number_is_bounded_alike_at_both_ends(tmp_path: Path) -> None:
+async def test_their_number_is_bounded_in_the_same_way_at_both_ends(tmp_path: Path) -> None:
     async with collecting(tmp_path) as (store, recorder, digests):
         for number in range(3 * MAX_ARTIFACTS):
             for each in (begun(f"{number:03}"), ended(f"{number:03}")):

@@ -127,7 +127,7 @@ def test_a_check_has_the_buttons_that_make_sense_now() -> None:
     assert buttons(check_output.ended(make_run(state="succeeded"), [], URL)) == []
 
 
-def test_the_end_of_a_log_is_kept() -> None:
+def test_the_end_of_a_log_is_stored() -> None:
     lines = [f"line {number}" for number in range(20_000)]
     kept = check_output.end_of(lines, 1_000)
     assert kept == lines[-len(kept) :]
@@ -141,7 +141,7 @@ def test_the_end_of_a_log_is_kept() -> None:
     assert "line 19999" in said.text
 
 
-def test_a_check_out_of_time_shows_what_it_was_at() -> None:
+def test_a_check_that_timed_out_shows_its_running_step() -> None:
     done = make_step(1, "build")
     at_work = make_step(2, "test", completed_at=None, lines=1)
     run = make_run(state="timed_out", message="the check was stopped after 4 h 0 min")

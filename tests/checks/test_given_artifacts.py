@@ -150,7 +150,7 @@ async def test_a_trusted_runner_is_given_nothing_that_a_contributor_has_made(
         assert loop.check_run("build (trusted)")["conclusion"] == "success"
 
 
-async def test_a_press_has_what_is_used_made_by_a_trusted_runner_too(
+async def test_a_verification_has_used_artifacts_made_by_a_trusted_runner_too(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

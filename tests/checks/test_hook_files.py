@@ -64,7 +64,7 @@ async def test_entries_that_are_not_plain_files_are_read_at_each_commit(
         }
 
 
-async def test_a_list_that_cannot_be_had_is_an_error_and_is_asked_for_again() -> None:
+async def test_a_list_that_can_not_be_fetched_is_an_error_and_is_requested_again() -> None:
     files, commits = HookFiles(), Commits({"1": {"a": "A"}}, fails=True)
     with pytest.raises(GitHubError):
         await read(files, commits, "1")

@@ -83,7 +83,7 @@ async def test_a_new_head_does_not_stop_a_spot_check_that_is_under_way(
 
 
 @POLICIES
-async def test_a_contributor_does_not_cancel_what_verifies_them(
+async def test_a_contributor_can_not_cancel_their_own_verification(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, policy, PULL, wait="600") as loop:

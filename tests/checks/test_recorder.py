@@ -37,7 +37,7 @@ def update(
     return progrock.StatusUpdate(vertexes=steps, logs=said)
 
 
-async def test_steps_and_their_logs_are_stored_as_they_come(tmp_path: Path) -> None:
+async def test_steps_and_their_logs_are_stored_as_they_arrive(tmp_path: Path) -> None:
     tail, now = Tail(), int(time.time())
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, tail, "r") as recorder:

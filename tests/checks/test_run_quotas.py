@@ -44,7 +44,7 @@ async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path)
 
 
 @pytest.mark.parametrize("setting", ["user_log_a_day", "repository_log_a_day"])
-async def test_the_logs_of_a_day_are_shared_and_come_back(
+async def test_a_days_allowance_of_logs_is_shared_and_refills(
     setting: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     quotas = RunQuotas(QuotaLimits(**{setting: 1_000}))

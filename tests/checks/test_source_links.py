@@ -74,7 +74,7 @@ async def test_one_request_to_github_serves_all_readers(autojump_clock: trio.abc
     assert len(github.asked) == 1
 
 
-async def test_without_a_location_nobody_is_asked(autojump_clock: trio.abc.Clock) -> None:
+async def test_without_a_location_no_request_is_made(autojump_clock: trio.abc.Clock) -> None:
     github = FakeGitHub()
     assert await source_links(github).urls(RUN, []) == {}
     assert github.asked == []

@@ -63,7 +63,7 @@ def test_without_knowing_the_files_only_what_stays_inside_is_taken(
     assert own(path, None) == is_ours
 
 
-def test_the_innermost_frame_that_is_ours_is_meant() -> None:
+def test_the_innermost_frame_of_the_project_is_the_location() -> None:
     found = annotation("/usr/lib/python3.12/json/decoder.py", "/build/src/app.py", "/build/app.py")
     [noted] = annotate([found], RepositoryPaths(KNOWN))
     assert noted.path == "src/app.py"

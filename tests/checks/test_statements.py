@@ -165,7 +165,7 @@ async def checked(loop: SmallLoop, guid: str = "g") -> dict[str, Any]:
     return loop.check_run()
 
 
-async def test_a_right_statement_is_kept(make_repository: MakeRepository, tmp_path: Path) -> None:
+async def test_a_valid_statement_is_stored(make_repository: MakeRepository, tmp_path: Path) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         list_keys(loop, KEY)
         async with signing_runner(loop):

@@ -140,7 +140,7 @@ async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
         assert runs == ["cancelled", "success"]
 
 
-async def test_where_the_operator_says_so_all_run_to_their_end(
+async def test_the_operator_can_let_superseded_runs_finish(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})

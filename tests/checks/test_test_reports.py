@@ -110,7 +110,7 @@ async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
         assert await store.tests.of_run("r") == []
 
 
-async def test_a_failed_test_that_the_log_does_not_tell_of_is_named(tmp_path: Path) -> None:
+async def test_a_failed_test_that_is_not_in_the_log_is_named(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, Tail(), "r") as recorder:
             step = progrock.Vertex(id="v", name="make test", error="exit status 1")
@@ -128,7 +128,7 @@ async def test_a_failed_test_that_the_log_does_not_tell_of_is_named(tmp_path: Pa
     assert failure["locations"][0]["path"] == "shop.py"
 
 
-def test_a_test_that_both_tell_of_is_listed_once_with_the_logs_lines() -> None:
+def test_a_test_in_both_is_listed_once_with_the_lines_of_the_log() -> None:
     in_log = Failure("pytest", Rank.TEST, "", "test_buys", (), 4, 9)
     other = Failure("gcc", Rank.ERROR, "no", None, (), 1, 1)
     reported = [

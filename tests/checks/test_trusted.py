@@ -458,7 +458,7 @@ async def test_another_trusted_user_is_preferred_to_the_sender(
             assert len(alone.told) == 2
 
 
-async def test_only_who_can_write_has_a_trusted_runner_run_something(
+async def test_only_people_who_can_write_can_use_a_trusted_runner(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

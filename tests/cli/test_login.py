@@ -149,7 +149,7 @@ async def typed_in(trial: Trial, login: str, *, allow: bool = True) -> None:
     trial.standin.sign_ins.decide(device.user_code, login, allow=allow)
 
 
-async def test_a_private_log_is_shown_to_who_signed_in(
+async def test_a_private_log_is_shown_to_people_who_signed_in(
     kept: Path,
     make_repository: MakeRepository,
 ) -> None:

@@ -238,7 +238,7 @@ def collected(port: int, **options: Any) -> tuple[LogFeed, list[str], list[str]]
     return LogFeed(address, show, losses.append, **options), lines, losses
 
 
-async def test_all_lines_come_and_not_only_the_last(tmp_path: Path) -> None:
+async def test_all_lines_are_sent_and_not_only_the_last(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 5_500)
         feed, lines, losses = collected(port)
@@ -247,7 +247,7 @@ async def test_all_lines_come_and_not_only_the_last(tmp_path: Path) -> None:
         assert losses == []
 
 
-async def test_a_connection_lost_at_any_place_costs_no_line_and_repeats_none(
+async def test_a_connection_lost_at_any_point_loses_no_line_and_repeats_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_feed, "BACKOFF", Backoff(0.001, 15.0))
@@ -308,7 +308,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
     assert written_lines == ["one\n", "two\n"]
 
 
-async def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:
+async def test_only_requested_parts_are_sent(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 10)
         other = await site.step("r", "other", b"other\n")

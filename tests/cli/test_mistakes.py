@@ -198,7 +198,7 @@ def test_a_mistake_in_a_file_is_found_before_anything_runs(
         (b'\xef\xbb\xbf[checks.a]\nrun = "x"\n', "a push to main starts a"),
     ],
 )
-def test_the_encoding_of_a_file_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+def test_the_encoding_of_a_file_is_returned(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / TOML).write_bytes(content)
     assert message in CliRunner().invoke(cli, ["lint"]).output
 

@@ -105,7 +105,7 @@ def test_a_folder_that_the_hook_names_wrongly_has_a_place(make_repository: MakeR
     assert f"    at {place}\n" in done.stdout
 
 
-def test_a_file_that_is_used_as_a_folder_is_told(make_repository: MakeRepository) -> None:
+def test_a_file_that_is_used_as_a_folder_is_reported(make_repository: MakeRepository) -> None:
     path = make_repository(
         **{".bassloop.toml": '[checks.a]\nworkdir = "f"\nrun = "true"\n', "f": ""}
     )
@@ -114,7 +114,7 @@ def test_a_file_that_is_used_as_a_folder_is_told(make_repository: MakeRepository
     assert "    at .bassloop.toml:2\n" in done.stdout
 
 
-def test_an_ignored_file_of_checks_is_told(make_repository: MakeRepository) -> None:
+def test_an_ignored_file_of_checks_is_reported(make_repository: MakeRepository) -> None:
     path = make_repository(**{".gitignore": ".bassloop.toml\n"})
     (path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
     done = run_command("try", "--engine", "host", path)
@@ -122,13 +122,13 @@ def test_an_ignored_file_of_checks_is_told(make_repository: MakeRepository) -> N
     assert done.returncode == 1
 
 
-def test_a_repository_without_a_working_tree_is_told(make_repository: MakeRepository) -> None:
+def test_a_repository_without_a_working_tree_is_reported(make_repository: MakeRepository) -> None:
     path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
     done = run_command("try", "--engine", "host", path / ".git")
     assert "is in a repository, but has no files" in done.stderr
 
 
-def test_a_repository_that_git_refuses_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_repository_that_git_refuses_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: /nonexistent\n")
     (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "true"\n')
     done = run_command("try", "--engine", "host", tmp_path)

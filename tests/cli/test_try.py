@@ -145,7 +145,7 @@ def test_the_working_tree_is_tried_as_it_is_from_any_folder(
     assert "say │ committed" in said
 
 
-def test_a_reader_who_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
+def test_a_reader_that_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 100000))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = f"{sys.executable} -m bassloop try --engine host {path} | head -1"

@@ -194,7 +194,7 @@ def test_it_is_tried_again_when_files_change(
         (signal.SIGKILL, -signal.SIGKILL),
     ],
 )
-def test_however_it_ends_nothing_is_left(
+def test_nothing_remains_however_it_ends(
     make_repository: MakeRepository,
     environment: dict[str, str],
     tmp_path: Path,

@@ -35,7 +35,7 @@ def received_notifications(listening: socket.socket) -> list[str]:
             return said
 
 
-def test_a_life_is_told(tmp_path: Path) -> None:
+def test_the_service_manager_is_notified_from_start_to_stop(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with manager(path) as listening:
         notifier = Notifier.of({"NOTIFY_SOCKET": path})
@@ -85,6 +85,6 @@ def test_a_watchdog_of_another_process_is_not_ours() -> None:
     assert Notifier.of(env).watchdog_seconds is None
 
 
-def test_nobody_listening_is_no_reason_to_fail() -> None:
+def test_a_missing_listener_is_no_error() -> None:
     Notifier.of({}).ready()
     Notifier.of({"NOTIFY_SOCKET": "/nowhere/at/all"}).ready()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def test_a_reader_who_stops_is_broken_off() -> None:
+async def test_a_reader_that_stops_is_disconnected() -> None:
     app, sent = QuartTrio("flood"), 0
 
     @app.get("/")

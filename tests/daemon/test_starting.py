@@ -161,7 +161,7 @@ def test_without_a_network_it_starts_and_says_what_it_misses(env: dict[str, str]
     assert parts["github"]["why"] == "GitHub can't be reached; the loop's log says why"
 
 
-def test_secrets_come_as_credentials_too(env: dict[str, str], tmp_path: Path) -> None:
+def test_secrets_can_be_credentials_too(env: dict[str, str], tmp_path: Path) -> None:
     """As systemd's LoadCredential hands them over: files of the settings' names."""
     folder = tmp_path / "credentials"
     folder.mkdir()

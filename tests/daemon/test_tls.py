@@ -111,7 +111,7 @@ def test_a_file_that_is_not_there_is_named(files: tuple[Path, Path], tmp_path: P
         Certificate(files[0], tmp_path / "none.pem")
 
 
-async def test_a_file_that_goes_between_two_looks_leaves_the_old_one(
+async def test_a_file_that_disappears_during_a_reload_leaves_the_old_content(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object, **__: object) -> None:

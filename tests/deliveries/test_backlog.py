@@ -20,7 +20,7 @@ def ended(*times: float) -> Pace:
     return pace
 
 
-def test_nothing_is_through_at_once() -> None:
+def test_no_deliveries_take_no_time() -> None:
     assert Pace().seconds_for(0, 100.0) == 0
 
 
@@ -34,7 +34,7 @@ def test_remaining_deliveries_take_as_long_as_ended_ones() -> None:
     assert ended(*range(10)).seconds_for(20, 10.0) == pytest.approx(20.0)
 
 
-def test_a_pace_that_comes_to_a_halt_is_forgotten() -> None:
+def test_a_pace_that_stops_is_forgotten() -> None:
     pace = ended(*range(10))
     slower = pace.seconds_for(10, 100.0)
     assert slower is not None

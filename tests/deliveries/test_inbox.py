@@ -228,7 +228,7 @@ async def test_unfinished_deliveries_are_resumed_at_the_next_start(tmp_path: Pat
         assert (await box.finished("g1")).state == "done"
 
 
-async def test_a_closed_inbox_ends_what_it_handles_and_takes_no_more(tmp_path: Path) -> None:
+async def test_a_closed_inbox_ends_its_deliveries_and_accepts_no_more(tmp_path: Path) -> None:
     began, going = trio.Event(), trio.Event()
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -294,7 +294,7 @@ async def test_after_an_outage_what_was_postponed_is_tried_at_once(
         assert (await box.finished("g1")).state == "done"
 
 
-async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
+async def test_a_postponed_delivery_does_not_delay_others(tmp_path: Path) -> None:
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         if delivery.guid == "limited":
             raise RateLimited("enough", 429, 1000.0)
@@ -311,7 +311,7 @@ async def test_a_postponed_delivery_is_in_no_others_way(tmp_path: Path) -> None:
         assert limited.not_before is not None
 
 
-async def test_a_restart_waits_for_what_is_left_of_the_time(
+async def test_a_restart_waits_for_the_rest_of_the_time(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
     async def limited(delivery: Delivery, slot: Slot) -> Outcome:

@@ -38,7 +38,7 @@ def test_those_of_one_head_wait_behind_the_first() -> None:
     assert taken(queue) == ["a1"]
 
 
-def test_one_that_is_to_be_tried_later_keeps_its_place() -> None:
+def test_a_delivery_that_is_retried_later_keeps_its_position() -> None:
     queue = queue_of(A1, A2)
     assert taken(queue) == ["a1"]
     queue.add(A1, 10.0)

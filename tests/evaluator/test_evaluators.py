@@ -339,7 +339,7 @@ async def test_too_many_hooks_that_wait_cost_the_repository_that_has_the_most() 
     assert sorted(ended) == ["a2 succeeded", "b2 succeeded", "b3 succeeded"]
 
 
-async def test_a_host_that_can_not_answer_is_heard(small: Evaluating) -> None:
+async def test_an_error_of_the_host_is_raised(small: Evaluating) -> None:
     async def refuse(path: str) -> bytes:
         raise HostRefusal("no \udcff files today")
 

@@ -47,7 +47,7 @@ def test_a_coroutine_runs_to_its_end() -> None:
     assert outside.waited == 2
 
 
-def test_an_error_comes_out_where_it_is_awaited() -> None:
+def test_an_error_is_raised_where_it_is_awaited() -> None:
     outside = Outside()
 
     async def main() -> str:
@@ -78,7 +78,7 @@ def test_spawned_work_runs_meanwhile_and_is_waited_for() -> None:
     assert order == ["a began", "b began", "a ended", "b ended"]
 
 
-def test_waiting_for_what_failed_is_no_failure() -> None:
+def test_waiting_for_a_failed_task_does_not_raise() -> None:
     outside = Outside()
 
     async def fail() -> None:

@@ -192,9 +192,7 @@ E   ValueError: no 4
 
 
 @pytest.mark.parametrize(("log", "titles"), [(PYTEST, True), (PYTEST_SHORT, False)])
-def test_pytest_says_first_what_and_then_where_or_the_other_way_round(
-    log: str, titles: bool
-) -> None:
+def test_pytest_prints_the_message_and_the_location_in_either_order(log: str, titles: bool) -> None:
     one = "AssertionError" if titles else None
     two = "ValueError" if titles else None
     assert annotations_of(log) == [
@@ -203,7 +201,7 @@ def test_pytest_says_first_what_and_then_where_or_the_other_way_round(
     ]
 
 
-def test_rustc_says_what_and_then_where() -> None:
+def test_rustc_prints_the_message_and_then_the_location() -> None:
     log = """\
 error[E0308]: mismatched types
  --> src/r.rs:1:26
@@ -227,7 +225,7 @@ error: aborting due to 1 previous error; 1 warning emitted
         "thread 'main' panicked at 'boom 1', src/p.rs:1:13\n",
     ],
 )
-def test_a_panic_in_rust_says_where_and_then_what_or_both_at_once(log: str) -> None:
+def test_a_panic_in_rust_has_its_location_and_message_in_one_line_or_two(log: str) -> None:
     assert annotations_of(log) == [("src/p.rs", 1, 13, "failure", "boom 1", None)]
 
 

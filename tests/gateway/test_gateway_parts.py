@@ -37,7 +37,7 @@ def test_forward_says_platform_and_priority(command, os, arch, priority):
 
 
 @given(st.text(max_size=200))
-def test_any_command_is_parsed_or_refused_in_words(command):
+def test_any_command_is_parsed_or_refused_with_a_message(command):
     try:
         forward = parse(command)
     except CommandError as error:
@@ -48,7 +48,7 @@ def test_any_command_is_parsed_or_refused_in_words(command):
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=10))
-def test_any_flags_are_taken_or_refused_in_words(os, arch, priority):
+def test_any_flags_are_accepted_or_refused_with_a_message(os, arch, priority):
     try:
         forward = parse(f"forward --os={os} --arch={arch} --priority={priority}")
     except CommandError:

@@ -19,7 +19,7 @@ async def received(runtime, **metadata: str) -> int:
         return sum([len(update.logs[0].data) async for update in updates])
 
 
-async def test_a_runner_registers_and_is_told_so(gateway):
+async def test_a_runner_registers_and_gets_a_confirmation(gateway):
     client = await gateway.connect()
     await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
     session = await gateway.session(client, "forward --os=darwin --arch arm64 -p 5")
@@ -159,7 +159,7 @@ async def test_a_session_without_a_forward_says_how_to_ask_for_one(gateway):
         ("forward 'x", "quotes don't match"),
     ],
 )
-async def test_a_command_that_is_none_says_what_is_one(gateway, command, says):
+async def test_an_invalid_command_is_refused_with_a_hint(gateway, command, says):
     status, said = await gateway.refused(await gateway.connect(), command)
     assert status == 2
     assert says in said

@@ -49,7 +49,7 @@ addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
 
 @given(addresses, st.binary(max_size=300), st.lists(st.integers(1, 60)))
-def test_a_header_is_read_however_it_is_divided(
+def test_a_header_is_read_whatever_its_chunks(
     source: IPv4Address | IPv6Address, more: bytes, cuts: list[int]
 ) -> None:
     reader, rest = read(header(source, more) + b"SSH-2.0-client\r\n", cuts)
@@ -141,7 +141,7 @@ async def test_a_balancer_that_sends_no_header_is_refused(first: bytes, reason: 
     assert reason in refused["reason"]
 
 
-async def test_nobody_else_says_where_they_are_from(gateway: Gateway) -> None:
+async def test_only_the_balancer_may_send_a_proxy_header(gateway: Gateway) -> None:
     with pytest.raises((asyncssh.Error, OSError)):
         await connect(gateway, header(IPv4Address("192.0.2.1")))
     await gateway.connect()

@@ -74,7 +74,7 @@ async def test_the_end_of_an_outage_is_noticed_but_not_that_of_a_single_failure(
     assert recovered == [script.at[-2]]
 
 
-async def test_a_call_says_who_asks_and_which_version_it_speaks() -> None:
+async def test_a_call_has_a_user_agent_and_an_api_version() -> None:
     script = Script(ok({"id": 1}))
     async with api(script, "https://ghe.test/api/v3/") as calls:
         assert await calls.call("GET", "/user", credential=SOMEBODY) == {"id": 1}
@@ -119,7 +119,7 @@ async def test_a_creation_is_repeated_if_it_never_reached_github(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422, 451])
-async def test_a_refusal_is_not_asked_again(status: int) -> None:
+async def test_a_refused_request_is_not_repeated(status: int) -> None:
     script = Script(error(status, "because"))
     async with api(script) as calls:
         with pytest.raises(GitHubError, match=f"{status} to GET /x: because") as caught:
@@ -174,7 +174,9 @@ async def test_an_hours_limit_that_lasts_long_is_an_error_at_once(
     assert len(script.asked) == 1
 
 
-async def test_garbage_is_asked_for_again_and_then_an_error(autojump_clock: MockClock) -> None:
+async def test_a_malformed_response_is_requested_again_and_then_an_error(
+    autojump_clock: MockClock,
+) -> None:
     page = httpx.Response(200, text="<html>")
     deep = httpx.Response(200, text="[" * 100_000)
     script = Script(page, deep, page, page)
@@ -201,7 +203,7 @@ async def test_a_senseless_time_to_wait_is_a_minute(header: str, autojump_clock:
     assert 60 <= script.at[1] - script.at[0] <= 62
 
 
-async def test_an_answer_is_kept_with_its_etag_for_who_asked() -> None:
+async def test_a_response_is_cached_with_its_etag_for_its_credential() -> None:
     script = Script(
         ok({"n": 1}, etag='"a"'),
         httpx.Response(304),

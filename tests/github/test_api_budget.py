@@ -157,7 +157,7 @@ def test_many_small_requests_take_no_memory() -> None:
     assert len(budget._entries) < 10 / 0.04
 
 
-def test_a_purpose_holds_for_what_is_done_within() -> None:
+def test_a_purpose_applies_to_calls_within_its_context() -> None:
     assert current_turn() == Turn(PEOPLE)
     with spending(START, since=7.0):
         with spending(CONCLUDE):

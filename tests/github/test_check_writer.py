@@ -142,7 +142,7 @@ async def test_a_change_outlives_the_one_before_it_that_was_cancelled(repository
         assert world.standin.check_runs[0]["conclusion"] == "success"
 
 
-async def test_a_change_that_failed_says_so_to_who_asked_for_it(repository: Path) -> None:
+async def test_a_failed_change_raises_its_error_in_its_caller(repository: Path) -> None:
     async with open_world(repository) as world:
         made = await world.repo.create_check_run(world.draft())
         world.standin.faults.add(Fault("PATCH", UPDATE, status=422, times=1))
@@ -200,7 +200,7 @@ async def test_annotations_that_are_sent_again_after_a_crash_are_not_doubled(
         assert len(world.standin.annotations[made.id]) == 70
 
 
-async def test_an_annotation_that_github_would_not_take_keeps_no_check_run_open(
+async def test_an_annotation_that_github_refuses_does_not_keep_a_check_run_open(
     repository: Path,
 ) -> None:
     async with open_world(repository) as world:

@@ -97,7 +97,7 @@ async def test_a_file_asked_for_again_costs_nothing_of_the_rate_limit(repository
         assert [status for _, _, status in world.asked("/contents/")] == [200, 304, 304]
 
 
-async def test_the_default_branchs_head_and_the_repository_are_told(repository: Path) -> None:
+async def test_the_default_branchs_head_and_the_repository_are_returned(repository: Path) -> None:
     async with open_world(repository, private=True) as world:
         assert await world.repo.head_of() == world.head
         info = await world.repo.info()
@@ -143,7 +143,7 @@ async def test_an_invalid_key_is_an_error_that_names_its_setting(repository: Pat
                 await github.repository(1, "octocat", "hello").file("project.bass", world.head)
 
 
-async def test_without_an_app_what_needs_one_says_so(repository: Path) -> None:
+async def test_without_an_app_commands_that_need_one_report_it(repository: Path) -> None:
     async with (
         open_world(repository) as world,
         open_github(GitHubConfig(world.standin.url)) as github,

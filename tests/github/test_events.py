@@ -55,7 +55,7 @@ def test_a_push_that_deletes_has_no_head(push: dict[str, Any]) -> None:
     assert event_of("push", payload(**push)).head is None
 
 
-def test_a_push_is_about_what_is_there_after_it() -> None:
+def test_a_push_is_about_the_commit_after_it() -> None:
     head = event_of("push", payload(ref="refs/heads/dev", after=SHA, deleted=False)).head
     assert head is not None
     assert (head.sha, head.branch, head.fork) == (SHA, "dev", False)

@@ -76,7 +76,7 @@ async def keys(people: People) -> AsyncGenerator[LoginKeys]:
         yield LoginKeys(API(client, "https://api.test"), nobody)
 
 
-async def test_they_are_kept_for_a_while_and_then_asked_for_again(
+async def test_they_are_cached_for_a_while_and_then_fetched_again(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     for _ in range(3):
@@ -116,7 +116,7 @@ async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldo
     assert await keys.keys("octocat", fresh=True) == ["ssh-ed25519 CCCC"], "forgiven"
 
 
-async def test_while_github_cannot_say_what_it_said_has_to_do_for_some_hours(
+async def test_during_an_outage_cached_keys_are_used_for_some_hours(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.keys("octocat") == ["ssh-ed25519 AAAA"]
@@ -129,7 +129,7 @@ async def test_while_github_cannot_say_what_it_said_has_to_do_for_some_hours(
         await keys.keys("octocat")
 
 
-async def test_many_who_ask_at_once_ask_once(
+async def test_concurrent_callers_share_one_request(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     people.seconds = 1
@@ -368,7 +368,7 @@ async def test_known_keys_survive_a_restart_while_github_is_down(
         assert trio.current_time() < 3, "GitHub was waited for more than once"
 
 
-async def test_nobody_is_known_who_has_not_proven_a_key(people: People) -> None:
+async def test_keys_are_not_remembered_before_somebody_has_proven_one(people: People) -> None:
     memory = Memory()
     async with restarted(people, memory) as keys:
         await keys.keys("octocat")
@@ -386,7 +386,7 @@ async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
             await keys.keys("octocat")
 
 
-async def test_github_is_asked_until_it_answers_and_what_it_says_is_stored(
+async def test_github_is_asked_until_it_answers_and_the_answer_is_stored(
     people: People, autojump_clock: MockClock
 ) -> None:
     stored = Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), clock() - 2 * CACHE_SECONDS)

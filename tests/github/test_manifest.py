@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_it_asks_for_what_the_loop_needs_and_no_more() -> None:
+def test_it_requests_exactly_the_permissions_that_the_loop_needs() -> None:
     asked = manifest("loop", "https://loop.test", "http://127.0.0.1:1/back")
     assert asked["default_permissions"] == PERMISSIONS
     assert set(PERMISSIONS.values()) - {"read"} == {"write"}

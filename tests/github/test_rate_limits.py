@@ -22,7 +22,7 @@ async def spend(pacer: Pacer, turn: Turn, points: int) -> None:
         pass
 
 
-async def test_a_burst_goes_out_at_once_and_the_rest_when_the_minute_is_over(
+async def test_a_burst_is_sent_at_once_and_the_rest_after_the_minute(
     autojump_clock: MockClock,
 ) -> None:
     pacer, at = Pacer(APIBudget(50)), []
@@ -193,7 +193,7 @@ async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockC
     assert pacer.closed_for(Turn(PEOPLE)) == 0
 
 
-async def test_headers_steer_what_is_left_of_the_hour(autojump_clock: MockClock) -> None:
+async def test_headers_determine_the_rest_of_the_hour(autojump_clock: MockClock) -> None:
     pacer = Pacer()
     headers = {
         "x-ratelimit-limit": "5000",

@@ -127,7 +127,7 @@ def most_in_a_window(several: Sequence[Node]) -> int:
     return most
 
 
-async def test_a_busy_node_gets_what_idle_ones_leave(clock: MockClock) -> None:
+async def test_a_busy_node_may_spend_what_idle_nodes_do_not(clock: MockClock) -> None:
     busy, *idle = cluster = nodes("abcd")
     for node in idle:
         await node.spend()
@@ -149,7 +149,7 @@ async def test_nodes_that_are_all_busy_get_as_much_as_each_other(clock: MockCloc
         assert node.total() >= 10 * POINTS / 4 * 0.7
 
 
-async def test_a_person_at_another_node_does_not_wait_for_a_busy_one(clock: MockClock) -> None:
+async def test_a_visitor_of_another_node_does_not_wait_for_a_busy_node(clock: MockClock) -> None:
     busy, other = nodes("ab")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(busy.keep_spending)

@@ -76,7 +76,7 @@ async def cutting_proxy(url: str, *sizes: int) -> AsyncGenerator[str]:
     assert not left
 
 
-async def test_a_download_that_is_cut_goes_on_where_it_was(
+async def test_an_interrupted_download_continues_where_it_stopped(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with tried(make_repository(**{"project.bass": LARGE})) as trial:

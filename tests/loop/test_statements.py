@@ -59,7 +59,7 @@ async def verified(trial: Trial, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-async def test_anybody_can_verify_it_without_the_loops_word(
+async def test_anybody_can_verify_it_without_trusting_the_loop(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(':greet (on src ($ sh -c "echo hello; cat name.txt >&2"))')

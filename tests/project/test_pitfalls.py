@@ -21,7 +21,7 @@ from bassloop.project import pitfall_lines, read_checks
         '[checks.a]\nimage = "ubuntu:24.04"\nrun = "echo ${HOME} $HOME"\n',
     ],
 )
-def test_what_is_meant_is_not_warned_of(text: str) -> None:
+def test_intended_words_get_no_warning(text: str) -> None:
     assert pitfall_lines(read_checks(text.encode()), text, "f") == []
 
 

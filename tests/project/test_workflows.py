@@ -79,7 +79,7 @@ jobs:
 """
 
 
-def test_a_workflow_becomes_checks_and_says_what_it_lost() -> None:
+def test_a_workflow_becomes_checks_with_a_list_of_what_is_not_translated() -> None:
     translated = translate_workflow(WORKFLOW, "ci.yml")
     checks = read_checks(write_declaration(translated.checks).encode())
     assert write_bass(checks)
@@ -234,7 +234,7 @@ def test_a_job_without_a_command_is_no_check() -> None:
     ]
 
 
-def test_conditions_that_can_be_told_are() -> None:
+def test_conditions_that_can_be_evaluated_are() -> None:
     text = """
 on: [push, pull_request]
 jobs:

@@ -108,7 +108,7 @@ def test_an_image_has_one_whole_name(repository: str, tag: str | None, name: str
     assert image_info.name_of(pb.ImageRef(repository=repository, tag=tag)) == name
 
 
-def test_a_digest_is_what_counts() -> None:
+def test_a_digest_wins_over_a_tag() -> None:
     digest = "sha256:" + "a" * 64
     ref = pb.ImageRef(repository="alpine", tag="3", digest=digest)
     assert image_info.name_of(ref) == f"docker.io/library/alpine@{digest}"
@@ -258,7 +258,7 @@ async def test_an_engine_that_simply_works_is_taken_as_it_is(fake: Path) -> None
     assert str(found) == "podman 5.0.1"
 
 
-async def test_refused_options_are_replaced_by_others(fake: Path) -> None:
+async def test_refused_options_are_replaced(fake: Path) -> None:
     fake.write_text(
         FAKE % {"version": "4.3.1", "works": "*'--network none '*--ulimit*|*slirp4netns*"}
     )

@@ -150,7 +150,7 @@ async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
     assert bench.started() == 1
 
 
-async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
+async def test_a_fork_never_gets_outputs_of_its_base_repository(bench: Bench) -> None:
     thunk = sh("date +%N")
     ours = await bench.said(thunk, CallContext("octocat/hello"))
     assert await bench.said(thunk, CallContext("octocat/hello", fork=True)) != ours
@@ -171,7 +171,7 @@ async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
     assert bench.started() == 1
 
 
-async def test_a_failure_says_the_status_and_is_not_kept(bench: Bench) -> None:
+async def test_a_failure_has_the_status_and_is_not_cached(bench: Bench) -> None:
     thunk = sh("echo out; echo err >&2; exit 3")
     for _ in range(2):
         with pytest.raises(DriverError, match="exit status 3: sh -c"):
@@ -248,7 +248,7 @@ async def test_thunks_that_reach_outside_are_refused_with_the_reason(
     assert len(str(refused.value)) > 20
 
 
-async def test_cancelled_a_command_is_gone_with_all_its_children(
+async def test_a_cancelled_command_is_killed_with_all_its_children(
     bench: Bench, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"

@@ -109,7 +109,7 @@ def test_without_patterns_there_is_nothing_to_choose() -> None:
 
 
 @given(strategies.text(alphabet="*?[]!^-\\/.ab{}()|$", max_size=30))
-def test_any_pattern_is_taken_or_refused_in_words(pattern: str) -> None:
+def test_any_pattern_is_accepted_or_refused_with_a_message(pattern: str) -> None:
     try:
         chosen = layout.pattern_filter([pattern], [])
     except DriverError:

@@ -42,7 +42,7 @@ def test_commands_have_limits_unless_their_owner_says_otherwise() -> None:
     assert only == CommandLimits(pids=7)
 
 
-def test_limits_are_described_in_words() -> None:
+def test_limits_are_described_in_plain_text() -> None:
     assert str(LIMITS) == "1.5 processors, 512 MiB of memory, 64 processes, files of 1 MiB"
     assert str(NO_LIMITS) == "no limits"
 

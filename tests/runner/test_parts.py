@@ -42,7 +42,7 @@ def test_an_address_without_a_loop_is_refused_with_an_example(text: str) -> None
         (("a/*",), None, False),
     ],
 )
-def test_an_owner_decides_what_is_served(
+def test_an_owner_decides_which_repositories_a_runner_serves(
     only: tuple[str, ...], repository: str | None, served: bool
 ) -> None:
     assert is_served(only, repository) is served

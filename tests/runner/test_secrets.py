@@ -109,7 +109,7 @@ async def test_a_new_value_is_another_version_that_tells_nothing_of_it(store: Se
     assert not any("hunter" in each for each in versions)
 
 
-async def test_removed_it_is_gone(store: SecretStore) -> None:
+async def test_a_removed_secret_is_deleted_from_the_file(store: SecretStore) -> None:
     store.set("TOKEN", "hunter2", only=["a/b", "octocat/hello"], in_keyring=False)
     assert store.remove("TOKEN", only=["a/b"]) == 1
     assert await granted(store, OURS) == "hunter2"

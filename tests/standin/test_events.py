@@ -230,7 +230,7 @@ async def _concluded(world: World, number: int) -> None:
     )
 
 
-async def test_the_app_and_its_webhook_are_told(repository: Path) -> None:
+async def test_the_app_and_its_webhook_are_described(repository: Path) -> None:
     async with open_world(repository, hook_url="http://loop.test") as world:
         info = await world.github.webhook.info()
         assert (info.id, info.slug, info.installations) == (1, "bass-loop", 1)

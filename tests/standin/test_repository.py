@@ -72,7 +72,7 @@ async def test_links_and_submodules_are_listed_as_such(tmp_path: Path) -> None:
         assert (await served.get("/contents/module/x")).status_code == 404
 
 
-async def test_a_commit_is_told(repository: Path) -> None:
+async def test_a_commit_is_described(repository: Path) -> None:
     async with open_standin(repository) as served:
         told = (await served.get("/commits/main")).json()
         assert told["sha"] == served.head

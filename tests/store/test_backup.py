@@ -186,9 +186,7 @@ async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places:
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_data_that_is_there_is_moved_aside_and_only_when_told(
-    store: Store, places: Places
-) -> None:
+async def test_existing_data_is_moved_aside_only_on_request(store: Store, places: Places) -> None:
     mine = await write_log(store, b"mine\n")
     places.back_up()
     async with open_store(*places.restored) as other:

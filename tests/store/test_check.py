@@ -91,7 +91,7 @@ async def lines(data: Data, where: tuple[str, int]) -> tuple[list[bytes], bool]:
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-async def test_a_store_that_is_whole_has_nothing_to_tell(data: Data, coloured: bool) -> None:
+async def test_an_intact_store_has_no_problems(data: Data, coloured: bool) -> None:
     await make_store(data, coloured=coloured)
     async with open_store(data.database, data.blobs, synchronous="OFF") as store:
         await write_closed_log(store, b"without an end", coloured)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bassloop.store import Store
 
 
-async def test_a_delivery_is_kept_with_all_that_is_known_of_it(store: Store) -> None:
+async def test_a_delivery_is_stored_with_all_its_fields(store: Store) -> None:
     assert await store.deliveries.record(
         "g1",
         "push",
@@ -66,7 +66,7 @@ async def test_each_time_of_handling_is_counted(store: Store) -> None:
     assert await store.deliveries.set_state("g1", "handling") == 2
 
 
-async def test_unfinished_ones_come_in_their_order(store: Store) -> None:
+async def test_unfinished_deliveries_are_listed_in_order(store: Store) -> None:
     for guid in ("b", "a", "c", "d"):
         await store.deliveries.record(guid, "push", None, b"body")
     await store.deliveries.set_state("a", "handling")

@@ -55,7 +55,7 @@ async def another_process(location: Path | str) -> AsyncIterator[Notifications]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_process_hears_its_own_in_order(store: Store) -> None:
+async def test_a_process_gets_its_own_notifications_in_order(store: Store) -> None:
     heard = Heard(store.notifications)
     await store.notifications.publish(Topic.POLICIES, "7")
     for key in ("1:", ":2", "3:4", ""):
@@ -75,7 +75,7 @@ async def test_to_notify_the_only_daemon_writes_nothing_to_its_file(
     assert journal.read_bytes() == before
 
 
-async def test_a_run_s_beginning_and_end_are_heard_of_once(store: Store) -> None:
+async def test_a_run_s_beginning_and_end_are_each_notified_once(store: Store) -> None:
     heard, made = Heard(store.notifications, Topic.RUNS), run()
     await intend(store, made)
     assert await store.runs.start(made.id, "rt", "ada", "linux/amd64", 11.0)
@@ -95,13 +95,13 @@ async def test_a_topic_of_a_newer_version_is_ignored(store: Store) -> None:
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 class TestOnAServer:
-    async def test_another_process_hears_it(self, store: Store, location: str) -> None:
+    async def test_another_process_is_notified(self, store: Store, location: str) -> None:
         async with another_process(location) as notifications:
             heard = Heard(notifications)
             await store.notifications.publish(Topic.PERMISSIONS, "1:2")
             assert await heard.next_key() == "1:2"
 
-    async def test_another_database_s_aren_t_heard(
+    async def test_notifications_of_another_database_are_not_received(
         self, store: Store, location: str, elsewhere: str
     ) -> None:
         async with another_process(elsewhere) as notifications:
@@ -123,7 +123,7 @@ class TestOnAServer:
             await store.notifications.publish(Topic.PERMISSIONS, "1:2")
             assert await heard.next() == "1:2"
 
-    async def test_when_none_arrive_those_who_wait_look_for_themselves(
+    async def test_waiters_poll_when_no_notification_arrives(
         self, store: Store, location: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As behind PgBouncer, whose server connections are others from one transaction to the next."""

@@ -108,7 +108,7 @@ async def test_a_database_that_another_process_keeps_locked_is_refused(
         assert "is locked by another process: end that process" in await refusal(path)
 
 
-async def test_synchronous_is_a_word_of_sqlite(tmp_path: Path) -> None:
+async def test_synchronous_is_only_accepted_for_sqlite(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synchronous must be one of"):
         async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="FULL; DROP"):
             pass

@@ -92,7 +92,9 @@ async def test_reads_writes_and_notifications_work_through_it(
                 await heard.wait()
 
 
-async def test_as_the_database_itself_it_is_told_apart(location: str, tmp_path: Path) -> None:
+async def test_a_pooler_before_the_database_is_detected_and_logged(
+    location: str, tmp_path: Path
+) -> None:
     """Notifications don't pass it, so what waits for them looks for itself, and the log says why."""
     with run_pgbouncer(location, tmp_path) as pooled, structlog.testing.capture_logs() as logs:
         async with open_store(pooled, tmp_path / "blobs"):

@@ -185,7 +185,7 @@ async def test_a_daemon_s_reads_wait_for_a_server_that_is_gone_unless_somebody_w
 
 
 @pytest.mark.parametrize("committed", [True, False])
-async def test_the_outcome_of_a_commit_without_an_answer_is_found_out(
+async def test_the_outcome_of_a_commit_without_a_response_is_determined(
     store: Store, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     """The connection is lost after the server has committed, or before."""

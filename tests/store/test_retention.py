@@ -125,7 +125,7 @@ async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: 
     return made.id
 
 
-async def test_a_run_goes_whole_and_with_it_what_was_only_there_for_it(
+async def test_a_run_is_deleted_with_everything_that_only_it_uses(
     store: Store, tmp_path: Path
 ) -> None:
     old = await logged(store, delivery="d-old", ended_at=DAY, thunk="OLD")
@@ -156,7 +156,7 @@ async def test_a_dry_run_only_counts(store: Store) -> None:
     assert await store.runs.get(old) is not None
 
 
-async def test_a_run_whose_end_github_does_not_know_stays(store: Store) -> None:
+async def test_a_run_that_is_not_concluded_on_github_is_not_pruned(store: Store) -> None:
     made = run()
     await intend(store, made)
     await store.runs.end(made.id, "succeeded", None, 1.0)
@@ -212,7 +212,7 @@ async def test_no_room_for_the_lock_is_a_full_store(
         await store.prune(Retention(), now=1.0)
 
 
-def test_a_file_that_goes_while_it_is_counted_has_no_bytes(
+def test_a_file_that_disappears_while_it_is_counted_has_no_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "logs" / "r"

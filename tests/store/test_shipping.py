@@ -263,7 +263,7 @@ async def test_waiting_logs_are_bounded_and_continue_by_themselves(bucket: Memor
     assert read_end(bucket, *where).sizes.raw >= 200_000
 
 
-async def test_an_answer_that_got_lost_stores_nothing_twice(bucket: MemoryBucket) -> None:
+async def test_a_lost_response_stores_nothing_twice(bucket: MemoryBucket) -> None:
     async with opened(bucket) as store:
         bucket.lost_answers = 1
         where = await write(store)
@@ -430,7 +430,7 @@ async def test_a_run_that_is_pruned_leaves_nothing_in_the_bucket(bucket: MemoryB
     assert {name.split("/")[1] for name in bucket.objects} == {new}
 
 
-async def test_a_backup_has_what_the_bucket_has_and_fills_another(
+async def test_a_backup_includes_the_bucket_and_can_be_restored_to_another(
     bucket: MemoryBucket, tmp_path: Path
 ) -> None:
     database = tmp_path / "loop.db"

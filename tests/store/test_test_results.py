@@ -65,7 +65,7 @@ async def test_a_tests_history_is_that_of_its_check_and_repository(store: Store)
     assert await store.tests.history(1, "test", "b") == []
 
 
-async def test_a_test_goes_with_its_last_run(store: Store) -> None:
+async def test_a_test_is_deleted_with_its_last_run(store: Store) -> None:
     made = run()
     await intend(store, made)
     await store.tests.put(made.id, [ReportedTest("a", "passed")])

@@ -98,7 +98,7 @@ async def test_a_copy_of_the_database_opens_no_session(location: Path, tmp_path:
     assert b"the-secret-of-a-session" not in location.read_bytes()
 
 
-async def test_a_repository_is_what_was_heard_of_it_last(
+async def test_the_latest_event_about_a_repository_counts(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs") as store:

@@ -97,7 +97,7 @@ OF_NODES = {"bassloop_nodes", "bassloop_notification_gaps_total"}
 """Metrics of a loop that has several nodes."""
 
 
-async def test_the_dashboard_asks_for_what_there_is(
+async def test_the_dashboard_uses_existing_metrics(
     make_repository: MakeRepository,
 ) -> None:
     limits = {"x-ratelimit-remaining": "4999", "x-ratelimit-reset": "9999999999"}

@@ -159,7 +159,7 @@ async def test_a_lost_bucket_is_reported_and_found_again(
     assert len(bucket.objects) == 1
 
 
-async def test_a_bucket_is_asked_although_no_log_goes_there(
+async def test_a_bucket_is_checked_even_if_no_logs_are_shipped_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.daemon.readiness.KEPT_SECONDS", 0.0)
@@ -227,7 +227,7 @@ async def test_a_request_for_some_parts_does_not_wait_for_the_others(tmp_path: P
     assert [(each.part, each.ready) for each in found] == [("store", True), ("inbox", True)]
 
 
-async def test_a_github_that_answered_lately_is_not_asked(
+async def test_github_is_not_probed_shortly_after_an_answer(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     asked = []

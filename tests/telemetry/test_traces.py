@@ -80,7 +80,7 @@ def test_an_error_is_noted_on_the_span_that_it_leaves() -> None:
     assert span.context.trace_id == trace_id("no hex")
 
 
-def test_where_nobody_listens_a_span_says_nothing() -> None:
+def test_a_span_without_a_tracer_does_nothing() -> None:
     with spans.span("work", run="r") as span:
         span.set_attribute("outcome", "ok")
     assert spans.headers() == {}

@@ -55,7 +55,7 @@ async def test_an_agent_finds_out_why_a_run_failed(tmp_path: Path) -> None:
             assert history["results"][0]["run"]["id"] == "r"
 
 
-async def test_an_agent_may_do_what_its_user_may(tmp_path: Path) -> None:
+async def test_an_agent_has_the_permissions_of_its_user(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as server:
         await site.run("r", public=False)
         await site.signed_in(7, "hubot", r2="write")

@@ -40,7 +40,7 @@ def test_a_keyword_may_have_dots(text: str) -> None:
 
 
 @given(st.text(max_size=100))
-def test_every_text_comes_back_whole(text: str) -> None:
+def test_every_text_round_trips(text: str) -> None:
     lexer = BassLexer(stripnl=False, ensurenl=False)
     shown = "".join(part for _, part in lexer.get_tokens(text))
     assert shown == text.replace("\r\n", "\n").replace("\r", "\n")

@@ -105,7 +105,7 @@ def test_policy_in_the_file_is_kept(tmp_path: Path) -> None:
     assert "a push to main starts hello" in run("lint", str(tmp_path))[1]
 
 
-def test_init_can_only_show_what_it_would_write(tmp_path: Path) -> None:
+def test_init_can_show_its_file_without_writing_it(tmp_path: Path) -> None:
     (tmp_path / "Cargo.toml").write_text("")
     status, output = run("init", "--print", str(tmp_path))
     assert status == 0

@@ -224,7 +224,7 @@ def test_fields_that_are_not_known_are_ignored() -> None:
     assert read_statement(json.dumps(found).encode()) == STATEMENT
 
 
-def test_an_envelope_comes_back_as_it_was() -> None:
+def test_an_envelope_round_trips() -> None:
     right = signed(STATEMENT)
     envelope = right.envelope()
     assert read_envelope(json.dumps(envelope).encode()) == right

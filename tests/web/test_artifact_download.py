@@ -137,7 +137,7 @@ async def test_they_are_downloaded_under_their_paths_and_nothing_is_overwritten(
         assert [path.name for path in (folder / "dist").iterdir()] == ["a.whl"]
 
 
-async def test_a_loop_that_lies_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_lying_loop_leaves_no_files(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run()
         kept = await site.keep("r", "a", b"right")

@@ -46,7 +46,7 @@ async def test_visitors_who_are_not_operators_get_the_same_answer_for_every_deli
         assert site.inbox.replayed == []
 
 
-async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) -> None:
+async def test_an_operator_sees_deliveries_and_their_outcomes(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = await filled(site)
         page = await (await site.get("/deliveries", **headers)).get_data(as_text=True)
@@ -60,7 +60,7 @@ async def test_an_operator_sees_what_came_and_what_became_of_it(tmp_path: Path) 
         assert "Replay" not in done
 
 
-async def test_they_come_by_pages_and_by_state(tmp_path: Path) -> None:
+async def test_they_are_listed_by_page_and_state(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = {**await filled(site, 60), "accept": "application/json"}
 
@@ -123,7 +123,7 @@ async def test_a_payload_that_is_too_long_to_show_is_measured(tmp_path: Path) ->
         assert "Handling it hasn’t begun." in page
 
 
-async def test_a_list_says_what_became_of_each(tmp_path: Path) -> None:
+async def test_a_list_shows_the_outcome_of_each(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = await filled(site, 1)
         page = await (await site.get("/deliveries?state=set_aside", **headers)).get_data(

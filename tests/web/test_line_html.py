@@ -68,7 +68,7 @@ async def test_simultaneous_requests_wait_for_the_first(tmp_path: Path) -> None:
         assert rendered.statistics()["returned"] == 50 * 500
 
 
-async def test_room_is_bounded_and_the_least_lately_asked_for_goes(tmp_path: Path) -> None:
+async def test_the_size_is_bounded_and_the_least_recently_used_is_evicted(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await numbered(site, 8 * CHUNK)
         rendered = LogHtmlCache(site.store, max_size=5 * CHUNK * 3)

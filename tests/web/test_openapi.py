@@ -77,7 +77,7 @@ def test_every_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("path", ASKED)
-async def test_an_answer_is_as_it_is_written(tmp_path: Path, path: str) -> None:
+async def test_responses_match_the_openapi_document(tmp_path: Path, path: str) -> None:
     async with open_site(tmp_path) as site:
         known = await filled(site)
         asking = await site.signed_in(7, "hubot")

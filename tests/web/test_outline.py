@@ -59,7 +59,7 @@ def outline(text: bytes) -> LogOutline:
 
 
 @pytest.mark.parametrize("line", BAD.splitlines())
-def test_bad_news_is_seen(line: str) -> None:
+def test_failures_are_noticed(line: str) -> None:
     assert outline(b"fine\n" + line.encode() + b"\nfine\n").error_lines() == [1]
 
 
@@ -122,7 +122,7 @@ def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: i
     assert pieces.lines == len(lines)
 
 
-async def test_a_log_that_grows_is_gone_on_with(tmp_path: Path) -> None:
+async def test_reading_a_growing_log_continues(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row

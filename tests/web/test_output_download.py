@@ -58,7 +58,9 @@ def read(data: bytes, name: str, size: int = 1000) -> tuple[int, bytes]:
     st.sampled_from(["a", NAME]),
     st.integers(1, 2000),
 )
-def test_it_is_what_was_put_in(content: bytes, form: int, name: str, size: int) -> None:
+def test_the_archive_has_the_files_that_were_put_in(
+    content: bytes, form: int, name: str, size: int
+) -> None:
     made = archive(content, f"dir/{name}", form)
     assert read(made, name, size) == (len(content), content)
 
@@ -72,7 +74,7 @@ def test_a_directory_is_no_file() -> None:
             read(made, "a")
 
 
-def test_neither_is_a_link_nor_what_is_no_archive_nor_half_of_one() -> None:
+def test_links_and_files_that_are_not_whole_archives_are_refused() -> None:
     with pytest.raises(NotAFile, match="not a regular file"):
         read(archive(b"", "a", tarfile.PAX_FORMAT, tarfile.SYMTYPE), "a")
     with pytest.raises(NotAFile, match="not a tar stream"):

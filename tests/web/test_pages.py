@@ -217,7 +217,7 @@ class Unasked:
         self.asked.append(path)
 
 
-async def test_who_asks_for_an_outputs_headers_has_no_runner_asked(tmp_path: Path) -> None:
+async def test_a_head_request_for_an_output_asks_no_runner(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run(state="succeeded")
         outputs = Unasked()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KNOWN = known_preferences(["bass", "nord"])
 
 
-def test_a_cookie_comes_back_as_what_it_was_made_of() -> None:
+def test_a_cookie_round_trips() -> None:
     looks = {
         "theme": "nord",
         "scheme": "dark",

@@ -184,7 +184,7 @@ async def comparable_answer(site: Site, method: str, path: str, headers: dict[st
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
 @pytest.mark.parametrize("who", VISITORS)
-async def test_both_loops_give_who_may_not_see_it_the_same_answer(
+async def test_responses_are_the_same_with_and_without_a_private_repository(
     tmp_path: Path, who: str, kind: str
 ) -> None:
     async with two(tmp_path) as sites:
@@ -245,7 +245,7 @@ def heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("who", VISITORS)
-async def test_no_websocket_tells_of_it_either(tmp_path: Path, heartbeats: None, who: str) -> None:
+async def test_no_websocket_reveals_it_either(tmp_path: Path, heartbeats: None, who: str) -> None:
     async with two(tmp_path) as sites:
         one, other = await sites.headers(who)
         for path in addresses(sites.with_it, "WEBSOCKET"):
@@ -291,7 +291,7 @@ async def test_readers_of_the_repository_see_it_at_each_of_these_addresses(
         ("null", False),
     ],
 )
-async def test_another_sites_page_hears_nothing_through_a_visitors_browser(
+async def test_the_page_of_another_site_can_read_nothing_through_a_visitors_browser(
     tmp_path: Path, heartbeats: None, origin: str | None, seen: bool
 ) -> None:
     async with open_site(tmp_path) as site:

@@ -111,7 +111,7 @@ def test_a_long_recording_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frames_of((1.0, b"x\n" * 1_000), (2.0, b"y")).full
 
 
-async def test_frames_are_for_those_who_may_see_the_run(tmp_path: Path) -> None:
+async def test_frames_are_only_sent_to_people_who_may_see_the_run(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run("r")
         found = await site.json(f"/runs/r/vertexes/{row}/frames")

@@ -67,7 +67,7 @@ async def test_a_pull_request_has_all_checks_of_its_newest_head(tmp_path: Path) 
         assert (await site.get(f"{HERE}/pulls/8")).status_code == 404
 
 
-async def test_a_rerun_takes_the_place_of_what_it_repeats(tmp_path: Path) -> None:
+async def test_a_rerun_replaces_the_run_that_it_repeats(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         await site.run("rerun", "succeeded", check_name="test", pull_request=7, head_sha="c0de")
@@ -131,7 +131,7 @@ async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
         assert again.status_code == 304
 
 
-async def test_a_feed_says_what_broke(tmp_path: Path) -> None:
+async def test_a_feed_lists_failures(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued("r")
         await site.step("r", "make", b"a.c:1:2: error: no such type\n", error="exit status 2")

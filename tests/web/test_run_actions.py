@@ -78,7 +78,7 @@ async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
     ("refusal", "status"),
     [(NotAllowed("hubot may not"), 403), (PermissionUnknown("GitHub is down"), 502)],
 )
-async def test_users_without_permission_are_told_why(
+async def test_users_without_permission_get_the_reason(
     tmp_path: Path, refusal: Exception, status: int
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -190,7 +190,7 @@ async def test_a_run_is_offered_again_that_no_trusted_runner_came_for(tmp_path: 
         assert await words(site, "verifiable", writer) == []
 
 
-async def test_all_checks_of_a_commit_are_verified_by_who_can_write(tmp_path: Path) -> None:
+async def test_people_who_can_write_can_verify_all_checks_of_a_commit(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("verifiable", check_name="verifiable")
         await site.run("bad", check_name="bad")

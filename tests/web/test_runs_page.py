@@ -65,7 +65,7 @@ async def test_older_runs_keep_the_filters(tmp_path: Path) -> None:
         assert "data-live" not in older
 
 
-async def test_a_list_is_kept_as_it_stands(tmp_path: Path) -> None:
+async def test_a_list_of_runs_is_updated_live(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued("a", head_branch="topic")
         async with site.app.test_client().websocket("/runs/live?branch=topic") as socket:

@@ -204,7 +204,7 @@ async def test_while_github_can_not_say_nobody_is_signed_in(
         assert (await browser.sign_in("octocat")).status_code == 303
 
 
-async def test_a_token_that_can_not_be_revoked_keeps_nobody_out(tmp_path: Path) -> None:
+async def test_a_token_that_can_not_be_revoked_does_not_prevent_signing_out(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         browser.standin.faults.add(Fault("DELETE", ".*", status=500))
         assert (await browser.sign_in("octocat")).status_code == 303
@@ -274,7 +274,7 @@ async def test_signing_out_everywhere_ends_every_session(tmp_path: Path) -> None
         assert (101, None) in browser.site.permissions.forgotten
 
 
-async def test_where_the_app_has_no_client_secret_nobody_is_led_anywhere(tmp_path: Path) -> None:
+async def test_without_a_client_secret_there_is_no_redirect_to_github(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         assert (await site.get("/sign-in")).status_code == 404
         assert "/sign-in" not in await site.text("/")
@@ -317,7 +317,7 @@ async def test_a_terminal_signs_in_with_a_code_that_is_typed_in_on_github(tmp_pa
         assert (await browser.get("/me", **bearer)).status_code == 401
 
 
-async def test_a_terminal_is_told_when_it_is_refused_or_too_late(tmp_path: Path) -> None:
+async def test_a_terminal_is_notified_if_it_is_refused_or_too_late(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         terminal = Terminal(browser)
         browser.standin.sign_ins.decide(await terminal.begin(), "octocat", allow=False)

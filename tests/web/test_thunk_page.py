@@ -197,7 +197,7 @@ def test_durations_are_drawn_oldest_first() -> None:
     assert bars[0].label == "1970-01-01: failed after 5.0 s"
 
 
-async def test_a_thunks_page_shows_what_it_is(tmp_path: Path) -> None:
+async def test_a_thunks_page_describes_it(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.store.users.put(User(1, "U_1", "octocat"))
         thunk = {**THUNK, "env": [{"symbol": HOSTILE, "value": {"string": {"value": HOSTILE}}}]}

@@ -113,7 +113,7 @@ async def test_a_body_that_does_not_end_is_refused(autojump_clock: MockClock) ->
     assert inbox.given == []
 
 
-async def test_a_sender_who_leaves_gets_no_answer() -> None:
+async def test_a_sender_that_leaves_gets_no_response() -> None:
     inbox = FakeInbox()
     assert await ask(inbox, part(b"x", more=True), {"type": "http.disconnect"}) is None
     assert inbox.given == []

@@ -60,7 +60,7 @@ def test_a_subscriber_has_few_with_a_thousand_networks() -> None:
         assert opened(counts, stack, "2001:db8:1::1", None) == PER_VISITOR
 
 
-def test_strangers_leave_room_for_who_has_signed_in() -> None:
+def test_anonymous_visitors_leave_room_for_those_who_signed_in() -> None:
     counts = WebsocketCounts(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         addresses = [f"192.0.2.{number}" for number in range(200)]

@@ -36,7 +36,7 @@ def test_colours_within_a_command_leave_it_alone() -> None:
 
 
 @pytest.mark.parametrize("line", ["::", "::set-output name=a::b", " ::error::x", "::error:x", "x"])
-def test_other_lines_stay_as_they_are(line: str) -> None:
+def test_other_lines_are_unchanged(line: str) -> None:
     assert marked(line) == line
 
 

@@ -51,7 +51,7 @@ def running(mark: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-async def test_cancelled_a_container_is_gone_with_all_its_processes(
+async def test_a_cancelled_container_is_killed_with_all_its_processes(
     bench: Bench, tmp_path: Path
 ) -> None:
     mark = f"mark_{os.urandom(8).hex()}"
@@ -71,7 +71,7 @@ async def test_cancelled_a_container_is_gone_with_all_its_processes(
     assert bench.seen.named(mark).completed.seconds == 0
 
 
-async def test_cancelled_while_it_starts_a_container_is_gone_too(bench: Bench) -> None:
+async def test_a_container_that_is_cancelled_while_it_starts_is_removed(bench: Bench) -> None:
     for moment in (0.01, 0.03, 0.06, 0.1):
         with trio.move_on_after(moment):
             await bench.run(run(f": {moment}; sleep 600"))

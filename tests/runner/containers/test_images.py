@@ -225,7 +225,7 @@ async def test_an_image_that_is_here_only_counts(bench: Bench) -> None:
         await bench.driver.resolve(pb.ImageRef(repository="localhost/none"), LOCAL)
 
 
-async def test_images_that_the_runner_made_are_pruned_and_no_others(bench: Bench) -> None:
+async def test_only_images_that_the_runner_built_are_pruned(bench: Bench) -> None:
     ask = bench.driver.settings.engine.ask
     state = bench.driver.cache.folder
 

@@ -155,7 +155,7 @@ async def test_files_that_travel_with_a_thunk_are_there(bench: Bench) -> None:
     assert await bench.said(thunk) == "boneinB\n".replace("inB", "in")
 
 
-async def test_a_mount_on_the_work_directory_is_what_is_worked_on(bench: Bench) -> None:
+async def test_a_mount_on_the_work_directory_replaces_it(bench: Bench) -> None:
     initial = run("mkdir dir; echo foo > dir/foo")
     remount = run("touch bar", mounts=[mount(path_in(initial, folder("dir")), folder("."))])
     assert await bench.said(run("touch baz; ls", image=after(remount))) == "bar\nbaz\nfoo\n"
@@ -219,7 +219,7 @@ async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
     assert len(set(said)) == 1
 
 
-async def test_a_fork_never_gets_what_its_base_repository_made(bench: Bench) -> None:
+async def test_a_fork_never_gets_outputs_of_its_base_repository(bench: Bench) -> None:
     thunk = run("cat /proc/sys/kernel/random/uuid")
     ours = await bench.said(thunk, CallContext("octocat/hello"))
     assert await bench.said(thunk, CallContext("octocat/hello", fork=True)) != ours

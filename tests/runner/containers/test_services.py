@@ -49,7 +49,7 @@ def fetch(*services: pb.Thunk) -> pb.Thunk:
     return run(script, string("sh"), *(address(each) for each in services))
 
 
-async def test_a_service_is_started_for_who_needs_it_and_stopped_afterwards(bench: Bench) -> None:
+async def test_a_service_is_started_for_its_users_and_stopped_afterwards(bench: Bench) -> None:
     service = server("hello, world!")
     assert await bench.said(fetch(service)) == "hello, world!"
     assert await bench.containers() == []
@@ -90,7 +90,7 @@ async def test_the_reason_why_a_service_can_not_be_reached_is_reported(bench: Be
     assert await bench.containers() == []
 
 
-async def test_cancelled_a_service_is_gone_too(bench: Bench) -> None:
+async def test_a_cancelled_service_is_removed(bench: Bench) -> None:
     thunk = run('echo "$0"; sleep 600', address(server("x")))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, thunk)
@@ -123,7 +123,7 @@ async def with_openssl(bench: Bench) -> AsyncIterator[pb.ThunkImage]:
     await engine.ask("rmi", "--force", name)
 
 
-async def test_a_service_has_a_certificate_that_who_uses_it_trusts(
+async def test_a_service_has_a_certificate_that_its_users_trust(
     bench: Bench, with_openssl: pb.ThunkImage
 ) -> None:
     service = run(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .conftest import Command
 
 
-def test_a_name_of_ground_is_told_with_its_call_and_examples(bassloop: Command) -> None:
+def test_a_name_of_ground_is_described_with_its_call_and_examples(bassloop: Command) -> None:
     assert bassloop("doc", "map").stdout == (
         "(map f xs)  function\n"
         "\n"
@@ -50,16 +50,14 @@ def test_deprecated_names_are_labelled(bassloop: Command) -> None:
     ("asked", "meant"),
     [("maap", "map"), ("join", "strings:join"), ("strings:jion", "strings:join")],
 )
-def test_an_unknown_name_gets_those_it_may_have_meant(
-    bassloop: Command, asked: str, meant: str
-) -> None:
+def test_an_unknown_name_gets_suggestions(bassloop: Command, asked: str, meant: str) -> None:
     done = bassloop("doc", asked)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"nothing is called {asked}: did you mean" in done.stderr
     assert meant in done.stderr
 
 
-def test_a_name_like_no_other_is_told_where_to_look(bassloop: Command) -> None:
+def test_a_name_unlike_any_other_gets_a_hint_where_to_look(bassloop: Command) -> None:
     done = bassloop("doc", "zzzzzzzzzzz")
     assert done.returncode == 1
     assert "`bassloop doc` lists all names" in done.stderr

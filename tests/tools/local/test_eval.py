@@ -34,7 +34,7 @@ def test_a_value_without_json_is_reported(bassloop: Command) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_is_shown_with_its_place_and_its_calls(bassloop: Command, tmp_path: Path) -> None:
+def test_an_error_is_shown_with_its_location_and_calls(bassloop: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.bass").write_text("(defn f [x]\n  (+ x y))\n\n(* 2 (f 1))\n")
     done = bassloop("eval", "bad.bass")
     assert (done.returncode, done.stdout) == (1, "")
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_is_named(bassloop: Command) -> None:
     assert "nowhere.bass cannot be read: No such file or directory" in done.stderr
 
 
-def test_a_script_loads_and_reads_what_lies_beside_it(bassloop: Command, tmp_path: Path) -> None:
+def test_a_script_loads_and_reads_files_beside_it(bassloop: Command, tmp_path: Path) -> None:
     folder = tmp_path / "scripts"
     folder.mkdir()
     (folder / "other.bass").write_text("(defn double [x] (* 2 x))")
@@ -73,7 +73,7 @@ def test_a_script_loads_and_reads_what_lies_beside_it(bassloop: Command, tmp_pat
     assert bassloop("eval", "scripts/main.bass").stdout == "42\n"
 
 
-def test_no_path_leads_out_of_the_folder_it_stands_in(bassloop: Command, tmp_path: Path) -> None:
+def test_no_path_leads_out_of_its_folder(bassloop: Command, tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "secret").write_text("s")
     (tmp_path / "scripts" / "x.bass").write_text("(next (read *dir*/../secret :raw))")

@@ -135,7 +135,7 @@ def test_a_line_is_broken_anywhere_with_alt_enter(terminal: Terminal) -> None:
     assert terminal.shows("bass>", 2) == "bass> (def x 1)\n..... (+ x 1)\nx\n2\nbass>"
 
 
-def test_an_error_is_shown_with_its_place(terminal: Terminal) -> None:
+def test_an_error_is_shown_with_its_location(terminal: Terminal) -> None:
     terminal.type("(+ 1 oops)\r")
     shown = terminal.shows("bass>", 2)
     assert "error: unbound symbol: oops\n --> <1>:1:6\n" in shown
@@ -249,14 +249,14 @@ def test_a_pipe_gets_values_only(bassloop: Command) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n2\ntwo\n(1)\n", "")
 
 
-def test_the_page_shows_what_happens(bassloop: Command) -> None:
+def test_the_example_of_the_documentation_works(bassloop: Command) -> None:
     page = (Path(__file__).parents[3] / "docs" / "bass-tools.md").read_text()
     found = re.search(r"\$ echo '(.*)' \| bassloop repl\n(.*)\n", page)
     assert found is not None
     assert bassloop("repl", stdin=found[1]).stdout == f"{found[2]}\n"
 
 
-def test_a_pipe_goes_on_after_an_error_and_tells_in_the_end(bassloop: Command) -> None:
+def test_a_pipe_continues_after_an_error_and_reports_it_at_the_end(bassloop: Command) -> None:
     done = bassloop("repl", stdin="(oops)\n(+ 1 1)\n")
     assert (done.returncode, done.stdout) == (1, "2\n")
     assert "error: unbound symbol: oops\n --> <1>:1:2" in done.stderr
@@ -293,7 +293,7 @@ def test_deep_calls_have_the_stack_they_need(bassloop: Command) -> None:
 # --- its parts ---
 
 
-def test_an_interpreter_that_has_come_to_its_end_says_so() -> None:
+def test_an_interpreter_that_has_ended_raises_an_error() -> None:
     class Fault(Exception):
         pass
 

@@ -156,7 +156,7 @@ def test_a_bound_name_is_not_reported(text: str) -> None:
         "{:a it other}",
     ],
 )
-def test_where_an_operative_may_bind_names_nothing_is_told(text: str) -> None:
+def test_nothing_is_reported_where_an_operative_may_bind_names(text: str) -> None:
     said = unbound(text)
     assert "it" not in said
     assert "x" not in said

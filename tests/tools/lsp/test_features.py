@@ -47,7 +47,7 @@ def target(text: str, **files: str) -> str:
 # --- hover ---
 
 
-def test_a_name_of_ground_is_told_with_its_call_and_examples() -> None:
+def test_a_name_of_ground_is_described_with_its_call_and_examples() -> None:
     assert hover("(ma|p f [1])") == (
         "```clojure\n(map f xs)\n```\n\n*function*\n\n"
         "Returns the list of what a function returns for each member of a list.\n\n"
@@ -55,18 +55,18 @@ def test_a_name_of_ground_is_told_with_its_call_and_examples() -> None:
     )
 
 
-def test_a_function_of_the_text_is_told_with_its_comment() -> None:
+def test_hovering_over_a_function_of_the_text_shows_its_comment() -> None:
     text = "; adds one\n;\n; => (inc 1)\n(defn inc [x & more] (+ x 1))\n(i|nc 2)"
     assert hover(text) == (
         "```clojure\n(inc x & more)\n```\n\n*function*\n\nadds one\n\n```clojure\n(inc 1)\n```"
     )
 
 
-def test_the_definition_itself_tells_the_same() -> None:
+def test_hovering_over_the_definition_shows_the_same() -> None:
     assert hover("; adds one\n(defn i|nc [x] x)") == hover("; adds one\n(defn inc [x] x) (in|c 1)")
 
 
-def test_a_member_of_a_module_is_told() -> None:
+def test_a_member_of_a_module_is_described() -> None:
     assert hover("(use (.strings)) (strings:jo|in)").startswith(
         "```clojure\n(strings:join delim strs)"
     )
@@ -76,7 +76,7 @@ def test_a_member_of_a_module_is_told() -> None:
     assert told == "```clojure\n(lib:twice x)\n```\n\n*function*\n\ntwice as much"
 
 
-def test_a_name_for_another_one_tells_what_that_is() -> None:
+def test_an_alias_is_described_with_its_original() -> None:
     assert hover("(use (.strings)) (def glue strings:join) (gl|ue)").startswith(
         "```clojure\n(glue delim strs)\n```\n\n*function*\n\nJoins strings"
     )

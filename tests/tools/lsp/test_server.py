@@ -132,7 +132,7 @@ def test_a_session_from_the_first_key_to_the_last(editor: Editor) -> None:
     assert editor.close() == (0, "")
 
 
-def test_errors_come_when_the_typing_pauses(editor: Editor) -> None:
+def test_errors_are_shown_when_the_typing_pauses(editor: Editor) -> None:
     uri = editor.open("main.bass", "")
     assert editor.diagnostics(uri) == []
     typed = "(map first [[1]"

@@ -50,7 +50,7 @@ def test_a_file_with_replaced_values_is_kept_as_a_backup(tmp_path: Path) -> None
     assert dotenv.dotenv_values(path) == {"GITHUB_APP_ID": "8", "LISTEN": ":1"}
 
 
-def test_which_settings_a_file_gives_is_known_before_it_is_written(tmp_path: Path) -> None:
+def test_the_settings_of_a_file_are_known_before_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     assert assigned(path, ["GITHUB_APP_ID"]) == []
     path.write_text("GITHUB_APP_ID=7\nGITHUB_APP_SLUG=\n")
