@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from bassloop.checks.source_links import SourceLinks
 from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
 from bassloop.terminal import plain_lines
 from bassloop.web import create_app
+from bassloop.web.pages import check_history
 from bassloop.web.pages.tests_page import TestRun, course_of
 from bassloop.web.presentation import view_runs
 from tests.records import make_run
@@ -31,6 +33,12 @@ async def ended(site: Site, run_id: str, state: str, log: bytes = b"ok\n", **cha
     await site.step(run_id, "make", log, error=error)
     await site.store.runs.start(run_id, "t", "octocat", "linux/amd64", 100.0)
     await site.store.runs.end(run_id, state, error, 101.0)  # type: ignore[arg-type]
+
+
+def since_when(page: str) -> str:
+    """The sentence of a page's failure card that says since when the check fails."""
+    [sentence] = re.findall(r"<span>((?:<b>Flaky|First|Failing|last green).*?)</span>", page, re.S)
+    return re.sub(r"<[^>]*>", "", sentence)
 
 
 async def two_runs(site: Site) -> None:
@@ -71,15 +79,54 @@ async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
         assert 'href="/runs/red/changes"' in page
         assert "First failure" in page
         assert "Flaky" not in page
+        await ended(site, "stopped", "cancelled", head_sha="d" * 40)
         await ended(site, "redder", "failed", head_sha="c" * 40)
-        page = await site.text("/runs/redder")
-        assert f'Failing since <a href="/runs/red" class="sha">{RED[:7]}</a>, 2 runs' in page
+        assert since_when(await site.text("/runs/redder")) == (
+            f"Failing since {RED[:7]}, 1970-01-01 00:01 UTC (2 runs) · "
+            f"last green at {GREEN[:7]}, 1970-01-01 00:01 UTC"
+        )
 
 
 async def test_the_card_says_that_a_check_has_never_been_green(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
-        await ended(site, "red", "failed")
-        assert "No earlier run of this check succeeded" in await site.text("/runs/red")
+        await ended(site, "red", "failed", head_sha=RED)
+        assert since_when(await site.text("/runs/red")) == "First failure · no green run before"
+        await ended(site, "redder", "failed")
+        assert since_when(await site.text("/runs/redder")) == (
+            f"Failing since {RED[:7]}, 1970-01-01 00:01 UTC (2 runs) · no green run before"
+        )
+
+
+async def test_the_card_names_the_branch_of_a_green_run_if_it_is_another(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await two_runs(site)
+        await ended(site, "topic", "failed", head_branch="topic", thunk_digest="TWO")
+        assert since_when(await site.text("/runs/topic")) == (
+            f"First failure · last green at {GREEN[:7]} on main, 1970-01-01 00:01 UTC"
+        )
+
+
+async def test_a_stopped_run_is_no_failure_of_its_check(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await two_runs(site)
+        await site.queued("stopped", thunk_digest="TWO")
+        await site.store.runs.start("stopped", "t", "octocat", "linux/amd64", 100.0)
+        await site.store.runs.end("stopped", "interrupted", "the runner was lost", 101.0)
+        page = await site.text("/runs/stopped")
+        assert since_when(page) == f"last green at {GREEN[:7]}, 1970-01-01 00:01 UTC"
+
+
+async def test_the_beginning_of_a_long_row_of_failures_is_not_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_history, "MAX_RUNS", 2)
+    async with open_site(tmp_path) as site:
+        for number in range(4):
+            await ended(site, f"red{number}", "failed", head_sha=f"{number}" * 40)
+        assert since_when(await site.text("/runs/red3")) == (
+            "Failing since before 1111111, 1970-01-01 00:01 UTC (3 and more runs) · "
+            "no green run before"
+        )
 
 
 async def test_without_a_green_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
@@ -103,11 +150,35 @@ async def test_the_runs_own_branch_comes_before_others(tmp_path: Path) -> None:
 
 async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
-        await ended(site, "one", "succeeded")
-        await ended(site, "two", "failed")
-        await ended(site, "three", "failed")
-        page = await site.text("/runs/three")
-        assert "the very same thunk</a> succeeded once and failed 2 times" in page
+        await ended(site, "one", "succeeded", head_sha=GREEN)
+        await ended(site, "two", "failed", head_sha=GREEN)
+        await ended(site, "three", "failed", head_sha=GREEN)
+        assert since_when(await site.text("/runs/three")) == (
+            "Flaky, proven: the very same thunk failed 2 times and succeeded once, "
+            f"last at {GREEN[:7]}, 1970-01-01 00:01 UTC"
+        )
+
+
+async def test_a_flaky_check_never_lacks_a_green_run(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        more = {"head_branch": None, "event": "pull_request"}
+        await ended(site, "before", "succeeded", check_name="old-name", pull_request=1, **more)
+        await ended(site, "red", "failed", pull_request=2, **more)
+        page = await site.text("/runs/red")
+        assert since_when(page).startswith("Flaky, proven: the very same thunk failed once")
+        assert "no green run before" not in page
+        assert (await site.json("/runs/red/changes"))["green"]["id"] == "before"
+
+
+async def test_a_thunk_that_succeeds_later_is_flaky_too(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        await ended(site, "red", "failed")
+        await ended(site, "later", "succeeded", head_sha=GREEN)
+        page = await site.text("/runs/red")
+        assert since_when(page).endswith(
+            f"succeeded once, last at {GREEN[:7]}, 1970-01-01 00:01 UTC"
+        )
+        assert "What changed?" not in page
 
 
 async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:

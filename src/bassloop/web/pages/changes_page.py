@@ -1,9 +1,8 @@
-"""The changes since the last green run of the same check, and the outcomes of the same thunk."""
+"""The changes since the last green run of the same check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,10 +18,10 @@ from bassloop.checks.comparison import (
     thunk_differences,
 )
 from bassloop.checks.run_failure import failing_step, read_log_end
-from bassloop.lifecycle import RunState
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
-from bassloop.web.guard import thunk_of, visible_run, visible_runs
+from bassloop.web.guard import thunk_of, visible_run
+from bassloop.web.pages.check_history import last_green
 from bassloop.web.presentation import abort_not_found, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
     from bassloop.store import Run, Step
     from bassloop.web.web_context import WebContext
-
-MAX_RUNS = 50
-"""The maximum number of runs that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +56,6 @@ class Changes:
     added: Sequence[AddedLine]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """The numbers of outcomes of the very same thunk."""
-
-    succeeded: int = 0
-    failed: int = 0
-
-    @property
-    def flaky(self) -> bool:
-        """True if the thunk has both failed and succeeded."""
-        return bool(self.succeeded and self.failed)
-
-
 def routes(context: WebContext) -> Blueprint:
     """Return the routes."""
     blueprint = Blueprint("changes_page", __name__)
@@ -97,45 +80,6 @@ def routes(context: WebContext) -> Blueprint:
         )
 
     return blueprint
-
-
-async def last_green(context: WebContext, run: Run) -> Run | None:
-    """Return the last successful run of the same check before this one, on its branch or else of any push; or None."""
-    filters: dict[str, Any] = {
-        "repository": run.repository,
-        "check_name": run.check_name,
-        "state": RunState.SUCCEEDED,
-    }
-    if run.head_branch is not None:
-        found = await visible_runs(context, 1, run.id, head_branch=run.head_branch, **filters)
-        if found.items:
-            return found.items[0]
-    found = await visible_runs(context, 1, run.id, pushed=True, **filters)
-    return found.items[0] if found.items else None
-
-
-async def failed_since(context: WebContext, run: Run, green: Run) -> Sequence[Run]:
-    """Return the runs of the same check and branch that have ended without success since a green run.
-
-    Returns this one and at most MAX_RUNS before it, newest first.
-    """
-    filters: dict[str, Any] = {"repository": run.repository, "check_name": run.check_name}
-    if run.head_branch is not None:
-        filters["head_branch"] = run.head_branch
-    else:
-        filters["pull_request"] = run.pull_request
-    earlier = await visible_runs(context, MAX_RUNS, run.id, **filters)
-    between = takewhile(lambda each: each.id != green.id, earlier.items)
-    return [run, *(each for each in between if each.ended and each.state != RunState.SUCCEEDED)]
-
-
-async def outcomes_of_thunk(context: WebContext, run: Run) -> Outcomes:
-    """Return how often the run's thunk has succeeded and failed."""
-    if not run.thunk_digest:
-        return Outcomes()
-    runs = await visible_runs(context, MAX_RUNS, thunk_digest=run.thunk_digest)
-    states = [each.state for each in runs.items if each.repository_id == run.repository_id]
-    return Outcomes(states.count(RunState.SUCCEEDED), states.count(RunState.FAILED))
 
 
 async def find_changes(context: WebContext, run: Run, green: Run) -> Changes:

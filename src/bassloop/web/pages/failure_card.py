@@ -13,12 +13,7 @@ from bassloop.checks.run_failure import (
 )
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line
-from bassloop.web.pages.changes_page import (
-    Outcomes,
-    failed_since,
-    last_green,
-    outcomes_of_thunk,
-)
+from bassloop.web.pages.check_history import CheckHistory, check_history
 from bassloop.web.presentation import StepView, view_step, without_command
 from bassloop.wire.conventions import as_in_project, unused_images
 
@@ -65,10 +60,6 @@ class FailureCard:
         links: URLs of source lines on GitHub.
         unused_images: the images that steps ran without.
         tests: the number of tests in reports with each outcome.
-        green: the last successful run of the same check.
-        since: the first run after it that did not succeed.
-        failed_runs: the number of unsuccessful runs since then, including this one.
-        outcomes: how often the very same thunk has succeeded and failed.
     """
 
     found: RunFailure
@@ -77,10 +68,7 @@ class FailureCard:
     links: Mapping[Location, str] = field(default_factory=dict)
     unused_images: Sequence[str] = ()
     tests: Mapping[str, int] = field(default_factory=dict)
-    green: Run | None = None
-    since: Run | None = None
-    failed_runs: int = 1
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    history: CheckHistory = field(default_factory=CheckHistory)
 
     @property
     def reason(self) -> str:
@@ -129,16 +117,11 @@ async def failure_card(
     if found is None:
         return None
     culprit = found.step
-    green, outcomes = await last_green(context, run), await outcomes_of_thunk(context, run)
-    failed = await failed_since(context, run, green) if green is not None else ()
     card = FailureCard(
         found,
         None,
-        green=green,
-        since=failed[-1] if failed else None,
-        failed_runs=len(failed),
         unused_images=unused_images(step.name for step in steps),
-        outcomes=outcomes,
+        history=await check_history(context, run),
     )
     if culprit is None:
         return card
