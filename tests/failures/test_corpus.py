@@ -96,6 +96,12 @@ def test_a_headline_has_the_whole_sentence_of_a_tool_that_breaks_lines() -> None
     assert headline.endswith('provided by "Nothing", but CMake did not find one.')
 
 
+def test_a_headline_has_the_explanation_of_a_tool_that_names_only_a_kind_of_error() -> None:
+    assert find_failures(log("terraform-syntax"))[0].headline == (
+        "Invalid expression: Expected the start of an expression, but found an invalid expression token."
+    )
+
+
 def test_lines_of_a_failure_are_where_it_says_so() -> None:
     lines = log("pytest")
     for failure in find_failures(lines):

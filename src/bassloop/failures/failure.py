@@ -17,8 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import re2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PATH = r"(?P<path>(?:file://)?[\pL\pN_.@~+/\\$-][^\s:\"'()<>|,;\[\]]*)"
 AT = rf"{PATH}:(?P<line>\d{{1,7}})(?::(?P<column>\d{{1,5}}))?"
@@ -30,11 +34,14 @@ MAX_LINE = 1_000
 MAX_MESSAGE_LINES = 6
 
 _LIBRARY = re2.compile(
-    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3|go/src)/"
+    r"(?:^|/)(?:site-packages|dist-packages|node_modules|vendor|\.cargo|rustc|gems|lib/python3(?:\.\d+)?|go/src|go/pkg/mod)/"
     r"|^/usr/(?:include|lib|local/include)/|^(?:internal/[\w/-]+$|async_hooks|<frozen|<string|\[eval)"
 )
 
 _BREAKS_LINES = frozenset({"cmake"})
+_EXPLAINS = frozenset({"terraform"})
+"""Tools whose first line is only the kind of error."""
+
 _COMPARISON = re2.compile(r"(?:Error: )?expect\(|Assert\.\w+\(\) Failure")
 _COMPARED = re2.compile(r"(?i)(?:expected|received|actual|got)\b")
 
@@ -99,13 +106,14 @@ class Failure:
         """The message in one line.
 
         That is its first line, and whatever completes it: the next line after a colon, the rest of the sentence if the
-        tool breaks lines, and both sides of a comparison. If the first line is only the comparison, or one of the
-        compared values, it is both values.
+        tool breaks lines, the explanation if the first line has none, and both sides of a comparison. If the first line
+        is only the comparison, or one of the compared values, it is both values.
         """
         first, *others = lines = self.message.split("\n")
         if self.tool in _BREAKS_LINES:
-            end = next((at for at, line in enumerate(lines, 1) if line.endswith(".")), 1)
-            return " ".join(lines[:end])
+            return _sentence(lines)
+        if self.tool in _EXPLAINS and others:
+            return f"{first}: {_sentence(others)}"
         values = [line for line in lines if _COMPARED.match(line)]
         if len(values) > 1 and (first == values[0] or _COMPARISON.match(first)):
             return ", ".join(values[:2])
@@ -121,6 +129,12 @@ class Failure:
         """The failure in one line: the test and the headline."""
         said = self.headline
         return f"{self.test}: {said}" if self.test and said else self.test or said
+
+
+def _sentence(lines: Sequence[str]) -> str:
+    """Return the first of these lines, or the lines up to the end of a sentence."""
+    end = next((at for at, line in enumerate(lines, 1) if line.endswith(".")), 1)
+    return " ".join(lines[:end])
 
 
 @dataclass(frozen=True, slots=True)

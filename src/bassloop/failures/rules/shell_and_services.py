@@ -56,7 +56,7 @@ RULES: tuple[Rule, ...] = (
         "terraform",
         Rank.ERROR,
         r"^[│|] Error: (?P<message>\S.*)$",
-        within=(r"^[│|] +on (?P<path>\S+) line (?P<line>\d{1,7})", r"^[│|] (?P<detail>[A-Z].*)$"),
+        within=(r"^[│|] +on (?P<path>\S+) line (?P<line>\d{1,7})", r"^[│|] (?P<message>\S.*)$"),
         until=r"^[╵']",
         lines=30,
     ),
