@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hypothesis import given
@@ -30,13 +31,14 @@ from .site import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pytest
 
     from bassloop.checks.source_links import SourceLinks
     from bassloop.failures import Location
     from bassloop.store import Run
+
+CORPUS = Path(__file__).parents[1] / "failures" / "corpus"
 
 GCC = [
     b"compiling",
@@ -259,6 +261,24 @@ async def test_a_location_in_the_repository_is_a_link(tmp_path: Path) -> None:
         answer = await app.test_client().get("/runs/r")
         page = await answer.get_data(as_text=True)
     assert 'href="https://github.test/a.c#L1" rel="noopener">a.c:1</a>' in page
+
+
+async def test_an_excerpt_folds_the_stack_frames_of_libraries_and_shows_what_follows(
+    tmp_path: Path,
+) -> None:
+    async with open_site(tmp_path) as site:
+        row = await failed(site, (CORPUS / "cargo-test.txt").read_bytes())
+        card = (await site.text("/runs/r")).partition('id="failure"')[2].partition("</section>")[0]
+        folded = card.partition(
+            '<details class="frames"><summary>… 4 frames of libraries</summary>'
+        )
+        frames, _, after = folded[2].partition("</details>")
+        assert frames.count('class="line"') == 8
+        assert "core::panicking::panic_fmt" in frames
+        assert f'href="#v{row}-L27"' in after
+        assert "shop::tests::adds" in after
+        excerpt = (await site.json("/runs/r/failure"))["failure"]["excerpt"]
+        assert len(excerpt["lines"]) == 10
 
 
 async def test_an_excerpt_has_what_follows_a_cause_and_no_empty_ends(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from bassloop.checks.run_failure import (
     find_run_failure,
     signal_meaning,
 )
+from bassloop.failures.library_frames import library_frames
 from bassloop.lifecycle import RunState
-from bassloop.terminal import one_line
+from bassloop.terminal import one_line, strip
 from bassloop.web.pages.check_history import CheckHistory, check_history
 from bassloop.web.presentation import StepView, view_step, without_command
 from bassloop.wire.conventions import as_in_project, unused_images
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bassloop.failures import Failure, Location
+    from bassloop.failures.library_frames import LibraryFrames
     from bassloop.store import Run, Step
     from bassloop.web.web_context import WebContext
+
+MAX_FOLDED = 60
+"""How many lines after an excerpt may be in it because stack frames of libraries are folded."""
 
 MAX_SUMMARIES = 30
 MAX_SUMMARY = 200
@@ -30,25 +35,51 @@ MAX_SUMMARY = 200
 
 
 @dataclass(frozen=True, slots=True)
+class ExcerptPart:
+    """Some lines of an excerpt as HTML, from line number `start` (from 0) on.
+
+    Args:
+        label: the label of folded lines; "" if they aren't folded.
+    """
+
+    start: int
+    lines: Sequence[str]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LogExcerpt:
-    """Lines of a log as HTML, from line number `start` (from 0) on."""
+    """Lines of a log as HTML, from line number `start` (from 0) on.
+
+    Args:
+        total: the number of lines of the log.
+        folds: the stack frames of libraries, with indexes of lines of the excerpt.
+    """
 
     start: int
     lines: list[str]
     total: int
+    folds: Sequence[LibraryFrames] = ()
 
     @property
     def end(self) -> int:
         """The number of the line after the last one."""
         return self.start + len(self.lines)
 
-    def trimmed(self) -> LogExcerpt:
-        """Return the excerpt without empty lines at its start and end."""
-        told = [number for number, line in enumerate(self.lines) if line.strip()]
-        if not told:
-            return self
-        lines = self.lines[told[0] : told[-1] + 1]
-        return LogExcerpt(self.start + told[0], lines, self.total)
+    @property
+    def parts(self) -> list[ExcerptPart]:
+        """The lines, with the stack frames of libraries folded."""
+        parts, at = [], 0
+        for fold in self.folds:
+            frames = (
+                f"{fold.count} frame{'s' if fold.count > 1 else ''} of {fold.folder or 'libraries'}"
+            )
+            parts.append(ExcerptPart(self.start + at, self.lines[at : fold.start]))
+            folded = self.lines[fold.start : fold.stop]
+            parts.append(ExcerptPart(self.start + fold.start, folded, f"… {frames}"))
+            at = fold.stop
+        parts.append(ExcerptPart(self.start + at, self.lines[at:]))
+        return [part for part in parts if part.lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +161,34 @@ async def failure_card(
         named = found.failures[:MAX_NAMED]
         locations = [each for failure in named for each in failure.locations]
         links = await context.source_links.urls(run, locations)
-    excerpt = None
-    if found.lines is not None:
-        start, stop = found.lines
-        lines = await context.log_lines(run, culprit.row, start, stop)
-        lines = [as_in_project(line) for line in lines]
-        excerpt = LogExcerpt(start, lines, culprit.lines).trimmed()
+    excerpt = await _excerpt(context, run, found)
     tests = await context.store.tests.counts(run.id)
     return replace(card, step=view_step(culprit, now), excerpt=excerpt, links=links, tests=tests)
+
+
+async def _excerpt(context: WebContext, run: Run, found: RunFailure) -> LogExcerpt | None:
+    """Return the lines that show a failure, without blank ones at both ends. Folded lines make room for others."""
+    if found.step is None or found.lines is None:
+        return None
+    row, total = found.step.row, found.step.lines
+    start, stop = found.lines
+    wider = min(total, stop + MAX_FOLDED)
+    texts = [strip(line) for line in await context.store.logs.lines(run.id, row, start, wider)]
+    folds = library_frames(texts, {line - start for line in found.key_lines})
+    room, end, shown = stop - start, 0, 0
+    while end < len(texts) and shown < room:
+        fold = next((fold for fold in folds if fold.start == end), None)
+        end = fold.stop if fold is not None else end + 1
+        shown += 1
+    told = [index for index in range(end) if texts[index].strip()]
+    first, end = (told[0], told[-1] + 1) if told else (0, end)
+    lines = await context.log_lines(run, row, start + first, start + end)
+    folds = [
+        replace(fold, start=fold.start - first, stop=fold.stop - first)
+        for fold in folds
+        if fold.stop <= end
+    ]
+    return LogExcerpt(start + first, [as_in_project(line) for line in lines], total, folds)
 
 
 async def failure_summaries(context: WebContext, runs: Sequence[Run]) -> dict[str, str]:
