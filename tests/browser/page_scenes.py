@@ -331,6 +331,29 @@ def keyboard(page: Page, address: str) -> dict[str, Any]:
     return {"keys": keys, "visited": visited, "schemes": schemes, "wraps": wraps, "kept": kept}
 
 
+def common_keys(page: Page, address: str) -> dict[str, Any]:
+    """Press the keys that every page has."""
+    page.goto(address)
+    page.wait_for_selector("#help:visible")
+    page.keyboard.press("?")
+    listed = page.locator("dialog[open] dt").all_inner_texts()
+    page.keyboard.press("?")
+    closed = [page.locator("dialog[open]").count()]
+    page.click("#help")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    closed.append(page.locator("dialog[open]").count())
+    page.keyboard.press("d")
+    scheme = page.evaluate("document.documentElement.dataset.scheme")
+    focused = []
+    for key in ("j", "j", "k", "/", "?", "Escape"):
+        page.keyboard.press(key)
+        focused.append(
+            page.evaluate("document.activeElement.name || document.activeElement.className")
+        )
+    return {"listed": listed, "closed": closed, "scheme": scheme, "focused": focused}
+
+
 def accessible(page: Page, address: str) -> dict[str, Any]:
     """Return axe-core's findings on a page, in both schemes and on a narrow screen, and by how much it is wider than
     that. `COOKIE` is that of somebody who has signed in."""

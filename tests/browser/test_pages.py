@@ -341,6 +341,26 @@ async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
     assert found["kept"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("path", "focused"),
+    [
+        ("/runs", ["name", "name", "name", "repository", "repository", ""]),
+        ("/nowhere", [""] * 6),
+    ],
+)
+async def test_every_page_lists_its_keys_and_they_mean_the_same(
+    tmp_path: Path, path: str, focused: list[str]
+) -> None:
+    async with serve_site(tmp_path) as trial:
+        await add_failed_run(trial.site, "one")
+        await add_failed_run(trial.site, "two")
+        found = await run_scene(scenes.common_keys, trial.url + path)
+    assert found["listed"] == ["/", "j and k", "d", "?", "Esc"]
+    assert found["closed"] == [0, 0]
+    assert found["scheme"] == "light"
+    assert found["focused"] == focused
+
+
 PAGES = (
     "/",
     "/runs",

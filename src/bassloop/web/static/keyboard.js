@@ -4,11 +4,11 @@ const TEXT_FIELDS = "input:not([type=checkbox]), textarea, select, [contentedita
 
 /**
  * @param {Record<string, () => void>} shortcuts by `KeyboardEvent.key`
- * @param {() => void} find runs on Ctrl-F or Cmd-F
+ * @param {() => void} [find] runs on Ctrl-F or Cmd-F, instead of the browser's search
  */
 export function bindKeys(shortcuts, find) {
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "f") {
+    if (find && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "f") {
       event.preventDefault();
       find();
       return;
@@ -23,8 +23,12 @@ export function bindKeys(shortcuts, find) {
   });
 }
 
-/** Open or close the dialog that lists the shortcuts. @param {HTMLDialogElement} dialog */
-export function toggleHelp(dialog) {
-  if (dialog.open) dialog.close();
-  else dialog.showModal();
+/** Show the button for the dialog that lists the shortcuts. @returns {() => void} a function that opens or closes it */
+export function setUpHelp() {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("keys"));
+  const button = /** @type {HTMLElement} */ (document.getElementById("help"));
+  const toggle = () => (dialog.open ? dialog.close() : dialog.showModal());
+  button.hidden = false;
+  button.addEventListener("click", toggle);
+  return toggle;
 }

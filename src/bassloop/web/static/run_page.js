@@ -4,7 +4,7 @@
  */
 
 import { AutoScroll, COVERED, keepInPlace } from "./auto_scroll.js";
-import { bindKeys, toggleHelp } from "./keyboard.js";
+import { bindKeys, setUpHelp } from "./keyboard.js";
 import { LineDecorations, showTimes } from "./line_decorations.js";
 import { connect, UpdateBuffer } from "./live_feed.js";
 import { cyclePreference, PREFERENCE_CHANGED, preference, setPreference, wrapsLines } from "./preferences.js";
@@ -337,14 +337,11 @@ part("show-internal").addEventListener("change", (/** @type {Event} */ event) =>
   showInternal(/** @type {HTMLInputElement} */ (event.target).checked);
 });
 
-const help = /** @type {HTMLDialogElement} */ (part("keys"));
-part("help").hidden = false;
 page.addEventListener("click", copyText);
 showCopyButtons();
-part("help").addEventListener("click", () => toggleHelp(help));
 bindKeys(
   {
-    "?": () => toggleHelp(help),
+    "?": setUpHelp(),
     "/": () => search.open(),
     l: () => reader.goToFailure(),
     n: () => search.step(1),
