@@ -76,6 +76,35 @@ def head_on_phone(page: Page, address: str) -> dict[str, Any]:
     return {**found, "find": box["y"] >= 0 and box["width"] > 300}
 
 
+def zoomed(page: Page, address: str) -> dict[str, Any]:
+    """A run's page on a laptop with 200 % zoom, and then on paper."""
+    page.set_viewport_size({"width": 683, "height": 384})
+    page.goto(address)
+    page.wait_for_selector(".facts time[title]")
+
+    def box(selector: str) -> dict[str, float]:
+        found: dict[str, float] = page.eval_on_selector(
+            selector, "one => one.getBoundingClientRect().toJSON()"
+        )
+        return found
+
+    menu, place, find = box(".menu"), box(".crumbs"), box("#find")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    page.emulate_media(media="print")
+    time, facts = box(".facts time"), box(".facts")
+    return {
+        "place below menu": place["top"] >= menu["bottom"],
+        "search beside place": find["left"] >= place["right"] and find["top"] < place["bottom"],
+        "time on paper": time["width"] > 100 and time["right"] <= facts["right"],
+    }
+
+
+def empty_list(page: Page, address: str) -> dict[str, Any]:
+    """A list without runs."""
+    page.goto(address)
+    return {"lists": page.locator("ol.runs:visible").count(), "says": page.inner_text("#nothing")}
+
+
 def many_steps(page: Page, address: str) -> dict[str, Any]:
     """A timeline of more steps than it draws."""
     page.set_viewport_size({"width": 1280, "height": 800})

@@ -62,6 +62,25 @@ async def test_on_a_phone_the_place_and_the_search_stay_and_the_menu_scrolls_awa
     assert found == {"cut": 0, "smaller": True, "menu": False, "place": True, "find": True}
 
 
+async def test_with_zoom_the_place_is_beside_the_search_and_paper_has_the_whole_time(
+    tmp_path: Path,
+) -> None:
+    async with serve_site(tmp_path) as shown:
+        await add_failed_run(shown.site)
+        found = await run_scene(scenes.zoomed, f"{shown.url}/runs/failed")
+    assert found == {
+        "place below menu": True,
+        "search beside place": True,
+        "time on paper": True,
+    }
+
+
+async def test_an_empty_list_has_no_frame(tmp_path: Path) -> None:
+    async with serve_site(tmp_path) as shown:
+        found = await run_scene(scenes.empty_list, f"{shown.url}/runs")
+    assert found == {"lists": 0, "says": "No runs."}
+
+
 async def test_the_timeline_of_a_thousand_steps_shows_the_one_that_failed(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as shown:
         store = shown.store
