@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,6 +122,37 @@ def test_parts_of_workflows_that_are_left_out_are_noted_in_the_file(tmp_path: Pa
     written = (tmp_path / ".bassloop.toml").read_bytes()
     assert written.decode() == shown
     assert list(read_checks(written)) == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_test"),
+    [
+        ("cargo clippy --tests --workspace", False),
+        ("cargo check && cargo fmt -- --check", False),
+        ("ruff check . && mypy src tests", False),
+        ("pip install -r requirements-test.txt", False),
+        ("curl -L https://example.com/latest/tool", False),
+        ("git diff --exit-code tests", False),
+        ("npm install && npm test", True),
+        ("cargo +nightly test", True),
+        ("uv run --locked tox", True),
+        ("cd build\nmake check", True),
+        ("./mvnw -B verify", True),
+    ],
+)
+def test_the_projects_own_tests_are_added_unless_a_workflow_runs_tests(
+    tmp_path: Path, command: str, is_test: bool
+) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (tmp_path / "go.mod").touch()
+    job = {"steps": [{"run": command}]}
+    (folder / "ci.yml").write_text(json.dumps({"on": "push", "jobs": {"a": job, "test": job}}))
+    initialized(tmp_path)
+    checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
+    added = {name: check.commands for name, check in checks.items() if name not in ("a", "test")}
+    tests = {"project-test": ["go test ./..."], "vet": ["go vet ./..."]}
+    assert added == ({} if is_test else tests)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,16 @@ PROGRAMS = {
 }
 """First words of commands, which show the programs that a project needs."""
 
-_TESTS = re.compile(r"test|check|spec\b|\btox\b|\bnox\b", re.IGNORECASE)
+_TESTS = re.compile(r"(?<!la)test|check|spec\b|\btox\b|\bnox\b|\bverify\b", re.IGNORECASE)
+_OTHER_WORK = re.compile(
+    r"(?:^|[\s/])(?:install|add|sync|download|black|eslint|flake8|isort|mypy|prettier|pylint|pyright|rubocop|ruff"
+    r"|shellcheck|tsc|twine|(?:cargo|deno|pip|poetry) check"
+    r"|cargo (?:\+\S+ )?(?:build|clippy|doc|fmt|outdated)|go (?:build|vet)"
+    r"|cat|cd|cp|curl|echo|export|git|ls|mkdir|rm|wget)(?:\s|$)"
+)
+"""Commands that run no tests, though their arguments may mention some."""
+
+_COMMAND_ENDS = re.compile(r"[\n;|]|&&")
 
 HAS_CHECKS = (
     "{} has checks already: `bassloop try --list` lists them, and `bassloop init --print` shows "
@@ -119,7 +129,11 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     proposals = list(translated.checks) if translated else []
     if not any(map(_is_test, proposals)):
         taken = {proposal.name for proposal in proposals}
-        proposals += [each for each in _detected(root) if each.name not in taken]
+        for each in _detected(root):
+            if each.name not in taken:
+                proposals.append(each)
+            elif _is_test(each):  # the workflows' check of this name runs none
+                proposals.append(replace(each, name=f"project-{each.name}"))
     left_out = len(proposals) - MAX_PROPOSALS
     proposals = proposals[:MAX_PROPOSALS]
     without_check = translated.left_out if translated else []
@@ -154,8 +168,13 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
 
 def _is_test(proposal: Proposal) -> bool:
     """Return whether a check seems to run tests, and not only to build or to lint."""
-    commands = " ".join(each if isinstance(each, str) else " ".join(each) for each in proposal.run)
-    return _TESTS.search(commands) is not None
+    scripts = (each if isinstance(each, str) else " ".join(each) for each in proposal.run)
+    commands = (command for script in scripts for command in _COMMAND_ENDS.split(script))
+    plain = (
+        " ".join(word for word in command.split() if not word.startswith("-"))
+        for command in commands
+    )
+    return any(_TESTS.search(each) and not _OTHER_WORK.search(each) for each in plain)
 
 
 def _without_engine(proposals: Sequence[Proposal]) -> str:
