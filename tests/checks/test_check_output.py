@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.checks import check_output
-from bassloop.checks.run_failure import RunFailure
+from bassloop.checks.run_failure import RunFailure, failing_step
 from bassloop.failures import Failure, Location, Rank
 from bassloop.github import CheckOutput
 from bassloop.github.check_run_requests import cut
@@ -40,6 +40,17 @@ def test_a_failure_is_titled_by_its_step_and_shows_the_end_of_its_log() -> None:
     assert said.text is not None
     assert "1 passed\n1 failed" in said.text
     assert f"{URL}#v7-L2" in said.text
+
+
+def test_a_service_that_does_not_listen_is_named_with_the_end_of_its_log() -> None:
+    why = "the service db (postgres:17) didn't listen on port 5432 within 14 s. Its log ends with:\nno role"
+    service = make_step(7, "sh -c postgres", error=why, lines=1)
+    user = make_step(8, "sh test.sh", error=why, inputs=(service.digest,))
+    run = make_run(state="failed", message=why)
+    assert failing_step([user, service]) == service
+    said = check_output.ended(run, [user, service], URL, service, ["no role"])
+    assert "the service db (postgres:17) didn't listen on port 5432 within 14 s" in said.summary
+    assert "no role" in said.summary
 
 
 def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_lines() -> None:

@@ -114,7 +114,8 @@ async def meaning(source: str) -> bass.Value:
             ' ($ sh -ec "make"))'),
         (
             '[checks.a]\nrun = "test"\n[checks.a.services.my-db]\nimage = "pg@sha256:00"\nrun = "pg"\nport = 1',
-            '(let [db (with-port (from {:platform {:os "linux"} :repository "pg" :digest "sha256:00"} ($ sh -c "pg"))'
+            '(let [db (with-port (with-label (from {:platform {:os "linux"} :repository "pg" :digest "sha256:00"}'
+            ' ($ sh -c "pg")) :service "my-db")'
             ' :port 1)]'
             ' (cd src (with-env ($ sh -ec "test") {:MY_DB_HOST (addr db :port "$host")'
             ' :MY_DB_PORT (addr db :port "$port")})))',

@@ -194,8 +194,7 @@ class ActiveCheck:
                     return await self._run_on(runtime)
                 except RuntimeLost as error:
                     log.warning("runner lost before the check began", error=str(error))
-                    tried = trio.current_time() - asked_at
-                    wait.note_lost(runtime, tried, str(error), loop.pool)
+                    wait.note_lost(runtime, trio.current_time() - asked_at, str(error), loop.pool)
                 runtime = context.connected_runtime(
                     self.request.platform, trusted=self.trusted, wait=wait
                 )
@@ -427,7 +426,7 @@ class ActiveCheck:
         with trio.move_on_after(limit):
             seen = CallObservation()
             try:
-                await self._call(runtime, recorder, seen)
+                await self._call(runtime, recorder, seen, limit)
                 return await self._ending(runtime, seen, Ending(RunState.SUCCEEDED, None))
             except RunFailed as error:
                 return await self._ending(runtime, seen, Ending(RunState.FAILED, str(error)))
@@ -436,8 +435,7 @@ class ActiveCheck:
                     raise
                 # Its command may have run, so it isn't repeated unless somebody asks for it.
                 return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
-        after = format_duration(limit)
-        message = f"stopped after {after}, its time limit ({setting})"
+        message = f"stopped after {format_duration(limit)}, its time limit ({setting})"
         return Ending(RunState.TIMED_OUT, message)
 
     async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:
@@ -464,7 +462,9 @@ class ActiveCheck:
             return Ending(RunState.FAILED, message)
         return ending
 
-    async def _call(self, runtime: Runtime, recorder: Recorder, seen: CallObservation) -> None:
+    async def _call(
+        self, runtime: Runtime, recorder: Recorder, seen: CallObservation, limit: float
+    ) -> None:
         context, loop, run_id = self.context, self.context.loop, self.run_record.id
 
         async def begin() -> None:
@@ -488,7 +488,7 @@ class ActiveCheck:
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("runner asked")
             calling = context.call_metadata(
-                runtime, run_id, trusted=self.trusted, thunk=self.request.record.sha256
+                runtime, run_id, trusted=self.trusted, thunk=self.request.record.sha256, limit=limit
             )
             async with calling as metadata:
                 metadata |= await give(loop.store, runtime, metadata, self.given)

@@ -16,6 +16,7 @@ from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunnerWait, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
+from bassloop.wire.conventions import TIME_LIMIT_METADATA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -160,15 +161,26 @@ class DeliveryContext:
 
     @asynccontextmanager
     async def call_metadata(
-        self, runtime: Runtime, run_id: str = "", *, trusted: bool = False, thunk: str = ""
+        self,
+        runtime: Runtime,
+        run_id: str = "",
+        *,
+        trusted: bool = False,
+        thunk: str = "",
+        limit: float | None = None,
     ) -> AsyncGenerator[dict[str, str]]:
         """Provide the metadata for one call, and for a private repository a token to check it out with.
 
         The token is sent only to `bassloop runner`, which gives it only to Git and masks it in output, and only if
         the runner's owner can read the repository. It is revoked on exit. Without a token, the runner may use
         credentials of its own.
+
+        Args:
+            limit: the call's time limit in seconds, for the runner to know.
         """
         metadata = self.metadata(run_id, trusted=trusted, thunk=thunk)
+        if limit is not None:
+            metadata[TIME_LIMIT_METADATA] = f"{limit:.3f}"
         async with AsyncExitStack() as stack:
             if self.repository.private and runtime.kind == "bassloop":
                 try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop.project.declaration import MAX_JOBS, CheckDeclaration, Service
-from bassloop.wire.conventions import CHECKOUT_IMAGE
+from bassloop.wire.conventions import CHECKOUT_IMAGE, SERVICE_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -175,18 +175,19 @@ def _variables(job: MatrixJob) -> Iterator[str]:
         yield f':{name} (mask "" :{name})'
     for name, service in check.services.items():
         prefix = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-        form = _service(job, service)
+        form = _service(job, name, service)
         yield f':{prefix}_HOST (addr {_indented(form, 6)} :port "$host")'
         yield f':{prefix}_PORT (addr {_indented(form, 6)} :port "$port")'
 
 
-def _service(job: MatrixJob, service: Service) -> str:
+def _service(job: MatrixJob, name: str, service: Service) -> str:
     form = f"(from {_image(job.text(service.image))} ($ sh -c {_string(job.text(service.run))}))"
     if service.env:
         pairs = " ".join(
             f":{name} {_string(job.text(value))}" for name, value in service.env.items()
         )
         form = f"(with-env {form} {{{pairs}}})"
+    form = f"(with-label {form} :{SERVICE_LABEL} {_string(name)})"
     return f"(with-port {form} :port {service.port})"
 
 

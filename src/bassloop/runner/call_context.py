@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bassloop.wire.conventions import LIMITS_METADATA, USES_LABEL, label_texts
+from bassloop.wire.conventions import (
+    LIMITS_METADATA,
+    TIME_LIMIT_METADATA,
+    USES_LABEL,
+    label_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +94,7 @@ class CallContext:
         source: the URL of a private repository; contexts that differ only in this are equal.
         artifact_limits: the artifacts that the loop accepts; None if it accepts none.
         given: the artifacts of other checks, for thunks that use some.
+        time_limit: the seconds after which the loop cancels the call; None if it doesn't say.
         images: the images that the call has used, by name, with their digests. The driver adds them.
     """
 
@@ -99,6 +105,7 @@ class CallContext:
     source: PrivateSource | None = field(default=None, compare=False)
     artifact_limits: ArtifactLimits | None = field(default=None, compare=False)
     given: tuple[GivenArtifact, ...] = field(default=(), compare=False)
+    time_limit: float | None = field(default=None, compare=False)
     images: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -110,7 +117,10 @@ class CallContext:
         isolation = metadata.get("bassloop-isolation", "")
         source = PrivateSource.from_metadata(metadata)
         limits = ArtifactLimits.from_metadata(metadata)
-        return cls(repository, fork, cached_only, isolation, source, limits)
+        seconds = metadata.get(TIME_LIMIT_METADATA, "")
+        known = re.fullmatch(r"\d{1,9}(\.\d{1,9})?", seconds, re.ASCII)
+        time_limit = float(seconds) if known else None
+        return cls(repository, fork, cached_only, isolation, source, limits, time_limit=time_limit)
 
     def given_to(self, thunk: pb.Thunk) -> tuple[GivenArtifact, ...]:
         """Return the artifacts for a thunk of the call."""

@@ -15,6 +15,18 @@ class Unsupported(DriverError):
     """The driver can't do this for any thunk."""
 
 
+class ServiceFailed(DriverError):
+    """A service that a thunk uses doesn't listen. The message names the service, so it needs no command line.
+
+    Args:
+        step: the id of the service's step.
+    """
+
+    def __init__(self, message: str, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+
+
 class NotCached(DriverError):
     """The call asks for a cached output only, and there is none."""
 

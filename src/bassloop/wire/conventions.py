@@ -44,6 +44,12 @@ def _texts(value: pb.Value) -> Iterator[str]:
 ARTIFACT_PREFIX = "bassloop:artifact:"
 """Begins the id of such a step. The file's path follows."""
 
+SERVICE_LABEL = "service"
+"""The label with a service's name, for messages."""
+
+TIME_LIMIT_METADATA = "bassloop-time-limit"
+"""The time limit of a run in seconds, such as `90.5`. The loop cancels the call then."""
+
 ARTIFACTS_LABEL = "artifacts"
 """The label with the patterns of a thunk's artifacts. A pattern that ends in a slash names a folder."""
 

@@ -81,8 +81,11 @@ async def test_two_services_are_reached_at_once_and_one_may_need_the_other(bench
 
 async def test_the_reason_why_a_service_can_not_be_reached_is_reported(bench: Bench) -> None:
     ends = run("echo no >&2; exit 4", ports=[pb.ThunkPort(name="http", port=8000)])
-    with pytest.raises(DriverError, match="exit status 4"):
+    with pytest.raises(DriverError) as failed:
         await bench.said(fetch(ends))
+    assert "ended before it listened on port 8000 (http): exit status 4" in str(failed.value)
+    assert str(failed.value).endswith("Its log ends with:\nno")
+    assert bench.seen.named("exit 4").id in bench.seen.named("wget").inputs
     with pytest.raises(DriverError, match="the port 8000, which"):
         await bench.said(fetch(server("one"), server("two")))
     with pytest.raises(DriverError, match="has no port 'http'"):

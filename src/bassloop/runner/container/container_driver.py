@@ -227,7 +227,9 @@ class ContainerGraph(ThunkGraph):
         super().__init__(call, driver.cache, environment, driver.on_event)
         self._driver = driver
         self._images = driver.images
-        self._services = Services(driver.settings.engine, self._service, call.nursery)
+        self._services = Services(
+            driver.settings.engine, self._service, call.nursery, self.context.time_limit
+        )
         self._authority = CertificateAuthority()
         self._builder = ImageBuilder(
             driver.images, self, driver.settings.limits, driver.allow_host_path

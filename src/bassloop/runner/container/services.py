@@ -6,9 +6,10 @@ reach them.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,14 @@ import trustme
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError
 from bassloop.runner.container.launcher import LABEL
-from bassloop.runner.engine.command import command_line, parse_thunk
+from bassloop.runner.engine.command import command_line, image_of, parse_thunk
 from bassloop.runner.engine.execution import describe_exit
 from bassloop.runner.engine.graph import describe_os_error
-from bassloop.runner.engine.layout import normalized
+from bassloop.runner.engine.layout import normalized, printable
 from bassloop.runner.engine.mounts import BindMount, MountSupport
-from bassloop.runner.errors import DriverError
+from bassloop.runner.engine.step_progress import step_id
+from bassloop.runner.errors import DriverError, ServiceFailed
+from bassloop.wire.conventions import SERVICE_LABEL, label_texts
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -62,9 +65,19 @@ TRUST_VARIABLES = {
 """Variables for programs that don't read the system's bundle."""
 
 LISTEN_SECONDS = 300.0
+"""How long a service may take to listen. A check's own time limit shortens that."""
+MAX_MARGIN = 10.0
+"""How long before the end of a check's time limit to give up, at most, so that there is time to say why."""
+LAST_LINES = 3
+MAX_LINE = 200
+"""How many of a log's last lines are part of an error, and how many characters of each."""
+MAX_NAME = 100
+MAX_PORTS = 5
+"""How many other ports an error names."""
 POLL_SECONDS = 0.05
 _PROC = Path("/proc")
 _LISTENING = "0A"
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(.?))", re.DOTALL)
 
 Prepare = Callable[["pb.Thunk"], "AbstractAsyncContextManager[tuple[Execution, ContainerLauncher]]"]
@@ -176,11 +189,17 @@ class _Service:
 
 @dataclass(eq=False)
 class Services:
-    """The services of one call, by cache key."""
+    """The services of one call, by cache key. Made when the call begins.
+
+    Args:
+        time_limit: the call's time limit in seconds, if there is one.
+    """
 
     engine: ContainerEngine
     prepare: Prepare
     nursery: trio.Nursery
+    time_limit: float | None = None
+    _began: float = field(default_factory=trio.current_time)
     _services: dict[str, _Service] = field(default_factory=dict)
     _ports: dict[int, str] = field(default_factory=dict)
     _first: str | None = None
@@ -194,14 +213,14 @@ class Services:
         return f"container:{self._first}"
 
     async def start(self, thunk: pb.Thunk, key: str) -> None:
-        """Start a service, and wait until it listens on all of its ports. Raises DriverError."""
+        """Start a service, and wait until it listens on all of its ports. Raises ServiceFailed."""
         service = self._services.get(key)
         if service is None:
             service = self._services[key] = _Service()
             self.nursery.start_soon(self._serve, thunk, service)
         await service.ready.wait()
         if service.error is not None:
-            raise DriverError(f"the service {command_line(thunk)} {service.error}")
+            raise ServiceFailed(f"the service {service_name(thunk)} {service.error}", step_id(key))
 
     async def _serve(self, thunk: pb.Thunk, service: _Service) -> None:
         """Run a service until the call ends. Errors are recorded in `service`."""
@@ -212,14 +231,14 @@ class Services:
                 try:
                     error = await self._run(thunk, execution, launcher, service)
                 except DriverError as failure:
-                    error = str(failure)
+                    error = f"can't start: {failure}"
                     raise
                 finally:
                     if not service.ended:
                         with shielded(1):
                             await execution.step.complete(error)  # without one if it was stopped
         except DriverError as failure:
-            error = str(failure)
+            error = f"can't start: {failure}"
         except OSError as failure:
             error = f"can't start: {describe_os_error(failure)}"
         if not service.ready.is_set():
@@ -233,7 +252,7 @@ class Services:
         launcher: ContainerLauncher,
         service: _Service,
     ) -> str | None:
-        """Run the container until the call ends, or return why it couldn't be started.
+        """Run the container until the call ends, or return why it doesn't listen.
 
         If it ends earlier, that is reported, and the container remains, because others may use its network.
         """
@@ -243,7 +262,15 @@ class Services:
         async def run(launch: Launch) -> None:
             try:
                 status = await execution.watch(replace(launch, grace=0))
-                outcome.append(f"ended: {describe_exit(status, contained=True)}")
+                how = describe_exit(status, contained=True)
+                if service.ready.is_set():
+                    outcome.append(f"ended: {how}")
+                else:
+                    outcome.append(
+                        f"ended before it listened on {ports_text(thunk)}: {how}"
+                        + (" (it has to stay in the foreground)" if status == 0 else "")
+                        + log_text(execution.step.log_end)
+                    )
             except DriverError as error:
                 outcome.append(str(error))
             listening.cancel()
@@ -258,12 +285,12 @@ class Services:
                 nursery = await stack.enter_async_context(open_flat_nursery())
                 nursery.start_soon(run, launch)
                 with listening:
-                    if await self._wait_for_ports(thunk, launcher.name):
+                    problem = await self._wait_for_ports(thunk, launcher.name)
+                    if problem is None:
                         self._first = self._first or launcher.name
                         service.ready.set()
                     else:
-                        wanted = ", ".join(str(port.port) for port in thunk.ports)
-                        outcome.append(f"does not listen on {wanted} after {LISTEN_SECONDS:.0f} s")
+                        outcome.append(problem + log_text(execution.step.log_end))
                         nursery.cancel_scope.cancel()
                         over.set()
             await over.wait()
@@ -284,24 +311,42 @@ class Services:
                 )
             self._ports[number] = command_line(thunk)
 
-    async def _wait_for_ports(self, thunk: pb.Thunk, container: str) -> bool:
-        """Wait until all of a service's ports have a listener. Return False if that takes too long.
+    async def _wait_for_ports(self, thunk: pb.Thunk, container: str) -> str | None:
+        """Wait until all of a service's ports have a listener. If that takes too long, return what is the matter.
 
         The kernel has no event for that, so its tables are polled.
         """
         wanted = {port_of(thunk, port.name) for port in thunk.ports}
-        pid = 0
-        with trio.move_on_after(LISTEN_SECONDS):
+        pid, open_ports = 0, set[int]()
+        began = trio.current_time()
+        with trio.move_on_at(min(began + LISTEN_SECONDS, self._give_up_at())):
             while True:
                 try:
                     if not pid:
                         pid = await self._pid(container)
-                    if pid and wanted <= await self._listening(pid):
-                        return True
+                    if pid:
+                        open_ports = await self._listening(pid)
+                        if wanted <= open_ports:
+                            return None
                 except EngineError:
                     pid = 0  # the container hasn't started yet
                 await trio.sleep(POLL_SECONDS)
-        return False
+        took = trio.current_time() - began
+        problem = f"didn't listen on {ports_text(thunk, wanted - open_ports)} within {took:.0f} s"
+        if took < LISTEN_SECONDS and self.time_limit is not None:
+            problem += f" (the check's time limit is {self.time_limit:g} s)"
+        if not pid:
+            return f"{problem}, because its container hasn't started"
+        others = [] if self.engine.network == "host" else sorted(open_ports - self._ports.keys())
+        if others:
+            problem += f", but on {_enumerate(others[:MAX_PORTS])}"
+        return f"{problem}. Its process was still running"
+
+    def _give_up_at(self) -> float:
+        """Return the time at which to report a service that doesn't listen yet: before the call is cancelled."""
+        if self.time_limit is None:
+            return math.inf
+        return self._began + self.time_limit - min(self.time_limit / 5, MAX_MARGIN)
 
     async def _pid(self, container: str) -> int:
         answer = await self.engine.ask("inspect", "--format", "{{.State.Pid}}", container)
@@ -318,6 +363,41 @@ class Services:
             return await trio.to_thread.run_sync(read)
         except OSError as error:
             raise EngineError("it has ended") from error
+
+
+def service_name(thunk: pb.Thunk) -> str:
+    """Return a service's name, from its label, and its image; without a label, its command."""
+    label = label_texts(thunk, SERVICE_LABEL)
+    ref = image_of(thunk).ref
+    image = f"{ref.repository}:{ref.tag}" if ref.tag else ref.repository
+    name = printable(label[0] if label else command_line(thunk))
+    name = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+    return f"{name} ({printable(image)})" if image else name
+
+
+def ports_text(thunk: pb.Thunk, numbers: Collection[int] | None = None) -> str:
+    """Return a service's ports, or those with certain numbers, with the names that say more than ``port``."""
+    texts = [
+        f"{each.port} ({each.name})" if each.name != "port" else str(each.port)
+        for each in thunk.ports
+        if numbers is None or each.port in numbers
+    ]
+    return _enumerate(texts)
+
+
+def _enumerate(ports: Sequence[int | str]) -> str:
+    return f"port {ports[0]}" if len(ports) == 1 else f"ports {', '.join(map(str, ports))}"
+
+
+def log_text(end: bytes) -> str:
+    """Return the last lines of a log for an error, each on a line of its own, given the log's last bytes."""
+    text = _ESCAPE.sub("", end.decode(errors="replace")).replace("\t", " ")
+    cleaned = ("".join(filter(str.isprintable, line)) for line in re.split(r"[\r\n]+", text))
+    lines = [line.strip() for line in cleaned if line.strip()]
+    if not lines:
+        return ". Its log is empty"
+    shown = [line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…" for line in lines]
+    return ". Its log ends with:\n" + "\n".join(shown[-LAST_LINES:])
 
 
 def listening_ports(tables: str) -> set[int]:

@@ -29,7 +29,7 @@ from bassloop.runner.engine.command import (
     with_credential,
 )
 from bassloop.runner.engine.step_progress import Send, StepReporter, step_id
-from bassloop.runner.errors import DriverError, NotCached
+from bassloop.runner.errors import DriverError, NotCached, ServiceFailed
 from bassloop.runner.runner_events import RunnerEvent, ThunkEnded, ThunkStarted
 
 if TYPE_CHECKING:
@@ -301,6 +301,9 @@ class ThunkGraph(ABC):
                 stored = await self.call.cache.store(output, key)
             await self.after(stored, key)
             error = None
+        except ServiceFailed as failure:
+            step.add_input(failure.step)
+            error = str(failure)
         except DriverError as failure:
             error = f"{failure}: {line}"
         except OSError as failure:

@@ -36,6 +36,8 @@ Send = Callable[[progrock.StatusUpdate], Awaitable[None]]
 
 _STREAMS = {STDOUT: progrock.LogStream.STDOUT, STDERR: progrock.LogStream.STDERR}
 _NO_SECRETS = Mask(())
+_END_BYTES = 4096
+"""How much of a log's end a reporter remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,13 @@ class StepReporter:
         self._send = send
         self.mask = mask
         self._vertex = progrock.Vertex(id=step_id(key), name=mask.hide(name), inputs=inputs)
+        self.log_end = b""
+        """The last bytes of the log, with secrets masked."""
+
+    def add_input(self, step: str) -> None:
+        """Report with the next update that this step depends on another one, too."""
+        if step not in self._vertex.inputs:
+            self._vertex.inputs.append(step)
 
     @property
     def id(self) -> str:
@@ -241,6 +250,8 @@ class StepReporter:
     async def log(self, chunks: Sequence[LogChunk]) -> None:
         """Report what the step's command wrote."""
         now = _now()
+        for each in chunks:
+            self.log_end = (self.log_end + each.data[-_END_BYTES:])[-_END_BYTES:]
         logs = [
             progrock.VertexLog(
                 vertex=self.id, stream=_STREAMS[each.stream], data=each.data, timestamp=now
