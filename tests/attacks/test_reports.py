@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ from bassloop.wire.runtime_grpc import RuntimeBase
 from .runners import HOOK, registered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conftest import Target
 
 pytestmark = pytest.mark.attacks
@@ -22,24 +25,32 @@ pytestmark = pytest.mark.attacks
 PIECE = 1 << 20
 
 
+# A report is put together when it's sent: all of them take long, in each process that collects this module.
+
+
 def filled(start: bytes, part: bytes, end: bytes) -> bytes:
     return start + part * ((MAX_REPORT - len(start) - len(end)) // len(part)) + end
 
 
-DEPTH = MAX_REPORT // 16
-REPORTS = {
-    "many tests": filled(b"<testsuite>", b'<testcase name="x"/>', b"</testsuite>"),
-    "many failures": filled(
+def deep() -> bytes:
+    depth = MAX_REPORT // 16
+    return b"<testsuite>" + b"<a>" * depth + b"</a>" * depth + b"</testsuite>"
+
+
+REPORTS: dict[str, Callable[[], bytes]] = {
+    "many tests": partial(filled, b"<testsuite>", b'<testcase name="x"/>', b"</testsuite>"),
+    "many failures": partial(
+        filled,
         b"<testsuite>",
         b'<testcase name="x"><failure>src/a.py:1: AssertionError\n</failure></testcase>',
         b"</testsuite>",
     ),
-    "deep elements": b"<testsuite>" + b"<a>" * DEPTH + b"</a>" * DEPTH + b"</testsuite>",
-    "entities": filled(
-        b"<testsuite><testcase><failure>", b"&lt;", b"</failure></testcase></testsuite>"
+    "deep elements": deep,
+    "entities": partial(
+        filled, b"<testsuite><testcase><failure>", b"&lt;", b"</failure></testcase></testsuite>"
     ),
-    "TAP": filled(b"TAP version 13\n", b"not ok 1 - x\n", b""),
-    "TAP of one line": filled(b"TAP version 13\nok ", b"1 ", b"\n"),
+    "TAP": partial(filled, b"TAP version 13\n", b"not ok 1 - x\n", b""),
+    "TAP of one line": partial(filled, b"TAP version 13\nok ", b"1 ", b"\n"),
 }
 
 
@@ -70,9 +81,9 @@ async def test_reports(target: Target) -> None:
         await target.push(HOOK)
         await trio.sleep_forever()
 
-    for name, report in REPORTS.items():
+    for name, make in REPORTS.items():
         async with (
-            open_grpc_server([Reports(report)]) as new_session,
+            open_grpc_server([Reports(make())]) as new_session,
             registered(target, new_session),
         ):
             await target.withstand(f"reports of {name}", push)

@@ -18,6 +18,8 @@ from bassloop.wire.runtime_grpc import RuntimeBase
 from .runners import HOOK, registered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conftest import Target
 
 pytestmark = pytest.mark.attacks
@@ -92,17 +94,20 @@ def log_update(text: bytes) -> progrock_pb2.StatusUpdate:
 EMPTY = 1_900_000
 """Empty parts that a message has room for; decoded, they take 100 MB."""
 
-UPDATES = {
-    "empty logs": progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog()] * EMPTY),
-    "empty tasks": progrock_pb2.StatusUpdate(tasks=[progrock_pb2.VertexTask()] * EMPTY),
-    "empty inputs": progrock_pb2.StatusUpdate(vertexes=[progrock_pb2.Vertex(inputs=[""] * EMPTY)]),
-    "logs of a byte": progrock_pb2.StatusUpdate(
+UPDATES: dict[str, Callable[[], progrock_pb2.StatusUpdate]] = {
+    "empty logs": lambda: progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog()] * EMPTY),
+    "empty tasks": lambda: progrock_pb2.StatusUpdate(tasks=[progrock_pb2.VertexTask()] * EMPTY),
+    "empty inputs": lambda: progrock_pb2.StatusUpdate(
+        vertexes=[progrock_pb2.Vertex(inputs=[""] * EMPTY)]
+    ),
+    "logs of a byte": lambda: progrock_pb2.StatusUpdate(
         logs=[progrock_pb2.VertexLog(vertex="it", data=b"x")] * 19_000
     ),
-    "steps": progrock_pb2.StatusUpdate(
+    "steps": lambda: progrock_pb2.StatusUpdate(
         vertexes=[progrock_pb2.Vertex(id=str(number)) for number in range(20_000)]
     ),
 }
+"""Functions, because the messages take seconds and 300 MB, in each process that collects this module."""
 
 
 class Updates(RuntimeBase):
@@ -152,5 +157,5 @@ async def test_logs_that_are_expensive_to_settle(target: Target) -> None:
 
 
 async def test_messages_with_very_many_steps_or_logs(target: Target) -> None:
-    for name, update in UPDATES.items():
-        await withstand_updates(target, f"messages of {name}", update)
+    for name, make in UPDATES.items():
+        await withstand_updates(target, f"messages of {name}", make())
