@@ -78,6 +78,8 @@ __all__ = [
 CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
 READ_BYTES = 1 << 14
 LARGE_BYTES = 64 << 10
+END_SECONDS = 10.0
+"""How long the calls of a server may take to end when it's closed."""
 """The size above which a message is large, and only read when there is room for it."""
 
 MESSAGE_HEADER = ">?I"
@@ -479,18 +481,18 @@ def _has_ended(session: H2Session) -> bool:
 
 @asynccontextmanager
 async def open_grpc_server(
-    services: Collection[Any], *, limits: ChannelLimits = DEFAULTS, grace: float = 10.0
+    services: Collection[Any], *, limits: ChannelLimits = DEFAULTS
 ) -> AsyncGenerator[SessionFactory]:
     """Serve grpclib services on the channels of SSH connections. On the Trio side.
 
     Yields a session factory for `asyncssh.SSHClientConnection.create_unix_server` (with `encoding=None`). It can be
     used for one connection after another, as when a runner reconnects. Methods run as asyncio tasks. They are cancelled
-    when their call is, when the connection is lost, and when the context is left, which waits at most `grace` seconds
-    for their end (even if cancelled).
+    when their call is, when the connection is lost, and when the context is left, which waits at most
+    END_SECONDS for their end (even if cancelled).
     """
     sessions = _Sessions(services, limits)
     try:
         yield sessions.new_session
     finally:
-        with shielded(grace):
+        with shielded(END_SECONDS):
             await call_asyncio(sessions.end)

@@ -278,7 +278,7 @@ def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str,
     yield from product(options, [(), *map(own_ulimits, LOWER)])
 
 
-def own_ulimits(most: int | None = None) -> tuple[str, ...]:
+def own_ulimits(most: int | None) -> tuple[str, ...]:
     """Return this process's own limits, which child processes can't exceed, or `most` if that is lower."""
     found = []
     for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):

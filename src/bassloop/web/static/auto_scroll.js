@@ -11,7 +11,7 @@ const NEAR = 80;
 
 let ownScrollY = -1;
 
-/** Where the page was when it was last known to scroll, by itself or by the reader. */
+/** The position of the page after its last known scrolling, by itself or by the reader. */
 let lastScrollY = 0;
 
 /** @param {number} pixels down */
@@ -27,7 +27,7 @@ export function scrollTo(element, block) {
 }
 
 /**
- * Change the page around an element, of which an edge stays where it is on the screen.
+ * Change the page around an element, and keep one edge of the element at its position on the screen.
  * @param {Element | null | undefined} element
  * @param {() => void} change
  * @param {"top" | "bottom"} [edge]
@@ -45,7 +45,7 @@ function noteOwnScroll() {
   ownScrollY = lastScrollY = window.scrollY;
 }
 
-/** Tell whether the page is where its own scrolling left it. */
+/** Return whether the page is where its own scrolling left it. */
 function isOwnScroll() {
   return Math.abs(window.scrollY - ownScrollY) <= 2;
 }
@@ -77,7 +77,7 @@ export class AutoScroll {
     this.keepAtEnd();
   }
 
-  /** Leave the screen where it is from now on. */
+  /** Stop following the log. */
   stop() {
     if (!this.active) return;
     this.active = false;
@@ -91,7 +91,7 @@ export class AutoScroll {
     this.#updateButton();
   }
 
-  /** Take note of new lines. @param {import("./steps.js").Step} step @param {number} count */
+  /** Note new lines. @param {import("./steps.js").Step} step @param {number} count */
   linesAdded(step, count) {
     const previous = this.step;
     // The first of several parallel steps keeps the screen: it would jump between them otherwise.
@@ -103,7 +103,7 @@ export class AutoScroll {
     this.#updateButton();
   }
 
-  /** Bring the end of the log back to where it was. */
+  /** Scroll the end of the log back to its position on the screen. */
   keepAtEnd() {
     if (!this.active || !this.step) return;
     const excess = this.step.log.getBoundingClientRect().bottom - (window.innerHeight - MARGIN);
@@ -111,7 +111,7 @@ export class AutoScroll {
   }
 
   #onScroll() {
-    // On the way up the end is still near for a while: only who scrolls down to it wants to follow it.
+    // While somebody scrolls up, the end is still near for a while. Follow it only if they scroll down.
     const isDown = window.scrollY > lastScrollY;
     lastScrollY = window.scrollY;
     if (!this.step || isOwnScroll()) return;

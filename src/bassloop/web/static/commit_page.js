@@ -32,7 +32,7 @@ async function refresh() {
   document.getElementById("overview")?.replaceWith(/** @type {HTMLElement} */ (fresh.getElementById("overview")));
   document.title = fresh.title;
   showRelativeTimes(document);
-  // Whoever is there with the keyboard stays there.
+  // Keep the keyboard focus.
   const target = form ? `form[action="${CSS.escape(form)}"] button` : link && `#overview a[href="${CSS.escape(link)}"]`;
   if (target) /** @type {HTMLElement | null} */ (document.querySelector(target))?.focus();
 }

@@ -1,6 +1,6 @@
 /**
- * Which lines of a log are folded away. Lines are numbered as in the log; positions count only the lines
- * that are shown.
+ * The folded sections of a log. Lines are numbered as in the log. Positions count only the lines that are
+ * shown.
  */
 
 /**
@@ -89,14 +89,14 @@ export class Folds {
     if (folded.length) this.update();
   }
 
-  /** Return the index of the last cut that a condition holds for; it must hold for all cuts before. @param {(cut: Cut) => boolean} condition */
+  /** Return the index of the last cut that fulfills a condition. All cuts before it must fulfill it too. @param {(cut: Cut) => boolean} condition */
   #lastCut(condition) {
     return bisect(this.#cuts, condition) - 1;
   }
 }
 
 /**
- * Return the index of the first item for which a condition does not hold; it must hold for none after that.
+ * Return the index of the first item that doesn't fulfill a condition. No item after it may fulfill it.
  * @template T
  * @param {ArrayLike<T>} items
  * @param {(item: T) => boolean} condition

@@ -5,18 +5,18 @@
 
 const CHUNK = 256;
 
-/** Characters that are kept. */
+/** The maximum number of cached characters. */
 const MAX_SIZE = 12_000_000;
 const LINE_OVERHEAD = 100;
 
-/** Milliseconds that lines may take. Without a bound, one answer that never comes would hold up all later updates. */
+/** Timeout in milliseconds for fetching lines. Without one, a response that never arrives would block all later updates. */
 const PATIENCE = 30_000;
 
 /**
  * @typedef {object} Chunk
  * @property {string[]} lines as HTML that the server escaped; fewer than CHUNK where the log ends
  * @property {[number, number][] | null} times pairs of a line and the time that applies from it on
- * @property {number} timed the number of lines that there were when the times were fetched
+ * @property {number} timed the number of lines when the times were fetched
  */
 
 export class LineCache {
@@ -32,7 +32,7 @@ export class LineCache {
   }
 
   /**
-   * Add lines that came over the live feed or with the page.
+   * Add lines from the live feed or the page.
    * @param {number} start
    * @param {string[]} lines
    */

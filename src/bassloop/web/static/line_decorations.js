@@ -1,4 +1,4 @@
-/** What a log's lines carry beside their text: selection, the failing lines, fold buttons, pauses and times. */
+/** The decorations of a log's lines: selection, failing lines, fold buttons, pauses and times. */
 
 import { formatAnchor, lineOf } from "./log_lines.js";
 import { preference } from "./preferences.js";

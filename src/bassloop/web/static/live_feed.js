@@ -1,6 +1,6 @@
 /**
- * Live updates over a websocket that reconnects. A page says what it already has each time it connects, so
- * that after a lost connection it misses nothing and gets nothing twice.
+ * Live updates over a websocket that reconnects. Each time a page connects, it sends what it already has, so
+ * that it misses nothing after a lost connection and gets nothing twice.
  */
 
 const FIRST_DELAY = 500;
@@ -9,7 +9,7 @@ const LONGEST_DELAY = 15_000;
 /** Milliseconds without a message after which the connection counts as lost: the server sends a heartbeat every 4 s. */
 const MAX_SILENCE = 9_000;
 
-/** Milliseconds that a page is hidden before it asks for less. */
+/** Milliseconds after which a hidden page requests fewer updates. */
 const HIDING_DELAY = 2_000;
 
 /** Close code of a run that doesn't exist, or that the visitor may not see. */
@@ -21,7 +21,7 @@ const MAX_LINES = 400;
 /**
  * @typedef {object} Listener
  * @property {(hidden: boolean) => object | null} hello returns the first message of each connection; null sends
- *   none. A hidden page can ask for less: it connects anew when it is seen
+ *   none. A hidden page can request fewer updates, and reconnects when it is shown
  * @property {(message: any) => boolean} receive takes a message and returns whether it was the last one
  * @property {(seconds: number | null) => void} connectionChanged is called with the seconds until the next
  *   attempt when the connection is lost, and with null when it works
@@ -32,7 +32,7 @@ const MAX_LINES = 400;
 export function connect(path, listener) {
   let delay = FIRST_DELAY;
   let ended = false;
-  /** What the present connection, or its absence, was made for. */
+  /** Whether the page was hidden when the connection was opened or closed. */
   let hidden = false;
   let timer = 0;
   let close = () => {};
@@ -77,7 +77,7 @@ export function connect(path, listener) {
       listener.connectionChanged(null);
       const message = JSON.parse(event.data);
       if (message.heartbeat) socket.send("{}");
-      else if (message.end && hidden) close(); // What it has left out comes when the page is seen.
+      else if (message.end && hidden) close(); // The rest is sent when the page is shown.
       else ended = listener.receive(message) || ended;
     };
     socket.onclose = (event) => lose(event.code);

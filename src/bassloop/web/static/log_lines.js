@@ -3,7 +3,7 @@
  * `#v3-L120-L140` a range of lines. The server has escaped the lines' HTML.
  */
 
-/** Characters of HTML above which a line is shortened until somebody asks for all of it. */
+/** Characters of HTML above which a line is shortened until somebody expands it. */
 const LONG_LINE = 20_000;
 const SHOWN_PART = 8_000;
 
@@ -67,7 +67,7 @@ export function lineOf(element) {
   return Number(element.id.slice(element.id.lastIndexOf("L") + 1)) - 1;
 }
 
-/** Return the HTML that the server gave for a line. @param {Element} element */
+/** Return the HTML that the server sent for a line. @param {Element} element */
 export function htmlOf(element) {
   return element.querySelector(".text")?.innerHTML ?? "";
 }

@@ -1,4 +1,4 @@
-/** What the server knows about a log beside its lines: groups and pauses, which fold, and lines with errors. */
+/** The outline of a log: groups and pauses, which can be folded, and lines with errors. */
 
 import { get } from "./requests.js";
 import { formatDuration } from "./times.js";
@@ -22,7 +22,7 @@ export class LogOutline {
     this.view = view;
   }
 
-  /** Fetch what is new, unless that was done just now. @param {boolean} [force] fetch it even then */
+  /** Fetch the new part, unless it was fetched just now. @param {boolean} [force] fetch it in any case */
   async update(force = false) {
     const { view } = this;
     if (this.#fetching || this.lines >= view.total || (!force && performance.now() - this.#fetchedAt < REFRESH_INTERVAL)) return;
@@ -70,7 +70,7 @@ export class LogOutline {
     return JSON.stringify(folds.sections) !== before;
   }
 
-  /** A new group is folded unless it holds an error, or lines that somebody wants to see.
+  /** Fold a new group unless it contains an error, or lines that somebody wants to see.
    * @param {import("./folds.js").Section} section */
   #startsFolded(section) {
     if (section.kind !== "group" || section.startsOpen) return false;

@@ -30,7 +30,7 @@ const MAX_HEIGHT = 2_000_000;
  */
 
 /** @typedef {{ line: number, top: number, approximate?: boolean }} Anchor a line, and where on the screen it should
- * stay; an approximate place is not worth scrolling for */
+ * stay; an approximate position isn't worth scrolling for */
 
 export class LogView {
   folds = new Folds();
@@ -68,7 +68,7 @@ export class LogView {
     if (elements.length) {
       this.lines.style.paddingTop = "0";
       callbacks.linesAdded(this, elements);
-      // The page stays where it is: its first screen says what matters, and the log is further down.
+      // Don't scroll: the top of the page has the most important information, and the log is further down.
       this.#resizeBoxes(null, true);
     }
   }
@@ -97,7 +97,7 @@ export class LogView {
     return document.getElementById(`v${this.row}-L${line + 1}`);
   }
 
-  /** Fill the screen with lines. To be called after scrolling, and whenever the page has changed. */
+  /** Fill the screen with lines. Call it after scrolling, and whenever the page has changed. */
   fillScreen() {
     if (this.#queued || !this.isOpen || !this.positions) return;
     const bounds = this.lines.getBoundingClientRect();
@@ -188,13 +188,13 @@ export class LogView {
     this.#change(() => this.screen.replaceChildren(...lines));
   }
 
-  /** Give both boxes their proper heights. To be called when nobody scrolls. */
+  /** Give both boxes their proper heights. Call it when nobody scrolls. */
   settle() {
     const anchor = this.#anchor();
     if (anchor) this.#resizeBoxes(anchor, true);
   }
 
-  /** Change the log. If the reader is below it, what they read stays in place. @param {() => void} change */
+  /** Change the log. If the reader is below it, keep their position. @param {() => void} change */
   #change(change) {
     const isAbove = this.isOpen && this.log.getBoundingClientRect().bottom <= COVERED;
     keepInPlace(isAbove ? this.log : null, change, "bottom");
@@ -211,7 +211,7 @@ export class LogView {
     return this.#fillBy(() => this.#renderAround(target, { line: this.folds.lineAt(target), top: y, approximate: true }));
   }
 
-  /** Change the window, and go on filling the screen unless that had no effect. @param {() => Promise<void>} change */
+  /** Change the window, and continue to fill the screen unless that had no effect. @param {() => Promise<void>} change */
   async #fillBy(change) {
     const before = [this.first, this.last];
     await this.#enqueue(change);
@@ -270,7 +270,7 @@ export class LogView {
   }
 
   /**
-   * Resize the boxes so that the anchor stays where it should be on the screen; scroll where that can't be.
+   * Resize the boxes so that the anchor keeps its position on the screen. Scroll if that isn't possible.
    * @param {Anchor | null} anchor
    * @param {boolean} proportional whether to give them their proper heights in any case
    */
@@ -303,7 +303,7 @@ export class LogView {
     return element && { line: lineOf(element), top: element.getBoundingClientRect().top };
   }
 
-  /** Say above the log that lines could not be fetched. @param {unknown} error */
+  /** Show above the log that lines could not be fetched. @param {unknown} error */
   #showError(error) {
     this.log.parentElement?.querySelector(":scope > .error")?.remove();
     const message = document.createElement("p");
@@ -335,8 +335,8 @@ function toRanges(numbers) {
 }
 
 /**
- * Remove the lines of a box that are not wanted, and insert others in order. The rest is not touched, and
- * neither is a selection in it.
+ * Remove the lines of a box that are not wanted, and insert others in order. The rest isn't touched, so that
+ * a selection in it remains.
  * @param {HTMLElement} box
  * @param {Set<number>} wanted
  * @param {HTMLElement[]} added

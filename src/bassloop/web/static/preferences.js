@@ -41,7 +41,7 @@ export function cyclePreference(name) {
   return value;
 }
 
-/** Tell whether long lines are wrapped now. */
+/** Return whether long lines are wrapped. */
 export function wrapsLines() {
   return preference("wrap") === "yes" || (preference("wrap") === "auto" && matchMedia("(max-width: 700px)").matches);
 }

@@ -1,10 +1,10 @@
-/** Where the reader is in a run's logs, and how they get elsewhere: anchors, selected lines, steps and errors. */
+/** Navigation in a run's logs: anchors, selected lines, steps and errors. */
 
 import { LogOutline } from "./log_outline.js";
 import { formatAnchor, lineOf, parseAnchor } from "./log_lines.js";
 import { preference } from "./preferences.js";
 
-/** Lines that are copied at most. */
+/** The maximum number of lines that are copied. */
 const MAX_COPIED = 10_000;
 
 /** @typedef {import("./steps.js").Step} Step */
@@ -46,7 +46,7 @@ export class Reader {
     return element ? lineOf(element) : 0;
   }
 
-  /** Go where the address points. @returns {boolean} whether it points to something */
+  /** Go to the target of the address. @returns {boolean} whether it has one */
   goToAnchor() {
     const anchor = parseAnchor(location.hash);
     const step = anchor && this.steps.get(anchor.row);
@@ -80,7 +80,7 @@ export class Reader {
     this.#decorate();
   }
 
-  /** Go to a line that was searched for. @param {number} row @param {number} line */
+  /** Go to a line with a match. @param {number} row @param {number} line */
   async goToLine(row, line) {
     const step = this.steps.get(row);
     if (!step) return;

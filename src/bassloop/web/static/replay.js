@@ -1,11 +1,11 @@
-/** Replays a step's log at its own speed, as a terminal showed it. Without this, the link is a recording's. */
+/** Replays a step's log at its own speed, as a terminal showed it. Without this module, the link downloads a recording. */
 
 import { get } from "./requests.js";
 
 /** Milliseconds: longer pauses are cut to this. */
 const IDLE = 3_000;
 
-/** Lines that the screen has at most: the last ones of the log. */
+/** The maximum number of lines on the screen: the last ones of the log. */
 const ROWS = 24;
 
 /** @typedef {[at: number, count: number, changed: Record<string, string>]} Frame */

@@ -1,14 +1,14 @@
-/** Requests that a bad moment of the network or the server doesn't lose: bounded in time, and repeated. */
+/** Requests with a timeout, repeated if the network or the server fails. */
 
 /** Milliseconds to wait before each try. */
 const PAUSES = [0, 500, 2_000, 5_000];
 
-/** Milliseconds after which an answer is no longer waited for. */
+/** Timeout in milliseconds. */
 const PATIENCE = 10_000;
 
 /**
- * Get a small answer of the loop. Returns null if it could not be had after several tries; an answer that says
- * that something is wrong with the request is returned at once.
+ * Fetch a small response. Returns null if several attempts fail. A response to a faulty request is returned at
+ * once.
  * @param {string} url
  * @param {RequestInit} [options]
  * @returns {Promise<Response | null>}

@@ -1,6 +1,6 @@
 /**
- * A run's page. Without this module the page is complete as of when it was made; here it becomes live, and
- * shows logs of any length.
+ * A run's page. Without this module, the page shows the state at the time of the request. The module updates it
+ * live, and shows logs of any length.
  */
 
 import { AutoScroll, COVERED, keepInPlace } from "./auto_scroll.js";
@@ -80,7 +80,7 @@ async function drawUpdates() {
       await new Promise((done) => setTimeout(done, DRAW_INTERVAL));
     }
   } finally {
-    drawing = false; // After an error, which the console tells, the next update is drawn again.
+    drawing = false; // After an error, which the console shows, the next update is drawn again.
   }
 }
 
@@ -102,7 +102,7 @@ async function draw(update) {
   if (update.end) await changeInPlace(endRun);
 }
 
-/** Wait until what has changed is drawn; a page that nobody sees isn't drawn. */
+/** Wait until changes are drawn. A hidden page isn't drawn. */
 function nextFrame() {
   return new Promise((done) => {
     requestAnimationFrame(() => setTimeout(done));
@@ -125,7 +125,7 @@ function takeTurn(change) {
   return result;
 }
 
-/** Change the page around what is being read. @param {() => void} change */
+/** Change the page, and keep the reader's position. @param {() => void} change */
 function changeInPlace(change) {
   return takeTurn(() => keepInPlace(topElement(), change));
 }
@@ -184,7 +184,7 @@ function showRun(update) {
   updateDurations();
 }
 
-/** Return a piece of what a trusted runner has found. @param {[string, string | null]} piece */
+/** Return a piece of a trusted runner's result. @param {[string, string | null]} piece */
 const verdictPiece = ([text, url]) =>
   url ? Object.assign(document.createElement("a"), { href: url, textContent: text }) : text;
 
@@ -247,13 +247,13 @@ function endRun() {
     if (step.open) reader.outline(step).update(true);
   }
   updateDurations();
-  // There is room for all bars now, but what is on the screen doesn't jump for them.
+  // There is room for all bars now. Keep the position of what is on the screen.
   if (part("time").getBoundingClientRect().bottom <= COVERED) part("time").classList.remove("following");
   timeline.draw();
   updateActions();
 }
 
-/** Show the buttons for what can be done now that the run is over, such as having a trusted runner run it too. */
+/** Show the buttons for a run that has ended, such as the one for verification by a trusted runner. */
 async function updateActions() {
   const response = await get(`/runs/${encodeURIComponent(run)}/actions`);
   if (!response?.ok) return;
@@ -386,7 +386,7 @@ if (isLive()) {
   timers.push(setInterval(whileSeen(updateDurations), TICK_INTERVAL), setInterval(whileSeen(() => timeline.draw()), TIMELINE_INTERVAL));
   if (!location.hash) nextFrame().then(() => autoScroll.start());
   connect(`/runs/${encodeURIComponent(run)}/live`, {
-    // A hidden page shows how the run stands in its title, and needs no logs for it.
+    // A hidden page shows the run's state in its title, and needs no logs for that.
     hello: (hidden) => ({ logs: Object.fromEntries(steps.all.map((step) => [step.row, step.lines])), ...(hidden && { only: [] }) }),
     receive: (update) => {
       updates.add(update);
@@ -400,7 +400,7 @@ if (isLive()) {
     },
   });
 }
-// The page is where it should be now: before, lines would be fetched that nobody sees.
+// Only now is the page at its position: before, it would fetch lines that nobody sees.
 for (const step of steps.open) {
   step.view.fillScreen();
   reader.outline(step).update();

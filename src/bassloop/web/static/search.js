@@ -2,7 +2,7 @@
 
 import { lineOf, rangeIn } from "./log_lines.js";
 
-/** Matches that are asked for at a time. */
+/** The number of matches in one request. */
 const PAGE_SIZE = 1000;
 
 /** Milliseconds after the last key before the search begins. */
@@ -18,9 +18,9 @@ export class LogSearch {
   /** @type {Map<string, Match>} by row and line */
   #byLine = new Map();
   #total = 0;
-  /** How far the server got: lines searched, and all lines. @type {{ searched: number, lines: number } | null} */
+  /** The server's progress: lines searched, and all lines. @type {{ searched: number, lines: number } | null} */
   #progress = null;
-  /** @type {string | null} where the server goes on */
+  /** @type {string | null} where the server continues */
   #next = null;
   #index = -1;
   #query = "";
@@ -91,7 +91,7 @@ export class LogSearch {
     this.highlight();
   }
 
-  /** Highlight what was found in the lines that are in the document. */
+  /** Highlight the matches in the lines that are in the document. */
   highlight() {
     if (!("highlights" in CSS)) return;
     CSS.highlights.clear();
@@ -157,7 +157,7 @@ export class LogSearch {
   }
 
   /** Fetch the first matches, or further ones: the server answers after a few seconds at the latest, and is asked
-   * again until it has found something. Then the search goes on by itself, until the first page is full. */
+   * again until it has found something. Then the search continues by itself, until the first page is full. */
   async #fetchMore() {
     const number = (this.#requests += 1);
     const known = this.#matches.length;

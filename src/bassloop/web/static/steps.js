@@ -6,7 +6,7 @@ import { formatDuration, serverNow } from "./times.js";
 
 const STATE_WORDS = { ok: "succeeded", bad: "failed", warn: "stopped", runs: "running", cached: "from cache", waits: "not started" };
 
-/** Inputs that a step names. */
+/** The maximum number of inputs that a step lists. */
 const MAX_INPUTS = 8;
 
 export class Step {
@@ -63,7 +63,7 @@ export class Step {
     return (this.element.dataset.inputs ?? "").split(" ").filter(Boolean).map(Number);
   }
 
-  /** The number of lines that its log is known to have. */
+  /** The number of known lines of its log. */
   get lines() {
     return this.#view ? this.#view.total : Number(this.log.dataset.total);
   }
@@ -106,7 +106,7 @@ export class Step {
     await this.view.append(update.start, update.lines, update.total, showEnd);
   }
 
-  /** Show how long it took, or has been running. */
+  /** Show its duration so far. */
   updateDuration() {
     if (Number.isNaN(this.startedAt) || this.state === "cached") return;
     this.#setText(".duration", formatDuration((Number.isNaN(this.endedAt) ? serverNow() : this.endedAt) - this.startedAt));

@@ -1,5 +1,5 @@
 /**
- * A zoomable timeline of a run's steps, redrawn while the run goes on. The server draws it first
+ * A zoomable timeline of a run's steps, redrawn while the run continues. The server draws it first
  * (`pages/timeline.py`): the constants here are the same.
  */
 
@@ -34,7 +34,7 @@ export class Timeline {
   /**
    * @param {HTMLElement} box
    * @param {() => Step[]} steps
-   * @param {() => { start: number, end: number }} extent returns the run's time; `end` is NaN while it goes on
+   * @param {() => { start: number, end: number }} extent returns the run's time; `end` is NaN until it has ended
    */
   constructor(box, steps, extent) {
     this.box = box;
@@ -141,7 +141,7 @@ export class Timeline {
       window.removeEventListener("pointerup", onUp);
       if (!selection.isConnected) return;
       selection.remove();
-      // The end of a drag over a bar is no click on it.
+      // The end of a drag over a bar isn't a click on it.
       const ignoreClick = (/** @type {Event} */ click) => click.preventDefault();
       window.addEventListener("click", ignoreClick, { capture: true, once: true });
       setTimeout(() => window.removeEventListener("click", ignoreClick, { capture: true }), 0);
@@ -153,7 +153,7 @@ export class Timeline {
     window.addEventListener("pointerup", onUp);
   }
 
-  /** Return where in the drawing a pointer is, from 0 to 1. @param {MouseEvent} event */
+  /** Return the pointer's position in the drawing, from 0 to 1. @param {MouseEvent} event */
   #share(event) {
     const box = this.svg.getBoundingClientRect();
     return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
@@ -188,7 +188,7 @@ function drawBar(step, bar, height, labelled, now, width) {
   return link;
 }
 
-/** Return where there is room for a label. @param {string} name @param {Bar} bar @param {number} width in pixels */
+/** Return the position of a label that has room beside its bar, or inside it. @param {string} name @param {Bar} bar @param {number} width in pixels */
 function labelPosition(name, bar, width) {
   const needed = (100 * CHARACTER_WIDTH * (name.length + 2)) / width;
   const [left, right] = [Math.min(bar.x, 100), 100 - Math.max(bar.end, 0)];
