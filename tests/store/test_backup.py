@@ -12,6 +12,7 @@ import trio.lowlevel
 
 from bassloop.store import (
     FileBlobs,
+    Retention,
     StepUpdate,
     Store,
     StoreBusy,
@@ -181,8 +182,22 @@ async def test_a_folder_with_something_else_is_refused(store: Store, places: Pla
 
 
 async def test_no_backup_is_made_while_the_store_is_pruned(store: Store, places: Places) -> None:
-    with maintenance_lock(places.store[1]), pytest.raises(StoreBusy):
+    location, blobs = places.store
+    with maintenance_lock(find_database(location), blobs), pytest.raises(StoreBusy):
         places.back_up()
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_no_backup_is_made_while_another_machine_prunes_the_store(
+    store: Store, places: Places, tmp_path: Path
+) -> None:
+    location, _ = places.store
+    with maintenance_lock(find_database(location), tmp_path / "there"):
+        with pytest.raises(StoreBusy, match="on another node"):
+            places.back_up()
+        with pytest.raises(StoreBusy, match="on another node"):
+            await store.prune(Retention(), now=1.0)
+    places.back_up()
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import Bounds, NotStored, Retention, Store, StoreBusy, StoreError, StoreFull
+from bassloop.store import (
+    Bounds,
+    NotStored,
+    Retention,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    find_database,
+)
 from bassloop.store.blobs import FileBlobs, blobs
 from bassloop.store.logs.log_objects import log_sizes
 from bassloop.store.maintenance import maintenance_lock
@@ -188,8 +197,11 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
     assert await store.logs.lines(*where, 0, 9) == [b"mine"]
 
 
-async def test_nothing_is_removed_under_a_backup(store: Store, tmp_path: Path) -> None:
-    with maintenance_lock(tmp_path / "blobs"), pytest.raises(StoreBusy):
+async def test_nothing_is_removed_under_a_backup(
+    store: Store, location: Path | str, tmp_path: Path
+) -> None:
+    database = find_database(location)
+    with maintenance_lock(database, tmp_path / "blobs"), pytest.raises(StoreBusy):
         await store.prune(Retention(Bounds(bytes=0)), now=1.0)
 
 

@@ -102,7 +102,9 @@ class FakePermissions:
         theirs = {repo for (user, repo), level in self.levels.items() if user == person.id}
         return frozenset(repo for repo in theirs if self.levels[person.id, repo] != "none")
 
-    def forget(self, *, user_id: int | None = None, repository_id: int | None = None) -> None:
+    async def forget_everywhere(
+        self, *, user_id: int | None = None, repository_id: int | None = None
+    ) -> None:
         self.forgotten.append((user_id, repository_id))
 
 

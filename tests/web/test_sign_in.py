@@ -261,7 +261,9 @@ async def test_a_sessions_posts_must_come_from_its_own_pages(tmp_path: Path) -> 
         assert (await browser.post("/sign-out", csrf=csrf)).status_code == 303
 
 
-async def test_signing_out_everywhere_ends_every_session(tmp_path: Path) -> None:
+async def test_signing_out_ends_every_session_and_forgets_permissions_on_all_nodes(
+    tmp_path: Path,
+) -> None:
     async with open_browser(tmp_path) as browser:
         other = Browser(browser.site, browser.standin)
         await browser.sign_in("octocat")

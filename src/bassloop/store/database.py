@@ -141,6 +141,9 @@ class Database(Protocol):
         The lock ends with the process, even if that is killed.
         """
 
+    def maintenance_lock(self) -> AbstractContextManager[None]:
+        """Keep processes on other machines from removing logs. Raises StoreBusy if one of them holds the lock."""
+
     def lease(self, node: Node, identity: str) -> DaemonLease:
         """Return a lease, which makes this process a daemon of the database once it is acquired.
 

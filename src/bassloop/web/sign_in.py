@@ -157,7 +157,7 @@ def routes(context: WebContext) -> Blueprint:
         if visitor is not None:
             form = await request.form
             await sessions.end(visitor, everywhere=form.get("everywhere") == "yes")
-            context.permissions.forget(user_id=visitor.id)
+            await context.permissions.forget_everywhere(user_id=visitor.id)
             log.info("signed out", user=visitor.id, login=visitor.login)
         response = redirect("/", 303)
         response.delete_cookie(sessions.cookie, secure=sessions.secure, httponly=True)

@@ -25,6 +25,7 @@ from bassloop.store.engines.postgresql_connection import (
     LOCK_KEY,
     MAINTENANCE,
     MIGRATION,
+    REMOVAL,
     WRITER,
     PostgreSQLConnection,
     PostgreSQLListener,
@@ -34,6 +35,7 @@ from bassloop.store.engines.postgresql_connection import (
 )
 from bassloop.store.engines.postgresql_lease import Fence, PostgreSQLLease, taken_message
 from bassloop.store.errors import (
+    StoreBusy,
     StoreConflict,
     StoreError,
     StoreFull,
@@ -261,6 +263,17 @@ class PostgreSQLDatabase:
                 raise StoreUnusable(
                     f"database {self} is locked: another bassloop serves it; end that one, or point "
                     "DATABASE_URL at another database"
+                )
+            yield
+
+    @contextlib.contextmanager
+    def maintenance_lock(self) -> Iterator[None]:
+        with self.opened() as connection:
+            lock = f"SELECT pg_try_advisory_lock({LOCK_KEY}, {REMOVAL})"
+            (locked,) = connection.execute(lock).fetchone() or (False,)
+            if not locked:
+                raise StoreBusy(
+                    f"database {self}: a prune, backup, restore or check is under way on another node"
                 )
             yield
 

@@ -61,9 +61,9 @@ _SCHEMA = tuple(
 LOCK_KEY = "hashtext('bassloop ' || current_schema())"
 """The first key of all advisory locks."""
 
-MAINTENANCE, WRITER, MIGRATION = 1, 2, 3
+MAINTENANCE, WRITER, MIGRATION, REMOVAL = 1, 2, 3, 4
 """The second keys of advisory locks: for a command that uses the database exclusively, for a transaction that writes,
-and for migrations."""
+for migrations, and for removing logs or keeping others from that."""
 
 _STATEMENTS_AT_ONCE = 200
 

@@ -259,6 +259,9 @@ class SQLiteDatabase:
         with _lock(self.path):
             yield
 
+    def maintenance_lock(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # nobody on another machine uses the file
+
     def lease(self, node: Node, identity: str) -> FileLease:
         return FileLease(self)
 

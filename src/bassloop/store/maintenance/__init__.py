@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bassloop.store.database import Database
+
 
 Progress = Callable[[str, int, int], None]
 """A callback for progress. Takes the current activity, such as `copying logs`, the number of finished items, and the
@@ -31,10 +33,11 @@ total number of items (0 if unknown)."""
 
 
 @contextlib.contextmanager
-def maintenance_lock(folder: Path) -> Iterator[None]:
+def maintenance_lock(database: Database, folder: Path) -> Iterator[None]:
     """Hold the lock for removing logs, or for keeping others from removing them.
 
-    Raises StoreBusy if another process, or another task, holds it.
+    There are two locks: one on the folder of the blobs, and, for a database that several machines share, one in the
+    database. Raises StoreBusy if another process, or another task, holds one of them, and StoreError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -43,7 +46,8 @@ def maintenance_lock(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreBusy(f"{folder}: a prune, backup, restore or check is under way") from None
-        yield
+        with database.maintenance_lock():
+            yield
     finally:
         os.close(descriptor)
 

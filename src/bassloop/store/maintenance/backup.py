@@ -91,7 +91,7 @@ def back_up(
     about = to / ABOUT
     if to.exists() and not about.is_file() and any(to.iterdir()):
         raise BackupError(f"{to} is neither empty nor a backup: name another folder")
-    with os_errors(to), database.inspect(), maintenance_lock(blobs.folder):
+    with os_errors(to), database.inspect(), maintenance_lock(database, blobs.folder):
         (to / BLOBS).mkdir(parents=True, exist_ok=True)
         about.touch()
         fresh = to / f"{DATABASE}.new"

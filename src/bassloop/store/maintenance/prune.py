@@ -166,7 +166,8 @@ async def prune(
         dry_run: remove nothing; only runs and their bytes are counted.
     """
     with os_errors(blobs.folder), contextlib.ExitStack() as stack:
-        await trio.to_thread.run_sync(stack.enter_context, maintenance_lock(blobs.folder))
+        lock = maintenance_lock(engine.database, blobs.folder)
+        await trio.to_thread.run_sync(stack.enter_context, lock)
         progress("measuring logs", 0, 0)
         sizes = await trio.to_thread.run_sync(log_sizes, blobs)
         runs = await engine.read(lambda db: _stored_runs(db, sizes))

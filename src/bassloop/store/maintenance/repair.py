@@ -28,7 +28,7 @@ def repair_store(
     Moves a damaged SQLite file aside, and replaces it by one with the rows that can still be read. Raises
     StoreUnusable while a daemon uses the store, StoreBusy, and StoreError.
     """
-    with database.ownership(), maintenance_lock(blobs.folder):
+    with database.ownership(), maintenance_lock(database, blobs.folder):
         try:
             yield from _repair(database, blobs, progress)
         except DatabaseDamaged as error:

@@ -151,7 +151,7 @@ def move_blobs(database: Database, blobs: Blobs) -> Iterator[MovedBlob]:
     bucket, folder = blobs.bucket, blobs.folder
     if bucket is None:
         raise StoreError("there is no bucket to move to: set BLOBS_URL")
-    with os_errors(folder), maintenance_lock(folder):
+    with os_errors(folder), maintenance_lock(database, folder):
         note_bucket(folder, bucket)
         with database.inspect() as db:
             rows = db.execute(
