@@ -401,6 +401,11 @@ class Settings(BaseModel):
         return self.data_dir / "daemon.json"
 
     @property
+    def node_locks(self) -> Path:
+        """The folder of the lock files of nodes that have this data directory."""
+        return self.data_dir / "nodes"
+
+    @property
     def host_key_path(self) -> Path:
         """The SSH host key's file."""
         return self.ssh_host_key_path or self.data_dir / "ssh_host_ed25519_key"

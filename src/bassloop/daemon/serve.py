@@ -177,6 +177,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
                 pool=settings.secret("database_pool_url"),
                 node=wiring.node(settings, pages, certificate),
                 identity=wiring.identity(settings),
+                locks=settings.node_locks,
                 on_wait=partial(_report_wait, notifier),
                 bucket_waiting=settings.blobs_waiting,
                 log_limit=settings.log_limit,

@@ -6,6 +6,7 @@ The functions at the end run on the separate connection with which a node renews
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 from dataclasses import dataclass
@@ -238,17 +239,20 @@ class Nodes(Subject):
         return bool(taken.rowcount)
 
     @writes
-    def take_over(self, db: Connection) -> Inheritance:
+    def take_over(self, db: Connection, dead: Sequence[str] = ()) -> Inheritance:
         """Take over from all nodes that have ended or whose lease has expired, which can't write any more then.
 
         Also takes over the deliveries that draining nodes haven't begun.
+
+        Args:
+            dead: the ids of nodes that are known to be dead, although their lease hasn't expired.
         """
         heir, now = self._engine.node, self._engine.database.now(db)
         ended = db.execute(
             "UPDATE nodes SET heir = :heir, ended_at = coalesce(ended_at, :now) "
-            "WHERE heir = '' AND id != :heir AND (ended_at IS NOT NULL OR alive_until <= :now) "
-            "RETURNING name",
-            {"heir": heir, "now": now},
+            "WHERE heir = '' AND id != :heir AND (ended_at IS NOT NULL OR alive_until <= :now "
+            "OR id IN (SELECT value FROM json_each(:dead))) RETURNING name",
+            {"heir": heir, "now": now, "dead": json.dumps(list(dead))},
         ).fetchall()
         db.execute(
             "DELETE FROM nodes WHERE heir != '' AND alive_until < ?", (now - FORGET_SECONDS,)

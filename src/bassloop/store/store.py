@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from bassloop.concurrency import AutoResetEvent, open_flat_nursery, shielded
@@ -32,6 +33,7 @@ from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance import Progress, ignore_progress
 from bassloop.store.maintenance.prune import prune
+from bassloop.store.node_locks import NodeLocks
 from bassloop.store.nodes import Nodes, Runtimes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.records import Figures
@@ -61,6 +63,8 @@ BUCKET_WAITING = 4 * 1024 * 1024 * 1024
 """The default limit on logs that are on this machine's disk but not in the bucket yet, in bytes."""
 
 RELEASE_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ async def open_store(
     owner: bool = True,
     node: Node | None = None,
     identity: str = "",
+    locks: Path | None = None,
     on_wait: Callable[[str], None] = lambda _: None,
     log_limit: int = LOG_LIMIT,
     log_waiting: int = MAX_WAITING_BYTES,
@@ -117,6 +122,8 @@ async def open_store(
             repairs its logs, and waits while the disk is full. Commands pass False.
         node: identifies this process to the other nodes.
         identity: a digest of the settings that all nodes must have in common.
+        locks: the folder for the lock files of nodes on this machine. If one of them was killed, this one takes over
+            at once.
         on_wait: called every other second, with the reason, while the database can't be used yet.
         log_limit: the maximum size of one step's log, in raw bytes.
         log_waiting: how many bytes of logs may wait to be written before tasks that append have to wait.
@@ -132,9 +139,10 @@ async def open_store(
             yield store
         return
     lease = found.lease(node or new_node(), identity)
+    node_locks = NodeLocks(locks) if locks is not None and lease.node else None
     try:
-        await lease.acquire(on_wait)
-        async with open_flat_nursery() as nursery:
+        async with _held(node_locks, lease.node), open_flat_nursery() as nursery:
+            await lease.acquire(on_wait)
             nursery.start_soon(lease.keep)
             async with opening(patient=True, node=lease.node, may_write=lease.may_write) as store:
                 store.drain_requested = lease.drain_requested
@@ -142,9 +150,7 @@ async def open_store(
                 store.company = lease.company
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
-                if not await store.nodes.has_others():
-                    # Otherwise, they do it sooner than a node that is only starting.
-                    await store.nodes.take_over()
+                await _take_over(store, node_locks)
                 await store.logs.repair()
                 await store.artifacts.remove_unfinished()
                 yield store
@@ -152,6 +158,35 @@ async def open_store(
     finally:
         with shielded(RELEASE_SECONDS):
             await lease.release()
+
+
+@asynccontextmanager
+async def _held(locks: NodeLocks | None, node: str) -> AsyncIterator[None]:
+    """Hold the lock of a node."""
+    with ExitStack() as stack:
+        if locks is not None:
+            await trio.to_thread.run_sync(stack.enter_context, locks.hold(node))
+        yield
+
+
+async def _take_over(store: Store, locks: NodeLocks | None) -> None:
+    """Take over from nodes that were killed on this machine, and from all lost ones if there is no other node.
+
+    Otherwise, other nodes take over from lost ones sooner than a node that is only starting. But the logs of a node
+    that was killed here are on this disk, so nothing of them is lost.
+    """
+    dead = [] if locks is None else await trio.to_thread.run_sync(locks.find_dead)
+    if not dead and await store.nodes.has_others():
+        return
+    left = await store.nodes.take_over(dead)
+    if locks is not None and dead:
+        log.warning(
+            "taken over from killed nodes of this data directory",
+            nodes=left.nodes,
+            deliveries=len(left.deliveries),
+            runs=len(left.runs),
+        )
+        await trio.to_thread.run_sync(locks.forget, dead)
 
 
 @asynccontextmanager
