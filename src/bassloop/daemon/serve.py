@@ -7,6 +7,7 @@
     ├─ recovery    concludes check runs that GitHub hasn't been told about yet
     ├─ nodes       takes over from lost nodes of the same database, and handles requests of others
     ├─ pruner      removes runs that are older than they are kept
+    ├─ tidier      removes what lost nodes have left on this machine's disk
     ├─ indexer     makes complete logs fast to search
     ├─ redelivery  fetches deliveries that never arrived
     ├─ visibility  checks again whether public repositories still are
@@ -60,6 +61,7 @@ from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
 from bassloop.store import find_blobs, open_store, reads_fail_fast
 from bassloop.store.maintenance.pruning_task import keep_pruning
+from bassloop.store.maintenance.tidying_task import keep_tidying
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
 
@@ -131,6 +133,7 @@ async def _serve(
         root.start_soon(keep_concluding, parts.loop)
         root.start_soon(keep_taking_over, parts.loop, parts.inbox)
         root.start_soon(keep_pruning, resources.store, wiring.retention(settings))
+        root.start_soon(keep_tidying, resources.store)
         root.start_soon(keep_indexing, resources.store)
         root.start_soon(parts.loop.quotas.keep_counting)
         if resources.github.app is not None:

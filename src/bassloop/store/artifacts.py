@@ -64,17 +64,20 @@ def list_artifacts(blobs: Blobs) -> dict[str, list[BlobInfo]]:
     return found
 
 
-def remove_unfinished(folder: Path, before: float) -> None:
-    """Remove unfinished files that were last changed before a time. Raises OSError.
+def remove_unfinished(folder: Path, before: float) -> int:
+    """Remove unfinished files that were last changed before a time, and return their number. Raises OSError.
 
     Other nodes that share the folder may do the same at the same time.
     """
+    count = 0
     for parent, _, names in os.walk(folder / ARTIFACTS):
         for name in names:
             path = Path(parent, name)
             with suppress(FileNotFoundError):
                 if name.startswith(UNFINISHED) and path.stat().st_mtime < before:
                     path.unlink()
+                    count += 1
+    return count
 
 
 @dataclass(eq=False)
@@ -261,6 +264,11 @@ class Artifacts(Subject):
         before = time.time() - ABANDONED_SECONDS if self._engine.node else math.inf
         with suppress(OSError):
             await trio.to_thread.run_sync(remove_unfinished, self._blobs.folder, before)
+
+    async def remove_abandoned(self, now: float) -> int:
+        """Remove unfinished files that no node can still be writing, and return their number. Raises OSError."""
+        before = now - ABANDONED_SECONDS
+        return await trio.to_thread.run_sync(remove_unfinished, self._blobs.folder, before)
 
 
 def _exists(blobs: Blobs, name: str) -> bool:

@@ -15,6 +15,7 @@ from bassloop.store.engine import Subject
 from bassloop.store.errors import NotStored, StoreConflict, StoreError
 from bassloop.store.logs import log_reader
 from bassloop.store.logs.appender import LogAppender, repair_log
+from bassloop.store.logs.leftovers import list_local_logs, log_states, remove_leftovers
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.logs.log_objects import GrowingSizes, find_log
 from bassloop.store.logs.log_writer import LogWriter
@@ -248,6 +249,21 @@ class Logs(Subject):
             else:
                 shipment = self._shipper.resume(run_id, row, files, completion)
                 self._live[row] = WaitingLog(shipment)
+
+    async def remove_leftovers(self, now: float) -> int:
+        """Remove the files of logs that a lost node has left on this disk, and return how many logs they were of.
+
+        Without a bucket, the files are the logs, and pruning removes them. Raises StoreError, and OSError if the
+        bucket can't be read.
+
+        Args:
+            now: in seconds since the epoch.
+        """
+        if (bucket := self._blobs.bucket) is None:
+            return 0
+        found = await trio.to_thread.run_sync(list_local_logs, self._blobs.folder)
+        states = await self._engine.read(partial(log_states, run_ids={log.run_id for log in found}))
+        return await trio.to_thread.run_sync(remove_leftovers, bucket, found, states, now)
 
     async def note_shipped(self, shipment: Shipment, completion: Completion | None) -> None:
         """For the shipper: record that a log is complete in the bucket. Raises StoreError."""

@@ -1,12 +1,13 @@
 """Maintenance: keeping a store small and intact, and copying it.
 
 - `prune` removes the runs that a `Retention` doesn't keep; `pruning_task` does so every hour.
+- `tidying_task` removes what lost nodes have left on this machine's disk.
 - `backup` copies a store while it is in use, and restores a copy.
 - `integrity` compares the database with the logs; `repair` repairs defects, and salvages the rows of a damaged
   database.
 - `transfer` moves a store to another database, or its blobs to a bucket.
 
-All functions except those of `prune` and `pruning_task` block: call them in threads, or in commands that do nothing
+All functions except those of `prune` and of the tasks block: call them in threads, or in commands that do nothing
 else. This module has the lock that they hold, and the type of their progress callback.
 """
 
