@@ -129,6 +129,17 @@ def test_the_units_are_what_the_settings_and_the_balancer_mean(
     check_node(name, number, haproxy[f"LOOP_{number}"], "127.0.0.1", f"http://{s3}")
 
 
+@pytest.mark.systemd
+@pytest.mark.parametrize("name", ["bass-loop@.service", "bass-loop-s3.service"])
+def test_systemd_understands_every_line_of_the_units(name: str, tmp_path: Path) -> None:
+    text = (CLUSTER / "systemd" / name).read_text()
+    path = tmp_path / name.replace("@", "@1")
+    path.write_text(text.replace("/usr/local/bin/bassloop", "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_runners_come_with_their_addresses_and_pages_with_theirs() -> None:
     text = (CLUSTER / "haproxy.cfg").read_text()
     pages, _, runners = text.partition("listen runners")
