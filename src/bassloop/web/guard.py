@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from quart import Response, abort, g, has_request_context, has_websocket_context, request, websocket
 
 from bassloop.access.permissions import at_least
+from bassloop.web.presentation import abort_not_found
 
 if TYPE_CHECKING:
     from quart.wrappers.base import BaseRequestWebsocket
@@ -143,6 +144,18 @@ async def visible_run(context: WebContext, run_id: str) -> Run | None:
     return run if run is not None and await may_read(context, visitor, run) else None
 
 
+async def run_or_404(context: WebContext, run_id: str, requested: str = "run") -> Run:
+    """Return a run if the visitor may see it, else abort with 404.
+
+    Args:
+        requested: the word for what was requested: the run, or something of it.
+    """
+    run = await visible_run(context, run_id)
+    if run is None:
+        abort_not_found(requested)
+    return run
+
+
 async def visible_runs(
     context: WebContext, limit: int, before: str | None = None, **filters: Any
 ) -> Page[Run]:
@@ -169,12 +182,14 @@ async def visible_logs(
     return await context.store.log_index.search(repository, query, before=before, readable=readable)
 
 
-async def visible_repository(context: WebContext, full_name: str) -> RepositoryRecord | None:
-    """Return a repository whose runs the visitor may see, or None."""
+async def repository_or_404(context: WebContext, full_name: str) -> RepositoryRecord:
+    """Return a repository whose runs the visitor may see, else abort with 404."""
     newest = await visible_runs(context, 1, repository=full_name)
-    if not newest.items:
-        return None
-    return await context.store.repositories.get(newest.items[0].repository_id)
+    runs = newest.items
+    found = await context.store.repositories.get(runs[0].repository_id) if runs else None
+    if found is None:
+        abort_not_found("repository")
+    return found
 
 
 async def visible_checks(context: WebContext, repository: str, **filters: Any) -> list[Run]:

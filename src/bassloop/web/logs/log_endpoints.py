@@ -13,7 +13,7 @@ from quart import Blueprint, Response, jsonify, request
 from bassloop.concurrency import TTLCache
 from bassloop.store import LogPiece
 from bassloop.terminal import plain, strip, strip_lines
-from bassloop.web.guard import visible_run
+from bassloop.web.guard import run_or_404
 from bassloop.web.logs.outline import LogOutline
 from bassloop.web.logs.replay import Recording, ReplayFrames
 from bassloop.web.presentation import abort_not_found
@@ -56,9 +56,9 @@ def routes(context: WebContext) -> Blueprint:
     outlines: TTLCache[int, _CachedOutline] = TTLCache(MAX_OUTLINES)
 
     async def find(run_id: str, row: int) -> tuple[Run, Step]:
-        run = await visible_run(context, run_id)
-        step = await store.steps.get(run_id, min(row, 2**62)) if run is not None else None
-        if run is None or step is None:
+        run = await run_or_404(context, run_id, "log")
+        step = await store.steps.get(run_id, min(row, 2**62))
+        if step is None:
             abort_not_found("log")
         return run, step
 

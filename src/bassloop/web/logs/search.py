@@ -24,8 +24,8 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 
 from bassloop.terminal import one_line, strip_lines
 from bassloop.terminal.grammar import INVISIBLE
-from bassloop.web.guard import visible_run
-from bassloop.web.presentation import STEP_PAGE_LINES, abort_not_found, view_run, wants_json
+from bassloop.web.guard import run_or_404
+from bassloop.web.presentation import STEP_PAGE_LINES, view_run, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -243,9 +243,7 @@ def routes(context: WebContext) -> Blueprint:
         `regex=yes`: q is a regular expression; `case=yes`: match case; `vertex`: search only this step's log;
         `limit`: the maximum number of matches; `after`: the `next` of the previous response.
         """
-        run = await visible_run(context, run_id)
-        if run is None:
-            abort_not_found("run")
+        run = await run_or_404(context, run_id)
         args = request.args
         try:
             query = LogQuery(

@@ -20,9 +20,9 @@ from bassloop.checks.comparison import (
 from bassloop.checks.run_failure import failing_step, read_log_end
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
-from bassloop.web.guard import thunk_of, visible_run
+from bassloop.web.guard import run_or_404, thunk_of
 from bassloop.web.pages.check_history import last_green
-from bassloop.web.presentation import abort_not_found, run_json, view_runs, wants_json
+from bassloop.web.presentation import run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +63,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/changes")
     async def changes(run_id: str) -> str | Response:
         """Show what changed since the last green run of the same check."""
-        run = await visible_run(context, run_id)
-        if run is None:
-            abort_not_found("run")
+        run = await run_or_404(context, run_id)
         green = await last_green(context, run)
         found = await find_changes(context, run, green) if green is not None else None
         if wants_json():

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bassloop.web.web_context import WebContext
     from bassloop.web.web_sessions import Visitor
 
+    Action = Callable[[str, Visitor], Awaitable[bool | None]]
+    """An action on the run with an id. Returns False if there was nothing to do."""
 
 VERIFY_LABEL = "Run on a trusted runner"
 """The label of the button that makes a trusted runner confirm ended runs."""
@@ -83,23 +85,15 @@ def routes(context: WebContext) -> Blueprint:
         full_name: str,
         sha: str,
         applies: Callable[[Run], bool],
-        action: Callable[[str, Visitor], Awaitable[bool]],
+        action: Action,
     ) -> Response | AnyResponse:
         """Perform an action on some checks of a commit. The guard has already checked the form's CSRF token."""
-        visitor = await current_visitor(context)
-        if visitor is None:
-            abort(401, "sign in first")
         checks = await visible_checks(context, full_name[:200], head_sha=sha[:64])
         if not checks:
             abort_not_found("commit")
-        try:
-            done = [await action(run.id, visitor) for run in checks if applies(run)]
-        except NotAllowed as error:
-            abort(403, str(error))
-        except PermissionUnknown as error:
-            abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
+        done = await perform_action(context, [run for run in checks if applies(run)], action)
         if wants_json():
-            return jsonify({"done": any(done)})
+            return jsonify({"done": done})
         return redirect(commit_url(full_name[:200], sha[:64]), 303)
 
     async def overview(full_name: str, kind: str, label: str, **filters: Any) -> str | Response:
@@ -148,6 +142,23 @@ def routes(context: WebContext) -> Blueprint:
         )
 
     return blueprint
+
+
+async def perform_action(context: WebContext, runs: Sequence[Run], action: Action) -> bool:
+    """Perform an action on runs, one after the other, and return whether there was something to do.
+
+    Aborts if nobody is signed in, if the visitor may not do that, or if GitHub can't tell.
+    """
+    visitor = await current_visitor(context)
+    if visitor is None:
+        abort(401, "sign in first")
+    try:
+        done = [await action(run.id, visitor) for run in runs]
+    except NotAllowed as error:
+        abort(403, str(error))
+    except PermissionUnknown as error:
+        abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
+    return any(each is not False for each in done)
 
 
 async def commit_actions(context: WebContext, checks: Sequence[Run]) -> list[RunAction]:

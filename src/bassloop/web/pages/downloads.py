@@ -12,7 +12,7 @@ from quart.wrappers.response import ResponseBody
 
 from bassloop.checks.output_downloads import OutputBusy, OutputUnavailable
 from bassloop.tar_archive import BadTar, TarHeaderReader
-from bassloop.web.guard import visible_run
+from bassloop.web.guard import run_or_404
 from bassloop.web.presentation import DOWNLOAD_SECONDS, abort_not_found, download_headers, instant
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/output")
     async def output(run_id: str) -> Response:
         """Send the output file at `path`, or a directory (`.`, or with a trailing slash) as a tar archive."""
-        run = await visible_run(context, run_id)
-        if run is None or context.outputs is None:
+        run = await run_or_404(context, run_id, "output")
+        if context.outputs is None:
             abort_not_found("output")
         if request.method == "HEAD":
             abort(405, "use GET: a runner starts to send an output as soon as it is requested")
@@ -97,16 +97,15 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/artifacts")
     async def listing(run_id: str) -> Response:
         """List the artifacts of a run, including expired ones."""
-        if await visible_run(context, run_id) is None:
-            abort_not_found("run")
+        await run_or_404(context, run_id)
         found = await artifacts.of_run(run_id)
         return jsonify({"artifacts": [artifact_json(each) for each in found]})
 
     @blueprint.get("/runs/<run_id>/artifacts/<path:path>")
     async def artifact(run_id: str, path: str) -> Response:
         """Send an artifact, or a requested range of it, with which an interrupted download can continue."""
-        run = await visible_run(context, run_id)
-        found = await artifacts.get(run_id, path[:1_000]) if run is not None else None
+        await run_or_404(context, run_id, "artifact")
+        found = await artifacts.get(run_id, path[:1_000])
         if found is None:
             abort_not_found("artifact")
         if not found.kept:

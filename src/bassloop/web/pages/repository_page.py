@@ -13,9 +13,9 @@ from bassloop.checks.check_output import VERIFICATION
 from bassloop.lifecycle import RunState
 from bassloop.terminal import plain
 from bassloop.web.guard import (
+    repository_or_404,
     visible_checks,
     visible_errors,
-    visible_repository,
     visible_run,
     visible_runs,
 )
@@ -158,9 +158,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/repositories/<owner>/<name>/journal")
     async def journal(owner: str, name: str) -> str:
         """Show the newest entries of the journal."""
-        found = await visible_repository(context, f"{owner}/{name}"[:200])
-        if found is None:
-            abort_not_found("repository")
+        found = await repository_or_404(context, f"{owner}/{name}"[:200])
         entries = await journals.newest(found.id, SHOWN)
         return await render_template(
             "journal.html", repository=found.full_name, entries=entries, instant=instant
@@ -169,9 +167,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/repositories/<owner>/<name>/journal.jsonl")
     async def export(owner: str, name: str) -> Response:
         """Return all entries of the journal, oldest first, one JSON object per line."""
-        found = await visible_repository(context, f"{owner}/{name}"[:200])
-        if found is None:
-            abort_not_found("repository")
+        found = await repository_or_404(context, f"{owner}/{name}"[:200])
 
         async def lines() -> AsyncGenerator[bytes]:
             number = 0

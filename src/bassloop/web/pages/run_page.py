@@ -6,17 +6,21 @@ import time
 from typing import TYPE_CHECKING
 
 import trio
-from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
+from quart import Blueprint, Response, jsonify, redirect, render_template, request
 
-from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.checks.check_output import APPROVAL, is_verification
 from bassloop.checks.comparison import is_slower, took, usual_durations
 from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
 from bassloop.units import format_duration
 from bassloop.web import presentation
-from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_run
-from bassloop.web.pages.commit_page import VERIFY_LABEL, commit_url, has_failed
+from bassloop.web.guard import current_visitor, may_rerun, may_write, run_or_404, visible_checks
+from bassloop.web.pages.commit_page import (
+    VERIFY_LABEL,
+    commit_url,
+    has_failed,
+    perform_action,
+)
 from bassloop.web.pages.downloads import artifact_json, run_with_outputs
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.statement_page import signature_view
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Run, Step
+    from bassloop.web.pages.commit_page import Action
     from bassloop.web.web_context import WebContext
-    from bassloop.web.web_sessions import Visitor
 
 EXCERPT_LINES = 200
 """How many lines of an open log a run's page contains: the last ones, or those around the failing line."""
@@ -59,9 +63,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>")
     async def run(run_id: str) -> str | Response:
         """Show a run and its steps."""
-        found = await visible_run(context, run_id)
-        if found is None:
-            abort_not_found("run")
+        found = await run_or_404(context, run_id)
         steps = await store.steps.of_run(run_id)
         if wants_json():
             listed = [presentation.step_json(step) for step in steps]
@@ -78,9 +80,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/failure")
     async def failure(run_id: str) -> str | Response:
         """Return why a run did not succeed, as JSON or as the failure card for its page."""
-        run = await visible_run(context, run_id)
-        if run is None:
-            abort_not_found("run")
+        run = await run_or_404(context, run_id)
         card = await failure_card(context, run, await store.steps.of_run(run_id), time.time())
         if wants_json():
             found = None
@@ -92,9 +92,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/actions")
     async def actions(run_id: str) -> str | Response:
         """Return the actions that the visitor may perform on a run now, as JSON or as buttons for its page."""
-        run = await visible_run(context, run_id)
-        if run is None:
-            abort_not_found("run")
+        run = await run_or_404(context, run_id)
         offered = await run_actions(context, run, await newer_run(context, run))
         if wants_json():
             listed = [{"label": action.label, "url": action.url} for action in offered]
@@ -105,9 +103,9 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/vertexes/<int:row>")
     async def step(run_id: str, row: int) -> str | Response:
         """Show a step, and 1,000 lines of its log, from line `start` on or the last ones."""
-        run = await visible_run(context, run_id)
-        found = await store.steps.get(run_id, min(row, 2**62)) if run is not None else None
-        if run is None or found is None:
+        run = await run_or_404(context, run_id, "step")
+        found = await store.steps.get(run_id, min(row, 2**62))
+        if found is None:
             abort_not_found("step")
         if wants_json():
             return jsonify({"run": run_id, **presentation.step_json(found)})
@@ -199,7 +197,7 @@ async def _new_run_url(context: WebContext, run: Run) -> str:
 async def _perform(
     context: WebContext,
     run_id: str,
-    action: Callable[[str, Visitor], Awaitable[bool | None]],
+    action: Action,
     url_after: Callable[[WebContext, Run], Awaitable[str]] | None = None,
 ) -> Response | AnyResponse:
     """Perform an action on a run. The guard has already checked the form's CSRF token.
@@ -207,20 +205,10 @@ async def _perform(
     Args:
         url_after: returns the URL to redirect to, if not the run's page.
     """
-    visitor = await current_visitor(context)
-    if visitor is None:
-        abort(401, "sign in first")
-    run = await visible_run(context, run_id)
-    if run is None:
-        abort_not_found("run")
-    try:
-        done = await action(run_id, visitor)
-    except NotAllowed as error:
-        abort(403, str(error))
-    except PermissionUnknown as error:
-        abort(502, f"GitHub can't tell whether you may do that; try again in a while ({error})")
+    run = await run_or_404(context, run_id)
+    done = await perform_action(context, [run], action)
     if wants_json():
-        return jsonify({"done": done is not False})
+        return jsonify({"done": done})
     after = f"/runs/{run_id}" if url_after is None else await url_after(context, run)
     return redirect(after, 303)
 

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from bassloop.trust import UntrustedStatement
 from bassloop.trust.envelope import PAYLOAD_TYPE, SignedStatement, signed_bytes
-from bassloop.web.guard import visible_run
+from bassloop.web.guard import run_or_404
 from bassloop.web.presentation import abort_not_found, instant
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def routes(context: WebContext) -> Blueprint:
     blueprint = Blueprint("statement_page", __name__)
 
     async def found(run_id: str) -> StatementRecord:
-        run = await visible_run(context, run_id)
-        record = await context.store.statements.get(run_id) if run is not None else None
+        await run_or_404(context, run_id, "signed statement")
+        record = await context.store.statements.get(run_id)
         if record is None:
             abort_not_found("signed statement")
         return record

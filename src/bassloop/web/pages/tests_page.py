@@ -11,7 +11,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 
 from bassloop.terminal import plain, plain_lines
 from bassloop.units import format_duration
-from bassloop.web.guard import visible_run, visible_runs
+from bassloop.web.guard import run_or_404, visible_run, visible_runs
 from bassloop.web.pages.duration_chart import TimedResult, duration_chart
 from bassloop.web.presentation import RunView, abort_not_found, run_json, view_runs, wants_json
 
@@ -63,9 +63,7 @@ def routes(context: WebContext) -> Blueprint:
     @blueprint.get("/runs/<run_id>/tests")
     async def of_run(run_id: str) -> str | Response:
         """List the first 500 tests in a run's reports with an `outcome`, by default those that failed."""
-        run = await visible_run(context, run_id)
-        if run is None:
-            abort_not_found("run")
+        run = await run_or_404(context, run_id)
         counts = await context.store.tests.counts(run_id)
         outcome = request.args.get("outcome") or next(
             (each for each in OUTCOMES if counts.get(each)), OUTCOMES[0]
