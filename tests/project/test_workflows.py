@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -17,7 +18,10 @@ from bassloop.project.detection import write_declaration
 from bassloop.project.workflows import translate_workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from bassloop.project.detection import Proposal
 
 WORKFLOW = """
 on:
@@ -421,7 +425,7 @@ jobs:
     assert check.notes == [
         "step 'sometimes' only runs if github.ref == 'refs/heads/main'; it is left out",
         "ubuntu-latest has programs that buildpack-deps:stable hasn't",
-        "it runs for pushes of other branches than main, next, too, not only for pull requests",
+        "it also runs for pushes to branches other than main, next",
         "it also runs where `if: github.event_name == 'push' || "
         "github.event.pull_request.head.repo.full_name != github.repository` may not hold",
     ]
@@ -497,3 +501,104 @@ def test_no_workflow_is_too_strange(job: object, step: object) -> None:
     content = {"on": "push", "jobs": {"a": job, "b": {"steps": [step]}}}
     translated = translate_workflow(yaml.safe_dump(content), "x.yml")
     write_declaration(translated.checks)
+
+
+def job_of(*steps: object, read: Callable[[str], str | None] = lambda path: None) -> Proposal:
+    text = json.dumps({"on": "push", "jobs": {"a": {"steps": steps}}})
+    [check] = translate_workflow(text, "x.yml", read=read).checks
+    return check
+
+
+@pytest.mark.parametrize(
+    ("uses", "inputs", "image"),
+    [
+        ("dtolnay/rust-toolchain@stable", {}, "rust:1"),
+        ("dtolnay/rust-toolchain@clippy", {}, "rust:1"),
+        ("dtolnay/rust-toolchain@1.70.0", {}, "rust:1.70.0"),
+        ("dtolnay/rust-toolchain@nightly", {}, "rustlang/rust:nightly"),
+        ("dtolnay/rust-toolchain@master", {"toolchain": "1.65"}, "rust:1.65"),
+        ("actions/setup-go@v5", {"go-version-file": "go.mod"}, "golang:1.24"),
+        ("actions/setup-node@v4", {"node-version-file": ".nvmrc"}, "node:20.1"),
+        ("astral-sh/setup-uv@v6", {"python-version": "3.12"}, "python:3.12"),
+        ("astral-sh/setup-uv@v6", {}, "python:3.13"),
+        ("pnpm/action-setup@v4", {}, "node:22"),
+    ],
+)
+def test_a_version_is_found_wherever_a_workflow_names_it(
+    uses: str, inputs: dict[str, str], image: str
+) -> None:
+    files = {"go.mod": "module x\n\ngo 1.24.1\n", ".nvmrc": "v20.1\n"}
+    check = job_of({"uses": uses, "with": inputs}, {"run": "make"}, read=files.get)
+    assert check.image == image
+    assert not any("was taken for" in note for note in check.notes)
+
+
+def test_a_version_in_a_file_that_is_not_understood_is_noted() -> None:
+    step = {
+        "uses": "actions/setup-python@v5",
+        "with": {"python-version-file": "pyproject.toml"},
+    }
+    check = job_of(step, {"run": "make"}, read={"pyproject.toml": "[project]"}.get)
+    assert (check.image, check.notes) == (
+        "python:3.13",
+        ["python-version 'pyproject.toml' was taken for 3.13"],
+    )
+
+
+def test_a_matrix_of_pythons_for_uv_runs_on_each_of_them() -> None:
+    text = """
+on: push
+jobs:
+  test:
+    strategy: {matrix: {py: ["3.12", "3.13"]}}
+    steps:
+      - {uses: astral-sh/setup-uv@v6, with: {python-version: "${{ matrix.py }}"}}
+      - run: uv run pytest
+"""
+    [check] = translate_workflow(text, "x.yml").checks
+    assert (check.image, check.env) == ("python:${py}", {"UV_PYTHON": "${py}"})
+
+
+@pytest.mark.parametrize(
+    ("script", "image"),
+    [
+        ("cd src && cargo build", "rust:1"),
+        ("CI=1 npm test", "node:22"),
+        ("if true; then go test; fi", "golang:1.23"),
+        ("make going\n./npm", "buildpack-deps:stable"),
+    ],
+)
+def test_a_job_that_sets_up_nothing_gets_the_image_of_the_program_that_it_starts(
+    script: str, image: str
+) -> None:
+    assert job_of({"run": script}).image == image
+
+
+def test_components_of_rust_that_the_image_lacks_are_installed() -> None:
+    check = job_of({"run": "cargo fmt --check\ncargo +nightly clippy"})
+    assert check.run[:2] == (
+        "cargo clippy --version || rustup component add clippy",
+        "cargo fmt --version || rustup component add rustfmt",
+    )
+
+
+def test_entries_of_a_matrix_for_other_systems_are_listed() -> None:
+    text = """
+on: push
+jobs:
+  test:
+    runs-on: ${{ matrix.os || 'ubuntu-latest' }}
+    strategy: {matrix: {include: [{py: "3.13"}, {name: Mac, os: macos-latest}]}}
+    steps: [{run: "case $X in a) sudo make ${{ runner.os }};; esac"}]
+  win:
+    runs-on: ${{ matrix.os }}
+    strategy: {matrix: {include: [{os: windows-latest}]}}
+    steps: [{run: dir}]
+"""
+    translated = translate_workflow(text, "x.yml")
+    assert translated.left_out == [
+        "job test-Mac of x.yml: it runs on macos-latest",
+        "job win-windows-latest of x.yml: it runs on windows-latest",
+    ]
+    [check] = translated.checks
+    assert check.run == ("case $X in a) make Linux;; esac",)

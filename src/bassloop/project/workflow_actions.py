@@ -48,6 +48,23 @@ SERVERS = {
 }
 """Images of services: their command, which workflows don't mention, and their port."""
 
+_PROGRAMS = {
+    **dict.fromkeys(("cargo", "rustc", "rustup"), "rust:1"),
+    **dict.fromkeys(("corepack", "node", "npm", "npx", "pnpm", "yarn"), "node:22"),
+    "go": "golang:1.23",
+    **dict.fromkeys(("pip", "pip3", "pytest", "python", "python3", "tox", "uv"), "python:3.13"),
+    "bundle": "ruby:3.3",
+}
+"""Programs that ubuntu-latest has, and the images that have them. All of these contain a C compiler and make."""
+
+_STARTED = re.compile(
+    rf"(?:^|[;&|()]|\b(?:then|do|else)\b)[ \t]*(?:\w+=\S*[ \t]+)*({'|'.join(_PROGRAMS)})(?=\s|$)",
+    re.MULTILINE,
+)
+_RUST = re.compile(r"\d+(\.\d+)+|stable|beta|nightly(-[\d-]+)?")
+_COMPONENTS = {"clippy": "clippy", "fmt": "rustfmt"}
+"""Cargo's commands that are components of their own, which Rust's images don't contain."""
+
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
 
@@ -92,6 +109,57 @@ def local_steps(
         return value
 
     return [table(put_in(step)) for step in as_list(table(action.get("runs")).get("steps"))]
+
+
+def usual_image(script: str) -> str | None:
+    """Return the image for the first known program that a script starts; None if it starts none of them."""
+    started = _STARTED.search(script)
+    return _PROGRAMS[started[1]] if started else None
+
+
+def missing_components(script: str) -> list[str]:
+    """Return commands that install the components that a script uses, unless they are there."""
+    return [
+        f"cargo {command} --version || rustup component add {component}"
+        for command, component in _COMPONENTS.items()
+        if re.search(rf"\bcargo (?:\+\S+ )?{command}\b", script)
+    ]
+
+
+def with_version_in_ref(uses: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the inputs of an action, with the version of Rust that `dtolnay/rust-toolchain@VERSION` means."""
+    action, _, ref = uses.partition("@")
+    if action != "dtolnay/rust-toolchain" or not _RUST.fullmatch(ref):
+        return inputs
+    return {"toolchain": ref, **inputs}
+
+
+def version_in_file(name: str, text: str | None) -> str | None:
+    """Return the version that a file of the repository contains; None for files of other formats.
+
+    Args:
+        name: the file's name, such as go.mod or .nvmrc.
+        text: the file's content, None if there is no such file.
+    """
+    pattern = (
+        r"^go (\d+\.\d+)"
+        if name.endswith(("go.mod", "go.work"))
+        else r"\A\s*v?(\d+(?:\.\d+)*)\s*\Z"
+    )
+    found = re.search(pattern, text or "", re.MULTILINE)
+    return found[1] if found else None
+
+
+def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:
+    """Return the patterns of the files that an upload contains. A path without a suffix is assumed to be a folder."""
+    found = []
+    for line in str(inputs.get("path", "")).splitlines():
+        path = line.strip().removeprefix("./")
+        last = path.rstrip("/").rpartition("/")[2]
+        if path and not path.startswith("!"):
+            is_folder = path.endswith("/") or not set(last) & set(".*?$")
+            found.append(f"{path.rstrip('/')}/**" if is_folder else path)
+    return found
 
 
 def table(value: object) -> dict[Any, Any]:

@@ -24,7 +24,12 @@ from bassloop.project.workflow_actions import (
     as_list,
     explain_lost,
     local_steps,
+    missing_components,
     table,
+    uploaded_patterns,
+    usual_image,
+    version_in_file,
+    with_version_in_ref,
 )
 
 if TYPE_CHECKING:
@@ -33,10 +38,10 @@ if TYPE_CHECKING:
     from bassloop.project.conditions import Value
 
 IMAGE = "buildpack-deps:stable"
-"""The image of a job that doesn't set up a language. There's no image of ubuntu-latest, which is too large."""
+"""The image of a job that uses no language. There's no image of ubuntu-latest, which is too large."""
 
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
-_SUDO = re.compile(r"(^|[;&|(]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
+_SUDO = re.compile(r"(^|[;&|()]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
 """In a container, commands run as root, and there is no sudo."""
 
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
@@ -107,6 +112,7 @@ class WorkflowJob:
         self._uses: dict[str, None] = {}
         self._passed_on = PassedOn()
         self._image: str | None = None
+        self._env: dict[str, str] = {}
         self._matrix = self._read_matrix()
 
     def proposal(self) -> Proposal | None:
@@ -128,7 +134,10 @@ class WorkflowJob:
             commands.insert(0, "apt-get update")  # images have no package lists
         image = self._text(str(image)) if image else self._image
         if image is None:
-            self._notes[f"ubuntu-latest has programs that {IMAGE} hasn't"] = None
+            image = usual_image(together) or IMAGE
+            self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
+        if image.startswith(("rust:", "rustlang/rust:")):
+            commands[:0] = missing_components(together)
         defaults = table(table(job.get("defaults", self._workflow.data.get("defaults"))).get("run"))
         minutes = job.get("timeout-minutes")
         needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
@@ -141,12 +150,12 @@ class WorkflowJob:
         return Proposal(
             self._name,
             f"{self._workflow.path}",
-            image or IMAGE,
+            image,
             tuple(commands),
             self._caches,
             str(defaults.get("working-directory", "")),
             matrix=self._matrix,
-            env=env,
+            env=self._env | env,
             secrets=list(self._secrets),
             services=services,
             needs=[need for need in needs if need not in self._uses],
@@ -196,9 +205,7 @@ class WorkflowJob:
             when["branches"] = [str(each) for each in branches[0]]
         elif listed := next(filter(None, branches), None):
             names = ", ".join(map(str, listed))
-            self._notes[
-                f"it runs for pushes of other branches than {names}, too, not only for pull requests"
-            ] = None
+            self._notes[f"it also runs for pushes to branches other than {names}"] = None
         if any(each.keys() & {"paths", "paths-ignore", "branches-ignore"} for each in options):
             self._notes["paths and branches-ignore are left out: it runs for every change"] = None
         return when
@@ -304,13 +311,16 @@ class WorkflowJob:
             if inputs.keys() & {"repository", "path"}:
                 self._notes["it checks out another repository, or into a folder"] = None
         elif action in LANGUAGES:
-            self._set_up(action, inputs)
+            self._set_up(action, with_version_in_ref(uses, inputs))
         elif action in INSTALLS:
+            if action == "astral-sh/setup-uv" and inputs.get("python-version"):
+                self._set_up("actions/setup-python", inputs)
+                self._env["UV_PYTHON"] = self._text(str(inputs["python-version"]))
             yield INSTALLS[action]
         elif action == "actions/cache":
             self._cache(inputs)
         elif action == "actions/upload-artifact":
-            self._artifacts += [self._text(path) for path in _uploaded(inputs)]
+            self._artifacts += [self._text(path) for path in uploaded_patterns(inputs)]
         elif action == "actions/download-artifact":
             yield from self._download(inputs)
         elif uses.startswith(("./", "$/")) and (
@@ -323,16 +333,31 @@ class WorkflowJob:
 
     def _set_up(self, action: str, inputs: Mapping[str, Any]) -> None:
         image, key, usual = LANGUAGES[action]
-        version = self._text(str(inputs.get(key, usual))).strip()
+        file = str(inputs.get(f"{key}-file", ""))
+        wanted = inputs.get(key) or (
+            version_in_file(file, self._workflow.read(file)) if file else usual
+        )
+        version = self._text(str(wanted or file)).strip()
         if variable := re.fullmatch(r"\$\{([\w-]+)\}", version):
             self._keep_versions(variable[1], key, usual)
         if pypy := re.fullmatch(r"pypy-?(\d+\.\d+)(?:-v.*)?", version):
             image, version = "pypy", pypy[1]
+        if image == "rust" and version in ("stable", "nightly"):
+            image, version = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}[
+                version
+            ]
         version = _plain_version(version)
-        if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in ("stable", "lts"):
+        if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in (
+            "stable",
+            "lts",
+            "beta",
+            file,
+        ):
             self._notes[f"{key} {version!r} was taken for {usual}"] = None
             version = usual
         if self._image is not None:
+            if self._image == f"{image}:{version}":
+                return
             self._notes[f"it sets up {image}, too, which isn't in {self._image}"] = None
             return
         self._image = f"{image}:{version}"
@@ -369,7 +394,7 @@ class WorkflowJob:
             self._uses[name] = None
             there = f"artifacts/{name}"
             self._notes[f"what {name} keeps is in {there}, under its paths there"] = None
-            paths = _uploaded(uploads[0])
+            paths = uploaded_patterns(uploads[0])
             if "path" in inputs and len(uploads) == len(paths) == 1:
                 inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
                 # A check with a matrix has artifacts for each combination, in a folder "NAME (VALUES)".
@@ -428,6 +453,8 @@ class WorkflowJob:
             return f"${named[2]}"
         if match[1] == "github.sha":
             return "$(git rev-parse HEAD)"
+        if match[1] == "runner.os":
+            return "Linux"
         names = names_in(match[1])
         # The values that conditions assume for a push aren't known enough to be inserted.
         if names and all(name.startswith("matrix.") or name == "format" for name in names):
@@ -444,18 +471,6 @@ class WorkflowJob:
             said = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
         fix = "the command with it fails as it is, so put the value there" if in_script else ""
         return f"{said}: {fix}" if fix else said
-
-
-def _uploaded(inputs: Mapping[str, Any]) -> list[str]:
-    """Return the patterns of the files that an upload contains. A path without a suffix is assumed to be a folder."""
-    found = []
-    for line in str(inputs.get("path", "")).splitlines():
-        path = line.strip().removeprefix("./")
-        last = path.rstrip("/").rpartition("/")[2]
-        if path and not path.startswith("!"):
-            is_folder = path.endswith("/") or not set(last) & set(".*?$")
-            found.append(f"{path.rstrip('/')}/**" if is_folder else path)
-    return found
 
 
 def _plain_version(version: str) -> str:

@@ -80,15 +80,18 @@ def translate_workflow(
     for name, job in jobs.items():
         when = _allowed_when(job, workflow)
         reason = _reason_to_leave_out(job, cases, when)
-        checks = [
-            check
-            for part, values in ([] if reason else _included(name, job))
-            if (check := WorkflowJob(part, workflow, job, values, when).proposal())
-        ]
+        checks, on_linux = [], False
+        for part, values in [] if reason else _included(name, job):
+            if system := _other_system(job, values):
+                translated.left_out.append(f"job {part} of {path}: it runs on {system}")
+                continue
+            on_linux = True
+            if check := WorkflowJob(part, workflow, job, values, when).proposal():
+                checks.append(check)
         if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
             for check in checks:
                 check.notes.append(f"it also runs where `if: {job['if']}` may not hold")
-        if not checks:
+        if not checks and (reason or on_linux):
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
             translated.left_out.append(f"job {name} of {path}: {reason}")
         made[name] = [check.name for check in checks]
@@ -150,8 +153,6 @@ def _included(name: str, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
             if isinstance(value, (str, int, float)):
                 is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
                 values[f"matrix.{key}".lower()] = float(value) if is_number else value
-        if _other_system(job, values):
-            continue
         texts = [str(value) for key, value in entry.items() if isinstance(value, (str, int, float))]
         texts = [text for text in texts if not text.startswith("ubuntu")]
         label = re.sub(r"[^A-Za-z0-9.]+", "-", texts[0] if texts else "").strip("-")
