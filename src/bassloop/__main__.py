@@ -1,8 +1,11 @@
-"""``python -m bassloop`` is ``bassloop``."""
+"""The program: ``bassloop``, or ``python -m bassloop``."""
 
 from __future__ import annotations
 
-from bassloop.cli import main
+from bassloop.interrupts import QuietInterrupts
+
+with QuietInterrupts():
+    from bassloop.cli import main
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from bassloop import __version__
+from bassloop.interrupts import INTERRUPTED, QuietInterrupts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,7 @@ class LazyGroup(SuggestingGroup):
             sys.exit(error.exit_code)
         except click.Abort as error:
             click.echo(f"{PROGRAM}: aborted", err=True)
-            sys.exit(130 if isinstance(error.__cause__, KeyboardInterrupt) else 1)
+            sys.exit(INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1)
         sys.exit(status if isinstance(status, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -156,7 +157,8 @@ class LazyGroup(SuggestingGroup):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        module = importlib.import_module(f"bassloop.cli.{entry.module}")
+        with QuietInterrupts():
+            module = importlib.import_module(f"bassloop.cli.{entry.module}")
         command: click.Command = getattr(module, entry.name)
         return command
 
@@ -191,4 +193,4 @@ def main(args: list[str] | None = None) -> Any:
     try:
         return cli(args=args, prog_name=PROGRAM)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

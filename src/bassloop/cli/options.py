@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bassloop.cli.errors import report_errors
+from bassloop.interrupts import QuietInterrupts
 from bassloop.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def quick_imports() -> Iterator[None]:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = plugins or "__all__"
     gc.disable()
     try:
-        yield
+        with QuietInterrupts():
+            yield
     finally:
         gc.freeze()
         gc.enable()

@@ -1,0 +1,58 @@
+"""Ctrl-C while the program is still being imported ends it, without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTED_AT = """
+import os, runpy, signal, sys
+
+module = sys.argv.pop(1)
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("click", ["--help"]),
+        ("bassloop.cli", ["--version"]),
+        ("bassloop.cli.status", ["status"]),
+        ("bassloop.cli.lint", ["lint"]),
+        ("bassloop.daemon.serve", ["serve"]),
+        ("bassloop.tools.trial", ["try"]),
+        ("bassloop.runner.runner", ["runner", "me@127.0.0.1"]),
+    ],
+)
+def test_an_interrupt_during_an_import_ends_the_program_quietly(
+    module: str, command: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT, module, *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPTED_AT
+    done = subprocess.run(
+        [sys.executable, "-c", ignoring, "click", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("bassloop")
