@@ -30,7 +30,7 @@ runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
         ("bassloop.cli.status", ["status"]),
         ("bassloop.cli.lint", ["lint"]),
         ("bassloop.daemon.serve", ["serve"]),
-        ("bassloop.tools.trial", ["try"]),
+        ("bassloop.cli.try_", ["try"]),
         ("bassloop.runner.runner", ["runner", "me@127.0.0.1"]),
     ],
 )

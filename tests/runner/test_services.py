@@ -72,13 +72,12 @@ async def failure(container: Container, time_limit: float | None) -> str:
 
 
 @pytest.fixture
-def container(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> Container:
-    monkeypatch.setattr(services, "POLL_SECONDS", 10.0)  # each look reads this machine's tables
+def container() -> Container:
     return Container(Recorder())
 
 
 async def test_a_service_that_never_listens_is_named_with_its_port_and_the_end_of_its_log(
-    container: Container, monkeypatch: pytest.MonkeyPatch
+    container: Container, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container.pid = 1
     monkeypatch.setattr(services, "listening_ports", lambda tables: {5433})
@@ -89,7 +88,7 @@ async def test_a_service_that_never_listens_is_named_with_its_port_and_the_end_o
 
 
 async def test_a_services_failure_is_reported_before_the_check_runs_out_of_time(
-    container: Container,
+    container: Container, autojump_clock: trio.testing.MockClock
 ) -> None:
     container.pid = 1
     began = trio.current_time()
@@ -99,7 +98,7 @@ async def test_a_services_failure_is_reported_before_the_check_runs_out_of_time(
 
 
 async def test_a_service_whose_container_does_not_start_is_reported_as_such(
-    container: Container,
+    container: Container, autojump_clock: trio.testing.MockClock
 ) -> None:
     assert "within 300 s, because its container hasn't started" in await failure(container, None)
 
