@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from h2.connection import H2Connection
+from h2.events import ResponseReceived
+from h2.settings import SettingCodes, Settings
+from hypercorn import protocol
+from hypercorn.config import Config
 from hypercorn.protocol import h2, h11
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
@@ -18,8 +23,10 @@ from bassloop.bridge.http2 import PREFACE
 from bassloop.daemon.http_server import (
     CONTROL_FRAMES,
     READ_BYTES,
+    STREAMS,
     WEBSOCKET_FRAMES,
     ContainedServer,
+    EndingH2Protocol,
     FrameCounter,
     bind,
     serve_http,
@@ -44,6 +51,8 @@ def test_hypercorn_still_has_what_is_replaced() -> None:
     assert hasattr(hypercorn_run, "TCPServer")
     assert hasattr(h11, "WSStream")
     assert hasattr(h2, "WSStream")
+    assert issubclass(EndingH2Protocol, h2.H2Protocol)
+    assert hasattr(protocol, "H2Protocol")
 
 
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])
@@ -99,6 +108,60 @@ async def test_http2_is_served(served: tuple[str, int]) -> None:
                 await stream.send_all(bytes([byte]))
             while not received.endswith(b"here") and b"here" not in received:
                 received += await stream.receive_some()
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20])
+async def test_requests_end_with_their_http2_connection(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A visitor who asks for pages, reads none of them and leaves, leaves nothing behind."""
+    begun, ended, closed = 0, trio.Semaphore(0), trio.Event()
+    run = ContainedServer.run
+
+    async def run_until_closed(server: ContainedServer) -> None:
+        await run(server)
+        closed.set()
+
+    monkeypatch.setattr(ContainedServer, "run", run_until_closed)
+    monkeypatch.setattr(Config, "keep_alive_timeout", math.inf)
+    over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
+    where = listening.getsockname()
+    start_listening(listening, "LISTEN")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal begun
+        assert (
+            scope["type"] == "http"
+        )  # an error tells Hypercorn that the app needs no lifespan events
+        begun += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(size)})
+        finally:
+            ended.release()
+
+    client = H2Connection()
+    no_window = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    client.local_settings = Settings(client=True, initial_values=no_window)
+    client.initiate_connection()
+    headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "loop")]
+    for number in range(STREAMS):
+        client.send_headers(1 + 2 * number, headers, end_stream=True)
+    with trio.fail_after(200):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_http, app, listening, over)
+            async with await trio.open_tcp_stream(*where) as stream:
+                await stream.send_all(client.data_to_send())
+                answered = 0
+                while answered < STREAMS:
+                    events = client.receive_data(await stream.receive_some())
+                    answered += sum(isinstance(event, ResponseReceived) for event in events)
+                assert begun == STREAMS
+                assert ended.value == 0
+            for _ in range(STREAMS):
+                await ended.acquire()
+            await closed.wait()
+            over.set()
 
 
 async def test_a_flood_of_pings_ends_its_connection(served: tuple[str, int]) -> None:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import hypercorn.protocol
 import hypercorn.trio
 import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Body, Data, Request
+from hypercorn.protocol.events import Body, Data, Request, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio import run as hypercorn_run
@@ -33,6 +35,7 @@ from bassloop.setting_types import parse_address, reached
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from hypercorn.events import Event as ConnectionEvent
     from hypercorn.protocol.events import Event
 
     from bassloop.daemon.credentials import Certificate
@@ -211,6 +214,32 @@ class ContainedServer(tcp_server.TCPServer):
                 log.warning("http connection failed", error=_first(errors))
 
 
+class EndingH2Protocol(H2Protocol):
+    """Hypercorn's HTTP/2, but nothing waits for a connection that is closed.
+
+    In Hypercorn, a response that hasn't been sent completely waits until it has been, even if its connection has been
+    closed. So its task never ended, and kept the connection and all other requests of it in memory.
+    """
+
+    async def handle(self, event: ConnectionEvent) -> None:
+        """Handle received data, or the end of the connection."""
+        await super().handle(event)
+        if self.closed:
+            await super().handle(Closed())  # for requests that began while it was being closed
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
+
+    async def stream_send(self, event: Event) -> None:
+        """Send a part of a response. After the end of the connection, it is dropped."""
+        if not self.closed:
+            await super().stream_send(event)
+        elif isinstance(event, StreamClosed):
+            # Not what Hypercorn does: the connection would be idle, and end some seconds later.
+            await super().handle(Closed())
+        else:
+            await trio.lowlevel.checkpoint()
+
+
 def _first(errors: BaseException) -> str:
     """Return the first error of a group, and where it was raised."""
     while isinstance(errors, BaseExceptionGroup):
@@ -219,8 +248,9 @@ def _first(errors: BaseException) -> str:
 
 
 def contain_connections() -> None:
-    """Make Hypercorn use `ContainedServer`, and read little at a time. It has settings for neither."""
+    """Make Hypercorn use our classes, and read little at a time. It has no settings for that."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
+    hypercorn.protocol.H2Protocol = EndingH2Protocol  # type: ignore[attr-defined]
     tcp_server.MAX_RECV = READ_BYTES
     meter_websockets()
 
