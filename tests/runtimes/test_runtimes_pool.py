@@ -204,7 +204,7 @@ async def test_trying_a_runtime_that_never_answers_ends_and_says_why(autojump_cl
     async with pool.registered(mine):
         with pytest.raises(NoRuntime, match=r"^no runner has answered after 600 s: it is silent$"):
             await try_for_ever()
-    assert 600 <= trio.current_time() <= 630
+    assert 599 <= trio.current_time() <= 630
     assert 8 <= tried <= 14
 
 
@@ -231,7 +231,7 @@ async def test_the_time_counts_of_a_wait_that_is_cancelled_and_goes_on_later(aut
     began = trio.current_time()
     with pytest.raises(NoRuntime, match="after 60 s"):
         await pool.wait_for_any(lambda: [1], LINUX, wait)
-    assert trio.current_time() - began == 10
+    assert trio.current_time() - began == pytest.approx(10)
 
 
 async def test_without_waiting_the_error_says_why_the_only_runtime_was_lost(autojump_clock):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
+from bassloop.bass.session import Session
 from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 from bassloop.wire import bass_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from bassloop.bass.session import SessionDriver
     from bassloop.tools.sample_events import SampleEvent
 
 
@@ -40,40 +44,43 @@ class Outlook:
 async def foresee(
     root: Path,
     event: SampleEvent,
+    driver: SessionDriver | None = None,
     *,
     declared: str | None = None,
 ) -> Outlook:
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
+        driver: runs the hook's background work; None to run it under Trio.
         declared: the Bass translation of its `.bassloop.toml`, if that declares checks.
     """
-    [outlook] = await _foresee(root, [event], declared)
+    [outlook] = await _foresee(root, [event], driver, declared)
     return outlook
 
 
 async def foresee_all(
-    root: Path, *, declared: str | None = None
+    root: Path, driver: SessionDriver | None = None, *, declared: str | None = None
 ) -> list[tuple[SampleEvent, Outlook]]:
     """Evaluate a folder's hook for a sample of each event; see :func:`foresee`."""
-    outlooks = await _foresee(root, SAMPLE_EVENTS, declared)
+    outlooks = await _foresee(root, SAMPLE_EVENTS, driver, declared)
     return list(zip(SAMPLE_EVENTS, outlooks, strict=True))
 
 
 async def _foresee(
     root: Path,
     events: Sequence[SampleEvent],
+    driver: SessionDriver | None,
     declared: str | None,
 ) -> list[Outlook]:
     """Return an outlook for each event. If one script fails for an event, the next isn't tried for it."""
     trials = [_Trial(event) for event in events]
     if declared is not None:
-        await _call_hook(declared, CONFIG_FILE, root, trials)
+        await _call_hook(declared, CONFIG_FILE, root, trials, driver)
     if (root / PROJECT).is_file():
-        await _call_hook((root / PROJECT).read_text(), PROJECT, root, trials)
+        await _call_hook((root / PROJECT).read_text(), PROJECT, root, trials, driver)
     elif (root / SCRIPT).is_file():
         for trial in filter(_Trial.goes_on, trials):
-            await _run_script((root / SCRIPT).read_text(), root, trial)
+            await _run_script((root / SCRIPT).read_text(), root, trial, driver)
     return [trial.outlook() for trial in trials]
 
 
@@ -122,9 +129,11 @@ def _place(error: bass.BassError) -> str | None:
     return None
 
 
-async def _call_hook(source: str, name: str, root: Path, trials: Sequence[_Trial]) -> None:
+async def _call_hook(
+    source: str, name: str, root: Path, trials: Sequence[_Trial], driver: SessionDriver | None
+) -> None:
     """Load a module once, and call its `github-hook` for each event."""
-    async with bass.open_session(SilentHost()) as session:
+    async with _open_session(driver) as session:
         try:
             module = await session.load(source, name, _folder(root, "."))
             hook = bass.binding(module, "github-hook", name)
@@ -142,9 +151,9 @@ async def _call_hook(source: str, name: str, root: Path, trials: Sequence[_Trial
                 trial.error = error
 
 
-async def _run_script(source: str, root: Path, trial: _Trial) -> None:
+async def _run_script(source: str, root: Path, trial: _Trial, driver: SessionDriver | None) -> None:
     """Run a script's `main` for an event."""
-    async with bass.open_session(SilentHost()) as session:
+    async with _open_session(driver) as session:
         try:
             await session.run_script(
                 source,
@@ -156,6 +165,11 @@ async def _run_script(source: str, root: Path, trial: _Trial) -> None:
             await session.wait()
         except bass.BassError as error:
             trial.error = error
+
+
+def _open_session(driver: SessionDriver | None) -> AbstractAsyncContextManager[Session]:
+    host = SilentHost()
+    return bass.open_session(host) if driver is None else nullcontext(Session(host, driver))
 
 
 def _folder(root: Path, path: str) -> bass.Value:
