@@ -43,7 +43,9 @@ def test_every_option_of_a_runner_is_documented() -> None:
                 )
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/explanation/node-state.md"]
+)
 def test_the_files_and_folders_that_a_contributor_is_sent_to_exist(page: str) -> None:
     text = (PROJECT / page).read_text()
     named = set(re.findall(r"`([\w./-]+(?:\.py|\.html|\.md|/))`", text))

@@ -1,8 +1,8 @@
 """Keep Ctrl-C quiet while the program imports itself.
 
-Python's own handler raises KeyboardInterrupt in the middle of an import, whose traceback is then printed, or even
-swallowed. Imports leave nothing to clean up, so Ctrl-C may end the program at once. The program begins with this
-module, so it imports as little as possible.
+Python's own handler raises KeyboardInterrupt in the middle of an import. The module that imports may swallow it, and
+otherwise its traceback is printed. Imports leave nothing to clean up, so Ctrl-C may end the program at once. The
+program begins with this module, so it imports as little as possible.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from bassloop.store import Store
 
-pytestmark = pytest.mark.skipif(not BOOT_ID.exists(), reason="needs Linux")
+only_linux = pytest.mark.skipif(
+    not BOOT_ID.exists(), reason="this system doesn't say whether it has been booted since"
+)
 
 LEASE = """
 from bassloop.store import leases, nodes
@@ -115,6 +117,7 @@ async def own(store: Store) -> list[str]:
     return [each.guid for each in await store.deliveries.unfinished(own=True)]
 
 
+@only_linux
 async def test_the_work_of_a_killed_node_goes_on_as_soon_as_it_starts_again(
     first: First, location: str, tmp_path: Path
 ) -> None:
@@ -125,6 +128,7 @@ async def test_the_work_of_a_killed_node_goes_on_as_soon_as_it_starts_again(
     assert list((tmp_path / "nodes").iterdir()) == []
 
 
+@only_linux
 async def test_a_killed_node_is_replaced_by_the_one_that_has_its_disk(
     first: First, location: str, tmp_path: Path
 ) -> None:
@@ -135,6 +139,7 @@ async def test_a_killed_node_is_replaced_by_the_one_that_has_its_disk(
             assert await own(other) == []
 
 
+@only_linux
 async def test_nothing_of_a_paused_node_is_taken_over(
     first: First, location: str, tmp_path: Path
 ) -> None:

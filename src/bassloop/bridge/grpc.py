@@ -78,9 +78,10 @@ __all__ = [
 CONTENT_TYPES = ("application/grpc", "application/grpc+proto")
 READ_BYTES = 1 << 14
 LARGE_BYTES = 64 << 10
-END_SECONDS = 10.0
-"""How long the calls of a server may take to end when it's closed."""
 """The size above which a message is large, and only read when there is room for it."""
+
+END_SECONDS = 10.0
+"""The maximum time in seconds for a server's calls to end when it's closed."""
 
 MESSAGE_HEADER = ">?I"
 """The format of a message's header: whether it's compressed, and its size."""

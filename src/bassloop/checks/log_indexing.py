@@ -58,7 +58,7 @@ async def _make_filter(store: Store, run_id: str, row: int, thread: trio.Capacit
 
         def visit(block: LogText) -> bool:
             nonlocal line, more, spent
-            # Successive blocks may be visited in different threads, whose clocks have nothing in common.
+            # Blocks may be visited in different threads, and each thread has its own clock.
             began = time.thread_time()
             fits = builder.add(strip_lines(block.text))
             spent += time.thread_time() - began

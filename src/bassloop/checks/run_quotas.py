@@ -29,7 +29,7 @@ LOOK_SECONDS = 5.0
 """The interval at which a waiting run looks for a free place, in case a notification or a node was lost."""
 
 FREE_SECONDS = 5.0
-"""How long a cancelled run may take to free its place."""
+"""The maximum time in seconds for a cancelled run to free its place."""
 
 REPORT_SECONDS = 5.0
 """The interval at which a node publishes how many bytes of logs it has stored."""

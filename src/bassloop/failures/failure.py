@@ -40,7 +40,7 @@ _LIBRARY = re2.compile(
 
 _BREAKS_LINES = frozenset({"cmake"})
 _EXPLAINS = frozenset({"terraform"})
-"""Tools whose first line is only the kind of error."""
+"""Tools whose messages begin with a line that only names the kind of error."""
 
 _COMPARISON = re2.compile(r"(?:Error: )?expect\(|Assert\.\w+\(\) Failure")
 _COMPARED = re2.compile(r"(?i)(?:expected|received|actual|got)\b")

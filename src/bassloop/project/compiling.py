@@ -16,8 +16,6 @@ from bassloop.wire.conventions import CHECKOUT_IMAGE, SERVICE_LABEL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bassloop.project.declaration import CheckDeclaration
-
 _WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9_-]*\Z")
 _PLAIN_PATH = re.compile(r"\.?(?:/\.?[A-Za-z][A-Za-z0-9_-]*)*/\Z")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 IMAGE = "buildpack-deps:stable"
 """The image of a job that uses no language. There's no image of ubuntu-latest, which is too large."""
 
+_RUST_CHANNELS = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}
+"""Images and tags for channels of Rust."""
+
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _SUDO = re.compile(r"(^|[;&|()]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
 """In a container, commands run as root, and there is no sudo."""
@@ -342,10 +345,8 @@ class WorkflowJob:
             self._keep_versions(variable[1], key, usual)
         if pypy := re.fullmatch(r"pypy-?(\d+\.\d+)(?:-v.*)?", version):
             image, version = "pypy", pypy[1]
-        if image == "rust" and version in ("stable", "nightly"):
-            image, version = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}[
-                version
-            ]
+        if image == "rust":
+            image, version = _RUST_CHANNELS.get(version, (image, version))
         version = _plain_version(version)
         if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in (
             "stable",

@@ -65,9 +65,9 @@ TRUST_VARIABLES = {
 """Variables for programs that don't read the system's bundle."""
 
 LISTEN_SECONDS = 300.0
-"""How long a service may take to listen. A check's own time limit shortens that."""
+"""The maximum time in seconds until a service listens. A check's own time limit shortens it."""
 MAX_MARGIN = 10.0
-"""How long before the end of a check's time limit to give up, at most, so that there is time to say why."""
+"""The maximum time in seconds between giving up and a check's time limit. It leaves time to report why."""
 LAST_LINES = 3
 MAX_LINE = 200
 """How many of a log's last lines are part of an error, and how many characters of each."""
