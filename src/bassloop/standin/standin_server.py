@@ -10,9 +10,9 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 from quart import Response, g, request
-from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from bassloop.quart_app import QuartApp
 from bassloop.standin import (
     app_routes,
     authorization,
@@ -64,9 +64,9 @@ async def serve_standin(
         await standin.git.aclose()
 
 
-def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartTrio:
+def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartApp:
     """Return the application. Work that continues after a response runs in the nursery."""
-    web = QuartTrio("bassloop.standin")
+    web = QuartApp("bassloop.standin")
     web.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     web.config["RESPONSE_TIMEOUT"] = None
     web.config["BODY_TIMEOUT"] = 600

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 from quart import Response, has_request_context, render_template, request, url_for
-from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from bassloop.failures import find_failures
+from bassloop.quart_app import QuartApp
 from bassloop.store import BucketError
 from bassloop.units import format_duration, format_size
 from bassloop.web import device_flow, feeds, guard, service_endpoints, sign_in
@@ -86,9 +86,9 @@ def _colours() -> tuple[list[str], str]:
     return [scheme.name for scheme in schemes], schemes_css(schemes) + palette_css(schemes)
 
 
-def create_app(context: WebContext) -> QuartTrio:
+def create_app(context: WebContext) -> QuartApp:
     """Return the application, ready to be served by any ASGI server on Trio."""
-    app = QuartTrio(
+    app = QuartApp(
         "bassloop.web",
         template_folder="templates",
         static_folder="static",
@@ -168,7 +168,7 @@ def create_app(context: WebContext) -> QuartTrio:
     return app
 
 
-async def prepare_pages(app: QuartTrio) -> None:
+async def prepare_pages(app: QuartApp) -> None:
     """Compile all templates and the rules for failures, in a thread.
 
     Otherwise, the first view of a run's page would take 0.3 s of processor time, and delay everybody else.

@@ -10,7 +10,8 @@ import hmac
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, abort, jsonify, request
-from quart_trio import QuartTrio
+
+from bassloop.quart_app import QuartApp
 
 if TYPE_CHECKING:
     from bassloop.web.web_context import Health, WebContext
@@ -62,9 +63,9 @@ def routes(context: WebContext) -> Blueprint:
     return blueprint
 
 
-def create_metrics_app(health: Health) -> QuartTrio:
+def create_metrics_app(health: Health) -> QuartApp:
     """Return an application that serves only the metrics, for a separate listener."""
-    app = QuartTrio("bassloop.metrics")
+    app = QuartApp("bassloop.metrics")
 
     @app.get("/metrics")
     async def metrics() -> Response:

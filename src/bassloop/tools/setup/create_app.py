@@ -30,7 +30,6 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 from quart import Response, abort, redirect, render_template, request
-from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from bassloop.concurrency import shielded
@@ -38,6 +37,7 @@ from bassloop.github import AppWebhook, GitHubError
 from bassloop.github.app_credentials import App
 from bassloop.github.manifest import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
 from bassloop.private_files import write_private_file
+from bassloop.quart_app import QuartApp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -266,10 +266,10 @@ async def serve_page(
         task_status.started(f"{bound[0].rstrip('/')}/{creation.token}/")
 
 
-def create_web(creation: Creation) -> QuartTrio:
+def create_web(creation: Creation) -> QuartApp:
     """Return the web application."""
     here = Path(__file__).parent
-    web = QuartTrio("bassloop.tools.setup", root_path=str(here), template_folder="templates")
+    web = QuartApp("bassloop.tools.setup", root_path=str(here), template_folder="templates")
     plan = creation.plan
     # The form's answer may redirect here, and browsers apply form-action to redirects too.
     policy = (
