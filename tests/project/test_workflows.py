@@ -190,7 +190,7 @@ def test_a_job_that_is_left_out_for_its_condition_says_what_to_do(
 def test_a_job_that_runs_more_often_than_its_condition_says_so(condition: str) -> None:
     text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
     [check] = translate_workflow(text, "x.yml").checks
-    assert f"it also runs where `if: {condition}` may not hold" in check.notes
+    assert f"the check also runs where `if: {condition}` may not hold" in check.notes
 
 
 def test_a_schedule_is_listed_with_what_to_do() -> None:
@@ -326,6 +326,63 @@ runs:
     assert len(check.run) < 8  # it uses itself, which has an end
 
 
+def test_a_default_folder_is_the_checks_workdir_if_all_its_steps_stay_there() -> None:
+    text = "on: push\ndefaults: {run: {working-directory: web}}\njobs: {a: {steps: [{run: npm ci}, {run: npm test}]}}"
+    [check] = translate_workflow(text, "x.yml").checks
+    assert (check.workdir, check.run) == ("web", ("npm ci", "npm test"))
+
+
+@pytest.mark.parametrize(
+    ("step", "commands", "artifacts"),
+    [
+        ({"run": "cat VERSION", "working-directory": "."}, ["cat VERSION"], []),
+        ({"run": "ls", "working-directory": "docs"}, ["cd docs\nls"], []),
+        ({"run": "diff a ../b"}, ["cd web\ndiff a ../b"], []),
+        ({"run": "git log"}, ["cd web\ngit log"], []),
+        ({"uses": "actions/upload-artifact@v4", "with": {"path": "web/dist"}}, [], ["web/dist/**"]),
+        ({"uses": "./ci/greet"}, ["cat greeting"], []),
+    ],
+)
+def test_a_step_outside_of_the_default_folder_runs_where_github_runs_it(
+    step: object, commands: list[str], artifacts: list[str]
+) -> None:
+    job = {"defaults": {"run": {"working-directory": "web"}}, "steps": [{"run": "make"}, step]}
+    action = "runs: {steps: [{run: cat greeting}]}"
+    text = json.dumps({"on": "push", "jobs": {"a": job}})
+    [check] = translate_workflow(text, "x.yml", read={"ci/greet/action.yml": action}.get).checks
+    assert check.workdir == ""
+    assert list(check.run) == ["cd web\nmake", *commands]
+    assert check.artifacts == artifacts
+
+
+def test_a_step_in_python_has_its_variables_and_folder(tmp_path: Path) -> None:
+    check = job_of(
+        {
+            "shell": "python",
+            "run": "import os\nprint('in', os.environ['A'], os.getcwd()[-3:])",
+            "working-directory": "web",
+            "env": {"A": "b c"},
+        }
+    )
+    (tmp_path / "web").mkdir()
+    [command] = check.run
+    assert isinstance(command, str)
+    output = subprocess.check_output(["sh", "-ec", command], cwd=tmp_path, text=True)
+    assert output == "in b c web\n"
+
+
+def test_variables_that_only_github_sets_are_noted() -> None:
+    check = job_of({"run": 'echo "$GITHUB_REF ${RUNNER_TEMP} $GITHUB_TOKEN" >> $GITHUB_ENV'})
+    unset = [note for note in check.notes if note.endswith("isn't set here")]
+    assert unset == ["$GITHUB_REF isn't set here", "$RUNNER_TEMP isn't set here"]
+
+
+def test_only_the_filters_that_a_workflow_has_are_noted() -> None:
+    text = "on: {push: {paths: [web/**]}}\njobs: {a: {steps: [{run: make}]}}"
+    [check] = translate_workflow(text, "x.yml").checks
+    assert "paths left out: the check runs for every change" in check.notes
+
+
 def test_versions_without_an_image_are_not_used() -> None:
     text = """
 on: {pull_request: {branches: [main]}}
@@ -425,8 +482,8 @@ jobs:
     assert check.notes == [
         "step 'sometimes' only runs if github.ref == 'refs/heads/main'; it is left out",
         "ubuntu-latest has programs that buildpack-deps:stable hasn't",
-        "it also runs for pushes to branches other than main, next",
-        "it also runs where `if: github.event_name == 'push' || "
+        "the check also runs for pushes to branches other than main, next",
+        "the check also runs where `if: github.event_name == 'push' || "
         "github.event.pull_request.head.repo.full_name != github.repository` may not hold",
     ]
     assert translated.left_out == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 LANGUAGES = {
     "actions/setup-python": ("python", "python-version", "3.13"),
@@ -162,6 +162,48 @@ def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:
     return found
 
 
+_ASKING = re.compile(
+    r"(\bapt(?:-get)?(?: -\S+)* (?:install|upgrade|dist-upgrade))\b(?![^\n;&|]* (?:-\w*y|-qq|--yes|--assume-yes)\b)"
+)
+"""A command of apt that asks for confirmation. On GitHub's machines, apt is configured not to."""
+
+
+def assume_yes(script: str) -> str:
+    """Return a script whose commands of apt don't ask for confirmation."""
+    return _ASKING.sub(
+        lambda match: (
+            match[0]
+            if re.search(r" -(?:\w*y|qq|-yes|-assume-yes)\b", match[0])
+            else f"{match[0]} -y"
+        ),
+        script,
+    )
+
+
+def default_folder(job: Mapping[str, Any], workflow: Mapping[str, Any]) -> str:
+    """Return the folder in which a job's steps run that name none; "" for the top of the repository."""
+    runs = [table(table(each.get("defaults")).get("run")) for each in (job, workflow)]
+    return next((str(run["working-directory"]) for run in runs if "working-directory" in run), "")
+
+
+_LEAVES = re.compile(r"\.\.(?=[/\s\"']|$)|\bgit\b|\bgithub\.|\bGITHUB_WORKSPACE\b")
+_FROM_THE_TOP = ("./", "$/", "actions/upload-artifact@", "actions/download-artifact@")
+"""Actions that run at the top of the repository, or whose paths begin there, whatever a job's default folder is."""
+
+
+def leaves_folder(steps: Sequence[object]) -> bool:
+    """Return whether steps may use files outside of their job's default folder.
+
+    A check with a `workdir` has only the files in that folder, without the repository's `.git`.
+    """
+    return any(
+        "working-directory" in step
+        or str(step.get("uses", "")).startswith(_FROM_THE_TOP)
+        or _LEAVES.search(str(step.get("run", "")))
+        for step in map(table, steps)
+    )
+
+
 def table(value: object) -> dict[Any, Any]:
     """Return a YAML value if it's a mapping, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
@@ -211,8 +253,13 @@ class PassedOn:
         return lines
 
 
+_VARIABLE = re.compile(r"\$\{?((?:GITHUB|RUNNER)_[A-Z_]+)\b")
+_SET = {f"GITHUB_{name}" for name in ("ENV", "PATH", "OUTPUT", "STATE", "STEP_SUMMARY", "TOKEN")}
+"""Variables of GitHub's that the translation sets, and the token, which has a note of its own."""
+
+
 def explain_lost(script: str) -> list[str]:
-    """Return notes about the values for later steps that a script writes, but that don't reach them."""
+    """Return notes about the values that don't reach later steps, and GitHub's variables that aren't set."""
     notes = []
     if "GITHUB_ENV" in script and "<<" in script:
         notes.append(
@@ -220,4 +267,6 @@ def explain_lost(script: str) -> list[str]:
         )
     if "GITHUB_OUTPUT" in script or "::set-output" in script:
         notes.append("what a step writes to $GITHUB_OUTPUT reaches no other step")
+    unset = dict.fromkeys(name for name in _VARIABLE.findall(script) if name not in _SET)
+    notes += [f"${name} isn't set here" for name in unset]
     return notes

@@ -22,7 +22,10 @@ from bassloop.project.workflow_actions import (
     SERVERS,
     PassedOn,
     as_list,
+    assume_yes,
+    default_folder,
     explain_lost,
+    leaves_folder,
     local_steps,
     missing_components,
     table,
@@ -48,11 +51,6 @@ _SUDO = re.compile(r"(^|[;&|()]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)"
 """In a container, commands run as root, and there is no sudo."""
 
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
-_ASKING = re.compile(
-    r"(\bapt(?:-get)?(?: -\S+)* (?:install|upgrade|dist-upgrade))\b(?![^\n;&|]* (?:-\w*y|-qq|--yes|--assume-yes)\b)"
-)
-"""A command of apt that asks for confirmation. On GitHub's machines, apt is configured not to."""
-
 _INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
 _BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
 _REPORTS_COVERAGE = re.compile(
@@ -117,6 +115,9 @@ class WorkflowJob:
         self._image: str | None = None
         self._env: dict[str, str] = {}
         self._matrix = self._read_matrix()
+        folder = self._text(default_folder(job, workflow.data))
+        leaves = "$" in folder or leaves_folder(as_list(job.get("steps")))
+        self._workdir, self._folder = ("", folder) if leaves else (folder, "")
 
     def proposal(self) -> Proposal | None:
         """Return the job's check; None if no step could be translated."""
@@ -141,7 +142,6 @@ class WorkflowJob:
             self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
         if image.startswith(("rust:", "rustlang/rust:")):
             commands[:0] = missing_components(together)
-        defaults = table(table(job.get("defaults", self._workflow.data.get("defaults"))).get("run"))
         minutes = job.get("timeout-minutes")
         needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
         services = dict(self._services())
@@ -156,7 +156,7 @@ class WorkflowJob:
             image,
             tuple(commands),
             self._caches,
-            str(defaults.get("working-directory", "")),
+            self._workdir,
             matrix=self._matrix,
             env=self._env | env,
             secrets=list(self._secrets),
@@ -208,9 +208,10 @@ class WorkflowJob:
             when["branches"] = [str(each) for each in branches[0]]
         elif listed := next(filter(None, branches), None):
             names = ", ".join(map(str, listed))
-            self._notes[f"it also runs for pushes to branches other than {names}"] = None
-        if any(each.keys() & {"paths", "paths-ignore", "branches-ignore"} for each in options):
-            self._notes["paths and branches-ignore are left out: it runs for every change"] = None
+            self._notes[f"the check also runs for pushes to branches other than {names}"] = None
+        ignored = ("paths", "paths-ignore", "branches-ignore")
+        if lost := ", ".join(key for key in ignored if any(key in each for each in options)):
+            self._notes[f"{lost} left out: the check runs for every change"] = None
         return when
 
     def _commands(
@@ -236,27 +237,29 @@ class WorkflowJob:
             self._notes["a step that uploads coverage is left out"] = None
             return
         shell = str(step.get("shell", "")).split()[:1]
+        if shell and shell[0] in ("pwsh", "powershell", "cmd", "node"):
+            self._notes[f"a step for the shell {shell[0]} is left out"] = None
+            return
         before = dict(exported)
         fixed = self._variables(step.get("env"), into=before)
         script = _SUDO.sub(r"\1", self._text(str(step["run"]).strip(), in_script=True))
-        script = _ASKING.sub(_assume_yes, script)
+        script = assume_yes(script)
         self._notes |= dict.fromkeys(explain_lost(script))
-        passed_on = self._passed_on.lines(script) if shell != ["python"] else []
+        if shell == ["python"]:
+            script = f"python3 -c {_shell_word(script)}"
+        passed_on = self._passed_on.lines(script)
         lines = passed_on + [f'export {name}="${value}"' for name, value in before.items()]
         lines += [f"export {name}={_quoted(value)}" for name, value in fixed.items()]
-        if folder := step.get("working-directory"):
-            lines.append(f"cd {_quoted(self._text(str(folder)))}")
+        # The steps of an action of the repository don't use the job's default.
+        folder = self._text(str(step.get("working-directory") or ("" if depth else self._folder)))
+        if folder not in ("", ".", "./"):
+            lines.append(f"cd {_quoted(folder)}")
         script = "\n".join([*lines, script])
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
         if cases:
             script = f"case {cases[0]} in {cases[1]})\n{script}\n;; esac"
-        if shell and shell[0] in ("python", "pwsh", "powershell", "cmd", "node"):
-            if shell[0] != "python":
-                self._notes[f"a step for the shell {shell[0]} is left out"] = None
-                return
-            yield ("python3", "-c", script)
-        elif shell == ["bash"] or _BASH.search(script):
+        if shell == ["bash"] or _BASH.search(script):
             yield ("bash", "-ec", script)
         else:
             yield script
@@ -476,12 +479,6 @@ class WorkflowJob:
 
 def _plain_version(version: str) -> str:
     return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
-
-
-def _assume_yes(match: re.Match[str]) -> str:
-    return (
-        match[0] if re.search(r" -(?:\w*y|qq|-yes|-assume-yes)\b", match[0]) else f"{match[0]} -y"
-    )
 
 
 def _shell_word(text: str) -> str:

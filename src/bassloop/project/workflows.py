@@ -90,7 +90,7 @@ def translate_workflow(
                 checks.append(check)
         if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
             for check in checks:
-                check.notes.append(f"it also runs where `if: {job['if']}` may not hold")
+                check.notes.append(f"the check also runs where `if: {job['if']}` may not hold")
         if not checks and (reason or on_linux):
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
             translated.left_out.append(f"job {name} of {path}: {reason}")
@@ -113,8 +113,8 @@ def _explain_other_events(others: Sequence[str], events: Mapping[str, Any]) -> s
     names = [name for name in others if name != "schedule"]
     also = f", and on {', '.join(names)}" if names else ""
     return (
-        f"it also runs on a schedule ({', '.join(crons)}){also}, which starts no check here; for a check at a time, "
-        "let a cron job send a repository_dispatch, and handle that in a hook"
+        f"it also runs on a schedule ({', '.join(crons)}){also}, which starts no check here: "
+        "a cron job can send a repository_dispatch instead, for a hook in project.bass to handle"
     )
 
 
