@@ -77,6 +77,7 @@ class Target:
         began, memory = time.monotonic(), self._begin_peak()
         known = set(self.daemon.lines_with("loop held"))
         yield
+        await self._is_visited_again(attack)
         visits = [each for each in self.visits if each.began > began]
         slowness, slowest = self._slowness_since(began)
         usual = median(each.processor_seconds for each in visits)
@@ -113,6 +114,13 @@ class Target:
             if enough is not None:
                 await enough.wait()
             nursery.cancel_scope.cancel()
+
+    async def _is_visited_again(self, attack: str) -> None:
+        """Wait for a visit that began after the attack: one that a frozen daemon keeps waiting isn't in `visits`."""
+        ended = time.monotonic()
+        with trio.move_on_after(STUCK_SECONDS) as scope:
+            await until(lambda: any(each.began > ended for each in self.visits))
+        assert not scope.cancelled_caught, f"{attack} has frozen the daemon"
 
     async def visit(self) -> None:
         """Have the daemon visited until cancelled."""

@@ -13,6 +13,7 @@ from h2.connection import H2Connection
 
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.wire import progrock_pb2, runtime_pb2
+from bassloop.wire.nesting import encode_varint
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 from .runners import HOOK, registered
@@ -86,6 +87,15 @@ class Flood(asyncssh.SSHUNIXSession[bytes]):
             asyncio.get_running_loop().call_later(0.002, self._send)
 
 
+NUMBER_BYTES = 1 << 20
+
+
+def number_without_an_end() -> progrock_pb2.StatusUpdate:
+    """An unknown field, as bytes: a varint in which each byte says that another one follows."""
+    field = encode_varint(99 << 3 | 2) + encode_varint(NUMBER_BYTES)
+    return progrock_pb2.StatusUpdate.FromString(field + b"\xff" * NUMBER_BYTES)
+
+
 def log_update(text: bytes) -> progrock_pb2.StatusUpdate:
     data = text * (MESSAGE_BYTES // len(text))
     return progrock_pb2.StatusUpdate(logs=[progrock_pb2.VertexLog(vertex="it", data=data)])
@@ -106,6 +116,7 @@ UPDATES: dict[str, Callable[[], progrock_pb2.StatusUpdate]] = {
     "steps": lambda: progrock_pb2.StatusUpdate(
         vertexes=[progrock_pb2.Vertex(id=str(number)) for number in range(20_000)]
     ),
+    "numbers without an end": number_without_an_end,
 }
 """Functions, because the messages take seconds and 300 MB, in each process that collects this module."""
 

@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from bassloop.bridge import call_asyncio, open_bridge
 from bassloop.bridge.grpc import LARGE_BYTES, MessageRoom
-from bassloop.runtimes.runner_call import MAX_FIELDS, Answers, check_progress
+from bassloop.runtimes.runner_call import MAX_FIELDS, MAX_VARINT, Answers, check_progress
 from bassloop.wire import progrock_pb2, runtime_pb2
 
 
@@ -42,6 +42,18 @@ def test_a_long_text_is_not_taken_for_fields() -> None:
 def test_invalid_messages_are_left_to_the_decoder() -> None:
     check_progress(bytearray(b"\xff" * (2 * LARGE_BYTES)))
     check_progress(encoded(logs=[progrock_pb2.VertexLog(data=bytes(LARGE_BYTES))])[:-1])
+
+
+def test_a_number_without_an_end_is_not_read_to_the_messages_end() -> None:
+    read: list[int] = []
+
+    class Message(bytearray):
+        def __getitem__(self, at: int) -> int:  # type: ignore[override]
+            read.append(at)
+            return super().__getitem__(at)
+
+    check_progress(Message(b"\xff" * (LARGE_BYTES + 1)))
+    assert max(read) < MAX_VARINT
 
 
 async def test_after_a_large_answer_the_next_is_read_when_it_has_been_worked_on() -> None:

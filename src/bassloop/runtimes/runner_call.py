@@ -168,6 +168,9 @@ def check_progress(data: bytearray) -> None:
         return  # it isn't a message, as decoding it will show
 
 
+MAX_VARINT = 10
+"""The maximum length of a varint in bytes, with which one has 64 bits. Reading longer ones takes quadratic time."""
+
 _NUMBER, _BYTES = 0, 2
 _ENTRIES = 2
 """The nesting depth of entries in an answer."""
@@ -177,17 +180,17 @@ _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def _number(data: bytearray, at: int) -> tuple[int, int]:
-    """Return a varint of Protocol Buffers, and the offset after it."""
+    """Return a varint of Protocol Buffers, and the offset after it. Raises IndexError if it has no end."""
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1
-    number, shift = byte & 0x7F, 7
-    while byte >= 0x80:
-        at += 1
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-    return number, at + 1
+    number = 0
+    for place in range(MAX_VARINT):
+        byte = data[at + place]
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number, at + place + 1
+    raise IndexError(f"a number of more than {MAX_VARINT} bytes")
 
 
 async def make_call(
