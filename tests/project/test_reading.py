@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bassloop.access.policy import read_rules
 from bassloop.project import ChecksFileError, json_schema, read_checks
+from bassloop.project.reading import MAX_PROBLEMS
 
 WHOLE = b"""
 supersede = true            # policy, read elsewhere
@@ -80,6 +81,13 @@ def test_a_file_without_checks_declares_none() -> None:
             "[checks.a]\nrun = 'x'\nmatrix = {a=" + str([*range(17)]) + ", b=" + str([*range(17)]) + "}",
             "more than 256 checks",
         ),
+        (
+            "[checks.a]\nrun = 'x'\nmatrix = {" + ", ".join(f"{name}={[*range(50)]}" for name in "abcde") + "}",
+            "more than 256 checks",
+        ),
+        ("\n " + ".".join("a" * 41) + " = 1", ":2:2: this is not TOML: A key has more than 40 parts"),
+        ("a = " + "9" * 5_000, "this is not TOML: A number has too many digits"),
+        ("a = " + "[" * 5_000 + "]" * 5_000, "this is not TOML: Values are nested too deeply"),
         ("checks = []", ".bassloop.toml:1: checks: "),
     ],
 )  # fmt: skip
@@ -117,6 +125,25 @@ def test_bytes_that_are_not_text_are_refused_with_their_line() -> None:
 def test_a_long_file_is_refused() -> None:
     with pytest.raises(ChecksFileError, match="longer than 256 KiB"):
         read_checks(b"#" * (1 << 20))
+
+
+def test_texts_with_many_dots_are_no_keys_with_many_parts() -> None:
+    reversed_address = ".".join("b1bad0e0000000000000000008b1020") + ".ip6.arpa"
+    [check] = read_checks(f"[checks.a]\nrun = 'host {reversed_address}'".encode()).values()
+    assert check.commands == [f"host {reversed_address}"]
+
+
+def test_a_long_key_in_quotes_takes_time_in_proportion() -> None:
+    """It took a minute when the pattern of headers tried each space as the key's end."""
+    with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:3: checks\.a\. +"):
+        read_checks(f'[checks.a]\nrun = "x"\n[checks.a."{" " * 200_000}x"]'.encode())
+
+
+def test_only_the_first_of_very_many_problems_are_explained() -> None:
+    keys = "\n".join(f"k{number} = 1" for number in range(20_000))
+    with pytest.raises(ChecksFileError) as raised:
+        read_checks(f"[checks.a]\nrun = 'x'\n{keys}".encode())
+    assert len(str(raised.value).splitlines()) == MAX_PROBLEMS
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from bassloop.project import TomlLines
+from bassloop.project import TomlLines, load_toml
 from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-
 """A login, or a team as GitHub mentions it: `@ORGANIZATION/TEAM`."""
 
 MAX_FILE = 64 << 10
+MAX_PROBLEMS = 20
 
 HooksFrom = Literal["head", "base", "default"]
 Hold = Literal["nobody", "first-timers", "outsiders"]
@@ -315,15 +316,13 @@ def _shortened(owners: Rules, operator: Policy) -> Rules:
 
 def _validated(model: type[Model], text: str, name: str) -> Model:
     try:
-        return model.model_validate(tomllib.loads(text))
+        return model.model_validate(load_toml(text))
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{name} is not TOML: {error}") from error
-    except RecursionError as error:
-        raise PolicyError(f"{name} is nested too deeply") from error
     except ValidationError as error:
         lines = TomlLines(text)
         raise PolicyError(
-            "\n".join(_problem(name, lines, each) for each in error.errors())
+            "\n".join(_problem(name, lines, each) for each in error.errors()[:MAX_PROBLEMS])
         ) from error
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 from bassloop.access.policy import OperatorRules, Policy, Rules, read_rules, resolve_policy
 from bassloop.concurrency import SharedCalls, TTLCache
 from bassloop.repository_files import CONFIG_FILE
@@ -53,7 +55,8 @@ class PolicyCache:
 
     async def _read(self, repository_id: int, repo: GitHubRepository, generation: int) -> Rules:
         content = await repo.file(CONFIG_FILE, None)
-        rules = Rules() if content is None else read_rules(content)
+        # In a thread, because a stranger's file may be long.
+        rules = Rules() if content is None else await trio.to_thread.run_sync(read_rules, content)
         self._owners.store(repository_id, rules, generation=generation)
         return rules
 

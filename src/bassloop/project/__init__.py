@@ -15,7 +15,7 @@ from bassloop.project.compiling import started_checks, write_bass
 from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
 from bassloop.project.pitfalls import pitfall_lines
 from bassloop.project.reading import ChecksFileError, has_policy, read_checks
-from bassloop.project.toml_text import TomlLines
+from bassloop.project.toml_text import TomlLines, load_toml
 
 __all__ = [
     "CheckDeclaration",
@@ -24,6 +24,7 @@ __all__ = [
     "TomlLines",
     "has_policy",
     "json_schema",
+    "load_toml",
     "pitfall_lines",
     "read_checks",
     "started_checks",

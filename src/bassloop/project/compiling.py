@@ -6,6 +6,7 @@ The loop evaluates this text, and `bassloop eject` outputs the same, so the two 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,6 +53,10 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
 
     A check that needs one with a matrix needs all its combinations. Raises TooManyJobs.
     """
+    # Before any name: a few lines declare a matrix whose names would fill all memory.
+    counts = (math.prod(map(len, check.matrix.values())) for check in checks.values())
+    if sum(counts) > MAX_JOBS:
+        raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
     names = {
         name: [each for each, _ in _combinations(name, check)] for name, check in checks.items()
     }
@@ -64,8 +69,6 @@ def jobs(checks: Mapping[str, CheckDeclaration]) -> list[MatrixJob]:
         )
         for full, values in _combinations(name, check):
             found.append(MatrixJob(full, check, values, after, uses))
-            if len(found) > MAX_JOBS:
-                raise TooManyJobs(f"they are more than {MAX_JOBS} checks, all combinations counted")
     return found
 
 

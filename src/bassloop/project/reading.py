@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from bassloop.project.compiling import VARIABLE, TooManyJobs, jobs
 from bassloop.project.declaration import CheckDeclaration, ChecksFile, Service, When
-from bassloop.project.toml_text import TomlLines, encoding_problem, syntax_problem
+from bassloop.project.toml_text import TomlLines, encoding_problem, load_toml, syntax_problem
 from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_FILE = 256 << 10
 MAX_PROBLEMS = 20
+MAX_ERRORS = 10 * MAX_PROBLEMS
+"""How many of pydantic's errors are read, of which several may be one problem. A file has room for 80,000."""
 
 SURELY_SHORT = 16 << 10
 """The size in bytes of a file that no reader of it refuses for its length."""
@@ -46,11 +48,9 @@ def read_checks(content: bytes, name: str = CONFIG_FILE) -> dict[str, CheckDecla
     except UnicodeDecodeError as error:
         raise ChecksFileError(encoding_problem(name, content, error)) from error
     try:
-        data = tomllib.loads(text)
+        data = load_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ChecksFileError(syntax_problem(name, text, str(error))) from error
-    except RecursionError as error:
-        raise ChecksFileError(f"{name}: values are nested too deeply") from error
     table = data.get("checks", {})
     if isinstance(table, dict):
         table = {key: value for key, value in table.items() if not isinstance(value, (int, float))}
@@ -58,7 +58,7 @@ def read_checks(content: bytes, name: str = CONFIG_FILE) -> dict[str, CheckDecla
     try:
         checks = ChecksFile.model_validate({"checks": table}).checks
     except ValidationError as error:
-        problems = _problems(name, lines, error.errors())
+        problems = _problems(name, lines, error.errors(include_url=False)[:MAX_ERRORS])
         raise ChecksFileError("\n".join(dict.fromkeys(problems[:MAX_PROBLEMS]))) from error
     problems = list(_inconsistencies(checks, name, lines))
     if problems:
@@ -71,7 +71,7 @@ def has_policy(content: bytes) -> bool:
     if len(content) > SURELY_SHORT:
         return True
     try:
-        data = tomllib.loads(content.decode("utf-8-sig"))
+        data = load_toml(content.decode("utf-8-sig"))
     except ValueError as error:
         raise ChecksFileError(str(error)) from error
     checks = data.pop("checks", {})

@@ -1,14 +1,17 @@
-"""The text of a TOML file: the lines of its keys, and what is probably wrong where `tomllib` can't read it."""
+"""The text of a TOML file: its values, the lines of its keys, and what is probably wrong if it can't be read."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import re2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HEADER = re.compile(r"^\s*\[\[?\s*(?P<keys>[^\]]+?)\s*\]\]?")
+_HEADER = re.compile(r"^\s*\[\[?(?P<keys>[^\]]+)\]")
 _PAIR = re.compile(
     r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
 )
@@ -22,6 +25,34 @@ _SPACED_HEADER = re.compile(r"\s*\[\s*checks\.(?P<name>[\w-]+(?: +[\w-]+)+)\s*\]
 _COLON = re.compile(r"\s*[\w-]+\s*:")
 _BARE_WORD = re.compile(r"[A-Za-z./_][\w./:-]*")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+MAX_PARTS = 40
+"""How many parts a key may have. `tomllib` takes time that grows with their square: 30 s for 32,000."""
+
+_LONG_KEY = re2.compile(
+    r"""(?:(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*){""" + f"{MAX_PARTS}}}"
+)
+
+
+def load_toml(text: str) -> dict[str, Any]:
+    """Parse a stranger's TOML. Raises tomllib.TOMLDecodeError for everything that can't be read.
+
+    The time is proportional to the length of the text.
+    """
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        column = found.start() - text.rfind("\n", 0, found.start())
+        raise tomllib.TOMLDecodeError(
+            f"A key has more than {MAX_PARTS} parts (at line {line}, column {column})"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("Values are nested too deeply") from None
+    except ValueError:
+        raise tomllib.TOMLDecodeError("A number has too many digits") from None
 
 
 class TomlLines:
