@@ -146,12 +146,16 @@ def _anchor(url: str, html: str) -> str:
 def _link(match: re.Match[str]) -> str:
     # Punctuation is stripped from unescaped text, where a semicolon can't be the end of an entity.
     whole = match[0].replace("&amp;", "&")
+    if len(whole) > MAX_URL:
+        return match[0]
     url = whole.rstrip(_TRAILING)
     for opening, closing in ("()", "[]", "{}"):
         # A closing bracket whose opening one is before the URL isn't part of it.
-        while url.endswith(closing) and url.count(closing) > url.count(opening):
+        extra = url.count(closing) - url.count(opening)
+        while extra > 0 and url.endswith(closing):
             url = url[:-1].rstrip(_TRAILING)
-    if len(url) > MAX_URL or url in ("http://", "https://"):
+            extra -= 1
+    if url in ("http://", "https://"):
         return match[0]
     rest = whole[len(url) :].replace("&", "&amp;")
     url = url.replace("&", "&amp;")
