@@ -10,16 +10,26 @@ import pytest
 import trio
 import trio.testing
 
+from bassloop.bridge.metering import TimeBudget
 from bassloop.checks import recorder as recorder_module
-from bassloop.checks.recorder import YEAR, recording
-from bassloop.checks.run_quotas import DAY, QuotaLimits, RunQuota, RunQuotas
+from bassloop.checks.recorder import (
+    LEAST_PIECE_BYTES,
+    PIECE_BYTES,
+    PIECE_SECONDS,
+    YEAR,
+    next_piece,
+    recording,
+)
+from bassloop.checks.run_quotas import DAY, DISK_SECONDS, QuotaLimits, RunQuota, RunQuotas
 from bassloop.checks.tail import Tail
+from bassloop.terminal import Settled, Terminal
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
 
 from .test_recorder import open_store_with_run, update
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -64,6 +74,28 @@ async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
     notes, text = await recorded(tmp_path, quota, 20)
     assert "FREE_SPACE" in notes[0]
     assert b"FREE_SPACE" in text
+
+
+async def test_what_is_stored_between_two_looks_at_the_disk_counts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    quotas = RunQuotas(QuotaLimits(free_space=5_000), lambda: free)
+    free = 5_050
+    assert await quotas.disk_room(30) == 30
+    free = 5_000  # other programs write, too
+    assert await quotas.disk_room(20) == 20
+    assert await quotas.disk_room(1) == 0
+
+
+async def test_the_disk_is_looked_at_again_after_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    quotas = RunQuotas(QuotaLimits(free_space=5_000), lambda: free)
+    free = 10_000
+    assert await quotas.disk_room(30) == 30
+    free = 5_000
+    autojump_clock.jump(DISK_SECONDS)
+    assert await quotas.disk_room(30) == 0
 
 
 async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
@@ -118,10 +150,63 @@ async def test_expensive_text_slows_its_runner_down(autojump_clock: trio.testing
     assert trio.current_time() == pytest.approx(10, abs=0.5)
 
 
-async def test_runs_beyond_the_limit_wait_and_say_why(
-    autojump_clock: trio.testing.MockClock,
+class NotedBudget(TimeBudget):
+    """A budget that is never overdrawn, and notes how it is used."""
+
+    def __init__(self, timer: Callable[[], float]) -> None:
+        super().__init__(timer=timer)
+        self.uses: list[str] = []
+
+    def charge(self, seconds: float, received: int = 0) -> None:
+        self.uses.append(f"charged {seconds:g} s for {received} bytes")
+
+    def delay(self) -> float:
+        self.uses.append("asked")
+        return 0.0
+
+
+async def test_a_run_pays_for_each_piece_of_a_log_before_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quotas, why = RunQuotas(QuotaLimits(user_runs=2)), []
+    """Each piece takes the terminal a second here, so they stay as small as they can be."""
+    pieces, settle = 0, Terminal.settle
+
+    def settle_slowly(self: Terminal, data: bytes) -> Settled:
+        nonlocal pieces
+        pieces += 1
+        return settle(self, data)
+
+    monkeypatch.setattr(Terminal, "settle", settle_slowly)
+    quota = RunQuotas().of_run(make_run())
+    quota.budget = budget = NotedBudget(lambda: float(pieces))
+    async with (
+        open_store_with_run(tmp_path) as store,
+        recording(store, Tail(), "r", quota) as recorder,
+    ):
+        await recorder.record(update(logs=[("v", b"x" * 10 * LEAST_PIECE_BYTES)]))
+    assert budget.uses == [f"charged 1 s for {LEAST_PIECE_BYTES} bytes", "asked"] * 10
+
+
+def test_pieces_grow_while_they_are_cheap_and_no_further() -> None:
+    size = LEAST_PIECE_BYTES
+    for _ in range(20):
+        size = next_piece(size, 0.0)
+    assert size == PIECE_BYTES
+    assert next_piece(size, 2 * PIECE_SECONDS) == PIECE_BYTES // 2
+    assert next_piece(LEAST_PIECE_BYTES, 2 * PIECE_SECONDS) == LEAST_PIECE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("setting", "other", "name"),
+    [
+        ("user_runs", {"repository_id": 9}, "octocat"),
+        ("repository_runs", {"user_id": 9}, "octocat/hello"),
+    ],
+)
+async def test_runs_beyond_the_limit_wait_and_say_why(
+    autojump_clock: trio.testing.MockClock, setting: str, other: dict[str, int], name: str
+) -> None:
+    quotas, why = RunQuotas(QuotaLimits(**{setting: 2})), []
 
     async def wait(reason: str) -> None:
         why.append(reason)
@@ -129,16 +214,16 @@ async def test_runs_beyond_the_limit_wait_and_say_why(
     done = trio.Event()
 
     async def run(name: str) -> None:
-        async with quotas.under_way(make_run(id=name, repository_id=9), wait):
+        async with quotas.under_way(make_run(id=name, **other), wait):
             done.set()
 
     async with trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
-            for name in "ab":
-                await stack.enter_async_context(quotas.under_way(make_run(id=name), wait))
+            for run_id in "ab":
+                await stack.enter_async_context(quotas.under_way(make_run(id=run_id), wait))
             nursery.start_soon(partial(run, "c"))
             await trio.testing.wait_all_tasks_blocked()
-            assert why == ["2 checks of octocat are running (USER_RUNS)"]
+            assert why == [f"2 checks of {name} are running ({setting.upper()})"]
             assert not done.is_set()
         await done.wait()
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop.evaluator import conversation as conversation_module
 from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError
@@ -84,6 +85,22 @@ def test_calls_are_answered_in_any_order() -> None:
 def test_messages_that_are_not_allowed(said: list[messages.Message], why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         hear(begun(), *said)
+
+
+def test_a_process_may_send_so_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_module, "MAX_MESSAGES", 3)
+    conversation = begun()
+    assert hear(conversation, *[Log("text")] * 3) == [Log("text")] * 3
+    with pytest.raises(ProtocolError, match="too many messages"):
+        hear(conversation, Log("text"))
+
+
+def test_a_process_may_send_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_module, "MAX_BYTES", 3_000)
+    said, conversation = Log("x" * 1_000), begun()
+    assert hear(conversation, said, said) == [said, said]
+    with pytest.raises(ProtocolError, match="too many messages"):
+        hear(conversation, said)
 
 
 def test_a_stream_is_read_until_it_ends() -> None:

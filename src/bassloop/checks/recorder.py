@@ -223,7 +223,7 @@ class Recorder:
                 # No more than the quota allows, so that no complete line is lost at the limit.
                 settled = log.terminal.settle(piece[: log.writer.room])
             await self.quota.wait_for_budget()
-            log.piece = _next_piece(log.piece, cost.seconds)
+            log.piece = next_piece(log.piece, cost.seconds)
             await log.writer.append(piece, settled, stream, at)
 
     async def _open_log(self, digest: str) -> _OpenLog | None:
@@ -281,7 +281,7 @@ def _batched(entries: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _next_piece(size: int, seconds: float) -> int:
+def next_piece(size: int, seconds: float) -> int:
     """Return the size of a log's next piece, given how long one of this size took."""
     if seconds > PIECE_SECONDS:
         return max(size // 2, LEAST_PIECE_BYTES)
