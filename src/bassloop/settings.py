@@ -255,7 +255,9 @@ class Settings(BaseModel):
         description="The maximum number of hooks that wait for checks or runners, each in a process of its own.",
     )
     deliveries_at_once: Count = Field(
-        64, description="The number of deliveries that are handled at the same time."
+        64,
+        description="The maximum number of deliveries that are handled at the same time. Fewer are while the event "
+        "loop is busy, so that webhooks don't wait.",
     )
     delivery_attempts: Count = Field(
         3, description="The number of attempts at a failing delivery before it's set aside."

@@ -195,6 +195,48 @@ async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
             assert (await box.finished(f"g{number}")).state == "done"
 
 
+class Slow(trio.abc.Instrument):
+    """Makes each step of each task last 20 ms by the loop's clock."""
+
+    def __init__(self, clock: trio.testing.MockClock) -> None:
+        self.clock = clock
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.clock.jump(0.02)
+
+
+async def test_fewer_are_handled_at_once_while_the_event_loop_is_busy(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    going, begun = trio.Event(), list[str]()
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        begun.append(delivery.guid)
+        await going.wait()
+        return Outcome("done")
+
+    async def accept(box: Inbox, guid: str) -> None:
+        text = body(f"{int(guid):040x}")
+        await box.accept(headers(text, guid), text)
+
+    async with inbox(tmp_path, handle, at_once=64) as (box, _):
+        slow = Slow(mock_clock)
+        trio.lowlevel.add_instrument(slow)
+        for number in range(10):
+            await accept(box, f"{number}")
+        trio.lowlevel.remove_instrument(slow)
+        # the limit is halved for each that waits for its turn, and the rest wait until it has grown again
+        for number in range(10, 40):
+            await accept(box, f"{number}")
+        await until(lambda: len(begun) == box.statistics()["handling"])
+        assert 4 <= len(begun) < 40
+        mock_clock.jump(60.0)
+        await until(lambda: len(begun) == 40)
+        going.set()
+        for number in range(40):
+            await box.finished(f"{number}")
+
+
 async def test_a_delivery_that_fails_is_tried_again_and_then_set_aside(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
+from bassloop.deliveries.adaptive_limit import AdaptiveLimit
 from bassloop.deliveries.backlog import Pace
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
@@ -109,7 +110,7 @@ class Inbox:
 
     Args:
         secret: the webhook's secret. If it's None, all deliveries are refused, since anybody could send them.
-        at_once: the number of slots.
+        at_once: the number of slots, while the event loop isn't busy.
         attempts: how often a failing delivery is tried before it is set aside.
         on_set_aside: called with a delivery that was set aside, and the reason.
         may_begin: returns, for an installation's id and a repository's name, whether GitHub's limits allow new work
@@ -136,11 +137,15 @@ class Inbox:
     _queue: DeliveryQueue = field(default_factory=DeliveryQueue)
     _changed: AutoResetEvent = field(default_factory=AutoResetEvent)
     _slots_taken: int = 0
+    _limit: AdaptiveLimit = field(init=False)
     _handling: int = 0
     _finished: dict[str, trio.Event] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _closed: bool = False
     _running: bool = False
+
+    def __post_init__(self) -> None:
+        self._limit = AdaptiveLimit(self.at_once)
 
     def __repr__(self) -> str:
         return f"<Inbox: {self._handling} handled, {len(self._queue)} waiting>"
@@ -297,10 +302,12 @@ class Inbox:
                 while (queued := self._take()) is not None:
                     self._slots_taken += 1
                     self._handling += 1
-                    nursery.start_soon(self._handle, queued)
+                    nursery.start_soon(self._handle, queued, trio.current_time())
                 if self._closed and not self._handling:
                     return
-                with trio.move_on_at(self._queue.next_time() if self._has_room() else math.inf):
+                now = trio.current_time()
+                room = self._queue.next_time() if self._has_room() else self._limit.next_time(now)
+                with trio.move_on_at(room):
                     await self._changed.wait()
 
     def close(self) -> None:
@@ -335,7 +342,7 @@ class Inbox:
     def _has_room(self) -> bool:
         return (
             not self._closed
-            and self._slots_taken < self.at_once
+            and self._slots_taken < self._limit.at(trio.current_time())
             and self._handling < self.at_once * HANDLED_PER_SLOT
         )
 
@@ -344,7 +351,9 @@ class Inbox:
             return None
         return self._queue.take(trio.current_time(), self.may_begin)
 
-    async def _handle(self, queued: QueuedDelivery) -> None:
+    async def _handle(self, queued: QueuedDelivery, ready_at: float) -> None:
+        self._limit.note_delay(trio.current_time() - ready_at, trio.current_time())
+
         def release_capacity() -> None:
             self._slots_taken -= 1
             self._changed.set()

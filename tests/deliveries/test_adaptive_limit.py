@@ -1,0 +1,45 @@
+"""The limit on concurrent deliveries follows the event loop's delay."""
+
+from __future__ import annotations
+
+import math
+
+from bassloop.deliveries.adaptive_limit import GROWTH_SECONDS, LEAST, LONG_DELAY, AdaptiveLimit
+
+LONG = 2 * LONG_DELAY
+
+
+def test_the_limit_is_at_its_maximum_while_tasks_get_their_turn_at_once() -> None:
+    limit = AdaptiveLimit(64)
+    limit.note_delay(LONG_DELAY / 2, 1.0)
+    assert limit.at(1.0) == 64
+    assert limit.next_time(1.0) == math.inf
+
+
+def test_each_long_delay_halves_it_but_not_below_the_least() -> None:
+    limit = AdaptiveLimit(64)
+    seen = []
+    for number in range(6):
+        now = 1.0 + number * GROWTH_SECONDS * 1.01
+        limit.note_delay(LONG, now)
+        limit.note_delay(LONG, now + GROWTH_SECONDS / 2)  # the same congestion
+        seen.append(limit.at(now + GROWTH_SECONDS / 2))
+    assert seen == [32, 16, 8, LEAST, LEAST, LEAST]
+
+
+def test_a_maximum_below_the_least_stays_as_it_is() -> None:
+    limit = AdaptiveLimit(2)
+    limit.note_delay(LONG, 1.0)
+    assert limit.at(1.0) == 2
+
+
+def test_without_long_delays_it_grows_to_its_maximum_again() -> None:
+    limit = AdaptiveLimit(10)
+    now = 1.0
+    limit.note_delay(LONG, now)
+    seen = []
+    while (next_time := limit.next_time(now)) < math.inf:
+        assert limit.at(next_time - GROWTH_SECONDS / 2) == limit.at(now)
+        now = next_time + GROWTH_SECONDS / 100
+        seen.append(limit.at(now))
+    assert seen == [6, 7, 8, 9, 10]
