@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
-from bassloop.cli.trial_advice import explain_scripts, explain_surroundings, place_of_missing
+from bassloop.cli.trial_advice import (
+    explain_full_disk,
+    explain_scripts,
+    explain_surroundings,
+    place_of_missing,
+)
+from bassloop.store import Store
 from tests.commands import run_command
 from tests.repositories import git
 
@@ -160,6 +169,57 @@ def test_probable_mistakes_are_reported_before_the_checks_run(
 def test_missing_requirements_of_a_command_are_explained(why: str, advice: str | None) -> None:
     found = explain_surroundings(why)
     assert (advice is None and not found) or (advice is not None and advice in found[0])
+
+
+@pytest.mark.parametrize(
+    ("why", "is_full"),
+    [
+        ("dd: error writing 'big': No space left on device", True),
+        ("the runner can't store the output (No space left on device): sh -ec yes", True),
+        ("on the runner's machine, the disk of /tmp/x/runner is nearly full: sh -ec yes", True),
+        ("database /tmp/x/loop.db: the disk is full (database or disk is full)", True),
+        ("(the disk of the logs is full but for FREE_SPACE; the rest is not kept)", True),
+        ("git add: fatal: sha1 file 'x' write error. Out of diskspace", True),
+        ("npm ERR! nospc ENOSPC: no space left on device, write", True),
+        ("the queue is full", False),
+    ],
+)
+def test_a_full_disk_is_reported_with_where_a_trial_needs_room(why: str, is_full: bool) -> None:
+    found = explain_full_disk(why, "podman")
+    assert bool(found) == is_full
+    if is_full:
+        assert f"a trial's files are in {tempfile.gettempdir()}, on a disk of " in found[0]
+        assert "set TMPDIR to a folder with more room" in found[0]
+        assert "`podman system prune` removes" in found[1]
+
+
+def test_a_trial_ends_when_its_disk_is_full(
+    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_full(_: Store) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Store, "wait_until_full", find_full)
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
+    done = run_command("try", "--engine", "host", path)
+    assert done.returncode == 1
+    folder = tempfile.gettempdir()
+    assert f"the disk of {folder}, where a trial keeps its files, is full\n" in done.stderr
+    assert done.stderr.count("set TMPDIR to a folder with more room") == 1
+
+
+def test_a_trial_without_a_place_for_its_files_says_so(
+    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(prefix: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, f"No usable temporary directory for {prefix}")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
+    done = run_command("try", "--engine", "host", path)
+    assert done.returncode == 1
+    assert "there is no place for temporary files (No usable temporary" in done.stderr
+    assert "set TMPDIR to a folder with room" in done.stderr
 
 
 def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRepository) -> None:

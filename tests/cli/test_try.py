@@ -175,9 +175,7 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
             check=False,
             env=environment,
         )
-    assert done.stderr.splitlines() == [
-        "bassloop: the output can't be written, or a temporary file: the disk is full"
-    ]
+    assert done.stderr.splitlines() == ["bassloop: the output can't be written: the disk is full"]
 
 
 def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
@@ -283,3 +281,36 @@ def test_a_secret_comes_from_the_environment(
     said = tried(path, "--secret", "TOKEN", status=0)
     assert "it is ***" in said
     assert "over-9000" not in said
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
+def test_a_full_disk_is_that_of_the_output_or_of_temporary_files(output: str) -> None:
+    script = """
+import errno
+from bassloop.cli.errors import report_output_errors
+with report_output_errors():
+    raise OSError(errno.ENOSPC, "No space left on device")
+"""
+    command = [sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open(output, "w") as file:
+        done = subprocess.run(
+            command,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=200,
+            check=False,
+            env=environment,
+        )
+    about_output = "the output can't be written: the disk is full" in done.stderr
+    assert about_output == (output == "/dev/full")
+    assert ("set TMPDIR to a folder with more room" in done.stderr) == (output == "/dev/null")
+
+
+def test_the_index_of_the_repository_is_not_written(make_repository: MakeRepository) -> None:
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
+    os.utime(path / ".bassloop.toml", (1, 1))  # `git status` would refresh the index
+    before = (path / ".git/index").read_bytes()
+    tried(path, status=0)
+    assert (path / ".git/index").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import trio
 
 from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.maintenance.integrity import check_store
+from tests.commands import run_command
 from tests.until import named_pipe
 
 from .world import open_world
@@ -129,3 +131,23 @@ done
             lines = text.decode().split("\n")
             assert lines[0] == "begun"
             assert [int(line.split()[0]) for line in lines[1:-1]] == list(range(LINES))
+
+
+@pytest.mark.parametrize("megabytes", [1, 4])
+def test_a_trial_on_a_full_disk_ends_and_says_where_it_needs_room(
+    make_repository: MakeRepository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    megabytes: int,
+) -> None:
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "yes"\n'})
+    folder = tmp_path / "small"
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with small_disk(folder, megabytes):
+        done = run_command("try", "--engine", "host", path)
+        assert not list(folder.iterdir())
+    assert done.returncode == 1
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text
+    assert text.count(f"a trial's files are in {folder}, on a disk of ") == 1
+    assert text.count("set TMPDIR to a folder with more room") == 1

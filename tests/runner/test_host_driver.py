@@ -277,6 +277,21 @@ async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench
     assert str(failed.value) == "the runner can't store the output (No space left on device)"
 
 
+async def test_several_reasons_to_end_a_command_are_all_reported(bench: Bench) -> None:
+    async def guard() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise DriverError("the disk is nearly full")
+
+    step = StepReporter(bench.send, "key", "yes", ())
+    launch = Launch(["yes"], bench.driver.cache.folder, os.environ, attend=guard)
+    with trio.fail_after(120), pytest.raises(DriverError) as failed:
+        await run_logged(launch, step, stdout=Path("/dev/full"))
+    assert "the runner can't store the output" in str(failed.value)
+    assert "the disk is nearly full" in str(failed.value)
+
+
 async def test_nothing_that_a_command_left_in_its_pipe_is_lost_on_a_machine_that_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

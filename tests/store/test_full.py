@@ -157,6 +157,23 @@ async def test_a_paused_node_appends_nothing_before_it_knows_that_none_has_taken
     assert raw.read_bytes() == b"late\n"
 
 
+async def test_a_full_disk_is_noticed_by_who_waits_for_it(
+    tmp_path: Path, store: Store, disk: Disk
+) -> None:
+    log = await store.logs.open(*await step(store))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.wait_until_full)
+        disk.room = 0
+        await log.append(b"line\n", None, 1, 1.0)
+    disk.room = 10**9
+    async with open_store(tmp_path / "another.db", tmp_path / "others") as other:
+        await pages(other, 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.wait_until_full)
+            with pytest.raises(StoreFull):
+                await other.deliveries.record("h", "push", None, b"x" * 50_000)
+
+
 async def test_writers_wait_so_that_memory_stays_bounded(
     store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ from bassloop.deliveries.inbox import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost
-from bassloop.store import ClaimLost
+from bassloop.store import ClaimLost, StoreFull
 from bassloop.telemetry.spans import span
 from bassloop.units import format_duration
 
@@ -149,7 +149,7 @@ class ActiveCheck:
             self.context.note_retryable(error)
             self.handle.retryable_error = error
         except Exception as error:
-            log.exception("check crashed")
+            log.error("check crashed", error=str(error), exc_info=not isinstance(error, StoreFull))
             message = f"the loop could not run this check: {error}"
             await self.conclude(Ending(RunState.FAILED, message))
 

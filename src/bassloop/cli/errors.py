@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @contextmanager
-def report_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these types, or a group of only these, into a message and exit status 1."""
+def report_errors(
+    *kinds: type[Exception], advise: Callable[[str], Iterable[str]] = lambda message: ()
+) -> Iterator[None]:
+    """Turn errors of these types, or a group of only these, into a message and exit status 1.
+
+    Args:
+        advise: returns lines to add to a message.
+    """
     try:
         yield
     except kinds as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException("\n".join([str(error), *advise(str(error))])) from error
     except BaseExceptionGroup as group:
         matching, rest = group.split(kinds)
         if matching is None or rest is not None:
             raise
-        raise click.ClickException("\n".join(str(error) for error in _leaves(matching))) from group
+        message = "\n".join(dict.fromkeys(str(error) for error in _leaves(matching)))
+        raise click.ClickException("\n".join([message, *advise(message)])) from group
 
 
 OUTPUT_CLOSED = 141
@@ -48,13 +57,31 @@ def report_output_errors() -> Iterator[None]:
                 full = isinstance(leaf, OSError) and leaf.errno == errno.ENOSPC
                 if not full:
                     raise
+        is_output_full = _is_output_full()
         # Otherwise Python would fail again when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if full:
+            if is_output_full:
+                raise click.ClickException(
+                    "the output can't be written: the disk is full"
+                ) from error
             raise click.ClickException(
-                "the output can't be written, or a temporary file: the disk is full"
+                f"a temporary file can't be written: the disk of {tempfile.gettempdir()} is full. Make room there, or "
+                "set TMPDIR to a folder with more room"
             ) from error
         sys.exit(OUTPUT_CLOSED)
+
+
+def _is_output_full() -> bool:
+    """Return whether standard output is a file on a full disk, or a device such as /dev/full."""
+    number = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return os.fstatvfs(number).f_bavail == 0
+    try:
+        os.write(number, b"")
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return False
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

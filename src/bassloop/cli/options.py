@@ -133,8 +133,12 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
         raise click.BadParameter(str(error), param_hint=hint) from error
 
 
-def configure_logs(level: str) -> None:
-    """Write log lines, ours and the libraries', to standard error."""
+def configure_logs(level: str, *, without: str | None = None) -> None:
+    """Write log lines, ours and the libraries', to standard error.
+
+    Args:
+        without: leave out lines with this text in their event or error, because the command itself reports it.
+    """
     import structlog  # slow, because it imports Rich
 
     stream = sys.stderr
@@ -150,8 +154,16 @@ def configure_logs(level: str) -> None:
         ]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+    def leave_out(
+        _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if without is not None and without in f"{event['event']}\n{event.get('error', '')}":
+            raise structlog.DropEvent
+        return event
+
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[leave_out, *shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,

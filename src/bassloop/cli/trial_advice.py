@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
 from bassloop.repository_files import CHECKS, CONFIG_FILE
 from bassloop.tools.outlook import foresee_all
+from bassloop.units import format_size
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ _NO_SHELL = re.compile(r"""exec: "sh": executable file not found|executable file
 _NO_INPUT = re.compile(
     r"EOFError: EOF when reading a line|could not read (?:Username|Password)|exit status \d+: sh -ec .?\s*read \w|"
     r"the input device is not a TTY|a terminal is required|[Nn]ot a (?:tty|terminal)|/dev/tty: No such device"
+)
+_FULL = re.compile(
+    r"[Nn]o space left on device|ENOSPC|[Dd]isk quota exceeded|[Oo]ut of disk ?space|"
+    r"disk of [^\n]* is (?:nearly )?full|disk is full"
 )
 _SUBMODULE = re.compile(r"into submodule path|^exit status \d+: git submodule", re.MULTILINE)
 _SCRIPT = re.compile(r"(?<![\w/.])(?:\./)?(?P<path>\w[\w./-]*)")
@@ -64,8 +70,11 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
     """
     if all(each.run.state == RunState.NEUTRAL for each in results):
         return [await _explain_nothing(trial)]
+    engine = trial.driver.kind if trial.driver is not None else "podman"
+    messages = "\n".join(each.run.message or "" for each in results)
+    if hints := explain_full_disk(f"{causes}\n{messages}", engine):
+        return hints
     if any(each.lacks_image for each in results):
-        engine = trial.driver.kind if trial.driver is not None else "podman"
         checkout = f"{EXPLAIN_CHECKOUT}. " if CHECKOUT_IMAGE in causes else ""
         return [
             f"{checkout}Is the image's name right, and does its registry answer? If you need to log in: "
@@ -97,6 +106,28 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
             "path, a relative address and one that needs your SSH key don't work"
         )
     hints += explain_surroundings(causes)
+    return hints
+
+
+def explain_full_disk(why: str, engine: str = "") -> list[str]:
+    """Return where a trial needs room, if an error message says that a disk is full.
+
+    Args:
+        engine: what runs the commands.
+    """
+    if not _FULL.search(why):
+        return []
+    folder = tempfile.gettempdir()
+    disk = shutil.disk_usage(folder)
+    hints = [
+        f"a trial's files are in {folder}, on a disk of {format_size(disk.total)}, of which {format_size(disk.free)} "
+        "are free now: make room there, or set TMPDIR to a folder with more room"
+    ]
+    if engine in ("podman", "docker"):
+        hints.append(
+            f"images and containers need room, too: `{engine} system df` shows how much they take, and "
+            f"`{engine} system prune` removes those that aren't used"
+        )
     return hints
 
 

@@ -21,6 +21,7 @@ from bassloop.tools.failure_report import (
     keep_artifacts,
     keep_failures,
     keep_log,
+    last_log,
     render_failure,
 )
 from bassloop.tools.trial import open_trial
@@ -258,7 +259,7 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
     try:
         failures = await keep_failures(trial.daemon.store, runs)
     except OSError as error:
-        console.print(f"\n[yellow]the failures can't be kept: {error.strerror}[/yellow]")
+        _print_lost(console, "the failures", error)
         return ""
     found = []
     for run in runs:
@@ -297,9 +298,15 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
     try:
         path = await keep_log(trial.daemon.store, runs)
     except OSError as error:
-        console.print(f"\n[yellow]the log can't be kept: {error.strerror}[/yellow]")
+        _print_lost(console, "the whole log", error)
         return
     console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
+
+
+def _print_lost(console: Console, what: str, error: OSError) -> None:
+    """Print that something can't be stored for `bassloop logs --last`."""
+    text = f"{what} can't be kept in {last_log().parent}: {error.strerror}. XDG_STATE_HOME is for another folder"
+    console.print(f"\n{text}", style="yellow", markup=False, soft_wrap=True)
 
 
 async def _followed(trial: Trial, display: TrialDisplay) -> list[Delivery]:

@@ -29,6 +29,9 @@ NO_CHECKS = (
     "there are no checks in {} yet. `bassloop init` writes checks that fit the project to "
     ".bassloop.toml; `bassloop try` runs them"
 )
+FULL = "the disk is full"
+"""The text of errors in the daemon's log that a trial reports itself, with advice."""
+
 ENGINES = ("auto", "podman", "docker", "sandbox", "host")
 
 
@@ -163,9 +166,10 @@ def try_(
             from bassloop.store import StoreError
             from bassloop.tools.trial import TrialOptions
             from bassloop.tools.working_copy import TrialError
+        from bassloop.cli.trial_advice import explain_full_disk
         from bassloop.cli.trial_session import TrialSession, run_trial
 
-        configure_logs("info" if verbose else "error")
+        configure_logs("info" if verbose else "error", without=None if verbose else FULL)
         options = TrialOptions(
             path=path,
             event=event,
@@ -181,7 +185,7 @@ def try_(
         )
         session = TrialSession(console, options, serve, strict, starting, artifacts)
         errors = (TrialError, StandInError, SettingsError, StartError, StoreError, RunnerError)
-        with report_output_errors(), report_errors(*errors):
+        with report_output_errors(), report_errors(*errors, advise=explain_full_disk):
             status = trio.run(run_trial, session)
     sys.exit(status)
 

@@ -294,6 +294,12 @@ class Store(Subject):
         """The error of the latest write, while writes fail for a temporary reason."""
         return self._engine.writer.trouble
 
+    async def wait_until_full(self) -> None:
+        """Wait until a write of the database, or of a log, finds the disk full."""
+        async with trio.open_nursery() as nursery:
+            for event in (self._engine.writer.found_full, self._queue.found_full):
+                nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
+
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
             writer=self._engine.writer.statistics(),
@@ -373,6 +379,11 @@ class Store(Subject):
             dry_run=dry_run,
             progress=progress,
         )
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def _touch_folder(blobs: FileBlobs) -> None:

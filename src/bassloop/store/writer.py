@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 import trio
 
-from bassloop.store.errors import TEMPORARY, StoreError
+from bassloop.store.errors import TEMPORARY, StoreError, StoreFull
 from bassloop.telemetry.counters import Histogram
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Writer:
     Attributes:
         stuck_seconds: the total time for which writes failed for temporary reasons, without a current outage.
         trouble: the error of the latest write, while writes fail for a temporary reason.
+        found_full: set once a write has found the disk full.
     """
 
     def __init__(self, database: Database, room: int, *, patient: bool) -> None:
@@ -86,6 +87,7 @@ class Writer:
         self._stuck_since: float | None = None
         self.stuck_seconds = 0.0
         self.trouble: StoreError | None = None
+        self.found_full = trio.Event()
         self._connection: Connection | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._room = trio.Semaphore(room, max_value=room)
@@ -117,6 +119,8 @@ class Writer:
                 result = await self._committed(change)
             except TEMPORARY as error:
                 self.trouble = error
+                if isinstance(error, StoreFull):
+                    self.found_full.set()
                 if self._stuck_since is None:
                     self._stuck_since = trio.current_time()
                     log.error("the store can't be written", error=str(error))

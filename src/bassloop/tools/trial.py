@@ -45,10 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from bassloop.runner.options import DriverName
+    from bassloop.store import Store
 
 REMOVE_SECONDS = 10.0
 RUNNER_SECONDS = 60.0
 """How long a runner may take to find an engine and register, in seconds."""
+
+FREE_SPACE = 8 << 20
+"""The disk space that the logs of a trial leave free, in bytes. A daemon leaves more, to accept deliveries."""
 
 EngineName = Literal["auto", "podman", "docker", "sandbox", "host"]
 """How commands are run: in containers of an engine, contained with this machine's programs, or just with these."""
@@ -203,6 +207,7 @@ async def open_trial(
                 operators=str(standin.user.id),
                 runner_wait=0,
                 drain_seconds=5,
+                free_space=FREE_SPACE,
                 **dict(options.settings),
             )
             async with (
@@ -213,6 +218,7 @@ async def open_trial(
                 standin.sign_ins.callback_urls += [each.url + CALLBACK_PATH for each in nodes]
                 scope = runner.cancel_scope
                 trial = Trial(options, daemon, standin, copy, None, folder, scope, nodes)
+                runner.start_soon(_end_when_full, daemon.store, folder)
 
                 def on_event(event: RunnerEvent) -> None:
                     if isinstance(event, DriverChosen):
@@ -262,6 +268,12 @@ async def _open_daemons(
             nodes.append(await nursery.start(_serve, settings, stop))
         yield nodes
         stop.set()
+
+
+async def _end_when_full(store: Store, folder: Path) -> None:
+    """Raise TrialError once the disk is full. A daemon would wait for room, but nobody watches a trial's disk."""
+    await store.wait_until_full()
+    raise TrialError(f"the disk of {folder.parent}, where a trial keeps its files, is full")
 
 
 def _note_engine(trial: Trial) -> None:
@@ -328,11 +340,18 @@ def _payload(path: Path) -> dict[str, Any]:
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncGenerator[Path]:
-    """A private folder that is removed on exit, even if this is cancelled or killed.
+    """A private folder that is removed on exit, even if this is cancelled or killed. Raises TrialError.
 
     If a container engine may still have images of the trial, the guard removes both, and may take longer for that.
     """
-    folder = Path(await trio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="bassloop-try-")))
+    try:
+        make = partial(tempfile.mkdtemp, prefix="bassloop-try-")
+        folder = Path(await trio.to_thread.run_sync(make))
+    except OSError as error:
+        raise TrialError(
+            f"there is no place for temporary files ({error.strerror}): set TMPDIR to a folder with room, which you "
+            "may write to"
+        ) from error
     is_guarded = False
     try:
         async with guarded(folder):

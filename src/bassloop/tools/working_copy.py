@@ -163,7 +163,9 @@ async def git(
 ) -> str:
     """Return git's output without the last newline; an empty text if it fails and `check` is off."""
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
-    command = ["git", "-C", str(path), *who, "-c", "commit.gpgsign=false", *args]
+    # Without optional locks, `git status` doesn't write to the repository.
+    command = ["git", "--no-optional-locks", "-C", str(path), *who, "-c", "commit.gpgsign=false"]
+    command += args
     environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     try:
         done = await trio.run_process(

@@ -307,6 +307,12 @@ async def run_logged(
             except OSError as error:
                 name = launch.name or launch.words[0]
                 raise DriverError(f"{error.strerror}: {name}") from error
+            except ExceptionGroup as group:
+                # The output and the disk's guard may both find the disk full.
+                reasons, others = group.split(DriverError)
+                if reasons is None or others is not None:
+                    raise
+                raise DriverError("; ".join(map(str, reasons.exceptions))) from group
             for stream, mask in masks.items():
                 await log(stream, mask.rest())
             batcher.close()

@@ -61,6 +61,7 @@ class LogQueue:
         most: how many bytes may be queued before tasks that append have to wait.
         pending: how many bytes are queued.
         received: how many raw bytes were appended since the store was opened.
+        found_full: set once a write has found the disk full.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class LogQueue:
         self._scope = trio.CancelScope(shield=True)
         self._full_since: float | None = None
         self.full_seconds = 0.0
+        self.found_full = trio.Event()
         self.pending = 0
         self.received = 0
 
@@ -122,6 +124,7 @@ class LogQueue:
     def _note_full(self, full: bool) -> None:
         if full and self._full_since is None:
             self._full_since = trio.current_time()
+            self.found_full.set()
             log.error("the disk is full: logs wait to be written", path=str(self._path))
         elif not full and self._full_since is not None:
             seconds, self._full_since = trio.current_time() - self._full_since, None
