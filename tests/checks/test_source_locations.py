@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +54,28 @@ def test_a_name_that_several_files_have_is_nobodys() -> None:
     known = frozenset({"a/util.go", "b/util.go"})
     assert own("util.go", known) is None
     assert own("b/util.go", known) == "b/util.go"
+
+
+@given(st.sets(st.text("ab/", min_size=1, max_size=6)), st.text("ab/", min_size=1, max_size=4))
+def test_of_any_paths_the_only_one_with_the_same_end_is_meant(known: set[str], path: str) -> None:
+    path = path.strip("/") or "a"
+    clean = {posixpath.normpath(each).strip("/") or "b" for each in known}
+    ends = [each for each in clean if each.endswith(f"/{posixpath.normpath(path)}")]
+    if path not in clean and len(ends) == 1:
+        assert own(path, frozenset(clean)) == ends[0]
+
+
+def test_a_name_that_very_many_files_have_is_looked_up_no_slower() -> None:
+    """Each location in a log took 27 ms on the event loop, among 100,000 files with the same name."""
+
+    def seconds(count: int) -> float:
+        paths = RepositoryPaths([f"folder{number}/x/a.py" for number in range(count)])
+        began = time.process_time()
+        for number in range(200):
+            assert paths.resolve(f"other{number}/x/a.py") is None
+        return time.process_time() - began
+
+    assert seconds(50_000) < 30 * seconds(500)
 
 
 @pytest.mark.parametrize(

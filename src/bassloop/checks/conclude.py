@@ -276,12 +276,12 @@ async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]
             raise
         log.warning("repository's files not known", run=run.id, error=str(error))
         known = None
-    paths = RepositoryPaths(known)
+    paths = await trio.to_thread.run_sync(RepositoryPaths, known)
     links = {}
     if known is not None:
         base = files_url(loop.github_url, check_run.repository, check_run.head_sha)
         links = source_urls(paths, base, locations)
-    return Findings(failure, links, annotate(remarks, paths))
+    return Findings(failure, links, await trio.to_thread.run_sync(annotate, remarks, paths))
 
 
 async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:

@@ -8,7 +8,7 @@ stay inside are used, unchanged.
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -62,7 +62,10 @@ FETCHES, FETCHES_PER_SECOND = 30, 0.2
 def annotate(
     found: Sequence[LogAnnotation], paths: RepositoryPaths, limit: int = MAX_ANNOTATIONS
 ) -> list[Annotation]:
-    """Return GitHub's annotations for a log's, in order, each once; failures first if there are too many."""
+    """Return GitHub's annotations for a log's, in order, each once; failures first if there are too many.
+
+    Slow for many locations: use a thread.
+    """
     placed: dict[Annotation, None] = {}
     for each in found:
         resolved = _resolve_first(paths, each.locations)
@@ -133,7 +136,7 @@ class RepositoryFiles:
 
 
 class RepositoryPaths:
-    """Resolves paths in logs to those of the repository.
+    """Resolves paths in logs to those of the repository. Slow to make: use a thread.
 
     Args:
         known: the repository's files at a commit; None if they aren't known.
@@ -141,9 +144,9 @@ class RepositoryPaths:
 
     def __init__(self, known: Collection[str] | None) -> None:
         self._known = None if known is None else frozenset(known)
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for path in self._known or ():
-            self._by_name[posixpath.basename(path)].append(path)
+        # Reversed, so that paths with the same end are neighbours: a stranger's may have the same name in 100,000
+        # folders.
+        self._reversed = sorted(f"/{path}"[::-1] for path in known or ())
 
     def resolve(self, path: str) -> str | None:
         """Return the repository's path for a path in a log, or None if there is none, or it's ambiguous."""
@@ -174,11 +177,10 @@ class RepositoryPaths:
         """Return the only path that ends in this one, since tests name files relative to their own directory."""
         if path.startswith("/"):
             return None
-        ending = f"/{path}"
-        found = [
-            own for own in self._by_name.get(posixpath.basename(path), ()) if own.endswith(ending)
-        ]
-        return found[0] if len(found) == 1 else None
+        ending = f"/{path}"[::-1]
+        at = bisect_left(self._reversed, ending)
+        found = [each for each in self._reversed[at : at + 2] if each.startswith(ending)]
+        return found[0][::-1].removeprefix("/") if len(found) == 1 else None
 
 
 class SourceLinks:
@@ -243,4 +245,4 @@ class SourceLinks:
         owner, _, name = check_run.repository.partition("/")
         repository = self._github.repository(check_run.installation_id, owner, name)
         paths = await repository.paths(check_run.head_sha)
-        return None if paths is None else RepositoryPaths(paths)
+        return None if paths is None else await trio.to_thread.run_sync(RepositoryPaths, paths)

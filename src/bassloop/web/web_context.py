@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.checks.run_failure import LogFailureCache, log_failure_cache
-from bassloop.web.logs.line_html import LogHtmlCache, link_files
+from bassloop.web.logs.line_html import MIN_THREAD_SIZE, LogHtmlCache, link_files
 from bassloop.web.web_sessions import WebSessions
 
 if TYPE_CHECKING:
@@ -106,7 +106,11 @@ class WebContext:
         """
         lines = await self.log_html.lines(run.id, row, start, stop)
         files = self.source_links.known_files(run) if self.source_links is not None else None
-        return lines if files is None else link_files(lines, files.url)
+        if files is None:
+            return lines
+        if sum(map(len, lines)) < MIN_THREAD_SIZE:
+            return link_files(lines, files.url)
+        return await trio.to_thread.run_sync(link_files, lines, files.url)
 
     @cached_property
     def log_failures(self) -> LogFailureCache:

@@ -56,8 +56,9 @@ CHUNK = 256
 MAX_SIZE = 32 << 20
 """The maximum size of the cache, in characters of HTML."""
 
-MIN_THREAD_BYTES = 64 * 1024
-"""From this many bytes on, lines are rendered in a thread, so that other tasks don't have to wait."""
+MIN_THREAD_SIZE = 64 * 1024
+"""From this many bytes or characters on, lines are rendered or linked in a thread, so that other tasks don't have to
+wait."""
 
 
 def mark_command(line: str) -> str:
@@ -242,7 +243,7 @@ class LogHtmlCache:
 
 
 async def _render(lines: list[bytes]) -> list[str]:
-    if sum(map(len, lines)) < MIN_THREAD_BYTES:
+    if sum(map(len, lines)) < MIN_THREAD_SIZE:
         return _lines_to_html(lines)
     return await trio.to_thread.run_sync(_lines_to_html, lines)
 
