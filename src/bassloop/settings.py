@@ -126,7 +126,8 @@ class Settings(BaseModel):
     )
     page_slow_seconds: Seconds = Field(
         30.0,
-        description="The time after which the connection of a reader who doesn't read is closed.",
+        description="The time after which a reader of pages who reads nothing is disconnected, or its response over "
+        "HTTP/2 ended.",
     )
 
     websockets: Count = Field(

@@ -222,6 +222,7 @@ async def target(
         "SUPERSEDE": "false",
         "GITHUB_APP_CLIENT_ID": "Iv1.0000000000000001",
         "GITHUB_APP_CLIENT_SECRET": "client-secret",
+        **getattr(request.module, "SETTINGS", {}),
     }
     async with (
         open_world(repository, tmp_path / "world", **settings) as around,

@@ -26,12 +26,12 @@ from bassloop.daemon.http_server import (
     STREAMS,
     WEBSOCKET_FRAMES,
     ContainedServer,
-    EndingH2Protocol,
     FrameCounter,
     bind,
     serve_http,
     start_listening,
 )
+from bassloop.daemon.slow_readers import EndingH2Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -9,7 +9,8 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from bassloop.daemon.http_server import bind, drop_slow_readers, serve_http
+from bassloop.daemon.http_server import bind, serve_http
+from bassloop.daemon.slow_readers import SlowReaders
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ async def test_a_reader_that_stops_is_disconnected() -> None:
 
     over, listening = trio.Event(), bind("127.0.0.1:0", "LISTEN")
     where = listening.getsockname()
-    drop_slow_readers(listening, 0.5)
+    slow_readers = SlowReaders(0.5)
+    slow_readers.limit(listening)
     with trio.fail_after(200):
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_http, app, listening, over)
+            await nursery.start(serve_http, app, listening, over, None, slow_readers)
             async with await trio.open_tcp_stream(*where) as stream:
                 await stream.send_all(b"GET / HTTP/1.1\r\nHost: loop\r\n\r\n")
                 before = -1
@@ -48,3 +50,4 @@ async def test_a_reader_that_stops_is_disconnected() -> None:
                     await trio.sleep(0.2)
                 over.set()  # with a reader who still has the connection, and does not read
                 await until(lambda: not nursery.child_tasks)
+    assert slow_readers.connections == 1

@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import hypercorn.protocol
 import hypercorn.trio
 import structlog
 import trio
-from hypercorn.config import Config
-from hypercorn.events import Closed
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Body, Data, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, Request
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio import run as hypercorn_run
@@ -30,12 +27,19 @@ from bassloop.addresses import is_in, origins, parse_ip
 from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon import StartError
+from bassloop.daemon.slow_readers import (
+    TRANSPORT,
+    ServerConfig,
+    SlowReaders,
+    end_slow_responses,
+    slow_readers_of,
+    transport,
+)
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from hypercorn.events import Event as ConnectionEvent
     from hypercorn.protocol.events import Event
 
     from bassloop.daemon.credentials import Certificate
@@ -98,17 +102,6 @@ def start_listening(listening: socket.socket, setting: str) -> None:
         raise StartError(f"{setting}: can't listen: {error.strerror}") from error
 
 
-def drop_slow_readers(listening: socket.socket, seconds: float) -> None:
-    """Make the kernel reset connections whose peer acknowledges nothing for so long.
-
-    Hypercorn shields its sends from cancellation, so a reader that has stopped would keep its task, and the
-    daemon, from ever ending. On macOS, which has no such option, it still does.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        milliseconds = max(int(seconds * 1000), 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-
-
 def local_address(listening: socket.socket) -> str:
     """Return the `HOST:PORT` at which this machine reaches a socket."""
     return reached(*listening.getsockname()[:2])
@@ -124,8 +117,15 @@ class MeteredStream:
         address: the budget of frames for the visitor's address.
     """
 
-    def __init__(self, stream: Any, has_upgraded: Callable[[], bool], address: TokenBucket) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        has_upgraded: Callable[[], bool],
+        address: TokenBucket,
+        slow_readers: SlowReaders,
+    ) -> None:
         self._stream = stream
+        self._slow_readers = slow_readers
         self._has_upgraded = has_upgraded
         self._address = address
         self._has_begun = False
@@ -136,11 +136,16 @@ class MeteredStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    async def send_all(self, data: bytes) -> None:
+        with self._slow_readers.counted():
+            await self._stream.send_all(data)
+
     async def receive_some(self, max_bytes: int) -> bytes:
         if self._rest:
             await trio.lowlevel.checkpoint()
             return await self._few_frames()
-        data = bytes(await self._stream.receive_some(max_bytes))
+        with self._slow_readers.counted():
+            data = bytes(await self._stream.receive_some(max_bytes))
         if not self._has_begun:
             self._has_begun = True
             while len(data) < len(PREFACE) and data and PREFACE.startswith(data):
@@ -188,17 +193,19 @@ class ContainedServer(tcp_server.TCPServer):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        connection = getattr(self.stream, "transport_stream", self.stream).socket
+        self.state = {**self.state, TRANSPORT: partial(transport, connection)}
         self.stream = MeteredStream(  # type: ignore[assignment]
             self.stream,
             lambda: isinstance(self.protocol.protocol, H2Protocol),
-            self._frames_of_address(),
+            self._frames_of_address(connection),
+            slow_readers_of(self.config),
         )
 
-    def _frames_of_address(self) -> TokenBucket:
+    def _frames_of_address(self, connection: trio.socket.SocketType) -> TokenBucket:
         """Return the budget of frames for the visitor's address."""
-        transport = getattr(self.stream, "transport_stream", self.stream)
         try:
-            address = origins(transport.socket.getpeername()[0])[0]
+            address = origins(connection.getpeername()[0])[0]
         except OSError:  # it has left already
             address = "unknown"
         if (frames := self._addresses.get(address)) is None:
@@ -214,32 +221,6 @@ class ContainedServer(tcp_server.TCPServer):
                 log.warning("http connection failed", error=_first(errors))
 
 
-class EndingH2Protocol(H2Protocol):
-    """Hypercorn's HTTP/2, but nothing waits for a connection that is closed.
-
-    In Hypercorn, a response that hasn't been sent completely waits until it has been, even if its connection has been
-    closed. So its task never ended, and kept the connection and all other requests of it in memory.
-    """
-
-    async def handle(self, event: ConnectionEvent) -> None:
-        """Handle received data, or the end of the connection."""
-        await super().handle(event)
-        if self.closed:
-            await super().handle(Closed())  # for requests that began while it was being closed
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()
-
-    async def stream_send(self, event: Event) -> None:
-        """Send a part of a response. After the end of the connection, it is dropped."""
-        if not self.closed:
-            await super().stream_send(event)
-        elif isinstance(event, StreamClosed):
-            # Not what Hypercorn does: the connection would be idle, and end some seconds later.
-            await super().handle(Closed())
-        else:
-            await trio.lowlevel.checkpoint()
-
-
 def _first(errors: BaseException) -> str:
     """Return the first error of a group, and where it was raised."""
     while isinstance(errors, BaseExceptionGroup):
@@ -250,7 +231,7 @@ def _first(errors: BaseException) -> str:
 def contain_connections() -> None:
     """Make Hypercorn use our classes, and read little at a time. It has no settings for that."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
-    hypercorn.protocol.H2Protocol = EndingH2Protocol  # type: ignore[attr-defined]
+    end_slow_responses()
     tcp_server.MAX_RECV = READ_BYTES
     meter_websockets()
 
@@ -260,20 +241,22 @@ async def serve_http(
     listening: socket.socket,
     stop: trio.Event,
     certificate: Certificate | None = None,
+    slow_readers: SlowReaders | None = None,
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application on `listening` until `stop` is set, and close the socket then."""
     contain_connections()
-    config = _config(listening)
+    config = _config(listening, slow_readers or SlowReaders())
     if certificate is not None:
         certificate.bind(config)
     serving = partial(hypercorn.trio.serve, app, config, mode="asgi")
     await serving(shutdown_trigger=stop.wait, task_status=task_status)
 
 
-def _config(listening: socket.socket) -> Config:
-    config = Config()
+def _config(listening: socket.socket, slow_readers: SlowReaders) -> ServerConfig:
+    config = ServerConfig()
+    config.slow_readers = slow_readers
     config.bind = [f"fd://{listening.detach()}"]
     config.graceful_timeout = 3.0
     config.shutdown_timeout = 5.0

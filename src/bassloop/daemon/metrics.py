@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from bassloop.checks.loop import Loop
+    from bassloop.daemon.slow_readers import SlowReaders
     from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import Figures, NodeRecord
@@ -55,6 +56,7 @@ class Metrics:
     heart: Heart
     backlog: Backlog
     websockets: WebsocketCounts
+    slow_readers: SlowReaders
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format that `accept` prefers, and its content type. Raises StoreError."""
@@ -208,6 +210,13 @@ class _Now(Collector):
         yield _gauge("websockets", "Pages that follow something.", self.of.websockets.open)
         refused = self.of.websockets.refused
         yield _total("websockets_refused", "Pages that were one too many.", refused)
+        slow = self.of.slow_readers
+        yield _counter(
+            "slow_readers",
+            "Connections and HTTP/2 streams that ended because nothing could be sent for too long.",
+            ("ended",),
+            {("connection",): slow.connections, ("stream",): slow.responses},
+        )
         about = InfoMetricFamily(f"{PREFIX}build", "What runs.")
         about.add_metric((), {"version": __version__})
         yield about

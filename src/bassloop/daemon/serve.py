@@ -40,7 +40,6 @@ from bassloop.daemon.credentials import Certificate
 from bassloop.daemon.http_server import (
     Proxies,
     bind,
-    drop_slow_readers,
     serve_http,
     start_listening,
 )
@@ -53,6 +52,7 @@ from bassloop.daemon.node_tasks import (
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
 from bassloop.daemon.request_limits import RequestQueue, WebhookBodies
+from bassloop.daemon.slow_readers import SlowReaders
 from bassloop.daemon.wiring import Addresses, Parts, Resources
 from bassloop.deliveries.redelivery import keep_fetching
 from bassloop.gateway import GatewayAddress, serve_gateway
@@ -168,7 +168,8 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             certificate = Certificate(settings.tls_cert_path, settings.tls_key_path)
         notifier = Notifier.of()
         pages = stack.enter_context(bind(settings.listen, "LISTEN"))
-        drop_slow_readers(pages, settings.page_slow_seconds)
+        slow_readers = SlowReaders(settings.page_slow_seconds)
+        slow_readers.limit(pages)
         metrics = None
         if settings.metrics_listen:
             metrics = stack.enter_context(bind(settings.metrics_listen, "METRICS_LISTEN"))
@@ -198,7 +199,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             )
         )
         wiring.check_key(github)
-        yield Resources(pages, metrics, certificate, store, github, notifier)
+        yield Resources(pages, metrics, certificate, store, github, notifier, slow_readers)
 
 
 def _report_wait(notifier: Notifier, why: str) -> None:
@@ -262,7 +263,14 @@ async def _serve_web(
         if resources.metrics is not None:
             metrics = create_metrics_app(parts.health)
             await web.start(serve_http, metrics, resources.metrics, web_stop)
-        await web.start(serve_http, pages, resources.pages, web_stop, resources.certificate)
+        await web.start(
+            serve_http,
+            pages,
+            resources.pages,
+            web_stop,
+            resources.certificate,
+            resources.slow_readers,
+        )
         for sentence in wiring.disabled_features(settings):
             log.warning(sentence)
         reload = partial(_reload, resources.certificate, resources.notifier)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from bassloop.daemon.credentials import Certificate
+    from bassloop.daemon.slow_readers import SlowReaders
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings
@@ -65,6 +66,7 @@ class Resources:
     store: Store
     github: GitHub
     notifier: Notifier
+    slow_readers: SlowReaders
 
 
 def node(settings: Settings, pages: socket.socket, certificate: Certificate | None) -> Node:
@@ -180,9 +182,10 @@ def wire(
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
     websockets = WebsocketCounts(settings.websockets, settings.websockets_per_visitor)
+    metrics = Metrics(loop, inbox, heart, backlog, websockets, resources.slow_readers)
     health = Health(
         ready=readiness.findings,
-        metrics=Metrics(loop, inbox, heart, backlog, websockets).scrape,
+        metrics=metrics.scrape,
         metrics_token=settings.secret("metrics_token"),
     )
     pages = WebContext(

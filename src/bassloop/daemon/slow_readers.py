@@ -1,0 +1,228 @@
+"""Limits on readers who have stopped reading: after a while, what waits for them ends, and is counted.
+
+The kernel ends a connection whose peer acknowledges nothing. That isn't enough for HTTP/2, where a reader can
+acknowledge each byte, and still permit no more of a response to be sent (flow control, RFC 9113, section 5.2). So
+responses have a limit of their own. One that makes any progress, however slow, isn't ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import socket
+import sys
+import termios
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import hypercorn.protocol
+import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol import h2
+from hypercorn.protocol.events import EndBody, StreamClosed
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hypercorn.events import Event as ConnectionEvent
+    from hypercorn.protocol.events import Event
+
+SLOW_SECONDS = 30.0
+"""The default time limit for a response that makes no progress, in seconds."""
+
+LOOKS = 4
+"""How many times in that time a response is looked at. One more look without progress ends it."""
+
+TRANSPORT = "bassloop.transport"
+"""The key of a connection's state whose value is a function that returns its `Transport` now."""
+
+_BYTES_ACKED = 120
+"""The offset of `tcpi_bytes_acked`, of 8 bytes, in the kernel's `struct tcp_info`."""
+
+
+class Transport(NamedTuple):
+    """How many bytes have been sent on a connection, and how many of them its peer has acknowledged."""
+
+    sent: int
+    acknowledged: int
+
+
+@dataclass(eq=False)
+class SlowReaders:
+    """How long readers of a server may read nothing, and how many of them have been disconnected.
+
+    Args:
+        seconds: the time limit.
+        connections: those that the kernel ended.
+        responses: those that ended because their HTTP/2 stream's reader permitted nothing more.
+    """
+
+    seconds: float = SLOW_SECONDS
+    connections: int = 0
+    responses: int = 0
+
+    def limit(self, listening: socket.socket) -> None:
+        """Make the kernel reset connections whose peer acknowledges nothing for so long.
+
+        Hypercorn shields its sends from cancellation, so a reader that has stopped would keep its task, and the
+        daemon, from ever ending. On macOS, which has no such option, it still does.
+        """
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = max(int(self.seconds * 1000), 1)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the connection if the kernel ends it because of its reader, which only one call on it is told."""
+        try:
+            yield
+        except trio.BrokenResourceError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__
+            self.connections += cause is not None and cause.errno == errno.ETIMEDOUT
+            raise
+
+
+class ServerConfig(Config):
+    """Hypercorn's settings for a server, and the limit on its readers."""
+
+    slow_readers: SlowReaders
+
+
+def slow_readers_of(config: Config) -> SlowReaders:
+    """Return the limit on a server's readers, which is the default one for servers that aren't the daemon's."""
+    return config.slow_readers if isinstance(config, ServerConfig) else SlowReaders()
+
+
+def transport(connection: trio.socket.SocketType) -> Transport:
+    """Return what has been sent on a TCP socket; zeros where the system doesn't say (tcp(7) has both calls)."""
+    with suppress(OSError, AttributeError):
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+        queued = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        acknowledged = int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
+        return Transport(acknowledged + int.from_bytes(queued, sys.byteorder), acknowledged)
+    return Transport(0, 0)
+
+
+class TimedBuffer(StreamBuffer):
+    """The bytes of a response that haven't been sent.
+
+    `has_sent` says whether some have been since the last look, `looks` how many times nothing had been since, and
+    `mark` how many bytes had been sent on the connection when that began.
+    """
+
+    has_sent = False
+    looks = mark = 0
+
+    async def pop(self, max_length: int) -> bytes:
+        """Remove and return the next bytes to send."""
+        data = await super().pop(max_length)
+        self.has_sent |= bool(data)
+        return data
+
+
+class EndingH2Protocol(H2Protocol):
+    """Hypercorn's HTTP/2, but nothing waits for a connection that is closed, or for a reader who has stopped.
+
+    In Hypercorn, a response that hasn't been sent completely waits until it has been, even if its connection has been
+    closed. So its task never ended, and kept the connection and all other requests of it in memory. The same holds for
+    a response whose reader never permits another byte.
+    """
+
+    async def initiate(
+        self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
+    ) -> None:
+        """Begin the connection."""
+        await super().initiate(headers, settings)
+        self._end = trio.Event()
+        self.task_group.spawn(self._end_stalled_responses)
+
+    async def handle(self, event: ConnectionEvent) -> None:
+        """Handle received data, or the end of the connection."""
+        await super().handle(event)
+        if self.closed:
+            self._end.set()
+            await super().handle(Closed())  # for requests that began while it was being closed
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
+
+    async def stream_send(self, event: Event) -> None:
+        """Send a part of a response. After the end of the connection, it is dropped."""
+        if not self.closed:
+            await super().stream_send(event)
+            if isinstance(event, StreamClosed) and self._is_unfinished(event.stream_id):
+                await self._reset(event.stream_id)
+        elif isinstance(event, StreamClosed):
+            # Not what Hypercorn does: the connection would be idle, and end some seconds later.
+            await super().handle(Closed())
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _is_unfinished(self, stream_id: int) -> bool:
+        """Return whether a response has ended before all of it was sent, because its time was up."""
+        buffer = self.stream_buffers.get(stream_id)
+        return buffer is not None and not buffer.complete
+
+    async def _end_stalled_responses(self) -> None:
+        """End responses that make no progress, until the connection is closed."""
+        slow = slow_readers_of(self.config)
+        while not self._end.is_set():
+            with trio.move_on_after(slow.seconds / LOOKS):
+                await self._end.wait()
+            for stream_id in self._look():
+                slow.responses += 1
+                await self._reset(stream_id)
+
+    def _look(self) -> list[int]:
+        """Look for responses that make no progress; return the streams of those that haven't for too long.
+
+        The time begins once what had been sent before has arrived: on a slow line, the reader doesn't permit more
+        until then.
+        """
+        stalled = []
+        now = self.connection_state.get(TRANSPORT, lambda: Transport(0, 0))()
+        is_sending = any(buffer.has_sent for buffer in self._buffers().values())
+        for stream_id, buffer in self._buffers().items():
+            if buffer.has_sent or not buffer.buffer or self._is_permitted(stream_id, is_sending):
+                buffer.looks, buffer.mark = 0, now.sent
+            elif buffer.mark <= now.acknowledged:
+                buffer.looks += 1
+            if buffer.looks > LOOKS:
+                stalled.append(stream_id)
+            buffer.has_sent = False
+        return stalled
+
+    def _buffers(self) -> dict[int, TimedBuffer]:
+        return self.stream_buffers  # type: ignore[return-value]
+
+    def _is_permitted(self, stream_id: int, is_sending: bool) -> bool:
+        """Return whether a response waits for others, not for its reader.
+
+        If its own window is open, and the connection's isn't, others that are being sent are using the latter.
+        """
+        if (stream := self.connection.streams.get(stream_id)) is None:  # the client has reset it
+            return False
+        is_open = self.connection.outbound_flow_control_window > 0
+        return stream.outbound_flow_control_window > 0 and (is_open or is_sending)
+
+    async def _reset(self, stream_id: int) -> None:
+        """Reset a stream, and end its request as if its client had left."""
+        await self.stream_buffers[stream_id].close()
+        with suppress(ProtocolError):  # the client was faster
+            self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+        # The task that sends wakes up, and forgets the stream.
+        await super().stream_send(EndBody(stream_id=stream_id))
+        await super().stream_send(StreamClosed(stream_id=stream_id))
+        await self.send(RawData(data=self.connection.data_to_send()))
+
+
+def end_slow_responses() -> None:
+    """Make Hypercorn use `EndingH2Protocol`. It has no setting for that."""
+    h2.StreamBuffer = TimedBuffer  # type: ignore[misc]
+    hypercorn.protocol.H2Protocol = EndingH2Protocol  # type: ignore[attr-defined]
