@@ -66,6 +66,44 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     ),
     "Maven": ({"pom.xml": "<project/>", "mvnw": ""}, {"test": ["./mvnw -B -ntp verify"]}),
     "Ruby": ({"Gemfile": "", "spec": ""}, {"test": ["bundle install", "bundle exec rspec"]}),
+    "CMake": (
+        {"CMakeLists.txt": ""},
+        {
+            "test": [
+                "command -v cmake && command -v ninja || (apt-get update && apt-get install -y "
+                "--no-install-recommends cmake ninja-build)",
+                "cmake -G Ninja -S . -B build",
+                "cmake --build build",
+                "ctest --test-dir build --output-on-failure --no-tests=error",
+            ]
+        },
+    ),
+    "Yarn 4": (
+        {"package.json": json.dumps({"packageManager": "yarn@4.5.0", "scripts": {"test": "jest"}}), "yarn.lock": ""},
+        {"test": ["npm install --global @yarnpkg/cli-dist@4.5.0 && yarn install", "yarn run test"]},
+    ),
+    "PHP with a script": (
+        {"composer.json": json.dumps({"scripts": {"test": "phpunit"}})},
+        {"test": ["composer install --no-interaction --no-progress", "composer run test"]},
+    ),
+    "PHP with PHPUnit": (
+        {"composer.json": "{}", "phpunit.xml.dist": ""},
+        {"test": ["composer install --no-interaction --no-progress", "vendor/bin/phpunit"]},
+    ),
+    "PHP without tests": (
+        {"composer.json": "{}"},
+        {"validate": ["composer validate --strict --no-check-publish"]},
+    ),
+    "Elixir": (
+        {"mix.exs": "", "test": ""},
+        {
+            "test": ["mix local.hex --force && mix local.rebar --force && mix deps.get", "mix test"],
+            "compile": [
+                "mix local.hex --force && mix local.rebar --force && mix deps.get",
+                "mix compile --warnings-as-errors",
+            ],
+        },
+    ),
     "a Makefile alone": ({"Makefile": "all:\n\techo\ncheck: all\n\techo\nX := 1\n"}, {"test": ["make check"]}),
     "a Makefile beside a language": (
         {"Makefile": "test:\n", "go.mod": "module x"},

@@ -410,7 +410,9 @@ jobs:
         "apt-get update",
         "apt-get -y install lcov && make\nif x; then y; fi\necho sudo z",
     )
-    assert second.run == ("apt-get update && apt-get install -y git",)
+    assert second.run == (
+        "dpkg -s git >/dev/null 2>&1 || (apt-get update && apt-get install -y git)",
+    )
     assert third.run[1] == ("apt install -y lcov\napt-get -q install -y a; apt-get install b -qq")
 
 
@@ -659,3 +661,163 @@ jobs:
     ]
     [check] = translated.checks
     assert check.run == ("case $X in a) make Linux;; esac",)
+
+
+def test_debian_packages_are_installed_only_if_some_are_missing() -> None:
+    """So a check also works in a sandbox, which installs nothing, on a machine that has them."""
+    check = job_of(
+        {"run": "sudo apt-get update"},
+        {"run": "sudo apt-get update -q\nsudo apt-get install -qq g++ \\\n  valgrind\nmake"},
+    )
+    assert check.run == (
+        "dpkg -s g++ valgrind >/dev/null 2>&1 || (apt-get update && apt-get install -qq g++ valgrind)\nmake",
+    )
+    unknown = job_of({"run": "apt-get update; apt-get install -y $CC"})
+    assert unknown.run == ("apt-get update; apt-get install -y $CC",)
+
+
+@pytest.mark.parametrize(
+    ("files", "package"),
+    [
+        ({"package.json": '{"packageManager": "pnpm@9.1.0+sha1.0"}'}, "pnpm@9.1.0"),
+        ({"package.json": '{"packageManager": "yarn@4.5.0"}'}, "@yarnpkg/cli-dist@4.5.0"),
+        ({"package.json": '{"packageManager": "yarn@1.22.0"}'}, "yarn@1.22.0"),
+        ({"package.json": "{}", "yarn.lock": ""}, "yarn"),
+        ({"yarn.lock": "", ".yarnrc.yml": ""}, "@yarnpkg/cli-dist"),
+        ({}, "pnpm"),
+    ],
+)
+def test_a_package_manager_is_installed_where_corepack_cannot(
+    files: dict[str, str], package: str
+) -> None:
+    check = job_of({"run": "corepack enable"}, read=files.get)
+    assert check.run == (f"corepack enable 2>/dev/null || npm install --global {package}",)
+
+
+@pytest.mark.parametrize("script", ["true", "exit 0", ":", "# nothing\necho done"])
+def test_a_job_that_does_nothing_is_no_check(script: str) -> None:
+    """It would always be green."""
+    jobs = {"a": {"steps": [{"run": script}]}, "b": {"steps": [{"run": f"{script}; make"}]}}
+    translated = translate_workflow(json.dumps({"on": "push", "jobs": jobs}), "x.yml")
+    assert [check.name for check in translated.checks] == ["b"]
+    assert translated.left_out[0] == (
+        "job a of x.yml: its commands do nothing, so it would always succeed"
+    )
+
+
+def test_a_job_that_only_waits_for_others_is_a_check() -> None:
+    jobs = {"a": {"steps": [{"run": "make"}]}, "b": {"needs": "a", "steps": [{"run": "true"}]}}
+    translated = translate_workflow(json.dumps({"on": "push", "jobs": jobs}), "x.yml")
+    assert [check.needs for check in translated.checks] == [[], ["a"]]
+
+
+def test_a_job_that_mends_files_fails_if_there_was_something_to_mend() -> None:
+    check = job_of(
+        {"run": "npm install"}, {"run": "npm run format"}, {"uses": "autofix-ci/action@v1"}
+    )
+    assert check.run == ("npm install", "npm run format", "git diff --exit-code")
+
+
+@pytest.mark.parametrize(
+    ("uses", "inputs", "command"),
+    [
+        (
+            "dtolnay/install@cargo-outdated",
+            {},
+            "(command -v cargo-outdated || cargo install --locked cargo-outdated)",
+        ),
+        (
+            "taiki-e/install-action@v2",
+            {"tool": "cargo-hack@0.6, cargo-deny"},
+            "(command -v cargo-hack || cargo install --locked cargo-hack@0.6) && "
+            "(command -v cargo-deny || cargo install --locked cargo-deny)",
+        ),
+    ],
+)
+def test_an_action_that_installs_a_crate_is_a_command(
+    uses: str, inputs: dict[str, str], command: str
+) -> None:
+    check = job_of({"uses": uses, "with": inputs}, {"run": "cargo outdated"})
+    assert check.run == (command, "cargo outdated")
+    assert check.notes == ["ubuntu-latest has programs that rust:1 hasn't"]
+
+
+def test_an_unknown_action_that_sets_something_up_asks_for_another_image() -> None:
+    check = job_of({"uses": "mlugg/setup-zig@v2"}, {"run": "zig build test"})
+    assert check.notes[0] == (
+        "the action mlugg/setup-zig@v2 is left out: choose an image that has what it sets up, or install that"
+    )
+
+
+@pytest.mark.parametrize(
+    ("manifest", "image", "note"),
+    [
+        (
+            '[package]\nrust-version = "1.88"',
+            "rust:1.88",
+            "toolchain '${{ needs.meta.outputs.msrv }}' was taken for Cargo.toml's rust-version",
+        ),
+        (
+            '[workspace.package]\nrust-version = "1.70.0"',
+            "rust:1.70.0",
+            "toolchain '${{ needs.meta.outputs.msrv }}' was taken for Cargo.toml's rust-version",
+        ),
+        ("", "rust:1", "toolchain '${{ needs.meta.outputs.msrv }}' was taken for 1"),
+    ],
+)
+def test_the_oldest_rust_that_another_job_computes_is_the_manifests(
+    manifest: str, image: str, note: str
+) -> None:
+    toolchain = {"toolchain": "${{ needs.meta.outputs.msrv }}"}
+    check = job_of(
+        {"uses": "dtolnay/rust-toolchain@master", "with": toolchain},
+        {"run": "cargo test"},
+        read={"Cargo.toml": manifest}.get,
+    )
+    assert (check.image, check.notes[-1]) == (image, note)
+
+
+def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() -> None:
+    files = {"package.json": '{"packageManager": "pnpm@9.1.0"}', "pnpm-lock.yaml": ""}
+    setup = {"uses": "example/config/.github/setup@v1"}
+    check = job_of(setup, {"run": "pnpm test"}, read=files.get)
+    assert check.run == (
+        "npm install --global pnpm@9.1.0 && pnpm install --frozen-lockfile",
+        "pnpm test",
+    )
+    assert "no step installs package.json's packages, so the first command does" in check.notes
+    for steps in ([{"run": "pnpm test"}], [setup, {"run": "pnpm i"}, {"run": "pnpm test"}]):
+        assert "pnpm install --frozen" not in str(job_of(*steps, read=files.get).run)
+
+
+@pytest.mark.parametrize(
+    ("step", "caches"),
+    [
+        ({"uses": "actions/setup-node@v4"}, {"npm": "/root/.npm"}),
+        ({"uses": "dtolnay/rust-toolchain@stable"}, {"cargo": "/usr/local/cargo/registry"}),
+        ({"uses": "astral-sh/setup-uv@v6"}, {"uv": "/root/.cache/uv", "pip": "/root/.cache/pip"}),
+        ({"run": "npm ci"}, {"npm": "/root/.npm"}),
+    ],
+)
+def test_downloads_are_cached_though_the_workflow_does_not_say_so(
+    step: dict[str, str], caches: dict[str, str]
+) -> None:
+    """GitHub's machines are close to the registries; a developer's may not be."""
+    assert job_of(step, {"run": "pip install x"}).caches == caches
+
+
+def test_an_artifact_whose_path_is_computed_is_left_out() -> None:
+    check = job_of(
+        {"run": "make"},
+        {"uses": "actions/upload-artifact@v4", "with": {"path": "${{ steps.a.outputs.b }}"}},
+    )
+    assert check.artifacts == []
+    assert any(note.endswith("is left out: its path isn't known") for note in check.notes)
+
+
+def test_elixir_gets_its_package_manager_which_the_image_lacks() -> None:
+    check = job_of(
+        {"uses": "erlef/setup-beam@v1", "with": {"elixir-version": "1.17"}}, {"run": "mix test"}
+    )
+    assert check.image == "elixir:1.17"
+    assert check.run == ("mix local.hex --force && mix local.rebar --force", "mix test")

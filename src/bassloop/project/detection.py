@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.pinned_versions import MAX_READ, parse_toml, pinned_version
+from bassloop.project.node_project import read_node_project
+from bassloop.project.pinned_versions import parse_toml, pinned_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,7 +64,10 @@ def propose_checks(read: Callable[[str], str | None], names: set[str]) -> list[P
         names: the names of all files and folders at the root.
     """
     found: dict[str, Proposal] = {}
-    for propose in (_python, _javascript, _go, _rust, _java, _ruby, _c, _make, _shell):
+    for propose in (
+        *(_python, _javascript, _go, _rust, _java, _ruby, _php, _elixir),
+        *(_c, _make, _shell),
+    ):
         for proposal in propose(read, names):
             name = proposal.name
             if name in found:
@@ -142,71 +146,15 @@ def _python_install(
 
 
 def _javascript(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
-    if "package.json" not in names:
+    project = read_node_project(read)
+    if project is None:
         return
-    package = _json(read("package.json"))
-    scripts = package.get("scripts")
-    scripts = scripts if isinstance(scripts, dict) else {}
-    image = f"node:{_node_version(package, read)}"
-    if {"pnpm-lock.yaml", "pnpm-workspace.yaml"} & names:
-        install, run, cache = (
-            f"npm install --global {_package_manager(package, 'pnpm')} && pnpm install --frozen-lockfile",
-            "pnpm run",
-            {"pnpm": "/root/.local/share/pnpm/store"},
-        )
-    elif "yarn.lock" in names:
-        # The image has Yarn 1; corepack gets the version that the project needs.
-        enable = "corepack enable" if ".yarnrc.yml" in names else YARN
-        install, run, cache = (
-            f"{enable} && yarn install",
-            "yarn run",
-            {"yarn": "/root/.cache/yarn"},
-        )
-    elif {"bun.lockb", "bun.lock"} & names:
-        image, install, run, cache = (
-            "oven/bun:1",
-            "bun install",
-            "bun run",
-            {"bun": "/root/.bun/install/cache"},
-        )
-    else:
-        locked = {"package-lock.json", "npm-shrinkwrap.json"} & names
-        install, run, cache = (
-            ("npm ci" if locked else "npm install"),
-            "npm run",
-            {"npm": "/root/.npm"},
-        )
-    test = str(scripts.get("test", ""))
-    if test and "no test specified" not in test:
-        yield Proposal("test", "package.json's script test", image, (install, f"{run} test"), cache)
-    for script in ("lint", "typecheck", "build"):
-        if script in scripts:
-            yield Proposal(
-                script,
-                f"package.json's script {script}",
-                image,
-                (install, f"{run} {script}"),
-                cache,
-            )
-
-
-def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None]) -> str:
-    """Return the major version of Node that the project requires, or a common one."""
-    if pinned := pinned_version("node", read, parts=1):
-        return pinned
-    engines = str(_within(package, "engines", "node") or "")
-    least = [int(each) for each in re.findall(r"(?:>=|\^)\s*(\d{1,2})\b", engines)]
-    return str(max(min(least, default=0), NODE))
-
-
-NODE = 22
-YARN = "(command -v yarn || npm install --global yarn)"
-
-
-def _package_manager(package: Mapping[str, Any], name: str) -> str:
-    """Return a package manager's package, with the version that the project requires, if any."""
-    wanted = re.match(rf"{name}@\d[\w.-]*", str(package.get("packageManager", "")))
-    return wanted[0] if wanted else name
+    for script in ("test", "lint", "typecheck", "build"):
+        command = str(project.scripts.get(script, ""))
+        if command and "no test specified" not in command:
+            why = f"package.json's script {script}"
+            commands = (project.install, f"{project.run} {script}")
+            yield Proposal(script, why, project.image, commands, project.caches)
 
 
 def _go(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
@@ -272,6 +220,44 @@ def _ruby(read: Callable[[str], str | None], names: set[str]) -> Iterator[Propos
     )
 
 
+def _php(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "composer.json" not in names:
+        return
+    text = read("composer.json") or ""
+    image, caches = "composer:2", {"composer": "/tmp/cache"}  # noqa: S108
+    install = "composer install --no-interaction --no-progress"
+    if re.search(r'"test"\s*:\s*["\[]', text):
+        yield Proposal(
+            "test", "composer.json's script test", image, (install, "composer run test"), caches
+        )
+    elif "phpunit.xml" in names or "phpunit.xml.dist" in names or '"phpunit/phpunit"' in text:
+        yield Proposal("test", "composer.json", image, (install, "vendor/bin/phpunit"), caches)
+    else:
+        yield Proposal(
+            "validate",
+            "composer.json, as there seem to be no tests",
+            image,
+            ("composer validate --strict --no-check-publish",),
+            caches,
+        )
+
+
+def _elixir(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
+    if "mix.exs" not in names:
+        return
+    image = f"elixir:{pinned_version('elixir', read) or '1.18'}"
+    install = "mix local.hex --force && mix local.rebar --force && mix deps.get"
+    if "test" in names:
+        yield Proposal("test", "mix.exs", image, (install, "mix test"), {"mix": "/root/.mix"})
+    yield Proposal(
+        "compile",
+        "mix.exs",
+        image,
+        (install, "mix compile --warnings-as-errors"),
+        {"mix": "/root/.mix"},
+    )
+
+
 def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
     if "CMakeLists.txt" in names:
         yield Proposal(
@@ -282,7 +268,7 @@ def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]
                 _installing("cmake", "ninja", packages="cmake ninja-build"),
                 "cmake -G Ninja -S . -B build",
                 "cmake --build build",
-                "ctest --test-dir build --output-on-failure",
+                "ctest --test-dir build --output-on-failure --no-tests=error",
             ),
         )
     elif "meson.build" in names:
@@ -415,14 +401,6 @@ def _quoted(text: str) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
-
-
-def _json(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads((text or "")[:MAX_READ])
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _within(value: Any, *keys: str) -> Any:

@@ -16,6 +16,7 @@ FILES = {
     "rust": ("rust-toolchain",),
     "ruby": (".ruby-version",),
     "java": (".java-version",),
+    "elixir": (),
 }
 """Files that only contain a version."""
 

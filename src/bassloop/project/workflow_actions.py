@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bassloop.project.conditions import names_in
+from bassloop.project.pinned_versions import parse_toml
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -20,15 +23,32 @@ LANGUAGES = {
     "actions-rs/toolchain": ("rust", "toolchain", "1"),
     "shivammathur/setup-php": ("php", "php-version", "8.4"),
     "oven-sh/setup-bun": ("oven/bun", "bun-version", "1"),
+    "erlef/setup-beam": ("elixir", "elixir-version", "1.18"),
 }
 """Actions that set up a language: an image that has it, the action's input for the version, and a common version."""
+
+RUST_CHANNELS = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}
+"""Images and tags for channels of Rust."""
+
+UBUNTU = "buildpack-deps:stable"
+"""The image of a job that uses no language. There's no image of ubuntu-latest, which is too large."""
+
+PREPARATIONS = {"erlef/setup-beam": ("mix local.hex --force && mix local.rebar --force",)}
+"""Commands that do what an action does besides setting up its language."""
 
 INSTALLS = {
     "astral-sh/setup-uv": "command -v uv || pip install uv",
     "snok/install-poetry": "pip install poetry",
     "pnpm/action-setup": "npm install --global pnpm",
+    "autofix-ci/action": "git diff --exit-code",  # it fails if the steps before it changed a file
 }
+"""Actions that install a program or do one thing, and commands for that."""
+
 CACHES = {
+    "astral-sh/setup-uv": {"uv": "/root/.cache/uv"},
+    "node": {"npm": "/root/.npm"},
+    "python": {"pip": "/root/.cache/pip"},
+    "rust": {"cargo": "/usr/local/cargo/registry"},
     "pip": {"pip": "/root/.cache/pip"},
     "npm": {"npm": "/root/.npm"},
     "yarn": {"yarn": "/usr/local/share/.cache/yarn"},
@@ -37,6 +57,8 @@ CACHES = {
     "gradle": {"gradle": "/root/.gradle"},
     "golang": {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"},
 }
+"""The caches of package managers, images and actions."""
+
 SERVERS = {
     "postgres": ("docker-entrypoint.sh postgres", 5432),
     "mysql": ("docker-entrypoint.sh mysqld", 3306),
@@ -126,6 +148,30 @@ def missing_components(script: str) -> list[str]:
     ]
 
 
+def installing_command(uses: str, inputs: Mapping[str, Any]) -> str | None:
+    """Return a command that does what an action does that installs programs; None for other actions."""
+    action, _, ref = uses.partition("@")
+    if action == "dtolnay/install":
+        crates = [ref]
+    elif action == "taiki-e/install-action":
+        crates = re.split(r"[\s,]+", str(inputs.get("tool", ref)))
+    else:
+        return INSTALLS.get(action)
+    crates = [crate for crate in crates if re.fullmatch(r"[a-z][\w-]*(@[\w.]+)?", crate)]
+    return " && ".join(
+        f"(command -v {crate.partition('@')[0]} || cargo install --locked {crate})"
+        for crate in crates
+    )
+
+
+def explain_left_out(uses: str) -> str:
+    """Return a note about an action that isn't known, with what to do if later steps need what it sets up."""
+    name = uses.partition("@")[0]
+    if re.search(r"(^|[/-])setup\b", name):
+        return f"the action {uses} is left out: choose an image that has what it sets up, or install that"
+    return f"the action {uses} is left out"
+
+
 def with_version_in_ref(uses: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the inputs of an action, with the version of Rust that `dtolnay/rust-toolchain@VERSION` means."""
     action, _, ref = uses.partition("@")
@@ -150,6 +196,16 @@ def version_in_file(name: str, text: str | None) -> str | None:
     return found[1] if found else None
 
 
+def rust_version(manifest: str | None) -> str | None:
+    """Return the oldest version of Rust that the text of a Cargo.toml allows; None if it doesn't name one."""
+    cargo = parse_toml(manifest)
+    for part in (cargo.get("package"), table(cargo.get("workspace")).get("package")):
+        minimum = str(table(part).get("rust-version", ""))
+        if re.fullmatch(r"\d+(\.\d+)+", minimum):
+            return minimum
+    return None
+
+
 def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:
     """Return the patterns of the files that an upload contains. A path without a suffix is assumed to be a folder."""
     found = []
@@ -160,24 +216,6 @@ def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:
             is_folder = path.endswith("/") or not set(last) & set(".*?$")
             found.append(f"{path.rstrip('/')}/**" if is_folder else path)
     return found
-
-
-_ASKING = re.compile(
-    r"(\bapt(?:-get)?(?: -\S+)* (?:install|upgrade|dist-upgrade))\b(?![^\n;&|]* (?:-\w*y|-qq|--yes|--assume-yes)\b)"
-)
-"""A command of apt that asks for confirmation. On GitHub's machines, apt is configured not to."""
-
-
-def assume_yes(script: str) -> str:
-    """Return a script whose commands of apt don't ask for confirmation."""
-    return _ASKING.sub(
-        lambda match: (
-            match[0]
-            if re.search(r" -(?:\w*y|qq|-yes|-assume-yes)\b", match[0])
-            else f"{match[0]} -y"
-        ),
-        script,
-    )
 
 
 def default_folder(job: Mapping[str, Any], workflow: Mapping[str, Any]) -> str:
@@ -270,3 +308,17 @@ def explain_lost(script: str) -> list[str]:
     unset = dict.fromkeys(name for name in _VARIABLE.findall(script) if name not in _SET)
     notes += [f"${name} isn't set here" for name in unset]
     return notes
+
+
+def explain_meaningless(expression: str, *, in_script: bool) -> str:
+    """Return a note about an expression whose value isn't known."""
+    text = f"${{{{ {expression} }}}} has no meaning here"
+    if any(name.startswith("steps.") for name in names_in(expression)):
+        text = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
+    fix = "the command with it fails as it is, so put the value there" if in_script else ""
+    return f"{text}: {fix}" if fix else text
+
+
+def plain_version(version: str) -> str:
+    """Return a version without the marks of a range, as images are tagged."""
+    return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")

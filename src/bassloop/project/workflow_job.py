@@ -14,25 +14,41 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop.project.conditions import evaluate, names_in, text_of
 from bassloop.project.detection import Proposal
+from bassloop.project.node_project import manager_package, read_node_project
 from bassloop.project.workflow_actions import (
     CACHES,
     EXPRESSION,
-    INSTALLS,
     LANGUAGES,
+    PREPARATIONS,
+    RUST_CHANNELS,
     SERVERS,
+    UBUNTU,
     PassedOn,
     as_list,
-    assume_yes,
     default_folder,
+    explain_left_out,
     explain_lost,
+    explain_meaningless,
+    installing_command,
     leaves_folder,
     local_steps,
     missing_components,
+    plain_version,
+    rust_version,
     table,
     uploaded_patterns,
     usual_image,
     version_in_file,
     with_version_in_ref,
+)
+from bassloop.project.workflow_scripts import (
+    BASH,
+    REPORTS_COVERAGE,
+    adapt_packages,
+    adapt_script,
+    expanding_word,
+    lacks_node_packages,
+    shell_word,
 )
 
 if TYPE_CHECKING:
@@ -40,24 +56,8 @@ if TYPE_CHECKING:
 
     from bassloop.project.conditions import Value
 
-IMAGE = "buildpack-deps:stable"
-"""The image of a job that uses no language. There's no image of ubuntu-latest, which is too large."""
-
-_RUST_CHANNELS = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}
-"""Images and tags for channels of Rust."""
-
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
-_SUDO = re.compile(r"(^|[;&|()]\s*|\b(?:then|do|else) +)sudo (?:-[EHn]+ )*(?!-)", re.MULTILINE)
-"""In a container, commands run as root, and there is no sudo."""
-
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
-_INSTALLS = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install\b")
-_BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
-_REPORTS_COVERAGE = re.compile(
-    r"codecov\.io/|^\s*(?:npx +|python3? -m +)?(?:codecov|coveralls)\b", re.MULTILINE
-)
-"""A command that uploads coverage, which isn't a check and needs a token."""
-
 _COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
 MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
@@ -134,12 +134,13 @@ class WorkflowJob:
         if not commands:
             return None
         together = "\n".join(each if isinstance(each, str) else each[-1] for each in commands)
-        if _INSTALLS.search(together) and "apt-get update" not in together:
-            commands.insert(0, "apt-get update")  # images have no package lists
+        commands = adapt_packages(commands)
+        commands = self._with_node_packages(commands)
         image = self._text(str(image)) if image else self._image
         if image is None:
-            image = usual_image(together) or IMAGE
+            image = usual_image(together) or UBUNTU
             self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
+            self._caches = {**CACHES.get(image.partition(":")[0], {}), **self._caches}
         if image.startswith(("rust:", "rustlang/rust:")):
             commands[:0] = missing_components(together)
         minutes = job.get("timeout-minutes")
@@ -168,6 +169,18 @@ class WorkflowJob:
             when=self._when(),
             notes=list(self._notes),
         )
+
+    def _with_node_packages(self, commands: list[Any]) -> list[Any]:
+        """Return commands that first install the project's Node packages, if the job left that to an unknown action."""
+        project = read_node_project(self._workflow.read)
+        is_lacking = any(note.startswith("the action ") for note in self._notes)
+        if project is None or not is_lacking or not lacks_node_packages(commands):
+            return commands
+        self._notes["no step installs the packages of package.json, so the first command does"] = (
+            None
+        )
+        self._caches |= project.caches
+        return [project.install, *commands]
 
     def _read_matrix(self) -> dict[str, list[str]]:
         strategy = table(self._job.get("strategy"))
@@ -233,7 +246,7 @@ class WorkflowJob:
             yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
         if "run" not in step:
             return
-        if _REPORTS_COVERAGE.search(str(step["run"])):
+        if REPORTS_COVERAGE.search(str(step["run"])):
             self._notes["a step that uploads coverage is left out"] = None
             return
         shell = str(step.get("shell", "")).split()[:1]
@@ -242,24 +255,24 @@ class WorkflowJob:
             return
         before = dict(exported)
         fixed = self._variables(step.get("env"), into=before)
-        script = _SUDO.sub(r"\1", self._text(str(step["run"]).strip(), in_script=True))
-        script = assume_yes(script)
+        script = self._text(str(step["run"]).strip(), in_script=True)
+        script = adapt_script(script, manager_package(self._workflow.read))
         self._notes |= dict.fromkeys(explain_lost(script))
         if shell == ["python"]:
-            script = f"python3 -c {_shell_word(script)}"
+            script = f"python3 -c {shell_word(script)}"
         passed_on = self._passed_on.lines(script)
         lines = passed_on + [f'export {name}="${value}"' for name, value in before.items()]
-        lines += [f"export {name}={_quoted(value)}" for name, value in fixed.items()]
+        lines += [f"export {name}={expanding_word(value)}" for name, value in fixed.items()]
         # The steps of an action of the repository don't use the job's default.
         folder = self._text(str(step.get("working-directory") or ("" if depth else self._folder)))
         if folder not in ("", ".", "./"):
-            lines.append(f"cd {_quoted(folder)}")
+            lines.append(f"cd {expanding_word(folder)}")
         script = "\n".join([*lines, script])
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
         if cases:
             script = f"case {cases[0]} in {cases[1]})\n{script}\n;; esac"
-        if shell == ["bash"] or _BASH.search(script):
+        if shell == ["bash"] or BASH.search(script):
             yield ("bash", "-ec", script)
         else:
             yield script
@@ -282,7 +295,7 @@ class WorkflowJob:
             return next(iter(runs.values())), None
         subject = " ".join(f"${{{name}}}" for name in names)
         patterns = [" ".join(values) for values, is_run in runs.items() if is_run]
-        return True, (f'"{subject}"', "|".join(map(_shell_word, patterns)))
+        return True, (f'"{subject}"', "|".join(map(shell_word, patterns)))
 
     def _combinations(self, expression: str) -> tuple[list[str], list[tuple[str, ...]]]:
         """Return the names of the matrix that an expression depends on, and all combinations of their values."""
@@ -303,7 +316,7 @@ class WorkflowJob:
             return None
         subject = "/".join(f"${{{name}}}" for name in names)
         cases = [
-            f"{'/'.join(values)}) echo {_shell_word(text)};;"
+            f"{'/'.join(values)}) echo {shell_word(text)};;"
             for values, text in zip(combinations, texts, strict=True)
             if text is not None
         ]
@@ -318,15 +331,21 @@ class WorkflowJob:
                 self._notes["it checks out another repository, or into a folder"] = None
         elif action in LANGUAGES:
             self._set_up(action, with_version_in_ref(uses, inputs))
-        elif action in INSTALLS:
+            yield from PREPARATIONS.get(action, ())
+        elif command := installing_command(uses, inputs):
             if action == "astral-sh/setup-uv" and inputs.get("python-version"):
                 self._set_up("actions/setup-python", inputs)
                 self._env["UV_PYTHON"] = self._text(str(inputs["python-version"]))
-            yield INSTALLS[action]
+            self._caches |= CACHES.get(action, {})
+            yield command
         elif action == "actions/cache":
             self._cache(inputs)
         elif action == "actions/upload-artifact":
-            self._artifacts += [self._text(path) for path in uploaded_patterns(inputs)]
+            for path in map(self._text, uploaded_patterns(inputs)):
+                if "${{" in path:
+                    self._notes[f"the artifact {path} is left out: its path isn't known"] = None
+                else:
+                    self._artifacts.append(path)
         elif action == "actions/download-artifact":
             yield from self._download(inputs)
         elif uses.startswith(("./", "$/")) and (
@@ -335,7 +354,7 @@ class WorkflowJob:
             for step in steps:
                 yield from self._commands(step, exported, depth + 1)
         else:
-            self._notes[f"the action {uses} is left out"] = None
+            self._notes[explain_left_out(uses)] = None
 
     def _set_up(self, action: str, inputs: Mapping[str, Any]) -> None:
         image, key, usual = LANGUAGES[action]
@@ -349,8 +368,9 @@ class WorkflowJob:
         if pypy := re.fullmatch(r"pypy-?(\d+\.\d+)(?:-v.*)?", version):
             image, version = "pypy", pypy[1]
         if image == "rust":
-            image, version = _RUST_CHANNELS.get(version, (image, version))
-        version = _plain_version(version)
+            version = self._minimum_rust(version)
+            image, version = RUST_CHANNELS.get(version, (image, version))
+        version = plain_version(version)
         if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in (
             "stable",
             "lts",
@@ -367,9 +387,19 @@ class WorkflowJob:
         self._image = f"{image}:{version}"
         self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(image, {}))
 
+    def _minimum_rust(self, version: str) -> str:
+        """Return the version of Rust that Cargo.toml requires, if that's what an expression seems to mean."""
+        if "${{" not in version or "msrv" not in version.lower():
+            return version
+        if (minimum := rust_version(self._workflow.read("Cargo.toml"))) is None:
+            return version
+        self._notes.pop(explain_meaningless(version.strip("${ }"), in_script=False), None)
+        self._notes[f"toolchain {version!r} was taken for Cargo.toml's rust-version"] = None
+        return minimum
+
     def _keep_versions(self, name: str, key: str, usual: str) -> None:
         """Leave those of a matrix's values that are versions, since an image is named after them."""
-        values = [_plain_version(value) for value in self._matrix.get(name, ())]
+        values = [plain_version(value) for value in self._matrix.get(name, ())]
         versions = [value for value in values if re.fullmatch(r"\d+(\.\d+)*", value)]
         if other := [value for value in values if value not in versions]:
             self._notes[f"{key} {', '.join(other)} is left out: it names no image"] = None
@@ -403,9 +433,9 @@ class WorkflowJob:
                 inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
                 # A check with a matrix has artifacts for each combination, in a folder "NAME (VALUES)".
                 is_matrix = "matrix" in table(job.get("strategy"))
-                source = f'"{there} ("*/' if is_matrix else f"{_quoted(there)}/"
-                source += f"{_quoted(inner)}/." if inner else "."
-                folder = _quoted(self._text(str(inputs["path"])))
+                source = f'"{there} ("*/' if is_matrix else f"{expanding_word(there)}/"
+                source += f"{expanding_word(inner)}/." if inner else "."
+                folder = expanding_word(self._text(str(inputs["path"])))
                 yield f"mkdir -p {folder} && cp -r {source} {folder}"
 
     def _services(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -466,28 +496,5 @@ class WorkflowJob:
                 return value
             if in_script and (chosen := self._chosen(match[1])):
                 return chosen
-        self._notes[self._explain_meaningless(match[1], in_script=in_script)] = None
+        self._notes[explain_meaningless(match[1], in_script=in_script)] = None
         return match[0]
-
-    def _explain_meaningless(self, expression: str, *, in_script: bool) -> str:
-        said = f"${{{{ {expression} }}}} has no meaning here"
-        if any(name.startswith("steps.") for name in names_in(expression)):
-            said = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
-        fix = "the command with it fails as it is, so put the value there" if in_script else ""
-        return f"{said}: {fix}" if fix else said
-
-
-def _plain_version(version: str) -> str:
-    return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
-
-
-def _shell_word(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _quoted(text: str) -> str:
-    """Return a word for the shell, in which variables are still expanded."""
-    if re.fullmatch(r"[\w./@:+-]+", text):
-        return text
-    escaped = re.sub(r'(["\\`])', r"\\\1", text)
-    return f'"{escaped}"'

@@ -15,6 +15,7 @@ import yaml
 from bassloop.project.conditions import allowed_when, evaluate, event_cases, text_of
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
+from bassloop.project.workflow_scripts import is_idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,10 @@ def translate_workflow(
                 translated.left_out.append(f"job {part} of {path}: it runs on {system}")
                 continue
             on_linux = True
-            if check := WorkflowJob(part, workflow, job, values, when).proposal():
+            check = WorkflowJob(part, workflow, job, values, when).proposal()
+            if check is not None and is_idle(check.run) and not (check.needs or check.uses):
+                reason = "its commands do nothing, so it would always succeed"
+            elif check is not None:
                 checks.append(check)
         if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
             for check in checks:
