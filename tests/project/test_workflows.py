@@ -785,7 +785,7 @@ def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() 
         "npm install --global pnpm@9.1.0 && pnpm install --frozen-lockfile",
         "pnpm test",
     )
-    assert "no step installs package.json's packages, so the first command does" in check.notes
+    assert "no step installs the packages of package.json, so the first command does" in check.notes
     for steps in ([{"run": "pnpm test"}], [setup, {"run": "pnpm i"}, {"run": "pnpm test"}]):
         assert "pnpm install --frozen" not in str(job_of(*steps, read=files.get).run)
 
