@@ -162,6 +162,16 @@ def test_probable_mistakes_are_reported_before_the_checks_run(
         ("EOFError: EOF when reading a line", "commands have no input and no terminal"),
         ("exit status 1: sh -ec 'read answer'", "commands have no input and no terminal"),
         ("fatal: could not read Username for 'https://h'", "commands have no input"),
+        (
+            "List directory /var/lib/apt/lists/partial is missing. - Acquire\nexit status 100: sh -ec 'apt-get update "
+            "&& apt-get install -y clang g++'",
+            "Install what is missing yourself: sudo apt-get install clang g++. With Podman",
+        ),
+        (
+            "could not create temp file /root/.rustup/tmp/a_file: Read-only file system (os error 30)",
+            "a sandbox can't install programs or toolchains for the whole machine. Install what",
+        ),
+        ("cp: /data/x: Read-only file system", None),
         ("exit status 1: sh -ec './read-all'", None),
         ('exec: "shellcheck": executable file not found in $PATH', None),
     ],

@@ -79,11 +79,15 @@ async def test_an_unavailable_cache_is_left_out_and_reported(tmp_path: Path) -> 
     ("wanted", "place"),
     [
         ("/root/.cache/pip", f"{sandbox.HOME}/.cache/pip"),
-        ("/usr/local/cargo/no-such-folder", None),
-        ("/go/pkg/mod", "/go/pkg/mod"),
+        ("/usr/local/cargo/registry", f"{sandbox.HOME}/.cargo/registry"),
+        ("/go/pkg/mod", f"{sandbox.HOME}/go/pkg/mod"),
+        ("/usr/local/no-such-folder", None),
+        ("/data/models", "/data/models"),
     ],
 )
-def test_a_sandbox_has_the_caches_of_roots_home_in_its_own(wanted: str, place: str | None) -> None:
+def test_a_sandbox_has_the_caches_of_images_where_its_programs_look(
+    wanted: str, place: str | None
+) -> None:
     assert sandbox.MOUNT_SUPPORT.cache_target(wanted) == place
 
 
@@ -129,6 +133,15 @@ async def test_a_manager_of_versions_can_write_its_shims_and_nothing_else(tmp_pa
     async with HostDriver.open(tmp_path / "state", sandbox=box, own_programs=own) as driver:
         assert await Bench(driver).said(sh("install; greet")) == "hi\n"
     assert [each.name for each in (root / "shims").iterdir()] == ["install"]
+
+
+@pytest.mark.containers
+async def test_a_script_finds_out_in_a_sandbox_which_packages_of_debian_are_installed(
+    tmp_path: Path,
+) -> None:
+    async with HostDriver.open(tmp_path / "state", sandbox=await sandbox.find()) as driver:
+        script = "! command -v dpkg >/dev/null || dpkg -s dpkg >/dev/null && echo known"
+        assert await Bench(driver).said(sh(script)) == "known\n"
 
 
 def test_a_manager_of_versions_finds_which_ones_its_user_chose(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ _NO_NETWORK = re.compile(
     r"Name or service not known|FetchError: .*fetch failed|"
     r"[Nn]etwork is unreachable|dns error"
 )
+_NO_INSTALL = re.compile(
+    r"/var/lib/apt/lists/partial is missing|/var/lib/(?:apt/lists|dpkg)/lock|"
+    r"\.rustup/\S*: Read-only file system|EROFS: read-only file system"
+)
+_APT_INSTALL = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install((?: [\w.+-]+)+)")
 _NO_SECRET = re.compile(r"the secret (\S+) (?:has no value on this runner|is not for )")
 _NO_SHELL = re.compile(r"""exec: "sh": executable file not found|executable file `sh` not found""")
 _NO_INPUT = re.compile(
@@ -138,6 +143,18 @@ def explain_surroundings(causes: str) -> list[str]:
         hints.append(
             "the image has no shell, which a line of text needs: write the program and its arguments as a list, such "
             'as run = [["program", "argument"]], or choose another image'
+        )
+    if _NO_INSTALL.search(causes):
+        names = dict.fromkeys(
+            name
+            for packages in _APT_INSTALL.findall(causes)
+            for name in packages.split()
+            if name[0] != "-"
+        )
+        apt = f": sudo apt-get install {' '.join(names)}" if names else ""
+        hints.append(
+            "a sandbox can't install programs or toolchains for the whole machine. Install what is missing yourself"
+            f"{apt}. With Podman or Docker, the check installs it in its container"
         )
     if _NO_INPUT.search(causes) and not _SUBMODULE.search(causes):
         hints.append(

@@ -88,6 +88,21 @@ RULES: tuple[Rule, ...] = (
         innermost_last=True,
         needs="message",
     ),
+    # rich draws a box around a traceback.
+    Rule(
+        "python",
+        Rank.ERROR,
+        r"^╭─+ Traceback \(most recent call last\) ─+╮$",
+        within=(
+            r"^│ (?P<path>/\S+\.pyi?):(?P<line>\d{1,7}) in ",
+            r"^(?P<message>(?:[\pL_][\pL\pN_.]*)?(?:Error|Exception|Failure|Warning|Exit|Interrupt)\b.*)$",
+            r"^(?P<message>[\pL_][\pL\pN_.]*: \S.*)$",
+        ),
+        lines=2000,
+        innermost_last=True,
+        needs="message",
+        ends="message",
+    ),
     Rule("python", Rank.MESSAGE, r"^\S*python[\d.]*: (?P<message>No module named .*)$"),
     Rule(
         "python",
@@ -170,6 +185,11 @@ RULES: tuple[Rule, ...] = (
         "sphinx",
         Rank.MESSAGE,
         rf"^{AT}: (?:WARNING|ERROR|SEVERE|CRITICAL): (?P<message>.*)$",
+    ),
+    Rule(
+        "tox",
+        Rank.CONSEQUENCE,
+        r"^(?P<message>\S+: skipped because could not find python interpreter .*)$",
     ),
     Rule("tox", Rank.MESSAGE, r"^(?P<message>\S+: exit \d+ \([\d.]+ seconds\) .*)$"),
     Rule(

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 CACHES = "/bass/caches"
-_ROOT_HOME = "/root"
 UNDO_SECONDS = 60.0
 
 
@@ -63,7 +62,7 @@ class MountSupport:
         nested: mounts within shared folders are safe, because the mounting program doesn't follow links in them.
         reserved: folders that nothing can be mounted at or in.
         existing_only: folders in which only existing paths can be mount points.
-        home: where to mount caches that belong below root's home; None for root's home itself.
+        moved: where to mount caches that belong in a folder of images, such as root's home or that of Go's modules.
         forbidden: characters that paths may not contain.
     """
 
@@ -72,7 +71,7 @@ class MountSupport:
     nested: bool = False
     reserved: tuple[str, ...] = ()
     existing_only: tuple[str, ...] = ()
-    home: str | None = None
+    moved: Mapping[str, str] = field(default_factory=dict)
     forbidden: str = ""
 
     def cache_target(self, path: str) -> str | None:
@@ -80,8 +79,9 @@ class MountSupport:
 
         Without its cache, a command gives the same result, only more slowly. Raises DriverError.
         """
-        if self.home is not None and path.startswith(f"{_ROOT_HOME}/"):
-            return self.home + path.removeprefix(_ROOT_HOME)
+        for folder, place in self.moved.items():
+            if path.startswith(f"{folder}/"):
+                return place + path.removeprefix(folder)
         missing = _is_within(path, self.existing_only) and not os.path.exists(path)
         if path.startswith("/") and (missing or not self.binds):
             return None

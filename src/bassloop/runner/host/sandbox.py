@@ -56,7 +56,10 @@ SYSTEM = (
     "/nix/store",
     "/gnu/store",
     "/run/current-system/sw",
+    "/var/lib/dpkg",
 )
+"""The programs, and Debian's list of them, in which scripts look up whether a package is installed."""
+
 SETTINGS = (
     "alternatives",
     "ca-certificates",
@@ -107,7 +110,15 @@ READ_ONLY = (
 detect that it must protect them: the machine would run a program named in `core_pattern`."""
 
 MOUNT_SUPPORT = MountSupport(
-    binds=True, reserved=("/bass", "/proc", "/dev"), existing_only=SYSTEM, home=HOME
+    binds=True,
+    reserved=("/bass", "/proc", "/dev"),
+    existing_only=SYSTEM,
+    moved={
+        "/root": HOME,
+        "/usr/local/cargo": f"{HOME}/.cargo",
+        "/go": f"{HOME}/go",
+        "/usr/local/bundle": f"{HOME}/.gems",
+    },
 )
 
 
