@@ -77,3 +77,13 @@ def test_the_processor_time_of_a_body_is_charged_minus_what_is_free() -> None:
         pass
     assert cost.seconds == 3
     assert budget.delay() == pytest.approx(3 - 1 - 1_000_000 * BYTE_SECONDS)
+
+
+def test_a_shared_budget_is_charged_and_waited_for_as_well() -> None:
+    shared = TimeBudget(3, 0.5, clock=lambda: 0.0)
+    one, other = TimeBudget(1, 1, clock=lambda: 0.0), TimeBudget(1, 1, clock=lambda: 0.0)
+    one.shared = other.shared = shared
+    one.charge(2)
+    assert (one.delay(), other.delay()) == (1, 0)
+    other.charge(2)
+    assert (one.delay(), other.delay()) == (2, 2)
