@@ -77,12 +77,12 @@ def test_nobody_shortens_the_operators_limit_for_a_check() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('hold = "all"', "hold: Input should be 'nobody', 'first-timers' or 'outsiders'"),
+        ('hold = "all"', "hold: 'all' must be 'nobody', 'first-timers' or 'outsiders'"),
         ("hooks_form = 1", "hooks_form: there is no such setting (did you mean hooks_from?)"),
         ('fallback = ["no login!"]', "fallback.0: 'no login!' is not a GitHub login"),
         ('events = ["Issue Comment"]', "events.0: 'Issue Comment' is not an event's name"),
-        ('supersede = "yes"', "supersede: Input should be a valid boolean"),
-        ("check_limit = -1", "check_limit: Input should be greater than 0"),
+        ('supersede = "yes"', "supersede: it must be true or false"),
+        ("check_limit = -1", "check_limit: -1 must be greater than 0"),
         (
             "[checks]\nsoak = true",
             "checks.soak: it must be a table, a command in quotes, or a time limit",

@@ -27,6 +27,8 @@ from pydantic import (
 )
 
 from bassloop.project import TomlLines, load_toml
+from bassloop.project.declaration import CheckDeclaration
+from bassloop.project.reading import advise_on_key, value_problem
 from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -328,8 +330,10 @@ def _validated(model: type[Model], text: str, name: str) -> Model:
 
 def _problem(name: str, lines: TomlLines, error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if part != "[key]")
-    what = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
+    what = value_problem(error)
+    if error["type"] == "extra_forbidden" and (advice := _advice(error, name)):
+        what = f"there is no such setting: {advice}"
+    elif error["type"] == "extra_forbidden":
         model = OperatorRules if len(error["loc"]) == 1 and name != CONFIG_FILE else Rules
         similar = get_close_matches(str(error["loc"][-1]), model.model_fields, n=1, cutoff=0.7)
         meant = f" (did you mean {similar[0]}?)" if similar else ""
@@ -338,3 +342,19 @@ def _problem(name: str, lines: TomlLines, error: Any) -> str:
         what = "it must be a table, a command in quotes, or a time limit in seconds"
     line = lines.line(error["loc"])
     return f"{name}:{line}: {where}: {what}"[:500] if line else f"{name}: {where}: {what}"[:500]
+
+
+def _advice(error: Any, name: str) -> str | None:
+    """Return what to do about a key of a repository's file that belongs elsewhere, or that other systems have."""
+    if name != CONFIG_FILE or len(error["loc"]) != 1:
+        return None
+    key = str(error["loc"][0]).lower()
+    if key in ("jobs", "tasks", "steps", "pipeline", "stages"):
+        return "a check is a table of its own, such as [checks.test]"
+    if key == "name":
+        return "each check has its name in its table's header, such as [checks.test]"
+    if key == "on":
+        return 'a check says it, with when = { events = ["push"] }'
+    if key in CheckDeclaration.model_fields:
+        return f"{key} belongs to a check, below a line such as [checks.test]"
+    return advise_on_key(key)

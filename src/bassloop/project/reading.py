@@ -84,6 +84,9 @@ _WRONG_TYPES = {
     "dict_type": "it must be a table, as in { name = … }",
     "model_type": "it must be a table, as in { name = … }",
     "int_type": "it must be a whole number",
+    "float_type": "it must be a number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
 }
 _WRONG_VALUES = {
     "literal_error": "{input!r} must be {expected}",
@@ -104,6 +107,8 @@ _SYNONYMS = {
     "cmd": "run",
     "container": "image",
     "cwd": "workdir",
+    "dependencies": "needs",
+    "depends": "needs",
     "depends-on": "needs",
     "depends_on": "needs",
     "directory": "workdir",
@@ -123,6 +128,42 @@ _SYNONYMS = {
     "working_directory": "workdir",
 }
 """What other systems call a key."""
+
+_WITHOUT_COUNTERPART = {
+    "branches": 'write when = { branches = ["main"] }',
+    "concurrency": "with supersede = true, above all tables, a push cancels the runs of the one before",
+    "continue-on-error": "a command that may fail ends with || true",
+    "events": 'write when = { events = ["push"] }',
+    "if": "when = { events = […], branches = […] } says when a check runs",
+    "permissions": 'a check gets no token of GitHub\'s; what it needs is named in secrets = ["NAME"]',
+    "runs-on": "a check runs on the machine of whoever pushed, and image chooses its programs",
+    "shell": 'lines run in sh; for another shell write run = [["bash", "-c", "…"]]',
+    "with": "an action of GitHub Actions is written as commands in run",
+}
+"""What to do instead of using a key of other systems that checks don't have."""
+
+_NO_ACTIONS = (
+    "it must be a list of checks whose artifacts this one needs; an action of GitHub Actions is written as commands in "
+    "run"
+)
+_NO_COMBINATIONS = (
+    "a matrix has no {key}, only lists of values: write other combinations as checks of their own"
+)
+
+
+def value_problem(error: Any) -> str:
+    """Return what is wrong with a value, from pydantic's error, as text for people."""
+    kind = error["type"]
+    if kind in _WRONG_TYPES:
+        return _WRONG_TYPES[kind]
+    if kind in _WRONG_VALUES:
+        return _WRONG_VALUES[kind].format(input=error["input"], **error["ctx"])
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def advise_on_key(key: str) -> str | None:
+    """Return what to do instead of using another system's key, or None if that's unknown."""
+    return _WITHOUT_COUNTERPART.get(key.lower())
 
 
 def _problems(name: str, lines: TomlLines, errors: Sequence[Any]) -> list[str]:
@@ -191,21 +232,26 @@ def _similar_key(path: Sequence[str | int]) -> str | None:
 def _problem(name: str, lines: TomlLines, error: Any) -> str:
     """Return one of pydantic's errors as a line of the message."""
     path = _path(error)
-    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    kind, message = error["type"], value_problem(error)
     if kind == "extra_forbidden":
         there, similar = _known_keys(path), _similar_key(path)
         meant = f" (did you mean {similar}?)" if similar else ""
         message = f"there is no such key{meant}; there are {', '.join(there)}"
+        if len(path) == 3 and (advice := advise_on_key(str(path[-1]))):
+            message = f"there is no such key: {advice}"
         if _is_check(path, error["input"]):
             message = f'a name with a dot needs quotes: [checks."{path[1]}.{path[2]}"]'
     elif _is_wrong_run(error):
         message = "it must be a line for the shell in quotes, or a list of commands"
     elif path == ["checks"] and isinstance(error["input"], list):
         message = "a check is a table with its name in single brackets, such as [checks.test]"
-    elif kind in _WRONG_TYPES:
-        message = _WRONG_TYPES[kind]
-    elif kind in _WRONG_VALUES:
-        message = _WRONG_VALUES[kind].format(input=error["input"], **error["ctx"])
+    elif path[2:] == ["uses"] and isinstance(error["input"], str):
+        message = _NO_ACTIONS
+    elif path[2:] == ["when"] and kind == "model_type":
+        message = 'it must be a table, as in { events = ["push"] }'
+    elif path[2:4] in (["matrix", "include"], ["matrix", "exclude"]):
+        path = path[:4]
+        message = _NO_COMBINATIONS.format(key=path[3])
     elif kind == "missing":
         what, key = ("service" if "services" in path else "check"), str(path[-1])
         example = _SERVICE_RUN if (what, key) == ("service", "run") else _EXAMPLES[key]

@@ -22,7 +22,9 @@ _BARE_WORDS = re.compile(
 )
 _CURLY_QUOTE = re.compile("[\u2018\u2019\u201c\u201d\u201e]")
 _SPACED_HEADER = re.compile(r"\s*\[\s*checks\.(?P<name>[\w-]+(?: +[\w-]+)+)\s*\]\s*")
-_COLON = re.compile(r"\s*[\w-]+\s*:")
+_COLON = re.compile(r"\s*(?:- +)?[\w-]+\s*:")
+_WITHOUT_EQUALS = re.compile(r"""\s*[\w-]+\s+["'\[{]""")
+_NUMBER_WITH_UNIT = re.compile(r"\s*(?P<key>[\w-]+)\s*=\s*(?P<words>\d+(?:\.\d+)?[A-Za-z]+)\s*")
 _BARE_WORD = re.compile(r"[A-Za-z./_][\w./:-]*")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -91,7 +93,10 @@ def syntax_problem(name: str, text: str, message: str) -> str:
     """Return `tomllib`'s message as ``FILE:LINE:COLUMN: problem``, with a hint for common mistakes."""
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     if found is None:
-        return f"{name}: this is not TOML: {message}"
+        hint = (
+            "; a text of several lines ends with three quotes" if "Unterminated" in message else ""
+        )
+        return f"{name}: this is not TOML: {message}{hint}"
     problem = message[: found.start()].strip()
     line = "".join(text.split("\n")[int(found[1]) - 1 :][:1]).rstrip()
     hint = _hint(problem, line, int(found[2]) - 1)
@@ -108,12 +113,47 @@ def _hint(problem: str, line: str, column: int) -> str:
         return f'a name with spaces needs quotes: [checks."{header["name"]}"]'
     if _COLON.match(line) and "=" not in line:
         return 'a table begins with its name in brackets, such as [checks.test], and a line is written as key = "value"'
+    if hint := _hint_at(problem, line, column):
+        return hint
     if problem != "Invalid value":
         return ""
     if bare := _BARE_WORDS.fullmatch(line):
         return f'text needs quotes: {bare["key"]} = "{bare["words"]}"'
     bare = _BARE_WORD.match(line, column)
     return f'text needs quotes, as in "{bare[0]}"' if bare else ""
+
+
+def _hint_at(problem: str, line: str, column: int) -> str:
+    """Return what is probably meant by what follows a column, judging by the parser's message; "" if that's unknown."""
+    rest = line[column:].lstrip()
+    match problem:
+        case "Expected newline or end of document after a statement":
+            if rest.startswith(("//", "--")):
+                return "a comment begins with #"
+            if rest in (";", ","):
+                return f"a line has no {rest} at its end"
+            if number := _NUMBER_WITH_UNIT.fullmatch(line):
+                return f'text needs quotes: {number["key"]} = "{number["words"]}"'
+            if line[:column].endswith("'"):
+                return "a text that contains ' needs double quotes around it"
+            if line[:column].endswith('"'):
+                return 'a text that contains " needs single quotes around it'
+        case "Expected '=' after a key in a key/value pair":
+            if _WITHOUT_EQUALS.match(line):
+                return 'a line is written as key = "value"'
+        case "Unclosed array":
+            if rest.startswith(('"', "'")):
+                return "a list has commas between its values"
+        case "Unescaped '\\' in a string":
+            return "write \\\\ for a backslash, or use single quotes, in which it stands for itself"
+        case "Cannot overwrite a value":
+            return "the key is there twice"
+        case "Invalid statement":
+            if rest.startswith("("):
+                return "checks in Bass are in project.bass"
+            if rest.startswith("{"):
+                return "a check is a table, such as [checks.test], with a line for each key"
+    return ""
 
 
 def encoding_problem(name: str, content: bytes, error: UnicodeDecodeError) -> str:
