@@ -52,6 +52,21 @@ def test_help_needs_neither_trio_nor_the_server() -> None:
     assert done.returncode == 0
 
 
+def test_lint_imports_the_reader_of_declared_checks_only_for_those() -> None:
+    import subprocess
+
+    code = """
+import sys
+from bassloop.cli.lint import lint
+try:
+    lint(["examples/hello"], standalone_mode=False)
+except SystemExit as done:
+    sys.exit(done.code or "pydantic" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
 def test_the_container_is_given_all_that_the_build_reads() -> None:
     copied = (ROOT / "Containerfile").read_text()
     sent = (ROOT / ".containerignore").read_text().splitlines()

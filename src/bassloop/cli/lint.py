@@ -188,10 +188,13 @@ def _show_declared(checks: Mapping[str, CheckDeclaration]) -> None:
 def _show_outlook(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
     """Evaluate the hook to show what each event starts. Return the number of errors."""
     with quick_imports():
-        from bassloop.project import write_bass
         from bassloop.tools.outlook import foresee_all
 
-    declared = write_bass(checks) if checks else None
+    declared = None
+    if checks:
+        from bassloop.project import write_bass  # slow to import, and most scripts are alone
+
+        declared = write_bass(checks)
     outlooks = run_late(partial(foresee_all, root, declared=declared))
     if all(outlook.fails for _, outlook in outlooks):
         why = {(outlook.place or "", outlook.error): None for _, outlook in outlooks}
