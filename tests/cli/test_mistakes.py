@@ -176,6 +176,12 @@ IN_BASS = [
 
 ON_THE_COMMAND_LINE = [
     ("lnt", "No such command 'lnt'. Did you mean lint?"),
+    ("help try", "No such command 'help'. Did you mean bassloop --help?"),
+    ("version", "Did you mean bassloop --version?"),
+    ("test", "Did you mean bassloop try?"),
+    ("start", "Did you mean bassloop serve?"),
+    ("doctor", "Did you mean bassloop github doctor?"),
+    ("runner https://me@loop.example.com", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
     ("github docter", "Did you mean doctor?"),
     ("service instal", "Did you mean install or uninstall?"),
     ("deliveries lst", "Did you mean list?"),

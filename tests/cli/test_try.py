@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -314,3 +316,42 @@ def test_the_index_of_the_repository_is_not_written(make_repository: MakeReposit
     before = (path / ".git/index").read_bytes()
     tried(path, status=0)
     assert (path / ".git/index").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [b"lat\xe9", b'two\nlines, "quoted"\\'])
+def test_any_folder_name_will_do(make_repository: MakeRepository, name: bytes) -> None:
+    made = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "cat new"\n', "sub/x": ""})
+    path = made.rename(made.parent / os.fsdecode(name))
+    (path / "new").write_text("it is new\n")
+    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path / "sub")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONIOENCODING": "utf-8:strict",
+    }
+    done = subprocess.run(command, capture_output=True, timeout=200, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"the working tree as it is" in done.stdout
+    assert b"it is new" in done.stdout
+
+
+def test_pipes_and_sockets_in_a_folder_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "ls"\n')
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "listening"))
+        assert "a │ pipe" not in tried(tmp_path, status=0)
+
+
+def test_a_file_that_can_not_be_copied_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **_options: object) -> None:
+        reason = "[Errno 13] Permission denied: '/x/secret'"
+        raise shutil.Error([("/x/secret", "/y/secret", reason)])
+
+    monkeypatch.setattr(shutil, "copytree", refuse)
+    (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "ls"\n')
+    done = run_command("try", "--engine", "host", tmp_path)
+    assert done.returncode == 1
+    assert f"{tmp_path} can't be copied: [Errno 13] Permission denied: '/x/secret'" in done.stderr

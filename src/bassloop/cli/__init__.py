@@ -92,6 +92,23 @@ SECTIONS: dict[str, dict[str, _Command]] = {
 }
 """The commands, by the sections of `bassloop --help`."""
 
+OTHER_NAMES = {
+    "build": "try",
+    "ci": "try",
+    "doctor": "github doctor",
+    "format": "fmt",
+    "help": "--help",
+    "install": "service install",
+    "new": "init",
+    "setup": "init",
+    "start": "serve",
+    "test": "try",
+    "up": "serve",
+    "validate": "lint",
+    "version": "--version",
+}
+"""What people may call a command, and how it's called here."""
+
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
@@ -117,6 +134,8 @@ class SuggestingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def _fail(self, ctx: click.Context, name: str) -> NoReturn:
+        if ctx.parent is None and name in OTHER_NAMES:
+            ctx.fail(f"No such command {name!r}. Did you mean {PROGRAM} {OTHER_NAMES[name]}?")
         similar = get_close_matches(name, self.list_commands(ctx), n=3)
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
         ctx.fail(f"No such command {name!r}.{hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ class WorkingCopy:
         path = path.resolve()
         if not path.is_dir():
             raise TrialError(f"{path} is not a folder")
-        top = await git(path, "rev-parse", "--show-toplevel", check=False)
+        top = os.fsdecode(await _git_output(path, "rev-parse", "--show-toplevel", check=False))
         if not top:
             await _require_usable(path)
         if top and (Path(top) == path or not has_checks(path)):
@@ -111,18 +112,23 @@ class WorkingCopy:
                 shutil.rmtree(each)
             elif each.name != ".git":
                 each.unlink()
-        ignored = shutil.ignore_patterns(".git", "__pycache__")
-        shutil.copytree(self.source, self.path, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+        try:
+            shutil.copytree(
+                self.source, self.path, ignore=_left_out, symlinks=True, dirs_exist_ok=True
+            )
+        except shutil.Error as error:
+            reason = error.args[0][0][2]
+            raise TrialError(f"{self.source} can't be copied: {reason}") from error
 
     async def _borrow(self) -> None:
         """Make a repository that borrows the source's objects, and has its own index."""
         branch = await git(self.source, "branch", "--show-current") or "main"
         where = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
-        objects = await git(self.source, *where)
+        objects = await _git_output(self.source, *where)
         self.path.mkdir()
         await git(self.path, "init", "--quiet", f"--initial-branch={branch}")
-        (self.path / ".git/objects/info/alternates").write_text(f"{objects}\n")
-        shallow = Path(objects).parent / "shallow"
+        (self.path / ".git/objects/info/alternates").write_bytes(_quoted(objects) + b"\n")
+        shallow = Path(os.fsdecode(objects)).parent / "shallow"
         if shallow.is_file():
             shutil.copyfile(shallow, self.path / ".git/shallow")
 
@@ -139,6 +145,18 @@ class WorkingCopy:
         words += ["-p", base] if base else []
         commit = await git(self.source, *words, env=elsewhere)
         await git(self.path, "update-ref", "HEAD", commit)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Return which of a folder's entries aren't copied: Git's own, caches, and those that Git doesn't store either."""
+    special = {name for name in names if _is_special(os.path.join(folder, name))}
+    return special | {".git", "__pycache__"} & set(names)
+
+
+def _is_special(path: str) -> bool:
+    """Return whether a path is a named pipe, a socket or a device."""
+    mode = os.lstat(path).st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 async def _require_usable(path: Path) -> None:
@@ -161,7 +179,27 @@ async def git(
     check: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Return git's output without the last newline; an empty text if it fails and `check` is off."""
+    """Return git's output as text, without the last newline; an empty text if it fails and `check` is off."""
+    return (await _git_output(path, *args, check=check, env=env)).decode(errors="replace")
+
+
+def _quoted(path: bytes) -> bytes:
+    """Return a path as a line of Git's, which is quoted as in C if it has line breaks."""
+    if b"\n" not in path:
+        return path
+    escapes = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"))
+    for character, escape in escapes:
+        path = path.replace(character, escape)
+    return b'"' + path + b'"'
+
+
+async def _git_output(
+    path: Path,
+    *args: str,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return what :func:`git` does, as bytes: paths needn't be UTF-8."""
     who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
     # Without optional locks, `git status` doesn't write to the repository.
     command = ["git", "--no-optional-locks", "-C", str(path), *who, "-c", "commit.gpgsign=false"]
@@ -178,7 +216,7 @@ async def git(
     except FileNotFoundError as error:
         raise TrialError("git is not installed, or not on the PATH") from error
     if done.returncode == 0:
-        return done.stdout.decode(errors="replace").rstrip("\n")
+        return done.stdout.rstrip(b"\n")
     if check:
         raise TrialError(f"git {args[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return ""
+    return b""
