@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tarfile
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -28,7 +29,9 @@ def make_deep(root: Path) -> None:
     for _ in range(DEEP):
         os.mkdir("folder-in-a-folder", dir_fd=folder)
         inner = os.open("folder-in-a-folder", os.O_RDONLY, dir_fd=folder)
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+        file = os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=inner)
+        os.write(file, b"some bytes")
+        os.close(file)
         os.close(folder)
         folder = inner
     os.close(folder)
@@ -43,10 +46,31 @@ async def test_folders_deeper_than_a_path_are_refused_and_removed(tmp_path: Path
     ):
         with pytest.raises(OSError, match="File name too long"):
             await attempt
-    file_trees.size(tmp_path / "output")
     for name in ("output", "target"):
         await file_trees.remove(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_neither_depth_nor_a_folders_permissions_hide_what_it_takes_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    make_deep(tmp_path / "deep")
+    assert file_trees.size(tmp_path / "deep") >= DEEP * 512
+    await file_trees.remove(tmp_path / "deep")
+    locked = tmp_path / "cache" / "locked"
+    locked.mkdir(parents=True)
+    (locked / "file").write_bytes(b"x" * 100_000)
+    locked.chmod(0)
+    assert file_trees.size(tmp_path / "cache") >= 100_000
+
+
+async def test_measuring_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir(mode=0o300)
+    (tmp_path / "kept" / "file").write_bytes(b"x" * 1_000_000)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "link").symlink_to(tmp_path / "kept")
+    assert file_trees.size(tmp_path / "cache") < 100_000
+    assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o300
 
 
 async def test_outputs_are_neither_setuid_nor_setgid(tmp_path: Path) -> None:

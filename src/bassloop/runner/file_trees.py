@@ -11,7 +11,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,11 @@ CHUNK = 256 * 1024
 EPOCH = 499_162_500
 """The modification time for all files of an output, which is the reference's, so that equal outputs have equal
 bytes."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""The flags to open a folder with."""
+_PLACE: int | None = getattr(os, "O_PATH", None)
+"""The flag to open it without reading it, which Linux has."""
 
 SPECIAL = stat.S_ISUID | stat.S_ISGID
 
@@ -151,18 +156,73 @@ def _make_accessible(folder: Path) -> None:
 
 
 def size(root: Path) -> int:
-    """Return the bytes on disk of a file, or of a folder with its content. Skips files that vanish meanwhile."""
-    total, waiting = 0, [root]
-    while waiting:
-        path = waiting.pop()
-        try:
-            found = path.lstat()
-            total += found.st_blocks * 512
-            if stat.S_ISDIR(found.st_mode):
-                waiting += path.iterdir()
-        except OSError:
-            continue
+    """Return the bytes on disk of a file, or of a folder with its content. Skips files that vanish meanwhile.
+
+    Neither permissions nor depth hide anything: a command could otherwise fill the disk with a cache that is never
+    removed, because it seems to be small.
+    """
+    try:
+        found = root.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            return found.st_blocks * 512
+        folder = _open_readable(str(root))
+    except OSError:
+        return 0
+    total, names = _measure(folder)
+    total += found.st_blocks * 512
+    waiting, inodes = [names], [found.st_ino]
+    try:
+        while waiting:
+            if waiting[-1]:
+                with suppress(OSError):
+                    inner = _open_readable(waiting[-1].pop(), folder)
+                    os.close(folder)
+                    folder = inner
+                    inodes.append(os.fstat(folder).st_ino)
+                    more, names = _measure(folder)
+                    total += more
+                    waiting.append(names)
+                continue
+            waiting.pop()
+            inodes.pop()
+            if waiting:
+                outer = os.open("..", _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = outer
+                if os.fstat(folder).st_ino != inodes[-1]:
+                    break  # a command that still runs has moved it
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
     return total
+
+
+def _measure(folder: int) -> tuple[int, list[str]]:
+    """Return the bytes on disk of what is in an open folder, without what is deeper, and the names of its folders."""
+    total, folders = 0, list[str]()
+    with suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            with suppress(OSError):
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+    return total, folders
+
+
+def _open_readable(name: str, within: int | None = None) -> int:
+    """Open a folder, which is made readable for its owner where that is possible. Raises OSError."""
+    if _PLACE is None:
+        return os.open(name, _FOLDER, dir_fd=within)
+    # Its mode is changed through a descriptor, since a command may replace it with a link at any time.
+    place = os.open(name, _PLACE | _FOLDER, dir_fd=within)
+    try:
+        mode = stat.S_IMODE(os.fstat(place).st_mode)
+        if mode & 0o500 != 0o500:
+            os.chmod(f"/proc/self/fd/{place}", mode | 0o500)
+        return os.open(".", _FOLDER, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 async def remove(path: Path) -> None:
@@ -179,9 +239,6 @@ def remove_now(path: Path) -> None:
         shutil.rmtree(path)
     except (PermissionError, RecursionError):
         _remove_folder(path)
-
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _remove_folder(path: Path) -> None:
