@@ -6,8 +6,12 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,6 +27,12 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names.add(node.module.partition(".")[0])
     return names - set(sys.stdlib_module_names) - {"bassloop"}
+
+
+@cache
+def in_source_distribution() -> set[str]:
+    """Return the paths of the files that the build puts into the source distribution."""
+    return {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
 
 
 def canonical(name: str) -> str:
@@ -73,6 +83,24 @@ def test_the_container_is_given_all_that_the_build_reads() -> None:
     for name in ("pyproject.toml", "hatch_build.py", PROJECT["readme"], *PROJECT["license-files"]):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", copied, re.M), name
         assert f"!{name}" in sent
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".containerignore",
+        "LICENSE",
+        "Makefile",
+        "bass/github.bass",
+        "benchmarks/fuzz.py",
+        "examples/hello/project.bass",
+        "noxfile.py",
+        "src/bassloop/__main__.py",
+        "tests/test_packaging.py",
+    ],
+)
+def test_the_source_distribution_has_what_the_readme_and_the_tests_use(name: str) -> None:
+    assert name in in_source_distribution()
 
 
 def test_versions_agree() -> None:
