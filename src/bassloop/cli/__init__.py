@@ -160,7 +160,8 @@ class LazyGroup(SuggestingGroup):
         except click.ClickException as error:
             click.echo(f"{PROGRAM}: {error.format_message()}", err=True)
             if isinstance(error, click.UsageError) and error.ctx is not None:
-                click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+                path = " ".join(error.ctx.command_path.split())  # a default command has no name
+                click.echo(f"Try '{path} --help'.", err=True)
             sys.exit(error.exit_code)
         except click.Abort as error:
             click.echo(f"{PROGRAM}: aborted", err=True)
