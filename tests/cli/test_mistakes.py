@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -255,3 +258,22 @@ def test_a_mistake_on_the_command_line_says_what_is_allowed(line: str, message: 
     assert message in done.output
     assert done.exit_code in (1, 2)
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize("words", ["lint", "eject", "init --print", "try --list", "man try"])
+def test_a_full_output_is_reported_by_each_command(tmp_path: Path, words: str) -> None:
+    (tmp_path / TOML).write_text(CHECK)
+    command = [sys.executable, "-m", "bassloop", *words.split()]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=200,
+            check=False,
+            env=environment,
+        )
+    assert done.stderr == "bassloop: the output can't be written: the disk is full\n"
+    assert done.returncode == 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from bassloop import __version__
+from bassloop.cli.errors import report_output_errors
 from bassloop.interrupts import INTERRUPTED, QuietInterrupts
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class LazyGroup(SuggestingGroup):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         try:
-            status = super().main(args, prog_name, complete_var, False, **extra)
+            with report_output_errors():
+                status = super().main(args, prog_name, complete_var, False, **extra)
         except click.ClickException as error:
             click.echo(f"{PROGRAM}: {error.format_message()}", err=True)
             if isinstance(error, click.UsageError) and error.ctx is not None:
