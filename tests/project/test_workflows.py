@@ -778,14 +778,19 @@ def test_the_oldest_rust_that_another_job_computes_is_the_manifests(
 
 
 def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() -> None:
-    files = {"package.json": '{"packageManager": "pnpm@9.1.0"}', "pnpm-lock.yaml": ""}
+    files = {
+        "package.json": '{"packageManager": "pnpm@9.1.0"}',
+        "pnpm-lock.yaml": "",
+        ".nvmrc": "24.1",
+    }
     setup = {"uses": "example/config/.github/setup@v1"}
     check = job_of(setup, {"run": "pnpm test"}, read=files.get)
+    assert check.image == "node:24"
     assert check.run == (
         "npm install --global pnpm@9.1.0 && pnpm install --frozen-lockfile",
         "pnpm test",
     )
-    assert "no step installs the packages of package.json, so the first command does" in check.notes
+    assert "no step installs the packages of package.json: the first command does" in check.notes
     for steps in ([{"run": "pnpm test"}], [setup, {"run": "pnpm i"}, {"run": "pnpm test"}]):
         assert "pnpm install --frozen" not in str(job_of(*steps, read=files.get).run)
 

@@ -139,6 +139,8 @@ class WorkflowJob:
         image = self._text(str(image)) if image else self._image
         if image is None:
             image = usual_image(together) or UBUNTU
+            if image.startswith("node:") and (node := read_node_project(self._workflow.read)):
+                image = node.image
             self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
             self._caches = {**CACHES.get(image.partition(":")[0], {}), **self._caches}
         if image.startswith(("rust:", "rustlang/rust:")):
@@ -176,9 +178,7 @@ class WorkflowJob:
         is_lacking = any(note.startswith("the action ") for note in self._notes)
         if project is None or not is_lacking or not lacks_node_packages(commands):
             return commands
-        self._notes["no step installs the packages of package.json, so the first command does"] = (
-            None
-        )
+        self._notes["no step installs the packages of package.json: the first command does"] = None
         self._caches |= project.caches
         return [project.install, *commands]
 
