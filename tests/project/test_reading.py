@@ -117,6 +117,24 @@ def test_a_misspelled_key_is_reported_once_with_the_key_that_was_meant(
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        '[\n    "a",  # [\n    ["python3", "-m", "pytest"],\n]',
+        '[["a", "]"],\n["b"]]',
+        '"""\n[checks.b]\ntimeout = 1\n\\"""x""""',
+        "'''\n[checks.b]\n\\'''",
+        '"a" # [ """',
+    ],
+)
+def test_a_key_after_a_value_of_several_lines_is_named_with_its_line(value: str) -> None:
+    text = f"[checks.a]\nrun = {value}\n\ntimeout = 'soon'\n"
+    line = text[: text.index("timeout = 's")].count("\n") + 1
+    with pytest.raises(ChecksFileError) as raised:
+        read_checks(text.encode())
+    assert str(raised.value).startswith(f".bassloop.toml:{line}: checks.a.timeout: 'soon' is not")
+
+
 def test_bytes_that_are_not_text_are_refused_with_their_line() -> None:
     with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:2: this is not UTF-8 text"):
         read_checks(b"a = 1\nb = '\xff'")

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any
 import re2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _HEADER = re.compile(r"^\s*\[\[?(?P<keys>[^\]]+)\]")
 _PAIR = re.compile(
     r"^\s*(?P<keys>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
 )
 _KEY = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
+
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"""(?:"{0,2})|\Z)|\'{3}.*?(?:\'{3}(?:\'{0,2})|\Z)'''
+    r"""|"(?:\\.|[^"\\\n])*"?|\'[^\'\n]*\'?|\#[^\n]*|[\[{\]}\n]""",
+    re.DOTALL,
+)
+"""What decides where a value ends: strings and comments, which may contain brackets, brackets, and line breaks."""
 
 _BARE_WORDS = re.compile(
     r"""\s*(?P<key>[\w.-]+)\s*=\s*(?P<words>[A-Za-z./_][^"'\\#\[\]{}]{0,200})"""
@@ -60,13 +67,16 @@ def load_toml(text: str) -> dict[str, Any]:
 class TomlLines:
     """The lines of keys, which `tomllib` doesn't report.
 
-    Headers and keys are found by patterns. Keys in an inline table have the line on which the table begins.
+    Keys in an inline table have the line on which the table begins.
+
+    Args:
+        text: a file that `tomllib` can read.
     """
 
     def __init__(self, text: str) -> None:
         self._lines: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in _statements(text):
             if header := _HEADER.match(line):
                 table = _keys(header["keys"])
                 for length in range(1, len(table) + 1):
@@ -83,6 +93,21 @@ class TomlLines:
             if (line := self._lines.get(keys[:length])) is not None:
                 return line
         return None
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each header and each pair with the number of its first line. A value may have more lines."""
+    start, depth, number = 0, 0, 1
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+        elif token[0] == "\n" and depth == 0:
+            yield number, text[start : token.start()]
+            number += text.count("\n", start, token.end())
+            start = token.end()
+    yield number, text[start:]
 
 
 def _keys(text: str) -> tuple[str, ...]:
