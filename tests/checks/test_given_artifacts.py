@@ -69,9 +69,9 @@ async def test_a_check_that_left_nothing_can_not_be_used(
         async with signing_runner(loop) as runner:
             check = await checked(loop)
         assert check["conclusion"] == "action_required"
-        assert "it uses the artifacts of build: it has left none; run build again" in output_text(
-            check
-        )
+        assert (
+            "it uses the artifacts of build: it has left none; do the commands of build write the files"
+        ) in output_text(check)
         assert len(runner.told) == 1
 
 

@@ -237,12 +237,29 @@ def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRep
     path = make_repository(**{".bassloop.toml": declared.format("echo wrong; exit 1")})
     done = run_command("try", "--engine", "host", path)
     assert "echo wrong" in done.stdout
-    assert "own programs, which may be missing" not in done.stdout
+    assert "own programs, not in" not in done.stdout
     (path / ".bassloop.toml").write_text(declared.format("nosuchprog"))
     done = run_command("try", "--engine", "host", path)
     assert "nosuchprog: not found\n" in done.stdout
     assert "    at .bassloop.toml:3\n" in done.stdout
-    assert "than those in nobody/has-this:1. Install them here\n" in done.stdout
+    assert (
+        "this machine's own programs, not in nobody/has-this:1: a program may be missing"
+        in done.stdout
+    )
+    assert "have another version. Install them here\n" in done.stdout
+
+
+def test_a_check_that_uses_one_that_was_not_named_says_what_to_name(
+    make_repository: MakeRepository,
+) -> None:
+    build = '[checks.build]\nrun = "mkdir dist; echo 1 > dist/a"\nartifacts = "dist/*"\n'
+    deploy = '[checks.deploy]\nrun = "cat artifacts/build/dist/a"\nuses = ["build"]\n'
+    path = make_repository(**{".bassloop.toml": build + deploy})
+    done = run_command("try", "--engine", "host", "--check", "deploy", path)
+    hint = "--check runs no check that isn't named, so name build as well: --check build --check deploy\n"
+    assert hint in done.stdout
+    done = run_command("try", "--engine", "host", "--check", "build", "--check", "deploy", path)
+    assert done.returncode == 0
 
 
 def test_a_submodule_that_can_not_be_cloned_is_reported(make_repository: MakeRepository) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bassloop.store import Artifact, Run, Store
 
 
+LEFT_NONE = "it has left none"
+
+
 class NotGiven(Exception):
     """The artifacts that a check uses aren't available. The message says why."""
 
@@ -54,7 +57,13 @@ async def gather(
             raise NotGiven(
                 f"it uses the artifacts of {check}, which no trusted runner has made; run {check} again"
             )
-        if (why := await missing_artifacts(store, handle.run)) is not None:
+        why = await missing_artifacts(store, handle.run)
+        if why == LEFT_NONE:  # running it again would leave none, either
+            raise NotGiven(
+                f"it uses the artifacts of {check}: {why}; do the commands of {check} write the files that its "
+                "`artifacts` name?"
+            )
+        if why is not None:
             raise NotGiven(f"it uses the artifacts of {check}: {why}; run {check} again")
         artifacts = await store.artifacts.of_run(handle.run.id)
         found += [GivenFile(given_name(check, each.path), each) for each in artifacts]
@@ -75,7 +84,7 @@ async def missing_artifacts(store: Store, run: Run) -> str | None:
     artifacts = await store.artifacts.of_run(run.id)
     if gone := [each.path for each in artifacts if not each.kept]:
         return f"{gone[0]} has expired"
-    return None if artifacts else "it has left none"
+    return None if artifacts else LEFT_NONE
 
 
 async def give(

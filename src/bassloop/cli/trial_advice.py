@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from contextlib import suppress
@@ -35,6 +36,7 @@ _NO_INSTALL = re.compile(
 )
 _APT_INSTALL = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install((?: [\w.+-]+)+)")
 _NO_SECRET = re.compile(r"the secret (\S+) (?:has no value on this runner|is not for )")
+_NOT_STARTED = re.compile(r"uses the artifacts of (.+), which this event has not started before it")
 _NO_SHELL = re.compile(r"""exec: "sh": executable file not found|executable file `sh` not found""")
 _NO_INPUT = re.compile(
     r"EOFError: EOF when reading a line|could not read (?:Username|Password)|exit status \d+: sh -ec .?\s*read \w|"
@@ -90,14 +92,21 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
     if failed and _LACKING.search(causes):
         images = ", ".join(dict.fromkeys(image for each in failed for image in each.unused_images))
         hints.append(
-            "what failed ran with this machine's own programs, which may be missing, or of other versions than "
-            f"those in {images}. {_image_advice(trial.options.engine)}"
+            f"what failed ran with this machine's own programs, not in {images}: a program may be missing here, or "
+            f"have another version. {_image_advice(trial.options.engine)}"
         )
     unsandboxed = trial.driver is not None and trial.driver.kind == "host"
     if unsandboxed and any(each.links_folder and not each.passed for each in results):
         hints.append(
             "without a sandbox, each command runs in a folder of its own, so what `pip install -e` installs isn't "
             "there for the next one: install without -e, do both in one command, or install bubblewrap"
+        )
+    if found := _NOT_STARTED.search(causes) if trial.options.checks else None:
+        options = " ".join(
+            f"--check {shlex.quote(name)}" for name in (found[1], *trial.options.checks)
+        )
+        hints.append(
+            f"--check runs no check that isn't named, so name {found[1]} as well: {options}"
         )
     if names := list(dict.fromkeys(_NO_SECRET.findall(causes))):
         options = " ".join(f"--secret {name}" for name in names)
@@ -173,7 +182,7 @@ def _image_advice(engine: str) -> str:
     if engine in ("sandbox", "host"):
         return "Install them here"
     if has_engine():
-        return "The line above that says how commands run says why no container engine is used"
+        return "The line `commands run …` above says why no container engine is used"
     return f"{advise_installation()}, and it runs in its image"
 
 

@@ -304,12 +304,14 @@ class TrialDisplay:
         return Group(Text(f"… evaluating the checks  {took}", "dim"), *self._pulls.lines())
 
     async def print_failures(self) -> None:
-        """Print the last lines of each failed step's log: on a terminal, they have been cut short above."""
+        """Print the last lines of the failed steps' logs that the tree above has cut short."""
         for run in await self._runs():
             for step in await self._daemon.store.steps.of_run(run.id):
                 if not step.error or step.internal or run.state == RunState.NEUTRAL:
                     continue
                 lines = await self._last_lines(run, step, FAILED_LINES)
+                if len(lines) <= TAIL_LINES:
+                    continue  # the tree has all of them
                 name = one_line(step.name)
                 self._console.print()
                 self._console.print(Text(f"{run.check_name} │ $ {name}", "bold"), soft_wrap=True)

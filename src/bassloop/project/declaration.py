@@ -186,7 +186,7 @@ class CheckDeclaration(_Model):
     )
     runners: Literal["sender", "trusted", "both"] | None = Field(
         None,
-        description="The runners that it runs on: its sender's, a trusted one, or both, as `[trust.checks]` says. "
+        description="The runners that it runs on: `sender`, `trusted` or `both`, as in the policy's `[trust.checks]`. "
         "Only the file on the default branch counts.",
     )
     uses: list[Name] = Field(

@@ -209,8 +209,8 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
         return found
     if options.driver == "container":
         raise RunnerError(
-            f"there is no container engine: {found}. Install Podman, or run commands without containers "
-            "(`bassloop runner --driver host`, `bassloop try --engine sandbox`)"
+            f"there is no container engine: {found}. Install or repair one, or run commands without containers "
+            "(`bassloop try --engine sandbox`, `bassloop runner --driver host`)"
         )
     return found
 

@@ -81,8 +81,8 @@ def _no_services(addr: pb.ThunkAddr) -> str:
     image = parse_thunk(addr.thunk).image.ref.repository
     what = f"a service ({layout.printable(image)})" if image else "a service"
     raise DriverError(
-        f"this needs {what}, and services need containers: install Podman or Docker, or, if one of them is installed, "
-        "use --engine podman or --engine docker"
+        f"this needs {what}, and services need containers: install Podman or Docker. If one of them is installed, "
+        "--engine podman or --engine docker uses it, or says why it can't"
     )
 
 
