@@ -128,6 +128,19 @@ async def test_a_runner_behind_a_balancer_has_its_own_address() -> None:
     assert [each["event"] for each in logs].count("runner connected") == 5
 
 
+async def test_an_address_that_has_authenticated_before_gets_in_beside_a_stranger() -> None:
+    known, stranger, other = (header(IPv4Address(f"192.0.2.{number}")) for number in range(3))
+    async with open_gateway(proxies=LOOPBACK, unauthenticated=1) as gateway:
+        client = await connect(gateway, known)
+        await call_asyncio(client.run, "nonsense")  # so it counts as authenticated
+        async with await trio.open_tcp_stream("127.0.0.1", gateway.address.port) as idle:
+            await idle.send_all(stranger)
+            assert (await idle.receive_some()).startswith(b"SSH-2.0-bassloop")
+            with pytest.raises((asyncssh.Error, OSError)):
+                await connect(gateway, other)
+            await connect(gateway, known)
+
+
 @pytest.mark.parametrize(
     ("first", "reason"),
     [(b"", "no header"), (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "version 1")],

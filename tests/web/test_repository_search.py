@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import trio
 
 from bassloop.store import FilterBuilder
 from bassloop.web.logs import repository_search
@@ -88,6 +90,34 @@ async def test_an_answer_has_a_number_of_runs(
         assert ([each["run"]["id"] for each in found["runs"]], found["next"]) == (["two"], "two")
         found = await site.json(f"{HERE}/search?q=needle&before=two")
         assert ([each["run"]["id"] for each in found["runs"]], found["next"]) == (["one"], None)
+
+
+async def test_more_searches_than_there_may_be_are_told_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching, enough = trio.Event(), trio.Event()
+    visible_logs = repository_search.visible_logs
+
+    async def held(*args: Any) -> Any:
+        searching.set()
+        await enough.wait()
+        return await visible_logs(*args)
+
+    monkeypatch.setattr(repository_search, "MAX_SEARCHES", 1)
+    monkeypatch.setattr(repository_search, "visible_logs", held)
+    async with open_site(tmp_path) as site, trio.open_nursery() as nursery:
+        await logged(site, "one", b"a needle\n")
+        codes = []
+
+        async def ask() -> None:
+            codes.append((await site.get(f"{HERE}/search?q=needle")).status_code)
+
+        nursery.start_soon(ask)
+        await searching.wait()
+        await ask()
+        assert codes == [503]
+        enough.set()
+    assert codes == [503, 200]
 
 
 async def test_mistakes_in_a_query_are_reported(tmp_path: Path) -> None:

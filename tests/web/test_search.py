@@ -64,6 +64,16 @@ async def test_matches_come_in_pages(tmp_path: Path) -> None:
         assert after is None
 
 
+async def test_a_page_of_matches_has_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_LIMIT", 3)
+    async with open_site(tmp_path) as site:
+        await three_logs(site)
+        answer = await site.json("/runs/r/search?q=error&limit=1000000")
+        assert (len(answer["matches"]), answer["total"], answer["more"]) == (3, 4, True)
+
+
 async def test_an_answer_that_takes_long_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
