@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from h2.connection import H2Connection
-from h2.events import ResponseReceived
+from h2.events import RemoteSettingsChanged, ResponseReceived
 from h2.settings import SettingCodes, Settings
 from hypercorn import protocol
 from hypercorn.config import Config
@@ -20,7 +21,11 @@ from quart import websocket
 from quart_trio import QuartTrio
 
 from bassloop.bridge.http2 import PREFACE
+from bassloop.concurrency import TokenBucket, TTLCache
+from bassloop.daemon import http_server
 from bassloop.daemon.http_server import (
+    ADDRESS_SECONDS,
+    ADDRESSES,
     CONTROL_FRAMES,
     READ_BYTES,
     STREAMS,
@@ -43,6 +48,10 @@ EARLY = (
     * 1_000
 )
 """A websocket's messages, before anybody has accepted it."""
+
+
+PONG = b"\x00\x00\x08\x06\x01"
+"""The beginning of the answer to a ping of HTTP/2."""
 
 
 def test_hypercorn_still_has_what_is_replaced() -> None:
@@ -172,6 +181,79 @@ async def test_a_flood_of_pings_ends_its_connection(served: tuple[str, int]) -> 
                 await stream.send_all(PREFACE + http2_frame(4, 0, b"") + pings)
                 while await stream.receive_some():
                     pass
+
+
+async def pings_answered(stream: trio.SocketStream, most: int) -> int:
+    """Return how many pings are answered until the connection ends, or `most` are."""
+    received = b""
+    with suppress(trio.BrokenResourceError):
+        while received.count(PONG) < most and (data := await stream.receive_some()):
+            received += data
+    return received.count(PONG)
+
+
+async def test_connections_of_an_address_share_a_budget_of_frames(
+    served: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clock() -> float:
+        return 0.0
+
+    monkeypatch.setattr(http_server, "ADDRESS_FRAMES", 16)
+    monkeypatch.setattr(http_server, "LONGEST_DELAY", 0.5)
+    monkeypatch.setattr(http_server, "time", SimpleNamespace(monotonic=clock))
+    addresses = TTLCache[str, TokenBucket](ADDRESSES, ADDRESS_SECONDS, clock=clock)
+    monkeypatch.setattr(ContainedServer, "_addresses", addresses)
+    greeting, ping, most = PREFACE + http2_frame(4, 0, b""), http2_frame(6, 0, bytes(8)), 12
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as first:
+            await first.send_all(greeting + ping * most)
+            assert await pings_answered(first, most) == most
+            async with await trio.open_tcp_stream(*served) as second:
+                await second.send_all(greeting + ping * most)
+                assert await pings_answered(second, most) < most
+
+
+async def test_http2_by_an_upgrade_is_refused(served: tuple[str, int]) -> None:
+    """Its frames would not be counted."""
+    upgrade = (
+        b"GET / HTTP/1.1\r\nHost: loop\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    )
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(upgrade)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(
+                    PREFACE + http2_frame(4, 0, b"") + http2_frame(6, 0, bytes(8))
+                )
+            assert await pings_answered(stream, 1) == 0
+
+
+async def test_an_http2_connection_has_so_many_requests_at_once(served: tuple[str, int]) -> None:
+    client = H2Connection()
+    client.initiate_connection()
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(client.data_to_send())
+            events: list[Any] = []
+            while not any(isinstance(each, RemoteSettingsChanged) for each in events):
+                events += client.receive_data(await stream.receive_some())
+    assert client.remote_settings.max_concurrent_streams == STREAMS
+
+
+async def test_a_large_message_ends_its_websocket(served: tuple[str, int]) -> None:
+    head, _, _ = EARLY.partition(b"\r\n\r\n")
+    piece = (60_000).to_bytes(2) + bytes(4 + 60_000)
+    answer = b""
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as stream:
+            await stream.send_all(head + b"\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(b"\x01\xfe" + piece + b"\x80\xfe" + piece)
+                answer = await stream.receive_some()
+    assert answer[:1] in (b"", b"\x88")  # a frame that closes it, instead of an echo
 
 
 async def test_a_flood_of_frames_on_a_websocket_ends_its_connection(

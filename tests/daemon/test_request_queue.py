@@ -89,18 +89,30 @@ async def test_a_request_that_waits_for_something_keeps_no_place(
         nursery.cancel_scope.cancel()
 
 
-async def test_too_many_are_refused(autojump_clock: trio.testing.MockClock) -> None:
-    app = App()
-    queue = RequestQueue(app)
+async def test_too_many_of_one_address_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+    queue = RequestQueue(App())
+    async with trio.open_nursery() as nursery:
+        for _ in range(UNANSWERED):
+            nursery.start_soon(queue, scope("10.0.0.1"), None, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await refused(queue, scope("10.0.0.1"))
+        assert not await refused(queue, scope("10.0.0.2"))
+        nursery.cancel_scope.cancel()
+    assert repr(queue) == "<RequestQueue: 0 begun, 0 waiting>"
+    assert not await refused(queue, scope("10.0.0.1"))
+
+
+async def test_too_many_of_all_addresses_are_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    queue = RequestQueue(App())
     async with trio.open_nursery() as nursery:
         for number in range(WAITING + PLACES):
             nursery.start_soon(queue, scope(f"10.0.0.{number // UNANSWERED}"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
-        assert await refused(queue, scope("10.0.0.1"))
         assert await refused(queue, scope("10.0.9.9"))
         nursery.cancel_scope.cancel()
-    assert repr(queue) == "<RequestQueue: 0 begun, 0 waiting>"
-    assert not await refused(queue, scope("10.0.0.1"))
+    assert not await refused(queue, scope("10.0.9.9"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A process that locks itself in as one that evaluates hooks, and then tries to get out. Prints what it could do.
 
-Started by a test as `python -m tests.evaluator.attacker [no-filter] [no-namespaces]`, with what shall not be there.
+A test starts it as `python -m tests.evaluator.attacker` with the names of those layers that shall be missing:
+`no-filter`, `no-namespaces`, `no-landlock`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,18 @@ def write_file() -> None:
         file.write("written")
 
 
+def make_folder() -> None:
+    """Make and remove a folder, which takes no descriptor."""
+    os.mkdir("/tmp/bassloop-attacker-folder")
+    os.rmdir("/tmp/bassloop-attacker-folder")
+
+
 ATTACKS: dict[str, Callable[[], object]] = {
     "read a file": lambda: open("/etc/passwd").close(),
     "list the root": lambda: os.listdir("/"),
     "write a file": write_file,
+    "make a folder": make_folder,
+    "look whether a file is there": lambda: os.stat("/etc/passwd"),
     "fork": lambda: os.fork() or os._exit(0),
     "execute": lambda: os.execv("/bin/true", ["true"]),
     "open a socket": lambda: socket.socket(socket.AF_INET).close(),
@@ -80,6 +89,8 @@ def main() -> None:
     """Print the names of those attacks that succeeded, and the descriptors that are left."""
     if "no-filter" in sys.argv:
         confinement._filter = SystemCallFilter("unknown")  # type: ignore[misc]
+    if "no-landlock" in sys.argv:
+        confinement._restrict_with_landlock = not_permitted
     if "no-namespaces" in sys.argv:
         confinement._enter_namespaces = not_permitted
     base = address_space()
@@ -88,6 +99,7 @@ def main() -> None:
     lock_in()
     if os.fork() == 0:
         connection = limit_process(ProcessLimits(5, 64 << 20), base, theirs)
+        ATTACKS["use a descriptor of the parent's"] = lambda: os.write(output, b"")
         succeeded = []
         for name, attack in ATTACKS.items():
             try:

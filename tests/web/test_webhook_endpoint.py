@@ -96,6 +96,15 @@ async def test_other_methods_are_refused(method: str, has_body: bool) -> None:
     assert (status, headers[b"allow"], bool(body)) == (405, b"POST", has_body)
 
 
+async def test_a_body_that_will_be_too_large_is_refused_before_it_arrives(
+    autojump_clock: MockClock,
+) -> None:
+    response = await ask(FakeInbox(), headers={"Content-Length": str(MAX_WEBHOOK + 1)})
+    assert response is not None
+    assert response[0] == 413
+    assert trio.current_time() == 0
+
+
 async def test_a_body_without_a_length_is_refused_once_it_is_too_large() -> None:
     inbox = FakeInbox()
     response = await ask(inbox, part(BIG, more=True), part(BIG, more=True))
