@@ -15,6 +15,7 @@ from bassloop.cli.trial_advice import (
     explain_surroundings,
     place_of_missing,
 )
+from bassloop.cli.trial_session import callable_name
 from bassloop.store import Store
 from tests.commands import run_command
 from tests.repositories import git
@@ -267,3 +268,22 @@ def test_a_submodule_that_can_not_be_cloned_is_reported(make_repository: MakeRep
     git(path, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(path), "sub")
     done = run_command("try", "--engine", "host", path)
     assert (done.returncode, "a submodule can't be cloned" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        (".venv/bin/bassloop", ".venv/bin/bassloop"),
+        ("/a folder/bassloop", "'/a folder/bassloop'"),
+        ("/a/bassloop/__main__.py", "bassloop"),
+    ],
+)
+def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
+    called: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert callable_name() == name
+    installed = tmp_path / "bassloop"
+    installed.touch(mode=0o755)
+    assert callable_name() == "bassloop"

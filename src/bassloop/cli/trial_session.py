@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import signal
+import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
+from rich.markup import escape
 from watchfiles import awatch
 
+from bassloop.cli import PROGRAM
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
 from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing, warn_of_pitfalls
@@ -300,7 +305,16 @@ async def _keep_log(console: Console, trial: Trial, runs: Sequence[Run]) -> None
     except OSError as error:
         _print_lost(console, "the whole log", error)
         return
-    console.print(f"\n[dim]the whole log: bassloop logs --last[/dim], or {path}", soft_wrap=True)
+    command = f"{callable_name()} logs --last"
+    console.print(f"\n[dim]the whole log: {escape(command)}[/dim], or {path}", soft_wrap=True)
+
+
+def callable_name() -> str:
+    """Return what to type to call this program: its path if the shell wouldn't find it, as after `make demo`."""
+    called = sys.argv[0]
+    if Path(called).name != PROGRAM or shutil.which(PROGRAM) is not None:
+        return PROGRAM
+    return shlex.quote(called)
 
 
 def _print_lost(console: Console, what: str, error: OSError) -> None:
