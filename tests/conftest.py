@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests.databases import run_postgresql
 from tests.fork_servers import end_shared_servers
+from tests.forked_programs import end_forking_program
 from tests.repositories import make_repository
 from tests.sqlite_databases import copy_sqlite
 
@@ -95,6 +96,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_sessionfinish() -> None:
     end_shared_servers()
+    end_forking_program()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,6 +21,7 @@ from bassloop.tools.device_login import (
     store_session,
 )
 from bassloop.tools.trial import Trial, TrialOptions, open_trial
+from tests.forked_programs import run_bassloop
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -130,14 +129,8 @@ async def test_a_sign_in_that_is_refused_ends_at_once(
 
 async def command(*args: str, check: int = 0) -> str:
     """Run a command, and return its output."""
-    done = await trio.run_process(
-        [sys.executable, "-m", "bassloop", *args],
-        capture_stdout=True,
-        stderr=subprocess.STDOUT,
-        check=False,
-        env=dict(os.environ),
-    )
-    text = done.stdout.decode()
+    done = await run_bassloop(*args, env=os.environ)
+    text = (done.stdout + done.stderr).decode()
     assert done.returncode == check, text
     return text
 

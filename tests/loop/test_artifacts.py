@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
 
+from tests.forked_programs import run_bassloop
 from tests.loop.test_whole_path import check_run, tried
 
 if TYPE_CHECKING:
@@ -96,11 +96,8 @@ async def test_an_interrupted_download_continues_where_it_stopped(
 
 
 async def bassloop(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "bassloop", *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere"}
-    return await trio.run_process(
-        command, check=False, capture_stdout=True, capture_stderr=True, env=environment
-    )
+    return await run_bassloop(*arguments, env=environment)
 
 
 async def test_artifacts_of_a_check_are_used_downloaded_and_verified(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from bassloop.standin import Fault
+from tests.forked_programs import run_bassloop
 
 from .world import open_world
 
@@ -29,13 +29,7 @@ HOOK = """
 
 async def command(world: World, *args: str, status: int = 0) -> str:
     """Return the output of the command, or its error message."""
-    done: Any = await trio.run_process(
-        [sys.executable, "-m", "bassloop", "deliveries", *args],
-        env=world.env,
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-    )
+    done = await run_bassloop("deliveries", *args, env=world.env)
     assert done.returncode == status, (done.stdout, done.stderr)
     return str((done.stdout if status == 0 else done.stderr).decode())
 

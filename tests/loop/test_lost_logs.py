@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pytest
 import trio
 
 from tests.chaos.cluster import Cable
+from tests.forked_programs import run_bassloop
 from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, bucket_url, serve_bucket
 from tests.until import until
 
@@ -127,12 +127,7 @@ async def test_a_log_that_is_lost_with_its_node_is_marked_on_the_pages_and_on_gi
             run_id = run["external_id"]
             [step] = [each for each in await steps(other, run_id) if each["log_cut"]]
             shown = await pages(other, run_id, step["row"])
-            printed = await trio.run_process(
-                [sys.executable, "-m", "bassloop", "logs", f"{other.url}/runs/{run_id}"],
-                capture_stderr=True,
-                env=world.env,
-                check=False,
-            )
+            printed = await run_bassloop("logs", f"{other.url}/runs/{run_id}", env=world.env)
             nursery.cancel_scope.cancel()
     assert (run["status"], run["conclusion"]) == ("completed", conclusion)
     assert "The end of the log of" in summary(world)

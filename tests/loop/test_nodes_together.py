@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pytest
 import trio
 
 from bassloop.store import open_store
+from tests.forked_programs import open_bassloop
 from tests.s3_server import IGNORES_DEPRECATION, SETTINGS, bucket_url, serve_bucket
 from tests.until import until
 
@@ -123,10 +123,8 @@ async def test_the_parts_of_one_check_are_at_different_nodes(
                 # Node three shows live what node one records.
                 await until(lambda: any(run["name"] == "live" for run in world.standin.check_runs))
                 address = f"{three.url}/runs/{check(world, 'live')['external_id']}"
-                followed = await trio.lowlevel.open_process(
-                    [sys.executable, "-m", "bassloop", "logs", "--follow", address],
-                    stdout=subprocess.PIPE,
-                    env=world.env,
+                followed = await open_bassloop(
+                    "logs", "--follow", address, stdout=subprocess.PIPE, env=world.env
                 )
                 assert followed.stdout is not None
                 printed = b""

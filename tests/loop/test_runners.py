@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
+from tests.forked_programs import run_bassloop
 from tests.until import until
 
 from .world import open_world
@@ -30,13 +30,7 @@ HOOK = """
 
 async def command(world: World, *args: str) -> tuple[int, str]:
     """The command's exit status, and what it prints."""
-    done: Any = await trio.run_process(
-        [sys.executable, "-m", "bassloop", "runners", *args],
-        env=world.env,
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-    )
+    done = await run_bassloop("runners", *args, env=world.env)
     return done.returncode, (done.stdout + done.stderr).decode()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from bassloop.runner.signing import ConnectionSigner
 from bassloop.runner.ssh import load_from_agent
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import NAMESPACE
+from tests.forked_programs import run_bassloop
 from tests.loop.test_whole_path import check_run, get, tried
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ async def test_a_run_is_signed_with_the_key_that_the_runner_connected_with(
 
 async def verified(trial: Trial, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Return the output of `bassloop verify`."""
-    command = [sys.executable, "-m", "bassloop", "verify", *arguments]
-    return await trio.run_process(
-        command, check=False, capture_stdout=True, capture_stderr=True, env={"PATH": ""}
-    )
+    return await run_bassloop("verify", *arguments, env={"PATH": ""})
 
 
 async def test_anybody_can_verify_it_without_trusting_the_loop(

@@ -18,6 +18,7 @@ from bassloop.bridge import open_bridge
 from bassloop.runner import run_runner
 from bassloop.standin import StandIn, serve_standin
 from bassloop.store import open_store
+from tests.forked_programs import open_bassloop, run_bassloop
 from tests.keys import APP
 from tests.runners import host_runner
 from tests.until import until
@@ -25,6 +26,8 @@ from tests.until import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from tests.forked_programs import Forked
 
 
 SECRET = "the webhook's secret"
@@ -34,7 +37,7 @@ SECRET = "the webhook's secret"
 class Daemon:
     """A daemon in a process of its own, ready."""
 
-    process: trio.Process
+    process: trio.Process | Forked
     url: str
     ssh_port: int
     host_key: str
@@ -51,7 +54,7 @@ class LoopNode:
     """One of several daemons that share a database."""
 
     name: str
-    process: trio.Process
+    process: trio.Process | Forked
     is_ready: trio.Event = field(default_factory=trio.Event)
     log: list[bytes] = field(default_factory=list)
     daemon: Daemon | None = None
@@ -101,10 +104,13 @@ class World:
         Args:
             main: a script that is `bassloop`, but for what the caller wants otherwise.
         """
-        program = ["-m", "bassloop"] if main is None else [str(main)]
-        process = await trio.lowlevel.open_process(
-            [sys.executable, *program, "serve"], stderr=subprocess.PIPE, env=self.env
-        )
+        if main is None:
+            process = await open_bassloop("serve", stderr=subprocess.PIPE, env=self.env)
+        else:
+            command = [sys.executable, str(main), "serve"]
+            process = await trio.lowlevel.open_process(
+                command, stderr=subprocess.PIPE, env=self.env
+            )
         assert process.stderr is not None
         try:
             ready = await self._ready(process.stderr)
@@ -122,11 +128,8 @@ class World:
     @asynccontextmanager
     async def node(self, name: str, **settings: str) -> AsyncGenerator[LoopNode]:
         """One of several daemons that share a database, killed (SIGKILL) at the end if it has not ended."""
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "bassloop", "serve"],
-            stderr=subprocess.PIPE,
-            env={**self.env, "NODE_NAME": name, **settings},
-        )
+        env = {**self.env, "NODE_NAME": name, **settings}
+        process = await open_bassloop("serve", stderr=subprocess.PIPE, env=env)
         node = LoopNode(name, process)
         try:
             async with trio.open_nursery() as nursery:
@@ -164,7 +167,7 @@ class World:
     @asynccontextmanager
     async def runner_process(
         self, daemon: Daemon, login: str, key: asyncssh.SSHKey, *, name: str = ""
-    ) -> AsyncGenerator[trio.Process]:
+    ) -> AsyncGenerator[Forked]:
         """A user's `bassloop runner` in a process of its own, connected; killed (SIGKILL) at the end.
 
         Args:
@@ -179,8 +182,9 @@ class World:
         options = ["--driver", "host", "--unsandboxed", "--allow-foreign", "--images", "ignore"]
         options += ["-i", str(identity), "--known-hosts", str(known_hosts), "--json"]
         options += ["--state-dir", str(folder / "state"), f"{login}@127.0.0.1:{daemon.ssh_port}"]
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "bassloop", "runner", *options],
+        process = await open_bassloop(
+            "runner",
+            *options,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**self.env, "HOME": str(folder)},
@@ -199,12 +203,7 @@ class World:
 
     async def command(self, *words: str, fails: bool = False) -> str:
         """Run `bassloop`, which succeeds unless it `fails`, and return what it prints."""
-        done = await trio.run_process(
-            [sys.executable, "-m", "bassloop", *words],
-            env=self.env,
-            capture_stdout=True,
-            check=False,
-        )
+        done = await run_bassloop(*words, env=self.env)
         assert bool(done.returncode) == fails
         return done.stdout.decode()
 
@@ -228,7 +227,7 @@ class World:
         await until(lambda: any(run["status"] == status for run in self.standin.check_runs))
 
 
-async def _kill(process: trio.Process) -> None:
+async def _kill(process: trio.Process | Forked) -> None:
     """Kill a process (SIGKILL) that has not ended, also when cancelled."""
     with trio.CancelScope(shield=True):
         if process.returncode is None:

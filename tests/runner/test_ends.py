@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import pytest
 import trio
 
 from bassloop.runtimes import RunFailed, RuntimeLost
+from tests.forked_programs import open_bassloop
 from tests.until import until
 
 from ..gateway.conftest import USER_KEY, Gateway, open_gateway
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bassloop.runtimes import Runtime
     from bassloop.wire import bass_pb2 as pb
+    from tests.forked_programs import Forked
 
 SECONDS = 5.0 + 90.0
 """The promised bound in seconds, and the margin for a machine with other work. The commands would go on for longer."""
@@ -57,19 +58,19 @@ class World:
         return sh(script, image=image)
 
     @asynccontextmanager
-    async def runner(self) -> AsyncGenerator[tuple[trio.Process, Runtime]]:
+    async def runner(self) -> AsyncGenerator[tuple[Forked, Runtime]]:
         """A runner that is registered; ended at the end if it is still there."""
         identity, known = self.folder / "id", self.folder / "known_hosts"
         USER_KEY.write_private_key(str(identity))
         identity.chmod(0o600)
         known.write_text(f"{self.gateway.address.known_hosts_line}\n")
-        words = [sys.executable, "-m", "bassloop", "runner", *DRIVERS[self.driver], "--json"]
+        words = ["runner", *DRIVERS[self.driver], "--json"]
         words += ["-i", str(identity), "--known-hosts", str(known), "--state-dir", str(self.state)]
         words.append(f"vito@127.0.0.1:{self.gateway.address.port}")
         env = {**os.environ, "PYTHONPATH": "src"}
         env.pop("SSH_AUTH_SOCK", None)
         with (self.folder / "log").open("ab") as log:
-            process = await trio.lowlevel.open_process(words, env=env, stdout=log, stderr=log)
+            process = await open_bassloop(*words, env=env, stdout=log.fileno(), stderr=log.fileno())
         try:
             yield process, await self.gateway.pool.wait_for(7, timeout=120)
         finally:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import bassloop as bassloop_package
+from tests.forked_programs import run_in_folder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,14 +36,6 @@ def bassloop(tmp_path: Path, environment: dict[str, str]) -> Command:
     """Runs `bassloop` with arguments, in the test's folder."""
 
     def call(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bassloop", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=240,
-        )
+        return run_in_folder(tmp_path, *arguments, env=environment, stdin=stdin)
 
     return call

@@ -16,10 +16,10 @@ from bassloop.settings import Settings
 from bassloop.standin import Fault
 from bassloop.tools.setup.doctor import Treatment, examine
 from bassloop.tools.trial import app_key
+from tests.forked_programs import run_bassloop
 from tests.github.world import KEY, World, open_world
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
     from bassloop.tools.setup.doctor import Diagnosis
@@ -223,9 +223,8 @@ async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_pat
             f"GITHUB_APP_WEBHOOK_SECRET=s\nGITHUB_APP_PRIVATE_KEY='{KEY.private}'\n"
         )
         env = {"PYTHONPATH": ":".join(sys.path), "BASSLOOP_SETTINGS": str(settings)}
-        command = [sys.executable, "-m", "bassloop", "github", "doctor"]
-        run = partial(trio.run_process, command, env=env, capture_stdout=True, check=False)
-        done: subprocess.CompletedProcess[bytes] = await run()
+        run = partial(run_bassloop, "github", "doctor", env=env)
+        done = await run()
         assert done.returncode == 0, done.stdout
         assert b"  fix: is the loop running?" in done.stdout
         world.standin.hook_config.update(content_type="form")
