@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pathlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -277,3 +279,18 @@ def test_a_full_output_is_reported_by_each_command(tmp_path: Path, words: str) -
         )
     assert done.stderr == "bassloop: the output can't be written: the disk is full\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("words", ["eject", "try --list"])
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / TOML).write_text(CHECK)
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    done = CliRunner().invoke(cli, words.split())
+    assert done.output.startswith("bassloop: ")
+    assert f"{TOML}: Permission denied. Change its permissions" in done.output
+    assert done.exit_code == 1

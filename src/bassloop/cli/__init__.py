@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from bassloop import __version__
-from bassloop.cli.errors import report_output_errors
+from bassloop.cli.errors import report_output_errors, report_refused_files
 from bassloop.interrupts import INTERRUPTED, QuietInterrupts
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LazyGroup(SuggestingGroup):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         try:
-            with report_output_errors():
+            with report_output_errors(), report_refused_files():
                 status = super().main(args, prog_name, complete_var, False, **extra)
         except click.ClickException as error:
             click.echo(f"{PROGRAM}: {error.format_message()}", err=True)

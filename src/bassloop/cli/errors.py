@@ -72,6 +72,21 @@ def report_output_errors() -> Iterator[None]:
         sys.exit(OUTPUT_CLOSED)
 
 
+@contextmanager
+def report_refused_files() -> Iterator[None]:
+    """Exit with a message if a file that the caller named, or one of the user's, may not be read or written."""
+    try:
+        yield
+    except OSError as error:
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        if not refused or error.filename is None:
+            raise
+        path = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        raise click.ClickException(
+            f"{path}: {error.strerror}. Change its permissions, or those of its folder, or name another one"
+        ) from error
+
+
 def _is_output_full() -> bool:
     """Return whether standard output is a file on a full disk, or a device such as /dev/full."""
     number = sys.stdout.fileno()
