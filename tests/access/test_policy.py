@@ -89,6 +89,7 @@ def test_nobody_shortens_the_operators_limit_for_a_check() -> None:
         ),
         ("what", ".bassloop.toml is not TOML: "),
         (".".join(["a"] * 41) + " = 1", "is not TOML: A key has more than 40 parts"),
+        (f"[trust.checks]\n'{'*a' * 501}' = 'trusted'", ".bassloop.toml:2: trust.checks.*a*a"),
         ("a = " + "9" * 5_000, "is not TOML: A number has too many digits"),
         ("a = " + "[" * 5_000 + "]" * 5_000, "is not TOML: Values are nested too deeply"),
         ("\ud800", ".bassloop.toml is not UTF-8"),

@@ -48,6 +48,8 @@ NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-
 
 MAX_FILE = 64 << 10
 MAX_PROBLEMS = 20
+MAX_NAME_PATTERN = 1_000
+"""The maximum length of a pattern of checks' names, which have 255 characters at most."""
 
 HooksFrom = Literal["head", "base", "default"]
 Hold = Literal["nobody", "first-timers", "outsiders"]
@@ -58,6 +60,13 @@ _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _compiled(checks: dict[str, RunnersOfCheck]) -> dict[str, RunnersOfCheck]:
+    """Compile the patterns, which `fnmatch` then remembers. A file has room for enough to take a second."""
+    for pattern in checks:
+        fnmatchcase("", fold_name(pattern))
+    return checks
 
 
 class TrustRules(BaseModel):
@@ -72,7 +81,14 @@ class TrustRules(BaseModel):
         ]
         | None
     ) = None
-    checks: Annotated[dict[str, RunnersOfCheck], Field(max_length=1000)] | None = None
+    checks: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=MAX_NAME_PATTERN)], RunnersOfCheck],
+            Field(max_length=1000),
+            AfterValidator(_compiled),
+        ]
+        | None
+    ) = None
     require_signature: bool | None = None
     spot_check: Annotated[float, Field(ge=0, le=1)] | None = None
     on_difference: OnDifference | None = None
@@ -113,8 +129,9 @@ class TrustPolicy:
 
     def runners_of(self, check: str) -> RunnersOfCheck:
         """Return which runners run the check with this name. Case and the like are ignored."""
+        name = fold_name(check)
         for pattern, runners in self.checks.items():
-            if fnmatchcase(fold_name(check), fold_name(pattern)):
+            if fnmatchcase(name, fold_name(pattern)):
                 return runners
         return "sender"
 
