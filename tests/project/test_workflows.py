@@ -799,7 +799,7 @@ def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() 
     ("step", "caches"),
     [
         ({"uses": "actions/setup-node@v4"}, {"npm": "/root/.npm"}),
-        ({"uses": "dtolnay/rust-toolchain@stable"}, {"cargo": "/usr/local/cargo/registry"}),
+        ({"uses": "dtolnay/rust-toolchain@stable"}, {}),
         ({"uses": "astral-sh/setup-uv@v6"}, {"uv": "/root/.cache/uv", "pip": "/root/.cache/pip"}),
         ({"run": "npm ci"}, {"npm": "/root/.npm"}),
     ],

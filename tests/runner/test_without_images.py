@@ -79,7 +79,7 @@ async def test_an_unavailable_cache_is_left_out_and_reported(tmp_path: Path) -> 
     ("wanted", "place"),
     [
         ("/root/.cache/pip", f"{sandbox.HOME}/.cache/pip"),
-        ("/usr/local/cargo/registry", f"{sandbox.HOME}/.cargo/registry"),
+        ("/usr/local/cargo/no-such-folder", None),
         ("/go/pkg/mod", f"{sandbox.HOME}/go/pkg/mod"),
         ("/usr/local/no-such-folder", None),
         ("/data/models", "/data/models"),

@@ -48,7 +48,7 @@ CACHES = {
     "astral-sh/setup-uv": {"uv": "/root/.cache/uv"},
     "node": {"npm": "/root/.npm"},
     "python": {"pip": "/root/.cache/pip"},
-    "rust": {"cargo": "/usr/local/cargo/registry"},
+    # Not Cargo's: it locks its home, not the registry in it, so checks that share that break each other.
     "pip": {"pip": "/root/.cache/pip"},
     "npm": {"npm": "/root/.npm"},
     "yarn": {"yarn": "/usr/local/share/.cache/yarn"},

@@ -115,7 +115,6 @@ MOUNT_SUPPORT = MountSupport(
     existing_only=SYSTEM,
     moved={
         "/root": HOME,
-        "/usr/local/cargo": f"{HOME}/.cargo",
         "/go": f"{HOME}/go",
         "/usr/local/bundle": f"{HOME}/.gems",
     },
