@@ -103,6 +103,15 @@ async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
     assert await quota.take(100) == 100
 
 
+async def test_a_log_beyond_its_own_limit_is_cut_and_the_run_says_so(tmp_path: Path) -> None:
+    async with (
+        open_store_with_run(tmp_path, log_limit=100) as store,
+        recording(store, Tail(), "r") as recorder,
+    ):
+        await recorder.record(update(logs=[("one", b"0123456789\n"), ("two", b"x" * 200)]))
+        assert recorder.notes() == ["1 of the logs reached LOG_LIMIT; the rest is not kept"]
+
+
 async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: Path) -> None:
     quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(make_run())
     async with (

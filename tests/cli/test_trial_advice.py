@@ -15,9 +15,11 @@ from bassloop.cli.trial_advice import (
     explain_surroundings,
     place_of_missing,
 )
-from bassloop.cli.trial_session import callable_name
+from bassloop.cli.trial_display import CheckResult
+from bassloop.cli.trial_session import callable_name, verdict
 from bassloop.store import Store
 from tests.commands import run_command
+from tests.records import make_run
 from tests.repositories import git
 
 if TYPE_CHECKING:
@@ -287,3 +289,12 @@ def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
     installed = tmp_path / "bassloop"
     installed.touch(mode=0o755)
     assert callable_name() == "bassloop"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_log_that_was_cut_is_part_of_the_result(strict: bool) -> None:
+    result = CheckResult(make_run(), "success", has_cut_log=True)
+    sentence = "not passed: without the end of a log (--strict)"
+    assert verdict([result], strict) == (
+        (sentence, False) if strict else ("passed, without the end of a log", True)
+    )

@@ -129,6 +129,8 @@ class Recorder:
             )
         if self.quota.exceeded is not None:
             notes.append(f"{self.quota.exceeded}; the rest of the logs is not kept")
+        if full := sum(log.writer.full for log in self._logs.values()):
+            notes.append(f"{full} of the logs reached LOG_LIMIT; the rest is not kept")
         problems = self.artifacts.problems if self.artifacts is not None else {}
         lost = [(path, why) for path, why in problems.items() if path != "?"]
         notes += (f"the artifact {path} is not kept: {why}" for path, why in lost[:MAX_NOTED])

@@ -79,6 +79,10 @@ class _Seen:
     step: int | None = None
 
 
+_REST_NOT_KEPT = "is not kept)"
+"""The end of the notes in a run's message about logs or steps that have reached a limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of a check.
@@ -88,6 +92,7 @@ class CheckResult:
         unused_images: images that it names, but that its runner didn't use.
         skipped_steps: how many steps didn't run to their end though it succeeded.
         missing_files: for each report and artifact that it names and that isn't kept, why.
+        has_cut_log: the end of a log, or the rest of the logs or steps, isn't kept.
         lacks_image: it failed because an image can't be pulled.
         links_folder: a command installed the folder that it ran in by its path.
     """
@@ -97,6 +102,7 @@ class CheckResult:
     unused_images: tuple[str, ...] = ()
     skipped_steps: int = 0
     missing_files: tuple[str, ...] = ()
+    has_cut_log: bool = False
     lacks_image: bool = False
     links_folder: bool = False
 
@@ -175,6 +181,8 @@ class TrialDisplay:
                         for step in steps
                         if step.digest.startswith(("loop:report:", "loop:artifact:"))
                     ),
+                    any(self._daemon.store.logs.is_cut(step) for step in steps)
+                    or _REST_NOT_KEPT in (run.message or ""),
                     any(step.error and step.name.startswith("image ") for step in steps)
                     or "can't be pulled" in (run.message or ""),
                     any(_LINKS_FOLDER.search(step.name) for step in steps),

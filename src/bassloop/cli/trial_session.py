@@ -190,8 +190,8 @@ class TrialSession:
         hints = await advise(results, trial, causes) if results else [await explain_silence(trial)]
         for hint in hints:
             console.print(f"\n{hint}", soft_wrap=True)
-        verdict, passed = _verdict(results, self._strict)
-        console.print(f"\n[{'green' if passed else 'red'}]{verdict}[/]")
+        sentence, passed = verdict(results, self._strict)
+        console.print(f"\n[{'green' if passed else 'red'}]{sentence}[/]")
         self.status, self._over = 0 if passed else 1, True
         if self._options.watched:
             console.print("[dim]waiting for changes (Ctrl-C ends)[/dim]")
@@ -239,7 +239,7 @@ def _describe_event(event: str) -> str:
     return "as if it were pushed" if event == "check_suite" else f"event {event}"
 
 
-def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
+def verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
     """Return the closing sentence, and whether everything passed."""
     if not results or not all(each.passed for each in results):
         return "not passed", False
@@ -250,6 +250,8 @@ def _verdict(results: Sequence[CheckResult], strict: bool) -> tuple[str, bool]:
         "report or artifact": sum(len(each.missing_files) for each in results),
     }
     missing = [_count(number, what) for what, number in counts.items() if number]
+    if any(each.has_cut_log for each in results):
+        missing.append("the end of a log")
     if missing and strict:
         return f"not passed: without {' and '.join(missing)} (--strict)", False
     return f"passed, without {' and '.join(missing)}" if missing else "passed", True

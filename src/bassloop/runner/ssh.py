@@ -150,9 +150,9 @@ def load(options: RunnerOptions) -> UserKeys:
     if options.default_identities:
         folder = Path.home() / ".ssh"
         for path in (folder / name for name in DEFAULT_NAMES):
-            if not path.is_file():
-                continue
             try:
+                if not path.is_file():
+                    continue
                 keys.append(asyncssh.read_private_key(str(path)))
                 paths.append(path)
             except (OSError, ValueError) as error:
