@@ -125,6 +125,11 @@ def test_each_kind_of_project_has_its_checks(project: str) -> None:
     assert {proposal.name: list(proposal.run) for proposal in proposals} == expected
 
 
+def test_checks_of_a_rust_project_share_no_registry_which_cargo_does_not_lock() -> None:
+    proposals = propose_checks({"Cargo.toml": ""}.get, {"Cargo.toml"})
+    assert [(each.name, dict(each.caches)) for each in proposals] == [("test", {}), ("clippy", {})]
+
+
 @pytest.mark.parametrize("project", PROJECTS)
 def test_proposed_checks_are_valid_declarations(project: str) -> None:
     files, expected = PROJECTS[project]
