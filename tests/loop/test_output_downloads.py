@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from bassloop.checks.output_downloads import (
+    AT_ONCE_OF_ONE_USER,
     Output,
     OutputBusy,
     OutputInterrupted,
@@ -165,6 +166,17 @@ async def test_one_of_two_simultaneous_downloads_from_a_runner_has_to_wait(
             both.start_soon(ask)
             both.start_soon(ask)
         assert sorted(type(each).__name__ for each in told) == ["Output", "OutputBusy"]
+
+
+async def test_slow_runners_of_one_user_leave_room_for_those_of_others(
+    make_repository: MakeRepository,
+) -> None:
+    async with run_with_outputs(make_repository) as (trial, run, _), streaming(trial) as outputs:
+        outputs.busy |= {f"{number}": run.user_id + 1 for number in range(AT_ONCE_OF_ONE_USER)}
+        await (await outputs.open(run, "big.bin")).aclose()
+        outputs.busy = {f"{number}": run.user_id for number in range(AT_ONCE_OF_ONE_USER)}
+        with pytest.raises(OutputBusy, match=f"from runners of {run.login}"):
+            await outputs.open(run, "big.bin")
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:

@@ -33,6 +33,9 @@ MAX_PATH = 1024
 AT_ONCE = 16
 """How many outputs are streamed at the same time."""
 
+AT_ONCE_OF_ONE_USER = 4
+"""How many of these come from the runners of one user, which may send them as slowly as they like."""
+
 MAX_SECONDS = 3600.0
 """The time limit for one output, in seconds. Nobody else can have one from the same runner meanwhile."""
 
@@ -108,14 +111,14 @@ class Outputs:
     Args:
         limit: bytes of one output.
         slow_seconds: how long a reader may take for a chunk.
-        busy: the ids of the runtimes from which an output is being streamed.
+        busy: the ids of the runtimes from which an output is being streamed, with the ids of their owners.
     """
 
     store: Store
     pool: Pool
     limit: int
     slow_seconds: float = 30.0
-    busy: set[str] = field(default_factory=set, init=False)
+    busy: dict[str, int] = field(default_factory=dict, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -200,12 +203,16 @@ class Outputs:
             raise OutputBusy(f"another output is being taken from {runtime}: try again in a moment")
         if len(self.busy) >= AT_ONCE:
             raise OutputBusy("too many outputs are being taken: try again in a moment")
+        if list(self.busy.values()).count(runtime.user_id) >= AT_ONCE_OF_ONE_USER:
+            raise OutputBusy(
+                f"too many outputs are being taken from runners of {runtime.login}: try again in a moment"
+            )
         send, receive = trio.open_memory_channel[bytes](BUFFERED_CHUNKS)
         end = _End()
         began = False
         size = 0
         with send:  # closed last, so that the runner is free when the reader sees the end
-            self.busy.add(runtime.id)
+            self.busy[runtime.id] = runtime.user_id
             try:
                 with end.scope, trio.fail_after(MAX_SECONDS):
                     async with runtime.export_path(path, metadata) as answers:
@@ -242,7 +249,7 @@ class Outputs:
                 log.exception("output crashed", runtime=runtime.id)
                 end.why = "the loop itself failed"
             finally:
-                self.busy.discard(runtime.id)
+                del self.busy[runtime.id]
                 end.runner_free.set()
 
 
