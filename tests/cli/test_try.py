@@ -205,7 +205,7 @@ def test_odd_surroundings_do_no_harm(make_repository: MakeRepository, tmp_path: 
     done = run_command("try", "--engine", "host", path / "sub", env=surroundings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "t \N{BOX DRAWINGS LIGHT VERTICAL} ok\n" in done.stdout
-    assert "the log can't be kept" in done.stdout
+    assert "the whole log can't be kept in /proc/" in done.stdout
     assert "\x1b" not in done.stdout
 
 

@@ -168,7 +168,8 @@ class TrialSession:
             for node in trial.nodes:
                 print_(f"[dim]  {node.url}[/dim]")
         else:
-            print_(f"[dim]follow it at {trial.daemon.url}[/dim]")
+            until = "" if self._serve else " while it runs; with --serve, also afterwards"
+            print_(f"[dim]follow it at {trial.daemon.url}{until}[/dim]", soft_wrap=True)
 
     async def _round(self, trial: Trial, display: TrialDisplay) -> None:
         """Show one delivery to its end."""
