@@ -134,6 +134,8 @@ class Evaluating:
 
     async def spares(self) -> set[int]:
         """Wait until there are two spares, and return their ids."""
+        # Earlier, the fork server has short-lived processes that probe its confinement.
+        await until(lambda: self.evaluators.statistics()["spares"] == 2)
         with trio.fail_after(GUARD):
             while len(found := {each for each in self.processes() if not descendants(each)}) < 2:
                 await trio.sleep(0.01)  # nothing tells when a process is there
