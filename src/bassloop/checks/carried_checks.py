@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from bassloop.checks.check import ActiveCheck
-from bassloop.checks.context import CarryRequest, DeliveryContext
+from bassloop.checks.delivery_context import CarryRequest, DeliveryContext
 from bassloop.checks.handler import apply_approval, choose_runners_of_head
 from bassloop.checks.loop import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_trusted_check

@@ -25,7 +25,7 @@ from bassloop.checks.conclude import (
     end_run,
     ending_without_runner,
 )
-from bassloop.checks.context import CarriedElsewhere, request_to_carry
+from bassloop.checks.delivery_context import CarriedElsewhere, request_to_carry
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from bassloop.checks.check_request import CheckRequest
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.checks.loop import CheckHandle
     from bassloop.store import CheckRun, Run
 

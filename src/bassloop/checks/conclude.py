@@ -32,7 +32,7 @@ from bassloop.terminal import strip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.checks.loop import Loop
     from bassloop.failures import LogAnnotation
     from bassloop.github import CheckOutput

@@ -15,7 +15,7 @@ from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.check_request import verifiable_run
-from bassloop.checks.context import DeliveryContext
+from bassloop.checks.delivery_context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, run_hook
 from bassloop.checks.loop import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.wire import progrock_pb2
 
 

@@ -19,7 +19,7 @@ from bassloop.store import StoreConflict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.wire import progrock_pb2
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.access.policy import RunnersOfCheck
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.store import Run
 
 

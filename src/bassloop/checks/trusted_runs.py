@@ -20,7 +20,7 @@ from bassloop.trust.statement import FAILED, PASSED
 
 if TYPE_CHECKING:
     from bassloop.access.policy import OnDifference
-    from bassloop.checks.context import DeliveryContext
+    from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.checks.loop import CheckHandle, Loop
     from bassloop.store import Run
     from bassloop.trust.statement import RunStatement
