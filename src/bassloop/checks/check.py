@@ -25,7 +25,7 @@ from bassloop.checks.conclude import (
     end_run,
     ending_without_runner,
 )
-from bassloop.checks.delivery_context import CarriedElsewhere, request_to_carry
+from bassloop.checks.delivery_context import HandledElsewhere, handover_request
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
@@ -141,7 +141,7 @@ class ActiveCheck:
                 if cancellation.cancelled:
                     ending = Ending(RunState.CANCELLED, cancellation.why)
                 await self.conclude(ending)
-        except (CarriedElsewhere, ClaimLost):
+        except (HandledElsewhere, ClaimLost):
             self.handle.run = await loop.store.runs.get(run.id) or run
         except GitHubError as error:
             # GitHub has no check run to report on: the delivery is tried again, or set aside.
@@ -206,18 +206,18 @@ class ActiveCheck:
     async def _wait_for_runtime(self, wait: RunnerWait) -> Runtime:
         """Wait for a runtime, and hand the run over to another node if that has one.
 
-        Raises NoRuntime, and CarriedElsewhere if another node has ended the run, or has taken it back.
+        Raises NoRuntime, and HandledElsewhere if another node has ended the run, or has taken it back.
         """
         loop, run_id = self.context.loop, self.run_record.id
         if self.is_handed_over and await loop.store.runs.hand_back(run_id):
-            raise CarriedElsewhere
+            raise HandledElsewhere
         while True:
             found = await self.context.runtime_or_node(
                 self.request.platform, trusted=self.trusted, wait=wait
             )
             if not isinstance(found, str):
                 return found
-            request = request_to_carry(
+            request = handover_request(
                 self.context,
                 limit=self.request.limit,
                 trusted=self.trusted,
@@ -228,7 +228,7 @@ class ActiveCheck:
             if await loop.store.runs.hand_over(run_id, found, request.to_body()):
                 log.info("run handed over", node=found)
                 if (await loop.other_runs.wait_for(run_id)).ended:
-                    raise CarriedElsewhere
+                    raise HandledElsewhere
                 log.info("run came back", node=found)
             loop.other_runtimes.refuse(found)
 

@@ -286,12 +286,12 @@ class DeliveryContext:
         return next((each for each in found if not isinstance(each, str)), found[0])
 
 
-class CarriedElsewhere(Exception):
+class HandledElsewhere(Exception):
     """Another node has ended a check's run, or has taken it back."""
 
 
 @dataclass(frozen=True, slots=True)
-class CarryRequest:
+class HandoverRequest:
     """A node's request to another one to run a check of a delivery.
 
     Args:
@@ -322,12 +322,12 @@ class CarryRequest:
         return {"check": json.dumps(asdict(self))}
 
     @classmethod
-    def from_body(cls, body: Mapping[str, str]) -> CarryRequest:
+    def from_body(cls, body: Mapping[str, str]) -> HandoverRequest:
         """Parse the result of `to_body`."""
         return cls(**json.loads(body["check"]))
 
 
-def request_to_carry(
+def handover_request(
     context: DeliveryContext,
     *,
     limit: float | None,
@@ -335,9 +335,9 @@ def request_to_carry(
     sources: Mapping[str, CheckHandle],
     verification: CheckHandle | None,
     earlier: Run | None,
-) -> CarryRequest:
+) -> HandoverRequest:
     """Return the request for another node to run a check of a delivery."""
-    return CarryRequest(
+    return HandoverRequest(
         event=context.event.name,
         action=context.event.action,
         head=context.head.sha,

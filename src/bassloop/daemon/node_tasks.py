@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.checks.carried_checks import carry_out
 from bassloop.checks.conclude import cancel_anywhere
+from bassloop.checks.handed_over_checks import run_handed_over
 from bassloop.checks.recovery import conclude_taken_over, interrupt_taken_over
 from bassloop.concurrency import AutoResetEvent
 from bassloop.github import User
@@ -82,8 +82,8 @@ async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.
             is_own = delivery is not None and delivery.node == store.nodes.own_id
             if delivery is not None and is_own and delivery.state in DELIVERY_UNFINISHED:
                 inbox.adopt([delivery])
-        case RequestKind.CARRY:
-            nursery.start_soon(carry_out, loop, request.body)
+        case RequestKind.HAND_OVER:
+            nursery.start_soon(run_handed_over, loop, request.body)
         case RequestKind.CANCEL:
             run, why = await store.runs.get(request.body["run"]), request.body["why"]
             if run is not None and not run.ended:

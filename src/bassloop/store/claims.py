@@ -78,9 +78,9 @@ class RequestKind(StrEnum):
     HANDLE = "handle"
     """Handle the `delivery` with this guid, which now belongs to the node."""
 
-    CARRY = "carry"
+    HAND_OVER = "hand_over"
     """Execute the `run` with this id, which now belongs to the node, since a runtime for it is connected there. The
-    other fields are what handling its delivery has determined (see `checks.carried_checks`)."""
+    other fields are what handling its delivery has determined (see `checks.handed_over_checks`)."""
 
     CANCEL = "cancel"
     """Cancel the `run` with this id, for the reason `why`. If it neither runs nor waits, end it only if `end` isn't

@@ -268,7 +268,7 @@ class Runs(Subject):
         Returns False, and changes nothing, if that node is gone or draining, or the run isn't queued on this one.
 
         Args:
-            request: what that node has to know about the run; see `RequestKind.CARRY`.
+            request: what that node has to know about the run; see `RequestKind.HAND_OVER`.
         """
         changed = db.execute(
             f"UPDATE runs SET node = :to WHERE id = :id AND node = :own AND state = 'queued' "
@@ -278,7 +278,7 @@ class Runs(Subject):
         if changed:
             self._engine.database.notify(db, Topic.RUNS, run_id)
             body = {**request, "run": run_id}
-            send_request(self._engine, db, node, RequestKind.CARRY, body)
+            send_request(self._engine, db, node, RequestKind.HAND_OVER, body)
         return bool(changed)
 
     @writes

@@ -1,4 +1,4 @@
-"""Runs of other nodes, whose deliveries wait for a runner that is connected to this node.
+"""Checks that other nodes hand over to this one, because a runner that may run them is connected here.
 
 The other node keeps handling the delivery, and waits for the run to end. If the runner is gone before the run began,
 the other node gets the run back.
@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from bassloop.checks.check import ActiveCheck
-from bassloop.checks.delivery_context import CarryRequest, DeliveryContext
+from bassloop.checks.delivery_context import DeliveryContext, HandoverRequest
 from bassloop.checks.handler import apply_approval, choose_runners_of_head
 from bassloop.checks.loop import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_trusted_check
@@ -35,19 +35,19 @@ RETRY_SECONDS = 5.0
 """How long a run is kept that can't be executed now, for example because GitHub is down, before it is given back."""
 
 
-async def carry_out(loop: Loop, body: Mapping[str, str]) -> None:
+async def run_handed_over(loop: Loop, body: Mapping[str, str]) -> None:
     """Run a check for another node. If that fails, the run is given back."""
     run_id = body["run"]
     with structlog.contextvars.bound_contextvars(run=run_id):
         try:
-            await _carry_out(loop, run_id, CarryRequest.from_body(body))
+            await _run_handed_over(loop, run_id, HandoverRequest.from_body(body))
         except Exception:  # one check's failure must not affect others; its delivery tries again
             log.exception("check of another node not run")
             await trio.sleep(RETRY_SECONDS)
             await loop.store.runs.hand_back(run_id)
 
 
-async def _carry_out(loop: Loop, run_id: str, request: CarryRequest) -> None:
+async def _run_handed_over(loop: Loop, run_id: str, request: HandoverRequest) -> None:
     store = loop.store
     run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
     is_ours = run is not None and run.node == store.nodes.own_id and run.state == RunState.QUEUED
@@ -94,7 +94,7 @@ async def _carry_out(loop: Loop, run_id: str, request: CarryRequest) -> None:
 
 
 async def _context(
-    loop: Loop, delivery: Delivery, request: CarryRequest, nursery: trio.Nursery
+    loop: Loop, delivery: Delivery, request: HandoverRequest, nursery: trio.Nursery
 ) -> DeliveryContext:
     event = await loop.read_event(delivery)
     assert event.repository is not None, "a delivery with a check has one"
