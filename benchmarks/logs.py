@@ -120,7 +120,7 @@ async def many_pages(site: Site, pages: int, lines: int) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(pages):
             nursery.start_soon(page)
-        async with recording(site.store, site.tail, "live") as recorder:
+        async with recording(site.store, site.live_runs, "live") as recorder:
             await ready.wait()
             cpu, began = time.process_time(), time.perf_counter()
             for number in range(lines // 100):
@@ -131,7 +131,7 @@ async def many_pages(site: Site, pages: int, lines: int) -> None:
                 await recorder.record(progrock.StatusUpdate(logs=[said]))
                 await trio.sleep(0.1)
         await site.store.runs.end("live", "succeeded", None, 2.0)
-        site.tail.publish("live")
+        site.live_runs.publish("live")
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     made = site.context.log_html.statistics()["rendered"]
     print(

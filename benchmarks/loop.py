@@ -45,7 +45,7 @@ def repository(folder: Path, code: str, count: int) -> Path:
 
 async def first_run(trial: Trial) -> str:
     """The id of the first run, as soon as there is one."""
-    async with trial.daemon.tail.follow(None) as following:
+    async with trial.daemon.live_runs.follow(None) as following:
         while True:
             await following.changed()
             runs = (await trial.daemon.store.runs.newest()).items

@@ -31,7 +31,7 @@ async def _begin(site: Shown) -> LogWriter:
     await site.site.queued("r")
     await site.store.runs.start("r", "t", "octocat", "linux/amd64", BEGAN)
     row = (await site.store.steps.put("r", [StepUpdate("v", "make", BEGAN)]))["v"].row
-    site.site.tail.lend_screen(row, Terminal())  # as a recorder does
+    site.site.live_runs.lend_screen(row, Terminal())  # as a recorder does
     return await site.store.logs.open("r", row)
 
 
@@ -40,7 +40,7 @@ async def _end(site: Shown, log: LogWriter) -> None:
     over = StepUpdate("v", "make", BEGAN, BEGAN + 100, error="exit status 2")
     await site.store.steps.put("r", [over])
     await site.store.runs.end("r", "failed", "exit status 2", BEGAN + 100)
-    site.site.tail.publish("r")
+    site.site.live_runs.publish("r")
 
 
 async def serve(lines: int) -> None:
@@ -69,9 +69,9 @@ async def _write(site: Shown, log: LogWriter, rate: int) -> None:
         await log.append(b"".join(LINE % number for number in range(written, due)), None, 1, BEGAN)
         batches.append((due - 1, time.time()))
         written = due
-        site.site.tail.publish("r")
+        site.site.live_runs.publish("r")
     await log.append(b"the last of %d a second\n" % rate, None, 1, BEGAN)
-    site.site.tail.publish("r")
+    site.site.live_runs.publish("r")
     said = {"at": time.time(), "took": trio.current_time() - began, "batches": batches}
     print(json.dumps(said), flush=True)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.checks.handler import handle_delivery
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop import Loop
 from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding
-from bassloop.checks.tail import Tail
 from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
 from bassloop.evaluator.evaluators import Evaluators
@@ -166,7 +166,7 @@ async def small_loop(
             ):
                 loop = Loop(
                     store=store,
-                    tail=Tail(),
+                    live_runs=LiveRuns(),
                     pool=Pool(),
                     github=github,
                     evaluators=evaluators or Evaluators(run_server=run_shared_server),

@@ -40,14 +40,14 @@ async def main(folder: Path, port: int, first: int, last: int) -> None:
         await log.append(
             b"".join(b"line %d\n" % each for each in range(first, last + 1)), None, 1, 1.0
         )
-        site.tail.publish("live")
+        site.live_runs.publish("live")
         print(address, flush=True)
         if port:
             await log.close()
             over = StepUpdate(digest, update.name, time.time(), time.time())
             await store.steps.put("live", [over])
             await store.runs.end("live", RunState.SUCCEEDED, None, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
         await trio.sleep_forever()
 
 

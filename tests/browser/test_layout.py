@@ -139,14 +139,14 @@ async def test_new_steps_and_a_failure_move_nothing_that_a_follower_reads(tmp_pa
             await put("first", completed_at=time.time())
             await put("other")
             second = await put("second")
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             error = b"foo.c:12:3: error: there is no foo\n"
             await write(second, b"".join(b"second %d\n" % n for n in range(100)) + error)
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             await scene.wait_for("second")
             await put("second", completed_at=time.time(), error="exit status 2")
             await store.runs.end("live", "failed", "exit status 2", time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await scene.result()
     assert found["shift"] < 0.1
     assert found["at end"]

@@ -44,7 +44,7 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
     )
     ticks = [f"tick {number}" for number in range(1, 10)]
     async with open_trial(TrialOptions(path)) as trial:
-        async with trial.daemon.tail.follow(None) as following:
+        async with trial.daemon.live_runs.follow(None) as following:
             while not (runs := (await trial.daemon.store.runs.newest()).items):
                 await following.changed()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"
@@ -160,7 +160,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
 
         async def write(first: int, last: int) -> None:
             await log.append(lines(first, last), None, 1, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
 
         await write(1, 300)
         async with open_scene(scenes.followed, f"{cable.url}/runs/live") as scene:
@@ -176,7 +176,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
             await log.close()
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await scene.result()
     assert found["at_end"]
     assert found["stayed"]
@@ -203,14 +203,14 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
             await scene.wait_for("open")
             cable.open = trio.Event()
             await log.append(b"two\n", None, 1, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             await scene.wait_for("lost")
             cable.open.set()
             await log.append(b"three\n", None, 1, time.time())
             await log.close()
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await scene.result()
     assert found["quiet"]
     assert found["noticed"] < 60_000
@@ -235,7 +235,7 @@ async def test_a_run_that_fails_while_its_page_is_open_says_why(
             error = StepUpdate("v", "make", time.time(), time.time(), error="exit status 2")
             await store.steps.put("live", [error])
             await store.runs.end("live", "failed", "exit status 2", time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await played.result()
     assert found["hidden"]
     assert found["selected"] == ["foo.c:12:3: error: there is no foo"]
@@ -286,11 +286,11 @@ async def test_a_tab_in_the_background_gets_no_logs_and_catches_up(tmp_path: Pat
             await scene.wait_for("hidden")
             for number in range(50):
                 await log.append(b"line %d\n" % number, None, 1, time.time())
-                site.tail.publish("live")
+                site.live_runs.publish("live")
             await log.close()
             await store.steps.put("live", [StepUpdate("v", "make", time.time(), time.time())])
             await store.runs.end("live", "succeeded", None, time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await scene.result()
     assert len(found["while_hidden"]) <= 10
     assert not any("line 0" in each for each in found["while_hidden"])
@@ -313,7 +313,7 @@ async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
                 "live", "make", b"foo.c:12:3: error: there is no foo\n", error="exit status 2"
             )
             await store.runs.end("live", "failed", "exit status 2", time.time())
-            site.tail.publish("live")
+            site.live_runs.publish("live")
             found = await scene.result()
     assert found["before"] == ["running"]
     assert found["after"] == ["failed"]
@@ -448,7 +448,7 @@ async def test_the_visible_part_of_a_followed_log_does_not_jump(tmp_path: Path) 
                 lines = b"".join(b"line %d\n" % number for number in range(written, last + 1))
                 await log.append(lines, None, 1, time.time())
                 await log.flush()
-                site.site.tail.publish("live")
+                site.site.live_runs.publish("live")
                 written = last + 1
             found = await scene.result()
         await log.close()

@@ -31,7 +31,7 @@ async def test_only_people_who_signed_in_can_follow_a_private_run(
     async with open_trial(TrialOptions(path, private=True)) as trial:
         trial.standin.add_user("mallory", permission="none")
         store = trial.daemon.store
-        async with trial.daemon.tail.follow(None) as following:
+        async with trial.daemon.live_runs.follow(None) as following:
             while not (runs := (await store.runs.newest(public_only=False)).items):
                 await following.changed()
         assert (await store.runs.newest()).items == ()

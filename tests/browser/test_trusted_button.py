@@ -94,7 +94,7 @@ async def test_a_page_that_watches_a_run_end_offers_the_button_and_so_does_the_c
     )
     async with open_trial(TrialOptions(path)) as trial, trusted_runner(trial, tmp_path):
         store = trial.daemon.store
-        async with trial.daemon.tail.follow(None) as following:
+        async with trial.daemon.live_runs.follow(None) as following:
             while not (runs := (await store.runs.newest()).items):
                 await following.changed()
         address = f"{trial.daemon.local_url}/runs/{runs[0].id}"

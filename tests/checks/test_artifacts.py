@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
-from bassloop.checks.tail import Tail
 from bassloop.trust.digests import CallDigests
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire.conventions import ARTIFACT_PREFIX, MAX_ARTIFACTS
@@ -34,7 +34,7 @@ async def collecting(
         run = await store.runs.get("r")
         assert run is not None
         collector = ArtifactCollector(store, run, limits, quotas or RunQuotas())
-        async with recording(store, Tail(), "r", None, collector) as recorder:
+        async with recording(store, LiveRuns(), "r", None, collector) as recorder:
             yield store, recorder, CallDigests()
 
 

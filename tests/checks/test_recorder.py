@@ -6,8 +6,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import MAX_NAME, recording
-from bassloop.checks.tail import Tail
 from bassloop.store import Store, User, open_store
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
@@ -38,9 +38,9 @@ def update(
 
 
 async def test_steps_and_their_logs_are_stored_as_they_arrive(tmp_path: Path) -> None:
-    tail, now = Tail(), int(time.time())
+    live_runs, now = LiveRuns(), int(time.time())
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, tail, "r") as recorder:
+        async with recording(store, live_runs, "r") as recorder:
             step = progrock.Vertex(id="v", name="make", inputs=["u"])
             step.started.FromSeconds(now)
             await recorder.record(update(step, logs=[("v", b"one\ntw")]))
@@ -55,19 +55,19 @@ async def test_steps_and_their_logs_are_stored_as_they_arrive(tmp_path: Path) ->
 
 
 async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path) -> None:
-    tail = Tail()
-    async with open_store_with_run(tmp_path) as store, recording(store, tail, "r") as recorder:
+    live_runs = LiveRuns()
+    async with open_store_with_run(tmp_path) as store, recording(store, live_runs, "r") as recorder:
         await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
         [row] = [step.row for step in recorder.steps()]
-        assert tail.screen(row) == [b"10 %"]
+        assert live_runs.screen(row) == [b"10 %"]
         await recorder.record(update(logs=[("v", b"\r99 %")]))
-        assert tail.screen(row) == [b"99 %"]
-    assert tail.screen(row) == []
+        assert live_runs.screen(row) == [b"99 %"]
+    assert live_runs.screen(row) == []
 
 
 async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             await recorder.record(update(logs=[("unheard of", b"hello\n")]))
         [stored] = await store.steps.of_run("r")
         assert await store.logs.lines("r", stored.row, 0, 1) == [b"hello"]
@@ -76,7 +76,7 @@ async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> N
 async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> None:
     hostile = "../../" + "x" * 100_000
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             await recorder.record(
                 update(progrock.Vertex(id=hostile, name=hostile), logs=[(hostile, b"line\n")])
             )
@@ -88,7 +88,7 @@ async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> Non
 
 async def test_a_runner_has_no_steps_that_look_like_the_loops_own(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             steps = [
                 progrock.Vertex(id=name, name=name) for name in ("hook:it", "[loop] x", "a\0b")
             ]
@@ -101,7 +101,7 @@ async def test_a_runner_has_no_steps_that_look_like_the_loops_own(tmp_path: Path
 
 async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path, log_limit=10_000) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             await recorder.record(update(progrock.Vertex(id="v", name="x")))
             for _ in range(100):
                 await recorder.record(update(logs=[("v", b"0123456789\n" * 100)]))

@@ -12,6 +12,7 @@ import trio.testing
 
 from bassloop.bridge.metering import TimeBudget
 from bassloop.checks import recorder as recorder_module
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import (
     LEAST_PIECE_BYTES,
     PIECE_BYTES,
@@ -21,7 +22,6 @@ from bassloop.checks.recorder import (
     recording,
 )
 from bassloop.checks.run_quotas import DAY, DISK_SECONDS, QuotaLimits, RunQuota, RunQuotas
-from bassloop.checks.tail import Tail
 from bassloop.terminal import Settled, Terminal
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[str], bytes]:
     """Record two steps with a log each. Return the run's messages about limits, and the text of the second log."""
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r", quota) as recorder:
+        async with recording(store, LiveRuns(), "r", quota) as recorder:
             for step in ("one", "two"):
                 for _ in range(lines):
                     await recorder.record(update(logs=[(step, b"0123456789\n" * 10)]))
@@ -106,7 +106,7 @@ async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
 async def test_a_log_beyond_its_own_limit_is_cut_and_the_run_says_so(tmp_path: Path) -> None:
     async with (
         open_store_with_run(tmp_path, log_limit=100) as store,
-        recording(store, Tail(), "r") as recorder,
+        recording(store, LiveRuns(), "r") as recorder,
     ):
         await recorder.record(update(logs=[("one", b"0123456789\n"), ("two", b"x" * 200)]))
         assert recorder.notes() == ["1 of the logs reached LOG_LIMIT; the rest is not kept"]
@@ -116,7 +116,7 @@ async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: 
     quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(make_run())
     async with (
         open_store_with_run(tmp_path) as store,
-        recording(store, Tail(), "r", quota) as recorder,
+        recording(store, LiveRuns(), "r", quota) as recorder,
     ):
         await recorder.record(update(*(progrock.Vertex(id=str(n)) for n in range(2_000))))
         assert len(recorder.steps()) == 3
@@ -127,7 +127,10 @@ async def test_steps_with_more_text_than_is_kept_lose_it_and_the_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder_module, "STEP_TEXT", 5_000)
-    async with open_store_with_run(tmp_path) as store, recording(store, Tail(), "r") as recorder:
+    async with (
+        open_store_with_run(tmp_path) as store,
+        recording(store, LiveRuns(), "r") as recorder,
+    ):
         inputs = [str(number) * 100 for number in range(9)]
         await recorder.record(update(progrock.Vertex(id="a", name="first", inputs=inputs)))
         await recorder.record(update(progrock.Vertex(id="b", name="x" * 4_000)))
@@ -190,7 +193,7 @@ async def test_a_run_pays_for_each_piece_of_a_log_before_the_next_one(
     quota.budget = budget = NotedBudget(lambda: float(pieces))
     async with (
         open_store_with_run(tmp_path) as store,
-        recording(store, Tail(), "r", quota) as recorder,
+        recording(store, LiveRuns(), "r", quota) as recorder,
     ):
         await recorder.record(update(logs=[("v", b"x" * 10 * LEAST_PIECE_BYTES)]))
     assert budget.uses == [f"charged 1 s for {LEAST_PIECE_BYTES} bytes", "asked"] * 10
@@ -238,7 +241,10 @@ async def test_runs_beyond_the_limit_wait_and_say_why(
 
 
 async def test_a_clock_that_is_off_by_years_is_not_believed(tmp_path: Path) -> None:
-    async with open_store_with_run(tmp_path) as store, recording(store, Tail(), "r") as recorder:
+    async with (
+        open_store_with_run(tmp_path) as store,
+        recording(store, LiveRuns(), "r") as recorder,
+    ):
         step = progrock.Vertex(id="v", name="x")
         step.started.seconds = 1 << 40
         step.completed.seconds = -(1 << 40)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.checks import test_report_collector
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import recording
 from bassloop.checks.run_failure import find_run_failure
-from bassloop.checks.tail import Tail
 from bassloop.checks.test_report_collector import with_reported
 from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.store import ReportedTest
@@ -41,7 +41,7 @@ def report(
 
 async def test_a_report_is_stored_as_results_and_is_no_step(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             for each in report("junit.xml", JUNIT[:50], JUNIT[50:]):
                 await recorder.record(each)
         assert await store.steps.of_run("r") == []
@@ -71,7 +71,7 @@ async def test_unreadable_reports_are_noted_in_a_step(
     monkeypatch.setattr(test_report_collector, "MAX_REPORT", 100)
     monkeypatch.setattr(test_report_collector, "MAX_REPORTS", 3)
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             for each in updates:
                 await recorder.record(each)
         [step] = await store.steps.of_run("r")
@@ -81,7 +81,7 @@ async def test_unreadable_reports_are_noted_in_a_step(
 
 async def test_a_missing_report_is_noted_in_a_step(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             for each in report("?", error="there is nothing at junit.xml"):
                 await recorder.record(each)
         [step] = await store.steps.of_run("r")
@@ -95,7 +95,7 @@ async def test_a_missing_report_of_one_command_is_not_noted_if_another_made_one(
     none = report("?", error="there is nothing at junit.xml")
     left = report("junit.xml", JUNIT)
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             for each in [*none, *left] if is_late else [*left, *none]:
                 await recorder.record(each)
         assert await store.steps.of_run("r") == []
@@ -104,7 +104,7 @@ async def test_a_missing_report_of_one_command_is_not_noted_if_another_made_one(
 
 async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             for each in report("a", JUNIT, complete=False):
                 await recorder.record(each)
         assert await store.tests.of_run("r") == []
@@ -112,7 +112,7 @@ async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
 
 async def test_a_failed_test_that_is_not_in_the_log_is_named(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
-        async with recording(store, Tail(), "r") as recorder:
+        async with recording(store, LiveRuns(), "r") as recorder:
             step = progrock.Vertex(id="v", name="make test", error="exit status 1")
             step.completed.FromSeconds(3)
             await recorder.record(update(step, logs=[("v", b"something failed\n")]))

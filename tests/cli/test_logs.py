@@ -270,13 +270,13 @@ async def test_a_run_is_followed_to_its_end(
         async with cutting(port, [2_000, 3_000]) as cut_port, trio.open_nursery() as nursery:
             feed, lines, _ = collected(cut_port, follow=True)
             nursery.start_soon(feed.run)
-            async with recording(site.store, site.tail, "r") as recorder:
+            async with recording(site.store, site.live_runs, "r") as recorder:
                 for number in range(200):
                     said = progrock.VertexLog(vertex="v", data=b"\x1b[1m%d\x1b[0m\n" % number)
                     await recorder.record(progrock.StatusUpdate(logs=[said]))
                     await trio.sleep(0.001)
             await site.store.runs.end("r", "failed", None, 2.0)
-            site.tail.publish("r")
+            site.live_runs.publish("r")
         assert lines == [f"\x1b[1m{number}\x1b[0m" for number in range(200)]
 
 
@@ -296,7 +296,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
         address = RunAddress(f"http://127.0.0.1:{port}", "r")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(LogFeed(address, display, lambda _: None, follow=True).run)
-            async with recording(site.store, site.tail, "r") as recorder:
+            async with recording(site.store, site.live_runs, "r") as recorder:
                 for data, shown in ((b"one\ntw", "one\n"), (b"o", None), (b"\n", "two\n")):
                     said = progrock.VertexLog(vertex="v", data=data)
                     await recorder.record(progrock.StatusUpdate(logs=[said]))
@@ -304,7 +304,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
                         with trio.fail_after(200):
                             assert await written.receive() == shown
             await site.store.runs.end("r", "succeeded", None, 2.0)
-            site.tail.publish("r")
+            site.live_runs.publish("r")
     assert written_lines == ["one\n", "two\n"]
 
 

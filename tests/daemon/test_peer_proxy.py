@@ -65,14 +65,14 @@ class Cluster:
         step = StepUpdate("sh", "sh", 100.0)
         row = (await site.store.steps.put(run_id, [step]))["sh"].row
         log = await site.store.logs.open(run_id, row)
-        site.tail.lend_screen(row, Terminal())
+        site.live_runs.lend_screen(row, Terminal())
         node = site.store.nodes.own_id
         await self.execute(f"UPDATE runs SET node = '{node}'")
         return row, log
 
     async def write(self, log: LogWriter, line: bytes, run_id: str = "r") -> None:
         await log.append(line, None, 1, 100.0)
-        self.recorder.tail.publish(run_id)
+        self.recorder.live_runs.publish(run_id)
 
     async def execute(self, sql: str) -> None:
         def execute() -> None:
@@ -154,7 +154,7 @@ async def test_a_page_on_another_node_follows_line_by_line_to_the_end(cluster: C
                 assert await lines_of(socket, 1) == [f"line {number}"]
             await log.close()
             await cluster.recorder.store.runs.end("r", "succeeded", None, 101.0)
-            cluster.recorder.tail.publish("r")
+            cluster.recorder.live_runs.publish("r")
             while not json.loads(await socket.get_message()).get("end"):
                 pass
 

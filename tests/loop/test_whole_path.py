@@ -199,7 +199,7 @@ async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRep
     )
     with trio.fail_after(600):
         async with open_trial(TrialOptions(path)) as trial:
-            async with trial.daemon.tail.follow(None) as following:
+            async with trial.daemon.live_runs.follow(None) as following:
                 runs: tuple[Any, ...] = ()
                 while not runs:
                     await following.changed()

@@ -10,7 +10,7 @@ import trio
 from quart.testing import connections
 from quart.wrappers import base
 
-from bassloop.checks.tail import Tail
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.deliveries.backlog import Backlog, Pace
 from bassloop.deliveries.inbox import WebhookResponse
 from bassloop.github import APIBudget, Purpose
@@ -150,7 +150,7 @@ class Site:
     app: QuartTrio
     store: Store
     inbox: FakeInbox
-    tail: Tail
+    live_runs: LiveRuns
     context: WebContext
 
     permissions: FakePermissions
@@ -248,11 +248,11 @@ async def open_site(
     options = {"synchronous": "OFF", **options}
     async with open_store(place, blobs or tmp_path / "blobs", **options) as store:
         connected: list[Any] = []
-        inbox, tail, permissions = FakeInbox(), Tail(), FakePermissions()
+        inbox, live_runs, permissions = FakeInbox(), LiveRuns(), FakePermissions()
         context = WebContext(
             store=store,
             inbox=inbox,
-            tail=tail,
+            live_runs=live_runs,
             external_url="https://loop.example.com",
             version="1",
             known_hosts="loop.example.com ssh-ed25519 AAAA",
@@ -268,4 +268,4 @@ async def open_site(
             oauth=oauth,
             operators=frozenset({"9", "operator"}),
         )
-        yield Site(create_app(context), store, inbox, tail, context, permissions, connected)
+        yield Site(create_app(context), store, inbox, live_runs, context, permissions, connected)

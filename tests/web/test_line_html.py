@@ -97,7 +97,7 @@ async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
 
     await site.queued()
     async with trio.open_nursery() as nursery:
-        async with recording(site.store, site.tail, "r") as recorder:
+        async with recording(site.store, site.live_runs, "r") as recorder:
             for messages in told:
                 nursery.start_soon(page, messages)
             await ready.wait()
@@ -105,7 +105,7 @@ async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
                 said = progrock.VertexLog(vertex="v", data=b"\x1b[32m%d\x1b[0m\n" % number)
                 await recorder.record(progrock.StatusUpdate(logs=[said]))
         await site.store.runs.end("r", "succeeded", None, 2.0)
-        site.tail.publish("r")
+        site.live_runs.publish("r")
     return told
 
 

@@ -82,7 +82,7 @@ async def test_a_page_that_stops_answering_is_disconnected(
             await socket.send("{}")
             with trio.fail_after(120), pytest.raises(Disconnected):
                 await read_to_the_end()
-        assert site.tail.statistics()["followers"] == 0
+        assert site.live_runs.statistics()["followers"] == 0
 
 
 async def test_many_steps_come_in_order_in_several_messages(
@@ -102,7 +102,7 @@ async def test_many_steps_come_in_order_in_several_messages(
             assert ["run" in each for each in messages] == [True, False, False]
             ended = [StepUpdate(steps[number].digest, "ended", 1.0, 2.0) for number in (24, 3)]
             await site.store.steps.put("r", ended)
-            site.tail.publish("r")
+            site.live_runs.publish("r")
             changed = json.loads(await socket.receive())["vertexes"]
             assert [step["digest"] for step in changed] == ["step 3", "step 24"]
 
@@ -112,7 +112,7 @@ async def test_few_runs_with_many_steps_are_cached(
 ) -> None:
     monkeypatch.setattr(live_feed, "MAX_STEPS", 15)
     async with open_site(tmp_path) as site:
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         for run in ("first", "second"):
             await site.queued(run)
             await site.store.steps.put(run, [StepUpdate(f"{n}", f"{n}") for n in range(10)])
@@ -146,7 +146,7 @@ async def test_pages_that_come_and_go_do_not_read_all_steps_again(
     async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.steps.put("r", [StepUpdate("a", "a"), StepUpdate("b", "b")])
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         reads = ReadsOfSteps(site.store, monkeypatch)
         reads.may_end.set()
         for _ in range(3):
@@ -164,7 +164,7 @@ async def test_a_page_that_leaves_while_steps_are_read_leaves_them_to_others(
     async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.steps.put("r", [StepUpdate("a", "a")])
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         reads = ReadsOfSteps(site.store, monkeypatch)
 
         async def leave(scope: trio.CancelScope) -> None:
@@ -196,7 +196,7 @@ async def test_a_step_is_rendered_once_for_pages_that_have_different_things(
     async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.steps.put("r", [StepUpdate("a", "a"), StepUpdate("b", "b")])
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         with feed.open("r"):
             for lines in range(3):
                 await feed.update("r", 0, Cursor(lines=frozenset({(7, lines)})))
@@ -208,7 +208,7 @@ async def test_updates_of_a_run_that_took_too_long_wait_and_those_of_others_do_n
 ) -> None:
     monkeypatch.setattr(live_feed, "RUN_RATE", 1.0)
     async with open_site(tmp_path) as site:
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         await site.queued("dear")
         with feed.open("dear"), feed.open("other"):
             feed._runs["dear"].budget.charge(live_feed.RUN_BURST + 0.2)
@@ -220,7 +220,7 @@ async def test_updates_of_a_run_that_took_too_long_wait_and_those_of_others_do_n
 
 async def test_all_runs_together_have_a_budget(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
-        feed = LiveFeed(site.store, site.tail, LogHtmlCache(site.store))
+        feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         with feed.open("other"):
             for run in ("first", "second", "third"):
                 with feed.open(run):
@@ -239,7 +239,7 @@ async def test_a_log_that_grows_is_sent_although_its_step_has_not_changed(tmp_pa
             await socket.send(json.dumps({"logs": {}}))
             assert json.loads(await socket.receive())["logs"][0]["lines"] == ["one"]
             await log.append(b"two\n", None, 1, 101.0)
-            site.tail.publish("r")
+            site.live_runs.publish("r")
             with trio.fail_after(120):
                 assert json.loads(await socket.receive())["logs"][0]["lines"] == ["two"]
         await log.close()

@@ -313,5 +313,5 @@ async def test_a_page_that_is_open_says_nothing_more_once_its_reader_may_not_rea
         async with client.websocket("/runs/live", headers=headers) as socket:
             assert '"r"' in await socket.receive()
             site.permissions.levels.clear()
-            site.tail.publish("r")
+            site.live_runs.publish("r")
             assert '"order": []' in await socket.receive()

@@ -150,7 +150,7 @@ async def test_running_a_check_again_leads_to_the_new_run(
         async def create() -> None:
             await until(lambda: len(control(site).asked) == 2)
             await site.queued("newer")
-            site.tail.publish("newer")
+            site.live_runs.publish("newer")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(create)

@@ -73,13 +73,13 @@ async def test_a_list_of_runs_is_updated_live(tmp_path: Path) -> None:
             assert (first["order"], first["runs"][0]["state"]) == (["a"], "queued")
             assert "waiting for a runner" in first["rows"]["a"]
             await site.store.runs.end("a", "succeeded", None, 101.0)
-            site.tail.publish("a")
+            site.live_runs.publish("a")
             then = json.loads(await socket.receive())
             assert then["runs"][0]["state"] == "succeeded"
             await site.queued("elsewhere")
             await site.queued("hidden", head_branch="topic", public=False)
             await site.queued("b", head_branch="topic")
-            site.tail.publish("b")
+            site.live_runs.publish("b")
             last = json.loads(await socket.receive())
             assert last["order"] == ["b", "a"]
             assert list(last["rows"]) == ["b"]

@@ -40,11 +40,11 @@ async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: P
         told: list[Any] = []
         written: list[str] = []
         with trio.fail_after(120):
-            async with recording(site.store, site.tail, "r") as recorder:
+            async with recording(site.store, site.live_runs, "r") as recorder:
                 async with app.test_client().websocket("/runs/r/live") as socket:
                     await socket.send(json.dumps({"logs": {}}))
-                    await until(lambda: site.tail.statistics()["followers"])
-                    while site.tail.statistics()["followers"]:
+                    await until(lambda: site.live_runs.statistics()["followers"])
+                    while site.live_runs.statistics()["followers"]:
                         line = f"line {len(written)}"
                         said = progrock.VertexLog(vertex="v", data=f"{line}\n".encode())
                         await recorder.record(progrock.StatusUpdate(logs=[said]))

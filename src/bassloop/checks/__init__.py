@@ -1,7 +1,7 @@
 """Handling a delivery, from its payload to the conclusion of its checks.
 
 handler ─► hook ─► check ─► recorder ─► store
-              │        │         └────► tail
+              │        │         └────► live_runs
               │        └─► conclude ──► GitHub
               └─► notices ────┘
 """

@@ -244,7 +244,7 @@ class ActiveCheck:
                 loop.quotas.under_way(run, partial(self._show_wait, runtime)),
                 recording(
                     loop.store,
-                    loop.tail,
+                    loop.live_runs,
                     run.id,
                     loop.quotas.of_run(run),
                     ArtifactCollector(loop.store, run, loop.artifact_quotas, loop.quotas),
@@ -254,7 +254,7 @@ class ActiveCheck:
         except RuntimeLost:
             loop.note_ended(run.id)
             if await loop.store.runs.requeue(run.id):
-                loop.tail.publish(run.id)
+                loop.live_runs.publish(run.id)
             raise
         if notes := recorder.notes():
             said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
@@ -482,7 +482,7 @@ class ActiveCheck:
             about = f"{how} of {name} at {sha}, for {login}"
             await loop.store.journals.append(self.run_record, runtime.login, "started", about)
             seen.has_begun = True
-            loop.tail.publish(run_id)
+            loop.live_runs.publish(run_id)
             log.info("run started")
 
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):

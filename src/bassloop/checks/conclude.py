@@ -66,7 +66,7 @@ class Ending:
 async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:
     """Store a run's end, wake its followers, and return the stored run."""
     await loop.store.runs.end(run_id, state, message, time.time())
-    loop.tail.publish(run_id)
+    loop.live_runs.publish(run_id)
     run = await loop.store.runs.get(run_id)
     assert run is not None
     took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at

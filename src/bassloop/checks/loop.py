@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from bassloop.access.runner_choice import RunnerChoice
-    from bassloop.checks.tail import Tail
+    from bassloop.checks.live_runs import LiveRuns
     from bassloop.concurrency import Backoff
     from bassloop.evaluator.evaluators import Evaluators
     from bassloop.github import Event, GitHub, GitHubError, GitHubRepository, User
@@ -159,7 +159,7 @@ class Loop:
     """
 
     store: Store
-    tail: Tail
+    live_runs: LiveRuns
     pool: Pool
     github: GitHub
     evaluators: Evaluators
@@ -199,7 +199,7 @@ class Loop:
     @cached_property
     def other_runs(self) -> OtherNodesRuns:
         """The runs of this node's deliveries that other nodes have."""
-        return OtherNodesRuns(self.store, self.tail)
+        return OtherNodesRuns(self.store, self.live_runs)
 
     @cached_property
     def other_runtimes(self) -> OtherNodesRuntimes:

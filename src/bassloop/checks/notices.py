@@ -58,7 +58,7 @@ async def post_notice(
     assert run is not None
     if not run.ended:
         quota = loop.quotas.of_run(run)
-        async with recording(loop.store, loop.tail, run.id, quota) as recorder:
+        async with recording(loop.store, loop.live_runs, run.id, quota) as recorder:
             with suppress(StoreConflict):  # keeps what was written before a crash
                 for update in progress:
                     await recorder.record(update)

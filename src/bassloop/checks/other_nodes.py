@@ -14,7 +14,7 @@ from bassloop.store import Topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bassloop.checks.tail import Tail
+    from bassloop.checks.live_runs import LiveRuns
     from bassloop.store import Run, RuntimeRecord, Store
 
 LOOK_SECONDS = 5.0
@@ -25,10 +25,10 @@ REFUSED_SECONDS = 2.0
 
 
 class OtherNodesRuns:
-    """Waits for runs that other nodes have. The tail is notified when one begins, ends, or changes its node."""
+    """Waits for runs that other nodes have. Their followers are woken when one begins, ends, or changes its node."""
 
-    def __init__(self, store: Store, tail: Tail) -> None:
-        self._store, self._tail = store, tail
+    def __init__(self, store: Store, live_runs: LiveRuns) -> None:
+        self._store, self._live_runs = store, live_runs
 
     async def wait_for(self, run_id: str) -> Run:
         """Wait until a run has ended, or waits for this node, and return it. Raises StoreError."""
@@ -39,7 +39,7 @@ class OtherNodesRuns:
         return await self._wait_for(run_id, or_own=False)
 
     async def _wait_for(self, run_id: str, *, or_own: bool) -> Run:
-        async with self._tail.follow(run_id) as following:
+        async with self._live_runs.follow(run_id) as following:
             while True:
                 with trio.move_on_after(LOOK_SECONDS):
                     await following.changed()

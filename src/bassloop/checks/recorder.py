@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from bassloop.checks.tail import Tail
+    from bassloop.checks.live_runs import LiveRuns
     from bassloop.wire import progrock_pb2
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Recorder:
     """
 
     store: Store
-    tail: Tail
+    live_runs: LiveRuns
     run_id: str
     quota: RunQuota
     artifacts: ArtifactCollector | None = None
@@ -115,7 +115,7 @@ class Recorder:
                 if _is_shown(log.vertex):
                     await self._append_update(log)
             await trio.lowlevel.checkpoint()
-        self.tail.publish(self.run_id)
+        self.live_runs.publish(self.run_id)
         await self.quota.pace()
 
     def notes(self) -> list[str]:
@@ -147,7 +147,7 @@ class Recorder:
         await self._put([update])
         if text:
             await self._append(digest, text.encode(errors="replace"), 2, now)
-        self.tail.publish(self.run_id)
+        self.live_runs.publish(self.run_id)
 
     async def settle(self) -> None:
         """Write all buffered logs, waiting for as long as the disk is full."""
@@ -233,7 +233,7 @@ class Recorder:
         if log is None and (step := self._steps.get(digest)) is not None:
             writer = await self.store.logs.open(self.run_id, step.row)
             log = self._logs[digest] = _OpenLog(writer, Terminal(), step.row)
-            self.tail.lend_screen(step.row, log.terminal)
+            self.live_runs.lend_screen(step.row, log.terminal)
         return log
 
     async def _close(self) -> None:
@@ -241,9 +241,9 @@ class Recorder:
         async with AsyncExitStack() as stack:
             if self.artifacts is not None:
                 stack.push_async_callback(self.artifacts.close)
-            stack.callback(self.tail.publish, self.run_id)
+            stack.callback(self.live_runs.publish, self.run_id)
             for log in self._logs.values():
-                stack.callback(self.tail.lend_screen, log.row, None)
+                stack.callback(self.live_runs.lend_screen, log.row, None)
                 stack.push_async_callback(log.writer.close)
             await self._settle_screens()
 
@@ -251,7 +251,7 @@ class Recorder:
 @asynccontextmanager
 async def recording(
     store: Store,
-    tail: Tail,
+    live_runs: LiveRuns,
     run_id: str,
     quota: RunQuota | None = None,
     artifacts: ArtifactCollector | None = None,
@@ -262,7 +262,7 @@ async def recording(
         quota: the run's limits; None for those of a run alone.
         artifacts: stores artifacts; None to drop them.
     """
-    recorder = Recorder(store, tail, run_id, quota or RunQuota(RunQuotas()), artifacts)
+    recorder = Recorder(store, live_runs, run_id, quota or RunQuota(RunQuotas()), artifacts)
     try:
         yield recorder
         await recorder.settle()

@@ -231,7 +231,7 @@ class TrialDisplay:
 
     async def follow(self) -> None:
         """Show what happens until cancelled. The final state is shown even then."""
-        async with self._daemon.tail.follow(None) as following:
+        async with self._daemon.live_runs.follow(None) as following:
             if is_live(self._console):
                 with Live(console=self._console, auto_refresh=False) as live:
                     try:
@@ -271,7 +271,7 @@ class TrialDisplay:
             self._print_heading(run, step, seen)
         ended = step.completed_at is not None
         # Read before the settled lines, so that none is between the two.
-        first, whole = self._daemon.tail.whole_lines(step.row, ended=ended)
+        first, whole = self._daemon.live_runs.whole_lines(step.row, ended=ended)
         logs = self._daemon.store.logs
         while True:
             start = printed.settled
@@ -330,7 +330,7 @@ class TrialDisplay:
         extent = await self._daemon.store.logs.extent(run.id, step.row)
         first = max(0, extent.lines - count)
         lines = await self._daemon.store.logs.lines(run.id, step.row, first, extent.lines)
-        return [_line(line) for line in (*lines, *self._daemon.tail.screen(step.row))][-count:]
+        return [_line(line) for line in (*lines, *self._daemon.live_runs.screen(step.row))][-count:]
 
     def _headline(self, run: Run) -> Text:
         sign, style = SIGNS[run.state]

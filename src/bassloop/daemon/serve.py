@@ -68,8 +68,8 @@ from bassloop.web import create_app, create_metrics_app
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
+    from bassloop.checks.live_runs import LiveRuns
     from bassloop.checks.loop import Loop
-    from bassloop.checks.tail import Tail
     from bassloop.deliveries.inbox import Inbox
     from bassloop.settings import Settings
     from bassloop.store import Store
@@ -98,7 +98,7 @@ class Daemon:
     ssh: GatewayAddress
     store: Store
     inbox: Inbox
-    tail: Tail
+    live_runs: LiveRuns
     pool: Pool
     loop: Loop
 
@@ -148,7 +148,7 @@ async def _serve(
             ssh=ssh,
             store=resources.store,
             inbox=parts.inbox,
-            tail=parts.tail,
+            live_runs=parts.live_runs,
             pool=pool,
             loop=parts.loop,
         )

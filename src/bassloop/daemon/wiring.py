@@ -18,12 +18,12 @@ from bassloop.checks.actions import Control
 from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop import Loop
 from bassloop.checks.output_downloads import Outputs
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
 from bassloop.checks.source_links import SourceLinks
-from bassloop.checks.tail import Tail
 from bassloop.daemon import StartError
 from bassloop.daemon.credentials import session_secret
 from bassloop.daemon.http_server import local_address
@@ -119,7 +119,7 @@ class Parts:
 
     ssh: GatewayAddress
     pool: Pool
-    tail: Tail
+    live_runs: LiveRuns
     heart: Heart
     loop: Loop
     inbox: Inbox
@@ -142,10 +142,10 @@ def wire(
         pool: the runtimes that the gateway registers.
     """
     store, github = resources.store, resources.github
-    tail, heart = Tail(), Heart()
+    live_runs, heart = LiveRuns(), Heart()
     loop = Loop(
         store=store,
-        tail=tail,
+        live_runs=live_runs,
         pool=pool,
         github=github,
         evaluators=Evaluators(evaluator_limits(settings)),
@@ -176,7 +176,7 @@ def wire(
     github.api.may_write = store.may_write
     github.keys.on_lookup = pool.note_lookup
     store.notifications.subscribe(Topic.PERMISSIONS, loop.permissions.apply_notification)
-    store.notifications.subscribe(Topic.RUNS, tail.apply_notification)
+    store.notifications.subscribe(Topic.RUNS, live_runs.apply_notification)
     store.notifications.subscribe(Topic.POLICIES, loop.policies.apply_notification)
     backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)
@@ -191,7 +191,7 @@ def wire(
     pages = WebContext(
         store=store,
         inbox=inbox,
-        tail=tail,
+        live_runs=live_runs,
         external_url=addresses.external,
         version=__version__,
         known_hosts=ssh.known_hosts_line,
@@ -210,7 +210,7 @@ def wire(
         outputs=outputs,
         source_links=SourceLinks(store, github, loop.github_url),
     )
-    return Parts(ssh, pool, tail, heart, loop, inbox, outputs, readiness, health, pages)
+    return Parts(ssh, pool, live_runs, heart, loop, inbox, outputs, readiness, health, pages)
 
 
 # --- the settings of each part ---

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from bassloop.access.permissions import Permissions
     from bassloop.checks.actions import Control
+    from bassloop.checks.live_runs import LiveRuns
     from bassloop.checks.output_downloads import Outputs
     from bassloop.checks.source_links import SourceLinks
-    from bassloop.checks.tail import Tail
     from bassloop.deliveries.backlog import BacklogReport
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import OAuth
@@ -75,7 +75,7 @@ class WebContext:
 
     store: Store
     inbox: Inbox
-    tail: Tail
+    live_runs: LiveRuns
     external_url: str
     version: str
     known_hosts: str

@@ -46,7 +46,7 @@ from bassloop.web.websocket_counts import TooManyWebsockets
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-    from bassloop.checks.tail import Follower, Tail
+    from bassloop.checks.live_runs import Follower, LiveRuns
     from bassloop.store import Run, Step, Store
     from bassloop.web.logs.line_html import LogHtmlCache
     from bassloop.web.web_context import WebContext
@@ -136,9 +136,9 @@ class _FollowedRun:
 class LiveFeed:
     """The updates of all runs that pages follow."""
 
-    def __init__(self, store: Store, tail: Tail, log_html: LogHtmlCache) -> None:
+    def __init__(self, store: Store, live_runs: LiveRuns, log_html: LogHtmlCache) -> None:
         self._store = store
-        self._tail = tail
+        self._live_runs = live_runs
         self._log_html = log_html
         self._runs: dict[str, _FollowedRun] = {}
         self._snapshots: OrderedDict[str, int] = OrderedDict()
@@ -149,7 +149,7 @@ class LiveFeed:
     def open(self, run_id: str) -> Generator[None]:
         """Serve a page until the context ends.
 
-        It must be within a context in which the page follows the run in the tail, since the tail's versions are
+        It must be within a context in which the page follows the run, since the run's versions are
         comparable only while somebody follows.
         """
         followed = self._runs.get(run_id)
@@ -220,9 +220,9 @@ class LiveFeed:
         # A growing log doesn't change its step's version.
         for row in self._store.logs.open_rows(steps):
             lines[row] = (await self._store.logs.extent(run_id, row)).lines
-        for row in self._tail.live_rows(steps):
-            screen = tuple(self._tail.screen(row))
-            screens[row] = ShownScreen(screen, *self._tail.whole_count(row))
+        for row in self._live_runs.live_rows(steps):
+            screen = tuple(self._live_runs.screen(row))
+            screens[row] = ShownScreen(screen, *self._live_runs.whole_count(row))
             before = previous.screens.get(row) if previous is not None else None
             screen_html[row] = (
                 previous.screen_html[row]
@@ -379,7 +379,7 @@ def counted(
 def routes(context: WebContext) -> Blueprint:
     """Return the websocket's route."""
     blueprint = Blueprint("live_feed", __name__)
-    feed = LiveFeed(context.store, context.tail, context.log_html)
+    feed = LiveFeed(context.store, context.live_runs, context.log_html)
 
     @blueprint.websocket("/runs/<run_id>/live")
     @counted(context)
@@ -394,7 +394,7 @@ def routes(context: WebContext) -> Blueprint:
         ):  # A page that doesn't send or read anything is disconnected.
             with trio.fail_after(HELLO_SECONDS):
                 hello = await websocket.receive()
-            async with context.tail.follow(run_id) as following:
+            async with context.live_runs.follow(run_id) as following:
                 with feed.open(run_id), suppress(NotStored):
                     async with open_flat_nursery() as nursery:
                         nursery.start_soon(cancel_if_silent, nursery.cancel_scope)

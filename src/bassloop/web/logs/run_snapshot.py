@@ -83,7 +83,7 @@ class Update(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """A run at a version of the tail. The run is read before its logs, so that the logs of an ended run are complete.
+    """A run at a version of `LiveRuns`. The run is read before its logs, so that the logs of an ended run are complete.
 
     Args:
         steps: in the order of their positions.

@@ -185,7 +185,7 @@ async def newer_run(context: WebContext, run: Run) -> Run | None:
 async def _new_run_url(context: WebContext, run: Run) -> str:
     """Return the URL of the new run of a check, or of its commit if the run doesn't appear soon."""
     with trio.move_on_after(NEW_RUN_SECONDS):
-        async with context.tail.follow(None) as following:
+        async with context.live_runs.follow(None) as following:
             while True:
                 await following.changed()
                 newer = await newer_run(context, run)

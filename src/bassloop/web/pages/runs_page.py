@@ -137,7 +137,7 @@ async def _send_updates(context: WebContext, filters: Mapping[str, str]) -> None
     """Send the changes of a list, and heartbeats while nothing changes. Raises trio.TooSlowError."""
     shown: dict[str, Run] = {}
     order: list[str] = []
-    async with context.tail.follow(None) as following:
+    async with context.live_runs.follow(None) as following:
         while True:
             with trio.move_on_after(HEARTBEAT_SECONDS) as idle:
                 await following.changed()

@@ -1,4 +1,4 @@
-"""The tail: notifies a run's followers that something has changed, but not what.
+"""Live runs: who follows them, and what their terminals show. Followers learn that something has changed, but not what.
 
 A follower that wakes up reads the store from where it left off. So nothing is queued for it: a slow page reads more
 at once later, a closed page costs nothing, and no visitor can hold up a check.
@@ -69,7 +69,7 @@ class Follower:
         self._seen = self._followed.version
 
 
-class Tail:
+class LiveRuns:
     """The live ends of all runs.
 
     Recorders call :meth:`publish` after storing a change. With :meth:`lend_screen` they provide the lines that a
@@ -82,7 +82,7 @@ class Tail:
 
     def __repr__(self) -> str:
         followers = sum(followed.followers for followed in self._runs.values())
-        return f"<Tail: {followers} following {len(self._runs)} runs>"
+        return f"<LiveRuns: {followers} following {len(self._runs)} runs>"
 
     def publish(self, run_id: str) -> None:
         """Wake the followers of this run and of all runs. Never blocks."""

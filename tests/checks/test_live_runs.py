@@ -1,4 +1,4 @@
-"""The tail wakes followers and holds nothing for them."""
+"""A live run wakes its followers, and holds nothing for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from bassloop.checks.tail import Tail
+from bassloop.checks.live_runs import LiveRuns
 from bassloop.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None:
-    tail = Tail()
-    async with tail.follow("run") as following:
+    live_runs = LiveRuns()
+    async with live_runs.follow("run") as following:
         await following.changed()
         with trio.move_on_after(0) as scope:
             await following.changed()
@@ -24,12 +24,12 @@ async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None
 
 
 async def test_changes_that_come_while_a_follower_is_busy_are_one_change() -> None:
-    tail = Tail()
+    live_runs = LiveRuns()
     woken = 0
 
     async def follow() -> None:
         nonlocal woken
-        async with tail.follow("run") as following:
+        async with live_runs.follow("run") as following:
             while True:
                 await following.changed()
                 woken += 1
@@ -38,26 +38,26 @@ async def test_changes_that_come_while_a_follower_is_busy_are_one_change() -> No
         nursery.start_soon(follow)
         await wait_all_tasks_blocked()
         for _ in range(100):
-            tail.publish("run")
+            live_runs.publish("run")
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert woken == 2
 
 
 async def test_a_cancelled_wait_loses_no_change(autojump_clock: MockClock) -> None:
-    tail = Tail()
-    async with tail.follow("run") as following:
+    live_runs = LiveRuns()
+    async with live_runs.follow("run") as following:
         await following.changed()
         with trio.move_on_after(0):
             await following.changed()
-        tail.publish("run")
+        live_runs.publish("run")
         with trio.fail_after(1):
             await following.changed()
 
 
 async def test_notifications_of_other_nodes_wake_followers(autojump_clock: MockClock) -> None:
-    tail = Tail()
-    async with tail.follow("run") as following, tail.follow(None) as everything:
+    live_runs = LiveRuns()
+    async with live_runs.follow("run") as following, live_runs.follow(None) as everything:
         for said, heard in (
             ("run", (following, everything)),
             (None, (following, everything)),
@@ -66,45 +66,45 @@ async def test_notifications_of_other_nodes_wake_followers(autojump_clock: MockC
             for each in (following, everything):
                 with trio.move_on_after(0):
                     await each.changed()
-            tail.apply_notification(said)
+            live_runs.apply_notification(said)
             for each in heard:
                 with trio.fail_after(1):
                     await each.changed()
 
 
 async def test_a_follower_of_all_runs_is_notified_of_each(autojump_clock: MockClock) -> None:
-    tail = Tail()
-    async with tail.follow(None) as following:
+    live_runs = LiveRuns()
+    async with live_runs.follow(None) as following:
         await following.changed()
-        tail.publish("some run")
+        live_runs.publish("some run")
         with trio.fail_after(1):
             await following.changed()
 
 
 async def test_a_run_that_nobody_follows_costs_nothing() -> None:
-    tail = Tail()
-    async with tail.follow("run"), tail.follow("run"):
-        assert tail.statistics()["followers"] == 2
-        assert repr(tail) == "<Tail: 2 following 1 runs>"
-    tail.publish("run")
-    assert tail.statistics() == {"runs_followed": 0, "followers": 0, "live_screens": 0}
+    live_runs = LiveRuns()
+    async with live_runs.follow("run"), live_runs.follow("run"):
+        assert live_runs.statistics()["followers"] == 2
+        assert repr(live_runs) == "<LiveRuns: 2 following 1 runs>"
+    live_runs.publish("run")
+    assert live_runs.statistics() == {"runs_followed": 0, "followers": 0, "live_screens": 0}
 
 
 def test_a_lent_screen_is_seen_until_it_is_taken_back() -> None:
-    tail, terminal = Tail(), Terminal(rows=3)
+    live_runs, terminal = LiveRuns(), Terminal(rows=3)
     terminal.settle(b"one\ntwo\n\n50 %")
-    tail.lend_screen(7, terminal)
-    assert tail.screen(7) == [b"two", b"", b"50 %"]
-    tail.lend_screen(7, None)
-    assert tail.screen(7) == []
+    live_runs.lend_screen(7, terminal)
+    assert live_runs.screen(7) == [b"two", b"", b"50 %"]
+    live_runs.lend_screen(7, None)
+    assert live_runs.screen(7) == []
 
 
 def test_the_lines_of_a_screen_that_are_whole_are_numbered() -> None:
-    tail, terminal = Tail(), Terminal(rows=3)
-    assert tail.whole_lines(7) == (0, [])
-    tail.lend_screen(7, terminal)
+    live_runs, terminal = LiveRuns(), Terminal(rows=3)
+    assert live_runs.whole_lines(7) == (0, [])
+    live_runs.lend_screen(7, terminal)
     terminal.settle(b"one\ntwo\n")
-    assert tail.whole_lines(7) == (0, [b"one", b"two"])
+    assert live_runs.whole_lines(7) == (0, [b"one", b"two"])
     terminal.settle(b"\n50 %")
-    assert tail.whole_lines(7) == (1, [b"two", b""])
-    assert tail.whole_lines(7, ended=True) == (1, [b"two", b"", b"50 %"])
+    assert live_runs.whole_lines(7) == (1, [b"two", b""])
+    assert live_runs.whole_lines(7, ended=True) == (1, [b"two", b"", b"50 %"])
