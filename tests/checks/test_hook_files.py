@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from bassloop.checks.loop import HookFiles
+from bassloop.checks.hook_files import HookFiles
 from bassloop.github import GitHubError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,91 +14,27 @@ from bassloop.access.permissions import Permissions
 from bassloop.access.policy_cache import PolicyCache
 from bassloop.access.visibility import Visibility
 from bassloop.checks.artifact_collector import ArtifactQuotas
+from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.run_quotas import RunQuotas
-from bassloop.concurrency import AutoResetEvent, SharedCalls, TTLCache, run_all
+from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF, read_event
 from bassloop.telemetry.counters import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from bassloop.access.runner_choice import RunnerChoice
     from bassloop.checks.live_runs import LiveRuns
     from bassloop.concurrency import Backoff
     from bassloop.evaluator.evaluators import Evaluators
-    from bassloop.github import Event, GitHub, GitHubError, GitHubRepository, User
+    from bassloop.github import Event, GitHub, GitHubError, User
     from bassloop.runtimes import Pool
     from bassloop.store import Delivery, Run, Store
 
 
-CACHE_BYTES = 16 << 20
-CACHE_SECONDS = 3600.0
-ENTRY_BYTES = 1 << 10
-
-_Key: TypeAlias = "tuple[int, str, str]"
-
 BODIES_AT_ONCE = 4
 """How many payloads are read at the same time; each may have 25 MB."""
-
-
-def _size(found: tuple[bytes | None]) -> int:
-    return ENTRY_BYTES + len(found[0] or b"")
-
-
-@dataclass(eq=False)
-class HookFiles:
-    """A cache of hooks' files, which are read from GitHub once for each commit.
-
-    A commit's files never change, and most commits don't change the hook. So a commit's root folder is listed,
-    and a file is read only if its blob hasn't been read for another commit. During a backlog, each saved request
-    lets other work start sooner.
-
-    Files are cached by their commit and path, and by their blob's SHA.
-    """
-
-    _cache: TTLCache[_Key, tuple[bytes | None]] = field(
-        default_factory=lambda: TTLCache(CACHE_BYTES, CACHE_SECONDS, size_of=_size), init=False
-    )
-    _reading: SharedCalls[_Key, bytes | None] = field(default_factory=SharedCalls, init=False)
-    _listing: SharedCalls[tuple[int, str], dict[str, str] | None] = field(
-        default_factory=SharedCalls, init=False
-    )
-
-    async def read(
-        self, repository_id: int, repo: GitHubRepository, sha: str, path: str
-    ) -> bytes | None:
-        """Return a file's bytes at a commit, or None if there is none. Raises GitHubError."""
-        key = repository_id, sha, path
-        if (cached := self._cache.get(key)) is not None:
-            return cached[0]
-        content = await self._reading.share(key, lambda: repo.file(path, sha))
-        self._cache.store(key, (content,))
-        return content
-
-    async def read_all(
-        self, repository_id: int, repo: GitHubRepository, sha: str, paths: Iterable[str]
-    ) -> dict[str, bytes | None]:
-        """Return the bytes of several files at the top of a commit. Raises GitHubError."""
-        paths = list(paths)
-        top: dict[str, str] | None = None
-        if any((repository_id, sha, path) not in self._cache for path in paths):
-            top = await self._listing.share((repository_id, sha), lambda: repo.top_level(sha))
-        found: dict[str, bytes | None] = {}
-
-        async def read(path: str) -> None:
-            key, blob = (repository_id, sha, path), top.get(path) if top is not None else ""
-            by_blob = (repository_id, blob or "", "")
-            if blob is None:
-                self._cache.store(key, (None,))
-            elif (kept := self._cache.get(by_blob)) is not None:
-                self._cache.store(key, kept)
-            found[path] = await self.read(repository_id, repo, sha, path)
-            if blob:
-                self._cache.store(by_blob, (found[path],))
-
-        await run_all([partial(read, path) for path in paths])
-        return found
 
 
 @dataclass(eq=False)
