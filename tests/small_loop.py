@@ -13,7 +13,7 @@ import trio
 
 from bassloop.checks.handler import handle_delivery
 from bassloop.checks.live_runs import LiveRuns
-from bassloop.checks.loop import Loop
+from bassloop.checks.loop_state import LoopState
 from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding
 from bassloop.concurrency import Backoff
 from bassloop.deliveries.inbox import Inbox
@@ -70,7 +70,7 @@ class SmallLoop:
 
     standin: StandIn
     store: Store
-    core: Loop
+    core: LoopState
     inbox: Inbox
 
     async def deliver(self, payload: Mapping[str, Any], guid: str, event: str = "") -> int:
@@ -164,7 +164,7 @@ async def small_loop(
                 open_store(database, folder / "blobs", synchronous="OFF") as store,
                 open_github(config) as github,
             ):
-                loop = Loop(
+                loop = LoopState(
                     store=store,
                     live_runs=LiveRuns(),
                     pool=Pool(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.checks.given_artifacts import NotGiven, gather, give
-from bassloop.checks.loop import CheckHandle
+from bassloop.checks.loop_state import CheckHandle
 from bassloop.runtimes import Platform, RunFailed, Runtime
 from bassloop.store import ArtifactWriter, Retention, StoreFull
 from tests.checks.test_actions import press

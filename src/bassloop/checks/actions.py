@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.access.permissions import Person
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import CheckRun, Delivery, Run
 
@@ -59,7 +59,7 @@ APPROVE_SECONDS = 60.0
 class Control:
     """The actions on pages. Deliveries that an action releases are handled at once."""
 
-    loop: Loop
+    loop: LoopState
     inbox: Inbox
 
     async def cancel(self, run_id: str, by: Person) -> bool:
@@ -161,7 +161,7 @@ class Control:
 
 
 async def require_writer(
-    loop: Loop, check_run: CheckRun, by: Person, what: str, *, own: Run | None = None
+    loop: LoopState, check_run: CheckRun, by: Person, what: str, *, own: Run | None = None
 ) -> None:
     """Raise NotAllowed unless a user can write to a check run's repository. Raises GitHubError.
 
@@ -179,7 +179,7 @@ async def require_writer(
         )
 
 
-async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
+async def cancel_run(loop: LoopState, run_id: str, by: Person) -> bool:
     """Cancel a run for somebody; return False if it has ended. Its check run says who cancelled it.
 
     Raises NotAllowed, and GitHubError if GitHub can't say whether they may.
@@ -197,7 +197,7 @@ async def cancel_run(loop: Loop, run_id: str, by: Person) -> bool:
     return True
 
 
-async def approve_head(loop: Loop, run_id: str, by: Person) -> Sequence[Delivery]:
+async def approve_head(loop: LoopState, run_id: str, by: Person) -> Sequence[Delivery]:
     """Approve a run's head, which is a fork's, and let it run on the approver's runners as well.
 
     Runs that wait for a runner may use the approver's at once. Deliveries that were held, or found no runner,

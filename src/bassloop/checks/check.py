@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from bassloop.checks.check_request import CheckRequest
     from bassloop.checks.delivery_context import DeliveryContext
-    from bassloop.checks.loop import CheckHandle
+    from bassloop.checks.loop_state import CheckHandle
     from bassloop.store import CheckRun, Run
 
 log = structlog.get_logger(__name__)

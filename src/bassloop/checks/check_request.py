@@ -15,7 +15,7 @@ from bassloop.wire.conventions import USES_LABEL, label_texts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.runtimes import Platform
     from bassloop.store import CheckRun, Run, ThunkRecord
     from bassloop.wire import bass_pb2
@@ -54,7 +54,7 @@ MAX_ATTEMPTS = 20
 """How many of the newest runs of a check and head to search for one that a trusted runner can confirm."""
 
 
-async def verifiable_run(loop: Loop, run: Run, check_run: CheckRun) -> Run | None:
+async def verifiable_run(loop: LoopState, run: Run, check_run: CheckRun) -> Run | None:
     """Return the run whose outcome a trusted runner can confirm by running an ended run's thunk, or None.
 
     It is the run itself or, if no runner came for it, the newest earlier run of the same thunk with an outcome.
@@ -82,7 +82,7 @@ def _has_outcome(run: Run) -> bool:
     return run.state in (RunState.SUCCEEDED, RunState.FAILED) and run.runner_login is not None
 
 
-async def newest_attempts(loop: Loop, run: Run) -> Sequence[Run]:
+async def newest_attempts(loop: LoopState, run: Run) -> Sequence[Run]:
     """Return the newest runs of a run's check and head, newest first."""
     found = await loop.store.runs.newest(
         MAX_ATTEMPTS,
@@ -94,7 +94,7 @@ async def newest_attempts(loop: Loop, run: Run) -> Sequence[Run]:
     return found.items
 
 
-async def _earlier_outcome(loop: Loop, run: Run) -> Run | None:
+async def _earlier_outcome(loop: LoopState, run: Run) -> Run | None:
     """Return the newest run before this one, of the same thunk, that has an outcome."""
     earlier = dropwhile(lambda each: each.id != run.id, await newest_attempts(loop, run))
     same = (each for each in earlier if each.thunk_digest == run.thunk_digest)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.checks.delivery_context import DeliveryContext
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.failures import LogAnnotation
     from bassloop.github import CheckOutput
     from bassloop.runtimes import NoRuntime
@@ -63,7 +63,7 @@ class Ending:
     output: CheckOutput | None = None
 
 
-async def end_run(loop: Loop, run_id: str, state: RunState, message: str | None) -> Run:
+async def end_run(loop: LoopState, run_id: str, state: RunState, message: str | None) -> Run:
     """Store a run's end, wake its followers, and return the stored run."""
     await loop.store.runs.end(run_id, state, message, time.time())
     loop.live_runs.publish(run_id)
@@ -89,7 +89,7 @@ async def index_errors(store: Store, run: Run) -> None:
         await store.error_lines.put(run.id, [normalize_line(title) for title in titles])
 
 
-async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> None:
+async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None) -> None:
     """Conclude an ended run's check run on GitHub, once.
 
     If GitHub fails, or logs can't be read now, the time of the next attempt is stored, and nothing is raised.
@@ -119,7 +119,7 @@ async def conclude(loop: Loop, run: Run, output: CheckOutput | None = None) -> N
         loop.concluding.discard(run.id)
 
 
-async def report_lost_logs(loop: Loop, run: Run) -> None:
+async def report_lost_logs(loop: LoopState, run: Run) -> None:
     """Update a concluded check run if the end of one of its run's logs is lost.
 
     That may become known only later: a node that was lost, or ended while the bucket couldn't be reached, hadn't stored
@@ -141,7 +141,7 @@ async def report_lost_logs(loop: Loop, run: Run) -> None:
 
 
 async def _with_verification(
-    loop: Loop, run: Run, check_run: CheckRun, output: CheckOutput
+    loop: LoopState, run: Run, check_run: CheckRun, output: CheckOutput
 ) -> CheckOutput:
     if await verifiable_run(loop, run, check_run) is None:
         return output
@@ -149,7 +149,7 @@ async def _with_verification(
 
 
 async def _postpone(
-    loop: Loop, run: Run, check_run: CheckRun, error: GitHubError | OSError
+    loop: LoopState, run: Run, check_run: CheckRun, error: GitHubError | OSError
 ) -> bool:
     """Store when to try again to conclude a check run. Return False if it was tried often enough."""
     delay = retry_after(error) if isinstance(error, GitHubError) else 0.0
@@ -170,7 +170,7 @@ async def _postpone(
 
 
 async def _complete(
-    loop: Loop, run: Run, check_run: CheckRun, conclusion: str, output: CheckOutput
+    loop: LoopState, run: Run, check_run: CheckRun, conclusion: str, output: CheckOutput
 ) -> None:
     """Complete a check run; create it complete if GitHub doesn't have it. Raises GitHubError."""
     owner, _, name = check_run.repository.partition("/")
@@ -201,7 +201,7 @@ async def _complete(
     )
 
 
-async def describe(loop: Loop, run: Run, check_run: CheckRun) -> CheckOutput:
+async def describe(loop: LoopState, run: Run, check_run: CheckRun) -> CheckOutput:
     """Return the output for an ended run's check run.
 
     Raises GitHubError if GitHub doesn't answer when asked for the repository's files.
@@ -250,7 +250,7 @@ def lost_logs(steps: Sequence[Step]) -> list[str]:
     return [f"⚠️ The end of the {what} {shown}{more} is lost: {why}."]
 
 
-async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]) -> Findings:
+async def _find(loop: LoopState, run: Run, check_run: CheckRun, steps: Sequence[Step]) -> Findings:
     """Return the failures in the logs of failed steps, and the source lines that they name."""
     failure = await find_run_failure(loop.store, run, steps)
     named = failure.failures[: check_output.MAX_FAILURES] if failure is not None else ()
@@ -284,12 +284,12 @@ async def _find(loop: Loop, run: Run, check_run: CheckRun, steps: Sequence[Step]
     return Findings(failure, links, await trio.to_thread.run_sync(annotate, remarks, paths))
 
 
-async def _lines(loop: Loop, run: Run, step: Step, first: int, last: int) -> list[str]:
+async def _lines(loop: LoopState, run: Run, step: Step, first: int, last: int) -> list[str]:
     lines = await loop.store.logs.lines(run.id, step.row, max(first, 0), last)
     return [strip(line) for line in lines]
 
 
-async def cancel_anywhere(loop: Loop, run: Run, why: str, *, end: bool) -> bool:
+async def cancel_anywhere(loop: LoopState, run: Run, why: str, *, end: bool) -> bool:
     """Cancel a run that hasn't ended, or ask the node that has it to do so. May raise StoreError.
 
     Return whether a task has the run, which then ends as cancelled. A node that is asked is assumed to do that.

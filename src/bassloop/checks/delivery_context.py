@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bassloop.access.policy import Policy
     from bassloop.access.runner_choice import RunnerChoice
     from bassloop.checks.check_request import CheckRequest
-    from bassloop.checks.loop import ActiveHead, CheckHandle, Loop
+    from bassloop.checks.loop_state import ActiveHead, CheckHandle, LoopState
     from bassloop.deliveries.inbox import Slot
     from bassloop.github import Event, GitHubRepository, Head, Repository, User
 
@@ -66,7 +66,7 @@ class DeliveryContext:
         requests: the hook's requests by (name, sha), for trusted runners to run as well.
     """
 
-    loop: Loop
+    loop: LoopState
     event: Event
     delivery: str
     received_at: float

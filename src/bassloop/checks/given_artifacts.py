@@ -20,7 +20,7 @@ from bassloop.wire.conventions import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bassloop.checks.loop import CheckHandle
+    from bassloop.checks.loop_state import CheckHandle
     from bassloop.runtimes import Runtime
     from bassloop.store import Artifact, Run, Store
 

@@ -16,7 +16,7 @@ import trio
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.delivery_context import DeliveryContext, HandoverRequest
 from bassloop.checks.handler import apply_approval, choose_runners_of_head
-from bassloop.checks.loop import ActiveHead, CheckHandle
+from bassloop.checks.loop_state import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_trusted_check
 from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Slot
@@ -26,7 +26,7 @@ from bassloop.lifecycle import RunState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.store import Delivery, Run
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ RETRY_SECONDS = 5.0
 """How long a run is kept that can't be executed now, for example because GitHub is down, before it is given back."""
 
 
-async def run_handed_over(loop: Loop, body: Mapping[str, str]) -> None:
+async def run_handed_over(loop: LoopState, body: Mapping[str, str]) -> None:
     """Run a check for another node. If that fails, the run is given back."""
     run_id = body["run"]
     with structlog.contextvars.bound_contextvars(run=run_id):
@@ -47,7 +47,7 @@ async def run_handed_over(loop: Loop, body: Mapping[str, str]) -> None:
             await loop.store.runs.hand_back(run_id)
 
 
-async def _run_handed_over(loop: Loop, run_id: str, request: HandoverRequest) -> None:
+async def _run_handed_over(loop: LoopState, run_id: str, request: HandoverRequest) -> None:
     store = loop.store
     run, check_run = await store.runs.get(run_id), await store.checks.of_run(run_id)
     is_ours = run is not None and run.node == store.nodes.own_id and run.state == RunState.QUEUED
@@ -94,7 +94,7 @@ async def _run_handed_over(loop: Loop, run_id: str, request: HandoverRequest) ->
 
 
 async def _context(
-    loop: Loop, delivery: Delivery, request: HandoverRequest, nursery: trio.Nursery
+    loop: LoopState, delivery: Delivery, request: HandoverRequest, nursery: trio.Nursery
 ) -> DeliveryContext:
     event = await loop.read_event(delivery)
     assert event.repository is not None, "a delivery with a check has one"
@@ -131,7 +131,7 @@ def _nothing() -> None:
     """Do nothing: the other node holds the delivery's slot."""
 
 
-async def _ended(loop: Loop, run_id: str) -> CheckHandle:
+async def _ended(loop: LoopState, run_id: str) -> CheckHandle:
     """Return the handle of a run that has ended."""
     run = await loop.store.runs.get(run_id)
     assert run is not None, "a run whose artifacts are used is kept"
@@ -140,7 +140,7 @@ async def _ended(loop: Loop, run_id: str) -> CheckHandle:
     return handle
 
 
-async def _follow(loop: Loop, run_id: str, nursery: trio.Nursery) -> CheckHandle:
+async def _follow(loop: LoopState, run_id: str, nursery: trio.Nursery) -> CheckHandle:
     """Return the handle of a run that the other node has started."""
     run: Run | None = await loop.store.runs.get(run_id)
     assert run is not None, "a run that is waited for is kept"

@@ -17,7 +17,7 @@ from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, requir
 from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.delivery_context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, run_hook
-from bassloop.checks.loop import ActiveHead
+from bassloop.checks.loop_state import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.starting import verify_run
 from bassloop.checks.supersede import supersede, superseded
@@ -29,7 +29,7 @@ from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 
 if TYPE_CHECKING:
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Slot
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ OWN_CHECKS = frozenset(
 """The names of the loop's own check runs."""
 
 
-async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> Outcome:
+async def handle_delivery(loop: LoopState, delivery: store.Delivery, slot: Slot) -> Outcome:
     """Handle a delivery. Returns when its hook and all its checks are over.
 
     The slot is released when only waiting for checks is left. A hook's errors are reported on its check run, and
@@ -75,7 +75,7 @@ async def handle_delivery(loop: Loop, delivery: store.Delivery, slot: Slot) -> O
     return await _handle_hook(loop, delivery, event, routing, slot, edit)
 
 
-async def _press_button(loop: Loop, event: Event) -> Outcome | store.Run | None:
+async def _press_button(loop: LoopState, event: Event) -> Outcome | store.Run | None:
     """Perform the action of a button on one of the loop's check runs.
 
     Return the outcome; None if the check has to run again; or the run that a trusted runner should confirm.
@@ -123,7 +123,7 @@ def _rerun_of(event: Event) -> str | None:
 
 
 async def _handle_hook(
-    loop: Loop,
+    loop: LoopState,
     delivery: store.Delivery,
     event: Event,
     routing: Routing,
@@ -237,7 +237,7 @@ async def _handle_hook(
 
 
 async def choose_runners_of_head(
-    loop: Loop, event: Event, policy: Policy, repo: GitHubRepository
+    loop: LoopState, event: Event, policy: Policy, repo: GitHubRepository
 ) -> RunnerChoice:
     """Choose the runners that the head may use without an approval, including fallbacks."""
     assert event.head is not None
@@ -258,7 +258,7 @@ async def _hand_over(context: DeliveryContext) -> bool:
     return node is not None and await loop.store.deliveries.hand_over(context.delivery, node)
 
 
-async def _remember_users(loop: Loop, event: Event, choice: RunnerChoice) -> None:
+async def _remember_users(loop: LoopState, event: Event, choice: RunnerChoice) -> None:
     """Store the event's sender, and the users whose runners its head uses."""
     for user in {user.id: user for user in (event.sender, choice.owner) if user}.values():
         await loop.store.users.put(store.User(user.id, user.node_id, user.login))

@@ -21,7 +21,7 @@ from bassloop.lifecycle import RunState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.store import Delivery, Run
 
 log = structlog.get_logger(__name__)
@@ -32,19 +32,19 @@ LONGEST_DELAY = 2 * 3600.0
 """Seconds. A conclusion that is due later than this is due now, since the clock must have been set back."""
 
 
-async def interrupt_lost_runs(loop: Loop) -> None:
+async def interrupt_lost_runs(loop: LoopState) -> None:
     """End the runs that an earlier process was running. Must be called before the inbox resumes."""
     own = loop.store.nodes.own_id
     runs = [run for _, run in await loop.store.checks.unfinished() if run.node == own]
     await _interrupt(loop, runs, "the loop was restarted while this check ran; run it again")
 
 
-async def interrupt_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
+async def interrupt_taken_over(loop: LoopState, runs: Iterable[Run]) -> None:
     """End the runs that a lost node was running."""
     await _interrupt(loop, runs, "the node that ran this check was lost; run it again")
 
 
-async def conclude_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
+async def conclude_taken_over(loop: LoopState, runs: Iterable[Run]) -> None:
     """Conclude the runs that a lost node left unconcluded, as far as they have ended.
 
     Then wait until their logs are stored, and report those that end early. If this node is lost before that, the next
@@ -58,14 +58,14 @@ async def conclude_taken_over(loop: Loop, runs: Iterable[Run]) -> None:
                 nursery.start_soon(_conclude_taken_over, loop, now, limiter)
 
 
-async def _conclude_taken_over(loop: Loop, run: Run, limiter: trio.CapacityLimiter) -> None:
+async def _conclude_taken_over(loop: LoopState, run: Run, limiter: trio.CapacityLimiter) -> None:
     await _conclude_late(loop, run, limiter)
     await loop.store.logs.wait_for_repaired(run.id)
     async with limiter:
         await report_lost_logs(loop, run)
 
 
-async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:
+async def _interrupt(loop: LoopState, runs: Iterable[Run], message: str) -> None:
     """End the runs that may have been running, all at once, so that they share transactions."""
     async with trio.open_nursery() as nursery:
         for run in runs:
@@ -75,7 +75,7 @@ async def _interrupt(loop: Loop, runs: Iterable[Run], message: str) -> None:
                 nursery.start_soon(end_run, loop, run.id, RunState.INTERRUPTED, message)
 
 
-async def keep_concluding(loop: Loop) -> None:
+async def keep_concluding(loop: LoopState) -> None:
     """Conclude the check runs of this node's ended runs that are still open on GitHub, until cancelled.
 
     It begins with those that an earlier process left, and continues with those that are postponed, when they are
@@ -99,7 +99,7 @@ async def keep_concluding(loop: Loop) -> None:
             await loop.conclusion_postponed.wait()
 
 
-async def _conclude_late(loop: Loop, run: Run, limiter: trio.CapacityLimiter) -> None:
+async def _conclude_late(loop: LoopState, run: Run, limiter: trio.CapacityLimiter) -> None:
     async with limiter:
         log.info("check run concluded late", run=run.id, check=run.check_name, state=run.state)
         try:
@@ -109,7 +109,7 @@ async def _conclude_late(loop: Loop, run: Run, limiter: trio.CapacityLimiter) ->
             log.exception("check run not concluded", run=run.id)
 
 
-async def end_set_aside(loop: Loop, delivery: Delivery, why: str) -> None:
+async def end_set_aside(loop: LoopState, delivery: Delivery, why: str) -> None:
     """End the queued runs of a delivery that was set aside. Replaying it creates new ones."""
     fix = f"bassloop deliveries replay {delivery.guid}"
     message = f"the event that asked for this check was set aside: {why} ({fix})"

@@ -19,7 +19,7 @@ from bassloop.trust.sshsig import fingerprint
 from bassloop.wire.conventions import digest_of_given
 
 if TYPE_CHECKING:
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.runtimes import Runtime
     from bassloop.store import Run
 
@@ -47,7 +47,7 @@ class CallObservation:
 
 
 async def keep_statement(
-    loop: Loop, run: Run, thunk: str, runtime: Runtime, seen: CallObservation, *, passed: bool
+    loop: LoopState, run: Run, thunk: str, runtime: Runtime, seen: CallObservation, *, passed: bool
 ) -> StatementRecord | None:
     """Check and store a runner's signed statement about an ended run. Return None if there is none.
 
@@ -95,7 +95,9 @@ async def keep_statement(
     return record
 
 
-async def _look_up_key(loop: Loop, runtime: Runtime, record: StatementRecord) -> StatementRecord:
+async def _look_up_key(
+    loop: LoopState, runtime: Runtime, record: StatementRecord
+) -> StatementRecord:
     """Return the record with GitHub's current answer about its key; unchanged, if GitHub gives no answer.
 
     Raises UntrustedStatement if GitHub doesn't list the key any more, or the login is somebody else's now.

@@ -14,7 +14,7 @@ from bassloop.checks import check_output
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.checks.given_artifacts import missing_artifacts
-from bassloop.checks.loop import CheckHandle
+from bassloop.checks.loop_state import CheckHandle
 from bassloop.checks.notices import post_notice
 from bassloop.evaluator.errors import HookFailed, HookStopped, HostRefusal
 from bassloop.lifecycle import RunState

@@ -18,14 +18,14 @@ from bassloop.github import MalformedEvent
 
 if TYPE_CHECKING:
     from bassloop.access.policy import Policy
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.github import Event
     from bassloop.store import Delivery, Run
 
 log = structlog.get_logger(__name__)
 
 
-async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
+async def supersede(loop: LoopState, event: Event, policy: Policy) -> None:
     """Cancel the checks of the head that an event replaced, unless it is also the head of another branch."""
     before = event.replaced_head if policy.supersede else None
     if before is None or event.head is None or event.repository is None:
@@ -51,7 +51,7 @@ async def supersede(loop: Loop, event: Event, policy: Policy) -> None:
             await loop.store.checks.supersede(check_run.row)
 
 
-async def superseded(loop: Loop, event: Event, received_at: float) -> str | None:
+async def superseded(loop: LoopState, event: Event, received_at: float) -> str | None:
     """Return why the checks of an event's head don't need to run any more, or None if it is still a head.
 
     The policy decides whether that matters.
@@ -72,7 +72,7 @@ async def superseded(loop: Loop, event: Event, received_at: float) -> str | None
     return _why(place, found.by_sha)
 
 
-async def must_finish(loop: Loop, run: Run) -> bool:
+async def must_finish(loop: LoopState, run: Run) -> bool:
     """Return whether a run has to continue although its head was replaced, because it's a spot check.
 
     Otherwise, a cheater could push another head as soon as they see that they were selected.
@@ -93,7 +93,7 @@ def _place(run: Run) -> str | None:
     return f"#{run.pull_request}" if run.pull_request is not None else None
 
 
-async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
+async def _is_head_elsewhere(loop: LoopState, order_key: str, place: str) -> bool:
     """Return whether a commit is also the head of another branch or pull request, according to its deliveries."""
     for delivery in await loop.store.deliveries.of_head(order_key):
         other = await _place_in(loop, delivery)
@@ -102,7 +102,7 @@ async def _is_head_elsewhere(loop: Loop, order_key: str, place: str) -> bool:
     return False
 
 
-async def _place_in(loop: Loop, delivery: Delivery) -> str | None:
+async def _place_in(loop: LoopState, delivery: Delivery) -> str | None:
     try:
         head = (await loop.read_event(delivery)).head
     except MalformedEvent:

@@ -21,7 +21,7 @@ from bassloop.trust.statement import FAILED, PASSED
 if TYPE_CHECKING:
     from bassloop.access.policy import OnDifference
     from bassloop.checks.delivery_context import DeliveryContext
-    from bassloop.checks.loop import CheckHandle, Loop
+    from bassloop.checks.loop_state import CheckHandle, LoopState
     from bassloop.store import Run
     from bassloop.trust.statement import RunStatement
 
@@ -218,7 +218,7 @@ async def _trust_withdrawn(context: DeliveryContext, run: Run) -> str | None:
 
 
 async def _with_images(
-    loop: Loop, ending: Ending, run: Run, verification: Run, verified: RunStatement | None
+    loop: LoopState, ending: Ending, run: Run, verification: Run, verified: RunStatement | None
 ) -> Ending:
     """Return the ending, with a note about images for which the two runners state different digests.
 
@@ -242,7 +242,7 @@ async def _with_images(
     return _with_message(ending, message, last=True)
 
 
-async def _note(loop: Loop, run: Run, verification: Run, *, same: bool) -> None:
+async def _note(loop: LoopState, run: Run, verification: Run, *, same: bool) -> None:
     """Record a verification in the journal."""
     action = "verified" if same else "not verified"
     about = f"{run.check_name}, in {verification.id}"
@@ -257,7 +257,7 @@ async def trusted_failures(context: DeliveryContext, run: Run) -> list[Run]:
     return [run for run, stated in signed if stated is not None and stated.result == FAILED]
 
 
-async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:
+async def _signed_statement(loop: LoopState, run: Run) -> RunStatement | None:
     """Return the valid statement that a run's runner has signed, or None."""
     record = await loop.store.statements.get(run.id)
     if record is None or record.problem is not None:
@@ -268,7 +268,7 @@ async def _signed_statement(loop: Loop, run: Run) -> RunStatement | None:
         return None
 
 
-async def is_spot_checked(loop: Loop, run: Run, share: float) -> bool:
+async def is_spot_checked(loop: LoopState, run: Run, share: float) -> bool:
     """Return whether a successful run was selected for a repetition on a trusted runner.
 
     The selection is made when the outcome is known, so that nobody can prepare for it, and once for a head's

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.daemon.slow_readers import SlowReaders
     from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
@@ -51,7 +51,7 @@ STATES = ("alive", "draining", "lost")
 class Metrics:
     """The metrics of a daemon, collected on each scrape."""
 
-    loop: Loop
+    loop: LoopState
     inbox: Inbox
     heart: Heart
     backlog: Backlog

@@ -17,7 +17,7 @@ from bassloop.lifecycle import DELIVERY_UNFINISHED
 from bassloop.store import RequestKind, Topic
 
 if TYPE_CHECKING:
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github.rest_client import API
     from bassloop.runtimes import Pool
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
+async def keep_taking_over(loop: LoopState, inbox: Inbox) -> None:
     """Take over the work of nodes that have ended, were lost, or drain, until cancelled."""
     store = loop.store
     async with trio.open_nursery() as nursery:
@@ -53,7 +53,7 @@ async def keep_taking_over(loop: Loop, inbox: Inbox) -> None:
 
 
 async def keep_answering(
-    loop: Loop, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    loop: LoopState, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Handle other nodes' requests until cancelled."""
     store, come = loop.store, AutoResetEvent()
@@ -74,7 +74,9 @@ async def keep_answering(
             await come.wait()
 
 
-async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.Nursery) -> None:
+async def _answer(
+    loop: LoopState, inbox: Inbox, request: NodeRequest, nursery: trio.Nursery
+) -> None:
     store = loop.store
     match request.kind:
         case RequestKind.HANDLE:
@@ -93,7 +95,7 @@ async def _answer(loop: Loop, inbox: Inbox, request: NodeRequest, nursery: trio.
 
 
 async def keep_approving(
-    loop: Loop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    loop: LoopState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Let active checks of a head use the runners of somebody who has approved it on another node."""
     store, come = loop.store, AutoResetEvent()

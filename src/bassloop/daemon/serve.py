@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from bassloop.checks.live_runs import LiveRuns
-    from bassloop.checks.loop import Loop
+    from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Inbox
     from bassloop.settings import Settings
     from bassloop.store import Store
@@ -100,7 +100,7 @@ class Daemon:
     inbox: Inbox
     live_runs: LiveRuns
     pool: Pool
-    loop: Loop
+    loop: LoopState
 
 
 async def serve(
@@ -345,7 +345,7 @@ ENDING_SECONDS = 30.0
 
 
 async def run_until_drained(
-    inbox: Inbox, loop: Loop, stopping: trio.Event, seconds: float, notifier: Notifier
+    inbox: Inbox, loop: LoopState, stopping: trio.Event, seconds: float, notifier: Notifier
 ) -> None:
     """Handle deliveries until `stopping` is set, then give running checks `seconds` to end.
 

@@ -19,7 +19,7 @@ from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.handler import handle_delivery
 from bassloop.checks.live_runs import LiveRuns
-from bassloop.checks.loop import Loop
+from bassloop.checks.loop_state import LoopState
 from bassloop.checks.output_downloads import Outputs
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
@@ -121,7 +121,7 @@ class Parts:
     pool: Pool
     live_runs: LiveRuns
     heart: Heart
-    loop: Loop
+    loop: LoopState
     inbox: Inbox
     outputs: Outputs
     readiness: Readiness
@@ -143,7 +143,7 @@ def wire(
     """
     store, github = resources.store, resources.github
     live_runs, heart = LiveRuns(), Heart()
-    loop = Loop(
+    loop = LoopState(
         store=store,
         live_runs=live_runs,
         pool=pool,

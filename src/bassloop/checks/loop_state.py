@@ -1,4 +1,4 @@
-"""The state that all deliveries share: collaborators, and what is active."""
+"""The state of the loop that all deliveries share: collaborators, and what is active."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Cancellation:
 
 
 @dataclass(frozen=True, eq=False)
-class Loop:
+class LoopState:
     """The collaborators of all deliveries, and what is active.
 
     Args:
