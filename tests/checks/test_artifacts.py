@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
 from bassloop.checks.live_runs import LiveRuns
+from bassloop.checks.quotas import QuotaLimits, Quotas
 from bassloop.checks.recorder import Recorder, recording
-from bassloop.checks.run_quotas import QuotaLimits, RunQuotas
 from bassloop.trust.digests import CallDigests
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire.conventions import ARTIFACT_PREFIX, MAX_ARTIFACTS
@@ -28,12 +28,12 @@ LIMITS = ArtifactQuotas(one=1_000, run=2_500, repository=3_000)
 
 @asynccontextmanager
 async def collecting(
-    folder: Path, limits: ArtifactQuotas = LIMITS, quotas: RunQuotas | None = None
+    folder: Path, limits: ArtifactQuotas = LIMITS, quotas: Quotas | None = None
 ) -> AsyncGenerator[tuple[Store, Recorder, CallDigests]]:
     async with open_store_with_run(folder) as store:
         run = await store.runs.get("r")
         assert run is not None
-        collector = ArtifactCollector(store, run, limits, quotas or RunQuotas())
+        collector = ArtifactCollector(store, run, limits, quotas or Quotas())
         async with recording(store, LiveRuns(), "r", None, collector) as recorder:
             yield store, recorder, CallDigests()
 
@@ -117,7 +117,7 @@ async def test_a_repository_has_a_bound_and_nothing_of_others_goes_for_it(tmp_pa
 
 
 async def test_nothing_is_cached_on_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
-    quotas = RunQuotas(QuotaLimits(free_space=100), lambda: 150)
+    quotas = Quotas(QuotaLimits(free_space=100), lambda: 150)
     async with collecting(tmp_path, LIMITS, quotas) as (store, recorder, _):
         await recorder.record(begun("a", b"x" * 100))
         await recorder.record(ended("a"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import trio
 
-from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
+from bassloop.checks.quotas import QuotaLimits, Quotas, SharedUsage
 from bassloop.store import Run, Store, new_node, new_run_id, open_store
 from tests.store.made import intend
 from tests.store.made import run as make_run
@@ -24,7 +24,7 @@ class NodeWithQuotas(NamedTuple):
 
     store: Store
     shared: SharedUsage
-    quotas: RunQuotas
+    quotas: Quotas
 
 
 @pytest.fixture
@@ -46,9 +46,7 @@ async def two_nodes(
             while store.company.size < 2:
                 await store.company.changed()
             shared = SharedUsage(store)
-            made.append(
-                NodeWithQuotas(store, shared, RunQuotas(QuotaLimits(**limits), shared=shared))
-            )
+            made.append(NodeWithQuotas(store, shared, Quotas(QuotaLimits(**limits), shared=shared)))
         yield made[0], made[1]
 
 

@@ -22,7 +22,7 @@ from bassloop.wire.conventions import (
 )
 
 if TYPE_CHECKING:
-    from bassloop.checks.run_quotas import RunQuotas
+    from bassloop.checks.quotas import Quotas
     from bassloop.store import ArtifactWriter, Run, Store
     from bassloop.wire import progrock_pb2
 
@@ -58,7 +58,7 @@ class ArtifactCollector:
     store: Store
     run: Run
     limits: ArtifactQuotas
-    quotas: RunQuotas
+    quotas: Quotas
     problems: dict[str, str] = field(default_factory=dict)
     _open: dict[str, ArtifactWriter] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)

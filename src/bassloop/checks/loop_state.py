@@ -16,7 +16,7 @@ from bassloop.access.visibility import Visibility
 from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
-from bassloop.checks.run_quotas import RunQuotas
+from bassloop.checks.quotas import Quotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import BACKOFF, read_event
 from bassloop.telemetry.counters import Tally
@@ -106,7 +106,7 @@ class LoopState:
     checks_per_delivery: int = 256
     backoff: Backoff = BACKOFF
     policies: PolicyCache = field(default_factory=PolicyCache)
-    quotas: RunQuotas = field(default_factory=RunQuotas)
+    quotas: Quotas = field(default_factory=Quotas)
     artifact_quotas: ArtifactQuotas = field(default_factory=ArtifactQuotas)
     hook_files: HookFiles = field(default_factory=HookFiles)
     active_heads: set[ActiveHead] = field(default_factory=set)

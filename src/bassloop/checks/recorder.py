@@ -16,7 +16,7 @@ import trio
 
 from bassloop.checks.artifact_collector import NOT_KEPT, ArtifactCollector, is_artifact
 from bassloop.checks.check_output import HOOK
-from bassloop.checks.run_quotas import RunQuota, RunQuotas
+from bassloop.checks.quotas import Quotas, RunQuota
 from bassloop.checks.test_report_collector import ReportCollector, is_report
 from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Step, StepUpdate, Store, text_size
@@ -262,7 +262,7 @@ async def recording(
         quota: the run's limits; None for those of a run alone.
         artifacts: stores artifacts; None to drop them.
     """
-    recorder = Recorder(store, live_runs, run_id, quota or RunQuota(RunQuotas()), artifacts)
+    recorder = Recorder(store, live_runs, run_id, quota or RunQuota(Quotas()), artifacts)
     try:
         yield recorder
         await recorder.settle()

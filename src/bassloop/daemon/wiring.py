@@ -21,8 +21,8 @@ from bassloop.checks.handler import handle_delivery
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop_state import LoopState
 from bassloop.checks.output_downloads import Outputs
+from bassloop.checks.quotas import QuotaLimits, Quotas, SharedUsage
 from bassloop.checks.recovery import end_set_aside
-from bassloop.checks.run_quotas import QuotaLimits, RunQuotas, SharedUsage
 from bassloop.checks.source_links import SourceLinks
 from bassloop.daemon import StartError
 from bassloop.daemon.credentials import session_secret
@@ -155,7 +155,7 @@ def wire(
         github_url=settings.github_url or web_url(settings.github_api_url),
         policies=policies(settings),
         artifact_quotas=artifact_quotas(settings),
-        quotas=RunQuotas(
+        quotas=Quotas(
             quota_limits(settings),
             lambda: shutil.disk_usage(settings.blobs).free,
             SharedUsage(store) if store.nodes.own_id else None,

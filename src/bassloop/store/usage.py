@@ -1,6 +1,6 @@
 """Usage of the limits that all nodes share: concurrent runs per user and repository, and bytes of logs.
 
-A daemon with an SQLite file counts both in memory instead (`checks.run_quotas`).
+A daemon with an SQLite file counts both in memory instead (`checks.quotas`).
 """
 
 from __future__ import annotations

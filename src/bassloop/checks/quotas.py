@@ -164,7 +164,7 @@ class _Bound:
     who: _Who | None = None
 
 
-class RunQuotas:
+class Quotas:
     """All quotas, and how much of them is used.
 
     Args:
@@ -301,7 +301,7 @@ class RunQuota:
         budget: the processor time for the text that its runner sends.
     """
 
-    quotas: RunQuotas
+    quotas: Quotas
     _bounds: list[_Bound] = field(default_factory=list)
     exceeded: str | None = None
     slow_seconds: float = 0.0

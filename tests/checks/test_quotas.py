@@ -13,6 +13,7 @@ import trio.testing
 from bassloop.bridge.metering import TimeBudget
 from bassloop.checks import recorder as recorder_module
 from bassloop.checks.live_runs import LiveRuns
+from bassloop.checks.quotas import DAY, DISK_SECONDS, QuotaLimits, Quotas, RunQuota
 from bassloop.checks.recorder import (
     LEAST_PIECE_BYTES,
     PIECE_BYTES,
@@ -21,7 +22,6 @@ from bassloop.checks.recorder import (
     next_piece,
     recording,
 )
-from bassloop.checks.run_quotas import DAY, DISK_SECONDS, QuotaLimits, RunQuota, RunQuotas
 from bassloop.terminal import Settled, Terminal
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
@@ -46,7 +46,7 @@ async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[st
 
 
 async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(run_log=1_000)).of_run(make_run())
+    quota = Quotas(QuotaLimits(run_log=1_000)).of_run(make_run())
     notes, text = await recorded(tmp_path, quota, 20)
     assert notes == ["the logs of one run may have 1KB (RUN_LOG); the rest of the logs is not kept"]
     assert text.count(b"RUN_LOG") == 1
@@ -57,7 +57,7 @@ async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path)
 async def test_a_days_allowance_of_logs_is_shared_and_refills(
     setting: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    quotas = RunQuotas(QuotaLimits(**{setting: 1_000}))
+    quotas = Quotas(QuotaLimits(**{setting: 1_000}))
     first, second = (quotas.of_run(make_run(id=name)) for name in "ab")
     assert await first.take(900) == 900
     assert await second.take(900) == 100
@@ -70,7 +70,7 @@ async def test_a_days_allowance_of_logs_is_shared_and_refills(
 
 
 async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(free_space=5_000), lambda: 5_050).of_run(make_run())
+    quota = Quotas(QuotaLimits(free_space=5_000), lambda: 5_050).of_run(make_run())
     notes, text = await recorded(tmp_path, quota, 20)
     assert "FREE_SPACE" in notes[0]
     assert b"FREE_SPACE" in text
@@ -79,7 +79,7 @@ async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
 async def test_what_is_stored_between_two_looks_at_the_disk_counts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    quotas = RunQuotas(QuotaLimits(free_space=5_000), lambda: free)
+    quotas = Quotas(QuotaLimits(free_space=5_000), lambda: free)
     free = 5_050
     assert await quotas.disk_room(30) == 30
     free = 5_000  # other programs write, too
@@ -90,7 +90,7 @@ async def test_what_is_stored_between_two_looks_at_the_disk_counts(
 async def test_the_disk_is_looked_at_again_after_a_while(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    quotas = RunQuotas(QuotaLimits(free_space=5_000), lambda: free)
+    quotas = Quotas(QuotaLimits(free_space=5_000), lambda: free)
     free = 10_000
     assert await quotas.disk_room(30) == 30
     free = 5_000
@@ -99,7 +99,7 @@ async def test_the_disk_is_looked_at_again_after_a_while(
 
 
 async def test_logs_wait_for_room_instead_if_nothing_has_to_stay_free() -> None:
-    quota = RunQuotas(QuotaLimits(free_space=0), lambda: 0).of_run(make_run())
+    quota = Quotas(QuotaLimits(free_space=0), lambda: 0).of_run(make_run())
     assert await quota.take(100) == 100
 
 
@@ -113,7 +113,7 @@ async def test_a_log_beyond_its_own_limit_is_cut_and_the_run_says_so(tmp_path: P
 
 
 async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: Path) -> None:
-    quota = RunQuotas(QuotaLimits(run_steps=3)).of_run(make_run())
+    quota = Quotas(QuotaLimits(run_steps=3)).of_run(make_run())
     async with (
         open_store_with_run(tmp_path) as store,
         recording(store, LiveRuns(), "r", quota) as recorder,
@@ -147,7 +147,7 @@ async def test_steps_with_more_text_than_is_kept_lose_it_and_the_run_says_so(
 async def test_too_many_messages_slow_their_runner_down(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    quota = RunQuotas(QuotaLimits(run_updates=10)).of_run(make_run())
+    quota = Quotas(QuotaLimits(run_updates=10)).of_run(make_run())
     for _ in range(140):
         await quota.pace()
     assert trio.current_time() == pytest.approx(10, abs=0.5)
@@ -156,7 +156,7 @@ async def test_too_many_messages_slow_their_runner_down(
 
 
 async def test_expensive_text_slows_its_runner_down(autojump_clock: trio.testing.MockClock) -> None:
-    quota = RunQuotas().of_run(make_run())
+    quota = Quotas().of_run(make_run())
     quota.budget.charge(3, 100)
     await quota.wait_for_budget()
     assert trio.current_time() == pytest.approx(10, abs=0.5)
@@ -189,7 +189,7 @@ async def test_a_run_pays_for_each_piece_of_a_log_before_the_next_one(
         return settle(self, data)
 
     monkeypatch.setattr(Terminal, "settle", settle_slowly)
-    quota = RunQuotas().of_run(make_run())
+    quota = Quotas().of_run(make_run())
     quota.budget = budget = NotedBudget(lambda: float(pieces))
     async with (
         open_store_with_run(tmp_path) as store,
@@ -218,7 +218,7 @@ def test_pieces_grow_while_they_are_cheap_and_no_further() -> None:
 async def test_runs_beyond_the_limit_wait_and_say_why(
     autojump_clock: trio.testing.MockClock, setting: str, other: dict[str, int], name: str
 ) -> None:
-    quotas, why = RunQuotas(QuotaLimits(**{setting: 2})), []
+    quotas, why = Quotas(QuotaLimits(**{setting: 2})), []
 
     async def wait(reason: str) -> None:
         why.append(reason)
