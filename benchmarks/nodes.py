@@ -146,7 +146,7 @@ async def open_nodes(
         heads = iter(commits(path, pushes + 4 * count))
         settings = MANY if server is None else {**MANY, "DATABASE_URL": server.create()}
         world = await stack.enter_async_context(open_world(path, folder / "world", **settings))
-        world.standin.quotas.points_per_minute = world.standin.quotas.per_hour = UNLIMITED
+        world.standin.rate_limits.points_per_minute = world.standin.rate_limits.per_hour = UNLIMITED
         daemons = []
         for _, processor in zip(range(count), itertools.cycle(os.sched_getaffinity(0))):
             with pinned(processor):

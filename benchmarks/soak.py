@@ -173,8 +173,8 @@ async def around(folder: Path, given: argparse.Namespace) -> AsyncGenerator[Soak
     heads = itertools.cycle(commits(path, round(given.rate * given.seconds) + 100))
     where = folder / "world"
     async with open_world(path, where, METRICS_TOKEN=TOKEN, **MANY) as world:
-        world.standin.quotas.per_hour = world.standin.quotas.points_per_minute = 10**9
-        world.standin.quotas.at_once = 10**6
+        world.standin.rate_limits.per_hour = world.standin.rate_limits.points_per_minute = 10**9
+        world.standin.rate_limits.at_once = 10**6
         with own_disk(where / "data", given.disk):
             main = Path(__file__).with_name("unpaced.py")
             async with (

@@ -14,7 +14,7 @@ from bassloop.daemon.node_tasks import keep_sharing
 from bassloop.github import GitHubError
 from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
 from bassloop.github.rest_client import API
-from bassloop.standin.faults import Quotas
+from bassloop.standin.faults import RateLimits
 from bassloop.store.leases import Company
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def test_all_nodes_together_make_fewer_requests_at_once_than_github_takes(
         apis = [github.node() for _ in range(nodes)]
         for api in apis:
             api.share(nodes)
-        assert await github.most_at_once(apis) <= Quotas().at_once
+        assert await github.most_at_once(apis) <= RateLimits().at_once
 
 
 async def test_starting_work_leaves_some_connections_to_what_is_more_urgent(

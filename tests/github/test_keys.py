@@ -231,7 +231,7 @@ async def test_they_are_asked_for_through_an_installation_when_there_is_one(
     repository: Path,
 ) -> None:
     async with open_world(repository) as world:
-        world.standin.quotas.anonymous_per_hour = 0
+        world.standin.rate_limits.anonymous_per_hour = 0
         assert await world.github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
         async with open_github(GitHubConfig(world.standin.url)) as anonymous:
             with pytest.raises(RateLimited):

@@ -202,7 +202,7 @@ async def test_an_unknown_path_is_not_found_in_githubs_words(repository: Path) -
 
 async def test_the_hours_limit_is_reported_and_enforced(repository: Path) -> None:
     async with open_standin(repository) as served:
-        served.standin.quotas.per_hour = 2
+        served.standin.rate_limits.per_hour = 2
         first = await served.get("/contents/a")
         assert first.headers["x-ratelimit-remaining"] == "1"
         again = await served.get("/contents/a", headers={"If-None-Match": first.headers["etag"]})
@@ -216,14 +216,14 @@ async def test_the_hours_limit_is_reported_and_enforced(repository: Path) -> Non
 
 async def test_asking_for_the_rate_limit_counts_for_none(repository: Path) -> None:
     async with open_standin(repository) as served:
-        served.standin.quotas.anonymous_per_hour = 0
+        served.standin.rate_limits.anonymous_per_hour = 0
         asked = await served.ask("GET", "/rate_limit")
         assert (asked.status_code, asked.json()["rate"]["used"]) == (200, 0)
 
 
 async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: Path) -> None:
     async with open_standin(repository) as served:
-        served.standin.quotas.points_per_minute = 12
+        served.standin.rate_limits.points_per_minute = 12
         assert (await served.create()).status_code == 201
         assert (await served.create()).status_code == 201
         refused = await served.create()
@@ -231,15 +231,15 @@ async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: P
         assert "secondary rate limit" in refused.json()["message"]
         assert refused.headers["retry-after"] == "60"
         still = await served.get("")
-        assert (still.status_code, served.standin.quotas.refused) == (403, 2)
+        assert (still.status_code, served.standin.rate_limits.refused) == (403, 2)
 
 
 async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository: Path) -> None:
     async with open_standin(repository) as served:
-        served.standin.quotas.at_once = 0
-        served.standin.quotas.penalty = 0.0
+        served.standin.rate_limits.at_once = 0
+        served.standin.rate_limits.penalty = 0.0
         assert (await served.get("")).status_code == 403
-        served.standin.quotas.at_once = 1
+        served.standin.rate_limits.at_once = 1
         assert (await served.get("")).status_code == 200
 
 
@@ -253,7 +253,7 @@ async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(
 
     monkeypatch.setattr(trio, "sleep", hold)
     async with open_standin(repository) as served:
-        served.standin.quotas.at_once = 2
+        served.standin.rate_limits.at_once = 2
         held = served.standin.faults.add(Fault(status=None, delay=until_released, times=2))
         statuses: list[int] = []
 

@@ -80,7 +80,7 @@ def _add_app(web: QuartTrio, standin: StandIn) -> None:
 
     @web.get("/rate_limit")
     async def rate_limit() -> Response:
-        headers = standin.quotas.headers(authorization.identify(standin))
+        headers = standin.rate_limits.headers(authorization.identify(standin))
         names = ("Limit", "Remaining", "Used", "Reset")
         core = {name.lower(): int(headers[f"X-RateLimit-{name}"]) for name in names}
         return json_response({"resources": {"core": core, "search": core}, "rate": core})

@@ -115,7 +115,7 @@ class _Used:
 
 
 @dataclass(eq=False)
-class Quotas:
+class RateLimits:
     """The rate limits, by credential.
 
     Args:

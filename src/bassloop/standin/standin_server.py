@@ -101,14 +101,14 @@ async def _before(standin: StandIn) -> Response | None:
     """Apply faults that come first, then rate limits. Return None to accept the call."""
     g.caller = authorization.identify(standin) if request.path.startswith(API) else None
     g.fault = standin.faults.take(request.method, request.path)
-    exceeded = standin.quotas.begin(g.caller, request.method) if g.caller else None
+    exceeded = standin.rate_limits.begin(g.caller, request.method) if g.caller else None
     if g.fault is not None and g.fault.delay:
         await trio.sleep(g.fault.delay)
     if exceeded == "primary":
         return CallRefused(403, f"API rate limit exceeded for {g.caller}.").response()
     if exceeded == "secondary":
         message = "You have exceeded a secondary rate limit. Please wait a few minutes."
-        seconds = max(math.ceil(standin.quotas.closed_for(g.caller)), 1)
+        seconds = max(math.ceil(standin.rate_limits.closed_for(g.caller)), 1)
         return CallRefused(403, message, Retry_After=str(seconds)).response()
     if g.fault is not None and not g.fault.after and g.fault.status is not None:
         return _broken(g.fault, Response(b""))
@@ -120,8 +120,8 @@ async def _after(standin: StandIn, response: Response) -> Response:
     fault: Fault | None = g.get("fault")
     if g.get("caller"):
         response = await tagged(response)
-        standin.quotas.end(g.caller, free=response.status_code == 304)
-        response.headers.update(standin.quotas.headers(g.caller))
+        standin.rate_limits.end(g.caller, free=response.status_code == 304)
+        response.headers.update(standin.rate_limits.headers(g.caller))
     if fault is not None and (fault.after or fault.status is None):
         response = _broken(fault, response)
     path = request.full_path.rstrip("?")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bassloop.github import User
-from bassloop.standin.faults import Faults, Quotas
+from bassloop.standin.faults import Faults, RateLimits
 from bassloop.standin.git import GitRepository
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class StandInState:
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     tokens: dict[str, InstallationToken] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
-    quotas: Quotas = field(default_factory=Quotas)
+    rate_limits: RateLimits = field(default_factory=RateLimits)
     sign_ins: SignIns = field(default_factory=SignIns)
     accounts: dict[str, Account] = field(default_factory=dict)
     teams: dict[str, Team] = field(default_factory=dict)
