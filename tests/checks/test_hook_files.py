@@ -11,7 +11,7 @@ from bassloop.checks.hook_files import HookFiles
 from bassloop.github import GitHubError
 
 if TYPE_CHECKING:
-    from bassloop.github import GitHubRepository
+    from bassloop.github import RepositoryClient
 
 PATHS = ("a", "b")
 
@@ -36,7 +36,7 @@ class Commits:
 
 
 async def read(files: HookFiles, commits: Commits, sha: str) -> Any:
-    return await files.read_all(1, cast("GitHubRepository", commits), sha, PATHS)
+    return await files.read_all(1, cast("RepositoryClient", commits), sha, PATHS)
 
 
 async def test_files_that_a_commit_has_not_changed_are_not_read_again() -> None:

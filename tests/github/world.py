@@ -14,7 +14,7 @@ from bassloop.github import (
     CheckRunDraft,
     GitHub,
     GitHubConfig,
-    GitHubRepository,
+    RepositoryClient,
     RetryPolicy,
     open_github,
 )
@@ -75,7 +75,7 @@ class World:
 
     standin: StandIn
     github: GitHub
-    repo: GitHubRepository
+    repo: RepositoryClient
     head: str
 
     def draft(self, **more: Any) -> CheckRunDraft:

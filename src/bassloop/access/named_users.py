@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bassloop.access.policy import NamedUser
-    from bassloop.github import GitHub, GitHubRepository
+    from bassloop.github import GitHub, RepositoryClient
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class NamedUsers:
         default_factory=lambda: TTLCache(TEAM_CACHE_SIZE, TEAM_SECONDS), init=False
     )
 
-    async def find(self, named: Sequence[NamedUser], repo: GitHubRepository) -> FoundUsers:
+    async def find(self, named: Sequence[NamedUser], repo: RepositoryClient) -> FoundUsers:
         """Return the named users who may be used for a repository, each once.
 
         Raises GitHubError if GitHub gives no answer at the moment.
@@ -76,7 +76,7 @@ class NamedUsers:
         return FoundUsers(tuple(found.values()), tuple(problems))
 
     async def _user(
-        self, named: NamedUser, repo: GitHubRepository
+        self, named: NamedUser, repo: RepositoryClient
     ) -> tuple[tuple[User, ...], str | None]:
         user = await self.github.user(named.login)
         if user is None:
@@ -86,7 +86,7 @@ class NamedUsers:
         return (user,), None
 
     async def _team(
-        self, named: NamedUser, repo: GitHubRepository
+        self, named: NamedUser, repo: RepositoryClient
     ) -> tuple[tuple[User, ...], str | None]:
         organization, _, slug = named.login.removeprefix("@").partition("/")
         if organization.lower() != repo.owner.lower():
@@ -102,7 +102,7 @@ class NamedUsers:
         return team.members, team.problem
 
 
-async def _fetch_team(name: str, slug: str, repo: GitHubRepository) -> _Team:
+async def _fetch_team(name: str, slug: str, repo: RepositoryClient) -> _Team:
     """Return a team's members and permission, or the problem with it."""
     try:
         members = await repo.team_members(slug, MAX_TEAM + 1)

@@ -20,7 +20,7 @@ from bassloop.store import Topic, User
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bassloop.github import GitHub, GitHubRepository
+    from bassloop.github import GitHub, RepositoryClient
     from bassloop.store import RepositoryRecord, Store
 
 log = structlog.get_logger(__name__)
@@ -188,7 +188,7 @@ class Permissions:
         level = await repo.permission(login, user_id=person.id)
         return level if level in LEVELS else NONE
 
-    async def _has_its_name(self, repo: GitHubRepository, record: RepositoryRecord) -> bool:
+    async def _has_its_name(self, repo: RepositoryClient, record: RepositoryRecord) -> bool:
         """Return whether the stored name still leads to this repository, directly or by a redirect."""
         if self._verified_names.get(record.id):
             return True
@@ -201,7 +201,7 @@ class Permissions:
         self._verified_names.store(record.id, True, generation=generation)
         return True
 
-    async def _current_login(self, repo: GitHubRepository, person: Person) -> str:
+    async def _current_login(self, repo: RepositoryClient, person: Person) -> str:
         """Return somebody's current login, or the latest known if GitHub doesn't say."""
         if (cached := self._logins.get(person.id)) is not None:
             return cached

@@ -13,7 +13,7 @@ from bassloop.concurrency import SharedCalls, TTLCache
 from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
-    from bassloop.github import Event, GitHubRepository, Repository
+    from bassloop.github import Event, Repository, RepositoryClient
 
 CACHE_SECONDS = 300.0
 CACHE_SIZE = 10_000
@@ -35,7 +35,7 @@ class PolicyCache:
     )
     _reading: SharedCalls[tuple[int, int], Rules] = field(default_factory=SharedCalls, init=False)
 
-    async def policy_for(self, repository: Repository, repo: GitHubRepository) -> Policy:
+    async def policy_for(self, repository: Repository, repo: RepositoryClient) -> Policy:
         """Return a repository's policy, at most some minutes old.
 
         Concurrent callers share one request. Raises PolicyError if the owners' file can't be used, and
@@ -43,7 +43,7 @@ class PolicyCache:
         """
         return await self.policy_of(repository.id, repository.full_name, repo)
 
-    async def policy_of(self, repository_id: int, full_name: str, repo: GitHubRepository) -> Policy:
+    async def policy_of(self, repository_id: int, full_name: str, repo: RepositoryClient) -> Policy:
         """Return the policy of the repository with this id and name; see :meth:`policy_for`."""
         rules = self._owners.get(repository_id)
         if rules is None:
@@ -53,7 +53,7 @@ class PolicyCache:
             )
         return resolve_policy(self.base, self.operator, full_name, rules)
 
-    async def _read(self, repository_id: int, repo: GitHubRepository, generation: int) -> Rules:
+    async def _read(self, repository_id: int, repo: RepositoryClient, generation: int) -> Rules:
         content = await repo.file(CONFIG_FILE, None)
         # In a thread, because a stranger's file may be long.
         rules = Rules() if content is None else await trio.to_thread.run_sync(read_rules, content)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bassloop.checks.check_request import CheckRequest
     from bassloop.checks.loop_state import ActiveHead, CheckHandle, LoopState
     from bassloop.deliveries.inbox import Slot
-    from bassloop.github import Event, GitHubRepository, Head, Repository, User
+    from bassloop.github import Event, Head, Repository, RepositoryClient, User
 
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class DeliveryContext:
     active: ActiveHead
     policy: Policy
     hook_sha: str
-    repo: GitHubRepository
+    repo: RepositoryClient
     nursery: trio.Nursery
     slot: Slot
     rerun_of: str | None = None

@@ -24,7 +24,7 @@ from bassloop.checks.supersede import supersede, superseded
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
-from bassloop.github import Event, GitHubError, GitHubRepository, Head, Purpose, User, spending
+from bassloop.github import Event, GitHubError, Head, Purpose, RepositoryClient, User, spending
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 
@@ -237,7 +237,7 @@ async def _handle_hook(
 
 
 async def choose_runners_of_head(
-    loop: LoopState, event: Event, policy: Policy, repo: GitHubRepository
+    loop: LoopState, event: Event, policy: Policy, repo: RepositoryClient
 ) -> RunnerChoice:
     """Choose the runners that the head may use without an approval, including fallbacks."""
     assert event.head is not None
@@ -265,7 +265,7 @@ async def _remember_users(loop: LoopState, event: Event, choice: RunnerChoice) -
 
 
 async def _hook_sha(
-    head: Head, choice: RunnerChoice, policy: Policy, repo: GitHubRepository
+    head: Head, choice: RunnerChoice, policy: Policy, repo: RepositoryClient
 ) -> str:
     """Return the commit whose hook runs: the head or, for a fork's, that of the base or default branch."""
     if policy.hooks_from == "head" or not choice.fork:

@@ -11,7 +11,7 @@ from bassloop.concurrency import SharedCalls, TTLCache, run_all
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bassloop.github import GitHubRepository
+    from bassloop.github import RepositoryClient
 
 CACHE_BYTES = 16 << 20
 CACHE_SECONDS = 3600.0
@@ -44,7 +44,7 @@ class HookFiles:
     )
 
     async def read(
-        self, repository_id: int, repo: GitHubRepository, sha: str, path: str
+        self, repository_id: int, repo: RepositoryClient, sha: str, path: str
     ) -> bytes | None:
         """Return a file's bytes at a commit, or None if there is none. Raises GitHubError."""
         key = repository_id, sha, path
@@ -55,7 +55,7 @@ class HookFiles:
         return content
 
     async def read_all(
-        self, repository_id: int, repo: GitHubRepository, sha: str, paths: Iterable[str]
+        self, repository_id: int, repo: RepositoryClient, sha: str, paths: Iterable[str]
     ) -> dict[str, bytes | None]:
         """Return the bytes of several files at the top of a commit. Raises GitHubError."""
         paths = list(paths)

@@ -1,7 +1,7 @@
 """GitHub: the API client, the App's credentials and webhook, users' keys, signing in.
 
 Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_run_requests`, :mod:`request`); :mod:`github` and
-:mod:`repository` are what others call, :mod:`rest_client` is the HTTP below them::
+:mod:`repository_client` are what others call, :mod:`rest_client` is the HTTP below them::
 
     async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:
         repo = github.repository(installation_id, "octocat", "hello")
@@ -43,7 +43,7 @@ from bassloop.github.oauth import (
     SignInPending,
     SignInRefused,
 )
-from bassloop.github.repository import GitHubRepository
+from bassloop.github.repository_client import RepositoryClient
 from bassloop.github.request import RetryPolicy
 from bassloop.github.webhook_events import MalformedEvent, parse_event, sign, verify_signature
 
@@ -64,7 +64,6 @@ __all__ = [
     "GitHub",
     "GitHubConfig",
     "GitHubError",
-    "GitHubRepository",
     "Head",
     "KeyStore",
     "LoginKeys",
@@ -77,6 +76,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "Repository",
+    "RepositoryClient",
     "RetryPolicy",
     "SignInPending",
     "SignInRefused",

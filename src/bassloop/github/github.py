@@ -18,7 +18,7 @@ from bassloop.github.check_writer import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
-from bassloop.github.repository import MAX_FILE, GitHubRepository
+from bassloop.github.repository_client import MAX_FILE, RepositoryClient
 from bassloop.github.request import ANONYMOUS, Credential, RetryPolicy
 from bassloop.github.rest_client import API, AT_ONCE
 from bassloop.github.webhook_events import MalformedEvent, parse_repository
@@ -106,10 +106,10 @@ class GitHub:
             raise GitHubError(f"GitHub's answer is not a repository: {error}") from error
         return None if known.private else known
 
-    def repository(self, installation_id: int, owner: str, name: str) -> GitHubRepository:
+    def repository(self, installation_id: int, owner: str, name: str) -> RepositoryClient:
         """Return a client for one repository, which uses an installation's token. Makes no request."""
         installation = Installation(self.api, self.app, installation_id)
-        return GitHubRepository(installation, self.check_writer, owner, name, self.max_file)
+        return RepositoryClient(installation, self.check_writer, owner, name, self.max_file)
 
     async def _reader(self) -> Credential:
         return ANONYMOUS if self.app is None else await self.app.any_installation()

@@ -37,7 +37,7 @@ REPOSITORY_OF_TEAM = "application/vnd.github.v3.repository+json"
 
 
 @dataclass(frozen=True, eq=False)
-class GitHubRepository:
+class RepositoryClient:
     """A client for one repository. Methods that make requests raise GitHubError."""
 
     installation: Installation
