@@ -44,7 +44,7 @@ from bassloop.github.oauth import (
     SignInRefused,
 )
 from bassloop.github.repository_client import RepositoryClient
-from bassloop.github.request import RetryPolicy
+from bassloop.github.rest_client import RetryPolicy
 from bassloop.github.webhook_events import MalformedEvent, parse_event, sign, verify_signature
 
 __all__ = [

@@ -19,8 +19,8 @@ from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.repository_client import MAX_FILE, RepositoryClient
-from bassloop.github.request import ANONYMOUS, Credential, RetryPolicy
-from bassloop.github.rest_client import API, AT_ONCE
+from bassloop.github.request import ANONYMOUS, Credential
+from bassloop.github.rest_client import API, AT_ONCE, RetryPolicy
 from bassloop.github.webhook_events import MalformedEvent, parse_repository
 
 if TYPE_CHECKING:

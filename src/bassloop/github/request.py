@@ -1,4 +1,4 @@
-"""One request to GitHub and its response, with limits, the policy for retries, and the errors of responses."""
+"""One request to GitHub and its response, with limits, and the errors of responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import httpx
 import trio
 from gidgethub import sansio
 
-from bassloop.concurrency import Backoff
 from bassloop.github.errors import GitHubError, RateLimited, TooLong, explain
 from bassloop.github.rate_limits import requested_wait
 
@@ -80,28 +79,6 @@ class Response:
         if len(self.body) < PARSED_IN_THREAD:
             return json.loads(self.body)
         return await trio.to_thread.run_sync(json.loads, self.body)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """The policy for retries: how often and for how long a call is tried.
-
-    Args:
-        attempts: the maximum number of attempts.
-        first_delay: the average delay before the second attempt, in seconds; it doubles with each further one.
-        longest_delay: seconds; a rate limit that lasts longer raises at once.
-        answer_seconds: the time limit for one attempt, from connecting to the response's last byte.
-    """
-
-    attempts: int = 4
-    first_delay: float = 1.0
-    longest_delay: float = 120.0
-    answer_seconds: float = 60.0
-
-    @property
-    def backoff(self) -> Backoff:
-        """The delays between attempts."""
-        return Backoff(self.first_delay, self.longest_delay)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import httpx
 import structlog
 import trio
 
-from bassloop.concurrency import TTLCache, retry
+from bassloop.concurrency import Backoff, TTLCache, retry
 from bassloop.github.api_budget import POINTS, APIBudget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
 from bassloop.github.outages import OUTAGE_SECONDS, OutageGate
@@ -33,7 +33,6 @@ from bassloop.github.request import (
     Data,
     Request,
     Response,
-    RetryPolicy,
     failed,
     fetch,
     is_same_host,
@@ -83,6 +82,28 @@ class CachedResponse:
     etag: str
     body: bytes
     link: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The policy for retries: how often and for how long a call is tried.
+
+    Args:
+        attempts: the maximum number of attempts.
+        first_delay: the average delay before the second attempt, in seconds; it doubles with each further one.
+        longest_delay: seconds; a rate limit that lasts longer raises at once.
+        answer_seconds: the time limit for one attempt, from connecting to the response's last byte.
+    """
+
+    attempts: int = 4
+    first_delay: float = 1.0
+    longest_delay: float = 120.0
+    answer_seconds: float = 60.0
+
+    @property
+    def backoff(self) -> Backoff:
+        """The delays between attempts."""
+        return Backoff(self.first_delay, self.longest_delay)
 
 
 class API:
