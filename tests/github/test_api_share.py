@@ -13,7 +13,7 @@ import trio.testing
 from bassloop.daemon.node_tasks import keep_sharing
 from bassloop.github import GitHubError
 from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
-from bassloop.github.rest_client import API
+from bassloop.github.rest_client import RestClient
 from bassloop.standin.faults import RateLimits
 from bassloop.store.leases import Company
 
@@ -29,8 +29,8 @@ class SlowGitHub:
     now: int = 0
     most: int = 0
 
-    def node(self) -> API:
-        return API(self.client, "http://github.test", points=10**6)
+    def node(self) -> RestClient:
+        return RestClient(self.client, "http://github.test", points=10**6)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.now += 1
@@ -39,10 +39,12 @@ class SlowGitHub:
         self.now -= 1
         return httpx.Response(200, json={})
 
-    async def most_at_once(self, nodes: Sequence[API], purpose: Purpose = Purpose.PEOPLE) -> int:
+    async def most_at_once(
+        self, nodes: Sequence[RestClient], purpose: Purpose = Purpose.PEOPLE
+    ) -> int:
         """Have nodes make many requests, and return how many were made at the same time."""
 
-        async def ask(node: API) -> None:
+        async def ask(node: RestClient) -> None:
             with spending(purpose):
                 await node.call("GET", "/repos/o/r/contents")
 
@@ -110,7 +112,7 @@ async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:
         return httpx.Response(200, json={})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        api = API(client, "http://github.test")
+        api = RestClient(client, "http://github.test")
         await api.call("POST", "/repos/o/r/check-runs", data={})
         api.may_write = lambda: False
         with pytest.raises(GitHubError, match="other nodes may have taken over"):
@@ -129,7 +131,7 @@ async def test_a_change_is_not_sent_if_the_node_was_paused_while_it_connected() 
     url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
     async with httpx.AsyncClient() as client, trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer, listeners)
-        api, allowed = API(client, url), iter([True, False])
+        api, allowed = RestClient(client, url), iter([True, False])
         api.may_write = lambda: next(allowed)
         with pytest.raises(GitHubError, match="other nodes may have taken over"):
             await api.call("PATCH", "/repos/o/r/check-runs/1", data={})

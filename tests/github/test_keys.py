@@ -26,7 +26,7 @@ from bassloop.github.login_keys import (
     NOBODY_SECONDS,
 )
 from bassloop.github.request import ANONYMOUS, Credential
-from bassloop.github.rest_client import API
+from bassloop.github.rest_client import RestClient
 from bassloop.standin import Fault
 from tests.until import until
 
@@ -73,7 +73,7 @@ async def people() -> People:
 @pytest.fixture
 async def keys(people: People) -> AsyncGenerator[LoginKeys]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
-        yield LoginKeys(API(client, "https://api.test"), nobody)
+        yield LoginKeys(RestClient(client, "https://api.test"), nobody)
 
 
 async def test_they_are_cached_for_a_while_and_then_fetched_again(
@@ -224,7 +224,7 @@ async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) 
         answers = httpx.MockTransport(lambda _, body=body: httpx.Response(200, json=body))
         async with httpx.AsyncClient(transport=answers) as client:
             with pytest.raises(GitHubError, match="can't be read"):
-                await LoginKeys(API(client, "https://api.test"), nobody).user("octocat")
+                await LoginKeys(RestClient(client, "https://api.test"), nobody).user("octocat")
 
 
 async def test_they_are_asked_for_through_an_installation_when_there_is_one(
@@ -349,7 +349,9 @@ class Memory(dict[str, Stored]):
 async def restarted(people: People, memory: Memory, **options: Any) -> AsyncGenerator[LoginKeys]:
     """The users and keys of a process that has just begun."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(people)) as client:
-        yield LoginKeys(API(client, "https://api.test"), nobody, memory, clock=clock, **options)
+        yield LoginKeys(
+            RestClient(client, "https://api.test"), nobody, memory, clock=clock, **options
+        )
 
 
 async def test_known_keys_survive_a_restart_while_github_is_down(

@@ -13,7 +13,7 @@ from bassloop.github.api_budget import Purpose, spending
 from bassloop.github.errors import GitHubError
 from bassloop.github.outages import OUTAGE_SECONDS, PROBE_SECONDS, OutageGate
 from bassloop.github.request import Credential
-from bassloop.github.rest_client import API
+from bassloop.github.rest_client import RestClient
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -38,7 +38,7 @@ async def test_a_backlog_makes_few_calls_during_an_outage_and_goes_on_when_it_is
 ) -> None:
     github, done_at = GitHub(), list[float]()
     async with httpx.AsyncClient(transport=httpx.MockTransport(github)) as client:
-        api = API(client, "https://api.test")
+        api = RestClient(client, "https://api.test")
 
         async def handle() -> None:
             while True:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bassloop.cli import main
-from bassloop.github.rest_client import API
+from bassloop.github.rest_client import RestClient
 from bassloop.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ if WHERE == "store":
 
     Writer._commit = crashing_commit  # type: ignore[method-assign]
 else:
-    attempt = API._attempt
+    attempt = RestClient._attempt
     METHOD, PATH = WHAT.split(":", 1)
 
-    async def crashing_attempt(self: API, request: Request, url: str, *rest: Any) -> Any:
+    async def crashing_attempt(self: RestClient, request: Request, url: str, *rest: Any) -> Any:
         path = urlsplit(url).path
         now = due(int(request.method == METHOD and re.search(PATH, path) is not None))
         die_if(now and WHEN == "before")
@@ -63,6 +63,6 @@ else:
         die_if(now and WHEN == "after")
         return found
 
-    API._attempt = crashing_attempt  # type: ignore[method-assign]
+    RestClient._attempt = crashing_attempt  # type: ignore[method-assign]
 
 main()

@@ -19,7 +19,7 @@ from bassloop.store import RequestKind, Topic
 if TYPE_CHECKING:
     from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Inbox
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
     from bassloop.runtimes import Pool
     from bassloop.store import NodeRequest, Store
     from bassloop.store.leases import Company
@@ -111,7 +111,7 @@ async def keep_approving(
                     loop.approve_active(head.repository_id, head.sha, by)
 
 
-async def keep_sharing(company: Company, api: API) -> None:
+async def keep_sharing(company: Company, api: RestClient) -> None:
     """Divide among the nodes what they can't spend from a common budget, until cancelled.
 
     A node that is gone still counts for a minute, because it may have requests under way.

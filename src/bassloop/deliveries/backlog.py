@@ -13,7 +13,7 @@ from bassloop.github import Purpose, purpose_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
     from bassloop.store import RepositoryBacklog, Store
 
 PACE_SECONDS = 300.0
@@ -88,7 +88,7 @@ class Backlog:
     """Reports the backlog."""
 
     store: Store
-    api: API
+    api: RestClient
     pace: Pace
 
     async def report(self) -> BacklogReport:

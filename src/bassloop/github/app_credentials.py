@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from bassloop.github.request import Data
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ def _read_key(pem: str) -> RSAPrivateKey:
 class App:
     """A GitHub App. Tokens are kept until five minutes before they expire."""
 
-    api: API
+    api: RestClient
     app_id: int
     private_key: str = field(repr=False)
     _tokens: TTLCache[int, AccessToken] = field(
@@ -216,7 +216,7 @@ class Installation:
     `app` is None if no App is configured; then every call raises Unauthorized.
     """
 
-    api: API
+    api: RestClient
     app: App | None
     id: int
 
@@ -229,7 +229,7 @@ class Installation:
         repeatable: bool | None = None,
         accept: str = JSON,
     ) -> Any:
-        """Make a call; see :meth:`API.call`."""
+        """Make a call; see :meth:`RestClient.call`."""
         return await self._with_token(
             lambda credential: self.api.call(
                 method,
@@ -242,13 +242,13 @@ class Installation:
         )
 
     async def raw(self, path: str, *, limit: int) -> bytes:
-        """Read a file; see :meth:`API.raw`."""
+        """Read a file; see :meth:`RestClient.raw`."""
         return await self._with_token(
             lambda credential: self.api.raw(path, credential=credential, limit=limit)
         )
 
     async def page(self, url: str) -> tuple[Any, str | None]:
-        """Read one page of a list; see :meth:`API.page`."""
+        """Read one page of a list; see :meth:`RestClient.page`."""
         return await self._with_token(lambda credential: self.api.page(url, credential=credential))
 
     async def _with_token(self, call: Callable[[Credential], Awaitable[T]]) -> T:

@@ -20,7 +20,7 @@ from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig
 from bassloop.github.repository_client import MAX_FILE, RepositoryClient
 from bassloop.github.request import ANONYMOUS, Credential
-from bassloop.github.rest_client import API, AT_ONCE, RetryPolicy
+from bassloop.github.rest_client import AT_ONCE, RestClient, RetryPolicy
 from bassloop.github.webhook_events import MalformedEvent, parse_repository
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class GitHub:
 
     def __init__(
         self,
-        api: API,
+        api: RestClient,
         app: App | None,
         oauth: OAuth | None = None,
         *,
@@ -139,7 +139,7 @@ async def open_github(
         trust_env=not is_loopback(config.api_url),
         verify=trusted_certificates(config.api_url),
     ) as client:
-        api = API(
+        api = RestClient(
             client,
             config.api_url,
             retries=config.retries,

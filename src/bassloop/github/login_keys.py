@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from bassloop.github.request import Credential
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ class LoginKeys:
         clock: returns the seconds since the epoch.
     """
 
-    api: API
+    api: RestClient
     credential: Callable[[], Awaitable[Credential]]
     store: KeyStore | None = None
     known_seconds: float = KNOWN_SECONDS

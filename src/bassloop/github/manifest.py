@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from bassloop.github.errors import GitHubError, NotFound
 
 if TYPE_CHECKING:
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
 
 PERMISSIONS = {
     "checks": "write",
@@ -99,7 +99,7 @@ def web_url(api_url: str) -> str:
     return f"{parts.scheme}://{host}"
 
 
-async def exchange(api: API, code: str) -> NewApp:
+async def exchange(api: RestClient, code: str) -> NewApp:
     """Exchange a code, which can be used once within an hour, for the App. Raises GitHubError."""
     if not _CODE.match(code):
         raise GitHubError("GitHub came back with something that isn't a code")

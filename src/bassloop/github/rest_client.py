@@ -106,7 +106,7 @@ class RetryPolicy:
         return Backoff(self.first_delay, self.longest_delay)
 
 
-class API:
+class RestClient:
     """A client of GitHub's REST API, shared by everything that calls it. Each call names its credential.
 
     `answers` counts attempts by the status of the response, 0 if there was none. `heard_at` is the time, by Trio's
@@ -150,7 +150,9 @@ class API:
 
     def __repr__(self) -> str:
         asking = self._limiter.statistics()
-        return f"<API: {asking.borrowed_tokens} asking, {self.backlog} waiting for their turn>"
+        return (
+            f"<RestClient: {asking.borrowed_tokens} asking, {self.backlog} waiting for their turn>"
+        )
 
     @property
     def backlog(self) -> int:

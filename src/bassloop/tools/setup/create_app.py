@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from werkzeug import Response as AnyResponse
 
-    from bassloop.github.rest_client import API
+    from bassloop.github.rest_client import RestClient
 
 
 PRIVATE = 0o600
@@ -175,7 +175,7 @@ class Creation:
     """The creation of one App. `finished` is set after the browser has shown the remaining steps."""
 
     plan: Plan
-    api: API
+    api: RestClient
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     state: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     created: CreatedApp | None = None

@@ -12,7 +12,7 @@ import trio
 
 from bassloop.github import GitHubError, RateLimited
 from bassloop.github.request import RAW, Credential
-from bassloop.github.rest_client import API
+from bassloop.github.rest_client import RestClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -51,9 +51,9 @@ def error(status: int, message: str = "no", **headers: str) -> httpx.Response:
 
 
 @asynccontextmanager
-async def api(script: Script, base: str = "https://api.test") -> AsyncGenerator[API]:
+async def api(script: Script, base: str = "https://api.test") -> AsyncGenerator[RestClient]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(script)) as client:
-        yield API(client, base)
+        yield RestClient(client, base)
 
 
 async def test_the_end_of_an_outage_is_noticed_but_not_that_of_a_single_failure(
@@ -150,7 +150,7 @@ async def test_a_retry_after_is_waited_for_by_everybody_with_that_credential(
     assert all(30 <= at - first <= 32 for at in rest)
 
 
-async def ask(calls: API, credential: Credential) -> None:
+async def ask(calls: RestClient, credential: Credential) -> None:
     await calls.call("GET", "/x", credential=credential)
 
 
@@ -266,13 +266,13 @@ async def test_fifty_are_asked_at_once_and_no_more(autojump_clock: MockClock) ->
         return ok()
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow)) as client:
-        calls = API(client, "https://api.test")
+        calls = RestClient(client, "https://api.test")
         async with trio.open_nursery() as nursery:
             for _ in range(120):
                 nursery.start_soon(ask, calls, SOMEBODY)
             await trio.sleep(0.5)
             assert calls.statistics() == {"asking": 50, "waiting": 70, "paced": 0}
-            assert repr(calls) == "<API: 50 asking, 0 waiting for their turn>"
+            assert repr(calls) == "<RestClient: 50 asking, 0 waiting for their turn>"
     assert most == 50
 
 
@@ -282,7 +282,7 @@ async def test_a_call_that_is_cancelled_ends_at_once(autojump_clock: MockClock) 
         raise AssertionError
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as client:
-        calls = API(client, "https://api.test")
+        calls = RestClient(client, "https://api.test")
         with trio.move_on_after(3) as scope:
             await calls.call("GET", "/x")
         assert scope.cancelled_caught
@@ -292,7 +292,7 @@ async def test_a_call_that_is_cancelled_ends_at_once(autojump_clock: MockClock) 
 async def test_an_invalid_address_is_reported_with_its_setting() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(GitHubError, match="GITHUB_API_URL"):
-            await API(client, "nonsense://x").call("GET", "/x")
+            await RestClient(client, "nonsense://x").call("GET", "/x")
 
 
 async def test_a_page_of_html_is_never_taken_for_a_file(autojump_clock: MockClock) -> None:
