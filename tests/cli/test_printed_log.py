@@ -11,28 +11,28 @@ from bassloop.terminal import Terminal
 
 def test_a_line_is_printed_once_it_is_whole() -> None:
     log = PrintedLog()
-    assert log.foresee(0, [b"a", b"b"], ended=False) == [b"a", b"b"]
-    assert log.foresee(0, [b"a", b"b", b"c"], ended=False) == [b"c"]
+    assert log.preview(0, [b"a", b"b"], ended=False) == [b"a", b"b"]
+    assert log.preview(0, [b"a", b"b", b"c"], ended=False) == [b"c"]
     assert log.settle([b"a", b"b"]) == []
-    assert log.foresee(2, [b"c", b"d"], ended=True) == [b"d"]
+    assert log.preview(2, [b"c", b"d"], ended=True) == [b"d"]
     assert log.settle([b"c", b"d", b"e"]) == [b"e"]
 
 
 def test_a_line_that_was_rewritten_is_printed_again_once_it_cannot_change() -> None:
     log = PrintedLog()
-    assert log.foresee(0, [b"1 %", b"x"], ended=False) == [b"1 %", b"x"]
-    assert log.foresee(0, [b"2 %", b"x", b"y"], ended=False) == []
+    assert log.preview(0, [b"1 %", b"x"], ended=False) == [b"1 %", b"x"]
+    assert log.preview(0, [b"2 %", b"x", b"y"], ended=False) == []
     assert log.settle([b"3 %"]) == [b"3 %"]
-    assert log.foresee(1, [b"x", b"y"], ended=False) == []
-    assert log.foresee(1, [b"x", b"z"], ended=True) == [b"x", b"z"]
+    assert log.preview(1, [b"x", b"y"], ended=False) == []
+    assert log.preview(1, [b"x", b"z"], ended=True) == [b"x", b"z"]
     assert log.settle([b"x", b"z"]) == []
 
 
 def test_lines_that_are_not_stored_yet_keep_those_after_them_waiting() -> None:
     log = PrintedLog()
-    assert log.foresee(2, [b"c"], ended=False) == []
+    assert log.preview(2, [b"c"], ended=False) == []
     assert log.settle([b"a", b"b", b"c"]) == [b"a", b"b", b"c"]
-    assert log.foresee(2, [b"c"], ended=True) == []
+    assert log.preview(2, [b"c"], ended=True) == []
 
 
 @example([b"\n", b"\n", b"\x1b[A", b"\x1b[A", b"d\n", b"\n", b"a"])
@@ -49,7 +49,7 @@ def test_every_line_is_printed_in_order_whatever_a_program_writes(pieces: list[b
         screen = terminal.screen()
         screen += [b""] * (above - len(screen))
         lines = screen if ended else screen[:above]
-        printed.extend(log.foresee(terminal.first_line, lines, ended=ended))
+        printed.extend(log.preview(terminal.first_line, lines, ended=ended))
 
     for piece in pieces:
         update(terminal.feed(piece), ended=False)

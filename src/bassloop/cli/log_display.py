@@ -61,20 +61,20 @@ class PrintedLog:
 
     def __init__(self) -> None:
         self.settled = 0
-        self._foreseen: dict[int, bytes] = {}
+        self._previewed: dict[int, bytes] = {}
         self._is_rewritten = False
 
     def settle(self, lines: Sequence[bytes]) -> list[bytes]:
         """Return which of the next settled lines must be printed."""
         printed = []
         for number, line in enumerate(lines, self.settled):
-            if self._foreseen.pop(number, None) != line:
-                self._foreseen.clear()  # what comes after this line must be printed after it
+            if self._previewed.pop(number, None) != line:
+                self._previewed.clear()  # what comes after this line must be printed after it
                 printed.append(line)
         self.settled += len(lines)
         return printed
 
-    def foresee(self, first: int, lines: Sequence[bytes], *, ended: bool) -> list[bytes]:
+    def preview(self, first: int, lines: Sequence[bytes], *, ended: bool) -> list[bytes]:
         """Return which of the lines that may still change, but probably won't, must be printed.
 
         Args:
@@ -83,17 +83,17 @@ class PrintedLog:
         """
         if first > self.settled:  # the lines in between aren't stored yet
             return []
-        foreseen = self._foreseen
+        previewed = self._previewed
         numbered = [pair for pair in enumerate(lines, first) if pair[0] >= self.settled]
         for changed, line in numbered:
-            if foreseen.get(changed, line) != line:
+            if previewed.get(changed, line) != line:
                 self._is_rewritten = True
-                self._foreseen = foreseen = {n: foreseen[n] for n in foreseen if n < changed}
+                self._previewed = previewed = {n: previewed[n] for n in previewed if n < changed}
                 break
         if self._is_rewritten and not ended:
             return []
-        fresh = {number: line for number, line in numbered if number not in foreseen}
-        foreseen.update(fresh)
+        fresh = {number: line for number, line in numbered if number not in previewed}
+        previewed.update(fresh)
         return list(fresh.values())
 
 
@@ -172,7 +172,7 @@ class LogDisplay:
             screen = [line.encode(errors="replace") for line in log["screen"]]
             whole = int(log.get("screen_whole", 0))
             screen += [b""] * (whole - len(screen))
-            lines += printed.foresee(int(log.get("screen_start", 0)), screen[:whole], ended=False)
+            lines += printed.preview(int(log.get("screen_start", 0)), screen[:whole], ended=False)
         if not lines:
             return
         if self._with_names and row != self._row:

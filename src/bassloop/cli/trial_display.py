@@ -279,7 +279,7 @@ class TrialDisplay:
             self._print_lines(run, step, seen, printed.settle(lines))
             if len(lines) < PAGE:
                 break
-        self._print_lines(run, step, seen, printed.foresee(first, whole, ended=ended))
+        self._print_lines(run, step, seen, printed.preview(first, whole, ended=ended))
 
     def _print_heading(self, run: Run, step: Step, seen: _Seen) -> None:
         sign = "$ " if _is_command(step) else ""
