@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.project import read_checks, write_bass
+from bassloop.tools.expected_checks import find_expected_checks
 from bassloop.tools.formatter import format_bass
 from bassloop.tools.linting import lint_bass
-from bassloop.tools.outlook import foresee
 from bassloop.tools.sample_events import PUSH
 
 from .pages import PAGES, ROOT, blocks
@@ -45,10 +45,10 @@ WRITTEN = [
 async def test_checks_in_toml_are_started(toml: str, tmp_path: Path) -> None:
     checks = read_checks(toml.encode())
     needed = {need for check in checks.values() for need in check.needs}
-    outlook = await foresee(tmp_path, PUSH, declared=write_bass(checks))
-    assert outlook.error is None
-    assert outlook.checks
-    assert needed <= {name.partition(" (")[0] for name in outlook.checks}
+    expected = await find_expected_checks(tmp_path, PUSH, declared=write_bass(checks))
+    assert expected.error is None
+    assert expected.names
+    assert needed <= {name.partition(" (")[0] for name in expected.names}
 
 
 @pytest.mark.parametrize("bass", WRITTEN)
@@ -57,9 +57,9 @@ async def test_checks_in_bass_are_started(bass: str, tmp_path: Path) -> None:
     assert [str(found) for found in lint_bass(source, "project.bass")] == []
     assert format_bass(bass) == bass
     (tmp_path / "project.bass").write_text(source)
-    outlook = await foresee(tmp_path, PUSH)
-    assert outlook.error is None
-    assert outlook.checks == re.findall(r"^\s+\{?:([\w.-]+) \((?:from|test-on|cd)", bass, re.M)
+    expected = await find_expected_checks(tmp_path, PUSH)
+    assert expected.error is None
+    assert expected.names == re.findall(r"^\s+\{?:([\w.-]+) \((?:from|test-on|cd)", bass, re.M)
 
 
 def test_the_documentation_has_recipes() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, started_checks, write_bass
-from bassloop.tools.outlook import foresee
+from bassloop.tools.expected_checks import find_expected_checks
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 NOWHERE = Path("/nonexistent")
@@ -56,7 +56,7 @@ async def test_an_event_starts_what_the_evaluated_hook_starts(
     hook = write_bass(declared)
     for sample in SAMPLE_EVENTS:
         event = sample.pushed_to(pushed)
-        outlook = await foresee(NOWHERE, event, declared=hook)
-        assert outlook.error is None
+        expected = await find_expected_checks(NOWHERE, event, declared=hook)
+        assert expected.error is None
         assert event.branch == (pushed if event.trigger == "push" else "main")
-        assert started_checks(declared, event.trigger, event.branch) == outlook.checks
+        assert started_checks(declared, event.trigger, event.branch) == expected.names

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from bassloop.cli import cli
 from bassloop.project import read_checks, write_bass
+from bassloop.tools.expected_checks import find_expected_checks
 from bassloop.tools.linting import lint_bass
-from bassloop.tools.outlook import foresee
 from bassloop.tools.sample_events import MERGE_QUEUE, PULL_REQUEST, PUSH
 
 if TYPE_CHECKING:
@@ -64,15 +64,18 @@ async def test_the_checks_of_an_event_are_found_without_running_anything(tmp_pat
     (tmp_path / "project.bass").write_text(HOOK)
     declared = write_bass(read_checks(b'[checks]\nlint = "ruff check ."\n'))
     for event in (PUSH, PULL_REQUEST):
-        assert (await foresee(tmp_path, event, declared=declared)).checks == ["lint", "test"]
-    assert (await foresee(tmp_path, MERGE_QUEUE, declared=declared)).checks == ["lint"]
+        assert (await find_expected_checks(tmp_path, event, declared=declared)).names == [
+            "lint",
+            "test",
+        ]
+    assert (await find_expected_checks(tmp_path, MERGE_QUEUE, declared=declared)).names == ["lint"]
 
 
 async def test_the_error_of_a_hook_is_reported(tmp_path: Path) -> None:
     (tmp_path / "project.bass").write_text("(defn github-hook [event client] (run ($ x)))")
-    outlook = await foresee(tmp_path, PUSH)
-    assert outlook.checks == []
-    assert outlook.error
+    expected = await find_expected_checks(tmp_path, PUSH)
+    assert expected.names == []
+    assert expected.error
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -117,13 +120,13 @@ async def test_ejected_code_starts_the_same_checks(tmp_path: Path) -> None:
     toml = '[checks.a]\nrun = "x"\nwhen.branches = ["main"]\n[checks.b]\nrun = "y"\nneeds = ["a"]\n'
     (tmp_path / ".bassloop.toml").write_text(toml)
     declared = write_bass(read_checks(toml.encode()))
-    before = await foresee(tmp_path, PUSH, declared=declared)
+    before = await find_expected_checks(tmp_path, PUSH, declared=declared)
     status, output = await trio.to_thread.run_sync(run, "eject", str(tmp_path))
     assert status == 0
     (tmp_path / ".bassloop.toml").unlink()
     (tmp_path / "project.bass").write_text(output)
-    assert await foresee(tmp_path, PUSH) == before
-    assert before.checks == ["a", "b"]
+    assert await find_expected_checks(tmp_path, PUSH) == before
+    assert before.names == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def lint(path: Path) -> None:
             click.echo(explain_missing_checks(root) or NO_CHECKS)
             errors += not scripts
         elif has_script:
-            errors += _show_outlook(root, declared)
+            errors += _show_expected(root, declared)
         else:
             _show_declared(declared)
     if errors or warnings:
@@ -185,24 +185,24 @@ def _show_declared(checks: Mapping[str, CheckDeclaration]) -> None:
         _show_started(sample.title, started_checks(checks, sample.trigger, sample.branch))
 
 
-def _show_outlook(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
+def _show_expected(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
     """Evaluate the hook to show what each event starts. Return the number of errors."""
     with quick_imports():
-        from bassloop.tools.outlook import foresee_all
+        from bassloop.tools.expected_checks import find_all_expected_checks
 
     declared = None
     if checks:
         from bassloop.project import write_bass  # slow to import, and most scripts are alone
 
         declared = write_bass(checks)
-    outlooks = run_late(partial(foresee_all, root, declared=declared))
-    if all(outlook.fails for _, outlook in outlooks):
-        why = {(outlook.place or "", outlook.error): None for _, outlook in outlooks}
-        for place, message in why:
-            click.echo(f"{root / place}: error: the hook fails: {message}")
+    expectations = run_late(partial(find_all_expected_checks, root, declared=declared))
+    if all(expected.fails for _, expected in expectations):
+        why = {(expected.location or "", expected.error): None for _, expected in expectations}
+        for location, message in why:
+            click.echo(f"{root / location}: error: the hook fails: {message}")
         return len(why)
-    for sample, outlook in outlooks:
-        _show_started(sample.title, outlook.checks, outlook.error)
+    for sample, expected in expectations:
+        _show_started(sample.title, expected.names, expected.error)
     return 0
 
 

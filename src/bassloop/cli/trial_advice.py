@@ -14,7 +14,7 @@ from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
 from bassloop.repository_files import CHECKS, CONFIG_FILE
-from bassloop.tools.outlook import foresee_all
+from bassloop.tools.expected_checks import find_all_expected_checks
 from bassloop.units import format_size
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
@@ -210,11 +210,11 @@ async def explain_silence(trial: Trial) -> str:
     with suppress(ChecksFileError):
         if file.is_file() and (checks := read_checks(file.read_bytes())):
             declared = write_bass(checks)
-    outlooks = await foresee_all(root, declared=declared)
+    expectations = await find_all_expected_checks(root, declared=declared)
     others = [
-        f"--event {sample.event} starts {', '.join(outlook.checks)}"
-        for sample, outlook in outlooks
-        if outlook.checks and sample.event != tried
+        f"--event {sample.event} starts {', '.join(expected.names)}"
+        for sample, expected in expectations
+        if expected.names and sample.event != tried
     ]
     if not others:
         return f"{text}; --event tries another one, such as check_suite or pull_request"

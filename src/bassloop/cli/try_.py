@@ -144,12 +144,12 @@ def try_(
         why = explain_missing_checks(path.resolve())
         raise click.ClickException(why or NO_CHECKS.format(path.resolve()))
     if folder is not None and (list_only or checks):
-        foreseen = _foresee(folder, event)
+        listed = _list_checks(folder, event)
         if list_only:
-            _print_list(foreseen)
+            _print_list(listed)
             sys.exit(0)
-        if foreseen is not None:
-            _require_known(checks, (*foreseen.started, *foreseen.others))
+        if listed is not None:
+            _require_known(checks, (*listed.started, *listed.others))
     values = _secret_values(secrets)
     import trio
 
@@ -214,18 +214,18 @@ def _secret_value(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class ListedChecks:
     """The checks that an event starts, and the others that there are, which `--check` runs."""
 
     started: list[str]
     others: list[str]
 
 
-def _foresee(folder: Path, event: str) -> Foreseen | None:
+def _list_checks(folder: Path, event: str) -> ListedChecks | None:
     """Return the checks that an event would start, or None if that's unknown without running something."""
     from bassloop.project import ChecksFileError, read_checks, write_bass
     from bassloop.project.declaration import When
-    from bassloop.tools.outlook import foresee, foresee_all
+    from bassloop.tools.expected_checks import find_all_expected_checks, find_expected_checks
     from bassloop.tools.sample_events import SAMPLE_EVENTS
 
     sample = next((each for each in SAMPLE_EVENTS if each.event == event), None)
@@ -243,13 +243,13 @@ def _foresee(folder: Path, event: str) -> Foreseen | None:
             }
             unconditional = write_bass(always)
     here = sample.pushed_to(_branch(folder))
-    outlook = run_late(partial(foresee, folder, here, declared=declared))
-    if outlook.error:
-        click.echo(f"bassloop: not all checks are known: {outlook.error}", err=True)
+    expected = run_late(partial(find_expected_checks, folder, here, declared=declared))
+    if expected.error:
+        click.echo(f"bassloop: not all checks are known: {expected.error}", err=True)
         return None
-    outlooks = run_late(partial(foresee_all, folder, declared=unconditional))
-    names = dict.fromkeys(name for _, each in outlooks for name in each.checks)
-    return Foreseen(outlook.checks, [name for name in names if name not in outlook.checks])
+    expectations = run_late(partial(find_all_expected_checks, folder, declared=unconditional))
+    names = dict.fromkeys(name for _, each in expectations for name in each.names)
+    return ListedChecks(expected.names, [name for name in names if name not in expected.names])
 
 
 def _branch(folder: Path) -> str:
@@ -262,13 +262,13 @@ def _branch(folder: Path) -> str:
     return done.stdout.strip() or "main"
 
 
-def _print_list(foreseen: Foreseen | None) -> None:
-    if foreseen is None:
+def _print_list(listed: ListedChecks | None) -> None:
+    if listed is None:
         return
-    for name in foreseen.started:
+    for name in listed.started:
         click.echo(name)
-    if foreseen.others:
-        names = ", ".join(foreseen.others)
+    if listed.others:
+        names = ", ".join(listed.others)
         click.echo(f"other events or branches start {names}; --check NAME runs one here", err=True)
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bassloop import bass
+from bassloop.tools.expected_checks import SilentHost
 from bassloop.tools.formatter import tokens
 from bassloop.tools.lsp.analysis import analyse
-from bassloop.tools.outlook import SilentHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class ExpectedChecks:
     """The checks that an event would start.
 
     Args:
-        checks: the names, in order.
+        names: their names, in order.
         error: why the checks are unknown, or the hook's error.
-        place: the file and line of the error, as far as known.
+        location: the file and line of the error, as far as known.
     """
 
-    checks: list[str]
+    names: list[str]
     error: str | None = None
-    place: str | None = None
+    location: str | None = None
 
     @property
     def fails(self) -> bool:
@@ -41,38 +41,38 @@ class Outlook:
         return self.error is not None and not self.error.startswith(bass.UNAVAILABLE)
 
 
-async def foresee(
+async def find_expected_checks(
     root: Path,
     event: SampleEvent,
     driver: SessionDriver | None = None,
     *,
     declared: str | None = None,
-) -> Outlook:
+) -> ExpectedChecks:
     """Evaluate a folder's hook for an event, without running anything.
 
     Args:
         driver: runs the hook's background work; None to run it under Trio.
         declared: the Bass translation of its `.bassloop.toml`, if that declares checks.
     """
-    [outlook] = await _foresee(root, [event], driver, declared)
-    return outlook
+    [expected] = await _find(root, [event], driver, declared)
+    return expected
 
 
-async def foresee_all(
+async def find_all_expected_checks(
     root: Path, driver: SessionDriver | None = None, *, declared: str | None = None
-) -> list[tuple[SampleEvent, Outlook]]:
-    """Evaluate a folder's hook for a sample of each event; see :func:`foresee`."""
-    outlooks = await _foresee(root, SAMPLE_EVENTS, driver, declared)
-    return list(zip(SAMPLE_EVENTS, outlooks, strict=True))
+) -> list[tuple[SampleEvent, ExpectedChecks]]:
+    """Evaluate a folder's hook for a sample of each event; see :func:`find_expected_checks`."""
+    expectations = await _find(root, SAMPLE_EVENTS, driver, declared)
+    return list(zip(SAMPLE_EVENTS, expectations, strict=True))
 
 
-async def _foresee(
+async def _find(
     root: Path,
     events: Sequence[SampleEvent],
     driver: SessionDriver | None,
     declared: str | None,
-) -> list[Outlook]:
-    """Return an outlook for each event. If one script fails for an event, the next isn't tried for it."""
+) -> list[ExpectedChecks]:
+    """Return the expected checks for each event. If one script fails for an event, the next isn't tried for it."""
     trials = [_Trial(event) for event in events]
     if declared is not None:
         await _call_hook(declared, CONFIG_FILE, root, trials, driver)
@@ -81,7 +81,7 @@ async def _foresee(
     elif (root / SCRIPT).is_file():
         for trial in filter(_Trial.goes_on, trials):
             await _run_script((root / SCRIPT).read_text(), root, trial, driver)
-    return [trial.outlook() for trial in trials]
+    return [trial.expected_checks() for trial in trials]
 
 
 @dataclass(slots=True)
@@ -96,11 +96,11 @@ class _Trial:
         """Return whether nothing has failed yet."""
         return self.error is None
 
-    def outlook(self) -> Outlook:
+    def expected_checks(self) -> ExpectedChecks:
         """Return the checks, and the reason if they may not be all."""
         if self.error is None:
-            return Outlook(self.names)
-        return Outlook(self.names, self.error.message, _place(self.error))
+            return ExpectedChecks(self.names)
+        return ExpectedChecks(self.names, self.error.message, _location(self.error))
 
     def client(self) -> bass.Value:
         """Return the client for a hook, which only records the names of checks."""
@@ -121,7 +121,7 @@ class _Trial:
         )
 
 
-def _place(error: bass.BassError) -> str | None:
+def _location(error: bass.BassError) -> str | None:
     """Return the location of the innermost form that isn't in the library, but in the user's files."""
     for place in error.trace:
         if place is not None and place.source.name in (PROJECT, SCRIPT):
