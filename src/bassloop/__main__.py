@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from bassloop.interrupts import QuietInterrupts
+import sys
 
-with QuietInterrupts():
-    from bassloop.cli import main
+try:
+    from bassloop.interrupts import QuietInterrupts
+
+    with QuietInterrupts():
+        from bassloop.cli import main
+except KeyboardInterrupt:
+    # It came before the handler of QuietInterrupts, while that module's own imports ran.
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

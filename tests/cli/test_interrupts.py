@@ -8,14 +8,15 @@ import sys
 import pytest
 
 INTERRUPTED_AT = """
-import os, runpy, signal, sys
+import os, runpy, sys
 
+SIGINT = 2  # the module `signal` is one of those that the program imports
 module = sys.argv.pop(1)
 
 class Finder:
     def find_spec(self, name, path, target=None):
         if name == module:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), SIGINT)
 
 sys.meta_path.insert(0, Finder())
 runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
@@ -25,6 +26,8 @@ runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     ("module", "command"),
     [
+        ("bassloop.interrupts", ["--help"]),
+        ("signal", ["--help"]),
         ("click", ["--help"]),
         ("bassloop.cli", ["--version"]),
         ("bassloop.cli.status", ["status"]),
