@@ -6,6 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.builtins import (
+    assertions,
+    binding,
     combiners,
     commands,
     control,
@@ -16,7 +18,6 @@ from bassloop.bass.builtins import (
     predicates,
     running,
     scopes,
-    scoping,
     streams,
     strings,
     thunks,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 _ORDER: Final = (
-    control, combiners, paths, predicates, scoping, thunks, running, lists, scopes, numbers, streams, strings, memos,
-    commands,
+    control, combiners, paths, predicates, binding, assertions, thunks, running, lists, scopes, numbers, streams,
+    strings, memos, commands,
 )  # fmt: skip
 """The modules of builtins in the order in which Ground lists their names, which scripts can see."""
 

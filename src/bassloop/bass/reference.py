@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 GROUPS: Final[Mapping[str, str]] = {
     "control": "Defining, branching, evaluating",
     "combiners": "Making combiners",
-    "scoping": "Child scopes, matching, threading",
+    "binding": "Binding names in child scopes, matching, threading",
+    "assertions": "Raising errors",
     "lists": "Lists",
     "scopes": "Scopes and metadata",
     "strings": "Strings and symbols",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bassloop.bass.builtins.binding import no_match
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.predicates import is_empty
-from bassloop.bass.builtins.scoping import no_match
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.compile.apply import call
 from bassloop.bass.errors import BassError, arity, bad_syntax, brief, not_callable, wrong_type

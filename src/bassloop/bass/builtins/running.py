@@ -7,9 +7,9 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from bassloop.bass import arguments
+from bassloop.bass.builtins.assertions import fields_of
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.builtins.predicates import predicates_of
-from bassloop.bass.builtins.scoping import fields_of
 from bassloop.bass.builtins.thunks import image_ref
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.compile.code import code

@@ -1,4 +1,4 @@
-"""Evaluating in new scopes: let, case, provide, import, module; threading; errors."""
+"""Binding names in child scopes: let, case, import, provide, module. Also threading, and currying."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
 from bassloop.bass.builtins.combiners import plan_operative
-from bassloop.bass.builtins.control import truthy
 from bassloop.bass.combiner import Applicative
-from bassloop.bass.compile.apply import call, unwrap
+from bassloop.bass.compile.apply import call
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import bind, binder
 from bassloop.bass.errors import BassError, Exhausted, bad_syntax, brief
@@ -233,57 +232,3 @@ def curryfn(args: list[Value], scope: Scope, machine: Machine) -> Value:
         body = [Pair(fn, Pair(last, from_list(body)))]
         last = from_list([members.pop()])
     return Applicative(plan_operative(last, IGNORE, body)(scope, machine))
-
-
-def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Value]:
-    """Return whether a predicate is true of its arguments, and the call with the arguments evaluated."""
-    predicate = arguments.applicative(code(args[0])(scope, machine), "assert")
-    values = [code(form)(scope, machine) for form in args[1:]]
-    return truthy(call(unwrap(predicate), values, machine)), Pair(args[0], from_list(values))
-
-
-@builtin(
-    "assert", "[predicate & args]",
-    """Raises an error unless a predicate is true of the arguments. By convention the expected value comes first.
-
-    => (assert = 42 (* 6 7))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    holds, form = _holds(args, scope, machine)
-    if not holds:
-        raise BassError(lambda: f"assertion failed: {brief(form)}")
-    return None
-
-
-@builtin(
-    "refute", "[predicate & args]",
-    """Raises an error if a predicate is true of the arguments.
-
-    => (refute = 42 (* 6 8))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    holds, form = _holds(args, scope, machine)
-    if holds:
-        raise BassError(lambda: f"refutation failed: {brief(form)}")
-    return None
-
-
-@builtin(
-    "error", "[msg & fields]",
-    """Raises an error with this message.
-
-    Fields may follow, as alternating names and values.
-
-    => (error "cannot find it" :name "it")""",
-)  # fmt: skip
-def error(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    fields = fields_of(args[1:], "error")
-    raise BassError(arguments.text(args[0], "error"), fields=fields if fields.vars else None)
-
-
-def fields_of(values: list[Value], where: str) -> Scope:
-    """Return a scope of alternating names and values; a last name without a value is left out."""
-    pairs = zip(values[::2], values[1::2], strict=False)
-    return Scope({arguments.symbol(name, where): value for name, value in pairs})
