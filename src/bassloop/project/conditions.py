@@ -162,7 +162,7 @@ def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
         case bool(value):
             return str(value).lower()
         case float(value):
-            return f"{value:g}"
+            return str(int(value)) if value.is_integer() else repr(value)
         case str(value):
             return value
     return None

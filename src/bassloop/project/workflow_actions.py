@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from bassloop.project.conditions import names_in
-from bassloop.project.pinned_versions import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +25,6 @@ LANGUAGES = {
     "erlef/setup-beam": ("elixir", "elixir-version", "1.18"),
 }
 """Actions that set up a language: an image that has it, the action's input for the version, and a common version."""
-
-RUST_CHANNELS = {"stable": ("rust", "1"), "nightly": ("rustlang/rust", "nightly")}
-"""Images and tags for channels of Rust."""
 
 UBUNTU = "buildpack-deps:stable"
 """The image of a job that uses no language. There's no image of ubuntu-latest, which is too large."""
@@ -83,7 +79,6 @@ _STARTED = re.compile(
     rf"(?:^|[;&|()]|\b(?:then|do|else)\b)[ \t]*(?:\w+=\S*[ \t]+)*({'|'.join(_PROGRAMS)})(?=\s|$)",
     re.MULTILINE,
 )
-_RUST = re.compile(r"\d+(\.\d+)+|stable|beta|nightly(-[\d-]+)?")
 _COMPONENTS = {"clippy": "clippy", "fmt": "rustfmt"}
 """Cargo's commands that are components of their own, which Rust's images don't contain."""
 
@@ -170,40 +165,6 @@ def explain_left_out(uses: str) -> str:
     if re.search(r"(^|[/-])setup\b", name):
         return f"the action {uses} is left out: choose an image that has what it sets up, or install that"
     return f"the action {uses} is left out"
-
-
-def with_version_in_ref(uses: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the inputs of an action, with the version of Rust that `dtolnay/rust-toolchain@VERSION` means."""
-    action, _, ref = uses.partition("@")
-    if action != "dtolnay/rust-toolchain" or not _RUST.fullmatch(ref):
-        return inputs
-    return {"toolchain": ref, **inputs}
-
-
-def version_in_file(name: str, text: str | None) -> str | None:
-    """Return the version that a file of the repository contains; None for files of other formats.
-
-    Args:
-        name: the file's name, such as go.mod or .nvmrc.
-        text: the file's content, None if there is no such file.
-    """
-    pattern = (
-        r"^go (\d+\.\d+)"
-        if name.endswith(("go.mod", "go.work"))
-        else r"\A\s*v?(\d+(?:\.\d+)*)\s*\Z"
-    )
-    found = re.search(pattern, text or "", re.MULTILINE)
-    return found[1] if found else None
-
-
-def rust_version(manifest: str | None) -> str | None:
-    """Return the oldest version of Rust that the text of a Cargo.toml allows; None if it doesn't name one."""
-    cargo = parse_toml(manifest)
-    for part in (cargo.get("package"), table(cargo.get("workspace")).get("package")):
-        minimum = str(table(part).get("rust-version", ""))
-        if re.fullmatch(r"\d+(\.\d+)+", minimum):
-            return minimum
-    return None
 
 
 def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:
@@ -317,8 +278,3 @@ def explain_meaningless(expression: str, *, in_script: bool) -> str:
         text = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
     fix = "the command with it fails as it is, so put the value there" if in_script else ""
     return f"{text}: {fix}" if fix else text
-
-
-def plain_version(version: str) -> str:
-    """Return a version without the marks of a range, as images are tagged."""
-    return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")

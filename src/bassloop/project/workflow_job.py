@@ -20,7 +20,6 @@ from bassloop.project.workflow_actions import (
     EXPRESSION,
     LANGUAGES,
     PREPARATIONS,
-    RUST_CHANNELS,
     SERVERS,
     UBUNTU,
     PassedOn,
@@ -33,13 +32,9 @@ from bassloop.project.workflow_actions import (
     leaves_folder,
     local_steps,
     missing_components,
-    plain_version,
-    rust_version,
     table,
     uploaded_patterns,
     usual_image,
-    version_in_file,
-    with_version_in_ref,
 )
 from bassloop.project.workflow_scripts import (
     BASH,
@@ -50,11 +45,19 @@ from bassloop.project.workflow_scripts import (
     lacks_node_packages,
     shell_word,
 )
+from bassloop.project.workflow_versions import (
+    VersionImage,
+    find_image,
+    rust_version,
+    version_in_file,
+    with_version_in_ref,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bassloop.project.conditions import Value
+    from bassloop.project.workflow_matrix import Part
 
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
@@ -92,6 +95,7 @@ class WorkflowJob:
     """The translation of one job.
 
     Args:
+        part: the combinations of its matrix to translate.
         when: the events and branches that its condition allows; None without a condition that depends on them.
     """
 
@@ -100,10 +104,11 @@ class WorkflowJob:
         name: str,
         workflow: WorkflowFile,
         job: Mapping[str, Any],
-        known: Mapping[str, Value],
+        part: Part,
         when: Mapping[str, list[str]] | None = None,
     ) -> None:
-        self._name, self._workflow, self._job, self._known = name, workflow, job, known
+        self._name, self._workflow, self._job = name, workflow, job
+        self._known, self._matrix = part.known, part.matrix
         self._only_when = when
         self._notes: dict[str, None] = {}
         self._secrets: dict[str, None] = {}
@@ -114,7 +119,6 @@ class WorkflowJob:
         self._passed_on = PassedOn()
         self._image: str | None = None
         self._env: dict[str, str] = {}
-        self._matrix = self._read_matrix()
         folder = self._text(default_folder(job, workflow.data))
         leaves = "$" in folder or leaves_folder(as_list(job.get("steps")))
         self._workdir, self._folder = ("", folder) if leaves else (folder, "")
@@ -181,30 +185,6 @@ class WorkflowJob:
         self._notes["no step installs the packages of package.json: the first command does"] = None
         self._caches |= project.caches
         return [project.install, *commands]
-
-    def _read_matrix(self) -> dict[str, list[str]]:
-        strategy = table(self._job.get("strategy"))
-        if isinstance(strategy.get("matrix"), str):
-            self._notes["its matrix is computed by another job"] = None
-        matrix: dict[str, list[str]] = {}
-        if any(name.startswith("matrix.") for name in self._known):
-            return matrix  # one entry of a list, whose values are inserted instead
-        for name, values in table(strategy.get("matrix")).items():
-            scalars = [
-                str(value) for value in as_list(values) if isinstance(value, (str, int, float))
-            ]
-            if name in ("include", "exclude"):
-                self._notes[f"the matrix's {name} is left out"] = None
-            elif scalars and all("ubuntu" in each or "-latest" in each for each in scalars):
-                if any("ubuntu" not in each for each in scalars):
-                    self._notes[f"only Linux, not all of {name}: {', '.join(scalars)}"] = None
-                linux = next((each for each in scalars if "ubuntu" in each), None)
-                self._known = {**self._known, f"matrix.{name}".lower(): linux}
-            elif scalars and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(name)):
-                matrix[str(name)] = scalars
-            else:
-                self._notes[f"the matrix's {name} is left out"] = None
-        return matrix
 
     def _when(self) -> dict[str, list[str]]:
         """Return the condition on events and branches. In doubt, a check runs more often.
@@ -316,7 +296,7 @@ class WorkflowJob:
             return None
         subject = "/".join(f"${{{name}}}" for name in names)
         cases = [
-            f"{'/'.join(values)}) echo {shell_word(text)};;"
+            f"{shell_word('/'.join(values))}) echo {shell_word(text)};;"
             for values, text in zip(combinations, texts, strict=True)
             if text is not None
         ]
@@ -330,11 +310,11 @@ class WorkflowJob:
             if inputs.keys() & {"repository", "path"}:
                 self._notes["it checks out another repository, or into a folder"] = None
         elif action in LANGUAGES:
-            self._set_up(action, with_version_in_ref(uses, inputs))
+            yield from self._set_up(action, with_version_in_ref(uses, inputs))
             yield from PREPARATIONS.get(action, ())
         elif command := installing_command(uses, inputs):
             if action == "astral-sh/setup-uv" and inputs.get("python-version"):
-                self._set_up("actions/setup-python", inputs)
+                yield from self._set_up("actions/setup-python", inputs)
                 self._env["UV_PYTHON"] = self._text(str(inputs["python-version"]))
             self._caches |= CACHES.get(action, {})
             yield command
@@ -356,36 +336,26 @@ class WorkflowJob:
         else:
             self._notes[explain_left_out(uses)] = None
 
-    def _set_up(self, action: str, inputs: Mapping[str, Any]) -> None:
-        image, key, usual = LANGUAGES[action]
+    def _set_up(self, action: str, inputs: Mapping[str, Any]) -> Iterator[str]:
+        language, key, usual = LANGUAGES[action]
         file = str(inputs.get(f"{key}-file", ""))
         wanted = inputs.get(key) or (
             version_in_file(file, self._workflow.read(file)) if file else usual
         )
         version = self._text(str(wanted or file)).strip()
-        if variable := re.fullmatch(r"\$\{([\w-]+)\}", version):
-            self._keep_versions(variable[1], key, usual)
-        if pypy := re.fullmatch(r"pypy-?(\d+\.\d+)(?:-v.*)?", version):
-            image, version = "pypy", pypy[1]
-        if image == "rust":
+        if language == "rust":
             version = self._minimum_rust(version)
-            image, version = RUST_CHANNELS.get(version, (image, version))
-        version = plain_version(version)
-        if not re.fullmatch(r"[\w.-]+|\$\{[\w-]+\}", version) or version in (
-            "stable",
-            "lts",
-            "beta",
-            file,
-        ):
+        toolchain = find_image(language, version)
+        if toolchain is None or "${{" in version:
             self._notes[f"{key} {version!r} was taken for {usual}"] = None
-            version = usual
-        if self._image is not None:
-            if self._image == f"{image}:{version}":
-                return
-            self._notes[f"it sets up {image}, too, which isn't in {self._image}"] = None
-            return
-        self._image = f"{image}:{version}"
-        self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(image, {}))
+            toolchain = VersionImage(f"{language}:{usual}")
+        if self._image is None:
+            self._image = toolchain.image
+            self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(language, {}))
+            self._env |= toolchain.env or {}
+            yield from toolchain.commands
+        elif self._image != toolchain.image:
+            self._notes[f"it sets up {language}, too, which isn't in {self._image}"] = None
 
     def _minimum_rust(self, version: str) -> str:
         """Return the version of Rust that Cargo.toml requires, if that's what an expression seems to mean."""
@@ -396,14 +366,6 @@ class WorkflowJob:
         self._notes.pop(explain_meaningless(version.strip("${ }"), in_script=False), None)
         self._notes[f"toolchain {version!r} was taken for Cargo.toml's rust-version"] = None
         return minimum
-
-    def _keep_versions(self, name: str, key: str, usual: str) -> None:
-        """Leave those of a matrix's values that are versions, since an image is named after them."""
-        values = [plain_version(value) for value in self._matrix.get(name, ())]
-        versions = [value for value in values if re.fullmatch(r"\d+(\.\d+)*", value)]
-        if other := [value for value in values if value not in versions]:
-            self._notes[f"{key} {', '.join(other)} is left out: it names no image"] = None
-        self._matrix[name] = list(dict.fromkeys(versions)) or [usual]
 
     def _cache(self, inputs: Mapping[str, Any]) -> None:
         for line in str(inputs.get("path", "")).split("\n"):
@@ -431,9 +393,9 @@ class WorkflowJob:
             paths = uploaded_patterns(uploads[0])
             if "path" in inputs and len(uploads) == len(paths) == 1:
                 inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
-                # A check with a matrix has artifacts for each combination, in a folder "NAME (VALUES)".
+                # Each combination of a matrix has its artifacts in a folder "NAME (VALUES)" or "NAME-VALUE".
                 is_matrix = "matrix" in table(job.get("strategy"))
-                source = f'"{there} ("*/' if is_matrix else f"{expanding_word(there)}/"
+                source = f'"{there}"*/' if is_matrix else f"{expanding_word(there)}/"
                 source += f"{expanding_word(inner)}/." if inner else "."
                 folder = expanding_word(self._text(str(inputs["path"])))
                 yield f"mkdir -p {folder} && cp -r {source} {folder}"

@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bassloop.project.conditions import allowed_when, evaluate, event_cases, text_of
+from bassloop.project.conditions import allowed_when, evaluate, event_cases, names_in, text_of
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
+from bassloop.project.workflow_matrix import (
+    Part,
+    TooManyCombinationsError,
+    as_text,
+    combinations,
+    divide,
+    known_values,
+)
 from bassloop.project.workflow_scripts import is_idle
+from bassloop.project.workflow_versions import PLAIN_VERSION, version_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bassloop.project.conditions import Value
     from bassloop.project.detection import Proposal
@@ -28,6 +37,7 @@ BY_HAND = ("workflow_dispatch", "workflow_call")
 
 EVENTS = ("push", "pull_request", "merge_group")
 MAX_CHECKS_OF_A_MATRIX = 16
+_OTHER_SYSTEM = re.compile(r"windows|macos|\barm(64)?\b|aarch64", re.IGNORECASE)
 
 
 @dataclass
@@ -81,21 +91,21 @@ def translate_workflow(
     for name, job in jobs.items():
         when = _allowed_when(job, workflow)
         reason = _reason_to_leave_out(job, cases, when)
-        checks, on_linux = [], False
-        for part, values in [] if reason else _included(name, job):
-            if system := _other_system(job, values):
-                translated.left_out.append(f"job {part} of {path}: it runs on {system}")
-                continue
-            on_linux = True
-            check = WorkflowJob(part, workflow, job, values, when).proposal()
+        checks: list[Proposal] = []
+        divided = _Divided() if reason else _divide(job)
+        for part in divided.parts:
+            full_name = f"{name}-{part.label}" if part.label else name
+            check = WorkflowJob(full_name, workflow, job, part, when).proposal()
             if check is not None and is_idle(check.run) and not (check.needs or check.uses):
                 reason = "its commands do nothing, so it would always succeed"
             elif check is not None:
+                check.notes[:0] = divided.notes
                 checks.append(check)
+        translated.left_out += [f"job {name} of {path}: {each}" for each in divided.left_out]
         if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
             for check in checks:
                 check.notes.append(f"the check also runs where `if: {job['if']}` may not hold")
-        if not checks and (reason or on_linux):
+        if not checks and (reason or divided.parts):
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
             translated.left_out.append(f"job {name} of {path}: {reason}")
         made[name] = [check.name for check in checks]
@@ -142,37 +152,91 @@ def _is_for_tags(options: object) -> bool:
     return "tags" in keys and not keys & {"branches", "branches-ignore"}
 
 
-def _included(name: str, job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield the names and values of a job's checks: several if its matrix is only a list of combinations."""
-    matrix = table(table(job.get("strategy")).get("matrix"))
-    entries = [table(entry) for entry in as_list(matrix.get("include"))]
-    if set(matrix) != {"include"} or not 0 < len(entries) <= MAX_CHECKS_OF_A_MATRIX:
-        yield name, {}
-        return
-    keys = {str(key) for entry in entries for key in entry}
-    taken = set()
-    for entry in entries:
-        values: dict[str, Value] = dict.fromkeys((f"matrix.{key}".lower() for key in keys), None)
-        for key, value in entry.items():
-            if isinstance(value, (str, int, float)):
-                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-                values[f"matrix.{key}".lower()] = float(value) if is_number else value
-        texts = [str(value) for key, value in entry.items() if isinstance(value, (str, int, float))]
-        texts = [text for text in texts if not text.startswith("ubuntu")]
-        label = re.sub(r"[^A-Za-z0-9.]+", "-", texts[0] if texts else "").strip("-")
-        part = f"{name}-{label}" if label else name
-        while part in taken:
-            part += "-2"
-        taken.add(part)
-        yield part, values
+@dataclass
+class _Divided:
+    """The checks that a job's matrix becomes.
+
+    Args:
+        left_out: which of its combinations have none, and why.
+        notes: comments for each check.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _divide(job: Mapping[str, Any]) -> _Divided:
+    """Return the parts of a job's matrix that run on Linux. A job without a matrix has one part."""
+    divided = _Divided()
+    try:
+        found = combinations(_literal_matrix(job, divided.notes)) or [{}]
+    except TooManyCombinationsError as error:
+        divided.left_out.append(str(error))
+        return divided
+    versions = version_axes(job)
+    systems: dict[str, None] = {}
+    linuxes: dict[str, None] = {}
+    kept: dict[object, dict[str, Value]] = {}
+    chooses_system = names_in(str(job.get("runs-on", "")))
+    for each in found:
+        if system := _other_system(job, known_values(each)):
+            systems[system] = None
+            continue
+        lacking = [
+            f"no image has {versions[name].key} {value}"
+            for name, value in each.items()
+            if name in versions and not versions[name].has(as_text(value))
+        ]
+        if lacking:
+            divided.left_out += [reason for reason in lacking if reason not in divided.left_out]
+            continue
+        for name in versions.keys() & each.keys():
+            each[name] = versions[name].simplified(as_text(each[name]))
+        linux = {
+            name: value
+            for name, value in each.items()
+            if f"matrix.{name}".lower() in chooses_system and "ubuntu" in as_text(value).lower()
+        }
+        linuxes |= dict.fromkeys(map(as_text, linux.values()))
+        # All versions of Ubuntu are the same here.
+        kept.setdefault(tuple(x for x in each.items() if x[0] not in linux), each)
+    if systems:
+        names = ", ".join(systems)
+        divided.left_out.append(f"it also runs on {names}" if kept else f"it runs on {names}")
+    if len(linuxes) > 1:
+        divided.notes.append(f"it doesn't run on each of {', '.join(linuxes)}")
+    parts = divide(
+        list(kept.values()),
+        lambda name, text: name not in versions or PLAIN_VERSION.fullmatch(text) is not None,
+    )
+    divided.parts = parts[:MAX_CHECKS_OF_A_MATRIX]
+    if more := len(parts) - len(divided.parts):
+        last = divided.parts[-1].label
+        divided.left_out.append(f"the {more} combinations of its matrix after {last}")
+    return divided
+
+
+def _literal_matrix(job: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the parts of a job's matrix that are known before it runs, and note the others."""
+    matrix = table(job.get("strategy")).get("matrix")
+    if isinstance(matrix, str):
+        notes.append("its matrix is computed by another job")
+    literal = {}
+    for name, values in table(matrix).items():
+        if "${{" in str(values):
+            notes.append(f"the matrix's {name} is left out: it's computed when the workflow runs")
+        else:
+            literal[str(name)] = as_list(values)
+    return literal
 
 
 def _other_system(job: Mapping[str, Any], values: Mapping[str, Value]) -> str | None:
-    """Return the system that a job runs on if it isn't Linux, otherwise None."""
+    """Return the system that a job runs on if it isn't Linux on the usual processors, otherwise None."""
     system = EXPRESSION.sub(
         lambda match: text_of(match[1], values) or match[0], str(job.get("runs-on", ""))
     )
-    return system if "windows" in system.lower() or "macos" in system.lower() else None
+    return system if _OTHER_SYSTEM.search(system) else None
 
 
 def _actions(job: Mapping[str, Any]) -> str:
@@ -204,6 +268,4 @@ def _reason_to_leave_out(
         return f"it is the reusable workflow {job['uses']}"
     if "environment" in job:
         return "it deploys to an environment"
-    if system := _other_system(job, {}):
-        return f"it runs on {system}"
     return None
