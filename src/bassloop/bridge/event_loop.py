@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import trio
 
-from bassloop.bridge.private import drop_cancelled_timers, trio_asyncio
+from bassloop.bridge.library_internals import drop_cancelled_timers, trio_asyncio
 from bassloop.concurrency import flat_errors
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from bassloop.bridge.http2 import (
     SessionFactory,
     describe,
 )
-from bassloop.bridge.private import client_protocol, send_request, server_protocol
+from bassloop.bridge.library_internals import client_protocol, send_request, server_protocol
 from bassloop.concurrency import shielded
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from grpclib.config import Configuration
 from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.events import AlternativeServiceAvailable, DataReceived, StreamEnded, UnknownFrameReceived
 
+from bassloop.bridge.library_internals import unread_frames
 from bassloop.bridge.metering import SLICE_SECONDS, TimeBudget
-from bassloop.bridge.private import unread_frames
 from bassloop.concurrency import TokenBucket
 
 if TYPE_CHECKING:

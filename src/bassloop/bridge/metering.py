@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.bridge.private import packets_received, transport_of
+from bassloop.bridge.library_internals import packets_received, transport_of
 from bassloop.concurrency import TokenBucket
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from asyncssh.constants import DISC_NO_MORE_AUTH_METHODS_AVAILABLE, EXTENDED_DAT
 
 from bassloop.bridge import call_trio
 from bassloop.bridge.grpc import Opener, SessionFactory, owned_opener
+from bassloop.bridge.library_internals import refuse_environment
 from bassloop.bridge.metering import MeteredReader
-from bassloop.bridge.private import refuse_environment
 from bassloop.runtimes import Platform
 
 if TYPE_CHECKING:

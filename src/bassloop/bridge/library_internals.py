@@ -1,8 +1,8 @@
 """Every use of a private name of asyncssh, grpclib, trio-asyncio or asyncio, and the reason for it.
 
-Each has a test in `tests/bridge/test_private.py` that fails if upstream changes the name, and `pyproject.toml` has an
-upper bound for each of these packages. `trio_asyncio` is only imported here, because on Python 3.14 asyncio must be
-patched first.
+Each has a test in `tests/bridge/test_library_internals.py` that fails if upstream changes the name, and
+`pyproject.toml` has an upper bound for each of these packages. `trio_asyncio` is only imported here, because on
+Python 3.14 asyncio must be patched first.
 """
 
 from __future__ import annotations

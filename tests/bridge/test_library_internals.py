@@ -1,7 +1,7 @@
-"""The private names of libraries that `bassloop.bridge.private` uses are still what they were.
+"""The private names of libraries that `bassloop.bridge.library_internals` uses are still what they were.
 
 When one of these fails after an upgrade: see what upstream has now, and raise the upper bound in pyproject.toml
-once `private.py` fits it.
+once `library_internals.py` fits it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from grpclib.config import Configuration
 from grpclib.protocol import Buffer, H2Protocol, Stream
 from grpclib.server import Server
 
-from bassloop.bridge import call_asyncio, open_bridge, private
+from bassloop.bridge import call_asyncio, library_internals, open_bridge
 from bassloop.wire.runtime_grpc import RuntimeBase
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +40,14 @@ PACKAGES = ("asyncssh", "grpclib", "trio-asyncio")
     ],
 )
 def test_the_shim_is_for_some_releases_on_python_3_14_only(python, trio_asyncio, needed):
-    assert private.needs_shim(python, trio_asyncio) is needed
+    assert library_internals.needs_shim(python, trio_asyncio) is needed
 
 
 def test_the_shim_goes_when_upstream_no_longer_needs_it():
     """When this fails, try the bridge on Python 3.14 without it, and remove it if that runs."""
-    assert version("trio-asyncio").startswith(tuple(f"{each}." for each in private.NEED_SHIM))
+    assert version("trio-asyncio").startswith(
+        tuple(f"{each}." for each in library_internals.NEED_SHIM)
+    )
     if sys.version_info >= (3, 14):
         plain = [sys.executable, "-W", "ignore", "-c", "import trio_asyncio"]
         assert subprocess.run(plain, capture_output=True, check=False).returncode != 0
@@ -74,15 +76,15 @@ def test_an_asyncssh_connection_has_a_transport_and_counts_packets():
     received = inspect.getsource(asyncssh.connection.SSHConnection._finish_recv_packet)
     assert "self._recv_seq = " in received
     connection._transport, connection._recv_seq = "transport", 7
-    assert private.transport_of(connection) == "transport"
-    assert private.packets_received(connection) == 7
+    assert library_internals.transport_of(connection) == "transport"
+    assert library_internals.packets_received(connection) == 7
 
 
 def test_asyncssh_asks_one_method_of_a_channel_whether_it_takes_a_variable():
     handled = asyncssh.SSHServerChannel._process_env_request
     assert inspect.signature(handled).parameters.keys() == {"self", "packet"}
     channel = asyncssh.SSHServerChannel.__new__(asyncssh.SSHServerChannel)
-    private.refuse_environment(channel)
+    library_internals.refuse_environment(channel)
     assert channel._process_env_request(b"") is False
 
 
@@ -96,7 +98,7 @@ async def test_a_client_protocol_is_the_one_that_grpclib_would_make():
     async def look() -> None:
         config = Configuration(http2_stream_window_size=70_000)
         theirs = Channel(config=config)._protocol_factory()
-        ours = private.client_protocol(config)
+        ours = library_internals.client_protocol(config)
         ours_h2, theirs_h2 = vars(ours.h2_config), vars(theirs.h2_config)
         assert ours_h2 | {"logger": None} == theirs_h2 | {"logger": None}
         assert ours.config == theirs.config
@@ -108,7 +110,7 @@ async def test_a_client_protocol_is_the_one_that_grpclib_would_make():
 
 async def test_a_server_protocol_has_a_handler_that_can_be_waited_for():
     async def look() -> None:
-        protocol = private.server_protocol(Server([Service()]))
+        protocol = library_internals.server_protocol(Server([Service()]))
         assert isinstance(protocol, H2Protocol)
         assert protocol.handler.check_closed()
         protocol.handler.close()
@@ -130,9 +132,9 @@ async def test_frames_that_nobody_has_read_are_counted():
         stream.buffer = Buffer(lambda size: None)
         for _ in range(3):
             stream.buffer.add(b"x", 1)
-        assert private.unread_frames(stream) == 3
+        assert library_internals.unread_frames(stream) == 3
         await stream.buffer.read(2)
-        assert private.unread_frames(stream) == 1
+        assert library_internals.unread_frames(stream) == 1
 
     async with open_bridge():
         await call_asyncio(look)
@@ -146,8 +148,8 @@ def test_packages_whose_private_names_are_used_have_an_upper_bound():
 
 
 def test_no_other_module_uses_them():
-    """Neither a private module of these packages nor one of the names that `private.py` uses."""
-    source = Path(private.__file__)
+    """Neither a private module of these packages nor one of the names that `library_internals.py` uses."""
+    source = Path(library_internals.__file__)
     names = {
         node.attr
         for node in ast.walk(ast.parse(source.read_text()))
