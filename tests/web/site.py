@@ -26,7 +26,7 @@ from bassloop.store import (
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import SSHSignature
 from bassloop.web import Health, PartStatus, WebContext, create_app
-from bassloop.web.websocket_counts import WebsocketCounts
+from bassloop.web.websocket_limits import WebsocketLimits
 from tests.records import make_run
 from tests.sqlite_databases import copy_sqlite
 
@@ -263,7 +263,7 @@ async def open_site(
             permissions=permissions,
             control=FakeControl(),
             backlog=Backlog(store, FakeAPI(), Pace()).report,
-            websockets=WebsocketCounts(200, 200),
+            websockets=WebsocketLimits(200, 200),
             session_secret=b"the secret of the sessions' tests",
             oauth=oauth,
             operators=frozenset({"9", "operator"}),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bassloop.store import Figures, NodeRecord
     from bassloop.telemetry.counters import Histogram, Tally
     from bassloop.telemetry.heartbeat import Heart
-    from bassloop.web.websocket_counts import WebsocketCounts
+    from bassloop.web.websocket_limits import WebsocketLimits
 
 PREFIX = "bassloop_"
 
@@ -55,7 +55,7 @@ class Metrics:
     inbox: Inbox
     heart: Heart
     backlog: Backlog
-    websockets: WebsocketCounts
+    websockets: WebsocketLimits
     slow_readers: SlowReaders
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:

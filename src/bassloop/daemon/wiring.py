@@ -41,7 +41,7 @@ from bassloop.settings import SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.web import Health, WebContext
-from bassloop.web.websocket_counts import WebsocketCounts
+from bassloop.web.websocket_limits import WebsocketLimits
 
 if TYPE_CHECKING:
     import socket
@@ -181,7 +181,7 @@ def wire(
     backlog = Backlog(store, github.api, inbox.pace)
     outputs = Outputs(store, pool, settings.output_limit)
     readiness = Readiness(store, inbox, github, loop.evaluators)
-    websockets = WebsocketCounts(settings.websockets, settings.websockets_per_visitor)
+    websockets = WebsocketLimits(settings.websockets, settings.websockets_per_visitor)
     metrics = Metrics(loop, inbox, heart, backlog, websockets, resources.slow_readers)
     health = Health(
         ready=readiness.findings,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bassloop.github import OAuth
     from bassloop.runtimes import RuntimeStatus
     from bassloop.store import Run, Store
-    from bassloop.web.websocket_counts import WebsocketCounts
+    from bassloop.web.websocket_limits import WebsocketLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class WebContext:
     permissions: Permissions
     control: Control
     backlog: Callable[[], Awaitable[BacklogReport]]
-    websockets: WebsocketCounts
+    websockets: WebsocketLimits
     session_secret: bytes = field(repr=False)
     oauth: OAuth | None = None
     operators: frozenset[str] = frozenset()

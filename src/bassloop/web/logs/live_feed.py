@@ -41,7 +41,7 @@ from bassloop.terminal import render_lines
 from bassloop.web import presentation
 from bassloop.web.guard import current_run, current_visitor, visible_run
 from bassloop.web.logs.run_snapshot import Cursor, ShownScreen, Snapshot, StepJsonCache, Update
-from bassloop.web.websocket_counts import TooManyWebsockets
+from bassloop.web.websocket_limits import TooManyWebsockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

@@ -23,7 +23,7 @@ class TooManyWebsockets(Exception):
     """A limit on websockets is exceeded. The message says whose limit, and fits into a close frame."""
 
 
-class WebsocketCounts:
+class WebsocketLimits:
     """The open websockets of each visitor.
 
     Args:
@@ -43,7 +43,7 @@ class WebsocketCounts:
         self.refused = 0
 
     def __repr__(self) -> str:
-        return f"<WebsocketCounts: {self.open} open, {self.refused} refused>"
+        return f"<WebsocketLimits: {self.open} open, {self.refused} refused>"
 
     @property
     def open(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.web import create_app
-from bassloop.web.websocket_counts import TooManyWebsockets, WebsocketCounts
+from bassloop.web.websocket_limits import TooManyWebsockets, WebsocketLimits
 
 from .site import open_site
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TOTAL, PER_VISITOR = 100, 5
 
 
-def opened(counts: WebsocketCounts, stack: ExitStack, address: str, person: int | None) -> int:
+def opened(counts: WebsocketLimits, stack: ExitStack, address: str, person: int | None) -> int:
     """Open websockets until one is too many; return how many there were before it."""
     for number in range(TOTAL + 1):
         try:
@@ -39,7 +39,7 @@ def opened(counts: WebsocketCounts, stack: ExitStack, address: str, person: int 
     ],
 )
 def test_a_visitor_has_few(address: str, neighbour: str, person: int | None) -> None:
-    counts = WebsocketCounts(TOTAL, PER_VISITOR)
+    counts = WebsocketLimits(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         assert opened(counts, stack, address, person) == PER_VISITOR
         assert opened(counts, stack, neighbour, person and person + 1) == PER_VISITOR
@@ -47,13 +47,13 @@ def test_a_visitor_has_few(address: str, neighbour: str, person: int | None) -> 
         with pytest.raises(TooManyWebsockets, match=r".{1,123}"):
             stack.enter_context(counts.one_more(address, person))
         assert (counts.open, counts.refused) == (2 * PER_VISITOR, 4)
-    assert repr(counts) == "<WebsocketCounts: 0 open, 4 refused>"
+    assert repr(counts) == "<WebsocketLimits: 0 open, 4 refused>"
     with ExitStack() as stack:
         assert opened(counts, stack, address, person) == PER_VISITOR
 
 
 def test_a_subscriber_has_few_with_a_thousand_networks() -> None:
-    counts = WebsocketCounts(TOTAL, PER_VISITOR)
+    counts = WebsocketLimits(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         networks = [f"2001:db8:0:{number:x}::1" for number in range(1_000)]
         assert sum(opened(counts, stack, each, None) for each in networks) == 4 * PER_VISITOR
@@ -61,7 +61,7 @@ def test_a_subscriber_has_few_with_a_thousand_networks() -> None:
 
 
 def test_anonymous_visitors_leave_room_for_those_who_signed_in() -> None:
-    counts = WebsocketCounts(TOTAL, PER_VISITOR)
+    counts = WebsocketLimits(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         addresses = [f"192.0.2.{number}" for number in range(200)]
         assert sum(opened(counts, stack, each, None) for each in addresses) == TOTAL
@@ -73,7 +73,7 @@ async def test_one_too_many_is_closed_with_a_reason(tmp_path: Path, path: str) -
     async with open_site(tmp_path) as site:
         await site.queued()
         headers = await site.signed_in(60, "reader")
-        counts = WebsocketCounts(TOTAL, 1)
+        counts = WebsocketLimits(TOTAL, 1)
         client = create_app(replace(site.context, websockets=counts)).test_client(False)
         async with client.websocket("/runs/live") as first:
             await first.receive()
