@@ -19,8 +19,8 @@ from bassloop.runner.driver_choice import (
 )
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.runner.host.limit_holders import LimitHolder
 from bassloop.runner.host.network import NetworkHelper
+from bassloop.runner.host.resource_limits import LimitHolder
 from bassloop.runner.host.sandbox import Sandbox, SandboxMissing
 from bassloop.runner.options import CommandLimits, default_limits
 from bassloop.runner.runner_events import DriverChosen, RunnerEvent

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.runner import RunnerOptions
-from bassloop.runner.host import limit_holders
-from bassloop.runner.host.limit_holders import (
+from bassloop.runner.host import resource_limits
+from bassloop.runner.host.resource_limits import (
     ControlGroup,
     LimitHolder,
     SystemdScope,
@@ -129,7 +129,7 @@ async def test_a_scope_counts_only_if_it_has_its_limits(
     program.write_text(f"#!/bin/sh\nprintf '%s' '{printed}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(limit_holders, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(resource_limits, "_SYSTEMD", tmp_path)
     found = await find_systemd_scope()
     if whole is None:
         assert found is None
@@ -142,7 +142,7 @@ async def test_a_scope_counts_only_if_it_has_its_limits(
 async def test_without_systemd_there_is_no_scope(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limit_holders, "_SYSTEMD", tmp_path / "none")
+    monkeypatch.setattr(resource_limits, "_SYSTEMD", tmp_path / "none")
     assert await find_systemd_scope() is None
 
 
@@ -153,7 +153,7 @@ async def test_without_systemd_there_is_no_scope(
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The control groups that were removed, of which the files are left to be read."""
     groups: list[Path] = []
-    monkeypatch.setattr(limit_holders, "_remove_group", groups.append)
+    monkeypatch.setattr(resource_limits, "_remove_group", groups.append)
     return groups
 
 
@@ -183,5 +183,5 @@ def test_remaining_processes_of_a_group_are_killed(tmp_path: Path, child: int) -
     group = tmp_path / "group"
     group.mkdir()
     (group / "cgroup.procs").write_text(f"{child}\n")  # a real one would go with its process
-    limit_holders._remove_group(group)
+    resource_limits._remove_group(group)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL

@@ -24,8 +24,8 @@ from bassloop.runner.engine.execution import Launch
 from bassloop.runner.engine.mounts import BindMount, MountSupport
 from bassloop.runner.errors import DriverError, RunnerError
 from bassloop.runner.host import syscall_filter
-from bassloop.runner.host.limit_holders import LimitHolder, find_limit_holder
 from bassloop.runner.host.network import NetworkHelper, find_helpers
+from bassloop.runner.host.resource_limits import LimitHolder, find_limit_holder
 from bassloop.runner.options import NO_LIMITS, CommandLimits
 from bassloop.runner.process import MARKER_VARIABLE, run_command
 
