@@ -10,7 +10,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from bassloop.cli.data import migrate
+from bassloop.cli.maintenance import migrate
 from bassloop.settings import Settings, SettingsError
 from bassloop.settings_reader import load_settings
 from bassloop.store import StoreUnusable, find_blobs, find_database, open_store

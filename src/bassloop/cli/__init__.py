@@ -69,13 +69,13 @@ SECTIONS: dict[str, dict[str, _Command]] = {
         "nodes": _Command("status", "nodes", "List the daemons that share a database."),
         "drain": _Command("status", "drain", "Stop one of them after it has finished its checks."),
         "deliveries": _Command("deliveries", "deliveries", "List, show and replay deliveries."),
-        "prune": _Command("data", "prune", "Remove old runs and their logs."),
-        "backup": _Command("data", "backup", "Back up the daemon's data while it runs."),
-        "restore": _Command("data", "restore", "Restore a backup."),
+        "prune": _Command("maintenance", "prune", "Remove old runs and their logs."),
+        "backup": _Command("maintenance", "backup", "Back up the daemon's data while it runs."),
+        "restore": _Command("maintenance", "restore", "Restore a backup."),
         "migrate": _Command(
-            "data", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
+            "maintenance", "migrate", "Move the daemon's data to PostgreSQL, or to a bucket."
         ),
-        "check": _Command("data", "check", "Verify the daemon's data, and repair it."),
+        "check": _Command("maintenance", "check", "Verify the daemon's data, and repair it."),
     },
     "Bass, the language": {
         "eval": _Command("scripts", "eval_", "Evaluate a Bass script, and print its value."),
