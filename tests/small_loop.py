@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.checks.handler import handle_delivery
+from bassloop.checks.delivery_handler import handle_delivery
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop_state import LoopState
 from bassloop.checks.recovery import end_set_aside, interrupt_lost_runs, keep_concluding

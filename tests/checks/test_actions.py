@@ -9,7 +9,7 @@ import pytest
 from bassloop.access import permissions
 from bassloop.access.policy import Policy
 from bassloop.access.policy_cache import PolicyCache
-from bassloop.checks import handler
+from bassloop.checks import delivery_handler
 from bassloop.checks.actions import Control, NotAllowed, PermissionUnknown, approve_head, cancel_run
 from bassloop.checks.check_output import APPROVAL
 from bassloop.github import User
@@ -226,7 +226,7 @@ async def test_a_head_that_is_approved_during_its_event_is_not_held(
         async def meanwhile(*_: object) -> None:
             await approve_head(loop.core, run, maintainer)
 
-        monkeypatch.setattr(handler, "supersede", meanwhile)
+        monkeypatch.setattr(delivery_handler, "supersede", meanwhile)
         async with loop.runner("maintainer"):
             await pulled(loop, "g2", action="reopened")
             assert (await loop.inbox.finished("g2")).state == "done"

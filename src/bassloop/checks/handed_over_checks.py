@@ -15,7 +15,7 @@ import trio
 
 from bassloop.checks.check import ActiveCheck
 from bassloop.checks.delivery_context import DeliveryContext, HandoverRequest
-from bassloop.checks.handler import apply_approval, choose_runners_of_head
+from bassloop.checks.delivery_handler import apply_approval, choose_runners_of_head
 from bassloop.checks.loop_state import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_trusted_check
 from bassloop.concurrency import open_flat_nursery

@@ -17,7 +17,7 @@ from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
-from bassloop.checks.handler import handle_delivery
+from bassloop.checks.delivery_handler import handle_delivery
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop_state import LoopState
 from bassloop.checks.output_downloads import Outputs
