@@ -18,7 +18,7 @@ from bassloop.bass.values import kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bassloop.bass.ranges import Range
+    from bassloop.bass.source_text import Range
     from bassloop.bass.values import Scope, Value
 
 MAX_TRACE: Final = 1000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bassloop.bass.errors import ReadError
 from bassloop.bass.path import CommandPath, DirPath, ExtendPath, FilePath
-from bassloop.bass.ranges import Range, SourceText
+from bassloop.bass.source_text import Range, SourceText
 from bassloop.bass.values import (
     EMPTY,
     IGNORE,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.combiner import DottedFunction, Function
     from bassloop.bass.machine import Code, Machine
-    from bassloop.bass.ranges import Range
+    from bassloop.bass.source_text import Range
     from bassloop.bass.values import Scope, Value
 
 

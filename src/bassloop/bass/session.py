@@ -21,8 +21,8 @@ from bassloop.bass.json import encode
 from bassloop.bass.machine import Budget, Machine, Meter, drive
 from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader
+from bassloop.bass.source_text import SourceText
 from bassloop.bass.stream import Collected, ListSource, Sink, Source, TarDecoder
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import EMPTY, MISSING, Scope, Value, WithMeta, end_of, strip, text_of

@@ -39,7 +39,7 @@ from typing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bassloop.bass.ranges import Range
+    from bassloop.bass.source_text import Range
 
 Value: TypeAlias = Any
 """Any value of the language: `None`, `bool`, `int`, `str`, or an `Object`."""

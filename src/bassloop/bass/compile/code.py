@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.bass.machine import Code, Machine
-    from bassloop.bass.ranges import Range
+    from bassloop.bass.source_text import Range
     from bassloop.bass.values import Value
 
 Compile: TypeAlias = "Callable[[Any, bool, Range | None], Code]"

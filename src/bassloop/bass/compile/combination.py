@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.path import Path
-    from bassloop.bass.ranges import Range
     from bassloop.bass.registry import BuiltinDefinition
+    from bassloop.bass.source_text import Range
     from bassloop.bass.values import Value
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from bassloop.bass.errors import ReadError
-from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader, closers
+from bassloop.bass.source_text import SourceText
 from bassloop.bass.values import EMPTY, Cell, Located, Pair, plain
 
 if TYPE_CHECKING:

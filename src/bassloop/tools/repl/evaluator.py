@@ -29,9 +29,9 @@ from bassloop.bass.ground import ground
 from bassloop.bass.json import encode
 from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
-from bassloop.bass.ranges import SourceText
 from bassloop.bass.reader import Reader, read_source
 from bassloop.bass.session import Session
+from bassloop.bass.source_text import SourceText
 from bassloop.bass.stream import Sink
 from bassloop.bass.trio_driver import TrioDriver
 from bassloop.bass.values import Scope
