@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.filesystem import FSPath
     from bassloop.bass.path import CachePath, HostPath
-    from bassloop.bass.wire.pieces import Encoded
+    from bassloop.bass.wire.protobuf_fields import Encoded
 
 ARCHITECTURE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
     host_platform.machine(), host_platform.machine()

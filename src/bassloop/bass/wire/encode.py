@@ -26,7 +26,7 @@ from bassloop.bass.thunk import (
     ThunkPath,
 )
 from bassloop.bass.values import EMPTY, Pair, Scope, Value, end_of, strip
-from bassloop.bass.wire.pieces import (
+from bassloop.bass.wire.protobuf_fields import (
     Encoded,
     Pieces,
     field,
