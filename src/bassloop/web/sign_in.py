@@ -18,7 +18,7 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.github import GitHubError, SignInRefused, User
-from bassloop.github.manifest import CALLBACK_PATH
+from bassloop.github.app_manifest import CALLBACK_PATH
 from bassloop.store import User as UserRecord
 from bassloop.web.guard import current_visitor, may_operate
 from bassloop.web.presentation import instant, wants_json
