@@ -18,7 +18,7 @@ import trio
 from bassloop.checks import check_output
 from bassloop.checks.check_output import Findings
 from bassloop.checks.check_request import verifiable_run
-from bassloop.checks.comparison import normalize_line
+from bassloop.checks.run_comparison import normalize_line
 from bassloop.checks.run_failure import failing_step, find_run_failure, unfinished_step
 from bassloop.checks.source_links import RepositoryPaths, annotate, files_url, source_urls
 from bassloop.deliveries.inbox import MAX_POSTPONED

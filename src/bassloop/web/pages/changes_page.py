@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from quart import Blueprint, Response, jsonify, render_template
 
-from bassloop.checks.comparison import (
+from bassloop.checks.run_comparison import (
     MAX_LINES,
     Difference,
     SlowerStep,

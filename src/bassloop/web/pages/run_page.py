@@ -9,7 +9,7 @@ import trio
 from quart import Blueprint, Response, jsonify, redirect, render_template, request
 
 from bassloop.checks.check_output import APPROVAL, is_verification
-from bassloop.checks.comparison import is_slower, took, usual_durations
+from bassloop.checks.run_comparison import is_slower, took, usual_durations
 from bassloop.checks.run_failure import failure_json
 from bassloop.lifecycle import RunState
 from bassloop.units import format_duration

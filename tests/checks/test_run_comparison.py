@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.checks.comparison import (
+from bassloop.checks.run_comparison import (
     MAX_DIFFERENCES,
     MAX_LINES,
     Difference,
