@@ -86,6 +86,14 @@ def test_a_file_without_checks_declares_none() -> None:
             "more than 256 checks",
         ),
         ("\n " + ".".join("a" * 41) + " = 1", ":2:2: this is not TOML: A key has more than 40 parts"),
+        (
+            "[checks.a]\nrun = ['" + "x" * 9_000 + "']\nmatrix = {a=" + str([*range(50)]) + ", b=[1, 2, 3]}",
+            "more than 1 MiB of text",
+        ),
+        (
+            "[checks.a]\nrun = '" + "${a}" * 2_000 + "'\nmatrix = {a=['" + "x" * 151 + "']}",
+            "it must have 150 characters at most",
+        ),
         ("a = " + "9" * 5_000, "this is not TOML: A number has too many digits"),
         ("a = " + "[" * 5_000 + "]" * 5_000, "this is not TOML: Values are nested too deeply"),
         ("checks = []", ".bassloop.toml:1: checks: "),

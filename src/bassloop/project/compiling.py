@@ -23,8 +23,12 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 VARIABLE = re.compile(r"\$\{([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
+MAX_SOURCE = 1 << 20
+"""The size limit of the text in characters. A short file with a matrix may mean a very long one."""
+
+
 class TooManyJobs(ValueError):
-    """The matrices have more combinations than the checks that one event may start."""
+    """The matrices have more combinations than one event may start, or than fit in a hook. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +101,21 @@ def _combinations(name: str, check: CheckDeclaration) -> Iterator[tuple[str, dic
 def write_bass(checks: Mapping[str, CheckDeclaration], *, comment: str = "") -> str:
     """Return the source of a module that starts these checks. Raises TooManyJobs.
 
+    At most one check is compiled beyond `MAX_SOURCE`.
+
     Args:
         comment: lines for the top of the file, without semicolons.
     """
     head = "".join(f"; {line}\n".replace(" \n", "\n") for line in comment.splitlines())
-    entries = "\n".join(_entry(job) for job in jobs(checks))
+    parts, left = [], MAX_SOURCE
+    for job in jobs(checks):
+        parts.append(_entry(job))
+        left -= len(parts[-1])
+        if left < 0:
+            raise TooManyJobs(
+                f"with all combinations counted, they have more than {MAX_SOURCE >> 20} MiB of text"
+            )
+    entries = "\n".join(parts)
     return f"""{head}(use (.git {_image(CHECKOUT_IMAGE)})
      (.checks))
 

@@ -134,7 +134,10 @@ class When(_Model):
     )
 
 
-Matrix = dict[Key, Annotated[list[Text | int | float], Field(min_length=1, max_length=50)]]
+MatrixValue = Annotated[str, Field(max_length=150)]
+"""A value is part of its check's name, and it may be inserted wherever a text has four characters."""
+
+Matrix = dict[Key, Annotated[list[MatrixValue | int | float], Field(min_length=1, max_length=50)]]
 """A check is started for each combination, with its values in place of ``${name}`` in texts."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bassloop.project.compiling import VARIABLE, TooManyJobs, jobs
+from bassloop.project.compiling import VARIABLE, TooManyJobs, write_bass
 from bassloop.project.declaration import CheckDeclaration, ChecksFile, Service, When
 from bassloop.project.toml_text import TomlLines, encoding_problem, load_toml, syntax_problem
 from bassloop.repository_files import CONFIG_FILE
@@ -299,7 +299,7 @@ def _inconsistencies(
         found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
     if not found:
         try:
-            jobs(checks)
+            write_bass(checks)
         except TooManyJobs as error:
             found.append(_at(name, lines.line(("checks",)), f"checks: {error}"))
     return found
