@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def evaluate(
     return known.pop() if len(known) == 1 else None
 
 
+_OF_PULL_REQUESTS = tuple(
+    f"github.event.pull_request.{side}.{key}"
+    for side in ("head", "base")
+    for key in ("ref", "sha", "repo.full_name", "repo.fork", "repo.owner.login")
+)
+
+
 def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Value]]:
     """Yield the known values for an event that starts a workflow, once for each branch if its options list branches."""
     branches = options.get("branches")
@@ -93,6 +101,7 @@ def event_cases(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, 
         case: dict[str, Value] = {"github.event_name": name}
         if name == "pull_request":
             case |= {"github.ref": PULL_REQUEST, "github.base_ref": branch or UNKNOWN}
+            case |= dict.fromkeys(_OF_PULL_REQUESTS, UNKNOWN)
         else:
             case |= {"github.base_ref": "", "github.head_ref": ""}
         if name == "push" and branch:
@@ -112,7 +121,9 @@ _OTHER_BRANCH = "~"
 
 
 def allowed_when(
-    condition: str, events: Mapping[str, Mapping[str, Any]]
+    condition: str,
+    events: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, Value] = MappingProxyType({}),
 ) -> dict[str, list[str]] | None:
     """Return the events and branches for which a condition is true, as `when` of a check says it.
 
@@ -122,8 +133,9 @@ def allowed_when(
 
     Args:
         events: the options of each event that starts the workflow, by its name.
+        names: further known values.
     """
-    if not names_in(condition) <= _OF_EVENTS:
+    if not names_in(condition) <= _OF_EVENTS | names.keys():
         return None
     named = {
         found["name"] + ("**" if found["start"] else ""): found["name"]
@@ -140,7 +152,7 @@ def allowed_when(
         samples = {each: each for each in only} or {**named, "": _OTHER_BRANCH}
         true = []
         for pattern, sample in samples.items():
-            runs = evaluate(condition, {}, tuple(event_cases(event, {"branches": [sample]})))
+            runs = evaluate(condition, names, tuple(event_cases(event, {"branches": [sample]})))
             if runs is None:
                 return None
             true += [pattern] if runs else []

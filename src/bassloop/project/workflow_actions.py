@@ -1,4 +1,4 @@
-"""The parts of GitHub Actions that are known: actions, services, files such as `$GITHUB_ENV`; local actions. No I/O."""
+"""The parts of GitHub Actions that are known: actions, services, local actions. No I/O."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
-from bassloop.project.conditions import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +77,7 @@ _STARTED = re.compile(
     rf"(?:^|[;&|()]|\b(?:then|do|else)\b)[ \t]*(?:\w+=\S*[ \t]+)*({'|'.join(_PROGRAMS)})(?=\s|$)",
     re.MULTILINE,
 )
+_PIPX = re.compile(r"(?:^|[;&|(])[ \t]*pipx[ \t]", re.MULTILINE)
 _COMPONENTS = {"clippy": "clippy", "fmt": "rustfmt"}
 """Cargo's commands that are components of their own, which Rust's images don't contain."""
 
@@ -141,6 +140,12 @@ def missing_components(script: str) -> list[str]:
         for command, component in _COMPONENTS.items()
         if re.search(rf"\bcargo (?:\+\S+ )?{command}\b", script)
     ]
+
+
+def missing_programs(image: str, script: str) -> list[str]:
+    """Return commands that install the programs of ubuntu-latest that a script starts and an image lacks."""
+    lacks_pipx = image.startswith(("python:", "pypy:")) and _PIPX.search(script)
+    return ["command -v pipx || pip install pipx"] if lacks_pipx else []
 
 
 def installing_command(uses: str, inputs: Mapping[str, Any]) -> str | None:
@@ -219,62 +224,3 @@ def parse_yaml(text: str) -> object:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):
         return None
-
-
-_FILES = re.compile(r"\bGITHUB_(ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)\b")
-_READ = {
-    "ENV": 'if [ -e "$HOME/.github-env" ]; then while IFS= read -r line; do '
-    '[ -z "$line" ] || export "$line"; done < "$HOME/.github-env"; fi',
-    "PATH": 'if [ -e "$HOME/.github-path" ]; then while IFS= read -r line; do '
-    'PATH="$line:$PATH"; done < "$HOME/.github-path"; fi',
-}
-"""Shell code that reads the values that earlier steps have written. A check's commands share their home folder."""
-
-
-class PassedOn:
-    """The variables and paths that steps of a job pass on to later ones. Add steps in the order that they run in."""
-
-    def __init__(self) -> None:
-        self._written: dict[str, None] = {}
-
-    def lines(self, script: str) -> list[str]:
-        """Return the lines that apply what earlier steps wrote to $GITHUB_ENV and $GITHUB_PATH, and let this one write.
-
-        Nothing reads GitHub's other files here, so they are /dev/null.
-        """
-        lines = [_READ[name] for name in self._written]
-        for name in dict.fromkeys(_FILES.findall(script)):
-            if name in _READ:
-                self._written[name] = None
-                lines.append(f'export GITHUB_{name}="$HOME/.github-{name.lower()}"')
-            else:
-                lines.append(f"export GITHUB_{name}=/dev/null")
-        return lines
-
-
-_VARIABLE = re.compile(r"\$\{?((?:GITHUB|RUNNER)_[A-Z_]+)\b")
-_SET = {f"GITHUB_{name}" for name in ("ENV", "PATH", "OUTPUT", "STATE", "STEP_SUMMARY", "TOKEN")}
-"""Variables of GitHub's that the translation sets, and the token, which has a note of its own."""
-
-
-def explain_lost(script: str) -> list[str]:
-    """Return notes about the values that don't reach later steps, and GitHub's variables that aren't set."""
-    notes = []
-    if "GITHUB_ENV" in script and "<<" in script:
-        notes.append(
-            "a value of several lines that a step writes to $GITHUB_ENV makes the next command fail: set it there"
-        )
-    if "GITHUB_OUTPUT" in script or "::set-output" in script:
-        notes.append("what a step writes to $GITHUB_OUTPUT reaches no other step")
-    unset = dict.fromkeys(name for name in _VARIABLE.findall(script) if name not in _SET)
-    notes += [f"${name} isn't set here" for name in unset]
-    return notes
-
-
-def explain_meaningless(expression: str, *, in_script: bool) -> str:
-    """Return a note about an expression whose value isn't known."""
-    text = f"${{{{ {expression} }}}} has no meaning here"
-    if any(name.startswith("steps.") for name in names_in(expression)):
-        text = f"${{{{ {expression} }}}} is another step's output, which doesn't reach this one"
-    fix = "the command with it fails as it is, so put the value there" if in_script else ""
-    return f"{text}: {fix}" if fix else text

@@ -22,16 +22,14 @@ from bassloop.project.workflow_actions import (
     PREPARATIONS,
     SERVERS,
     UBUNTU,
-    PassedOn,
     as_list,
     default_folder,
     explain_left_out,
-    explain_lost,
-    explain_meaningless,
     installing_command,
     leaves_folder,
     local_steps,
     missing_components,
+    missing_programs,
     table,
     uploaded_patterns,
     usual_image,
@@ -45,6 +43,7 @@ from bassloop.project.workflow_scripts import (
     lacks_node_packages,
     shell_word,
 )
+from bassloop.project.workflow_values import PassedOn, explain_lost, explain_meaningless
 from bassloop.project.workflow_versions import (
     VersionImage,
     find_image,
@@ -60,7 +59,13 @@ if TYPE_CHECKING:
     from bassloop.project.workflow_matrix import Part
 
 _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
+_KNOWN_EARLY = re.compile(
+    r"matrix\..*|needs\.[\w*-]+\.result|format|contains|startswith|endswith", re.IGNORECASE
+)
+"""The names in expressions whose values are inserted. What conditions assume for a push isn't known enough for that."""
+
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
+_NEEDS = re.compile(r"\$\{\{\s*toJSON\(\s*needs\s*\)\s*\}\}", re.IGNORECASE)
 _COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
 MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
@@ -110,6 +115,8 @@ class WorkflowJob:
         self._name, self._workflow, self._job = name, workflow, job
         self._known, self._matrix = part.known, part.matrix
         self._only_when = when
+        self.missing: list[str] = []
+        """What the check doesn't do though the job does."""
         self._notes: dict[str, None] = {}
         self._secrets: dict[str, None] = {}
         self._aliases: dict[str, str] = {}
@@ -147,6 +154,7 @@ class WorkflowJob:
                 image = node.image
             self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
             self._caches = {**CACHES.get(image.partition(":")[0], {}), **self._caches}
+        commands[:0] = missing_programs(image, together)
         if image.startswith(("rust:", "rustlang/rust:")):
             commands[:0] = missing_components(together)
         minutes = job.get("timeout-minutes")
@@ -212,19 +220,29 @@ class WorkflowJob:
     ) -> Iterator[Any]:
         if depth > MAX_DEPTH:
             return
-        runs, cases = self._condition(str(step.get("if", "always()")))
+        condition = str(step.get("if", "always()"))
+        runs, cases = self._condition(condition)
+        test = self._passed_on.test(condition) if runs is None and "run" in step else None
+        runs = True if test else runs
         is_after_failure = not runs and _AFTER_FAILURE.search(str(step.get("if")))
         if runs is None or is_after_failure or (cases and "run" not in step):
             what = (
                 step.get("name") or step.get("uses") or str(step.get("run", "")).partition("\n")[0]
             )
             self._notes[f"step {str(what)!r} only runs if {step['if']}; it is left out"] = None
+            if not is_after_failure:
+                self.missing.append(f"step {str(what)!r}")
             return
         if not runs:
             return  # not on Linux, or not for a push
         if "uses" in step:
             yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
         if "run" not in step:
+            return
+        if _NEEDS.search(f"{step['run']} {step.get('env')}"):
+            self._notes["a check only starts if its needs succeeded: a step needn't test that"] = (
+                None
+            )
             return
         if REPORTS_COVERAGE.search(str(step["run"])):
             self._notes["a step that uploads coverage is left out"] = None
@@ -240,8 +258,8 @@ class WorkflowJob:
         self._notes |= dict.fromkeys(explain_lost(script))
         if shell == ["python"]:
             script = f"python3 -c {shell_word(script)}"
-        passed_on = self._passed_on.lines(script)
-        lines = passed_on + [f'export {name}="${value}"' for name, value in before.items()]
+        passed_on = self._passed_on.lines(script, str(step.get("id", "")))
+        lines = [f'export {name}="${value}"' for name, value in before.items()]
         lines += [f"export {name}={expanding_word(value)}" for name, value in fixed.items()]
         # The steps of an action of the repository don't use the job's default.
         folder = self._text(str(step.get("working-directory") or ("" if depth else self._folder)))
@@ -250,6 +268,9 @@ class WorkflowJob:
         script = "\n".join([*lines, script])
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
+        if test:
+            script = f"if {test}; then\n{script}\nfi"
+        script = "\n".join([*passed_on, script])
         if cases:
             script = f"case {cases[0]} in {cases[1]})\n{script}\n;; esac"
         if shell == ["bash"] or BASH.search(script):
@@ -335,6 +356,7 @@ class WorkflowJob:
                 yield from self._commands(step, exported, depth + 1)
         else:
             self._notes[explain_left_out(uses)] = None
+            self.missing.append(f"the action {action}")
 
     def _set_up(self, action: str, inputs: Mapping[str, Any]) -> Iterator[str]:
         language, key, usual = LANGUAGES[action]
@@ -451,9 +473,12 @@ class WorkflowJob:
             return "$(git rev-parse HEAD)"
         if match[1] == "runner.os":
             return "Linux"
+        if match[1] == "github.workspace" and in_script:
+            return "$GITHUB_WORKSPACE"
+        if in_script and (variable := self._passed_on.output(match[1])):
+            return variable
         names = names_in(match[1])
-        # The values that conditions assume for a push aren't known enough to be inserted.
-        if names and all(name.startswith("matrix.") or name == "format" for name in names):
+        if names and all(map(_KNOWN_EARLY.fullmatch, names)):
             if (value := text_of(match[1], self._known)) is not None:
                 return value
             if in_script and (chosen := self._chosen(match[1])):

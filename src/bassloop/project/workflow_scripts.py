@@ -94,6 +94,36 @@ def is_idle(commands: Sequence[Any]) -> bool:
     return all(map(_NOTHING.fullmatch, lines))
 
 
+_SEPARATOR = re.compile(r"\n|&&|\|\||;+")
+_LED = re.compile(r"(?:(?:then|else|do|exec|time|env|(?:case .* in )?\S+\))[ \t]+|\w+=\S*[ \t]+)+")
+_PREPARING = re.compile(
+    r"""
+    (?:cd|export|unset|set|shopt|echo|printf|mkdir|ls|pwd|cat|cp|mv|ln|rm|chmod|true|:|exit|source|\.|which)(?:\s|$)
+    |(?:if|elif|while|until)\s(?:\[|test\s|!\s*\[|command\s-v)|(?:fi|done|esac|then|else|case\s.*)$|for\s|\#|\w+=
+    |command\s-v|type\s|dpkg\s-s|curl\s|wget\s|tar\s|unzip\s
+    |git\s(?:config|fetch|submodule|lfs|checkout|clone|--version)
+    |(?:apt|apt-get|apk|dnf|yum|pacman|brew)\s
+    |(?:python[\d.]*\s+-m\s+)?(?:pip[\d.]*|pipx)\s.*\b(?:install|upgrade|list|freeze|config|debug)\b
+    |(?:python[\d.]*\s+-m\s+)?(?:venv|virtualenv)\s|python[\d.]*\s+-m\s+venv\s
+    |uv\s(?:sync|venv|lock|pip\s|tool\sinstall|python\s|self\s)|(?:poetry|pdm)\s(?:install|config|lock|env)
+    |(?:npm|pnpm|yarn|bun)\s(?:.*\s)?(?:i|ci|install|add|config|set|dedupe)(?:\s|$)|yarn$|corepack\s
+    |rustup\s|cargo\s(?:install|binstall|fetch)\b|go\s(?:mod\s|install\s|get\s|env|version)
+    |(?:bundle|bundler|gem)\s(?:install|config|update)|composer\s(?:install|update|require|config)
+    |mix\s(?:deps\.get|local\.)
+    |\S+\s(?:-V|-v|--version)$
+    """,
+    re.VERBOSE,
+)
+"""The beginning of commands that set up what later ones need, and of the shell's own words around them."""
+
+
+def is_preparation(commands: Sequence[Any]) -> bool:
+    """Return whether commands only install programs, set variables and the like, so that they check nothing."""
+    text = "\n".join(map(_script_of, commands)).replace("\\\n", " ")
+    parts = (_LED.sub("", part.strip(" \t(){}"), count=1) for part in _SEPARATOR.split(text))
+    return all(map(_PREPARING.match, filter(None, parts)))
+
+
 def shell_word(text: str) -> str:
     """Return a word for the shell, in which nothing is expanded."""
     return "'" + text.replace("'", "'\\''") + "'"

@@ -23,7 +23,7 @@ from bassloop.project.workflow_matrix import (
     divide,
     known_values,
 )
-from bassloop.project.workflow_scripts import is_idle
+from bassloop.project.workflow_scripts import is_idle, is_preparation
 from bassloop.project.workflow_versions import PLAIN_VERSION, version_axes
 
 if TYPE_CHECKING:
@@ -87,22 +87,33 @@ def translate_workflow(
     jobs = {f"{prefix}{name}": table(job) for name, job in table(data.get("jobs")).items()}
     cases = [case for name in started for case in event_cases(name, table(events[name]))]
     workflow = WorkflowFile(path, data, jobs, events, tuple(started), tuple(cases), prefix, read)
+    own_names = _own_names(text)
     made: dict[str, list[str]] = {}
     for name, job in jobs.items():
-        when = _allowed_when(job, workflow)
-        reason = _reason_to_leave_out(job, cases, when)
+        own = {} if _writes(job, data) else own_names
+        when = _allowed_when(job, workflow, own)
+        reason = _reason_to_leave_out(job, own, cases, when)
         checks: list[Proposal] = []
         divided = _Divided() if reason else _divide(job)
         for part in divided.parts:
             full_name = f"{name}-{part.label}" if part.label else name
-            check = WorkflowJob(full_name, workflow, job, part, when).proposal()
+            translation = WorkflowJob(full_name, workflow, job, part, when)
+            check = translation.proposal()
+            lost = ", ".join(dict.fromkeys(translation.missing))
             if check is not None and is_idle(check.run) and not (check.needs or check.uses):
                 reason = "its commands do nothing, so it would always succeed"
+            elif check is not None and lost and is_preparation(check.run):
+                reason = f"a check would only prepare what isn't translated: {lost}"
             elif check is not None:
                 check.notes[:0] = divided.notes
                 checks.append(check)
         translated.left_out += [f"job {name} of {path}: {each}" for each in divided.left_out]
-        if "if" in job and when is None and _is_assumed(str(job["if"]), cases):
+        for own_name in own.keys() & names_in(str(job.get("if"))):
+            for check in checks:
+                check.notes.append(
+                    f"the check also runs where {own_name} isn't {own[own_name]}, such as in a fork"
+                )
+        if "if" in job and when is None and _is_assumed(str(job["if"]), own, cases):
             for check in checks:
                 check.notes.append(f"the check also runs where `if: {job['if']}` may not hold")
         if not checks and (reason or divided.parts):
@@ -132,18 +143,37 @@ def _explain_other_events(others: Sequence[str], events: Mapping[str, Any]) -> s
     )
 
 
-def _allowed_when(job: Mapping[str, Any], workflow: WorkflowFile) -> Mapping[str, list[str]] | None:
+_OWN = re.compile(r"\b(github\.repository(?:_owner)?)\s*==\s*'([^']+)'")
+
+
+def _own_names(text: str) -> dict[str, Value]:
+    """Return the repository's name and owner, if all conditions of a workflow that forks don't meet agree on them."""
+    found: dict[str, set[str]] = {}
+    for name, value in _OWN.findall(text):
+        found.setdefault(name, set()).add(value)
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def _writes(job: Mapping[str, Any], workflow: Mapping[str, Any]) -> bool:
+    """Return whether a job may change the repository on GitHub, as those that release it do."""
+    return "write" in str(job.get("permissions", workflow.get("permissions")))
+
+
+def _allowed_when(
+    job: Mapping[str, Any], workflow: WorkflowFile, names: Mapping[str, Value]
+) -> Mapping[str, list[str]] | None:
     """Return the events and branches that a job's condition allows; None if it doesn't depend on them alone."""
-    if "if" not in job or evaluate(str(job["if"]), {}, workflow.cases):
+    if "if" not in job or evaluate(str(job["if"]), names, workflow.cases):
         return None
-    return allowed_when(
-        str(job["if"]), {name: table(workflow.events[name]) for name in workflow.started}
-    )
+    events = {name: table(workflow.events[name]) for name in workflow.started}
+    return allowed_when(str(job["if"]), events, names)
 
 
-def _is_assumed(condition: str, cases: Sequence[Mapping[str, Value]]) -> bool:
+def _is_assumed(
+    condition: str, names: Mapping[str, Value], cases: Sequence[Mapping[str, Value]]
+) -> bool:
     """Return whether a condition may be false for some event, though it's taken for true."""
-    return any(evaluate(condition, {}, (case,)) is None for case in cases)
+    return any(evaluate(condition, names, (case,)) is None for case in cases)
 
 
 def _is_for_tags(options: object) -> bool:
@@ -254,11 +284,12 @@ def _events(value: object) -> dict[str, Any]:
 
 def _reason_to_leave_out(
     job: Mapping[str, Any],
+    names: Mapping[str, Value],
     cases: Sequence[Mapping[str, Value]],
     when: Mapping[str, list[str]] | None,
 ) -> str | None:
     """Return why a job has no check; None if it has one."""
-    if "if" in job and when is None and not (runs := evaluate(str(job["if"]), {}, cases)):
+    if "if" in job and when is None and not (runs := evaluate(str(job["if"]), names, cases)):
         never = "" if runs is None else ", which no push and no pull request meets"
         fix = (
             ", which `when` can't say; test for it in the commands of a check" if not never else ""

@@ -1,0 +1,170 @@
+"""What `init` can't translate never becomes a check that passes without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bassloop.project.workflow_scripts import is_preparation
+from bassloop.project.workflows import Workflow, translate_workflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bassloop.project.detection import Proposal
+
+
+def translate(*steps: object, on: object = "push", **job: object) -> Workflow:
+    content = {"on": on, "jobs": {"a": {"steps": steps, **job}}}
+    return translate_workflow(json.dumps(content), "x.yml")
+
+
+def run_commands(check: Proposal, folder: Path) -> str:
+    """Return what a check's commands print, one after the other, with one home."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    printed = ""
+    for command in check.run:
+        words = ["sh", "-ec", command] if isinstance(command, str) else list(command)
+        printed += subprocess.check_output(words, env=environment, cwd=folder, text=True)
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("steps", "lost"),
+    [
+        (
+            [{"run": "git config user.name us"}, {"uses": "github/codeql-action/analyze@v3"}],
+            "the action github/codeql-action/analyze",
+        ),
+        (
+            [{"run": "pip install tox"}, {"run": "tox", "if": "steps.x.outputs.y"}],
+            "step 'tox'",
+        ),
+    ],
+)
+def test_a_job_of_which_only_preparations_are_left_is_no_check(
+    steps: list[object], lost: str
+) -> None:
+    translated = translate(*steps)
+    assert not translated.checks
+    assert translated.left_out == [
+        f"job a of x.yml: a check would only prepare what isn't translated: {lost}"
+    ]
+
+
+def test_a_job_that_only_installs_is_a_check_if_it_does_nothing_else() -> None:
+    assert [check.run for check in translate({"run": "npm ci"}).checks] == [("npm ci",)]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("python -m pip install --upgrade pip setuptools\npip install tox", True),
+        ("if [ -e x ]; then\n  export A=1\nfi", True),
+        ("case \"${v}\" in '1')\nnpm ci\n;; esac", True),
+        ("dpkg -s a >/dev/null 2>&1 || (apt-get update && apt-get install -y a)", True),
+        ("command -v uv || pip install uv\nuv sync --group docs", True),
+        ("CI=1 cargo install --locked x \\\n  y", True),
+        ("gcc --version", True),
+        ("", True),
+        ("pip install tox && tox", False),
+        ("npm run install:check", False),
+        ("npm test", False),
+        ("if make test; then echo good; fi", False),
+        ("CI=1 ./run", False),
+        ("test -e dist", False),
+        ("case \"${v}\" in '1')\nmake\n;; esac", False),
+        ("(cd x && make)", False),
+        ("uv run pytest", False),
+    ],
+)
+def test_preparations_are_told_from_the_work(script: str, expected: bool) -> None:
+    assert is_preparation([script]) is expected
+
+
+def test_a_step_that_examines_its_needs_is_done_by_the_needs() -> None:
+    step = {"run": "jq -e 'all(.result == \"success\")' <<< '${{ toJSON(needs) }}'"}
+    content = {
+        "on": "push",
+        "jobs": {
+            "a": {"steps": [{"run": "make"}]},
+            "b": {"needs": "a", "if": "always()", "steps": [step, {"run": "ls"}]},
+        },
+    }
+    check = translate_workflow(json.dumps(content), "x.yml").checks[1]
+    assert (check.run, check.needs) == (("ls",), ["a"])
+    assert check.notes[0].startswith("a check only starts if its needs succeeded")
+
+
+def test_outputs_of_a_step_reach_the_scripts_and_conditions_after_it(tmp_path: Path) -> None:
+    [check] = translate(
+        {"id": "meta", "run": 'echo "tag=v 1" >> "$GITHUB_OUTPUT"\necho on=true >> $GITHUB_OUTPUT'},
+        {"run": 'echo "got ${{ steps.meta.outputs.tag }}"'},
+        {"run": 'echo "and $TAG"', "env": {"TAG": "${{ steps.meta.outputs.tag }}"}},
+        {"run": "echo yes", "if": "steps.meta.outputs.on == 'true'"},
+        {"run": "echo no", "if": "${{ steps.meta.outputs.on != 'true' }}"},
+        {"run": "echo set", "if": "steps.meta.outputs.tag"},
+        {"run": "echo unset", "if": "steps.meta.outputs.none"},
+    ).checks
+    assert run_commands(check, tmp_path) == "got v 1\nand v 1\nyes\nset\n"
+    assert not any("output" in note for note in check.notes)
+
+
+def test_an_output_that_no_script_writes_is_still_noted() -> None:
+    [check] = translate(
+        {"id": "filter", "uses": "dorny/paths-filter@v3"},
+        {"run": "make"},
+        {"run": "make web", "if": "steps.filter.outputs.web == 'true'"},
+    ).checks
+    assert check.run == ("make",)
+    assert any("step 'make web' only runs if" in note for note in check.notes)
+
+
+def test_paths_below_the_workspace_are_found_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "VERSION").write_text("1.2\n")
+    [check] = translate(
+        {"run": "cat ${{ github.workspace }}/VERSION", "working-directory": "web"},
+        {"run": 'cat "$GITHUB_WORKSPACE/VERSION"'},
+    ).checks
+    assert run_commands(check, tmp_path) == "1.2\n1.2\n"
+    assert not any("github" in note.lower() for note in check.notes)
+
+
+OURS: dict[str, Any] = {"if": "github.repository == 'us/it' && github.event_name == 'push'"}
+
+
+def test_a_job_that_forks_skip_is_a_check_that_says_where_it_runs() -> None:
+    [check] = translate({"run": "make"}, on=["push", "pull_request"], **OURS).checks
+    assert check.when == {"events": ["push"]}
+    assert check.notes[-1] == (
+        "the check also runs where github.repository isn't us/it, such as in a fork"
+    )
+
+
+def test_a_job_that_forks_skip_because_it_releases_is_left_out() -> None:
+    translated = translate({"run": "make"}, permissions={"contents": "write"}, **OURS)
+    assert not translated.checks
+    assert "github.repository == 'us/it'" in translated.left_out[0]
+
+
+def test_a_job_for_pushes_and_forks_requests_runs_for_both() -> None:
+    condition = (
+        "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name "
+        "!= github.event.pull_request.base.repo.full_name"
+    )
+    translated = translate({"run": "make"}, on=["push", "pull_request"], **{"if": condition})
+    [check] = translated.checks
+    assert check.when == {}
+    assert f"the check also runs where `if: {condition}` may not hold" in check.notes
+
+
+def test_a_program_that_github_has_and_the_image_lacks_is_installed() -> None:
+    setup = {"uses": "actions/setup-python@v5", "with": {"python-version": "3.13"}}
+    [check] = translate(setup, {"run": "pipx run nox -s tests"}).checks
+    assert check.run == ("command -v pipx || pip install pipx", "pipx run nox -s tests")
