@@ -11,12 +11,12 @@ from bassloop.bass.builtins import (
     combiners,
     commands,
     control,
+    effects,
     lists,
     memos,
     numbers,
     paths,
     predicates,
-    running,
     scopes,
     streams,
     strings,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 _ORDER: Final = (
-    control, combiners, paths, predicates, binding, assertions, thunks, running, lists, scopes, numbers, streams,
+    control, combiners, paths, predicates, binding, assertions, thunks, effects, lists, scopes, numbers, streams,
     strings, memos, commands,
 )  # fmt: skip
 """The modules of builtins in the order in which Ground lists their names, which scripts can see."""

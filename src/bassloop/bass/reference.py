@@ -46,7 +46,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "paths": "Paths and files",
     "commands": "Commands and images",
     "thunks": "Thunks",
-    "running": "Running, loading, logging",
+    "effects": "Running, loading, logging",
     "memos": "Memos",
     "": "Values",
 }
