@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.evaluator.link import Fibers, Pending
+from bassloop.evaluator.daemon_link import Fibers, Pending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

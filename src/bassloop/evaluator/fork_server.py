@@ -37,7 +37,7 @@ from bassloop.evaluator.confinement import (
     probe,
     use_reserve,
 )
-from bassloop.evaluator.link import DaemonGone, Link
+from bassloop.evaluator.daemon_link import DaemonGone, Link
 from bassloop.evaluator.messages import (
     Crashed,
     Describe,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bassloop import bass
-from bassloop.evaluator.link import Pending
+from bassloop.evaluator.daemon_link import Pending
 from bassloop.evaluator.messages import (
     MAX_CONTENT,
     MAX_LIMIT,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
-    from bassloop.evaluator.link import Link
+    from bassloop.evaluator.daemon_link import Link
 
 _LONGEST_NAME: Final = 1_024
 _LONGEST_PATH: Final = 4_096
