@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bassloop.bass.reference import ReferenceEntry
     from bassloop.bass.session import SessionDriver
     from bassloop.tools.local.bump import CallOutcome
-    from bassloop.tools.local.driver import EventLoop
+    from bassloop.tools.local.late_driver import EventLoop
     from bassloop.tools.local.local_host import LateImports
     from bassloop.tools.local.thunk_runner import ThunkRunner
 
@@ -33,7 +33,7 @@ def late_imports() -> LateImports:
 
 def run_late(session: Callable[[SessionDriver], Coroutine[Any, Any, T]]) -> T:
     """Run a session's coroutine and return its result. It gets an event loop only if it waits for something."""
-    from bassloop.tools.local.driver import Interrupted, LateDriver
+    from bassloop.tools.local.late_driver import Interrupted, LateDriver
 
     driver = LateDriver(_event_loop)
     try:
@@ -58,7 +58,7 @@ def _thunk_runner() -> type[ThunkRunner]:
 def report_script_errors() -> Iterator[None]:
     """Show a script's error with its source location and exit with 1; exit with 130 on an interrupt."""
     from bassloop.bass.errors import BassError, render
-    from bassloop.tools.local.driver import Interrupted
+    from bassloop.tools.local.late_driver import Interrupted
 
     try:
         yield
@@ -124,7 +124,7 @@ def run(script: Path, args: tuple[str, ...], inputs: tuple[str, ...], unsandboxe
     Example:
       bassloop run build.bass --input src=./ | bassloop eval --json
     """
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.tools.local.script import ScriptCall
     from bassloop.tools.local.script import run as run_script
 
@@ -145,7 +145,7 @@ def repl(unsandboxed: bool) -> None:
     Example:
       echo '(+ 1 2)' | bassloop repl
     """
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.tools.repl.evaluator import EntryInterrupted, Evaluator, say
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
@@ -179,7 +179,7 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
       bassloop bump --check
     """
     from bassloop.tools.local import bump as bumping
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     failed = changed = False

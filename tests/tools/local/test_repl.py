@@ -22,7 +22,7 @@ import pytest
 
 from bassloop import bass
 from bassloop.cli.scripts import late_imports
-from bassloop.tools.local.driver import RuntimeOptions
+from bassloop.tools.local.late_driver import RuntimeOptions
 from bassloop.tools.repl.evaluator import Evaluator, Gone, entries, say
 from bassloop.tools.repl.prompt import completions
 

@@ -13,8 +13,8 @@ from bassloop.bass.session import Session
 from bassloop.bass.wire.decode import decode, decode_thunk
 from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import encode
-from bassloop.tools.local.driver import LateDriver
 from bassloop.tools.local.files import FileStream, replace
+from bassloop.tools.local.late_driver import LateDriver
 from bassloop.tools.local.local_host import LocalHost
 from bassloop.tools.local.script import OWN
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.bass.thunk import Thunk
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.tools.local.local_host import LateImports
     from bassloop.wire import bass_pb2 as pb
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bassloop.bass.host import ByteStream
     from bassloop.bass.path import HostPath
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
-    from bassloop.tools.local.driver import EventLoop, LateDriver, RuntimeOptions
+    from bassloop.tools.local.late_driver import EventLoop, LateDriver, RuntimeOptions
     from bassloop.tools.local.thunk_runner import ThunkRunner
 
 

@@ -16,13 +16,13 @@ from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
 from bassloop.bass.session import Session
 from bassloop.bass.stream import BytesSource, Sink, Source, decoder
 from bassloop.bass.values import Scope, text_of
-from bassloop.tools.local.driver import LateDriver
+from bassloop.tools.local.late_driver import LateDriver
 from bassloop.tools.local.local_host import LocalHost
 
 if TYPE_CHECKING:
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.tools.local.local_host import LateImports
 
 OWN = Budget(steps=sys.maxsize, output=sys.maxsize)

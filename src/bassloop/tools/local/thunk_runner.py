@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.bass.thunk import ImageRef, Thunk, ThunkPath
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.wire import progrock_pb2 as progrock
 
 

@@ -13,12 +13,12 @@ import trio
 from bassloop.bass.trio_driver import TrioDriver
 from bassloop.bridge import open_bridge
 from bassloop.concurrency import open_flat_nursery
-from bassloop.tools.local.driver import READ_SIZE, Interrupted
+from bassloop.tools.local.late_driver import READ_SIZE, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
-    from bassloop.tools.local.driver import LateDriver
+    from bassloop.tools.local.late_driver import LateDriver
 
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ from bassloop.bass.stream import Sink
 from bassloop.bass.trio_driver import TrioDriver
 from bassloop.bass.values import Scope
 from bassloop.bridge import open_bridge
-from bassloop.tools.local.driver import LateDriver
+from bassloop.tools.local.late_driver import LateDriver
 from bassloop.tools.local.local_host import LocalHost
 from bassloop.tools.local.script import OWN
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
-    from bassloop.tools.local.driver import RuntimeOptions
+    from bassloop.tools.local.late_driver import RuntimeOptions
     from bassloop.tools.local.local_host import LateImports
 
 
