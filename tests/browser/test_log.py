@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.web.logs import search
+from bassloop.web.logs import run_search
 
 from . import log_scenes as scenes
 from .scene_runner import run_scene
@@ -80,7 +80,7 @@ async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Pa
 async def test_a_search_says_how_far_it_got_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(run_search, "PROGRESS_SECONDS", 0.0)
     async with serve_site(tmp_path) as site:
         await add_long_log(site)
         found = await run_scene(scenes.find_late, f"{site.url}/runs/long")

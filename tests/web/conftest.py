@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.web.logs import live_feed, log_endpoints, repository_search, search
+from bassloop.web.logs import live_feed, log_endpoints, repository_search, run_search
 from bassloop.web.pages import runs_page
 
 LIMITS = (
@@ -13,8 +13,8 @@ LIMITS = (
     (log_endpoints, "OUTLINE_SECONDS"),
     (repository_search, "SEARCH_SECONDS"),
     (runs_page, "HEARTBEAT_SECONDS"),
-    (search, "PROGRESS_SECONDS"),
-    (search, "SEARCH_SECONDS"),
+    (run_search, "PROGRESS_SECONDS"),
+    (run_search, "SEARCH_SECONDS"),
 )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.terminal import strip, strip_lines
-from bassloop.web.logs.search import (
+from bassloop.web.logs.run_search import (
     MAX_EXCERPT,
     MAX_SPANS,
     BadQuery,

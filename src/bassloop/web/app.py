@@ -19,7 +19,7 @@ from bassloop.store import BucketError
 from bassloop.units import format_duration, format_size
 from bassloop.web import device_flow, feeds, guard, service_endpoints, sign_in
 from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
-from bassloop.web.logs import live_feed, log_endpoints, repository_search, search
+from bassloop.web.logs import live_feed, log_endpoints, repository_search, run_search
 from bassloop.web.pages import (
     changes_page,
     commit_page,
@@ -154,7 +154,7 @@ def create_app(context: WebContext) -> QuartApp:
         log_endpoints,
         downloads,
         live_feed,
-        search,
+        run_search,
         repository_search,
         repository_page,
         commit_page,

@@ -17,7 +17,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 
 from bassloop.store import FilterQuery
 from bassloop.web.guard import visible_logs, visible_run, visible_runs
-from bassloop.web.logs.search import BadQuery, LogQuery, RunSearch, format_cursor, parse_cursor
+from bassloop.web.logs.run_search import BadQuery, LogQuery, RunSearch, format_cursor, parse_cursor
 from bassloop.web.presentation import (
     STEP_PAGE_LINES,
     RunView,
@@ -31,7 +31,7 @@ from bassloop.web.presentation import (
 
 if TYPE_CHECKING:
     from bassloop.store import Run, SearchableRun
-    from bassloop.web.logs.search import LogMatch
+    from bassloop.web.logs.run_search import LogMatch
     from bassloop.web.web_context import WebContext
 
 MAX_RUNS = 20

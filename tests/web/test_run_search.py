@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bassloop.store import StepUpdate
-from bassloop.web.logs import search
+from bassloop.web.logs import run_search
 
 from .site import Site, open_site
 
@@ -67,7 +67,7 @@ async def test_matches_come_in_pages(tmp_path: Path) -> None:
 async def test_a_page_of_matches_has_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MAX_LIMIT", 3)
+    monkeypatch.setattr(run_search, "MAX_LIMIT", 3)
     async with open_site(tmp_path) as site:
         await three_logs(site)
         answer = await site.json("/runs/r/search?q=error&limit=1000000")
@@ -77,7 +77,7 @@ async def test_a_page_of_matches_has_a_bound(
 async def test_an_answer_that_takes_long_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(run_search, "PROGRESS_SECONDS", 0.0)
     async with open_site(tmp_path) as site:
         await three_logs(site)
         lines = sum(step.lines for step in await site.store.steps.of_run("r"))
@@ -97,7 +97,7 @@ async def test_an_answer_that_takes_long_says_where_to_go_on(
 async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(run_search, "SEARCH_SECONDS", 0.0)
     async with open_site(tmp_path) as site:
         await three_logs(site)
         page = await site.text("/runs/r/search?q=nowhere")
@@ -107,7 +107,7 @@ async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
 
 
 async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MAX_COUNT", 1000)
+    monkeypatch.setattr(run_search, "MAX_COUNT", 1000)
     async with open_site(tmp_path) as site:
         await three_logs(site)
         answer = await site.json("/runs/r/search?q=fine")
@@ -147,15 +147,15 @@ async def test_more_than_can_be_served_are_told_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searching, enough = trio.Event(), trio.Event()
-    through = search.RunSearch.run
+    through = run_search.RunSearch.run
 
     async def held(*args: Any) -> None:
         searching.set()
         await enough.wait()
         await through(*args)
 
-    monkeypatch.setattr(search, "MAX_SEARCHES", 1)
-    monkeypatch.setattr(search.RunSearch, "run", held)
+    monkeypatch.setattr(run_search, "MAX_SEARCHES", 1)
+    monkeypatch.setattr(run_search.RunSearch, "run", held)
     async with open_site(tmp_path) as site, trio.open_nursery() as nursery:
         await three_logs(site)
         codes = []
