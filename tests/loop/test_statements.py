@@ -12,7 +12,7 @@ import trio
 
 from bassloop.bridge import call_asyncio, open_bridge
 from bassloop.runner.signing import ConnectionSigner
-from bassloop.runner.ssh import load_from_agent
+from bassloop.runner.ssh_client import load_from_agent
 from bassloop.trust.envelope import SignedStatement
 from bassloop.trust.sshsig import NAMESPACE
 from tests.forked_programs import run_bassloop

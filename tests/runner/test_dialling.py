@@ -10,7 +10,7 @@ import trio
 
 from bassloop.bridge import call_asyncio, open_bridge
 from bassloop.runner.options import RunnerOptions
-from bassloop.runner.ssh import DialError, Dialler
+from bassloop.runner.ssh_client import DialError, Dialler
 
 if TYPE_CHECKING:
     from pathlib import Path

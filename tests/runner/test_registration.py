@@ -11,7 +11,7 @@ import trio
 from bassloop.concurrency import Backoff
 from bassloop.runner.runner import RunnerClient
 from bassloop.runner.runner_events import Disconnected, RunnerEvent
-from bassloop.runner.ssh import DialError
+from bassloop.runner.ssh_client import DialError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -13,7 +13,7 @@ from bassloop.bridge import open_bridge
 from bassloop.runner import RunnerOptions
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.signing import ConnectionSigner
-from bassloop.runner.ssh import Dialler, load
+from bassloop.runner.ssh_client import Dialler, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from bassloop.runner.options import RunnerOptions, parse_destination
 from bassloop.runner.preflight import PreflightResult, check_runner
 from bassloop.runner.runner import run_runner, serve_runner
 from bassloop.runner.runner_events import DriverChosen, RunnerEvent
-from bassloop.runner.ssh import HostKey
+from bassloop.runner.ssh_client import HostKey
 
 __all__ = [
     "DriverChosen",

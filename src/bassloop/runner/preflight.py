@@ -15,7 +15,7 @@ import trio
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.private_files import make_private_folder
-from bassloop.runner import ssh
+from bassloop.runner import ssh_client
 from bassloop.runner.container.container_engine import ContainerEngine
 from bassloop.runner.driver_choice import (
     container_limits,
@@ -26,7 +26,7 @@ from bassloop.runner.driver_choice import (
 )
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.secrets import SecretError, SecretStore
-from bassloop.runner.ssh import DialError, Dialler
+from bassloop.runner.ssh_client import DialError, Dialler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -56,11 +56,11 @@ async def check_runner(options: RunnerOptions) -> AsyncGenerator[PreflightResult
 
 async def _keys(options: RunnerOptions) -> PreflightResult:
     try:
-        loaded = await trio.to_thread.run_sync(ssh.load, options)
+        loaded = await trio.to_thread.run_sync(ssh_client.load, options)
     except RunnerError as error:
         return PreflightResult("keys", False, str(error))
     texts = [str(path) for path in loaded.paths]
-    if (agent := ssh.agent_path(options)) is not None:
+    if (agent := ssh_client.agent_path(options)) is not None:
         texts.append(f"the agent's ({agent})")
     texts += [f"({text})" for text in loaded.skipped]
     if not texts:

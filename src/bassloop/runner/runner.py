@@ -31,7 +31,7 @@ from bassloop.runner.runner_events import (
 )
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.signing import ConnectionSigner
-from bassloop.runner.ssh import DialError, Dialler, HostKey, KnownHosts, UnknownHost
+from bassloop.runner.ssh_client import DialError, Dialler, HostKey, KnownHosts, UnknownHost
 from bassloop.telemetry.heartbeat import Heart
 from bassloop.telemetry.service_manager import Notifier
 
