@@ -14,7 +14,7 @@ from bassloop.store import open_store
 from bassloop.store.artifacts import ABANDONED_SECONDS, UNFINISHED
 from bassloop.store.logs.leftovers import STRAY_SECONDS
 from bassloop.store.logs.log_files import LogFiles
-from bassloop.store.maintenance.tidying_task import keep_tidying
+from bassloop.store.maintenance.pruning_tasks import keep_tidying
 from tests.until import until
 
 from .buckets import MemoryBucket
@@ -101,7 +101,7 @@ async def test_nothing_is_removed_while_the_bucket_does_not_answer(bucket: Memor
 async def test_an_artifact_that_was_being_received_is_removed_a_day_later_without_a_restart(
     bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bassloop.store.maintenance.tidying_task.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("bassloop.store.maintenance.pruning_tasks.EVERY_SECONDS", 0.01)
     folder = bucket.folder / "artifacts" / "run"
     async with opened(bucket) as store, open_flat_nursery() as nursery:
         nursery.start_soon(keep_tidying, store)

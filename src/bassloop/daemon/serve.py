@@ -60,8 +60,7 @@ from bassloop.github import open_github
 from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
 from bassloop.store import find_blobs, open_store, reads_fail_fast
-from bassloop.store.maintenance.pruning_task import keep_pruning
-from bassloop.store.maintenance.tidying_task import keep_tidying
+from bassloop.store.maintenance.pruning_tasks import keep_pruning, keep_tidying
 from bassloop.telemetry.service_manager import Notifier
 from bassloop.web import create_app, create_metrics_app
 

@@ -1,7 +1,7 @@
 """Maintenance: keeping a store small and intact, and copying it.
 
-- `prune` removes the runs that a `Retention` doesn't keep; `pruning_task` does so every hour.
-- `tidying_task` removes what lost nodes have left on this machine's disk.
+- `prune` removes the runs that a `Retention` doesn't keep; `pruning_tasks` does so every hour, and removes what
+  lost nodes have left on this machine's disk.
 - `backup` copies a store while it is in use, and restores a copy.
 - `integrity` compares the database with the logs; `repair` repairs defects, and salvages the rows of a damaged
   database.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from bassloop.store import Bounds, Duty, PruneReport, Retention, StoreBusy, StoreFull
-from bassloop.store.maintenance.pruning_task import DISTRUST_SECONDS, SteadyClock, keep_pruning
+from bassloop.store.maintenance.pruning_tasks import DISTRUST_SECONDS, SteadyClock, keep_pruning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The task that prunes the store every hour while the daemon runs.
+"""The tasks that prune the store, and remove what lost nodes have left on the disk, every hour while the daemon runs.
 
 A run's age depends on the wall clock. If that jumps by years, all runs would seem to have expired. So after a
 jump, no run is removed because of its age until the clock has agreed with the monotonic one for a day.
@@ -103,3 +103,22 @@ def _without_ages(retention: Retention) -> Retention:
             name: Bounds(None, bounds.bytes) for name, bounds in retention.repositories.items()
         },
     )
+
+
+async def keep_tidying(store: Store, *, now: Callable[[], float] = time.time) -> None:
+    """Remove what lost nodes have left on this machine's disk, now and every hour until cancelled.
+
+    Each node does that for its own disk. `now` returns the wall clock's time.
+
+    Logs errors, and tries again an hour later, since they are no reason to stop the loop.
+    """
+    while True:
+        try:
+            logs = await store.logs.remove_leftovers(now())
+            artifacts = await store.artifacts.remove_abandoned(now())
+        except (StoreError, OSError) as error:
+            log.warning("files of lost nodes not removed", error=str(error))
+        else:
+            if logs or artifacts:
+                log.info("files of lost nodes removed", logs=logs, artifacts=artifacts)
+        await trio.sleep(EVERY_SECONDS)
