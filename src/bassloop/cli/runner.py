@@ -22,7 +22,7 @@ state_dir_option = click.option("--state-dir", type=FOLDER, help="The folder for
 
 
 @click.command("runner")
-@click.argument("loop", metavar="[LOGIN@]HOST[:PORT]")
+@click.argument("loop", metavar="[LOGIN@]HOST[:PORT]", required=False)
 @click.option(
     "--identity",
     "-i",
@@ -118,11 +118,15 @@ state_dir_option = click.option("--state-dir", type=FOLDER, help="The folder for
     help="Give contained commands no network; the same as --network none.",
 )
 @click.option("--jobs", "-j", type=int, help="How many commands may run at the same time.")
-@click.option("--check", is_flag=True, help="Check keys, host, driver and clock, and exit.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check keys, host, driver and clock, and exit. Without a HOST, only this machine is checked.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
 @click.option("--verbose", "-v", is_flag=True, help="Show debug messages.")
 def dial(
-    loop: str,
+    loop: str | None,
     identities: tuple[Path, ...],
     known_hosts: Path | None,
     priority: int,
@@ -158,6 +162,8 @@ def dial(
     Example:
       bassloop runner octocat@loop.example.com --only 'octocat/*' --jobs 2
     """
+    if loop is None and not check:
+        raise click.UsageError("Name the loop's host, as in octocat@loop.example.com.")
     with quick_imports():
         import trio
 
@@ -168,7 +174,7 @@ def dial(
 
     configure_logs("debug" if verbose else "warning")
     with report_errors(RunnerError):
-        login, host, port = parse_destination(loop)
+        login, host, port = ("your login", "", 0) if loop is None else parse_destination(loop)
         options = RunnerOptions(
             login=login,
             host=host,
@@ -300,7 +306,12 @@ async def _check(options: RunnerOptions) -> int:
 
     good = True
     async for finding in check_runner(options):
-        good = good and finding.good
-        mark = click.style("ok", fg="green") if finding.good else click.style("FIX", fg="red")
-        click.echo(f"{mark}\t{finding.what}: {finding.text}")
+        good = good and finding.good is not False
+        click.echo(f"{_mark(finding.good)}\t{finding.what}: {finding.text}")
     return 0 if good else 1
+
+
+def _mark(good: bool | None) -> str:
+    if good is None:
+        return click.style("--", dim=True)
+    return click.style("ok", fg="green") if good else click.style("FIX", fg="red")

@@ -107,6 +107,7 @@ class RunnerOptions:
     """The options of a runner: the loop, its user, and what it serves. Raises RunnerError for bad values.
 
     Args:
+        host: the loop's; empty to check only this machine.
         identities: private keys that are offered first.
         only: the repositories that are served, ``owner/name`` or ``owner/*``; empty for all.
         allow_host_path: let thunks name files of this machine.
@@ -235,7 +236,17 @@ def parse_destination(text: str) -> tuple[str, str, int]:
             f"{text!r} is not the address of a loop: it must be LOGIN@HOST or LOGIN@HOST:PORT"
         )
     port = int(found["port"]) if found["port"] else DEFAULT_PORT
-    return found["login"] or getpass.getuser(), found["host"].strip("[]"), port
+    return found["login"] or _own_name(text), found["host"].strip("[]"), port
+
+
+def _own_name(host: str) -> str:
+    """Return this user's name. Raises RunnerError if the user has none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # OSError since Python 3.13
+        raise RunnerError(
+            f"you have no user name here: name your GitHub login as well, as in octocat@{host}"
+        ) from error
 
 
 def this_platform() -> tuple[str, str]:

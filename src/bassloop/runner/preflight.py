@@ -31,6 +31,7 @@ from bassloop.runner.ssh_client import DialError, Dialler
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from bassloop.runner.host.sandbox import Sandbox
     from bassloop.runner.options import RunnerOptions
 
 CLOCK_SECONDS = 30.0
@@ -40,17 +41,40 @@ ENOUGH_ROOM = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """The result of one check. If it failed, the text names the fix."""
+    """The result of one check. If it failed, the text names the fix.
+
+    Args:
+        good: whether it passed; None if it wasn't made.
+    """
 
     what: str
-    good: bool
+    good: bool | None
     text: str
 
 
 async def check_runner(options: RunnerOptions) -> AsyncGenerator[PreflightResult]:
-    """Check everything that a runner needs. Logs in to the loop, but doesn't register."""
-    for check in (_keys, _host, _driver, _limits, _folder, _secrets):
-        yield await check(options)
+    """Check everything that a runner needs. Logs in to the loop, but doesn't register.
+
+    Without a host in the options, only this machine is checked.
+    """
+    keys = await _keys(options)
+    yield keys
+    if not options.host:
+        yield PreflightResult("host", None, "name the loop as well, as in LOGIN@loop.example.com")
+    elif not keys.good:
+        yield PreflightResult("host", None, "it takes a key to log in")
+    else:
+        yield await _host(options)
+    try:
+        engine = await find_engine(options)
+        box = None if isinstance(engine, ContainerEngine) else await find_sandbox(options)
+    except RunnerError as error:
+        yield PreflightResult("driver", False, str(error))
+    else:
+        yield _driver(options, engine, box)
+        yield await _limits(options, engine, box)
+    yield await _folder(options)
+    yield await _secrets(options)
     yield await _clock("https://api.github.com")
 
 
@@ -85,12 +109,9 @@ async def _host(options: RunnerOptions) -> PreflightResult:
         return PreflightResult("host", False, "; ".join([str(error), *warnings]))
 
 
-async def _driver(options: RunnerOptions) -> PreflightResult:
-    try:
-        engine = await find_engine(options)
-        box = None if isinstance(engine, ContainerEngine) else await find_sandbox(options)
-    except RunnerError as error:
-        return PreflightResult("driver", False, str(error))
+def _driver(
+    options: RunnerOptions, engine: ContainerEngine | str, box: Sandbox | None
+) -> PreflightResult:
     if isinstance(engine, ContainerEngine):
         texts = [f"containers of {engine}, network {engine.network}"]
         if engine.options or engine.ulimits:
@@ -104,16 +125,17 @@ async def _driver(options: RunnerOptions) -> PreflightResult:
     return PreflightResult("driver", True, "; ".join(texts))
 
 
-async def _limits(options: RunnerOptions) -> PreflightResult:
+async def _limits(
+    options: RunnerOptions, engine: ContainerEngine | str, box: Sandbox | None
+) -> PreflightResult:
     """Try the limits of a command, and report those of this process."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     texts = [f"{files:,} open files (at most {most:,})"] if most != resource.RLIM_INFINITY else []
     texts.append(f"{options.jobs or 'any number of'} thunks at once")
     try:
-        engine = await find_engine(options)
         if isinstance(engine, ContainerEngine):
             texts.append((await container_limits(options, engine))[1])
-        elif (box := await find_sandbox(options)) is not None:
+        elif box is not None:
             texts.append(f"a command has {box.holder.describe(box.limits)}")
         else:
             texts.append("a command has no limits, as it is not contained")
@@ -166,7 +188,7 @@ async def _clock(url: str) -> PreflightResult:
             there = parsedate_to_datetime((await client.head(url)).headers["date"]).timestamp()
     except (httpx.HTTPError, KeyError, ValueError) as error:
         return PreflightResult(
-            "clock", True, f"not compared: {url} can't be asked ({type(error).__name__})"
+            "clock", None, f"not compared: {url} can't be asked ({type(error).__name__})"
         )
     off = time.time() - there
     if abs(off) > CLOCK_SECONDS:
