@@ -202,7 +202,7 @@ ON_THE_COMMAND_LINE = [
     ("logs a/b", "'a/b' isn't the address of a run, such as https://"),
     ("status", "there is no database"),
     ("deliveries list", "so no loop has run here: `bassloop serve` starts one"),
-    ("runner --check", "runner --help'."),
+    ("runner --jobs 2", "Name the loop's host, as in octocat@loop.example.com."),
     ("runner no/loop@", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
     ("runner h --memory lots", "'lots' is not a size, such as 500MB"),
     ("runner h --only everything", "--only everything: must be OWNER/REPO or OWNER/*"),

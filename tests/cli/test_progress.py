@@ -30,9 +30,7 @@ def console(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
     monkeypatch.setattr(
         progress,
         "Console",
-        lambda **options: Console(
-            file=text, width=100, force_terminal=terminal, highlight=options["highlight"]
-        ),
+        lambda **options: Console(file=text, width=100, force_terminal=terminal, **options),
     )
     return text
 
@@ -100,3 +98,23 @@ def test_a_bar_is_only_drawn_where_it_can_be_redrawn(
     assert ("\x1b[" in text.getvalue()) == live
     if "NO_COLOR" in environment:
         assert "\x1b[3" not in text.getvalue()
+
+
+def test_a_status_is_shown_on_standard_error_if_only_that_is_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    errors = console(monkeypatch, terminal=True)
+    output = io.StringIO()
+    with progress.show_status(Console(file=output), "starting …") as status:
+        assert status is not None
+        status.update("checking whether podman runs containers here …")
+        print("a line of the output")
+    assert "checking whether podman" in errors.getvalue()
+    assert "a line of the output" not in errors.getvalue()
+    assert output.getvalue() == ""
+    console(monkeypatch, terminal=False)
+    with progress.show_status(Console(file=output), "starting …") as status:
+        assert status is None

@@ -239,7 +239,7 @@ info) echo '{"version":{"Version":"%(version)s"},"host":{"security":{"rootless":
 import) cat > /dev/null ;;
 *) case "$*" in
   %(works)s) echo "Error: exec: /bassloop-probe: no such file or directory" >&2; exit 127 ;;
-  *) echo "Error: netavark: not permitted" >&2; exit 126 ;;
+  *) echo "Error: crun: setrlimit: not permitted" >&2; exit 126 ;;
   esac ;;
 esac
 """
@@ -278,7 +278,7 @@ async def test_refused_options_are_replaced(fake: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "works", "reason"),
     [
-        ("4.3.1", "never", "netavark: not permitted"),
+        ("4.3.1", "never", "crun: setrlimit: not permitted"),
         ("3.4.0", "*", "needs 4.0 or newer"),
         ('"', "*", "can't be parsed"),
     ],
@@ -290,6 +290,57 @@ async def test_the_reason_why_an_engine_does_not_work_is_reported(
     found = await find("podman")
     assert isinstance(found, str)
     assert reason in found
+
+
+CGROUP = "crun: creating cgroup: permission denied"
+RLIMIT = "runc: error setting rlimit type 7: operation not permitted"
+CRUN, RUNC = ("--runtime", "crun"), ("--runtime", "runc")
+CGROUPFS = ("--cgroup-manager=cgroupfs",)
+
+
+@pytest.mark.parametrize(
+    ("host", "refusal", "options"),
+    [
+        ({}, CGROUP, [(), CGROUPFS, CRUN, (*CRUN, *CGROUPFS), RUNC, (*RUNC, *CGROUPFS)]),
+        ({"cgroupManager": "cgroupfs"}, CGROUP, [(), CRUN, RUNC]),
+        ({"ociRuntime": {"path": "BIN/crun"}}, CGROUP, [(), CGROUPFS, RUNC, (*RUNC, *CGROUPFS)]),
+        (
+            {"cgroupManager": "cgroupfs", "ociRuntime": {"path": "BIN/crun"}},
+            RLIMIT,
+            [(), *[("--ulimit",)] * 3, RUNC, *[(*RUNC, "--ulimit")] * 3],
+        ),
+    ],
+)
+async def test_an_engine_that_refuses_containers_is_only_asked_again_with_what_may_help(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: dict[str, object],
+    refusal: str,
+    options: list[tuple[str, ...]],
+) -> None:
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    info = {"version": {"Version": "5.0"}, "host": {"security": {"rootless": True}, **host}}
+    script = f"""#!/bin/sh
+case "$*" in
+*" info "*) echo '{json.dumps(info)}' ;;
+*" run "*) echo "$*" >> {calls}; echo '{refusal}' >&2; exit 126 ;;
+esac
+"""
+    for name in ("podman", "crun", "runc"):
+        (folder / name).write_text(script.replace("BIN", str(folder)))
+        (folder / name).chmod(0o755)
+    tried: list[str] = []
+    found = await find(on_try=tried.append)
+    assert found == f"podman does not work here: {refusal}; docker is not installed"
+    assert tried == ["podman"]
+    asked = []
+    for line in calls.read_text().splitlines():
+        words = line.replace(f"{folder}/", "").split()
+        wanted = {"--runtime", "crun", "runc", *CGROUPFS, "--ulimit"}
+        asked.append(tuple(dict.fromkeys(word for word in words if word in wanted)))
+    assert asked == options
 
 
 async def test_a_probe_that_is_cancelled_is_removed(fake: Path, tmp_path: Path) -> None:

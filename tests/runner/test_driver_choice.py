@@ -190,6 +190,7 @@ async def test_the_reason_why_no_engine_is_used_is_reported_with_the_fix(
         options(state_dir=tmp_path, driver="auto", sandbox=False), events.append
     ):
         pass
+    assert str(events[0]) == "checking whether podman runs containers here"
     [chosen] = [event for event in events if isinstance(event, DriverChosen)]
     assert chosen.kind == "host"
     assert 'podman does not work here: exec: "newuidmap": not found in $PATH; install' in str(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from rich import progress
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.spinner import Spinner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.status import Status
 
     from bassloop.store.maintenance import Progress
 
@@ -41,14 +41,45 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 
 
+class StatusLine:
+    """A spinner with a text, on a live console. It disappears when it's stopped."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._spinner = Spinner("dots", text, style="status.spinner")
+        self._live = Live(
+            self._spinner,
+            console=console,
+            refresh_per_second=12.5,
+            transient=True,
+            redirect_stdout=not console.stderr,  # which may be a file
+        )
+
+    def start(self) -> None:
+        """Show it."""
+        self._live.start()
+
+    def update(self, text: str) -> None:
+        """Change the text."""
+        self._spinner.update(text=text)
+
+    def stop(self) -> None:
+        """Remove it; also if it was removed already."""
+        self._live.stop()
+
+
 @contextmanager
-def show_status(console: Console, text: str) -> Iterator[Status | None]:
-    """Show a spinner with a text until the exit, on a live console only."""
-    if not is_live(console):
+def show_status(console: Console, text: str) -> Iterator[StatusLine | None]:
+    """Show a spinner with a text until the exit, if the console is live, or else standard error is."""
+    shown_on = next(filter(is_live, (console, Console(stderr=True, highlight=False))), None)
+    if shown_on is None:
         yield None
         return
-    with console.status(text) as status:
-        yield status
+    line = StatusLine(shown_on, text)
+    line.start()
+    try:
+        yield line
+    finally:
+        line.stop()
 
 
 @contextmanager

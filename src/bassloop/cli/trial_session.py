@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from rich.console import Console
-    from rich.status import Status
 
+    from bassloop.cli.progress import StatusLine
     from bassloop.cli.trial_display import CheckResult
     from bassloop.store import Delivery, Run
     from bassloop.tools.trial import Trial, TrialOptions
@@ -89,7 +89,7 @@ class TrialSession:
         options: TrialOptions,
         serve: bool,
         strict: bool,
-        starting: Status | None = None,
+        starting: StatusLine | None = None,
         artifacts: Path | None = None,
     ) -> None:
         self._console = console

@@ -14,11 +14,12 @@ from bassloop.runner.errors import RunnerError
 from bassloop.runner.options import RunnerOptions, parse_destination
 from bassloop.runner.preflight import PreflightResult, check_runner
 from bassloop.runner.runner import run_runner, serve_runner
-from bassloop.runner.runner_events import DriverChosen, RunnerEvent
+from bassloop.runner.runner_events import DriverChosen, EngineTried, RunnerEvent
 from bassloop.runner.ssh_client import HostKey
 
 __all__ = [
     "DriverChosen",
+    "EngineTried",
     "HostKey",
     "PreflightResult",
     "RunnerError",

@@ -18,7 +18,7 @@ from bassloop.runner.host import sandbox
 from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.own_programs import OwnPrograms
 from bassloop.runner.options import CommandLimits
-from bassloop.runner.runner_events import DriverChosen, RunnerEvent, Warned
+from bassloop.runner.runner_events import DriverChosen, EngineTried, RunnerEvent, Warned
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def open_driver(
     options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
 ) -> AsyncGenerator[ThunkDriver[Any]]:
     """Open the driver, and prune its cache. Raises RunnerError if none can be used, and DriverError."""
-    engine = await find_engine(options)
+    engine = await find_engine(options, on_event)
     secrets = OwnerSecrets(
         SecretStore(options.secrets_file),
         own_git=options.git_credentials,
@@ -196,7 +196,9 @@ async def container_limits(
 # --- what there is on this machine --------------------------------------------------------------------
 
 
-async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
+async def find_engine(
+    options: RunnerOptions, on_event: Callable[[RunnerEvent], None] = lambda event: None
+) -> ContainerEngine | str:
     """Return the engine that the options ask for, or why there is none, so that commands run on the host.
 
     The reason is "" if the options ask for the host. Raises RunnerError if there is no engine, and the options
@@ -204,7 +206,11 @@ async def find_engine(options: RunnerOptions) -> ContainerEngine | str:
     """
     if options.driver == "host":
         return ""
-    found = await engines.find(options.engine, network=options.network)
+    found = await engines.find(
+        options.engine,
+        network=options.network,
+        on_try=lambda kind: on_event(EngineTried(kind)),
+    )
     if isinstance(found, ContainerEngine):
         return found
     if options.driver == "container":

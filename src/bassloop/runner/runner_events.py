@@ -57,6 +57,20 @@ class Disconnected(RunnerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTried(RunnerEvent):
+    """The runner began to check whether a container engine works, which takes seconds.
+
+    Args:
+        kind: `podman` or `docker`.
+    """
+
+    kind: str
+
+    def __str__(self) -> str:
+        return f"checking whether {self.kind} runs containers here"
+
+
+@dataclass(frozen=True, slots=True)
 class DriverChosen(RunnerEvent):
     """The way to run commands on this machine was chosen.
 

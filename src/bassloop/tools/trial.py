@@ -28,7 +28,7 @@ from bassloop.bridge import open_bridge
 from bassloop.concurrency import shielded
 from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.app_manifest import CALLBACK_PATH
-from bassloop.runner import DriverChosen, RunnerEvent, RunnerOptions, run_runner
+from bassloop.runner import DriverChosen, EngineTried, RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin
 from bassloop.tools.trial_guard import (
@@ -221,8 +221,11 @@ async def open_trial(
                 runner.start_soon(_end_when_full, daemon.store, folder)
 
                 def on_event(event: RunnerEvent) -> None:
-                    if isinstance(event, DriverChosen):
-                        trial.driver = event
+                    match event:
+                        case DriverChosen():
+                            trial.driver = event
+                        case EngineTried():
+                            on_stage(str(event))
                     on_runner(event)
 
                 if options.runner:

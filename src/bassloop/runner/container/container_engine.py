@@ -27,7 +27,7 @@ from bassloop.concurrency import Backoff, retry, shielded
 from bassloop.runner.errors import DriverError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bassloop.runner.options import CommandLimits, NetworkMode
 
@@ -183,24 +183,34 @@ FIXES = {
 """Fixes, by a part of the engine's message in lower case."""
 
 
-async def find(kind: Kind | None = None, *, network: NetworkMode = "own") -> ContainerEngine | str:
-    """Return an engine that works, trying Podman before Docker; or the reason why none does."""
+async def find(
+    kind: Kind | None = None,
+    *,
+    network: NetworkMode = "own",
+    on_try: Callable[[Kind], None] = lambda kind: None,
+) -> ContainerEngine | str:
+    """Return an engine that works, trying Podman before Docker; or the reason why none does.
+
+    It takes seconds, on a busy machine many, so `on_try` is called before each installed one is tried.
+    """
     reasons = []
     for each in (kind,) if kind else KINDS:
         path = shutil.which(each)
         if path is None:
             reasons.append(f"{each} is not installed")
             continue
+        on_try(each)
         try:
-            return await _adapt(await _describe(ContainerEngine(path, each)), network=network)
+            engine, ways = await _describe(ContainerEngine(path, each))
+            return await _adapt(engine, ways, network=network)
         except EngineError as error:
             fix = next((fix for text, fix in FIXES.items() if text in str(error).lower()), "")
             reasons.append(f"{each} does not work here: {error}{fix}")
     return "; ".join(reasons)
 
 
-async def _describe(engine: ContainerEngine) -> ContainerEngine:
-    """Return the engine with what it reports about itself. Raises EngineError."""
+async def _describe(engine: ContainerEngine) -> tuple[ContainerEngine, list[tuple[str, ...]]]:
+    """Return the engine with what it reports about itself, and the options to try. Raises EngineError."""
     info = await engine.ask("info", "--format", "{{json .}}", seconds=START_SECONDS)
     try:
         answer = json.loads(info)
@@ -214,7 +224,7 @@ async def _describe(engine: ContainerEngine) -> ContainerEngine:
     if numbers < OLDEST[engine.kind]:
         oldest = ".".join(map(str, OLDEST[engine.kind]))
         raise EngineError(f"it is version {version}, but bassloop needs {oldest} or newer")
-    return replace(described, index=_index(answer))
+    return replace(described, index=_index(answer)), _ways(engine.kind, answer)
 
 
 def _parse_info(engine: ContainerEngine, info: dict[str, Any]) -> ContainerEngine:
@@ -245,8 +255,14 @@ def _index(info: dict[str, Any]) -> Path | None:
     return None
 
 
-async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerEngine:
-    """Return the engine with the options that it needs on this machine. Raises EngineError."""
+async def _adapt(
+    engine: ContainerEngine, ways: Sequence[tuple[str, ...]], *, network: NetworkMode
+) -> ContainerEngine:
+    """Return the engine with the options that it needs on this machine. Raises EngineError.
+
+    Args:
+        ways: options for the program, the best first.
+    """
     try:
         await engine.ask("image", "inspect", PROBE_IMAGE)
     except EngineError:
@@ -255,27 +271,34 @@ async def _adapt(engine: ContainerEngine, *, network: NetworkMode) -> ContainerE
         with suppress(EngineError):
             await remove_left_probes(engine)
     last = EngineError("it can't run containers")
-    for options, ulimits in _ways(engine):
-        adapted = replace(engine, options=options, ulimits=ulimits)
-        try:
-            await _try(adapted, "none")
-        except EngineError as error:
-            last = error
-            continue
-        if network == "own":
-            return await _connect(adapted)
-        return replace(adapted, network=network)
+    for options in ways:
+        for ulimits in [(), *map(own_ulimits, LOWER)]:
+            adapted = replace(engine, options=options, ulimits=ulimits)
+            try:
+                await _try(adapted, "none")
+            except EngineError as error:
+                last = error
+                if "limit" not in str(error).lower():
+                    break  # lower limits won't help
+                continue
+            if network == "own":
+                return await _connect(adapted)
+            return replace(adapted, network=network)
     raise last
 
 
-def _ways(engine: ContainerEngine) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Generate options for the program and limits for containers, the engine's defaults first."""
-    options: list[tuple[str, ...]] = [()]
-    if engine.kind == "podman":
-        options.append(("--cgroup-manager=cgroupfs",))
-        for runtime in filter(None, map(shutil.which, ("crun", "runc"))):
-            options += [("--runtime", runtime), ("--runtime", runtime, "--cgroup-manager=cgroupfs")]
-    yield from product(options, [(), *map(own_ulimits, LOWER)])
+def _ways(kind: Kind, info: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return options for the program to try, its defaults first, and no others that mean the same."""
+    if kind != "podman":
+        return [()]
+    host = info["host"]
+    own = str((host.get("ociRuntime") or {}).get("path") or "")
+    others = [path for path in map(shutil.which, ("crun", "runc")) if path and path != own]
+    managers = (
+        [()] if host.get("cgroupManager") == "cgroupfs" else [(), ("--cgroup-manager=cgroupfs",)]
+    )
+    runtimes = [(), *(("--runtime", path) for path in others)]
+    return [(*runtime, *manager) for runtime, manager in product(runtimes, managers)]
 
 
 def own_ulimits(most: int | None) -> tuple[str, ...]:
