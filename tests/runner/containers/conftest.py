@@ -67,7 +67,11 @@ def engine() -> ContainerEngine:
         env = "ENV FROM_IMAGE=yes"
         name = "localhost/base:bassloop-tests"
         tree = busybox_tree()
+        earlier = (await images_of(found, name)).split()
         await found.ask("import", "--change", change, "--change", env, "-", name, stdin=tree)
+        if earlier:
+            with suppress(EngineError):  # other tests that run now may use it
+                await found.ask("rmi", earlier[1])
         return found
 
     return trio.run(prepare)
@@ -93,32 +97,32 @@ class Bench:
         return (await self.driver.settings.engine.ask(*words)).split()
 
 
-async def forget(engine: ContainerEngine, driver: ContainerDriver, *more: str) -> None:
-    """Remove the images that a driver has made, and those whose names begin with one of `more`."""
-    await _forget(engine, (driver.images.own_name(""), *more))
+async def forget(engine: ContainerEngine, driver: ContainerDriver, *registries: str) -> None:
+    """Remove the images that a driver has made, and those of registries."""
+    await forget_state(engine, driver.cache.folder, *registries)
 
 
-async def forget_state(engine: ContainerEngine, state: Path, *more: str) -> None:
+async def forget_state(engine: ContainerEngine, state: Path, *registries: str) -> None:
     """The same for the driver that has used a folder."""
-    await _forget(engine, (own_repository(state) or "none", *more))
-
-
-async def listed_images(engine: ContainerEngine) -> str:
-    """All images, by name and id. An image that goes while Podman looks at it spoils the whole list."""
-    for _ in range(4):
-        try:
-            return await engine.ask("images", "--format", IMAGE_LINE)
-        except EngineError:
-            await trio.sleep(0.5)
-    return await engine.ask("images", "--format", IMAGE_LINE)
-
-
-async def _forget(engine: ContainerEngine, ours: tuple[str, ...]) -> None:
-    listed = await listed_images(engine)
-    named = [line.split() for line in listed.splitlines() if line.startswith(ours)]
+    own = own_repository(state)
+    references = [f"{each}/*/*" for each in registries] + ([] if own is None else [f"{own}:*"])
+    listed = [await images_of(engine, each) for each in references]
+    ours = tuple(each.rstrip("/*") for each in references)  # one image may have other names, too
+    named = [line.split() for line in "".join(listed).splitlines() if line.startswith(ours)]
     if named:
         names = [each[1] if each[0].endswith(":<none>") else each[0] for each in named]
         await engine.ask("rmi", "--force", *dict.fromkeys(names))
+
+
+async def images_of(engine: ContainerEngine, reference: str) -> str:
+    """The images of a name, by name and id. An image that goes while Podman looks at it spoils the whole list."""
+    words = ("images", "--filter", f"reference={reference}", "--format", IMAGE_LINE)
+    for _ in range(4):
+        try:
+            return await engine.ask(*words)
+        except EngineError:
+            await trio.sleep(0.5)
+    return await engine.ask(*words)
 
 
 def free_port() -> int:

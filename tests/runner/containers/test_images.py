@@ -230,10 +230,9 @@ async def test_only_images_that_the_runner_built_are_pruned(bench: Bench) -> Non
     state = bench.driver.cache.folder
 
     async def made() -> list[str]:
-        listed = await ask("images", "--format", "{{.Repository}}:{{.Tag}}")
-        return [
-            name for name in listed.split() if name.startswith(bench.driver.images.own_name(""))
-        ]
+        own = bench.driver.images.own_name("")
+        words = ("images", "--filter", f"reference={own}*", "--format", "{{.Repository}}:{{.Tag}}")
+        return [name for name in (await ask(*words)).split() if name.startswith(own)]
 
     first = run("head -c 3000000 /dev/zero > /big")
     second = run("ls -l /big; echo more > /more", image=after(first))
