@@ -52,7 +52,7 @@ async def test_a_permission_level_is_the_one_that_github_returns(
         assert at_least("read", level) == (level != "none")
 
 
-async def test_it_is_asked_once_in_some_minutes_however_many_want_to_know(
+async def test_a_permission_is_requested_once_in_a_few_minutes_however_many_need_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -172,7 +172,7 @@ async def test_nobody_can_spend_what_checks_need_of_the_rate_limit(
         assert await permits.level(User(101, "", "octocat"), 201) == "admin"
 
 
-async def test_lists_are_made_of_the_repositories_that_one_may_read(
+async def test_a_user_can_read_the_repositories_in_which_they_have_a_permission(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

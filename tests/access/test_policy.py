@@ -55,7 +55,7 @@ def test_the_operators_rules_for_a_repository_take_precedence_over_its_file() ->
     assert resolve_policy(SETTINGS, operator, "octocat/other", owners).check_limit == 60
 
 
-def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None:
+def test_owners_may_shorten_the_operators_time_limits_but_not_extend_them() -> None:
     owners = read_rules(b"check_limit = 9000\nrunner_wait = 5\n[checks]\nsoak = 7200\nunit = 60\n")
     policy = resolve_policy(SETTINGS, OperatorRules(), "octocat/hello", owners)
     assert (policy.check_limit, policy.runner_wait) == (3600, 5)
@@ -65,7 +65,7 @@ def test_owners_shorten_what_the_operator_allows_and_do_not_prolong_it() -> None
     assert (policy.check_limit, policy.checks["soak"]) == (9000, 7200)
 
 
-def test_nobody_shortens_the_operators_limit_for_a_check() -> None:
+def test_the_operators_limit_for_a_check_is_not_shortened_by_a_general_limit() -> None:
     text = "[default]\ncheck_limit = 60\n[default.checks]\nslow = 600\n"
     operator = read_operator_rules(text, "policy.toml")
     for owners in (Rules(), read_rules(b"supersede = false"), read_rules(b"check_limit = 30")):
@@ -107,7 +107,7 @@ def test_a_name_that_no_repository_has_is_refused() -> None:
         read_operator_rules('[repository."hello"]\nhold = "nobody"', "policy.toml")
 
 
-def test_the_documented_files_can_be_used_and_have_every_setting() -> None:
+def test_the_documented_policies_are_valid_and_use_every_setting() -> None:
     text = (Path(__file__).parents[2] / "docs" / "github.md").read_text()
     owners, operators = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert read_rules(owners.encode()).model_fields_set == set(Rules.model_fields)
@@ -119,7 +119,7 @@ def test_the_documented_files_can_be_used_and_have_every_setting() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_rules_or_a_complaint(content: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused_with_an_error(content: bytes) -> None:
     said = ".bassloop.toml"
     try:
         read_rules(content)
@@ -140,7 +140,7 @@ def test_any_bytes_are_rules_or_a_complaint(content: bytes) -> None:
         ("aXb", "sender"),
     ],
 )
-def test_a_check_says_whose_runners_run_it_and_the_trust_table_comes_first(
+def test_a_check_may_name_its_runners_but_the_trust_table_has_precedence(
     check: str, runners: str
 ) -> None:
     policy = resolve_policy(

@@ -26,7 +26,7 @@ def test_a_push_runs_on_the_senders_runtimes() -> None:
     assert (logins(choice), choice.fork) == (["octocat"], False)
 
 
-def test_a_bot_has_no_runtimes_and_falls_back_on_those_of_others() -> None:
+def test_a_bot_has_no_runtimes_so_it_falls_back_on_those_of_others() -> None:
     bot = {"login": "dependabot[bot]", "id": 49699333, "type": "Bot"}
     choice = choose_runners(event_of("check_suite", {**check_suite(), "sender": bot}))
     assert (choice.owner.login, logins(choice)) == ("dependabot[bot]", [])
@@ -66,14 +66,14 @@ def test_an_approved_head_runs_on_the_approvers_runtimes_after_its_authors() -> 
     assert own.approved(MAINTAINER) == own
 
 
-def test_a_head_of_two_strangers_is_nobodys() -> None:
+def test_a_head_with_pull_requests_of_two_strangers_has_no_runners() -> None:
     rerun = event_of("check_suite", check_suite(head_branch=None))
     other = User(10, "U_10", "other")
     pulls = [PullRequest(1, True, STRANGER), PullRequest(2, True, other)]
     assert choose_runners(rerun, pulls).users == ()
 
 
-def test_a_head_of_the_repositorys_own_pull_request_is_the_senders() -> None:
+def test_a_head_of_the_repositorys_own_pull_request_runs_on_the_senders_runtimes() -> None:
     rerun = event_of("check_suite", check_suite(head_branch=None))
     assert logins(choose_runners(rerun, [PullRequest(1, False, None)])) == ["octocat"]
 
@@ -93,7 +93,9 @@ def test_a_head_of_the_repositorys_own_pull_request_is_the_senders() -> None:
         ("OWNER", "outsiders", False),
     ],
 )
-def test_authors_who_need_an_approval(association: str | None, hold: Hold, held: bool) -> None:
+def test_the_policy_says_which_authors_need_an_approval(
+    association: str | None, hold: Hold, held: bool
+) -> None:
     choice = choose_runners(
         event_of("check_suite", check_suite(head_branch=None)),
         [PullRequest(1, True, STRANGER, association)],
@@ -103,7 +105,7 @@ def test_authors_who_need_an_approval(association: str | None, hold: Hold, held:
     assert hold_reason(own, hold) is None
 
 
-def test_a_fork_that_is_nobodys_always_waits_and_an_approval_does_not_change_that() -> None:
+def test_a_fork_without_a_known_author_always_waits_even_after_an_approval() -> None:
     unknown = choose_runners(event_of("check_suite", check_suite(head_branch=None)))
     for choice in (unknown, unknown.approved(MAINTAINER)):
         assert "nobody knows whose" in str(hold_reason(choice, "nobody"))

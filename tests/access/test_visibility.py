@@ -63,7 +63,7 @@ async def happened(loop: SmallLoop, event: str, action: str | None, guid: str, *
     assert (await loop.inbox.finished(guid)).state in ("done", "ignored")
 
 
-async def test_runs_are_hidden_and_shown_with_their_repository(
+async def test_runs_become_hidden_and_visible_together_with_their_repository(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -110,7 +110,7 @@ async def test_an_event_hides_a_repository_even_while_github_is_down(
         await loop.until_stored(hidden)
 
 
-async def test_a_repository_that_was_deleted_is_public_no_more(
+async def test_a_deleted_repository_is_no_longer_public(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -139,7 +139,7 @@ async def test_a_repository_that_became_private_is_noticed_without_an_event(
         assert (await loop.store.runs.newest()).items == ()
 
 
-async def test_nothing_is_hidden_because_github_is_down(
+async def test_an_outage_of_github_hides_nothing(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
@@ -172,7 +172,7 @@ async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
         assert fault.happened == 2
 
 
-async def test_a_repository_that_github_never_speaks_of_keeps_no_other_shown(
+async def test_a_repository_that_github_does_not_describe_does_not_keep_others_visible(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:

@@ -55,7 +55,9 @@ async def push(target: Target, declared: str) -> str:
         path.unlink()
 
 
-async def test_declared_checks(target: Target) -> None:
+async def test_declared_checks_made_to_be_expensive_only_fail_their_own_check(
+    target: Target,
+) -> None:
     for name, (declared, problem) in FILES.items():
         async with target.used_by_others(name):
             sha = await push(target, declared)

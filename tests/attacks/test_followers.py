@@ -93,7 +93,7 @@ async def a_dear_run(target: Target, runner: Dear) -> str:
     return path
 
 
-async def test_followers_of_a_run_with_very_much_in_it(target: Target) -> None:
+async def test_followers_of_a_huge_run_do_not_hold_up_others(target: Target) -> None:
     runner = Dear()
     async with open_grpc_server([runner]) as new_session, registered(target, new_session):
         path = await a_dear_run(target, runner)
@@ -127,7 +127,7 @@ async def test_followers_of_a_run_with_very_much_in_it(target: Target) -> None:
         await target.withstand("followers", flood, enough)
 
 
-async def test_pages_of_a_run_with_very_much_in_it(target: Target) -> None:
+async def test_pages_of_a_huge_run_do_not_hold_up_others(target: Target) -> None:
     runner = Dear()
     async with open_grpc_server([runner]) as new_session, registered(target, new_session):
         path = await a_dear_run(target, runner)

@@ -56,7 +56,9 @@ STARTS = {
 """Hooks that start checks, and what ends each; the last one spends the points of a minute."""
 
 
-async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) -> None:
+async def test_a_hook_that_starts_endless_checks_only_harms_its_own_delivery(
+    target: Target,
+) -> None:
     for name, (hook, ends) in STARTS.items():
         pushed: list[str] = []
 
@@ -70,7 +72,7 @@ async def test_a_hook_that_starts_checks_costs_its_own_delivery(target: Target) 
         assert any(end in check["output"]["summary"] for end in ends), name
 
 
-async def test_a_hook_costs_its_own_check(target: Target) -> None:
+async def test_an_expensive_hook_only_harms_its_own_check(target: Target) -> None:
     """All of them at once; the delivery of another repository doesn't wait for them."""
     async with target.used_by_others("hooks"):
         attacks = {name: await target.push(hook) for name, hook in HOOKS.items()}

@@ -76,7 +76,7 @@ class Reports(RuntimeBase):
     Read = Export = ExportPath = Publish = Resolve = Run
 
 
-async def test_reports(target: Target) -> None:
+async def test_expensive_test_reports_do_not_hold_up_others(target: Target) -> None:
     async def push() -> None:
         await target.push(HOOK)
         await trio.sleep_forever()

@@ -136,7 +136,9 @@ class Updates(RuntimeBase):
 
 
 @pytest.mark.parametrize("names", [tuple(FRAMES)[at::3] for at in range(3)], ids=", ".join)
-async def test_frames_without_an_answer(target: Target, names: tuple[str, ...]) -> None:
+async def test_floods_of_http2_frames_do_not_hold_up_others(
+    target: Target, names: tuple[str, ...]
+) -> None:
     for name in names:
         async with registered(target, lambda name=name: Flood(FRAMES[name])):  # type: ignore[misc]
 
@@ -162,11 +164,11 @@ async def withstand_updates(target: Target, name: str, update: progrock_pb2.Stat
         await target.withstand(name, push)
 
 
-async def test_logs_that_are_expensive_to_settle(target: Target) -> None:
+async def test_logs_that_are_expensive_to_settle_do_not_hold_up_others(target: Target) -> None:
     for name, text in LOGS.items():
         await withstand_updates(target, f"a log of {name}", log_update(text))
 
 
-async def test_messages_with_very_many_steps_or_logs(target: Target) -> None:
+async def test_messages_with_very_many_steps_or_logs_do_not_hold_up_others(target: Target) -> None:
     for name, make in UPDATES.items():
         await withstand_updates(target, f"messages of {name}", make())

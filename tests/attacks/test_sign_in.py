@@ -34,7 +34,7 @@ LEAST, LEAST_CODES = 300, 30
 """Requests of a connection that were answered when an attack is over; all send more codes than may be exchanged."""
 
 
-async def test_floods_of_sign_ins(target: Target) -> None:
+async def test_floods_of_sign_ins_do_not_hold_up_others(target: Target) -> None:
     statuses: set[int] = set()
 
     async def nonsense(enough: trio.Event) -> None:

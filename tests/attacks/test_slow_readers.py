@@ -46,7 +46,7 @@ async def read_nothing(target: Target) -> None:
                 await stream.send_all(client.data_to_send())
 
 
-async def test_responses_of_which_nothing_may_be_sent(target: Target) -> None:
+async def test_responses_of_which_nothing_may_be_sent_are_reset(target: Target) -> None:
     """They have all requests that their address may have, which others of that address could use."""
     all_ended = trio.Event()
 

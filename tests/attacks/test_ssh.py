@@ -75,7 +75,7 @@ MESSAGES = {
 }
 
 
-async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
+async def test_tiny_packets_before_the_key_exchange_do_not_hold_up_others(target: Target) -> None:
     ended = 0
 
     async def flood() -> None:
@@ -100,7 +100,7 @@ async def test_tiny_packets_before_the_key_exchange(target: Target) -> None:
     assert ended, "no connection was ended for what it sent before authentication"
 
 
-async def test_control_messages_after_authentication(target: Target) -> None:
+async def test_control_messages_after_authentication_do_not_hold_up_others(target: Target) -> None:
     async def flood(send: Callable[[Client, int], None]) -> None:
         while True:
             client = await connect(target)
@@ -118,7 +118,7 @@ async def test_control_messages_after_authentication(target: Target) -> None:
         await target.withstand(name, partial(flood, send))
 
 
-async def test_key_exchanges_of_strangers(target: Target) -> None:
+async def test_key_exchanges_of_strangers_do_not_hold_up_others(target: Target) -> None:
     """Each takes an elliptic curve and a signature of the host's key, and ends without a known key."""
     key = asyncssh.generate_private_key("ssh-ed25519")
 

@@ -108,7 +108,9 @@ async def read_all(stream: trio.SocketStream, is_over: trio.Event) -> None:
 
 
 @pytest.mark.parametrize("names", [tuple(REQUESTS)[::2], tuple(REQUESTS)[1::2]])
-async def test_requests(target: Target, names: tuple[str, ...]) -> None:
+async def test_floods_of_requests_do_not_hold_up_others(
+    target: Target, names: tuple[str, ...]
+) -> None:
     for name in names:
 
         async def flood(name: str = name) -> None:
@@ -155,7 +157,7 @@ async def test_pings_are_answered_until_there_are_too_many(
     assert await answered(target, REQUESTS[name], enough) < enough
 
 
-async def test_idle_connections(target: Target) -> None:
+async def test_idle_connections_do_not_hold_up_others(target: Target) -> None:
     with ExitStack() as stack:
 
         async def connect() -> None:
@@ -171,7 +173,7 @@ async def test_idle_connections(target: Target) -> None:
         await target.withstand("idle connections", connect)
 
 
-async def test_websockets_without_an_end(target: Target) -> None:
+async def test_floods_of_websockets_do_not_hold_up_others(target: Target) -> None:
     """So many pages that follow something would hold the loop whenever garbage is collected."""
     closed: list[bytes] = []
     all_open = trio.Event()

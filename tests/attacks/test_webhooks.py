@@ -99,14 +99,16 @@ async def post(
 
 
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
-async def test_large_bodies(target: Target, make: Callable[[dict[str, Any]], bytes]) -> None:
+async def test_large_bodies_do_not_hold_up_others(
+    target: Target, make: Callable[[dict[str, Any]], bytes]
+) -> None:
     body = make(dict(await target.world.standin.payload("check_suite")))
     enough = trio.Event()
     flood = partial(post, target, body, sign(SECRET.encode(), body), 0.05, LARGE_BODIES, enough)
     await target.withstand("large bodies", flood, enough)
 
 
-async def test_bodies_without_an_end(target: Target) -> None:
+async def test_bodies_without_an_end_do_not_hold_up_others(target: Target) -> None:
     """Strangers send all but the last byte of large bodies, and wait."""
     head = f"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST}\r\n\r\n"
     part = b"x" * (1 << 20)
@@ -136,7 +138,7 @@ async def test_bodies_without_an_end(target: Target) -> None:
     await target.withstand("bodies without an end", flood, enough)
 
 
-async def test_small_bodies(target: Target) -> None:
+async def test_floods_of_small_bodies_do_not_hold_up_others(target: Target) -> None:
     body = json.dumps(dict(await target.world.standin.payload("check_suite"))).encode()
     signatures = {"signed": sign(SECRET.encode(), body), "unsigned": "sha256=" + "0" * 64}
     for name, signature in signatures.items():

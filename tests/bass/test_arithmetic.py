@@ -27,7 +27,7 @@ def outcome(program: str) -> str:
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-def test_written_as_number_parameter_or_call_an_operand_is_the_same(sign: str) -> None:
+def test_an_operand_may_be_written_as_a_number_a_parameter_or_a_call(sign: str) -> None:
     for first, second in itertools.product(VALUES, repeat=2):
         want = outcome(f"(apply {sign} [{first} {second}])")
         for a, b in itertools.product((first, "a", "(id a)"), (second, "b", "(id b)")):
@@ -35,12 +35,12 @@ def test_written_as_number_parameter_or_call_an_operand_is_the_same(sign: str) -
             assert outcome(program) == want, program
 
 
-def test_a_sign_that_was_bound_anew_means_what_it_was_bound_to() -> None:
+def test_an_operator_that_is_bound_again_has_its_new_meaning() -> None:
     assert outcome("(let [- +] (- 1 2))") == "3"
     assert outcome("(defn less [n] (- n 1)) (less 1) (def - +) (less 1)") == "2"
 
 
-def test_only_a_name_is_looked_up_as_one() -> None:
+def test_only_symbols_are_looked_up_as_names() -> None:
     assert outcome("((id (fn [n] (+ n 1))) 1)") == "2"
     assert (
         outcome('(let [s (assoc {} (string->symbol "") (fn [n] 0))] (eval [(fn [n] 1) 5] s))')

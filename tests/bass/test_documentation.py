@@ -48,7 +48,7 @@ async def test_an_example_means_what_the_page_says(
 
 
 @pytest.mark.parametrize("call", re.findall(r"^\| `(\(.*\))` \|", THUNKS, re.MULTILINE))
-async def test_a_call_of_the_table_makes_a_thunk(call: str, host: FakeHost) -> None:
+async def test_a_call_in_the_documentations_table_makes_a_thunk(call: str, host: FakeHost) -> None:
     program = f'(let [src (mkfs ./a.txt "x")] {call})'
     async with bass.open_session(host) as session:
         thunk = await session.evaluate(program, "docs/bass.md", bass.DirPath("."))

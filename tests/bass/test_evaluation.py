@@ -35,7 +35,7 @@ async def test_twenty_thousand_nested_calls_work(evaluate: Evaluate, again: str)
     assert await evaluate(program) == 20000
 
 
-async def test_two_hundred_thousand_nested_calls_end_in_the_error_of_the_budget(
+async def test_two_hundred_thousand_nested_calls_exceed_the_budget(
     evaluate: Evaluate,
 ) -> None:
     program = "(defn deep [n] (if (= n 0) 0 (+ 1 (deep (- n 1))))) (deep 200000)"
@@ -43,7 +43,7 @@ async def test_two_hundred_thousand_nested_calls_end_in_the_error_of_the_budget(
         await evaluate(program)
 
 
-async def test_a_nest_without_a_bottom_ends_in_an_error_and_not_in_a_crash(
+async def test_endless_nesting_ends_in_an_error_and_not_in_a_crash(
     evaluate: Evaluate,
 ) -> None:
     with pytest.raises(bass.Exhausted, match="too deep"):
@@ -55,14 +55,14 @@ async def test_an_endless_loop_ends_with_its_budget_of_steps(evaluate: Evaluate)
         await evaluate("(defn f [] (f)) (f)", steps=10_000)
 
 
-async def test_a_script_that_talks_too_much_ends_with_its_budget_of_output(
+async def test_a_script_that_prints_too_much_ends_with_its_budget_of_output(
     evaluate: Evaluate,
 ) -> None:
     with pytest.raises(bass.Exhausted, match=r"output.*HOOK_OUTPUT"):
         await evaluate('(defn f [] (log "again and again") (f)) (f)', output=1000)
 
 
-async def test_an_endless_loop_leaves_others_their_turn(evaluate: Evaluate) -> None:
+async def test_an_endless_loop_lets_other_tasks_run(evaluate: Evaluate) -> None:
     turns = 0
 
     async def others() -> None:
@@ -175,7 +175,7 @@ async def rendered_trace(evaluate: Evaluate, program: str) -> list[str]:
     return [line for line in lines if line.startswith(("-->", "called", "raised", "…"))]
 
 
-async def test_an_error_names_a_call_and_not_what_is_written_around_it(evaluate: Evaluate) -> None:
+async def test_an_error_names_a_call_and_not_the_code_around_it(evaluate: Evaluate) -> None:
     program = "(defn f [x] (let [y (g x)]\n (+ 1 y)))\n(defn g [x] (nosuch))\n(list (f 1))"
     assert await rendered_trace(evaluate, program) == [
         "--> program:4:14",
@@ -201,7 +201,7 @@ async def test_an_error_says_where_tail_calls_are_missing(evaluate: Evaluate) ->
     ]
 
 
-async def test_an_error_shows_the_readers_own_code_and_not_the_librarys(
+async def test_an_error_shows_the_users_code_and_not_the_librarys(
     evaluate: Evaluate,
 ) -> None:
     program = """(use (.github))
@@ -242,7 +242,7 @@ def test_ten_megabytes_of_brackets_fail_cleanly() -> None:
         bass.read_source("(" * 100_000, "text")
 
 
-def test_the_mark_before_a_text_in_utf_8_is_no_part_of_it() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
     (marked,) = bass.read_source("\ufeff1", "text")
     assert marked.form == 1
 
@@ -267,5 +267,5 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_data_survives_the_way_into_bass_and_back(value: object) -> None:
+def test_data_survives_the_conversion_to_bass_and_back(value: object) -> None:
     assert bass.to_python(bass.from_python(value)) == value

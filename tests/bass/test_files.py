@@ -54,12 +54,12 @@ def test_a_directory_in_memory_lists_its_members_by_name() -> None:
 
 
 @pytest.mark.parametrize(("path", "why"), [("c", "no file"), ("a", "it is a directory")])
-def test_a_file_that_is_not_there_is_named(path: str, why: str) -> None:
+def test_a_missing_file_is_named(path: str, why: str) -> None:
     with pytest.raises(BassError, match=why):
         MemoryFiles({"a/b": b""}).read_now(path)
 
 
-def test_a_file_cannot_have_files_in_it() -> None:
+def test_a_file_cannot_contain_files() -> None:
     with pytest.raises(BassError, match="one or the other"):
         MemoryFiles({"a": b"", "a/b": b""})
     with pytest.raises(BassError, match="one or the other"):
@@ -76,7 +76,7 @@ async def test_each_file_is_requested_from_the_host_once() -> None:
     assert [entry.name for entry in path.list_now()] == ["b", "c"]
 
 
-async def test_a_thunk_with_files_of_the_host_is_named_when_they_have_been_read() -> None:
+async def test_a_thunk_with_files_of_the_host_has_a_name_once_they_have_been_read() -> None:
     repository = Repository({"a/b": b"1"})
     thunk = Thunk(args=("x",)).with_mount(repository_dir(repository), DirPath("m"))
     with pytest.raises(NotRead, match="not been read"):
@@ -87,7 +87,7 @@ async def test_a_thunk_with_files_of_the_host_is_named_when_they_have_been_read(
     assert thunk_digest(thunk) == thunk_digest(memory)
 
 
-async def test_unread_files_of_the_host_are_the_same_where_they_are_the_same_place() -> None:
+async def test_unread_files_of_the_host_are_equal_if_they_have_the_same_path() -> None:
     directory = repository_dir(Repository({}))
     left = Thunk(args=("x",)).with_mount(directory, DirPath("m"))
     assert equal(left, Thunk(args=("x",)).with_mount(directory, DirPath("m")))
@@ -121,5 +121,5 @@ async def test_a_host_that_lists_impossible_names_is_refused() -> None:
         await CachedFiles(Odd({})).list_dir("")
 
 
-def test_a_file_of_its_own_in_memory_can_be_read_at_once() -> None:
+def test_a_single_file_in_memory_can_be_read_immediately() -> None:
     assert memory_file("program", b"1").read_now() == b"1"

@@ -53,7 +53,7 @@ def values(text: str | bytes, piece: int = 1 << 20) -> list[Value]:
         (HostPath("/h"), '{"context":"/h","path":{"dir":{"path":"."}}}'), (Secret("n", b"x"), '{"name":"n"}'),
     ],
 )  # fmt: skip
-def test_a_value_is_written_as_go_writes_it(value: Value, text: str) -> None:
+def test_a_value_is_encoded_as_go_encodes_it(value: Value, text: str) -> None:
     assert encode(value) == text
 
 
@@ -71,7 +71,7 @@ def test_a_scope_within_itself_has_no_json() -> None:
         encode(scope)
 
 
-def test_a_scope_may_occur_twice_in_a_value() -> None:
+def test_a_value_may_contain_a_scope_twice() -> None:
     scope = Scope({"a": 1})
     assert encode(from_list([scope, scope])) == '[{"a":1},{"a":1}]'
 
@@ -90,7 +90,7 @@ def test_values_without_json_are_refused(value: Value) -> None:
         encode(value)
 
 
-def test_a_list_nested_deeper_than_any_stack_is_written() -> None:
+def test_a_list_nested_deeper_than_any_stack_is_encoded() -> None:
     value: Value = EMPTY
     for _ in range(50_000):
         value = from_list([value])
@@ -118,7 +118,7 @@ def test_encoded_values_are_json_and_decode_to_the_same(value: Value) -> None:
         (' \n\t\r', []), ('{"file":"a"}', ['{:file "a"}']), ("01", ["0", "1"]),
     ],
 )  # fmt: skip
-def test_values_follow_one_another(text: str, shown: list[str]) -> None:
+def test_a_text_may_contain_several_values_in_a_row(text: str, shown: list[str]) -> None:
     assert [show(value) for value in values(text)] == shown
     assert [show(value) for value in values(text, piece=1)] == shown
 
@@ -135,31 +135,31 @@ def test_invalid_json_is_refused_with_its_location(text: str) -> None:
             values(text, piece)
 
 
-def test_a_text_that_ends_within_a_value_is_no_end() -> None:
+def test_a_text_that_ends_within_a_value_is_incomplete() -> None:
     with pytest.raises(BassError, match="ends within a value"):
         values('{"a": [1, ')
 
 
-def test_nesting_is_bounded_and_below_that_only_costs() -> None:
+def test_nesting_is_bounded() -> None:
     assert len(values("[" * MAX_DEPTH + "]" * MAX_DEPTH)) == 1
     with pytest.raises(BassError, match="deep"):
         values("[" * 1_000_000)
 
 
-def test_a_whole_text_holds_one_value() -> None:
+def test_a_whole_text_contains_exactly_one_value() -> None:
     with pytest.raises(BassError, match="no value"):
         read_json(" ")
     with pytest.raises(BassError, match="more than one"):
         read_json("1 2")
 
 
-def test_no_json_is_a_path_or_a_right() -> None:
+def test_no_json_is_decoded_to_a_path_or_a_secret() -> None:
     for value in (HostPath("/etc", FilePath("passwd")), FilePath("a"), CommandPath("a")):
         assert isinstance(read_json(encode(value)), Scope)
 
 
 @given(json_data, st.integers(1, 7))
-def test_pieces_make_no_difference(value: Value, piece: int) -> None:
+def test_json_may_arrive_in_pieces_of_any_size(value: Value, piece: int) -> None:
     text = encode(from_list([value])) + " 7 "
     assert [show(each) for each in values(text, piece)] == [show(from_list([value])), "7"]
 
@@ -190,11 +190,11 @@ def _plain(value: Any) -> Any:
         max_leaves=10,
     )
 )
-def test_python_data_is_the_same_after_a_journey(value: Any) -> None:
+def test_python_data_is_the_same_after_encoding_and_decoding(value: Any) -> None:
     assert to_python(from_python(value)) == _plain(value)
 
 
-def test_python_data_that_is_no_data_of_the_language_is_refused_or_text() -> None:
+def test_python_values_without_an_equivalent_are_refused_or_become_text() -> None:
     assert from_python(1.5) == "1.5"
     assert from_python(2**64) == str(2**64)
     assert to_python(from_python((1, 2))) == [1, 2]

@@ -66,7 +66,7 @@ def test_a_memo_is_recalled_by_module_name_and_arguments() -> None:
     assert memo_file.recall(known, call("hello", of=RUN)) is None
 
 
-def test_a_file_is_written_as_it_was_read() -> None:
+def test_a_file_that_was_read_is_written_back_unchanged() -> None:
     assert memo_file.render(memo_file.parse(FILE, "bass.lock")) == FILE
 
 
@@ -80,7 +80,7 @@ def test_a_file_is_written_as_it_was_read() -> None:
         FILE.decode().replace("memos: {", "# said by people\nmemos:   {"),
     ],
 )
-def test_other_ways_to_write_the_same_are_read(text: str) -> None:
+def test_other_spellings_of_the_same_text_format_can_be_read(text: str) -> None:
     assert memo_file.render(memo_file.parse(text.encode(), "bass.lock")) == FILE
 
 
@@ -98,7 +98,7 @@ def test_stored_memos_are_recalled_and_replaced() -> None:
     assert [len(memo.calls[0].results) for memo in known.memos] == [2, 1]
 
 
-def test_a_memo_hands_out_no_path_on_this_machine() -> None:
+def test_a_memo_contains_no_path_of_this_machine() -> None:
     known = pb.Memosphere()
     memo_file.store(known, call("x"), encode(from_list([HostPath("/etc")])))
     text = memo_file.render(known)
@@ -118,7 +118,7 @@ def test_a_memo_hands_out_no_path_on_this_machine() -> None:
         b"memos: {}}",
     ],
 )
-def test_a_file_of_something_else_is_named(content: bytes) -> None:
+def test_a_file_in_another_format_is_named(content: bytes) -> None:
     with pytest.raises(BassError, match=r"bass\.lock holds no memos"):
         memo_file.parse(content, "bass.lock")
 
@@ -129,7 +129,7 @@ def test_a_file_nested_without_end_is_refused() -> None:
         memo_file.parse(text.encode(), "bass.lock")
 
 
-def test_braces_in_strings_are_not_nesting() -> None:
+def test_braces_in_strings_do_not_count_as_nesting() -> None:
     known = pb.Memosphere()
     memo_file.store(known, call("{" * 1000), encode("x"))
     assert memo_file.recall(
@@ -137,12 +137,12 @@ def test_braces_in_strings_are_not_nesting() -> None:
     ) == ("x",)
 
 
-def test_an_argument_that_is_no_data_cannot_be_remembered() -> None:
+def test_an_argument_that_is_not_data_cannot_be_stored() -> None:
     with pytest.raises(BassError, match="cannot encode symbol"):
         call(Symbol("a"))
 
 
-def test_an_image_is_remembered_in_full() -> None:
+def test_an_image_is_stored_completely() -> None:
     image = Thunk(image=ImageRef("alpine", Platform("linux", "amd64"), "latest", "sha256:1"))
     known = pb.Memosphere()
     memo_file.store(known, call("linux", of=RUN, binding="resolve"), encode(image))
@@ -154,7 +154,7 @@ def test_an_image_is_remembered_in_full() -> None:
 
 
 @given(st.lists(st.tuples(texts, data, data), max_size=4))
-def test_written_memos_are_text_format_and_read_as_the_same(
+def test_written_memos_are_valid_text_format_and_are_read_back_unchanged(
     entries: list[tuple[str, Value, Value]],
 ) -> None:
     known = pb.Memosphere()

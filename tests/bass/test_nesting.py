@@ -67,21 +67,21 @@ def doubled(levels: int) -> Thunk:
 
 
 @given(thunks)
-def test_the_bytes_are_those_of_nested_messages(thunk: Thunk) -> None:
+def test_thunks_are_encoded_as_nested_messages(thunk: Thunk) -> None:
     encoded = encoded_thunk(thunk)
     assert encoded == encode_go_order(nested(encode_thunk(thunk)))
     assert encoded_thunk(decode_encoded_thunk(encoded)) == encoded
 
 
 @given(thunks)
-def test_nested_messages_in_any_order_of_fields_are_read(thunk: Thunk) -> None:
+def test_nested_messages_are_decoded_whatever_the_order_of_their_fields(thunk: Thunk) -> None:
     encoded = encoded_thunk(thunk)
     by_number = nested_type("bass.Thunk").FromString(encoded).SerializeToString()
     assert encoded_thunk(decode_encoded_thunk(by_number)) == encoded
 
 
 @given(thunks)
-def test_each_thunk_is_found_once_and_after_those_that_it_is_made_of(thunk: Thunk) -> None:
+def test_each_thunk_is_listed_once_and_after_those_that_it_is_made_of(thunk: Thunk) -> None:
     encoded = encoded_thunk(thunk)
     flat = flatten(encoded, 10_000)
     assert len({each.encoded for each in flat}) == len(flat)
@@ -102,7 +102,9 @@ def test_other_bytes_are_refused(garbage: bytes) -> None:
 
 
 @pytest.mark.parametrize("chain", [mounted, chained, given_as_argument])
-def test_thousands_of_thunks_make_a_journey(chain: Callable[[int], Thunk]) -> None:
+def test_thousands_of_nested_thunks_survive_encoding_and_decoding(
+    chain: Callable[[int], Thunk],
+) -> None:
     thunk = chain(LEVELS)
     encoded = encoded_thunk(thunk)
     again = decode_encoded_thunk(encoded)
@@ -137,7 +139,7 @@ def test_thunks_that_would_be_too_large_are_refused_before_they_are_encoded() ->
         decode_encoded_thunk(many * 2)
 
 
-def test_lists_have_a_depth_that_parsers_take() -> None:
+def test_encoded_lists_are_no_deeper_than_parsers_allow() -> None:
     def nested_lists(depth: int) -> Value:
         value: Value = None
         for _ in range(depth):

@@ -35,7 +35,7 @@ def test_a_name_from_another_lisp_is_translated(text: str, instead: str) -> None
     assert any(f"(in Bass, {instead}" in str(found) for found in lint_bass(text, "x"))
 
 
-def test_the_root_folder_does_not_divide() -> None:
+def test_dividing_with_the_root_folder_suggests_the_function_for_it() -> None:
     with pytest.raises(bass.BassError, match="/ is the root folder; the quotient is"):
         bass.run_now(bass.immediate_session(bass.Host()).evaluate("(/ 6 2)", "x", None))
 
@@ -44,7 +44,7 @@ def test_no_name_that_bass_binds_is_translated() -> None:
     assert not OTHER_LISPS.keys() & {str(name) for name in ground().names()}
 
 
-def test_the_page_has_a_table_of_them() -> None:
+def test_the_documentation_has_a_table_of_the_translations() -> None:
     page = (ROOT / "docs" / "bass.md").read_text()
     section = page.partition("## If you know another Lisp")[2].partition("\n## ")[0]
     names = [

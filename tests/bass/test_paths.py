@@ -30,11 +30,11 @@ from bassloop.bass.thunk import Thunk, ThunkPath
         ("/a/../../b", "/b"), ("a/b/../../..", ".."),
     ],
 )  # fmt: skip
-def test_a_clean_path_is_the_shortest_that_means_the_same(path: str, shortest: str) -> None:
+def test_a_cleaned_path_is_the_shortest_equivalent_one(path: str, shortest: str) -> None:
     assert clean(path) == shortest
 
 
-def test_the_last_part_and_the_rest_are_those_of_a_clean_path() -> None:
+def test_the_name_and_the_parent_are_those_of_the_cleaned_path() -> None:
     assert [base(path) for path in ("", "/", "a", "a/b", "a/b/", "/a", "..")] == [
         ".",
         "/",
@@ -75,7 +75,7 @@ def test_only_directories_are_extended(path: FilePath | CommandPath) -> None:
         DirPath("a").extend(CommandPath("b"))
 
 
-def test_a_placed_path_stays_in_place() -> None:
+def test_a_path_below_a_root_stays_below_it() -> None:
     thunk = Thunk(args=(CommandPath("a"),))
     for placed in (
         ThunkPath(thunk), CachePath("c", mode=2), HostPath("/home"), FSPath(MemoryFiles({})),
@@ -88,7 +88,7 @@ def test_a_placed_path_stays_in_place() -> None:
     assert CachePath("c", mode=2).extend(FilePath("f")).mode == 2
 
 
-def test_a_path_that_leads_out_of_its_place_is_noticed_where_it_is_used() -> None:
+def test_a_path_that_leaves_its_root_is_refused_where_it_is_used() -> None:
     path = HostPath("/home").extend(FilePath("../etc/passwd"))
     assert show(path) == "<host: /home>/../etc/passwd"
     with pytest.raises(BassError, match="leads out"):
@@ -98,13 +98,13 @@ def test_a_path_that_leads_out_of_its_place_is_noticed_where_it_is_used() -> Non
     assert HostPath("/home", FilePath("/etc")).inside() == "etc"
 
 
-def test_globs_print_and_do_not_count_as_different() -> None:
+def test_globs_are_printed_but_do_not_make_paths_unequal() -> None:
     path = DirPath("a", ("./*.go", "./x"), ("./y/",))
     assert show(path) == "./a/?[./*.go ./x]![./y/]"
     assert equal(path, DirPath("a"))
 
 
-def test_files_in_memory_are_the_same_only_as_themselves() -> None:
+def test_files_in_memory_are_equal_only_to_themselves() -> None:
     files = MemoryFiles({"a": b"x"})
     path = FSPath(files, FilePath("a"))
     assert equal(path, path)

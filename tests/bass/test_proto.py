@@ -37,21 +37,21 @@ def test_there_are_enough_messages_of_the_reference_to_compare_with() -> None:
     assert len(VECTORS) >= 2000
 
 
-def test_messages_have_the_bytes_that_go_writes() -> None:
+def test_messages_are_encoded_to_the_same_bytes_as_in_go() -> None:
     for answer in VECTORS:
         raw = bytes.fromhex(answer["proto"])
         message = (pb.Thunk if "digest" in answer else pb.Value).FromString(raw)
         assert encode_go_order(message) == raw, answer["program"]
 
 
-def test_thunks_have_the_names_that_go_gives_them() -> None:
+def test_thunks_have_the_same_names_as_in_go() -> None:
     for answer in THUNKS:
         assert digest_of(pb.Thunk.FromString(bytes.fromhex(answer["proto"]))) == answer["digest"], (
             answer["program"]
         )
 
 
-def test_messages_of_the_reference_survive_being_values() -> None:
+def test_messages_of_the_reference_survive_decoding_and_encoding() -> None:
     taken = 0
     for answer in VECTORS:
         raw = bytes.fromhex(answer["proto"])
@@ -76,7 +76,7 @@ def test_a_tag_and_a_digest_come_before_the_repository() -> None:
 
 
 @given(thunks)
-def test_a_thunk_is_the_same_after_a_journey(thunk: Thunk) -> None:
+def test_a_thunk_is_the_same_after_encoding_and_decoding(thunk: Thunk) -> None:
     message = encode_thunk(thunk)
     again = decode_thunk(pb.Thunk.FromString(message.SerializeToString()))
     assert encode_thunk(again) == message
@@ -84,7 +84,7 @@ def test_a_thunk_is_the_same_after_a_journey(thunk: Thunk) -> None:
 
 
 @given(thunks)
-def test_go_order_is_another_order_of_the_same(thunk: Thunk) -> None:
+def test_gos_order_of_fields_contains_the_same_fields(thunk: Thunk) -> None:
     message = encode_thunk(thunk)
     raw = encode_go_order(message)
     assert pb.Thunk.FromString(raw) == message
@@ -92,14 +92,14 @@ def test_go_order_is_another_order_of_the_same(thunk: Thunk) -> None:
 
 
 @given(thunks)
-def test_the_json_of_a_thunk_is_protobufs(thunk: Thunk) -> None:
+def test_the_json_of_a_thunk_is_protobufs_json(thunk: Thunk) -> None:
     message = encode_thunk(thunk)
     assert json.loads(encode_json(thunk)) == json.loads(json_format.MessageToJson(nested(message)))
     assert json_format.Parse(message_json(message), type(nested(message))()) == nested(message)
 
 
 @given(data)
-def test_data_is_the_same_after_a_journey(value: Value) -> None:
+def test_data_is_the_same_after_encoding_and_decoding(value: Value) -> None:
     assert show(decode(pb.Value.FromString(encode(value).SerializeToString()))) == show(value)
 
 
@@ -126,7 +126,7 @@ HOST = pb.HostPath(context="/etc", path=pb.FilesystemPath(file=pb.FilePath(path=
         ),
     ],
 )
-def test_no_message_hands_out_a_path_on_this_machine(thunk: pb.Thunk) -> None:
+def test_no_message_contains_a_path_of_this_machine(thunk: pb.Thunk) -> None:
     with pytest.raises(BassError, match="no message may grant"):
         decode_thunk(thunk)
 
@@ -145,13 +145,13 @@ def nested_arrays(depth: int) -> pb.Value:
     return value
 
 
-def test_a_message_is_taken_only_so_deep() -> None:
+def test_a_message_that_is_nested_too_deeply_is_refused() -> None:
     decode(nested_arrays(100))
     with pytest.raises(BassError, match="nested deeper"):
         decode(nested_arrays(5000))
 
 
-def test_a_message_with_nothing_where_a_value_should_be_is_refused() -> None:
+def test_a_message_without_a_required_value_is_refused() -> None:
     with pytest.raises(BassError, match="value is missing"):
         decode(pb.Value())
     with pytest.raises(BassError, match="missing in this message"):
@@ -159,7 +159,7 @@ def test_a_message_with_nothing_where_a_value_should_be_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "\0"])
-def test_files_in_a_message_have_possible_names(name: str) -> None:
+def test_impossible_names_of_files_in_a_message_are_refused(name: str) -> None:
     file = pb.LogicalPath(file=pb.LogicalPath.File(name=name))
     with pytest.raises(BassError, match="impossible name"):
         decode(

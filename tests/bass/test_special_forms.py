@@ -56,6 +56,6 @@ def test_an_unusual_call_means_the_same_through_a_value(name: str, program: str)
 
 
 @pytest.mark.parametrize("name", ["if", "do", "or", "and", "when", "cond"])
-def test_code_that_has_run_follows_a_new_meaning_of_the_name(name: str) -> None:
+def test_code_that_has_already_run_uses_a_names_new_binding(name: str) -> None:
     call = f"(defn call [] ({name} true 1 2))"
     assert outcome(f"{call} (call) (def {name} (fn args :mine)) (call)") == "mine"

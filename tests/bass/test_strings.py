@@ -45,7 +45,7 @@ HALVES = '(substring "é" 0 1) (substring "é" 1 2)'
         f'(do (use (.strings)) (strings:join "" [{HALVES}]))',
     ],
 )
-def test_the_halves_of_a_character_make_it_again(program: str) -> None:
+def test_two_halves_of_a_character_can_be_joined(program: str) -> None:
     assert value(program) == "é"
     assert value(f'(= "é" {program})') is True
 
@@ -56,7 +56,7 @@ def test_half_a_character_is_logged_as_a_replacement_character() -> None:
     assert host.logged == [("\ufffd", {"field": "\ufffd"})]
 
 
-def test_half_a_character_prints_as_its_byte_and_is_no_part_of_a_thunk() -> None:
+def test_half_a_character_prints_as_its_byte_and_cannot_be_part_of_a_thunk() -> None:
     assert bass.show(value('(substring "é" 0 1)')) == r'"\xc3"'
     thunk = value('($ echo (substring "é" 0 1))')
     assert isinstance(thunk, bass.Thunk)
@@ -71,7 +71,7 @@ def test_a_pattern_that_matches_single_bytes_is_refused(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", [r"\\\\C", r"\\Q\\C\\E"])
-def test_a_backslash_before_a_c_may_be_meant(pattern: str) -> None:
+def test_a_backslash_before_a_c_may_be_intended(pattern: str) -> None:
     assert value(f'(do (use (.regexp)) (regexp:case "\\\\C" "{pattern}" 1))') == 1
 
 
@@ -80,7 +80,7 @@ def test_mistakes_in_a_pattern_are_explained() -> None:
     assert '"(" isn\'t a regular expression: missing ): (' in said
 
 
-def test_a_scope_without_a_value_has_a_place() -> None:
+def test_the_error_for_a_scope_with_a_missing_value_has_a_location() -> None:
     async def load() -> None:
         await immediate_session(Host()).load("{:a 1 :b}", "test.bass", None)
 
@@ -95,6 +95,6 @@ def test_the_error_for_a_module_that_is_not_used_says_how_to_use_it(module: str)
     assert f"(use (.{module}))" in "".join(Unbound(module, scope).notes())
 
 
-def test_suggestions_are_near() -> None:
+def test_only_similar_names_are_suggested() -> None:
     assert "did you mean length?" in error("(lenght [1])")
     assert "did you mean" not in error("(foo)")

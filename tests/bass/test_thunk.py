@@ -32,14 +32,14 @@ def test_a_thunk_prints_its_name_and_its_command() -> None:
     assert echo("sh", "-c", "echo hi", "").cmdline() == 'sh -c "echo hi" '
 
 
-def test_a_thunk_with_something_in_it_that_is_no_data_prints_and_has_no_digest() -> None:
+def test_a_thunk_that_contains_something_other_than_data_prints_but_has_no_digest() -> None:
     thunk = Thunk(args=("foo", Symbol("a")))
     assert show(thunk) == "{{thunk (error: cannot encode symbol: a): foo a}}"
     with pytest.raises(BassError, match="cannot encode symbol: a"):
         thunk_digest(thunk)
 
 
-def test_a_thunk_that_is_changed_stays_as_it_is() -> None:
+def test_changing_a_thunk_makes_a_new_one_and_leaves_the_old_one_unchanged() -> None:
     thunk = echo("go", "build")
     before = thunk_digest(thunk)
     changed = [
@@ -57,7 +57,7 @@ def test_a_thunk_that_is_changed_stays_as_it_is() -> None:
     assert len({thunk_digest(each) for each in changed} | {before}) == len(changed) + 1
 
 
-def test_two_ports_given_to_one_thunk_do_not_mix() -> None:
+def test_two_ports_of_one_thunk_stay_separate() -> None:
     thunk = echo("x").with_port("a", 1)
     first, second = thunk.with_port("b", 2), thunk.with_port("c", 3)
     assert first.ports == (("a", 1), ("b", 2))
@@ -103,7 +103,7 @@ def test_a_chain_of_thousands_of_thunks_is_named_and_compared() -> None:
     assert chain(3000).with_image(GOLANG).platform() == LINUX
 
 
-def test_a_thunk_that_holds_itself_many_times_over_is_refused() -> None:
+def test_a_thunk_that_contains_another_exponentially_often_is_refused() -> None:
     thunk = echo("x")
     for _ in range(64):
         thunk = Thunk(args=("y", thunk, thunk))
@@ -141,7 +141,7 @@ def test_thunks_are_the_same_if_their_messages_are() -> None:
     assert not equal(echo("a"), echo("b"))
 
 
-def test_a_path_in_a_thunk_prints_behind_it() -> None:
+def test_a_path_in_a_thunk_is_printed_after_the_thunk() -> None:
     assert (
         show(ThunkPath(echo("foo"), DirPath("out", ("./x",))))
         == "{{thunk PJ8R19R3IKFGQ: foo}}/out/?[./x]"

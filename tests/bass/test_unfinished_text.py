@@ -25,7 +25,7 @@ TEXTS = st.text(alphabet='ab:/$ \n"\\;#()[]{}^é', max_size=60)
         ("a#b", "a#b"),
     ],
 )
-def test_the_word_before_the_cursor(text: str, word: str) -> None:
+def test_the_word_before_the_cursor_is_found(text: str, word: str) -> None:
     assert word_before(text, len(text)) == Word(len(text) - len(word), word)
 
 
@@ -47,7 +47,7 @@ def test_there_is_no_word_in_strings_and_comments(text: str) -> None:
         ("]](", 4),
     ],
 )
-def test_the_next_line_is_indented_behind_the_open_bracket(text: str, columns: int) -> None:
+def test_the_next_line_is_indented_after_the_open_bracket(text: str, columns: int) -> None:
     assert indentation(text) == columns
 
 
@@ -70,13 +70,13 @@ def test_the_next_line_is_indented_behind_the_open_bracket(text: str, columns: i
         ("", None),
     ],
 )
-def test_the_call_around_the_cursor(text: str, call: OpenCall | None) -> None:
+def test_the_call_around_the_cursor_is_found(text: str, call: OpenCall | None) -> None:
     assert call_around(text, len(text)) == call
     assert call_around(text + " more)", len(text)) == call
 
 
 @given(TEXTS, st.integers(0, 60))
-def test_any_text_has_an_answer(text: str, at: int) -> None:
+def test_any_text_can_be_completed_without_an_error(text: str, at: int) -> None:
     offset = min(at, len(text))
     before = word_before(text, offset)
     if before is not None:

@@ -63,7 +63,7 @@ async def test_cancelling_a_call_waits_until_its_asyncio_task_has_ended():
         assert seen == ["ended"]
 
 
-async def test_handing_over_waits_only_when_the_channel_is_full():
+async def test_sending_waits_only_while_the_channel_is_full():
     send, receive = trio.open_memory_channel[int](2)
     waited = []
 
@@ -80,7 +80,7 @@ async def test_handing_over_waits_only_when_the_channel_is_full():
     assert waited[2] is True
 
 
-async def test_handing_over_to_nobody_says_so():
+async def test_sending_without_a_receiver_is_an_error():
     send, receive = trio.open_memory_channel[int](2)
     receive.close()
     async with open_bridge():
@@ -88,7 +88,7 @@ async def test_handing_over_to_nobody_says_so():
             await call_asyncio(hand_over, send, 1)
 
 
-async def test_cancelled_timers_are_forgotten_and_others_still_fire(autojump_clock):
+async def test_cancelled_timers_are_dropped_and_others_still_fire(autojump_clock):
     came = []
 
     async def set_and_cancel() -> int:

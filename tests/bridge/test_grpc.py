@@ -130,7 +130,7 @@ async def run_against(answer, *, limits: ChannelLimits | None = None) -> list[by
         assert peer.lost, "the channel is closed, whatever happened"
 
 
-async def test_a_call_has_its_answers_and_its_error():
+async def test_a_call_yields_its_responses_or_raises_its_error():
     async with open_bridge(), open_grpc_server([Service()]) as new_session:
         opener = memory_opener(new_session)
         assert await run(opener) == [b"x" * 10] * 3
@@ -143,7 +143,7 @@ async def test_a_call_has_its_answers_and_its_error():
             await call_asyncio(resolve)
 
 
-async def test_messages_larger_than_the_window_pass():
+async def test_messages_larger_than_the_window_are_delivered():
     async with open_bridge(), open_grpc_server([Service(2, 3_000_000)]) as new_session:
         received = await run(memory_opener(new_session))
     assert [len(data) for data in received] == [3_000_000] * 2
@@ -274,7 +274,7 @@ def malformed(*parts: bytes, headers=OK, trailers=DONE, end=False):
         (malformed(headers=[*OK, ("x-long", "x" * 200000)]), StreamTerminatedError, "not HTTP/2"),
     ],
 )
-async def test_an_answer_that_is_none_is_an_error_of_that_call(answer, error, says):
+async def test_an_invalid_response_is_an_error_of_that_call_only(answer, error, says):
     async with open_bridge():
         with pytest.raises(error, match=says):
             await run_against(answer)
@@ -333,7 +333,7 @@ async def test_a_flood_of_control_frames_ends_its_channel(frame):
     assert time.process_time() - began < 3
 
 
-async def test_empty_frames_of_data_are_control_frames():
+async def test_empty_data_frames_count_as_control_frames():
     def answer(h2: H2Connection, stream: int) -> bytes:
         h2.send_headers(stream, OK)
         return (b"\x00\x00\x00\x00\x00" + stream.to_bytes(4, "big")) * 5_000
@@ -343,7 +343,7 @@ async def test_empty_frames_of_data_are_control_frames():
             await run_against(answer)
 
 
-async def test_a_peer_that_asks_without_reading_is_refused():
+async def test_a_peer_that_sends_requests_without_reading_responses_is_refused():
     class Deaf(Peer):
         def connection_made(self, chan) -> None:
             super().connection_made(chan)
@@ -354,7 +354,7 @@ async def test_a_peer_that_asks_without_reading_is_refused():
             await run(memory_opener(lambda: Deaf(malformed())))
 
 
-async def test_frames_of_no_meaning_are_passed_over():
+async def test_unknown_and_empty_frames_are_ignored():
     def answer(h2: H2Connection, stream: int) -> bytes:
         h2.send_headers(stream, OK)
         number = stream.to_bytes(4, "big")
@@ -371,7 +371,7 @@ async def test_frames_of_no_meaning_are_passed_over():
         assert await run_against(answer) == [b"hello"]
 
 
-async def test_an_answer_that_arrived_whole_is_read_though_its_sender_is_gone():
+async def test_a_complete_response_is_read_even_if_its_sender_is_gone():
     message = framed(progress(b"x" * 1000).SerializeToString())
 
     class Hasty(Peer):
@@ -389,7 +389,7 @@ async def test_an_answer_that_arrived_whole_is_read_though_its_sender_is_gone():
     assert len(received) == 10
 
 
-async def test_a_peer_that_says_nothing_is_given_up(autojump_clock):
+async def test_a_call_to_a_silent_peer_times_out(autojump_clock):
     class Mute(asyncssh.SSHUNIXSession[bytes]):
         pass
 
@@ -409,7 +409,7 @@ async def test_a_peer_that_hangs_up_at_once_is_an_error():
             await run(memory_opener(Brusque))
 
 
-async def test_a_channel_that_opens_after_its_call_was_cancelled_is_closed():
+async def test_a_channel_that_opens_after_its_call_was_cancelled_is_closed_again():
     peer = Peer(malformed())
     async with open_bridge():
         late = asyncio.Event()

@@ -147,7 +147,7 @@ def test_packages_whose_private_names_are_used_have_an_upper_bound():
         assert ",<" in bounds[package], f"{package} has no upper bound"
 
 
-def test_no_other_module_uses_them():
+def test_no_other_module_uses_private_names_of_these_libraries():
     """Neither a private module of these packages nor one of the names that `library_internals.py` uses."""
     source = Path(library_internals.__file__)
     names = {

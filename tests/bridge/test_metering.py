@@ -42,7 +42,7 @@ class Connection:
         self.said.append("connection_lost")
 
 
-def test_a_budget_that_does_not_recover_is_looked_at_now_and_then_and_not_all_the_time() -> None:
+def test_an_exhausted_budget_is_checked_at_intervals_and_not_continuously() -> None:
     looks = itertools.count()
     timer = itertools.count()
 
@@ -79,7 +79,7 @@ def test_the_processor_time_of_a_body_is_charged_minus_what_is_free() -> None:
     assert budget.delay() == pytest.approx(3 - 1 - 1_000_000 * BYTE_SECONDS)
 
 
-def test_a_shared_budget_is_charged_and_waited_for_as_well() -> None:
+def test_a_shared_budget_is_charged_and_waited_for_too() -> None:
     shared = TimeBudget(3, 0.5, clock=lambda: 0.0)
     one, other = TimeBudget(1, 1, clock=lambda: 0.0), TimeBudget(1, 1, clock=lambda: 0.0)
     one.shared = other.shared = shared

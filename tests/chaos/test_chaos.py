@@ -45,7 +45,7 @@ def check(report: Report) -> None:
 
 
 @pytest.mark.timeout(3600)
-async def test_nothing_is_lost_doubled_or_left(
+async def test_nothing_is_lost_duplicated_or_left_behind(
     make_repository: MakeRepository,
     postgresql: PostgreSQLServer,
     s3: tuple[str, int],
