@@ -129,7 +129,7 @@ async def test_a_check_that_waits_for_a_runner_can_be_cancelled_on_its_page(
         assert not await cancel_run(loop.core, "no such run", user(loop.standin.user))
 
 
-async def test_writers_of_another_repository_with_the_same_name_may_do_nothing(
+async def test_writers_of_another_repository_with_the_same_name_have_no_permission(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -261,7 +261,7 @@ async def test_a_held_delivery_stays_held_over_a_restart_and_is_released_once(
         assert conclusions(loop, "it") == ["success"]
 
 
-async def test_a_forks_check_that_found_no_runner_runs_anew_on_the_approvers(
+async def test_a_forks_check_that_found_no_runner_runs_again_on_the_approvers(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": PULL})
@@ -304,7 +304,7 @@ async def test_a_forks_check_that_waits_runs_at_once_on_the_approvers(
             assert len(runner.told) == 1
 
 
-async def test_a_head_that_nobody_knows_is_held_whatever_the_policy(
+async def test_a_head_without_a_known_author_is_held_whatever_the_policy_says(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -346,7 +346,7 @@ async def test_a_hook_that_failed_is_run_again_with_all_its_checks(
         assert conclusions(loop, "project.bass") == ["failure", "success"]
 
 
-async def test_a_pressed_button_meets_a_bad_day_of_githubs(
+async def test_a_pressed_button_is_applied_although_github_fails_at_first(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -363,7 +363,7 @@ async def test_a_pressed_button_meets_a_bad_day_of_githubs(
         assert conclusions(loop, "it") == ["cancelled"]
 
 
-async def test_people_with_permission_can_rerun_a_check_on_its_page(
+async def test_people_with_permission_can_run_a_check_again_on_its_page(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

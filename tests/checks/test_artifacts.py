@@ -104,7 +104,9 @@ async def test_each_bound_is_enforced_and_reported(tmp_path: Path) -> None:
         }
 
 
-async def test_a_repository_has_a_bound_and_nothing_of_others_goes_for_it(tmp_path: Path) -> None:
+async def test_a_repository_has_a_bound_of_its_own_and_others_keep_their_artifacts(
+    tmp_path: Path,
+) -> None:
     limits = replace(LIMITS, repository=1_500)
     async with collecting(tmp_path, limits) as (store, recorder, _):
         for path in ("a", "b"):
@@ -126,7 +128,7 @@ async def test_nothing_is_cached_on_a_disk_that_is_nearly_full(tmp_path: Path) -
         assert "FREE_SPACE" in recorder.artifacts.problems["a"]
 
 
-async def test_no_path_leads_anywhere_else(tmp_path: Path) -> None:
+async def test_no_path_leads_out_of_the_folder_of_artifacts(tmp_path: Path) -> None:
     hostile = (
         "../a",
         "/etc/passwd",
@@ -150,7 +152,9 @@ async def test_no_path_leads_anywhere_else(tmp_path: Path) -> None:
         assert len(recorder.artifacts.problems) == len(hostile)
 
 
-async def test_their_number_is_bounded_in_the_same_way_at_both_ends(tmp_path: Path) -> None:
+async def test_loop_and_runner_bound_the_number_of_artifacts_in_the_same_way(
+    tmp_path: Path,
+) -> None:
     async with collecting(tmp_path) as (store, recorder, digests):
         for number in range(3 * MAX_ARTIFACTS):
             for each in (begun(f"{number:03}"), ended(f"{number:03}")):

@@ -34,7 +34,7 @@ WAIT = """
 
 @pytest.mark.parametrize("hook", [START, WAIT], ids=["starts it", "waits for it"])
 @pytest.mark.parametrize("while_it", ["waits for a runner", "runs"])
-async def test_it_runs_once(
+async def test_a_check_runs_once(
     make_repository: MakeRepository, tmp_path: Path, hook: str, while_it: str
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": hook}), tmp_path) as loop:
@@ -107,7 +107,7 @@ def waiting_for(seconds: float) -> PolicyCache:
     return PolicyCache(Policy(runner_wait=seconds))
 
 
-async def test_another_runtime_of_the_same_user_takes_what_a_lost_one_had_not_begun(
+async def test_another_runtime_of_the_same_user_runs_what_a_lost_one_had_not_begun(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -180,7 +180,7 @@ async def test_a_check_waits_for_a_runtime_that_connects_after_the_lost_one(
         assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_a_run_that_had_begun_is_not_repeated(
+async def test_a_run_that_had_begun_when_its_runner_was_lost_is_not_repeated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -194,7 +194,7 @@ async def test_a_run_that_had_begun_is_not_repeated(
         assert run.message == "runtime 1 did not answer; run the check again"
 
 
-async def test_a_check_is_handed_to_a_few_runtimes_and_not_to_all_of_a_machine_that_is_too_busy(
+async def test_a_check_is_offered_to_only_a_few_runtimes_of_a_machine_that_is_too_busy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START})

@@ -78,7 +78,7 @@ def test_a_failure_that_its_log_explains_is_titled_by_that_and_links_to_its_line
     assert len(items) == 11
 
 
-def test_a_mere_report_of_a_failure_is_not_called_a_cause() -> None:
+def test_a_mere_report_of_a_failure_is_not_shown_as_its_cause() -> None:
     failing = make_step(7, "make", error="exit status 2", lines=1)
     last = Failure("log", Rank.CONSEQUENCE, "the last words", None, (), 0, 0)
     findings = check_output.Findings(RunFailure("exit status 2", failing, (last,)))
@@ -87,7 +87,7 @@ def test_a_mere_report_of_a_failure_is_not_called_a_cause() -> None:
     assert "the last words" not in said.summary
 
 
-def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
+def test_a_check_without_a_runner_shows_the_command_that_connects_one() -> None:
     connect = check_output.connect_command("octocat", "loop.example.com", 6455)
     assert connect == "bassloop runner octocat@loop.example.com"
     awaited = check_output.AwaitedRunner(("octocat", "ci"), connect)
@@ -98,7 +98,7 @@ def test_a_check_without_a_runner_says_the_command_that_connects_one() -> None:
     assert check_output.connect_command("o", "h", 22) == "bassloop runner o@h:22"
 
 
-def test_the_runners_owner_is_named_while_it_runs_or_that_there_was_none() -> None:
+def test_a_running_check_names_the_owner_of_its_runner_or_says_that_there_is_none() -> None:
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
     said = check_output.started(make_run(state="queued", runner_login=None), URL, runtime)
     assert "**octocat**'s runner (`linux/arm64`)" in said.summary
@@ -121,7 +121,7 @@ def test_limitations_of_the_runner_are_shown_while_a_check_runs() -> None:
     assert all(caveat in note for caveat in runtime.caveats)
 
 
-def test_a_check_has_the_buttons_that_make_sense_now() -> None:
+def test_a_check_has_the_buttons_that_apply_to_its_state() -> None:
     runtime = Runtime("t", 1, "octocat", Platform("linux", "arm64"), 0, 0.0, None, "bassloop")  # type: ignore[arg-type]
 
     def buttons(said: CheckOutput) -> list[str]:
@@ -171,7 +171,7 @@ def test_failed_steps_are_always_shown_and_the_others_are_counted() -> None:
     assert cut(summary) == summary
 
 
-def test_a_message_without_end_leaves_room_for_what_follows() -> None:
+def test_an_endless_message_leaves_room_for_what_follows() -> None:
     said = check_output.ended(
         make_run(state="failed", message="é" * 100_000), [make_step(1, "x")], URL
     )
@@ -241,6 +241,6 @@ def test_no_advice_is_given_if_nothing_is_surprising() -> None:
     assert check_output.caveats_met(make_run(state="failed", runner_kind=None), None) == []
 
 
-def test_notes_end_the_summary() -> None:
+def test_the_summary_ends_with_the_notes() -> None:
     said = check_output.with_notes(CheckOutput("t", "what happened"), ["one.", "two."])
     assert said.summary == "what happened\n\n> one.\n\n> two."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOKEN = "bassloop-checkout-token"
 
 
-async def test_a_runner_of_ours_has_a_token_for_the_one_repository_while_it_runs(
+async def test_a_bassloop_runner_has_a_token_for_the_one_repository_during_the_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -39,7 +39,7 @@ async def test_a_runner_of_ours_has_a_token_for_the_one_repository_while_it_runs
 
 
 @pytest.mark.parametrize("why", ["public", "another kind of runner", "may not read", "no token"])
-async def test_nobody_else_has_one(
+async def test_no_other_runner_gets_a_token(
     make_repository: MakeRepository, tmp_path: Path, why: str
 ) -> None:
     async with (
@@ -63,7 +63,7 @@ async def test_nobody_else_has_one(
         assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_it_is_revoked_when_the_run_is_cancelled(
+async def test_the_token_is_revoked_when_the_run_is_cancelled(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

@@ -111,7 +111,7 @@ async def test_a_permanent_refusal_is_reported_with_the_fix_and_can_be_replayed(
         assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
+async def test_a_rate_limit_is_waited_for_as_long_as_github_says_and_does_not_count_as_an_attempt(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -124,7 +124,7 @@ async def test_a_limit_is_no_attempt_and_is_waited_for_as_long_as_github_says(
 
 
 @pytest.mark.parametrize("status", [403, 404, 422])
-async def test_a_check_that_github_refuses_to_make_sets_its_delivery_aside_and_a_replay_runs_it(
+async def test_a_delivery_whose_check_github_refuses_to_create_is_set_aside_and_a_replay_runs_it(
     make_repository: MakeRepository, tmp_path: Path, status: int
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -189,7 +189,7 @@ async def test_a_conclusion_is_reported_once_the_bucket_with_the_logs_is_back(
     assert away == []
 
 
-async def test_a_file_that_the_hook_loads_is_waited_for_too(
+async def test_temporary_errors_are_also_waited_out_for_a_file_that_the_hook_loads(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = "(use (*dir*/more.bass))\n" + START.replace('"it"', "more:name")

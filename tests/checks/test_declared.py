@@ -75,7 +75,7 @@ async def test_a_check_does_not_run_when_one_that_it_needs_has_failed(
         assert "not run: it needs a, which failed" in skipped["output"]["summary"]
 
 
-async def test_both_kinds_of_hooks_are_used(
+async def test_declared_checks_and_a_hook_are_used_together(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     files = {".bassloop.toml": '[checks]\nlint = "true"\n', "project.bass": START}
@@ -89,7 +89,7 @@ async def test_both_kinds_of_hooks_are_used(
         }
 
 
-async def test_wrong_declarations_are_reported_with_their_lines(
+async def test_mistakes_in_declarations_are_reported_with_their_lines(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     toml = '[checks.test]\nrun = "pytest"\nimag = "python"\n'

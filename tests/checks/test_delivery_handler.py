@@ -68,7 +68,7 @@ async def test_a_bot_and_a_merge_queue_use_the_runners_that_the_owners_named(
                 assert (len(ci.told), len(own.told)) == (2, 1)
 
 
-async def test_a_bot_without_a_fallback_does_not_wait_and_names_the_fix(
+async def test_a_bots_check_without_fallback_runners_does_not_wait_and_names_the_fix(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": IT}), tmp_path) as loop:
@@ -96,7 +96,7 @@ async def test_a_forks_head_does_not_fall_back(
             assert ci.told == []
 
 
-async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_that(
+async def test_the_bases_hook_is_evaluated_for_a_forks_head_and_for_no_other(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners('hooks_from = "base"', HOOK.replace("NAME", "from main")))
@@ -122,7 +122,7 @@ async def test_hooks_from_the_base_are_evaluated_for_a_forks_head_and_only_for_t
 
 
 @pytest.mark.parametrize(("hooks_from", "name"), [("base", "weak"), ("default", "from main")])
-async def test_a_forks_author_chooses_the_base_and_not_the_default_branch(
+async def test_a_forks_author_can_choose_the_base_but_not_the_default_branch(
     make_repository: MakeRepository, tmp_path: Path, hooks_from: str, name: str
 ) -> None:
     policy = f'hooks_from = "{hooks_from}"'
@@ -162,7 +162,7 @@ async def test_a_forks_event_starts_checks_of_its_own_head_only(
             assert "checks of its own head" in said["output"]["summary"]
 
 
-async def test_events_without_a_commit_evaluate_the_default_branchs_hook_where_owners_want_it(
+async def test_events_without_a_commit_evaluate_the_default_branchs_hook_if_the_owners_allow_it(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": IT})
@@ -201,7 +201,7 @@ async def test_an_invalid_file_is_reported_on_its_check_and_nothing_is_evaluated
         assert loop.check_run()["conclusion"] == "success"
 
 
-async def test_a_check_runs_for_as_long_as_its_name_may(
+async def test_the_time_limit_of_a_check_depends_on_its_name(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("[checks]\nit = 0.05\nother = 500"))
@@ -226,7 +226,7 @@ async def test_the_operators_rules_for_a_repository_apply(
         assert loop.check_run()["conclusion"] == "timed_out"
 
 
-async def test_a_push_lets_all_nodes_forget_the_repository_s_policy(
+async def test_a_push_makes_all_nodes_forget_the_repositorys_policy(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**owners("supersede = true"))

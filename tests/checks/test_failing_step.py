@@ -19,7 +19,7 @@ def test_one_of_two_that_blame_each_other_is_the_failing_step() -> None:
     assert failing_step([one, two]) == one
 
 
-def test_the_unfinished_step_is_the_last_that_was_at_work() -> None:
+def test_the_unfinished_step_is_the_last_one_that_was_running() -> None:
     done, at_work = make_step(1, "build"), make_step(2, "test", completed_at=None)
     assert unfinished_step([done, at_work]) == at_work
     assert unfinished_step([done]) is None

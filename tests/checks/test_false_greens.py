@@ -40,7 +40,7 @@ CLAIMS_VERIFICATION = f"""
 """
 
 
-async def test_no_hook_has_the_contributors_runner_do_what_is_to_verify_it(
+async def test_no_hook_can_have_its_verification_run_on_the_contributors_runner(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, BOTH, CLAIMS_VERIFICATION) as loop:
@@ -62,7 +62,7 @@ OTHER_THUNK_EACH_TIME = f"""
 
 
 @pytest.mark.parametrize("times", [1, 55])
-async def test_a_trusted_runners_failure_can_not_be_waited_out(
+async def test_a_trusted_runners_failure_does_not_expire(
     make_repository: MakeRepository, tmp_path: Path, times: int
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, NAMED, PULL) as loop:
@@ -102,7 +102,7 @@ SPELLINGS = ["IT", "It", "ｉｔ", "it\u0301", "i\u0307t"]
 
 @pytest.mark.parametrize("name", SPELLINGS)
 @POLICIES
-async def test_another_spelling_of_a_name_is_under_the_same_policy(
+async def test_another_spelling_of_a_checks_name_is_subject_to_the_same_policy(
     make_repository: MakeRepository, tmp_path: Path, policy: str, name: str
 ) -> None:
     hook = OTHER_THUNK_EACH_TIME.replace('"it"', "event:payload:check")

@@ -61,7 +61,7 @@ async def test_a_check_is_given_the_artifacts_of_another_one(
         assert record.problem is None
 
 
-async def test_a_check_that_left_nothing_can_not_be_used(
+async def test_a_check_without_artifacts_can_not_be_used(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, "", HOOK) as loop:
@@ -75,7 +75,7 @@ async def test_a_check_that_left_nothing_can_not_be_used(
         assert len(runner.told) == 1
 
 
-async def test_a_check_is_not_given_a_part_of_what_another_has_left(
+async def test_a_check_is_given_all_artifacts_of_another_or_none(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     """It might deploy that, and be green."""
@@ -92,7 +92,7 @@ async def test_a_check_is_not_given_a_part_of_what_another_has_left(
         assert len(runner.told) == 1
 
 
-async def test_a_full_disk_is_named_and_no_folder_of_the_loops(
+async def test_a_full_disk_is_reported_without_naming_a_folder_of_the_loop(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def write(self: ArtifactWriter, data: bytes) -> None:
@@ -150,7 +150,7 @@ async def test_a_trusted_runner_is_given_nothing_that_a_contributor_has_made(
         assert loop.check_run("build (trusted)")["conclusion"] == "success"
 
 
-async def test_a_verification_has_used_artifacts_made_by_a_trusted_runner_too(
+async def test_a_verification_uses_artifacts_made_by_a_trusted_runner_too(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (

@@ -59,7 +59,7 @@ async def test_an_evaluation_is_recorded_while_it_lasts(
         assert await evaluations() == 0
 
 
-async def test_a_delivery_whose_hook_was_stopped_is_over(
+async def test_a_delivery_whose_hook_was_stopped_ends(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     evaluators = StoppingEvaluators()

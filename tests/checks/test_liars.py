@@ -35,7 +35,7 @@ POLICIES = pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot ch
 
 
 @POLICIES
-async def test_running_again_and_again_is_never_green(
+async def test_repeated_runs_never_make_a_check_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, policy, PULL) as loop:
@@ -123,7 +123,7 @@ class Vanishing(SigningRuntime):
 
 
 @POLICIES
-async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
+async def test_a_runner_that_is_lost_after_signing_has_not_confirmed_anything(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, policy) as loop:
@@ -141,7 +141,7 @@ async def test_a_runner_that_is_lost_when_it_has_signed_has_said_nothing(
 
 
 @POLICIES
-async def test_a_runner_that_hangs_is_stopped_and_is_not_green(
+async def test_a_check_whose_runner_hangs_is_stopped_and_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with open_loop_with_policy(
@@ -167,7 +167,7 @@ OTHER_HEAD = START.replace("event:payload:check_suite:head_sha", f'"{"5" * 40}"'
     ids=["another commit's check", "a space after", "a space before", "the verification's name"],
 )
 @POLICIES
-async def test_no_hook_makes_a_check_that_the_policy_is_not_for(
+async def test_no_hook_can_start_a_check_to_which_the_policy_does_not_apply(
     make_repository: MakeRepository, tmp_path: Path, policy: str, hook: str, why: str
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, policy, hook) as loop:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_the_first_look_is_immediate_the_next_waits_for_a_change() -> None:
+async def test_a_follower_returns_at_once_the_first_time_and_then_waits_for_a_change() -> None:
     live_runs = LiveRuns()
     async with live_runs.follow("run") as following:
         await following.changed()
@@ -90,7 +90,7 @@ async def test_a_run_that_nobody_follows_costs_nothing() -> None:
     assert live_runs.statistics() == {"runs_followed": 0, "followers": 0, "live_screens": 0}
 
 
-def test_a_lent_screen_is_seen_until_it_is_taken_back() -> None:
+def test_a_screen_is_visible_until_it_is_withdrawn() -> None:
     live_runs, terminal = LiveRuns(), Terminal(rows=3)
     terminal.settle(b"one\ntwo\n\n50 %")
     live_runs.lend_screen(7, terminal)
@@ -99,7 +99,7 @@ def test_a_lent_screen_is_seen_until_it_is_taken_back() -> None:
     assert live_runs.screen(7) == []
 
 
-def test_the_lines_of_a_screen_that_are_whole_are_numbered() -> None:
+def test_complete_lines_of_a_screen_are_numbered() -> None:
     live_runs, terminal = LiveRuns(), Terminal(rows=3)
     assert live_runs.whole_lines(7) == (0, [])
     live_runs.lend_screen(7, terminal)

@@ -74,7 +74,7 @@ async def test_a_long_log_is_indexed_a_little_at_a_time(
         assert await candidates(site, "another") == []
 
 
-async def test_a_log_may_be_read_in_several_threads_whose_clocks_differ(
+async def test_a_log_may_be_read_in_several_threads_with_different_clocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def readings() -> Iterator[float]:
@@ -93,7 +93,7 @@ async def test_a_log_may_be_read_in_several_threads_whose_clocks_differ(
 
 
 @pytest.mark.parametrize("failure", [StoreError("the disk is away"), BucketError("no bucket")])
-async def test_a_store_or_a_bucket_that_fails_is_tried_again(
+async def test_indexing_is_tried_again_after_an_error_of_the_store_or_the_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     monkeypatch.setattr(log_indexing, "RETRY_SECONDS", 0.0)
@@ -115,7 +115,7 @@ async def test_a_store_or_a_bucket_that_fails_is_tried_again(
         assert await candidates(site, "another") == []
 
 
-async def test_indexing_changes_no_answer(tmp_path: Path) -> None:
+async def test_indexing_does_not_change_the_results_of_a_search(tmp_path: Path) -> None:
     asked = "/repositories/octocat/hello/search?q=failed%201"
     async with open_site(tmp_path) as site:
         await site.queued("one")

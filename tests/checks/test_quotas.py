@@ -45,7 +45,7 @@ async def recorded(tmp_path: Path, quota: RunQuota, lines: int) -> tuple[list[st
         return recorder.notes(), b"".join(blocks)
 
 
-async def test_all_logs_of_a_run_have_one_limit_and_each_says_so(tmp_path: Path) -> None:
+async def test_all_logs_of_a_run_share_one_limit_and_each_log_reports_it(tmp_path: Path) -> None:
     quota = Quotas(QuotaLimits(run_log=1_000)).of_run(make_run())
     notes, text = await recorded(tmp_path, quota, 20)
     assert notes == ["the logs of one run may have 1KB (RUN_LOG); the rest of the logs is not kept"]
@@ -76,7 +76,7 @@ async def test_logs_leave_some_of_the_disk_free(tmp_path: Path) -> None:
     assert b"FREE_SPACE" in text
 
 
-async def test_what_is_stored_between_two_looks_at_the_disk_counts(
+async def test_bytes_stored_between_two_readings_of_the_disks_free_space_count(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     quotas = Quotas(QuotaLimits(free_space=5_000), lambda: free)
@@ -87,7 +87,7 @@ async def test_what_is_stored_between_two_looks_at_the_disk_counts(
     assert await quotas.disk_room(1) == 0
 
 
-async def test_the_disk_is_looked_at_again_after_a_while(
+async def test_the_free_space_is_read_again_after_a_while(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     quotas = Quotas(QuotaLimits(free_space=5_000), lambda: free)
@@ -123,7 +123,7 @@ async def test_steps_beyond_the_limit_are_dropped_and_the_run_says_so(tmp_path: 
         assert recorder.notes() == ["more than 3 steps (RUN_STEPS); the rest is not kept"]
 
 
-async def test_steps_with_more_text_than_is_kept_lose_it_and_the_run_says_so(
+async def test_text_of_steps_beyond_the_limit_is_dropped_and_the_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder_module, "STEP_TEXT", 5_000)
@@ -240,7 +240,7 @@ async def test_runs_beyond_the_limit_wait_and_say_why(
         await done.wait()
 
 
-async def test_a_clock_that_is_off_by_years_is_not_believed(tmp_path: Path) -> None:
+async def test_times_of_a_runner_that_are_off_by_years_are_not_stored(tmp_path: Path) -> None:
     async with (
         open_store_with_run(tmp_path) as store,
         recording(store, LiveRuns(), "r") as recorder,

@@ -54,7 +54,7 @@ async def test_steps_and_their_logs_are_stored_as_they_arrive(tmp_path: Path) ->
         assert await store.logs.lines("r", stored.row, 0, 10) == [b"one", b"two", b"three"]
 
 
-async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path) -> None:
+async def test_followers_see_a_line_that_may_still_change(tmp_path: Path) -> None:
     live_runs = LiveRuns()
     async with open_store_with_run(tmp_path) as store, recording(store, live_runs, "r") as recorder:
         await recorder.record(update(progrock.Vertex(id="v", name="x"), logs=[("v", b"10 %")]))
@@ -65,7 +65,7 @@ async def test_a_line_that_may_still_change_is_lent_to_followers(tmp_path: Path)
     assert live_runs.screen(row) == []
 
 
-async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> None:
+async def test_a_log_of_a_step_that_was_never_announced_is_stored(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:
             await recorder.record(update(logs=[("unheard of", b"hello\n")]))
@@ -73,7 +73,7 @@ async def test_a_log_of_a_step_that_was_never_named_is_kept(tmp_path: Path) -> N
         assert await store.logs.lines("r", stored.row, 0, 1) == [b"hello"]
 
 
-async def test_names_of_any_length_and_content_stay_names(tmp_path: Path) -> None:
+async def test_names_of_any_length_and_content_are_stored_safely(tmp_path: Path) -> None:
     hostile = "../../" + "x" * 100_000
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:

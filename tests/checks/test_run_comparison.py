@@ -49,18 +49,18 @@ def test_meaningful_text_is_not_replaced(line: str) -> None:
 
 
 @given(st.text(max_size=600))
-def test_any_text_is_a_line(line: str) -> None:
+def test_any_text_can_be_compared_as_a_line(line: str) -> None:
     assert normalize_line(line).encode().decode() == normalize_line(line)
 
 
-def test_lines_that_are_new_are_found_where_they_are() -> None:
+def test_new_lines_are_found_with_their_numbers() -> None:
     before = ["start 10:00:00", "compiling a", "compiling b", "ok in 3s"]
     after = ["start 11:30:00", "compiling a", "a.c:1: error: no", "", "compiling b", "failed in 9s"]
     assert added_lines(before, after) == [2, 5]
     assert added_lines([], ["x"] * (MAX_LINES + 5))[0] == 5
 
 
-def test_logs_that_repeat_themselves_are_compared_in_time() -> None:
+def test_repetitive_logs_are_compared_in_linear_time() -> None:
     before = [f"line {number % 7}" for number in range(MAX_LINES)]
     after = [f"line {number % 5}" for number in range(MAX_LINES)]
     began = time.process_time()
@@ -68,7 +68,7 @@ def test_logs_that_repeat_themselves_are_compared_in_time() -> None:
     assert time.process_time() - began < 5
 
 
-def test_parts_of_a_thunk_that_differ_are_named() -> None:
+def test_differing_parts_of_a_thunk_are_named() -> None:
     before = {"image": {"tag": "3.12"}, "args": ["pytest", "-q"], "env": {"A": "1"}, "sha": "aaa"}
     after = {"image": {"tag": "3.13"}, "args": ["pytest"], "env": {"B": "2"}, "sha": "bbb"}
     found = thunk_differences(
@@ -87,7 +87,7 @@ def test_parts_of_a_thunk_that_differ_are_named() -> None:
     assert thunk_differences(deep, "[]") == []
 
 
-def test_steps_are_slower_that_took_clearly_longer() -> None:
+def test_only_steps_that_took_clearly_longer_count_as_slower() -> None:
     def step(row: int, name: str, seconds: float, **changes: object) -> object:
         return make_step(row, name, started_at=100.0, completed_at=100.0 + seconds, **changes)
 

@@ -114,7 +114,7 @@ async def test_the_place_of_a_lost_node_is_free(location: str, tmp_path: Path) -
         assert await two.store.usage.take_place(second.id, **most) is None
 
 
-async def test_the_bytes_of_all_nodes_count(location: str, tmp_path: Path) -> None:
+async def test_bytes_stored_by_all_nodes_count(location: str, tmp_path: Path) -> None:
     limits = {"user_log_a_day": 1_000, "repository_log_a_day": 1 << 20}
     async with two_nodes(location, tmp_path, **limits) as (one, two):
         first = one.quotas.of_run(await stored(one.store))

@@ -64,7 +64,7 @@ async def test_only_files_of_the_repository_are_linked(autojump_clock: trio.abc.
     assert github.asked == [(2, "octocat", "hello", "c0de")]
 
 
-async def test_one_request_to_github_serves_all_readers(autojump_clock: trio.abc.Clock) -> None:
+async def test_all_readers_share_one_request_to_github(autojump_clock: trio.abc.Clock) -> None:
     github = FakeGitHub(seconds=1.0)
     links = source_links(github)
     async with trio.open_nursery() as nursery:

@@ -46,18 +46,20 @@ def own(path: str, known: frozenset[str] | None = KNOWN) -> str | None:
         ("/root/.cargo/registry/src/app.py", None),
     ],
 )
-def test_a_path_is_the_repositorys_whose_end_it_shares(path: str, is_ours: str | None) -> None:
+def test_a_path_means_the_file_in_the_repository_that_has_the_same_end(
+    path: str, is_ours: str | None
+) -> None:
     assert own(path) == is_ours
 
 
-def test_a_name_that_several_files_have_is_nobodys() -> None:
+def test_a_name_that_several_files_have_is_ambiguous() -> None:
     known = frozenset({"a/util.go", "b/util.go"})
     assert own("util.go", known) is None
     assert own("b/util.go", known) == "b/util.go"
 
 
 @given(st.sets(st.text("ab/", min_size=1, max_size=6)), st.text("ab/", min_size=1, max_size=4))
-def test_of_any_paths_the_only_one_with_the_same_end_is_meant(known: set[str], path: str) -> None:
+def test_a_path_with_a_unique_end_is_found_among_any_paths(known: set[str], path: str) -> None:
     path = path.strip("/") or "a"
     clean = {posixpath.normpath(each).strip("/") or "b" for each in known}
     ends = [each for each in clean if each.endswith(f"/{posixpath.normpath(path)}")]
@@ -82,7 +84,7 @@ def test_a_name_that_very_many_files_have_is_looked_up_no_slower() -> None:
     ("path", "is_ours"),
     [("src/a.py", "src/a.py"), ("./a.py", "a.py"), ("/x/a.py", None), ("../a.py", None)],
 )
-def test_without_knowing_the_files_only_what_stays_inside_is_taken(
+def test_without_a_list_of_files_only_paths_inside_the_repository_are_accepted(
     path: str, is_ours: str | None
 ) -> None:
     assert own(path, None) == is_ours
@@ -94,7 +96,7 @@ def test_the_innermost_frame_of_the_project_is_the_location() -> None:
     assert noted.path == "src/app.py"
 
 
-def test_when_there_are_too_many_failures_come_first_and_order_stays() -> None:
+def test_failures_take_precedence_and_keep_their_order_if_there_are_too_many_annotations() -> None:
     found = [
         annotation("app.py", level="notice", line=1),
         annotation("app.py", level="warning", line=2),

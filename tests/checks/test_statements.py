@@ -177,7 +177,7 @@ async def test_a_valid_statement_is_stored(make_repository: MakeRepository, tmp_
         assert record.listed_since == datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
 
-async def test_a_run_that_is_not_signed_ends_as_before(
+async def test_a_run_that_is_not_signed_ends_normally(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

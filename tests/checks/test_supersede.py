@@ -57,7 +57,7 @@ async def test_a_push_cancels_what_runs_or_waits_for_the_head_before_it(
             assert conclusion(loop, b) == "success"
 
 
-async def test_another_branch_or_the_same_commit_elsewhere_goes_on(
+async def test_checks_of_another_branch_or_of_the_same_commit_elsewhere_continue(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})
@@ -119,7 +119,7 @@ async def test_a_check_that_was_started_before_a_crash_is_cancelled_when_its_hea
         assert [run["conclusion"] for run in loop.standin.check_runs] == ["cancelled", "success"]
 
 
-async def test_coming_back_to_a_head_runs_it_anew_and_so_does_a_rerun(
+async def test_a_push_back_to_an_earlier_head_runs_it_again_and_so_does_a_rerun(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})
@@ -160,7 +160,7 @@ async def test_the_operator_can_let_superseded_runs_finish(
         assert conclusion(loop, a) == conclusion(loop, b) == "success"
 
 
-async def test_the_head_and_the_branch_that_an_event_replaces(
+async def test_an_event_tells_which_head_on_which_branch_it_replaces(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(**{"project.bass": START})

@@ -39,7 +39,7 @@ def report(
     return updates
 
 
-async def test_a_report_is_stored_as_results_and_is_no_step(tmp_path: Path) -> None:
+async def test_a_report_is_stored_as_results_and_does_not_become_a_step(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:
             for each in report("junit.xml", JUNIT[:50], JUNIT[50:]):
@@ -102,7 +102,7 @@ async def test_a_missing_report_of_one_command_is_not_noted_if_another_made_one(
         assert await store.tests.counts("r") == {"passed": 1, "failed": 1, "skipped": 1}
 
 
-async def test_a_report_that_never_ends_is_forgotten(tmp_path: Path) -> None:
+async def test_an_incomplete_report_is_discarded(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:
             for each in report("a", JUNIT, complete=False):
@@ -128,7 +128,7 @@ async def test_a_failed_test_that_is_not_in_the_log_is_named(tmp_path: Path) -> 
     assert failure["locations"][0]["path"] == "shop.py"
 
 
-def test_a_test_in_both_is_listed_once_with_the_lines_of_the_log() -> None:
+def test_a_test_in_both_the_log_and_the_report_is_listed_once_with_the_lines_of_the_log() -> None:
     in_log = Failure("pytest", Rank.TEST, "", "test_buys", (), 4, 9)
     other = Failure("gcc", Rank.ERROR, "no", None, (), 1, 1)
     reported = [

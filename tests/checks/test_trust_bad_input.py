@@ -125,7 +125,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-async def test_it_is_refused_with_the_reason_and_never_green(
+async def test_bad_input_is_refused_with_the_reason_and_never_makes_a_check_green(
     make_repository: MakeRepository, tmp_path: Path, case: Case
 ) -> None:
     async with (

@@ -55,7 +55,7 @@ async def test_a_merge_queue_without_a_trusted_runner_is_not_green(
         assert loop.check_run()["conclusion"] == "action_required"
 
 
-async def test_a_rerun_by_anybody_stays_on_trusted_runners(
+async def test_a_trusted_check_stays_on_trusted_runners_whoever_runs_it_again(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -70,7 +70,7 @@ async def test_a_rerun_by_anybody_stays_on_trusted_runners(
         assert not sender.told
 
 
-async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but_no_less_is_needed(
+async def test_an_approval_allows_a_fork_on_trusted_runners_and_the_approvers_without_lowering_the_requirements(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, BOTH, PULL) as loop:
@@ -87,7 +87,7 @@ async def test_an_approval_lets_trusted_runners_and_the_approvers_run_a_fork_but
             assert "no trusted runner has verified that" in output_text(loop.check_run())
 
 
-async def test_an_approval_is_of_one_commit_and_not_of_what_is_pushed_before_it_starts(
+async def test_an_approval_applies_to_one_commit_and_not_to_a_later_push(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, TRUSTED, PULL, wait="60") as its:

@@ -85,7 +85,7 @@ def set_policy(loop: SmallLoop, policy: str) -> None:
 
 
 @POLICIES
-async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trusted_one_only(
+async def test_a_trusted_runner_that_leaves_before_the_start_is_replaced_only_by_another_trusted_one(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
@@ -116,7 +116,7 @@ async def test_one_that_goes_away_between_choice_and_start_is_replaced_by_a_trus
 
 
 @POLICIES
-async def test_only_one_of_two_concurrent_requests_runs_it(
+async def test_only_one_of_two_concurrent_requests_starts_a_verification(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
@@ -224,7 +224,7 @@ async def test_images_with_differing_digests_are_noted(
             assert "differ" not in output_text(check)
 
 
-async def test_differing_images_are_noted_on_a_run_that_somebody_had_verified(
+async def test_differing_images_are_noted_on_a_run_that_was_verified_on_request(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     stated: dict[str, Any] = {"images": (("alpine", "sha256:a"),)}

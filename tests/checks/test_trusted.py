@@ -78,7 +78,7 @@ def output_text(check: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
-async def test_a_result_that_both_runners_report_is_green_and_names_the_verifier(
+async def test_a_check_is_green_if_both_runners_report_success_and_it_names_the_verifier(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
@@ -98,7 +98,7 @@ async def test_a_result_that_both_runners_report_is_green_and_names_the_verifier
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
-async def test_a_lie_of_the_senders_runner_is_not_green(
+async def test_a_false_success_of_the_senders_runner_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with (
@@ -115,7 +115,7 @@ async def test_a_lie_of_the_senders_runner_is_not_green(
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])
-async def test_without_a_trusted_runner_it_is_not_green(
+async def test_without_a_trusted_runner_the_check_is_not_green(
     make_repository: MakeRepository, tmp_path: Path, policy: str
 ) -> None:
     async with open_loop_with_policy(make_repository, tmp_path, policy) as loop, loop.runner():
@@ -163,7 +163,7 @@ async def test_nobody_is_trusted_who_can_not_write_to_the_repository(
 @pytest.mark.parametrize(
     "changes", [{"changes": {"log": "0" * 64}}, {"silent": True}], ids=["wrong", "missing"]
 )
-async def test_a_trusted_runners_word_has_to_be_signed(
+async def test_a_trusted_runners_result_has_to_be_signed(
     make_repository: MakeRepository, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     async with (
@@ -200,7 +200,7 @@ async def test_a_policy_can_refuse_what_is_not_signed(
         assert "has not signed what it ran" in output_text(check)
 
 
-async def test_no_check_of_a_hooks_can_take_the_name_of_a_verification(
+async def test_no_hook_can_start_a_check_with_the_name_of_a_verification(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     hook = START.replace('"it"', '"it (trusted)"')
@@ -219,7 +219,7 @@ RESOLVES = """
 """
 
 
-async def test_a_hook_asks_no_untrusted_runner_for_what_a_trusted_one_is_to_run(
+async def test_a_hook_uses_no_untrusted_runner_for_what_a_trusted_one_has_to_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -275,7 +275,7 @@ async def test_a_spot_check_is_drawn_once_for_a_commit(tmp_path: Path) -> None:
         assert not await store.heads.draw_spot_check(1, "b" * 40, "it", True)
 
 
-async def test_a_loop_that_was_killed_meanwhile_does_not_take_the_senders_word(
+async def test_a_loop_that_was_killed_meanwhile_does_not_accept_the_senders_result_alone(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -331,7 +331,7 @@ async def test_a_verification_of_another_thunk_of_the_commit_does_not_count(
         assert len(trusted.told) == 1
 
 
-async def test_cancelling_ones_own_verification_leaves_no_green_check(
+async def test_cancelling_the_verification_of_ones_own_check_leaves_no_green_check(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -349,7 +349,7 @@ async def test_cancelling_ones_own_verification_leaves_no_green_check(
 # --- the button ---------------------------------------------------------------------------------------
 
 
-async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
+async def test_a_trusted_runner_can_confirm_a_run_on_request_and_both_runs_are_linked(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -378,7 +378,7 @@ async def test_a_press_has_a_trusted_runner_say_the_same_and_both_are_linked(
         assert actions == ["verified", "signed", "started", "asked to verify", "started"]
 
 
-async def test_a_trusted_runners_failure_is_not_undone_by_running_again(
+async def test_a_trusted_runners_failure_is_not_undone_by_a_rerun(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -401,7 +401,7 @@ TRUSTS = 'on_difference = "trust"\n'
 
 
 @pytest.mark.parametrize("rule", ["", TRUSTS], ids=["fail", "trust"])
-async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trusted_runner(
+async def test_the_policy_decides_the_outcome_of_a_check_that_failed_and_passes_on_a_trusted_runner(
     make_repository: MakeRepository, tmp_path: Path, rule: str
 ) -> None:
     async with (
@@ -420,7 +420,7 @@ async def test_the_policy_says_what_becomes_of_what_failed_and_passes_on_a_trust
 
 
 @pytest.mark.parametrize("rule", ["", TRUSTS], ids=["fail", "trust"])
-async def test_of_both_the_policy_says_the_same(
+async def test_the_policy_decides_in_the_same_way_for_both_runners(
     make_repository: MakeRepository, tmp_path: Path, rule: str
 ) -> None:
     policy = BOTH.replace("[trust.checks]", f"{rule}[trust.checks]")
@@ -481,7 +481,7 @@ async def test_only_people_who_can_write_can_use_a_trusted_runner(
         assert len(trusted.told) == 1
 
 
-async def test_a_page_asks_once_however_often_it_is_pressed(
+async def test_a_button_starts_one_verification_however_often_it_is_pressed(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -519,7 +519,7 @@ async def test_after_no_trusted_runner_was_found_the_newest_run_offers_the_butto
         assert first["external_id"] in output_text(loop.check_run())
 
 
-async def test_a_trusted_runner_that_signs_nothing_says_nothing_of_an_earlier_run(
+async def test_a_trusted_runner_that_signs_nothing_does_not_confirm_an_earlier_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -562,7 +562,7 @@ TEAM = '[trust]\nrunners = ["@octocat/release"]\n[trust.checks]\nit = "trusted"\
         (None, (), True, "the members of @octocat/release can't be read"),
     ],
 )
-async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
+async def test_a_team_is_trusted_if_its_members_are_known_and_it_can_write(
     make_repository: MakeRepository,
     tmp_path: Path,
     permission: str | None,
@@ -590,7 +590,7 @@ async def test_a_team_is_trusted_whose_members_are_known_and_that_can_write(
                 assert not trusted.told
 
 
-async def test_a_team_of_others_is_not_trusted(
+async def test_a_team_of_another_organization_is_not_trusted(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     policy = TEAM.replace("@octocat", "@mallory")

@@ -50,7 +50,7 @@ def waiting(data: Path) -> list[str]:
     return trio.run(read)
 
 
-def test_it_asks_before_it_skips(data: Path) -> None:
+def test_skip_asks_for_confirmation(data: Path) -> None:
     refused = skip(data, "--repository", "o/one", answer="n\n")
     assert refused.exit_code == 1
     assert "skip 2 deliveries for good?" in refused.output
@@ -59,7 +59,7 @@ def test_it_asks_before_it_skips(data: Path) -> None:
     assert waiting(data) == ["c"]
 
 
-def test_conditions_apply_together(data: Path) -> None:
+def test_skip_applies_all_conditions_together(data: Path) -> None:
     done = skip(data, "--repository", "o/one", "--older-than", "1h", "--yes")
     assert (done.exit_code, done.output) == (0, "skipped 1 delivery\n")
     assert waiting(data) == ["b", "c"]
@@ -73,7 +73,9 @@ def test_conditions_apply_together(data: Path) -> None:
         (("unknown", "--yes"), "no such delivery waits"),
     ],
 )
-def test_nothing_is_skipped_by_mistake(data: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_skip_refuses_to_skip_everything_by_mistake(
+    data: Path, arguments: tuple[str, ...], said: str
+) -> None:
     done = skip(data, *arguments)
     assert done.exit_code
     assert said in done.output

@@ -57,7 +57,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert {key: check.workdir for key, check in checks.items()} == {f"{name}-test": name}
 
 
-def test_a_repository_of_many_projects_gets_no_endless_file(tmp_path: Path) -> None:
+def test_a_repository_of_many_projects_gets_a_file_of_limited_length(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"p{number:02}").mkdir()
         (tmp_path / f"p{number:02}" / "test.sh").touch()
@@ -65,7 +65,7 @@ def test_a_repository_of_many_projects_gets_no_endless_file(tmp_path: Path) -> N
     assert len(read_checks((tmp_path / ".bassloop.toml").read_bytes())) == 40
 
 
-def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -> None:
+def test_folders_of_the_same_kind_belong_to_the_project_at_the_top(tmp_path: Path) -> None:
     for name in ("go.mod", "api/go.mod", "web/test.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -78,7 +78,7 @@ def test_folders_of_the_same_kind_belong_to_what_is_at_the_top(tmp_path: Path) -
     assert initialized(tmp_path, "--print") == before
 
 
-def test_nothing_is_written_where_it_is_only_shown(tmp_path: Path) -> None:
+def test_print_writes_no_file(tmp_path: Path) -> None:
     assert "[checks.hello]" in initialized(tmp_path, "--print")
     assert not list(tmp_path.iterdir())
 
@@ -169,7 +169,7 @@ def test_the_projects_own_tests_are_added_unless_a_workflow_runs_tests(
         ("", 1000, "Install Podman or Docker"),
     ],
 )
-def test_without_an_engine_the_first_try_is_not_left_to_chance(
+def test_without_an_engine_init_says_what_the_first_try_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: str, euid: int, advice: str
 ) -> None:
     bin_folder, project = tmp_path / "bin", tmp_path / "project"

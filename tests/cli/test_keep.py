@@ -65,7 +65,7 @@ def test_prune_removes_old_runs(data: Data) -> None:
     assert trio.run(data.runs) == [new]
 
 
-def test_prune_does_as_the_settings_say(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_follows_the_settings(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     _, new = trio.run(data.make)
     monkeypatch.setenv("KEEP_REPOSITORIES", '{"ada/engine": {"seconds": 864000}}')
     assert data.command("prune").output.startswith("removed 1 run,")
@@ -90,7 +90,7 @@ def test_prune_reports_missing_or_wrong_options(
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_without_data_the_commands_say_where_they_looked(data: Data) -> None:
+def test_without_data_the_commands_report_where_they_looked(data: Data) -> None:
     for words in (("prune", "--older-than", "1d"), ("backup", str(data.folder / "to")), ("check",)):
         said = data.command(*words)
         assert said.exit_code == 1

@@ -37,7 +37,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_session_is_kept_for_its_owner_alone(kept: Path) -> None:
+def test_a_session_is_stored_so_that_only_its_owner_can_read_it(kept: Path) -> None:
     store_session("https://loop.example.com/", "octocat", "t", "2030-01-01T00:00:00Z")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert session_headers("https://loop.example.com:443") == [("Authorization", "Bearer t")]
@@ -49,12 +49,12 @@ def test_a_session_is_kept_for_its_owner_alone(kept: Path) -> None:
     "url",
     ["http://loop.example.com", "https://loop.example.com:8443", "https://loop.example.com.evil"],
 )
-def test_a_session_is_sent_nowhere_else(kept: Path, url: str) -> None:
+def test_a_session_is_sent_to_its_own_loop_only(kept: Path, url: str) -> None:
     store_session("https://loop.example.com", "octocat", "t", "2030-01-01T00:00:00Z")
     assert session_headers(url) == []
 
 
-def test_a_file_that_is_broken_is_no_session(kept: Path) -> None:
+def test_a_damaged_file_counts_as_no_session(kept: Path) -> None:
     kept.parent.mkdir()
     kept.write_text("{broken")
     assert session_headers("https://loop.example.com") == []
@@ -93,7 +93,7 @@ class SlowLoop:
         return await sign_in("https://loop.example.com", lambda url, code: None, transport)
 
 
-async def test_a_loop_that_gives_no_answer_is_asked_again_and_less_often(
+async def test_a_loop_that_does_not_answer_is_asked_less_and_less_often(
     kept: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     session = {"token": "t", "login": "octocat", "expires_at": "2030-01-01T00:00:00Z"}

@@ -50,7 +50,7 @@ def test_addresses_that_name_no_run_are_refused(text: str) -> None:
         parse_run_address(text, "http://here")
 
 
-def test_the_websocket_is_as_secret_as_the_page() -> None:
+def test_the_websocket_uses_tls_if_the_page_does() -> None:
     assert RunAddress("https://a", "b").websocket == "wss://a/runs/b/live"
     assert RunAddress("http://a", "b").websocket == "ws://a/runs/b/live"
 
@@ -85,7 +85,7 @@ def test_links_to_pages_are_kept_in_a_terminal() -> None:
     assert shown(news(link), colour=True) == f"{link}\n"
 
 
-def test_the_step_is_named_when_it_changes() -> None:
+def test_the_step_is_named_whenever_the_output_changes_to_another_one() -> None:
     steps = [{"row": 1, "name": "make\x1b[2J"}, {"row": 2, "name": "test"}]
     text = shown(news("a", vertexes=steps), news("b"), news("c", row=2), news("d"), names=True)
     assert text == "==> make <==\na\nb\n\n==> test <==\nc\n\n==> make <==\nd\n"
@@ -111,7 +111,7 @@ def test_logs_that_end_early_are_named() -> None:
         assert display.lossy() == names
 
 
-def test_lines_that_may_change_are_drawn_again_in_a_terminal(
+def test_lines_that_may_change_are_redrawn_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "10")
@@ -125,7 +125,7 @@ def test_lines_that_may_change_are_drawn_again_in_a_terminal(
     assert shown(first, second) == "a\nx\n"
 
 
-def test_closing_the_output_ends_it() -> None:
+def test_closing_the_output_ends_the_command() -> None:
     class Closed(io.StringIO):
         def write(self, _text: str) -> int:
             raise BrokenPipeError
@@ -152,7 +152,9 @@ def test_a_step_is_chosen_by_number_name_digest_or_part(wanted: str, row: int) -
 @pytest.mark.parametrize(
     ("wanted", "said"), [("sh", "any of these"), ("x", "no step"), ("", "any")]
 )
-def test_no_step_or_several_are_told_with_what_there_is(wanted: str, said: str) -> None:
+def test_a_missing_or_ambiguous_step_is_reported_with_the_existing_ones(
+    wanted: str, said: str
+) -> None:
     with pytest.raises(LoopError, match=f"(?s){said}.*\n  12  sh -c make test"):
         choose_step(STEPS, wanted)
 
@@ -238,7 +240,7 @@ def collected(port: int, **options: Any) -> tuple[LogFeed, list[str], list[str]]
     return LogFeed(address, show, losses.append, **options), lines, losses
 
 
-async def test_all_lines_are_sent_and_not_only_the_last(tmp_path: Path) -> None:
+async def test_all_lines_are_shown_and_not_only_the_last(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 5_500)
         feed, lines, losses = collected(port)
@@ -308,7 +310,7 @@ async def test_a_pipe_gets_a_line_as_soon_as_a_newline_has_ended_it(tmp_path: Pa
     assert written_lines == ["one\n", "two\n"]
 
 
-async def test_only_requested_parts_are_sent(tmp_path: Path) -> None:
+async def test_only_the_requested_steps_are_sent(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
         await numbers(site, 10)
         other = await site.step("r", "other", b"other\n")
@@ -335,7 +337,7 @@ async def test_an_unreachable_server_is_reported_immediately() -> None:
         await feed.run()
 
 
-async def test_why_a_run_failed_is_shown_with_its_lines(tmp_path: Path) -> None:
+async def test_the_reason_why_a_run_failed_is_shown_with_its_lines(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, listening(site) as port:
         await site.queued()
         row = await site.step(

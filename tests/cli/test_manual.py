@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALL = list(contexts(click.Context(cli, info_name="bassloop")))
 
 
-def test_every_command_has_a_page(tmp_path: Path) -> None:
+def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["man", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     written = {path.name for path in tmp_path.iterdir()}
@@ -43,7 +43,7 @@ def test_a_page_names_the_command_and_every_option_of_it(context: click.Context)
 
 
 @pytest.mark.parametrize("context", ALL, ids=lambda context: context.command_path)
-def test_no_line_of_a_page_is_taken_for_a_request_that_troff_does_not_know(
+def test_no_line_of_a_page_is_mistaken_for_a_request_of_troff(
     context: click.Context,
 ) -> None:
     requests = {line.split()[0] for line in page(context).splitlines() if line[:1] in (".", "'")}
@@ -73,7 +73,7 @@ def test_completion_asks_the_program_itself(shell: str) -> None:
         ("bassloop completion z", {"zsh"}),
     ],
 )
-def test_completions_for_a_shell(typed: str, offered: set[str]) -> None:
+def test_each_shell_has_completions(typed: str, offered: set[str]) -> None:
     env = {
         **os.environ,
         "_BASSLOOP_COMPLETE": "bash_complete",
@@ -85,7 +85,7 @@ def test_completions_for_a_shell(typed: str, offered: set[str]) -> None:
     assert {line.partition(",")[2] for line in said.splitlines()} == offered
 
 
-def test_a_group_that_does_something_by_itself_tells_its_options() -> None:
+def test_a_group_that_does_something_by_itself_shows_its_options() -> None:
     page = CliRunner().invoke(cli, ["man", "runner"]).output
     assert "HOST[:PORT]" in page
     assert "\\-\\-allow\\-host\\-path" in page

@@ -248,13 +248,17 @@ def test_a_mistake_in_a_file_is_found_before_anything_runs(
         (b'\xef\xbb\xbf[checks.a]\nrun = "x"\n', "a push to main starts a"),
     ],
 )
-def test_the_encoding_of_a_file_is_returned(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_is_utf_8_with_any_line_ends_and_another_encoding_is_named(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / TOML).write_bytes(content)
     assert message in CliRunner().invoke(cli, ["lint"]).output
 
 
 @pytest.mark.parametrize(("line", "message"), ON_THE_COMMAND_LINE)
-def test_a_mistake_on_the_command_line_says_what_is_allowed(line: str, message: str) -> None:
+def test_a_mistake_on_the_command_line_is_answered_with_what_is_allowed(
+    line: str, message: str
+) -> None:
     done = CliRunner().invoke(cli, line.split())
     assert done.output.startswith("bassloop: ")
     assert message in done.output
@@ -282,7 +286,7 @@ def test_a_full_output_is_reported_by_each_command(tmp_path: Path, words: str) -
 
 
 @pytest.mark.parametrize("words", ["eject", "try --list"])
-def test_a_file_that_may_not_be_read_is_named(
+def test_an_unreadable_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     def refuse(path: Path) -> bytes:

@@ -61,7 +61,7 @@ async def test_a_node_is_listed_and_asked_to_drain(
     assert (said.exit_code, said.output) == (1, "bassloop: no node is there\n")
 
 
-def test_a_file_has_no_nodes(
+def test_a_database_in_a_file_has_no_nodes(
     command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATABASE_URL")

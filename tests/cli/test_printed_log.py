@@ -28,7 +28,7 @@ def test_a_line_that_was_rewritten_is_printed_again_once_it_cannot_change() -> N
     assert log.settle([b"x", b"z"]) == []
 
 
-def test_lines_that_are_not_stored_yet_keep_those_after_them_waiting() -> None:
+def test_lines_that_are_not_stored_yet_delay_those_after_them() -> None:
     log = PrintedLog()
     assert log.preview(2, [b"c"], ended=False) == []
     assert log.settle([b"a", b"b", b"c"]) == [b"a", b"b", b"c"]

@@ -35,7 +35,7 @@ def console(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
     return text
 
 
-def test_long_commands_say_how_far_they_are(
+def test_long_commands_show_their_progress(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = console(monkeypatch, terminal=False)
@@ -62,7 +62,7 @@ def test_quick_commands_print_no_progress(data: Data, monkeypatch: pytest.Monkey
     assert text.getvalue() == ""
 
 
-def test_images_are_shown_while_they_are_pulled() -> None:
+def test_the_progress_of_pulled_images_is_shown() -> None:
     text = io.StringIO()
     pulls = Pulls(Console(file=text, width=100, highlight=False))
     pulls(PullStarted("docker.io/alpine/git:latest"))
@@ -84,7 +84,7 @@ def test_images_are_shown_while_they_are_pulled() -> None:
         ({"TERM": "xterm", "CI": "true"}, False),
     ],
 )
-def test_a_bar_is_only_drawn_where_it_can_be_redrawn(
+def test_a_progress_bar_is_only_drawn_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], live: bool
 ) -> None:
     for name in ("CI", "NO_COLOR", "TERM"):

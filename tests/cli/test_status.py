@@ -61,7 +61,7 @@ def status(env: dict[str, str], *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_daemon_that_runs_is_shown_part_by_part(env: dict[str, str]) -> None:
+def test_a_running_daemon_is_shown_part_by_part(env: dict[str, str]) -> None:
     with daemon(env):
         code, said = status(env)
         assert status(env, "--up") == (0, "")
@@ -93,7 +93,7 @@ def test_a_database_that_another_process_locks_is_named(
     assert "is locked by another process: end that process" in lines[-1][2]
 
 
-def test_one_that_was_told_on_its_command_line_where_to_listen_is_found(
+def test_a_daemon_with_an_address_on_its_command_line_is_found(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     with daemon(env, "--listen", "127.0.0.1:0"):
@@ -105,7 +105,7 @@ def test_one_that_was_told_on_its_command_line_where_to_listen_is_found(
         assert status(env, "--up") == (0, "")
 
 
-def test_one_whose_data_is_elsewhere_is_found_while_it_runs(
+def test_a_daemon_with_another_data_directory_is_found_while_it_runs(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     home = {**env, "HOME": str(tmp_path), "XDG_STATE_HOME": "", "XDG_DATA_HOME": ""}
@@ -124,7 +124,9 @@ def test_one_whose_data_is_elsewhere_is_found_while_it_runs(
     assert not list((tmp_path / ".local/state/bass-loop/daemons").iterdir())
 
 
-def test_one_behind_its_own_certificate_is_found_too(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_daemon_with_its_own_certificate_is_found_too(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     write_certificate(chain, key, "loop.example.com")
     env |= {"TLS_CERT_PATH": str(chain), "TLS_KEY_PATH": str(key)}

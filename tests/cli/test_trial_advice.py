@@ -70,7 +70,7 @@ workdir = "no/such"
         ("test", "nowhere: not found", None),
     ],
 )
-def test_a_program_that_is_not_there_has_a_place(
+def test_the_location_of_a_missing_program_is_found(
     tmp_path: Path, check: str, why: str, place: str | None
 ) -> None:
     (tmp_path / ".bassloop.toml").write_text(TOML)
@@ -105,7 +105,9 @@ def test_mistakes_in_a_script_are_reported(
     assert len(found) <= 1
 
 
-def test_a_folder_that_the_hook_names_wrongly_has_a_place(make_repository: MakeRepository) -> None:
+def test_the_location_of_a_misspelt_folder_in_a_hook_is_found(
+    make_repository: MakeRepository,
+) -> None:
     path = make_repository(":t (cd (subpath src ./no/such/) ($ true))", file="")
     place = next(
         f"project.bass:{number}"
@@ -221,7 +223,7 @@ def test_a_trial_ends_when_its_disk_is_full(
     assert done.stderr.count("set TMPDIR to a folder with more room") == 1
 
 
-def test_a_trial_without_a_place_for_its_files_says_so(
+def test_a_trial_without_a_folder_for_temporary_files_names_the_fix(
     make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(prefix: str) -> str:
@@ -235,7 +237,9 @@ def test_a_trial_without_a_place_for_its_files_says_so(
     assert "set TMPDIR to a folder with room" in done.stderr
 
 
-def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRepository) -> None:
+def test_advice_about_images_is_given_only_where_it_may_help(
+    make_repository: MakeRepository,
+) -> None:
     declared = '[checks.a]\nimage = "nobody/has-this:1"\nrun = "{}"\n'
     path = make_repository(**{".bassloop.toml": declared.format("echo wrong; exit 1")})
     done = run_command("try", "--engine", "host", path)
@@ -252,7 +256,7 @@ def test_advice_about_images_is_given_where_it_may_help(make_repository: MakeRep
     assert "have another version. Install them here\n" in done.stdout
 
 
-def test_a_check_that_uses_one_that_was_not_named_says_what_to_name(
+def test_a_check_that_uses_another_one_that_was_not_named_says_which_to_add(
     make_repository: MakeRepository,
 ) -> None:
     build = '[checks.build]\nrun = "mkdir dist; echo 1 > dist/a"\nartifacts = "dist/*"\n'
@@ -292,7 +296,7 @@ def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_log_that_was_cut_is_part_of_the_result(strict: bool) -> None:
+def test_a_log_that_was_cut_is_reported_with_the_result(strict: bool) -> None:
     result = CheckResult(make_run(), "success", has_cut_log=True)
     sentence = "not passed: without the end of a log (--strict)"
     assert verdict([result], strict) == (

@@ -147,7 +147,7 @@ def test_the_working_tree_is_tried_as_it_is_from_any_folder(
     assert "say │ committed" in said
 
 
-def test_a_reader_that_leaves_ends_it_quietly(make_repository: MakeRepository) -> None:
+def test_a_closed_pipe_ends_a_trial_quietly(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 100000))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = f"{sys.executable} -m bassloop try --engine host {path} | head -1"
@@ -163,7 +163,7 @@ def test_a_reader_that_leaves_ends_it_quietly(make_repository: MakeRepository) -
     assert done.stderr == ""
 
 
-def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
+def test_a_full_disk_is_reported_in_one_line(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 10))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with open("/dev/full", "w") as full:
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line(make_repository: MakeRepository) -> None:
     assert done.stderr.splitlines() == ["bassloop: the output can't be written: the disk is full"]
 
 
-def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
+def test_a_closed_output_causes_no_error_message(make_repository: MakeRepository) -> None:
     path = make_repository(":one (on src ($ true-or-not))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = f"{sys.executable} -m bassloop try --engine host {path}"
@@ -196,7 +196,7 @@ def test_a_closed_output_is_quiet(make_repository: MakeRepository) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-def test_odd_surroundings_do_no_harm(make_repository: MakeRepository, tmp_path: Path) -> None:
+def test_a_trial_works_in_odd_surroundings(make_repository: MakeRepository, tmp_path: Path) -> None:
     """A path with spaces and umlauts, a sub-folder, no branch, Windows line breaks, and nowhere to keep anything."""
     path = make_repository(**{".bassloop.toml": '[checks.t]\r\nrun = "echo ok"\r\n', "sub/x": ""})
     git(path, "checkout", "--quiet", "--detach")
@@ -209,7 +209,7 @@ def test_odd_surroundings_do_no_harm(make_repository: MakeRepository, tmp_path: 
     assert "\x1b" not in done.stdout
 
 
-def test_without_git_one_line_says_so(make_repository: MakeRepository) -> None:
+def test_a_missing_git_is_reported_in_one_line(make_repository: MakeRepository) -> None:
     path = make_repository(**{".bassloop.toml": '[checks.t]\nrun = "true"\n'})
     done = run_command("try", path, env={"PATH": "/nonexistent"})
     assert (done.returncode, done.stderr) == (
@@ -230,7 +230,9 @@ def test_a_missing_report_is_listed_beside_the_result(make_repository: MakeRepos
     assert strict.endswith("not passed: without 2 reports or artifacts (--strict)\n")
 
 
-def test_a_failed_command_of_several_lines_is_shown_in_one(make_repository: MakeRepository) -> None:
+def test_a_failed_command_of_several_lines_is_shown_in_one_line(
+    make_repository: MakeRepository,
+) -> None:
     checks = '[checks.a]\nrun = """\ntrue\nexit 3\n"""\n'
     said = tried(make_repository(**{".bassloop.toml": checks}), status=1)
     assert "why a failed:\nexit status 3: sh -ec 'true ⏎ exit 3'\n" in said
@@ -266,7 +268,7 @@ def test_a_missing_module_is_reported_with_its_location(make_repository: MakeRep
     )
 
 
-def test_a_secret_comes_from_the_environment(
+def test_a_secret_can_come_from_the_environment(
     make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks = (
@@ -286,7 +288,7 @@ def test_a_secret_comes_from_the_environment(
 
 
 @pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
-def test_a_full_disk_is_that_of_the_output_or_of_temporary_files(output: str) -> None:
+def test_a_full_disk_is_reported_as_that_of_the_output_or_of_temporary_files(output: str) -> None:
     script = """
 import errno
 from bassloop.cli.errors import report_output_errors
@@ -319,7 +321,7 @@ def test_the_index_of_the_repository_is_not_written(make_repository: MakeReposit
 
 
 @pytest.mark.parametrize("name", [b"lat\xe9", b'two\nlines, "quoted"\\'])
-def test_any_folder_name_will_do(make_repository: MakeRepository, name: bytes) -> None:
+def test_any_folder_name_works(make_repository: MakeRepository, name: bytes) -> None:
     made = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "cat new"\n', "sub/x": ""})
     path = made.rename(made.parent / os.fsdecode(name))
     (path / "new").write_text("it is new\n")

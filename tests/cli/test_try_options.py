@@ -66,7 +66,7 @@ def test_checks_are_listed_and_run_by_name(
     assert "first │" not in one.stdout
 
 
-def test_the_list_is_of_the_branch_that_is_checked_out(
+def test_the_list_is_for_the_branch_that_is_checked_out(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:
     path = make_repository(
@@ -88,7 +88,7 @@ def test_the_list_is_of_the_branch_that_is_checked_out(
     assert "deploy │ deploying" in one.stdout
 
 
-def test_an_image_that_was_not_used_is_part_of_the_result(
+def test_an_image_that_was_not_used_is_reported_with_the_result(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:
     path = make_repository(**{".bassloop.toml": CHECKS, "said": "committed\n"})
@@ -168,7 +168,7 @@ def trying(environment: dict[str, str], *arguments: str | Path) -> Iterator[Tryi
             process.kill()
 
 
-def test_it_is_tried_again_when_files_change(
+def test_watch_tries_again_when_files_change(
     make_repository: MakeRepository, environment: dict[str, str]
 ) -> None:
     path = make_repository(
@@ -194,7 +194,7 @@ def test_it_is_tried_again_when_files_change(
         (signal.SIGKILL, -signal.SIGKILL),
     ],
 )
-def test_nothing_remains_however_it_ends(
+def test_nothing_remains_of_a_trial_however_it_ends(
     make_repository: MakeRepository,
     environment: dict[str, str],
     tmp_path: Path,
@@ -235,7 +235,7 @@ async def test_a_killed_trial_without_a_runner_is_cleaned_up(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("in_git", [True, False])
-def test_files_that_were_never_committed_are_tried(
+def test_files_that_were_never_committed_can_be_tried(
     environment: dict[str, str], tmp_path: Path, in_git: bool
 ) -> None:
     path = tmp_path / "new"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_changes_during_the_first_look_are_seen_by_the_next_one(
+async def test_changes_during_the_first_scan_are_found_by_the_next_one(
     tmp_path: Path,
 ) -> None:
     looks = 0

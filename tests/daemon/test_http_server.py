@@ -54,7 +54,7 @@ PONG = b"\x00\x00\x08\x06\x01"
 """The beginning of the answer to a ping of HTTP/2."""
 
 
-def test_hypercorn_still_has_what_is_replaced() -> None:
+def test_hypercorn_still_has_the_parts_that_are_replaced() -> None:
     assert issubclass(ContainedServer, tcp_server.TCPServer)
     assert isinstance(tcp_server.MAX_RECV, int)
     assert hasattr(hypercorn_run, "TCPServer")
@@ -105,7 +105,7 @@ def http2_frame(kind: int, flags: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags, 0, 0, 0, 0]) + payload
 
 
-async def test_http2_is_served(served: tuple[str, int]) -> None:
+async def test_requests_over_http2_are_served(served: tuple[str, int]) -> None:
     client = H2Connection()
     client.initiate_connection()
     headers = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "loop")]
@@ -213,7 +213,7 @@ async def test_connections_of_an_address_share_a_budget_of_frames(
                 assert await pings_answered(second, most) < most
 
 
-async def test_http2_by_an_upgrade_is_refused(served: tuple[str, int]) -> None:
+async def test_an_upgrade_to_http2_is_refused(served: tuple[str, int]) -> None:
     """Its frames would not be counted."""
     upgrade = (
         b"GET / HTTP/1.1\r\nHost: loop\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -230,7 +230,9 @@ async def test_http2_by_an_upgrade_is_refused(served: tuple[str, int]) -> None:
             assert await pings_answered(stream, 1) == 0
 
 
-async def test_an_http2_connection_has_so_many_requests_at_once(served: tuple[str, int]) -> None:
+async def test_an_http2_connection_has_a_limited_number_of_concurrent_requests(
+    served: tuple[str, int],
+) -> None:
     client = H2Connection()
     client.initiate_connection()
     with trio.fail_after(200):
@@ -291,7 +293,9 @@ async def test_a_websocket_is_not_compressed(served: tuple[str, int]) -> None:
                 assert await stream.receive_some() == b""
 
 
-async def test_messages_before_a_websocket_is_accepted(served: tuple[str, int]) -> None:
+async def test_messages_before_a_websocket_is_accepted_do_not_stop_the_server(
+    served: tuple[str, int],
+) -> None:
     with trio.fail_after(200):
         assert tcp_server.MAX_RECV == READ_BYTES
         for _ in range(3):

@@ -22,7 +22,7 @@ from bassloop.settings import Settings
         ("[::]:0", "[::1]"),
     ],
 )
-def test_an_address_is_shown_as_addresses_of_pages_have_it(address: str, host: str) -> None:
+def test_an_address_is_shown_as_in_urls(address: str, host: str) -> None:
     with bind(address, "LISTEN") as listening:
         start_listening(listening, "LISTEN")
         port = listening.getsockname()[1]

@@ -51,7 +51,7 @@ def test_the_service_manager_is_notified_from_start_to_stop(tmp_path: Path) -> N
     ]
 
 
-def test_a_reload_begins_at_a_time_of_the_monotonic_clock(tmp_path: Path) -> None:
+def test_a_reload_is_announced_with_the_monotonic_time(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with manager(path) as listening:
         Notifier.of({"NOTIFY_SOCKET": path}).reloading()
@@ -60,7 +60,7 @@ def test_a_reload_begins_at_a_time_of_the_monotonic_clock(tmp_path: Path) -> Non
     assert said.rpartition("=")[2].isdigit()
 
 
-def test_an_abstract_address_is_one() -> None:
+def test_an_abstract_address_is_understood() -> None:
     name = f"bassloop-{os.getpid()}"
     with manager(f"\0{name}") as listening:
         Notifier.of({"NOTIFY_SOCKET": f"@{name}"}).ready()
@@ -80,7 +80,7 @@ async def test_the_watchdog_is_fed_four_times_as_often_as_it_needs(
         assert received_notifications(listening) == ["WATCHDOG=1"] * 5
 
 
-def test_a_watchdog_of_another_process_is_not_ours() -> None:
+def test_a_watchdog_for_another_process_is_ignored() -> None:
     env = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "8000000", "WATCHDOG_PID": "1"}
     assert Notifier.of(env).watchdog_seconds is None
 

@@ -22,7 +22,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_of_the_gateways_limits_reaches_it(tmp_path: Path, name: str) -> None:
+def test_each_setting_for_the_gateways_limits_is_applied(tmp_path: Path, name: str) -> None:
     told = [
         gateway_settings(Settings(data_dir=tmp_path, **given), "loop.example.com")
         for given in ({}, {name: "10.0.0.0/8" if name == "ssh_proxies" else 7})
@@ -40,7 +40,7 @@ def test_each_of_the_gateways_limits_reaches_it(tmp_path: Path, name: str) -> No
         ("10.0.0.1:3000", None, False),
     ],
 )
-def test_a_node_says_that_the_others_do_not_find_it(
+def test_a_node_reports_that_other_nodes_can_not_find_it(
     tmp_path: Path, listen: str, address: str | None, is_said: bool
 ) -> None:
     settings = Settings(

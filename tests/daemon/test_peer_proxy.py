@@ -159,7 +159,7 @@ async def test_a_page_on_another_node_follows_line_by_line_to_the_end(cluster: C
                 pass
 
 
-async def test_a_run_that_nobody_may_see_isn_t_shown_by_another_node_either(
+async def test_a_private_run_is_not_shown_by_another_node_either(
     cluster: Cluster,
 ) -> None:
     await cluster.begin_run()
@@ -175,7 +175,7 @@ async def test_a_run_that_nobody_may_see_isn_t_shown_by_another_node_either(
     assert (await cluster.get("/runs/r", **visitor)).status_code == 200
 
 
-async def test_when_the_recorder_isn_t_there_the_page_shows_what_is_stored_and_says_so(
+async def test_while_the_recorder_is_away_a_page_shows_what_is_stored_and_says_so(
     cluster: Cluster,
 ) -> None:
     _, log = await cluster.begin_run()
@@ -189,7 +189,7 @@ async def test_when_the_recorder_isn_t_there_the_page_shows_what_is_stored_and_s
     await log.close()
 
 
-async def test_a_page_connects_again_once_its_recorder_is_not_heard_of(
+async def test_a_page_connects_again_once_its_recorder_is_silent(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_proxy, "RECHECK_SECONDS", 0.05)
@@ -207,7 +207,9 @@ async def test_a_page_connects_again_once_its_recorder_is_not_heard_of(
 
 
 @pytest.mark.parametrize("forged", ["nonsense", "another's"])
-async def test_only_nodes_say_whose_request_they_forward(cluster: Cluster, forged: str) -> None:
+async def test_only_nodes_may_name_the_client_of_a_request_that_they_forward(
+    cluster: Cluster, forged: str
+) -> None:
     """Otherwise, strangers could pretend to have any address, and be served by a node that doesn't record the run."""
     await cluster.begin_run()
     scope = {
@@ -230,7 +232,7 @@ async def test_only_nodes_say_whose_request_they_forward(cluster: Cluster, forge
     assert PeerSigner(SECRET).verified({**mine, "path": "/runs/other"}) is None
 
 
-async def test_the_body_that_a_visitor_sends_while_a_peer_is_asked_is_not_kept() -> None:
+async def test_a_request_body_is_not_buffered_while_a_peer_is_asked() -> None:
     send, receive = trio.open_memory_channel[dict[str, object]](10)
     for number in range(3):
         await send.send({"type": "http.request", "body": b"%d" % number, "more_body": True})

@@ -43,13 +43,13 @@ async def client_and_scheme(
         ("fd00::1", "203.0.113.9", "203.0.113.9"),
     ],
 )
-async def test_the_client_is_the_first_that_no_trusted_proxy_is(
+async def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
     client: str, forwarded: str, who: str
 ) -> None:
     assert (await client_and_scheme(client, ("X-Forwarded-For", forwarded)))[0] == who
 
 
-async def test_headers_of_one_name_are_one_list() -> None:
+async def test_headers_of_the_same_name_are_read_as_one_list() -> None:
     headers = (("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9"))
     assert (await client_and_scheme("127.0.0.1", *headers))[0] == "203.0.113.9"
 
@@ -64,7 +64,7 @@ async def test_headers_of_one_name_are_one_list() -> None:
         ("203.0.113.7", "http", "http", "https", "http"),
     ],
 )
-async def test_the_scheme_is_the_one_that_a_trusted_proxy_was_asked_with(
+async def test_a_trusted_proxy_reports_the_scheme_of_the_request(
     client: str, kind: str, scheme: str, said: str, is_seen: str
 ) -> None:
     found = await client_and_scheme(client, ("X-Forwarded-Proto", said), kind=kind, scheme=scheme)

@@ -53,7 +53,9 @@ async def nothing(message: dict[str, Any]) -> None:
     """Send it to nobody."""
 
 
-async def test_addresses_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+async def test_waiting_requests_of_different_addresses_take_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = App()
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:
@@ -72,7 +74,7 @@ async def test_addresses_take_turns(autojump_clock: trio.testing.MockClock) -> N
         nursery.cancel_scope.cancel()
 
 
-async def test_a_request_that_waits_for_something_keeps_no_place(
+async def test_a_request_that_waits_for_something_else_frees_its_slot(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = App()
@@ -89,7 +91,9 @@ async def test_a_request_that_waits_for_something_keeps_no_place(
         nursery.cancel_scope.cancel()
 
 
-async def test_too_many_of_one_address_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+async def test_too_many_requests_of_one_address_are_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     queue = RequestQueue(App())
     async with trio.open_nursery() as nursery:
         for _ in range(UNANSWERED):
@@ -102,7 +106,7 @@ async def test_too_many_of_one_address_are_refused(autojump_clock: trio.testing.
     assert not await refused(queue, scope("10.0.0.1"))
 
 
-async def test_too_many_of_all_addresses_are_refused(
+async def test_too_many_requests_of_all_addresses_are_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     queue = RequestQueue(App())
@@ -123,7 +127,7 @@ async def test_too_many_of_all_addresses_are_refused(
         scope("10.0.0.1", kind="websocket"),
     ],
 )
-async def test_webhooks_and_health_do_not_wait(asked: dict[str, Any]) -> None:
+async def test_webhooks_and_health_checks_do_not_wait(asked: dict[str, Any]) -> None:
     app = App()
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:

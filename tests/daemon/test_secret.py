@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_it_is_made_once_and_private(tmp_path: Path) -> None:
+def test_the_session_secret_is_created_once_and_is_private(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     made = session_secret(settings)
     assert len(made) == 64
@@ -25,7 +25,9 @@ def test_it_is_made_once_and_private(tmp_path: Path) -> None:
     assert session_secret(Settings(data_dir=tmp_path / "other")) != made
 
 
-def test_nodes_that_start_at_once_in_one_folder_agree_on_one(tmp_path: Path) -> None:
+def test_nodes_that_start_at_the_same_time_in_one_folder_agree_on_one_secret(
+    tmp_path: Path,
+) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     count = 8
     start = Barrier(count)
@@ -38,7 +40,7 @@ def test_nodes_that_start_at_once_in_one_folder_agree_on_one(tmp_path: Path) -> 
         assert len(set(threads.map(make, range(count)))) == 1
 
 
-def test_a_setting_wins(tmp_path: Path) -> None:
+def test_the_setting_takes_precedence_over_the_file(tmp_path: Path) -> None:
     secret = "x" * 32
     assert session_secret(Settings(data_dir=tmp_path, session_secret=secret)) == secret.encode()
     assert not (tmp_path / "session_secret").exists()

@@ -121,7 +121,7 @@ class Page:
 
 
 @pytest.mark.parametrize("window", [0, 10])
-async def test_a_response_of_which_nothing_may_be_sent_ends(
+async def test_a_response_of_which_nothing_may_be_sent_is_reset(
     autojump_clock: trio.testing.MockClock, window: int
 ) -> None:
     visitor, page = Visitor(window), Page()
@@ -139,7 +139,7 @@ async def test_a_response_of_which_nothing_may_be_sent_ends(
         assert visitor.received() == window
 
 
-async def test_other_responses_of_the_connection_go_on(
+async def test_other_responses_of_the_connection_continue(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     visitor = Visitor(0)
@@ -155,7 +155,7 @@ async def test_other_responses_of_the_connection_go_on(
         assert visitor.has(StreamEnded)
 
 
-async def test_slow_progress_is_enough(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_slow_response_is_not_reset(autojump_clock: trio.testing.MockClock) -> None:
     visitor, page = Visitor(0), Page()
     async with visitor.visits(page):
         stream = await visitor.ask()
@@ -168,7 +168,7 @@ async def test_slow_progress_is_enough(autojump_clock: trio.testing.MockClock) -
         assert not visitor.slow_readers.responses
 
 
-async def test_what_is_still_on_a_slow_line_is_waited_for(
+async def test_data_that_is_still_being_sent_over_a_slow_connection_is_waited_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The window opens again only when what fills it has arrived. What is sent later doesn't matter."""
@@ -183,7 +183,7 @@ async def test_what_is_still_on_a_slow_line_is_waited_for(
         assert page.has_ended
 
 
-async def test_responses_that_wait_for_others_of_their_connection_go_on(
+async def test_responses_that_wait_for_others_of_their_connection_continue(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """These use the connection's window, of which little is opened at a time."""
@@ -206,7 +206,7 @@ async def test_responses_that_wait_for_others_of_their_connection_go_on(
         assert visitor.slow_readers.responses == 2
 
 
-async def test_a_response_with_nothing_to_send_goes_on(
+async def test_a_response_with_nothing_to_send_continues(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     visitor = Visitor(65_535)

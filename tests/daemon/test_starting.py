@@ -82,7 +82,7 @@ def test_an_invalid_certificate_is_reported(env: dict[str, str], tmp_path: Path)
     assert "the certificate first, then its issuers" in said
 
 
-def test_a_proxy_that_is_no_address_is_named(env: dict[str, str]) -> None:
+def test_an_invalid_address_of_a_proxy_is_named(env: dict[str, str]) -> None:
     said = refused({**env, "TRUSTED_PROXIES": "10.0.0.0/8 localhost"})
     assert said.startswith("bassloop: TRUSTED_PROXIES: 'localhost' does not appear to be")
 
@@ -135,7 +135,7 @@ def until(listening: socket.socket, first: str) -> None:
         pass
 
 
-def test_without_a_network_it_starts_and_says_what_it_misses(env: dict[str, str]) -> None:
+def test_a_daemon_starts_without_a_network_and_reports_what_is_missing(env: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         nowhere = f"http://127.0.0.1:{gone.getsockname()[1]}"
     env |= {
@@ -170,7 +170,7 @@ def test_secrets_can_be_credentials_too(env: dict[str, str], tmp_path: Path) -> 
     assert "the App's private key (GITHUB_APP_PRIVATE_KEY) can't sign" in said
 
 
-async def test_other_accounts_read_nothing_that_the_daemon_writes(
+async def test_other_accounts_can_not_read_what_the_daemon_writes(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     before = os.umask(0o022)

@@ -76,7 +76,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-async def test_a_reload_changes_who_is_shown_and_keeps_who_is_connected(
+async def test_a_reload_replaces_the_certificate_and_keeps_existing_connections(
     files: tuple[Path, Path],
 ) -> None:
     certificate = Certificate(*files)
@@ -90,7 +90,9 @@ async def test_a_reload_changes_who_is_shown_and_keeps_who_is_connected(
         assert await request_over(before)
 
 
-async def test_an_unusable_certificate_leaves_the_old_one(files: tuple[Path, Path]) -> None:
+async def test_the_old_certificate_stays_if_the_new_one_is_unusable(
+    files: tuple[Path, Path],
+) -> None:
     certificate = Certificate(*files)
     async with served(certificate) as port:
         files[1].write_text("no key")
@@ -100,13 +102,15 @@ async def test_an_unusable_certificate_leaves_the_old_one(files: tuple[Path, Pat
             assert certificate_subject(stream) == "CN=old"
 
 
-def test_a_key_of_another_certificate_is_reported(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_key_that_does_not_match_the_certificate_is_reported(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
     write_certificate(tmp_path / "other.pem", files[1], "other")
     with pytest.raises(StartError, match="key values mismatch"):
         Certificate(*files)
 
 
-def test_a_file_that_is_not_there_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_file_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"TLS_KEY_PATH: can't read .*none\.pem: No such file"):
         Certificate(files[0], tmp_path / "none.pem")
 

@@ -42,7 +42,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 202, "headers": []})
 
 
-async def test_the_address_that_holds_the_most_loses_its_largest_body() -> None:
+async def test_the_largest_body_of_the_address_with_the_most_bytes_is_dropped() -> None:
     bodies = WebhookBodies(app, most=100)
     small, large, github = Sender("10.0.0.1"), Sender("10.0.0.1"), Sender("10.0.0.2")
     async with trio.open_nursery() as nursery:
@@ -62,7 +62,7 @@ async def test_the_address_that_holds_the_most_loses_its_largest_body() -> None:
     assert "0 on their way, 0 bytes" in repr(bodies)
 
 
-async def test_a_body_larger_than_the_room_is_refused() -> None:
+async def test_a_body_larger_than_the_shared_memory_is_refused() -> None:
     bodies = WebhookBodies(app, most=100)
     sender = Sender("10.0.0.1")
     async with trio.open_nursery() as nursery:

@@ -9,14 +9,14 @@ from bassloop.deliveries.adaptive_limit import GROWTH_SECONDS, LEAST, LONG_DELAY
 LONG = 2 * LONG_DELAY
 
 
-def test_the_limit_is_at_its_maximum_while_tasks_get_their_turn_at_once() -> None:
+def test_the_limit_is_at_its_maximum_while_tasks_run_without_delay() -> None:
     limit = AdaptiveLimit(64)
     limit.note_delay(LONG_DELAY / 2, 1.0)
     assert limit.at(1.0) == 64
     assert limit.next_time(1.0) == math.inf
 
 
-def test_each_long_delay_halves_it_but_not_below_the_least() -> None:
+def test_each_long_delay_halves_the_limit_but_not_below_the_minimum() -> None:
     limit = AdaptiveLimit(64)
     seen = []
     for number in range(6):
@@ -27,13 +27,13 @@ def test_each_long_delay_halves_it_but_not_below_the_least() -> None:
     assert seen == [32, 16, 8, LEAST, LEAST, LEAST]
 
 
-def test_a_maximum_below_the_least_stays_as_it_is() -> None:
+def test_a_maximum_below_the_minimum_is_used_unchanged() -> None:
     limit = AdaptiveLimit(2)
     limit.note_delay(LONG, 1.0)
     assert limit.at(1.0) == 2
 
 
-def test_without_long_delays_it_grows_to_its_maximum_again() -> None:
+def test_the_limit_grows_to_its_maximum_again_without_long_delays() -> None:
     limit = AdaptiveLimit(10)
     now = 1.0
     limit.note_delay(LONG, now)

@@ -20,21 +20,21 @@ def ended(*times: float) -> Pace:
     return pace
 
 
-def test_no_deliveries_take_no_time() -> None:
+def test_an_empty_backlog_takes_no_time() -> None:
     assert Pace().seconds_for(0, 100.0) == 0
 
 
-def test_without_a_pace_nobody_knows() -> None:
+def test_the_time_left_is_unknown_until_deliveries_have_ended() -> None:
     assert Pace().seconds_for(10, 100.0) is None
     assert ended(*range(FEW - 1)).seconds_for(10, 100.0) is None
     assert ended(*[100.0] * FEW).seconds_for(10, 100.0) is None
 
 
-def test_remaining_deliveries_take_as_long_as_ended_ones() -> None:
+def test_the_estimate_assumes_that_remaining_deliveries_take_as_long_as_ended_ones() -> None:
     assert ended(*range(10)).seconds_for(20, 10.0) == pytest.approx(20.0)
 
 
-def test_a_pace_that_stops_is_forgotten() -> None:
+def test_the_estimate_is_dropped_when_deliveries_stop_ending() -> None:
     pace = ended(*range(10))
     slower = pace.seconds_for(10, 100.0)
     assert slower is not None

@@ -105,7 +105,7 @@ class Handler:
         return Outcome("done")
 
 
-async def test_a_bot_that_pushes_a_thousand_branches_keeps_no_other_repository_waiting(
+async def test_a_bot_that_pushes_a_thousand_branches_does_not_delay_other_repositories(
     tmp_path: Path,
 ) -> None:
     handler = Handler(FIRST + MANY + 3)
@@ -151,7 +151,9 @@ async def test_a_thousand_events_about_one_pull_request_are_handled(
     assert each <= MOST_EACH
 
 
-async def test_a_restart_with_a_thousand_waiting_does_not_read_their_bodies(tmp_path: Path) -> None:
+async def test_a_restart_with_a_thousand_waiting_deliveries_does_not_read_their_bodies(
+    tmp_path: Path,
+) -> None:
     handler = Handler()
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", synchronous="OFF") as store:
         box = Inbox(store, handler, SECRET)

@@ -62,7 +62,7 @@ async def done(delivery: Delivery, slot: Slot) -> Outcome:
     return Outcome("done")
 
 
-async def test_a_delivery_is_on_disk_when_it_is_accepted(tmp_path: Path) -> None:
+async def test_a_delivery_is_on_disk_before_it_is_accepted(tmp_path: Path) -> None:
     handled = trio.Event()
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -130,7 +130,7 @@ async def test_the_same_delivery_is_handled_once(tmp_path: Path) -> None:
     assert handled == ["g1"]
 
 
-async def test_one_whose_sender_hangs_up_while_it_is_stored_is_handled(
+async def test_a_delivery_is_handled_even_if_its_sender_hangs_up_while_it_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with inbox(tmp_path, done) as (box, store):
@@ -174,7 +174,7 @@ async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -
     assert order.index("other ends") < order.index("first ends")
 
 
-async def test_a_bounded_number_is_handled_at_once(tmp_path: Path) -> None:
+async def test_a_bounded_number_of_deliveries_is_handled_at_the_same_time(tmp_path: Path) -> None:
     going, begun = trio.Event(), list[str]()
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -205,7 +205,7 @@ class Slow(trio.abc.Instrument):
         self.clock.jump(0.02)
 
 
-async def test_fewer_are_handled_at_once_while_the_event_loop_is_busy(
+async def test_fewer_deliveries_are_handled_at_the_same_time_while_the_event_loop_is_busy(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     going, begun = trio.Event(), list[str]()
@@ -292,7 +292,7 @@ async def test_a_closed_inbox_ends_its_deliveries_and_accepts_no_more(tmp_path: 
         assert delivery.state == "done"
 
 
-async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_keeps_its_place(
+async def test_a_delivery_that_meets_a_rate_limit_is_postponed_without_counting_and_keeps_its_position(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
     order: list[str] = []
@@ -315,7 +315,7 @@ async def test_a_delivery_that_meets_a_limit_is_postponed_without_counting_and_k
         assert order == ["g1"] * 8 + ["g2"]
 
 
-async def test_after_an_outage_what_was_postponed_is_tried_at_once(
+async def test_postponed_deliveries_are_tried_at_once_after_an_outage(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
     works = False
@@ -353,7 +353,7 @@ async def test_a_postponed_delivery_does_not_delay_others(tmp_path: Path) -> Non
         assert limited.not_before is not None
 
 
-async def test_a_restart_waits_for_the_rest_of_the_time(
+async def test_a_postponed_delivery_waits_for_the_rest_of_its_time_after_a_restart(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
     async def limited(delivery: Delivery, slot: Slot) -> Outcome:
@@ -369,7 +369,7 @@ async def test_a_restart_waits_for_the_rest_of_the_time(
         assert trio.current_time() - began > 900
 
 
-async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head(
+async def test_a_delivery_that_waits_for_a_runner_lets_others_begin_but_not_those_of_its_head(
     tmp_path: Path,
 ) -> None:
     rested, going, order = trio.Event(), trio.Event(), []
@@ -396,7 +396,7 @@ async def test_a_delivery_that_rests_lets_others_begin_but_not_those_of_its_head
         await box.finished("second")
 
 
-async def test_being_shut_down_is_no_attempt_and_a_crash_counts_only_while_a_hook_was_evaluated(
+async def test_a_shutdown_does_not_count_as_an_attempt_and_a_crash_only_if_a_hook_was_being_evaluated(
     tmp_path: Path,
 ) -> None:
     began = trio.Event()
@@ -431,7 +431,7 @@ async def test_being_shut_down_is_no_attempt_and_a_crash_counts_only_while_a_hoo
         assert again.evaluations == 0
 
 
-async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_replay_handles_only_deliveries_that_were_set_aside(tmp_path: Path) -> None:
     broken = True
 
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
@@ -449,7 +449,7 @@ async def test_a_replay_handles_anew_what_was_set_aside_and_nothing_else(tmp_pat
         assert not await box.replay("unknown")
 
 
-async def test_one_that_is_skipped_while_it_waits_is_not_handled(tmp_path: Path) -> None:
+async def test_a_delivery_that_is_skipped_while_it_waits_is_not_handled(tmp_path: Path) -> None:
     handled: list[str] = []
     going_on = trio.Event()
 

@@ -24,7 +24,7 @@ def taken(queue: DeliveryQueue, now: float = 0.0) -> list[str]:
     return found
 
 
-def test_those_of_one_head_wait_behind_the_first() -> None:
+def test_deliveries_of_one_head_wait_for_the_first() -> None:
     queue = queue_of(A1, A2, B1, FREE, A3)
     assert len(queue) == 5
     assert taken(queue) == ["a1", "b1", "free"]
@@ -50,7 +50,7 @@ def test_a_delivery_that_is_retried_later_keeps_its_position() -> None:
     assert taken(queue) == ["a2"]
 
 
-def test_one_that_had_let_others_ahead_comes_after_them() -> None:
+def test_a_delivery_that_let_others_go_first_comes_after_them() -> None:
     queue = queue_of(A1, A2)
     assert taken(queue) == ["a1"]
     queue.release(A1)
@@ -60,7 +60,7 @@ def test_one_that_had_let_others_ahead_comes_after_them() -> None:
     assert taken(queue) == ["a1"]
 
 
-def test_a_queue_that_is_cleared_is_empty() -> None:
+def test_a_cleared_queue_is_empty() -> None:
     queue = queue_of(A1, A2, FREE)
     queue.add(B1, 5.0)
     queue.clear()
@@ -68,7 +68,7 @@ def test_a_queue_that_is_cleared_is_empty() -> None:
     assert taken(queue, 10.0) == []
 
 
-def test_repositories_take_turns_and_a_burst_in_one_keeps_no_other_waiting() -> None:
+def test_repositories_take_turns_so_that_a_burst_in_one_does_not_delay_others() -> None:
     burst = [QueuedDelivery(f"bot{n}", None, "acme/bot") for n in range(3)]
     queue = queue_of(*burst, QueuedDelivery("web", None, "acme/web"), FREE)
     assert queue.waiting() == {"acme/bot": 3, "acme/web": 1, None: 1}
@@ -76,7 +76,7 @@ def test_repositories_take_turns_and_a_burst_in_one_keeps_no_other_waiting() -> 
     assert queue.waiting() == {}
 
 
-def test_deliveries_of_a_limited_installation_wait_and_the_others_proceed() -> None:
+def test_deliveries_of_a_rate_limited_installation_wait_and_others_proceed() -> None:
     queue = queue_of(
         QueuedDelivery("a", None, "one/a", 1),
         QueuedDelivery("b", None, "two/b", 2),
@@ -89,7 +89,7 @@ def test_deliveries_of_a_limited_installation_wait_and_the_others_proceed() -> N
     assert taken(queue) == ["a", "c"]
 
 
-def test_postponed_deliveries_are_hurried_oldest_first_and_in_order_for_each_head() -> None:
+def test_postponed_deliveries_are_resumed_oldest_first_and_in_order_for_each_head() -> None:
     old = [QueuedDelivery(f"old{at}", f"head{at}", "r", received_at=float(at)) for at in range(3)]
     following = QueuedDelivery("following", "head0", "r", received_at=5.0)
     new = QueuedDelivery("new", "new", "r", received_at=9.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LIST = r"/app/hook/deliveries"
 
 
-async def test_deliveries_that_never_arrived_are_fetched_once_and_run(
+async def test_deliveries_that_never_arrived_are_fetched_once_and_handled(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -40,7 +40,7 @@ async def test_deliveries_that_never_arrived_are_fetched_once_and_run(
         assert len(loop.standin.check_runs) == 1
 
 
-async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
+async def test_all_pages_are_read_and_the_oldest_delivery_comes_first(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -51,7 +51,7 @@ async def test_all_pages_are_looked_at_and_the_oldest_comes_first(
         assert stored == guids[::-1]
 
 
-async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
+async def test_deliveries_that_arrived_here_or_at_another_loop_are_not_fetched(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -65,7 +65,7 @@ async def test_one_that_arrived_and_one_that_another_loop_took_are_not_fetched(
         assert await loop.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
 
 
-async def test_one_whose_answer_was_lost_is_handled_once(
+async def test_a_delivery_whose_response_was_lost_is_handled_once(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with (
@@ -82,7 +82,7 @@ async def test_one_whose_answer_was_lost_is_handled_once(
         assert len(loop.standin.check_runs) == 1
 
 
-async def test_a_look_that_github_does_not_answer_is_taken_again(
+async def test_a_request_that_github_does_not_answer_is_repeated(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
@@ -124,7 +124,7 @@ async def test_missed_deliveries_are_fetched_soon_after_refusals_and_outages(
             nursery.cancel_scope.cancel()
 
 
-async def test_one_that_can_not_be_read_keeps_no_other_away(
+async def test_a_malformed_delivery_does_not_prevent_fetching_others(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:

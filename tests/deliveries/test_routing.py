@@ -31,7 +31,7 @@ from tests.github.made import check_run, check_suite, event_of, payload, pull_re
         ("check_suite", {**check_suite(), "sender": None}, Route.IGNORE, False),
     ],
 )
-def test_an_event_does_what_the_table_says(
+def test_an_event_is_routed_as_the_table_says(
     name: str, body: dict[str, Any], route: Route, rerun: bool
 ) -> None:
     routing = route_event(event_of(name, body), app_id=7)

@@ -19,7 +19,7 @@ HEADERS = {
 }
 
 
-def test_a_signed_delivery_is_not_refused() -> None:
+def test_a_signed_delivery_is_accepted() -> None:
     assert refusal(HEADERS, BODY, SECRET) is None
 
 
@@ -43,7 +43,7 @@ def test_a_refusal_names_the_fix(header: str, value: str, status: int, fix: str)
     assert fix in answer.message
 
 
-def test_without_a_secret_everything_is_refused() -> None:
+def test_every_request_is_refused_if_there_is_no_secret() -> None:
     answer = refusal(HEADERS, BODY, None)
     assert answer is not None
     assert answer.status == 503
