@@ -87,7 +87,7 @@ def typed() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), typed())
-def test_a_command_that_is_not_run_here_is_one(
+def test_every_other_command_in_the_documentation_exists(
     page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = shlex.split(re.split(r" [<>|&]+ |  +", line)[0], comments=True)[1:]
@@ -115,7 +115,7 @@ def settings() -> list[tuple[str, Block]]:
 
 
 @pytest.mark.parametrize(("page", "block"), settings())
-def test_settings_are_settings(
+def test_every_setting_in_the_documentation_exists(
     page: str, block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "settings.env"

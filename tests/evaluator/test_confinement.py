@@ -27,7 +27,7 @@ def attack(*missing: str) -> str:
 
 
 @pytest.mark.parametrize("missing", [(), ("no-namespaces",)])
-def test_nothing_gets_out_of_a_process(missing: tuple[str, ...]) -> None:
+def test_nothing_gets_out_of_a_confined_process(missing: tuple[str, ...]) -> None:
     assert attack(*missing) == "succeeded: []\n"
 
 
@@ -70,7 +70,7 @@ def decide(code: bytes, machine: int, number: int, first: int = 0) -> int:
     ("machine", "audit", "read", "openat", "prlimit"),
     [("x86_64", X86_64, 0, 257, 302), ("aarch64", AARCH64, 63, 56, 261)],
 )
-def test_the_filter_allows_what_is_listed(
+def test_the_filter_allows_only_listed_system_calls(
     machine: str, audit: int, read: int, openat: int, prlimit: int
 ) -> None:
     code = make_filter(machine)
@@ -86,6 +86,6 @@ def test_the_filter_allows_what_is_listed(
     assert decide(code, 0x40000003, read) == KILL
 
 
-def test_a_processor_whose_numbers_are_not_known_has_no_filter() -> None:
+def test_a_processor_with_unknown_system_calls_has_no_filter() -> None:
     assert make_filter("riscv64") is None
     assert make_filter(platform.machine()) is not None or platform.machine() not in ("x86_64",)

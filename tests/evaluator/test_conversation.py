@@ -82,12 +82,14 @@ def test_calls_are_answered_in_any_order() -> None:
         ),
     ],
 )
-def test_messages_that_are_not_allowed(said: list[messages.Message], why: str) -> None:
+def test_messages_that_are_not_allowed_end_the_conversation(
+    said: list[messages.Message], why: str
+) -> None:
     with pytest.raises(ProtocolError, match=why):
         hear(begun(), *said)
 
 
-def test_a_process_may_send_so_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_messages_of_a_process_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation_module, "MAX_MESSAGES", 3)
     conversation = begun()
     assert hear(conversation, *[Log("text")] * 3) == [Log("text")] * 3
@@ -95,7 +97,7 @@ def test_a_process_may_send_so_many_messages(monkeypatch: pytest.MonkeyPatch) ->
         hear(conversation, Log("text"))
 
 
-def test_a_process_may_send_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_bytes_of_a_process_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation_module, "MAX_BYTES", 3_000)
     said, conversation = Log("x" * 1_000), begun()
     assert hear(conversation, said, said) == [said, said]
@@ -121,7 +123,7 @@ def test_a_stream_is_read_until_it_ends() -> None:
         hear(conversation, Next(4, 1))
 
 
-def test_refused_calls_open_nothing() -> None:
+def test_refused_calls_open_no_streams() -> None:
     conversation = begun()
     hear(conversation, ReadThunk(1, b""), StartCheck(2, "", "", (), None, b""))
     conversation.answer(Refusal(1, "no"))
@@ -130,7 +132,7 @@ def test_refused_calls_open_nothing() -> None:
         hear(conversation, Next(3, 1))
 
 
-def test_a_process_is_idle_until_it_is_answered() -> None:
+def test_a_process_is_idle_while_it_waits_for_an_answer() -> None:
     conversation = begun()
     hear(conversation, ReadFile(1, "a"))
     assert not conversation.idle
@@ -140,7 +142,7 @@ def test_a_process_is_idle_until_it_is_answered() -> None:
     assert not conversation.idle
 
 
-def test_being_idle_before_an_answer_was_sent_does_not_count() -> None:
+def test_idle_time_before_an_answer_was_sent_does_not_count() -> None:
     conversation = begun()
     hear(conversation, ReadFile(1, "a"), ReadFile(2, "b"))
     conversation.answer(Data(1, b""))
@@ -150,7 +152,7 @@ def test_being_idle_before_an_answer_was_sent_does_not_count() -> None:
     assert conversation.idle
 
 
-def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
+def test_an_answer_that_is_too_large_leaves_the_call_open() -> None:
     conversation = begun()
     hear(conversation, ReadFile(1, "a"))
     with pytest.raises(ProtocolError):
@@ -159,7 +161,7 @@ def test_an_answer_that_is_too_large_leaves_the_call_to_be_answered() -> None:
 
 
 @given(st.lists(FROM_PROCESS | st.integers(1, 12), max_size=30))
-def test_the_bounds_hold_for_any_messages(said: list[Any]) -> None:
+def test_the_limits_apply_to_any_messages(said: list[Any]) -> None:
     conversation = begun()
     open_calls: list[int] = []
     for each in said:

@@ -41,7 +41,7 @@ async def test_a_hook_gets_its_event_and_logs(small: Evaluating) -> None:
     assert small.host.logged == ['refs/heads/main n=(1 "2.5" null) e=push']
 
 
-async def test_the_payload_of_a_hook_that_waits_is_not_kept(small: Evaluating) -> None:
+async def test_the_payload_of_a_waiting_hook_is_not_kept_in_memory(small: Evaluating) -> None:
     """It may have 25 MB, and the hook may wait for hours."""
     freed = trio.Event()
 
@@ -67,7 +67,7 @@ async def test_a_script_gets_its_event_on_stdin(small: Evaluating) -> None:
     assert small.host.logged == ["push there=true"]
 
 
-async def test_a_payload_that_is_no_json_is_the_hooks_failure(small: Evaluating) -> None:
+async def test_a_payload_that_is_not_json_makes_the_hook_fail(small: Evaluating) -> None:
     with pytest.raises(HookFailed, match="payload can't be read"):
         await small.evaluate("null", payload=b'{"a": nonsense}')
     with pytest.raises(HookFailed, match="nested too deep"):
@@ -97,7 +97,7 @@ async def test_a_hook_reads_the_files_of_its_repository(small: Evaluating) -> No
     assert "github-hook" in caught.value.report
 
 
-async def test_starting_a_check_hands_over_the_thunk_as_go_writes_it(small: Evaluating) -> None:
+async def test_starting_a_check_sends_the_thunk_in_gos_encoding(small: Evaluating) -> None:
     await small.evaluate(f'(client:start-check {THUNK} "it" "{SHA}")')
     [(thunk, name, sha)] = small.host.checks
     assert (name, sha) == ("it", SHA)
@@ -163,7 +163,9 @@ async def test_errors_of_the_host_are_raised(small: Evaluating) -> None:
         await small.evaluate("(next (read *dir*/words.txt :raw))")
 
 
-async def test_a_hook_that_freezes_is_ended_by_its_processor_time(hasty: Evaluating) -> None:
+async def test_a_hook_that_freezes_is_ended_by_its_limit_on_processor_time(
+    hasty: Evaluating,
+) -> None:
     with pytest.raises(HookStopped, match="more than 1 s of processor time") as caught:
         await hasty.evaluate("(= (grow 40 1) (grow 40 1))", before=FREEZE)
     assert caught.value.setting == "HOOK_CPU"
@@ -177,7 +179,7 @@ async def test_a_hook_that_freezes_is_ended_by_its_processor_time(hasty: Evaluat
         "(defn bomb [n list] (+ 1 (bomb n (fn [] list))))",
     ],
 )
-async def test_a_hook_that_eats_memory_is_ended_by_its_limit(bomb: str) -> None:
+async def test_a_hook_that_uses_too_much_memory_is_ended_by_its_limit(bomb: str) -> None:
     async with evaluating(memory=32 << 20) as made:
         with pytest.raises((HookStopped, HookFailed)) as caught:
             await made.evaluate('(bomb 1 "some text")', before=bomb)
@@ -212,7 +214,7 @@ async def test_a_hook_that_takes_long_without_computing_is_killed(mock_clock: Mo
         mock_clock.jump(11)
 
 
-async def test_time_that_a_hook_waits_does_not_count(mock_clock: MockClock) -> None:
+async def test_time_in_which_a_hook_waits_does_not_count(mock_clock: MockClock) -> None:
     async with evaluating(seconds=10) as made, trio.open_nursery() as nursery:
         nursery.start_soon(
             made.evaluate, f'(do ((client:start-check {THUNK} "it" "{SHA}")) (log "over"))'
@@ -223,7 +225,7 @@ async def test_time_that_a_hook_waits_does_not_count(mock_clock: MockClock) -> N
     assert made.host.logged == ["over"]
 
 
-async def test_a_script_that_says_too_much_ends(small: Evaluating) -> None:
+async def test_a_script_that_prints_too_much_is_ended(small: Evaluating) -> None:
     with pytest.raises(HookFailed, match=r"output.*HOOK_OUTPUT"):
         await small.evaluate("(f)", before='(defn f [] (log "again and again") (f))', output=1000)
 
@@ -293,7 +295,7 @@ async def test_a_fork_server_that_dies_is_started_again(small: Evaluating) -> No
     assert small.evaluators.statistics()["starts"] == 2
 
 
-async def test_a_thunk_is_described_elsewhere(small: Evaluating) -> None:
+async def test_a_thunk_is_described_in_another_process(small: Evaluating) -> None:
     await small.evaluate(f'(client:start-check {THUNK} "it" "{SHA}")')
     encoded = small.host.checks[0][0]
     described = await small.evaluators.describe(encoded, 1)
@@ -305,7 +307,7 @@ async def test_a_thunk_is_described_elsewhere(small: Evaluating) -> None:
         await small.evaluators.describe(b"\xff\xff", 1)
 
 
-async def test_many_small_values_in_a_thunk_cost_nobody_else(small: Evaluating) -> None:
+async def test_many_small_values_in_a_thunk_do_not_delay_other_hooks(small: Evaluating) -> None:
     null = bass_pb2.Value(null=bass_pb2.Null())
     with pytest.raises(HookFailed, match="more than 200,000 parts"):
         await small.evaluators.describe(
@@ -313,7 +315,7 @@ async def test_many_small_values_in_a_thunk_cost_nobody_else(small: Evaluating) 
         )
 
 
-async def test_too_many_hooks_that_wait_cost_the_repository_that_has_the_most() -> None:
+async def test_too_many_waiting_hooks_end_one_of_the_repository_that_has_the_most() -> None:
     async with evaluating(waiting=3) as made:
         ended: list[str] = []
 
@@ -348,7 +350,9 @@ async def test_an_error_of_the_host_is_raised(small: Evaluating) -> None:
         await small.evaluate("(next (read *dir*/a :raw))")
 
 
-async def test_a_process_that_dies_of_a_signal_says_which(small: Evaluating) -> None:
+async def test_a_process_that_dies_of_a_signal_is_reported_with_the_signal(
+    small: Evaluating,
+) -> None:
     await small.evaluate("null")
     before = set(small.processes())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bassloop.evaluator.fair_share import FairLimiter, Place
 
 
-async def test_one_key_gets_half_of_the_places() -> None:
+async def test_one_key_gets_at_most_half_of_the_places() -> None:
     limiter = FairLimiter(4)
     async with trio.open_nursery() as nursery:
         for _ in range(10):
@@ -44,13 +44,13 @@ async def test_the_key_that_holds_the_fewest_is_next() -> None:
     assert order == ["a", "b", "b", "a", "c", "a"]
 
 
-async def test_one_place_is_better_than_none() -> None:
+async def test_a_key_gets_a_single_place_if_there_is_only_one() -> None:
     limiter = FairLimiter(1)
     await limiter.acquire("only")
     limiter.release("only")
 
 
-async def test_a_place_is_held_once() -> None:
+async def test_a_place_is_held_by_one_task_at_a_time() -> None:
     limiter = FairLimiter(4)
     place = Place(limiter, "a")
     await place.take()
@@ -61,7 +61,7 @@ async def test_a_place_is_held_once() -> None:
     assert limiter.held == 0
 
 
-async def test_a_cancelled_task_holds_nothing() -> None:
+async def test_a_cancelled_task_holds_no_place() -> None:
     limiter = FairLimiter(1)
     await limiter.acquire("a")
     with trio.move_on_after(0):

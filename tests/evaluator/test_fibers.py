@@ -60,7 +60,7 @@ def test_an_error_is_raised_where_it_is_awaited() -> None:
     assert outside.fibers.run(main()) == "caught"
 
 
-def test_spawned_work_runs_meanwhile_and_is_waited_for() -> None:
+def test_spawned_work_runs_concurrently_and_is_waited_for() -> None:
     outside, order = Outside(), list[str]()
 
     async def work(name: str) -> None:
@@ -112,7 +112,7 @@ def test_a_checkpoint_lets_others_run() -> None:
     assert outside.waited == 0
 
 
-def test_streams_are_read_without_their_empty_pieces() -> None:
+def test_empty_pieces_of_a_stream_are_skipped() -> None:
     outside = Outside()
 
     @asynccontextmanager

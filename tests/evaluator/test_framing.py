@@ -70,7 +70,7 @@ def test_written_messages_can_be_read(written: list[Any], sizes: list[int]) -> N
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_messages_or_an_error(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     try:
         found = read(data, [])
     except ProtocolError:
@@ -79,7 +79,7 @@ def test_any_bytes_are_messages_or_an_error(data: bytes) -> None:
 
 
 @given(FROM_PROCESS, st.data())
-def test_messages_with_a_byte_changed_are_messages_or_an_error(message: Any, data: Any) -> None:
+def test_messages_with_a_changed_byte_are_decoded_or_refused(message: Any, data: Any) -> None:
     encoded = bytearray(b"".join(frames(message)))
     where = data.draw(st.integers(0, len(encoded) - 1))
     encoded[where] ^= data.draw(st.integers(1, 255))
@@ -91,7 +91,7 @@ def test_messages_with_a_byte_changed_are_messages_or_an_error(message: Any, dat
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7])
-def test_content_travels_in_pieces_and_arrives_whole(size: int) -> None:
+def test_content_is_sent_in_pieces_and_arrives_whole(size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     message = StartCheck(1, "it", "sha", (), None, content[:size])
     pieces = frames(message)
@@ -147,7 +147,7 @@ def test_invalid_messages_are_refused(body: Any) -> None:
         read(len(encoded).to_bytes(4) + encoded, [])
 
 
-def test_content_for_a_message_that_has_none_is_refused() -> None:
+def test_content_for_a_message_without_content_is_refused() -> None:
     data = [*frames(Chunk(b"x")), *frames(Done(1))]
     with pytest.raises(ProtocolError, match="none"):
         read(b"".join(data), [], ToProcess)

@@ -23,11 +23,11 @@ def payload_for_hook(edit: str, payload: dict[str, Any], name: str = "check_run"
     return bass.to_python(read_event(name, json.dumps(payload).encode(), edit))
 
 
-def test_a_payload_is_given_as_it_came() -> None:
+def test_a_hook_gets_the_payload_unchanged() -> None:
     assert payload_for_hook("", PRESSED) == {"event": "check_run", "payload": PRESSED}
 
 
-def test_a_button_of_the_loops_is_given_as_githubs_own() -> None:
+def test_a_button_of_the_loop_is_given_as_githubs_own_event() -> None:
     event = payload_for_hook("check rerun", PRESSED)
     assert event["event"] == "check_run"
     assert event["payload"]["action"] == "rerequested"
@@ -35,7 +35,7 @@ def test_a_button_of_the_loops_is_given_as_githubs_own() -> None:
     assert event["payload"]["check_run"] == PRESSED["check_run"]
 
 
-def test_a_check_that_no_script_knows_is_given_as_its_whole_suite() -> None:
+def test_a_check_that_no_script_started_is_given_as_its_whole_suite() -> None:
     event = payload_for_hook("suite rerun", {**PRESSED, "action": "rerequested"})
     assert event["event"] == "check_suite"
     assert event["payload"]["check_suite"] == {"id": 5, "head_sha": "0" * 40}

@@ -25,7 +25,7 @@ def mounted(levels: int) -> bass.Thunk:
 
 @given(thunks)
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-def test_a_thunk_of_usual_depth_has_the_thunks_that_it_is_made_of_inside(thunk: bass.Thunk) -> None:
+def test_a_thunk_of_usual_depth_is_described_with_the_thunks_within_it(thunk: bass.Thunk) -> None:
     content = json.loads(describe(bass.encoded_thunk(thunk)).content)
     assert "thunks" not in content
 
@@ -46,7 +46,7 @@ def test_a_deep_thunk_is_described_flat() -> None:
     assert digest == bass.thunk_digest(mounted(0))
 
 
-def test_the_page_of_a_deep_thunk_shows_it_as_deep_as_it_shows_any() -> None:
+def test_the_page_of_a_deep_thunk_shows_as_many_levels_as_for_any_other() -> None:
     def commands(levels: int) -> list[str]:
         content = describe(bass.encoded_thunk(mounted(levels))).content.decode()
         found, parts = [], thunk_tree(content)
@@ -62,7 +62,7 @@ def test_the_page_of_a_deep_thunk_shows_it_as_deep_as_it_shows_any() -> None:
     assert len(deep) == len(usual)
 
 
-def test_a_thunk_that_is_used_over_and_over_is_shown_once() -> None:
+def test_a_thunk_that_is_used_repeatedly_is_shown_once() -> None:
     thunk = bass.Thunk(args=("first " + "x" * 100,))
     for level in range(8):
         thunk = bass.Thunk(args=(f"{level}", thunk, thunk))

@@ -98,11 +98,11 @@ def test_a_line_that_names_a_location_is_an_annotation(line: str, annotation: Sa
         "",
     ],
 )
-def test_a_line_that_names_none_is_no_annotation(line: str) -> None:
+def test_a_line_without_a_location_is_no_annotation(line: str) -> None:
     assert annotations_of(line) == []
 
 
-def test_a_traceback_is_one_annotation_at_its_innermost_frame_with_what_was_raised() -> None:
+def test_a_traceback_is_one_annotation_at_its_innermost_frame_with_the_exception() -> None:
     log = """\
 Traceback (most recent call last):
   File "/work/src/app.py", line 10, in <module>
@@ -314,7 +314,7 @@ def test_a_long_line_costs_no_more_than_others(line: str) -> None:
     assert time.process_time() - began < 2
 
 
-def test_failures_at_places_that_no_remark_names_are_added() -> None:
+def test_failures_at_locations_without_an_annotation_are_added() -> None:
     lines = ["src/a.c:3:1: error: no such type"]
     known = Failure("gcc", Rank.ERROR, "no such type", None, (Location("src/a.c", 3),), 0, 0)
     other = Failure("jest", Rank.TEST, "", "adds", (Location("add.test.js", 5, 2),), 4, 9)

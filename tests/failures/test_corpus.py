@@ -24,13 +24,13 @@ def log(name: str) -> list[str]:
     return (CORPUS / f"{name}.txt").read_text().splitlines()
 
 
-def test_every_log_has_its_expectation() -> None:
+def test_every_log_in_the_corpus_has_an_expectation() -> None:
     assert set(EXPECTED) == {path.stem for path in CORPUS.glob("*.txt")}
     assert len(EXPECTED) >= 60
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_cause_is_named(name: str) -> None:
+def test_the_expected_cause_is_found_in_each_log(name: str) -> None:
     expected, failures = EXPECTED[name], find_failures(log(name))
     cause = failures[0]
     assert cause.test == expected.get("test")
@@ -102,7 +102,7 @@ def test_a_headline_has_the_explanation_of_a_tool_that_names_only_a_kind_of_erro
     )
 
 
-def test_lines_of_a_failure_are_where_it_says_so() -> None:
+def test_the_line_numbers_of_a_failure_are_correct() -> None:
     lines = log("pytest")
     for failure in find_failures(lines):
         assert failure.test is not None
@@ -160,13 +160,13 @@ def test_the_number_of_failures_is_bounded() -> None:
 
 
 @given(st.lists(st.text(max_size=200), max_size=60))
-def test_no_line_makes_it_raise(lines: list[str]) -> None:
+def test_no_line_raises_an_error(lines: list[str]) -> None:
     for failure in find_failures(lines):
         assert 0 <= failure.first <= failure.last < len(lines)
 
 
 @given(st.randoms(use_true_random=False))
-def test_no_mixture_of_real_lines_makes_it_raise(chance: random.Random) -> None:
+def test_no_mixture_of_real_lines_raises_an_error(chance: random.Random) -> None:
     pool = [line for name in EXPECTED for line in log(name)]
     lines = chance.sample(pool, 80)
     for failure in find_failures(lines):
@@ -183,13 +183,13 @@ def test_a_long_line_costs_no_more_than_its_beginning(line: str) -> None:
     assert all(len(failure.message) <= MAX_LINE for failure in find_failures([line]))
 
 
-def test_rules_are_well_formed() -> None:
+def test_all_rules_are_well_formed() -> None:
     for rule in RULES:
         assert rule.lines or not rule.within, rule
         assert rule.lines >= 0
 
 
-def test_paths_in_the_work_folder_are_those_of_the_repository() -> None:
+def test_paths_in_the_work_folder_are_shown_as_paths_of_the_repository() -> None:
     lines = [
         "Traceback (most recent call last):",
         '  File "/bass/work/lib/t.py", line 3, in <module>',

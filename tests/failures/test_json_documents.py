@@ -29,7 +29,7 @@ def test_an_object_on_a_line_of_its_own_is_read() -> None:
     assert [str(each) for each in found.locations] == ["a.py:3"]
 
 
-def test_a_failure_in_a_long_document_is_where_its_message_is() -> None:
+def test_a_failure_in_a_long_document_is_located_at_its_message() -> None:
     document = json.dumps([ERROR | {"message": f"error {n}"} for n in range(3)], indent=1)
     lines = ["before", *document.splitlines(), "after"]
     found = find_failures(lines)
@@ -43,7 +43,7 @@ def test_failures_in_a_document_are_not_reported_twice() -> None:
     assert len(find_failures(document.splitlines())) == 1
 
 
-def test_a_tool_that_prints_text_too_is_taken_by_its_text() -> None:
+def test_failures_of_a_tool_that_prints_text_too_are_found_in_its_text() -> None:
     text = "a.py:3: error: no such  [name-defined]"
     [found] = find_failures([text, json.dumps(ERROR)])
     assert found.message == "no such [name-defined]"
@@ -66,12 +66,12 @@ def test_a_tool_that_prints_text_too_is_taken_by_its_text() -> None:
         "{}\x00}",
     ],
 )
-def test_odd_json_is_survived(text: str) -> None:
+def test_odd_json_is_ignored(text: str) -> None:
     for lines in ([text], ["{", text, "}"], [text, "}"]):
         assert all(0 <= each.first < len(lines) for each in find_failures(lines))
 
 
-def test_the_json_that_is_read_is_bounded() -> None:
+def test_the_amount_of_json_that_is_read_is_bounded() -> None:
     many = [json.dumps(ERROR | {"message": f"error {n}"}) for n in range(MAX_FOUND + 50)]
     assert len(find_failures(many)) == MAX_FOUND
     long = json.dumps({"text": "x" * 1_000_000, **ERROR})
@@ -94,7 +94,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.none() | st.just(1))
-def test_no_json_makes_it_raise(document: object, indent: int | None) -> None:
+def test_no_json_raises_an_error(document: object, indent: int | None) -> None:
     lines = json.dumps(document, indent=indent).splitlines()
     for failure in find_failures(lines):
         assert 0 <= failure.first <= failure.last < len(lines)

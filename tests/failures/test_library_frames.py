@@ -47,7 +47,7 @@ def test_the_frames_of_a_project_are_between_those_of_libraries() -> None:
     ]
 
 
-def test_each_form_of_frames_is_known() -> None:
+def test_each_format_of_frames_is_known() -> None:
     lines = [
         "# /usr/lib/ruby/gems/3.1/gems/rspec-core/lib/a.rb:1:in 'run'",
         "from /var/lib/gems/3.1/gems/rake/b.rb:7:in `each'",
@@ -75,11 +75,11 @@ def test_each_form_of_frames_is_known() -> None:
         "/usr/include/stdio.h:33:10: error: unknown type name",
     ],
 )
-def test_other_lines_are_none(line: str) -> None:
+def test_other_lines_are_not_frames_of_libraries(line: str) -> None:
     assert library_frames([line, line]) == []
 
 
-def test_a_line_that_has_to_be_seen_is_in_none() -> None:
+def test_a_line_that_has_to_stay_visible_is_not_folded() -> None:
     lines = log("maven-test")
     whole = library_frames(lines)[0]
     visible = whole.start + 2
@@ -91,7 +91,7 @@ def test_a_line_that_has_to_be_seen_is_in_none() -> None:
 
 
 @given(st.lists(st.sampled_from([*log("cargo-test"), *log("go-panic"), *log("vite"), ""])))
-def test_they_are_in_order_and_within_the_lines(lines: list[str]) -> None:
+def test_ranges_of_frames_are_in_order_and_within_the_lines(lines: list[str]) -> None:
     end = 0
     for found in library_frames(lines):
         assert end <= found.start < found.stop <= len(lines)

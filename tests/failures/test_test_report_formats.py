@@ -23,7 +23,7 @@ at all</error></testcase>
 </testsuite></testsuites>"""
 
 
-def test_junit_has_each_test_with_its_outcome() -> None:
+def test_each_test_in_a_junit_report_is_read_with_its_outcome() -> None:
     total, discount, later, stored = read_report(JUNIT)
     assert (total.name, total.outcome, total.seconds) == (
         "tests.test_shop.test_total",
@@ -39,7 +39,7 @@ def test_junit_has_each_test_with_its_outcome() -> None:
     assert stored.failure.title == "test_stored: ConnectionError"
 
 
-def test_tap_has_each_test_with_its_outcome() -> None:
+def test_each_test_in_a_tap_report_is_read_with_its_outcome() -> None:
     cases = read_report(
         b"TAP version 13\nok 1 - adds\nnot ok 2 - takes away\n  ---\n  message: 'no'\n  ...\n"
         b"ok 3 - later # SKIP not yet\n1..3\n"
@@ -70,7 +70,7 @@ def test_invalid_reports_are_refused_with_the_reason(data: bytes, why: str) -> N
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_raise_anything_else(data: bytes) -> None:
+def test_no_bytes_raise_another_error(data: bytes) -> None:
     for text in (data, b"<testsuites>" + data, b"TAP version 13\nnot ok " + data):
         try:
             read_report(text)
@@ -78,7 +78,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
             assert str(error)  # noqa: PT017
 
 
-def test_places_are_found_in_a_failures_own_text() -> None:
+def test_locations_are_found_in_a_failures_own_text() -> None:
     trace = "def test_x():\n&gt;   assert 1 == 2\nE   assert 1 == 2\n\ntests/test_x.py:9: AssertionError"
     [case] = read_report(
         f'<testsuite><testcase classname="tests.test_x" name="test_x">'
@@ -89,7 +89,7 @@ def test_places_are_found_in_a_failures_own_text() -> None:
     assert not case.failure.in_log
 
 
-def test_xml_of_any_depth_is_read() -> None:
+def test_xml_of_any_depth_can_be_read() -> None:
     depth = 200_000
     inner = b'<testcase name="a"/>'
     data = b"<testsuite>" + b"<a>" * depth + inner + b"</a>" * depth + b"</testsuite>"
@@ -107,6 +107,6 @@ def test_only_the_first_traces_of_many_failures_are_searched() -> None:
     assert sum(bool(locations) for locations in found) == MAX_TRACES
 
 
-def test_a_tap_line_that_no_rule_knows_is_a_failed_test_all_the_same() -> None:
+def test_an_unknown_tap_line_of_a_failed_test_is_still_a_failed_test() -> None:
     text = "TAP version 13\n" + "".join(f"not ok {n} - t{n}\n" for n in range(300))
     assert [case.outcome for case in read_report(text.encode())] == ["failed"] * 300

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-async def test_ssh_audit_finds_no_failure_and_warns_of_classical_exchanges_only():
+async def test_ssh_audit_finds_no_failure_and_warns_only_of_classical_exchanges():
     async with open_gateway() as gateway:
         where = ["-p", str(gateway.address.port), "127.0.0.1"]
         command = [sys.executable, "-m", "ssh_audit.ssh_audit", "--json", *where]

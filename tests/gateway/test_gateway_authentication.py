@@ -16,7 +16,7 @@ STRANGE_KEY = asyncssh.generate_private_key("ssh-ed25519")
 
 
 @pytest.mark.parametrize("key", [USER_KEY, OTHER_KEY])
-async def test_each_key_that_github_lists_opens(gateway, key):
+async def test_each_key_that_github_lists_is_accepted(gateway, key):
     client = await gateway.connect(key=key)
     assert not client.is_closed()
 
@@ -37,7 +37,7 @@ async def test_passwords_and_nothing_at_all_are_refused(gateway):
         await gateway.connect(client_keys=[], password="secret")
 
 
-async def test_nobody_gets_in_while_github_is_down(gateway):
+async def test_nobody_can_authenticate_while_github_is_down(gateway):
     gateway.keys.broken = True
     with pytest.raises(asyncssh.PermissionDenied):
         await gateway.connect()
@@ -52,7 +52,7 @@ async def test_one_connection_asks_github_twice_at_most_for_all_its_keys(gateway
     assert gateway.keys.asked[1:] == [("vito", False), ("vito", True)]
 
 
-async def test_a_key_that_was_added_a_moment_ago_opens(gateway):
+async def test_a_key_that_was_added_a_moment_ago_is_accepted(gateway):
     gateway.keys.added = {"vito": public(STRANGE_KEY)}
     await gateway.connect(key=STRANGE_KEY)
 
@@ -64,7 +64,7 @@ async def test_too_many_keys_end_the_connection():
             await gateway.connect(client_keys=[*keys, USER_KEY])
 
 
-async def test_the_first_refusal_takes_the_same_time_for_everybody(autojump_clock):
+async def test_the_first_refusal_takes_equally_long_for_everybody(autojump_clock):
     class Slow:
         async def user(self, login: str) -> User | None:
             await trio.sleep(0.2 if login == "vito" else 0.01)
@@ -91,7 +91,7 @@ async def test_the_first_refusal_takes_the_same_time_for_everybody(autojump_cloc
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.7, 1.3])
-async def test_a_refusal_takes_the_same_time_also_while_github_is_slow(autojump_clock, seconds):
+async def test_a_refusal_takes_equally_long_while_github_is_slow(autojump_clock, seconds):
     class Slow:
         async def user(self, login: str) -> User | None:
             await trio.sleep(seconds if login == "vito" else 0.9 * seconds)
@@ -108,7 +108,7 @@ async def test_a_refusal_takes_the_same_time_also_while_github_is_slow(autojump_
     assert len(took) == 1, took
 
 
-async def test_an_identity_is_githubs_and_not_what_the_client_says():
+async def test_the_identity_comes_from_github_and_not_from_the_client():
     class Source:
         async def user(self, login: str) -> User:
             return User(7, "Vito")
@@ -129,7 +129,7 @@ async def test_a_connection_that_does_not_authenticate_is_closed():
                     pass
 
 
-async def test_an_address_that_was_refused_too_often_pauses():
+async def test_an_address_that_was_refused_too_often_has_to_wait():
     async with open_gateway(refusals_per_minute=3) as gateway:
         for _ in range(3):
             with pytest.raises(asyncssh.PermissionDenied):
@@ -139,7 +139,7 @@ async def test_an_address_that_was_refused_too_often_pauses():
 
 
 @pytest.mark.parametrize("limit", ["connections", "connections_per_address"])
-async def test_connections_are_limited(limit):
+async def test_the_number_of_connections_is_limited(limit):
     async with open_gateway(**{limit: 2}) as gateway:
         first = await gateway.connect()
         await gateway.connect()
@@ -152,7 +152,7 @@ async def test_connections_are_limited(limit):
 
 
 @pytest.mark.parametrize("limit", ["unauthenticated", "unauthenticated_per_address"])
-async def test_connections_that_have_not_authenticated_are_limited(limit):
+async def test_the_number_of_unauthenticated_connections_is_limited(limit):
     async with open_gateway(**{limit: 1}) as gateway:
         idle = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)
         assert (await idle.receive_some(100)).startswith(b"SSH-2.0-bassloop")
@@ -180,7 +180,7 @@ async def test_connections_that_do_not_speak_ssh_are_refused(gateway, noise):
     await gateway.connect()
 
 
-async def test_a_post_quantum_exchange_comes_first_and_old_ones_are_not_spoken(gateway):
+async def test_post_quantum_key_exchanges_are_preferred_and_old_ones_are_not_supported(gateway):
     client = await gateway.connect()
     assert client.get_extra_info("server_version") == "SSH-2.0-bassloop"
     for old in (

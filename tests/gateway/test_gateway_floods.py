@@ -32,7 +32,7 @@ LARGE_IGNORE = struct.pack(">IBBI30006x", 30_012, 6, MSG_IGNORE, 30_000)
     [(IGNORE, UNAUTHENTICATED_PACKETS), (LARGE_IGNORE, UNAUTHENTICATED_BYTES // len(LARGE_IGNORE))],
     ids=["many packets", "many bytes"],
 )
-async def test_what_a_connection_sends_before_authentication_is_bounded(packet, allowed):
+async def test_the_amount_that_a_connection_sends_before_authentication_is_bounded(packet, allowed):
     """It ends soon after as many of them as are allowed; waiting for it to authenticate would take an hour."""
     async with open_gateway(auth_seconds=3_600.0) as gateway:
         stream = await trio.open_tcp_stream("127.0.0.1", gateway.address.port)

@@ -64,7 +64,7 @@ async def forwarding(gateway: Gateway, identity: Path, service: Service):
             await call_asyncio(server.wait_closed)
 
 
-async def test_openssh_in_front_of_a_grpc_server_is_a_runner(gateway, identity):
+async def test_openssh_in_front_of_a_grpc_server_works_as_a_runner(gateway, identity):
     service = Service(many=200, size=32_000)
     async with forwarding(gateway, identity, service) as (runtime, _):
         assert runtime.kind == "openssh"
@@ -93,7 +93,7 @@ async def test_a_killed_client_ends_its_run_and_its_runtime(gateway, identity):
         await gateway.until(lambda: not gateway.records.runtimes)
 
 
-async def test_a_socket_that_nobody_serves_is_explained(gateway, identity):
+async def test_a_socket_without_a_server_is_explained(gateway, identity):
     forward = f"/runtime:{identity.with_name('nobody.sock')}"
     command = ssh(gateway, identity, "-R", forward, "forward")
     async with trio.open_nursery() as nursery:

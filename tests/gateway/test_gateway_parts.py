@@ -32,7 +32,7 @@ from bassloop.runtimes import Platform
         ("  'forward'  --os 'linux'", "linux", "amd64", 0),
     ],
 )
-def test_forward_says_platform_and_priority(command, os, arch, priority):
+def test_the_forward_command_names_platform_and_priority(command, os, arch, priority):
     assert parse(command) == ForwardCommand(Platform(os, arch), priority)
 
 
@@ -65,7 +65,7 @@ def test_a_command_without_end_is_refused():
 # host key
 
 
-def test_a_host_key_is_made_once_and_is_private(tmp_path):
+def test_a_host_key_is_created_once_and_is_private(tmp_path):
     path = tmp_path / "data" / "ssh_host_ed25519_key"
     key = load_host_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -74,7 +74,7 @@ def test_a_host_key_is_made_once_and_is_private(tmp_path):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_key_of_the_settings_is_used_and_no_file_is_made(tmp_path):
+def test_a_key_in_the_settings_is_used_and_no_file_is_created(tmp_path):
     key = asyncssh.generate_private_key("ssh-ed25519")
     content = key.export_private_key().decode()
     assert load_host_key(tmp_path / "key", content=content) == key
@@ -145,7 +145,7 @@ def admission(clock: Clock, chance: float = 1.0, **limits: int) -> Admission:
     return Admission(**(how | limits), clock=clock, random=lambda: chance)
 
 
-def test_an_address_has_so_many_connections():
+def test_the_connections_of_an_address_are_limited():
     counts = admission(Clock())
     with counts.connection("192.0.2.1"), counts.connection("192.0.2.1"):
         with counts.connection("::ffff:192.0.2.1"):
@@ -172,7 +172,7 @@ def test_one_address_cannot_keep_the_others_from_authenticating():
             counts.authenticating("192.0.2.3").__enter__()
 
 
-def test_a_network_of_ipv6_is_one_address():
+def test_an_ipv6_network_counts_as_one_address():
     counts = admission(Clock(), per_address=1)
     with counts.connection("2001:db8::1"):
         with pytest.raises(NotAdmitted, match=r"2001:db8::/64"):
@@ -181,7 +181,7 @@ def test_a_network_of_ipv6_is_one_address():
             pass
 
 
-def test_a_48_of_ipv6_has_a_bound_too():
+def test_an_ipv6_network_of_48_bits_has_a_limit_too():
     counts = admission(Clock(), per_address=1)
     with ExitStack() as stack:
         for number in range(4):
@@ -192,7 +192,7 @@ def test_a_48_of_ipv6_has_a_bound_too():
             pass
 
 
-def test_strangers_are_dropped_at_random_the_more_of_them_there_are():
+def test_the_more_unknown_connections_there_are_the_more_are_dropped_at_random():
     counts = admission(Clock(), chance=0.4, unauthenticated=10)
     with ExitStack() as stack:
         for number in range(8):
@@ -201,7 +201,7 @@ def test_strangers_are_dropped_at_random_the_more_of_them_there_are():
             counts.authenticating("192.0.2.99").__enter__()
 
 
-def test_a_flood_of_strangers_keeps_no_known_address_out():
+def test_a_flood_of_strangers_does_not_keep_known_addresses_out():
     clock = Clock()
     counts = admission(clock)
     counts.authenticated("192.0.2.200")
@@ -239,6 +239,6 @@ def test_no_more_addresses_are_remembered_than_fit():
 # algorithms
 
 
-def test_a_post_quantum_exchange_is_offered_first():
+def test_a_post_quantum_key_exchange_is_offered_first():
     assert exchanges()[0] == "mlkem768x25519-sha256"
     assert exchanges()[-2:] == list(CLASSICAL)

@@ -37,7 +37,7 @@ async def test_calls_reach_the_runner_without_a_listening_socket(gateway):
         assert await runtime.resolve(bass_pb2.ImageRef(), {}) == bass_pb2.Thunk()
 
 
-async def test_a_failing_thunk_is_a_failure(gateway):
+async def test_a_failing_thunk_is_reported_as_a_failure(gateway):
     async with gateway.runner(Service(then="fail")) as (runtime, _):
         with pytest.raises(RunFailed, match="exit status 3"):
             await received(runtime)
@@ -52,7 +52,7 @@ async def test_cancelling_a_run_ends_it_at_the_runner(gateway):
         assert await received(runtime) if service.then == "end" else True
 
 
-async def test_a_stalled_run_does_not_slow_its_neighbour(gateway):
+async def test_a_stalled_run_does_not_slow_down_another_one(gateway):
     service = Service(many=1000, size=32_000)
     async with gateway.runner(service) as (runtime, _), runtime.run(THUNK, {}) as stalled:
         await stalled.receive()
@@ -72,7 +72,7 @@ async def test_a_slow_reader_makes_the_runner_wait(gateway):
         assert service.sent * service.size < (100 * 32_000) + (4 << 20)
 
 
-async def test_several_runtimes_on_one_connection(gateway):
+async def test_one_connection_can_have_several_runtimes(gateway):
     client = await gateway.connect()
     for path in ("/runtime", "/other/runtime"):
         await call_asyncio(client.create_unix_server, lambda: None, path, encoding=None)
@@ -102,7 +102,7 @@ async def test_only_the_first_runtime_of_a_go_client_is_offered(gateway):
     assert "it can't publish" in status.caveats
 
 
-async def test_several_connections_of_one_user(gateway):
+async def test_one_user_can_have_several_connections(gateway):
     async with gateway.runner(), gateway.runner():
         await gateway.until(lambda: len(gateway.pool.candidates(7)) == 2)
 
@@ -140,7 +140,7 @@ async def test_a_runner_with_a_broken_store_is_reported(gateway):
     assert "could not register" in said
 
 
-async def test_a_session_without_a_forward_says_how_to_ask_for_one(gateway):
+async def test_a_session_without_a_forward_explains_how_to_request_one(gateway):
     status, said = await gateway.refused(await gateway.connect(), "forward")
     assert status == 2
     assert "-R /runtime:/path/of/the/runner.sock" in said
@@ -171,7 +171,7 @@ async def test_keepalives_are_answered(gateway):
     assert kind in (81, 82), "success and failure both count"
 
 
-async def test_there_is_no_shell_terminal_agent_or_other_forwarding(gateway):
+async def test_shells_terminals_agents_and_other_forwarding_are_refused(gateway):
     client = await gateway.connect()
     with pytest.raises(asyncssh.ChannelOpenError):
         await call_asyncio(client.create_process, "forward", term_type="xterm")
@@ -186,7 +186,7 @@ async def test_there_is_no_shell_terminal_agent_or_other_forwarding(gateway):
     assert await call_asyncio(client._make_global_request, b"x") is not None, "it is still there"
 
 
-async def test_sessions_and_forwards_are_limited():
+async def test_the_numbers_of_sessions_and_forwards_are_limited():
     async with open_gateway(sessions_per_connection=2, forwards_per_connection=2) as gateway:
         client = await gateway.connect()
         for number in range(2):
@@ -201,7 +201,7 @@ async def test_sessions_and_forwards_are_limited():
         assert len(gateway.pool.snapshot()) == 2
 
 
-async def test_a_peer_that_went_silent_is_noticed():
+async def test_a_silent_peer_is_noticed():
     quick = {"keepalive_seconds": 0.3, "keepalive_count": 3}
     async with open_gateway(**quick) as gateway, gateway.runner() as (_, client):
         asked = client._recv_seq + 5
@@ -220,7 +220,7 @@ def test_a_silent_peer_is_noticed_within_90_seconds():
     assert daemon.ssh_keepalive_seconds * (daemon.ssh_keepalive_count + 1) <= 90
 
 
-async def test_a_key_that_was_withdrawn_ends_the_connection():
+async def test_withdrawing_a_key_ends_the_connection():
     async with open_gateway(recheck_seconds=0.05) as gateway, gateway.runner() as (_, client):
         gateway.keys.broken = True
         await trio.sleep(0.2)
@@ -230,7 +230,7 @@ async def test_a_key_that_was_withdrawn_ends_the_connection():
         assert gateway.pool.snapshot() == []
 
 
-async def test_a_key_that_was_old_is_checked_as_soon_as_github_answers():
+async def test_an_old_answer_about_a_key_is_checked_as_soon_as_github_answers():
     async with open_gateway(recheck_seconds=1000) as gateway:
         gateway.keys.old, gateway.keys.answering = True, trio.Event()
         async with gateway.runner() as (_, client):
@@ -241,7 +241,7 @@ async def test_a_key_that_was_old_is_checked_as_soon_as_github_answers():
             assert gateway.pool.snapshot() == []
 
 
-async def test_a_gateway_that_stops_says_goodbye(gateway):
+async def test_a_gateway_that_stops_notifies_its_runners(gateway):
     client = await gateway.connect()
     await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
     session = await gateway.session(client, "forward")

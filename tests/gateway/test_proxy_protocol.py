@@ -49,7 +49,7 @@ addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
 
 @given(addresses, st.binary(max_size=300), st.lists(st.integers(1, 60)))
-def test_a_header_is_read_whatever_its_chunks(
+def test_a_header_is_read_however_it_is_split(
     source: IPv4Address | IPv6Address, more: bytes, cuts: list[int]
 ) -> None:
     reader, rest = read(header(source, more) + b"SSH-2.0-client\r\n", cuts)
@@ -59,7 +59,7 @@ def test_a_header_is_read_whatever_its_chunks(
 
 
 @given(st.binary(max_size=100), st.integers(0, 16), st.lists(st.integers(1, 60)))
-def test_anything_else_is_refused_or_waited_for_within_bounds(
+def test_other_bytes_are_refused_or_waited_for_within_limits(
     data: bytes, kept: int, cuts: list[int]
 ) -> None:
     data = header(IPv4Address("192.0.2.1"))[:kept] + data
@@ -91,12 +91,12 @@ def test_bytes_that_are_not_a_header_are_described(data: bytes, words: str) -> N
 
 
 @pytest.mark.parametrize("data", [LOCAL, SIGNATURE + b"\x21\x00\x00\x00", LOCAL[:-1] + b"\x03abc"])
-def test_a_balancer_that_speaks_for_itself_has_no_source(data: bytes) -> None:
+def test_a_connection_of_the_balancer_itself_has_no_source(data: bytes) -> None:
     reader, rest = read(data + b"SSH")
     assert (reader.wanted, reader.source, rest) == (0, None, b"SSH")
 
 
-def test_no_more_is_taken_than_was_wanted() -> None:
+def test_a_header_reader_refuses_more_bytes_than_it_wants() -> None:
     with pytest.raises(ValueError, match="17 bytes were fed, and 16 were wanted"):
         HeaderReader().feed(b"x" * 17)
 
@@ -160,7 +160,7 @@ async def test_only_the_balancer_may_send_a_proxy_header(gateway: Gateway) -> No
     await gateway.connect()
 
 
-async def test_a_balancer_that_is_silent_is_not_waited_for() -> None:
+async def test_a_silent_balancer_is_not_waited_for() -> None:
     with capture_logs() as logs:
         async with (
             open_gateway(proxies=LOOPBACK, proxy_header_seconds=0.2) as gateway,
@@ -177,7 +177,7 @@ async def test_a_balancer_that_is_silent_is_not_waited_for() -> None:
     assert "in time" in refused["reason"]
 
 
-async def test_headers_that_are_awaited_are_bounded() -> None:
+async def test_the_number_of_awaited_headers_is_limited() -> None:
     async with open_gateway(
         proxies=LOOPBACK, proxy_header_seconds=200, unauthenticated=2
     ) as gateway:
@@ -187,7 +187,7 @@ async def test_headers_that_are_awaited_are_bounded() -> None:
             await stream.aclose()
 
 
-async def test_looking_if_somebody_listens_locks_no_balancer_out() -> None:
+async def test_health_checks_of_a_balancer_do_not_lock_it_out() -> None:
     async with open_gateway(proxies=LOOPBACK, refusals_per_minute=2) as gateway:
         for _ in range(4):
             async with await trio.open_tcp_stream("127.0.0.1", gateway.address.port) as stream:

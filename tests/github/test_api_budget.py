@@ -41,7 +41,7 @@ def spend_all(
     return spent
 
 
-def test_new_work_leaves_a_reserve_to_conclusions_and_to_people() -> None:
+def test_new_work_leaves_points_for_conclusions_and_for_people() -> None:
     budget = APIBudget(1000)
     assert spend_all(budget, START) == 950
     assert spend_all(budget, CONCLUDE) == 20
@@ -63,7 +63,7 @@ def meet(budget: APIBudget, *repositories: str) -> None:
         budget.stop_waiting(START, repository)
 
 
-def test_a_repository_without_others_leaves_nothing_to_them() -> None:
+def test_a_single_repository_leaves_no_points_for_others() -> None:
     budget = APIBudget(1000)
     meet(budget, "only")
     assert spend_all(budget, START, repository="only") == 950
@@ -100,7 +100,7 @@ def test_a_repository_leaves_a_part_of_the_hour_to_the_others() -> None:
     assert budget.may_spend_at(START, 1, 1800.0, "flood") == 1800.0
 
 
-def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -> None:
+def test_after_a_spent_window_the_next_request_waits_until_the_oldest_one_expires() -> None:
     budget = APIBudget(100)
     for at in range(20):
         spend(budget, PEOPLE, 5, float(at))
@@ -109,14 +109,14 @@ def test_when_a_window_is_spent_the_next_may_be_when_the_oldest_is_forgotten() -
     assert budget.may_spend_at(PEOPLE, 1, WINDOW) == WINDOW
 
 
-def test_while_it_is_closed_nobody_spends_and_the_longest_time_counts() -> None:
+def test_nothing_is_spent_while_the_budget_is_closed_and_the_longest_closing_counts() -> None:
     budget = APIBudget(100)
     budget.close(30.0)
     budget.close(5.0)
     assert [budget.may_spend_at(each, 1, 1.0) for each in Purpose] == [30.0] * 4
 
 
-def test_the_last_calls_of_an_hour_are_for_those_who_go_first() -> None:
+def test_the_last_calls_of_an_hour_are_left_to_the_most_urgent_purposes() -> None:
     budget = APIBudget(100)
     budget.update(left=200, limit=5000, resets_at=1000.0)
     at = {each: budget.may_spend_at(each, 1, 0.0) for each in Purpose}
@@ -139,7 +139,7 @@ def test_points_that_an_earlier_process_spent_count_until_their_window_is_over()
     assert spend_all(budget, START, now=WINDOW) == 950
 
 
-def test_a_request_counts_from_its_begin_until_a_window_after_its_end() -> None:
+def test_a_request_counts_from_its_start_until_a_window_after_its_end() -> None:
     budget = APIBudget(100)
     budget.begin(PEOPLE, 80)
     budget.waiting[PEOPLE] = 1
@@ -150,7 +150,7 @@ def test_a_request_counts_from_its_begin_until_a_window_after_its_end() -> None:
     assert budget.recently_spent(100.0 + WINDOW) == []
 
 
-def test_many_small_requests_take_no_memory() -> None:
+def test_the_memory_for_many_small_requests_is_bounded() -> None:
     budget = APIBudget(1_000_000)
     for number in range(10_000):
         spend(budget, START, 1, number / 1000)
@@ -262,7 +262,7 @@ def place(
     return budget.place(wanted, now, repository), repository
 
 
-def test_every_purpose_has_a_portion_and_the_shares_leave_room() -> None:
+def test_every_purpose_has_a_portion_and_the_reserves_leave_room() -> None:
     assert set(PORTIONS) == set(Purpose)
     assert sum(portion.share for portion in PORTIONS.values()) < 0.6
     ceilings = [PORTIONS[each].ceiling for each in Purpose]

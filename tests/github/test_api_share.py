@@ -63,7 +63,7 @@ async def slow_github() -> AsyncGenerator[SlowGitHub]:
         yield github
 
 
-async def test_requests_at_the_same_time_are_divided_at_once_and_grow_after_a_window(
+async def test_the_limit_on_concurrent_requests_is_divided_at_once_and_grows_after_a_window(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with slow_github() as github:
@@ -83,7 +83,7 @@ async def test_requests_at_the_same_time_are_divided_at_once_and_grow_after_a_wi
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 4, 9])
-async def test_all_nodes_together_make_fewer_requests_at_once_than_github_takes(
+async def test_all_nodes_together_make_fewer_concurrent_requests_than_github_allows(
     nodes: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with slow_github() as github:
@@ -93,7 +93,7 @@ async def test_all_nodes_together_make_fewer_requests_at_once_than_github_takes(
         assert await github.most_at_once(apis) <= RateLimits().at_once
 
 
-async def test_starting_work_leaves_some_connections_to_what_is_more_urgent(
+async def test_new_work_leaves_some_connections_for_more_urgent_requests(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with slow_github() as github:
@@ -104,7 +104,7 @@ async def test_starting_work_leaves_some_connections_to_what_is_more_urgent(
         assert await github.most_at_once([api]) == 10
 
 
-async def test_a_node_that_may_be_taken_over_from_changes_nothing() -> None:
+async def test_a_node_whose_work_may_be_taken_over_changes_nothing() -> None:
     sent: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_it_requests_exactly_the_permissions_that_the_loop_needs() -> None:
+def test_the_manifest_requests_exactly_the_permissions_that_the_loop_needs() -> None:
     asked = manifest("loop", "https://loop.test", "http://127.0.0.1:1/back")
     assert asked["default_permissions"] == PERMISSIONS
     assert set(PERMISSIONS.values()) - {"read"} == {"write"}
@@ -25,7 +25,7 @@ def test_it_requests_exactly_the_permissions_that_the_loop_needs() -> None:
     assert not {"check_run", "check_suite"} & set(EVENTS)
 
 
-def test_it_is_posted_for_a_person_or_an_organization() -> None:
+def test_the_manifest_is_posted_for_a_person_or_an_organization() -> None:
     assert (
         form_url("https://github.com", "a b") == "https://github.com/settings/apps/new?state=a%20b"
     )
@@ -45,7 +45,7 @@ def test_it_is_posted_for_a_person_or_an_organization() -> None:
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
     ],
 )
-def test_the_web_host_follows_from_the_apis(api: str, web: str) -> None:
+def test_the_web_address_is_derived_from_the_apis_address(api: str, web: str) -> None:
     assert web_url(api) == web
 
 

@@ -65,7 +65,7 @@ def test_check_runs_are_valid_or_refused_before_they_are_sent(
     message=long,
     headline=st.none() | long,
 )
-def test_an_annotation_is_one_that_github_takes(
+def test_annotations_are_within_githubs_limits(
     path: str, line: int, end: int | None, message: str, headline: str | None
 ) -> None:
     notes = [Annotation(path, line, message, "warning", headline, end)] * 60
@@ -79,7 +79,7 @@ def test_an_annotation_is_one_that_github_takes(
 
 @unhurried
 @given(text=long, limit=st.integers(100, 1500))
-def test_a_cut_text_is_within_its_bytes_and_begins_as_it_did(text: str, limit: int) -> None:
+def test_a_cut_text_is_within_the_limit_and_keeps_its_beginning(text: str, limit: int) -> None:
     whole = text.replace("\0", "\ufffd").encode(errors="replace").decode()
     kept = cut(text, limit)
     assert len(kept.encode()) <= limit
@@ -97,17 +97,17 @@ def test_a_cut_in_a_block_of_code_closes_the_block(fence: str) -> None:
     assert f"a line\n{fence}\n\n… (cut here" in kept
 
 
-def test_a_cut_after_a_block_of_code_opens_none() -> None:
+def test_a_cut_after_a_block_of_code_does_not_open_one() -> None:
     kept = cut("```\ncode\n```\n" + "prose. " * 10_000, 1000)
     assert kept.count("```") == 2
 
 
-def test_a_line_of_code_that_looks_like_a_fence_is_none() -> None:
+def test_a_line_of_code_that_looks_like_a_fence_does_not_count_as_one() -> None:
     kept = cut("````\n```\n" + "x\n" * 5000 + "````\n", 1000)
     assert "\n````\n\n…" in kept
 
 
-def test_a_cut_is_at_a_lines_end_where_one_is_near() -> None:
+def test_a_text_is_cut_at_the_end_of_a_line_if_one_is_near() -> None:
     kept = cut("a line of text\n" * 10_000)
     assert "a line of text\n\n…" in kept
     assert MAX_TEXT - 100 < len(kept.encode()) <= MAX_TEXT
@@ -115,7 +115,7 @@ def test_a_cut_is_at_a_lines_end_where_one_is_near() -> None:
 
 @unhurried
 @given(wild)
-def test_a_title_is_one_line_that_is_never_empty(text: str) -> None:
+def test_a_title_is_a_single_line_and_never_empty(text: str) -> None:
     shown = title(text)
     assert 1 <= len(shown) <= MAX_TITLE
     assert "\n" not in shown
@@ -148,12 +148,12 @@ def test_requests_that_github_would_refuse_are_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("conclusion", sorted(CONCLUSIONS))
-def test_every_conclusion_completes(conclusion: str) -> None:
+def test_every_conclusion_completes_a_check_run(conclusion: str) -> None:
     sent = change_request(CheckRunChange("completed", CheckOutput("t", "s"), conclusion=conclusion))
     assert githubs.refusal(sent, {"status": "in_progress", "conclusion": None}) is None
 
 
-def test_a_link_that_is_not_of_the_web_is_left_out() -> None:
+def test_a_link_that_is_not_a_web_address_is_left_out() -> None:
     sent = creation_request(CheckRunDraft(**{**DRAFT, "details_url": "javascript:alert(1)"}))
     assert "details_url" not in sent
 

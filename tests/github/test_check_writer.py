@@ -35,7 +35,7 @@ async def conclude(
     )
 
 
-async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
+async def test_a_check_run_is_created_and_concluded(repository: Path) -> None:
     async with open_world(repository) as world:
         cancel = Action("Cancel", "Stop this check", "cancel")
         made = await world.repo.create_check_run(world.draft(actions=(cancel,), started_at=0.0))
@@ -61,9 +61,7 @@ async def test_a_check_run_is_made_and_concluded(repository: Path) -> None:
     ],
     ids=["lost", "502 after", "500 before", "garbage after", "garbage before", "limit"],
 )
-async def test_a_creation_that_went_wrong_makes_one_check_run(
-    repository: Path, fault: Fault
-) -> None:
+async def test_a_failed_creation_results_in_one_check_run(repository: Path, fault: Fault) -> None:
     async with open_world(repository) as world:
         world.standin.faults.add(fault)
         made = await world.repo.create_check_run(world.draft())
@@ -71,7 +69,7 @@ async def test_a_creation_that_went_wrong_makes_one_check_run(
         assert [run["id"] for run in world.standin.check_runs] == [made.id]
 
 
-async def test_a_creation_whose_answer_is_not_waited_for_makes_one_check_run(
+async def test_a_cancelled_creation_results_in_one_check_run(
     repository: Path,
 ) -> None:
     async with open_world(repository, retries=IMPATIENT) as world:
@@ -82,7 +80,7 @@ async def test_a_creation_whose_answer_is_not_waited_for_makes_one_check_run(
         assert [run["id"] for run in world.standin.check_runs] == [made.id]
 
 
-async def test_a_creation_is_not_mistaken_for_anothers(repository: Path) -> None:
+async def test_a_check_run_is_not_mistaken_for_that_of_another_run(repository: Path) -> None:
     async with open_world(repository) as world:
         first = await world.repo.create_check_run(world.draft(external_id="run-1"))
         world.standin.faults.add(Fault("POST", CREATE, status=502))
@@ -104,7 +102,7 @@ async def test_a_check_run_on_a_later_page_is_found(repository: Path) -> None:
         assert await world.repo.check_runs(world.head, name="other") == []
 
 
-async def test_changes_that_wait_for_their_turn_become_one(repository: Path) -> None:
+async def test_waiting_changes_are_merged_into_one(repository: Path) -> None:
     async with open_world(repository) as world:
         made = await world.repo.create_check_run(world.draft())
         world.standin.requests.clear()
@@ -123,7 +121,7 @@ async def _say(world: World, number: int, title: str) -> None:
     await world.repo.update_check_run(number, CheckOutput(title, "s"), status="in_progress")
 
 
-async def test_a_change_outlives_the_one_before_it_that_was_cancelled(repository: Path) -> None:
+async def test_a_change_survives_the_cancellation_of_the_one_before_it(repository: Path) -> None:
     async with open_world(repository) as world:
         made = await world.repo.create_check_run(world.draft())
         world.standin.faults.add(Fault("PATCH", UPDATE, status=None, delay=0.3))
@@ -167,7 +165,7 @@ async def test_annotations_are_sent_fifty_at_a_time_in_order(repository: Path) -
         assert len(patches) == 3
 
 
-async def test_a_check_run_is_made_with_all_its_annotations(repository: Path) -> None:
+async def test_a_check_run_is_created_with_all_its_annotations(repository: Path) -> None:
     async with open_world(repository) as world:
         output = CheckOutput("Done", "It ran.", annotations=tuple(notes(70)))
         draft = replace(world.draft(status="completed", conclusion="failure"), output=output)
@@ -179,7 +177,7 @@ async def test_a_check_run_is_made_with_all_its_annotations(repository: Path) ->
 
 @pytest.mark.parametrize("skip", [0, 1, 2])
 @pytest.mark.parametrize("after", [True, False])
-async def test_annotations_are_never_doubled_by_a_retry(
+async def test_annotations_are_not_duplicated_by_a_retry(
     repository: Path, skip: int, after: bool
 ) -> None:
     async with open_world(repository) as world:
@@ -190,7 +188,7 @@ async def test_annotations_are_never_doubled_by_a_retry(
         assert [note["message"] for note in sent] == [f"error {n}" for n in range(120)]
 
 
-async def test_annotations_that_are_sent_again_after_a_crash_are_not_doubled(
+async def test_annotations_that_are_sent_again_after_a_crash_are_not_duplicated(
     repository: Path,
 ) -> None:
     async with open_world(repository) as world:

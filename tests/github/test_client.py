@@ -36,7 +36,7 @@ async def test_a_file_is_read_at_a_commit(tmp_path: Path) -> None:
         assert await world.repo.file("/bass/init_bass", "main") == b"; hello\n"
 
 
-async def test_a_path_that_is_not_a_file_is_none(tmp_path: Path) -> None:
+async def test_a_path_that_is_not_a_file_returns_none(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", bass__init="x", list="[1, 2]")
     async with open_world(repository) as world:
         for path in ("nothing", "bass", "bass/nothing", "list/more", "../r/list", ".git/config"):
@@ -56,7 +56,7 @@ async def test_a_name_may_have_any_character(tmp_path: Path) -> None:
         assert sorted(entry.name for entry in entries) == sorted(names)
 
 
-async def test_a_link_within_the_repository_is_what_it_points_to(tmp_path: Path) -> None:
+async def test_a_link_within_the_repository_is_followed(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", real="content")
     os.symlink("real", repository / "link")
     os.symlink("/etc/passwd", repository / "outside")
@@ -67,7 +67,7 @@ async def test_a_link_within_the_repository_is_what_it_points_to(tmp_path: Path)
         assert await world.repo.file("outside", world.head) == b"/etc/passwd"
 
 
-async def test_a_folder_lists_its_names_with_their_kinds(tmp_path: Path) -> None:
+async def test_a_folder_is_listed_with_names_and_kinds(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", bass__a="1", bass__sub__b="22", top="333")
     async with open_world(repository) as world:
         entries = await world.repo.directory("bass", world.head)
@@ -80,7 +80,7 @@ async def test_a_folder_lists_its_names_with_their_kinds(tmp_path: Path) -> None
         assert await world.repo.directory("nothing", world.head) is None
 
 
-async def test_a_file_over_the_limit_is_an_error_and_not_memory(tmp_path: Path) -> None:
+async def test_a_file_over_the_limit_is_an_error_and_is_not_kept_in_memory(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", big=b"x" * 3_000_000)
     async with open_world(repository) as world:
         assert len(await world.repo.file("big", world.head) or b"") == 3_000_000
@@ -90,7 +90,9 @@ async def test_a_file_over_the_limit_is_an_error_and_not_memory(tmp_path: Path) 
             await repo.file("big", world.head)
 
 
-async def test_a_file_asked_for_again_costs_nothing_of_the_rate_limit(repository: Path) -> None:
+async def test_requesting_a_file_again_does_not_count_towards_the_rate_limit(
+    repository: Path,
+) -> None:
     async with open_world(repository) as world:
         for _ in range(3):
             assert await world.repo.file("project.bass", world.head) == b"(def x 1)\n"
@@ -108,7 +110,7 @@ async def test_the_default_branchs_head_and_the_repository_are_returned(reposito
         )
 
 
-async def test_open_pull_requests_tell_whose_head_a_commit_is(repository: Path) -> None:
+async def test_open_pull_requests_tell_the_author_of_a_commit(repository: Path) -> None:
     async with open_world(repository) as world:
         assert await world.repo.open_pull_requests(world.head) == []
         world.standin.add_user("stranger")
@@ -143,7 +145,7 @@ async def test_an_invalid_key_is_an_error_that_names_its_setting(repository: Pat
                 await github.repository(1, "octocat", "hello").file("project.bass", world.head)
 
 
-async def test_without_an_app_commands_that_need_one_report_it(repository: Path) -> None:
+async def test_commands_that_need_an_app_report_that_there_is_none(repository: Path) -> None:
     async with (
         open_world(repository) as world,
         open_github(GitHubConfig(world.standin.url)) as github,
@@ -160,14 +162,14 @@ async def test_a_missing_permission_is_named(repository: Path) -> None:
             await world.repo.create_check_run(world.draft())
 
 
-async def test_an_app_that_is_not_installed_there_is_reported(repository: Path) -> None:
+async def test_an_app_that_is_not_installed_in_a_repository_is_reported(repository: Path) -> None:
     async with open_world(repository) as world:
         repo = world.github.repository(99, "octocat", "hello")
         with pytest.raises(NotFound, match="installed"):
             await repo.create_check_run(world.draft())
 
 
-async def test_a_head_that_github_has_not_is_refused(repository: Path) -> None:
+async def test_a_head_that_github_does_not_have_is_refused(repository: Path) -> None:
     async with open_world(repository) as world:
         with pytest.raises(Refused, match="No commit found"):
             await world.repo.create_check_run(world.draft(head_sha="f" * 40))
@@ -189,7 +191,9 @@ async def test_a_lasting_error_is_raised_after_the_last_attempt(repository: Path
         assert fault.happened == world.github.api.retries.attempts
 
 
-async def test_garbage_and_a_cut_answer_are_tried_again(repository: Path) -> None:
+async def test_a_request_is_repeated_after_garbage_or_a_truncated_response(
+    repository: Path,
+) -> None:
     async with open_world(repository) as world:
         world.standin.faults.add(garbage(".*/pulls"))
         world.standin.faults.add(Fault(path=".*/pulls", status=None, cut=True))
@@ -197,7 +201,7 @@ async def test_garbage_and_a_cut_answer_are_tried_again(repository: Path) -> Non
         assert len(world.asked("/pulls")) == 3
 
 
-async def test_an_answer_that_does_not_come_is_given_up_and_asked_for_again(
+async def test_a_request_without_a_response_is_given_up_and_repeated(
     repository: Path,
 ) -> None:
     async with open_world(repository, retries=IMPATIENT) as world:
@@ -205,7 +209,7 @@ async def test_an_answer_that_does_not_come_is_given_up_and_asked_for_again(
         assert await world.repo.open_pull_requests(world.head) == []
 
 
-async def test_a_token_that_github_no_longer_takes_is_replaced(repository: Path) -> None:
+async def test_a_token_that_github_no_longer_accepts_is_replaced(repository: Path) -> None:
     async with open_world(repository) as world:
         await world.repo.file("project.bass", world.head)
         world.standin.tokens.clear()

@@ -27,7 +27,7 @@ def test_a_check_suite_is_about_its_head_on_its_branch() -> None:
     assert event.installation_id == 3
 
 
-def test_a_check_without_a_branch_may_be_a_forks() -> None:
+def test_a_check_without_a_branch_may_belong_to_a_fork() -> None:
     event = event_of("check_suite", check_suite(head_branch=None))
     assert event.head is not None
     assert event.head.fork is None
@@ -37,7 +37,7 @@ def test_a_check_without_a_branch_may_be_a_forks() -> None:
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_a_pull_request_tells_whether_its_head_is_a_forks_and_whose(fork: bool) -> None:
+def test_a_pull_request_tells_whether_its_head_belongs_to_a_fork_and_to_whom(fork: bool) -> None:
     head = event_of("pull_request", pull_request(fork=fork)).head
     assert head is not None
     assert (head.fork, head.pull_request) == (fork, 42)
@@ -132,7 +132,7 @@ KEYS = [
     st.sampled_from(["check_suite", "check_run", "pull_request", "push", "merge_group", "ping"]),
     st.dictionaries(st.sampled_from(KEYS), anything),
 )
-def test_any_payload_is_read_or_malformed(name: str, given_payload: dict[str, Any]) -> None:
+def test_any_payload_is_parsed_or_malformed(name: str, given_payload: dict[str, Any]) -> None:
     try:
         event = event_of(name, given_payload)
     except MalformedEvent:
@@ -140,7 +140,7 @@ def test_any_payload_is_read_or_malformed(name: str, given_payload: dict[str, An
     assert event.name == name
 
 
-def test_a_signature_is_githubs() -> None:
+def test_a_signature_is_computed_as_github_does() -> None:
     digest = hmac.new(b"secret", b"body", hashlib.sha256).hexdigest()
     assert sign(b"secret", b"body") == f"sha256={digest}"
     assert verify_signature(b"secret", b"body", f"sha256={digest}")
@@ -151,7 +151,7 @@ def test_a_signature_is_githubs() -> None:
 
 @unhurried
 @given(st.text(alphabet="aé`\n😀", max_size=400), st.integers(120, 200))
-def test_a_text_is_cut_to_its_bytes_and_closes_its_fence(text: str, limit: int) -> None:
+def test_a_text_is_cut_to_its_limit_and_its_fence_is_closed(text: str, limit: int) -> None:
     kept = cut(text, limit)
     assert len(kept.encode()) <= max(limit, 0) or kept == text
     if len(text.encode()) <= limit:

@@ -76,7 +76,7 @@ async def keys(people: People) -> AsyncGenerator[LoginKeys]:
         yield LoginKeys(RestClient(client, "https://api.test"), nobody)
 
 
-async def test_they_are_cached_for_a_while_and_then_fetched_again(
+async def test_keys_are_cached_for_a_while_and_then_fetched_again(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     for _ in range(3):
@@ -88,7 +88,7 @@ async def test_they_are_cached_for_a_while_and_then_fetched_again(
     assert await keys.keys("octocat") == []
 
 
-async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
+async def test_a_new_key_is_found_at_once_but_not_requested_all_the_time(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
@@ -101,7 +101,7 @@ async def test_a_new_key_is_found_at_once_but_not_asked_for_all_the_time(
     assert len(people.asked) == asked
 
 
-async def test_wrong_keys_under_a_login_make_it_be_asked_for_more_and_more_seldom(
+async def test_a_login_with_wrong_keys_is_requested_less_and_less_often(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     for _ in range(3600):
@@ -139,7 +139,7 @@ async def test_concurrent_callers_share_one_request(
     assert len(people.asked) == 2
 
 
-async def test_one_login_that_is_slow_keeps_no_other_waiting(
+async def test_one_slow_login_does_not_delay_others(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
@@ -151,7 +151,7 @@ async def test_one_login_that_is_slow_keeps_no_other_waiting(
         assert trio.current_time() < 1
 
 
-async def test_one_who_is_cancelled_leaves_the_others_waiting(
+async def test_a_cancelled_caller_does_not_cancel_the_request_for_the_others(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     people.seconds = 5
@@ -171,7 +171,7 @@ async def test_one_who_is_cancelled_leaves_the_others_waiting(
     assert found == [["ssh-ed25519 AAAA"]]
 
 
-async def test_a_login_of_nobody_is_remembered_for_less_long(
+async def test_a_login_without_a_user_is_cached_for_a_shorter_time(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.user("ghost") is None
@@ -182,7 +182,7 @@ async def test_a_login_of_nobody_is_remembered_for_less_long(
     assert await keys.user("ghost") is not None
 
 
-async def test_a_login_that_went_away_is_nobodys(
+async def test_a_deleted_login_belongs_to_nobody(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     assert await keys.user("octocat") is not None
@@ -197,7 +197,7 @@ async def ask_for_strangers(keys: LoginKeys) -> None:
         await keys.user(f"stranger-{number}")
 
 
-async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
+async def test_strangers_are_looked_up_at_a_bounded_rate_and_do_not_evict_known_users(
     people: People, keys: LoginKeys, autojump_clock: MockClock
 ) -> None:
     await keys.keys("octocat")
@@ -210,7 +210,7 @@ async def test_strangers_are_looked_up_at_a_bounded_rate_and_push_nobody_out(
     assert repr(keys).startswith("<LoginKeys: 1 users")
 
 
-async def test_an_invalid_login_is_nobodys_and_is_not_looked_up(
+async def test_an_invalid_login_belongs_to_nobody_and_is_not_looked_up(
     people: People, keys: LoginKeys
 ) -> None:
     for login in ("", "-", "a/b", "../x", "a b", "é", "x" * 101, "a\n", "%2e"):
@@ -218,7 +218,9 @@ async def test_an_invalid_login_is_nobodys_and_is_not_looked_up(
     assert people.asked == []
 
 
-async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) -> None:
+async def test_an_answer_that_does_not_describe_a_user_is_an_error(
+    autojump_clock: MockClock,
+) -> None:
     bodies: list[object] = [[], {"id": "x"}, {"id": 1}, 5]
     for body in bodies:
         answers = httpx.MockTransport(lambda _, body=body: httpx.Response(200, json=body))
@@ -227,7 +229,7 @@ async def test_an_answer_that_is_no_user_is_an_error(autojump_clock: MockClock) 
                 await LoginKeys(RestClient(client, "https://api.test"), nobody).user("octocat")
 
 
-async def test_they_are_asked_for_through_an_installation_when_there_is_one(
+async def test_keys_are_requested_through_an_installation_if_there_is_one(
     repository: Path,
 ) -> None:
     async with open_world(repository) as world:
@@ -238,7 +240,7 @@ async def test_they_are_asked_for_through_an_installation_when_there_is_one(
                 await anonymous.keys.keys("octocat")
 
 
-async def test_when_they_were_added_is_known_as_far_as_github_says_it(
+async def test_the_time_when_a_key_was_added_is_known_if_github_reports_it(
     people: People, keys: LoginKeys, repository: Path
 ) -> None:
     async with open_world(repository) as world:
@@ -250,7 +252,7 @@ async def test_when_they_were_added_is_known_as_far_as_github_says_it(
     assert keys.listed_since("octocat", "ssh-ed25519 AAAA") is None
 
 
-async def test_all_who_ask_at_once_wait_for_the_search_for_an_installation(
+async def test_concurrent_callers_wait_for_the_same_search_for_an_installation(
     repository: Path,
 ) -> None:
     found: list[Credential] = []
@@ -268,7 +270,7 @@ async def test_all_who_ask_at_once_wait_for_the_search_for_an_installation(
     assert ANONYMOUS not in found
 
 
-async def test_a_search_for_an_installation_that_failed_is_soon_made_again(
+async def test_a_failed_search_for_an_installation_is_soon_repeated(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_credentials, "FAILED_SEARCH_SECONDS", 0.0)
@@ -279,7 +281,7 @@ async def test_a_search_for_an_installation_that_failed_is_soon_made_again(
         assert await world.github.app.any_installation() is not ANONYMOUS
 
 
-async def test_a_search_for_an_installation_that_was_cancelled_is_made_by_the_next(
+async def test_a_cancelled_search_for_an_installation_is_repeated_by_the_next_caller(
     repository: Path,
 ) -> None:
     async with open_world(repository) as world:
@@ -293,14 +295,14 @@ async def test_a_search_for_an_installation_that_was_cancelled_is_made_by_the_ne
         assert await app.any_installation() is not ANONYMOUS
 
 
-async def test_without_a_good_app_key_they_are_asked_for_anonymously(repository: Path) -> None:
+async def test_keys_are_requested_anonymously_if_the_apps_key_is_invalid(repository: Path) -> None:
     async with open_world(repository) as world:
         config = GitHubConfig(world.standin.url, app_id=1, private_key="no key")
         async with open_github(config) as github:
             assert await github.keys.keys("octocat") == ["ssh-ed25519 AAAA"]
 
 
-async def test_every_page_of_them_is_read(repository: Path) -> None:
+async def test_every_page_of_keys_is_read(repository: Path) -> None:
     listed = [f"ssh-ed25519 KEY{number}" for number in range(250)]
     async with open_world(repository, keys=listed) as world:
         assert await world.github.keys.keys("octocat") == listed
@@ -370,7 +372,7 @@ async def test_known_keys_survive_a_restart_while_github_is_down(
         assert trio.current_time() < 3, "GitHub was waited for more than once"
 
 
-async def test_keys_are_not_remembered_before_somebody_has_proven_one(people: People) -> None:
+async def test_keys_are_not_stored_before_somebody_has_proven_one(people: People) -> None:
     memory = Memory()
     async with restarted(people, memory) as keys:
         await keys.keys("octocat")
@@ -378,7 +380,7 @@ async def test_keys_are_not_remembered_before_somebody_has_proven_one(people: Pe
 
 
 @pytest.mark.parametrize("age", [3601.0, -60.0])
-async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
+async def test_stored_keys_that_are_too_old_or_from_the_future_are_not_used(
     people: People, autojump_clock: MockClock, age: float
 ) -> None:
     memory = Memory(octocat=Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), clock() - age))
@@ -388,7 +390,7 @@ async def test_keys_that_are_too_old_or_of_the_future_are_not_used(
             await keys.keys("octocat")
 
 
-async def test_github_is_asked_until_it_answers_and_the_answer_is_stored(
+async def test_github_is_asked_repeatedly_until_it_answers_and_the_answer_is_stored(
     people: People, autojump_clock: MockClock
 ) -> None:
     stored = Stored(7, "U_7", "octocat", ("ssh-ed25519 AAAA",), clock() - 2 * CACHE_SECONDS)
@@ -410,7 +412,7 @@ async def test_github_is_asked_until_it_answers_and_the_answer_is_stored(
         assert await keys.keys("octocat") == ["ssh-ed25519 BBBB"]
 
 
-async def test_a_login_that_nobody_has_any_more_is_forgotten(
+async def test_a_login_that_nobody_has_any_more_is_removed(
     people: People, autojump_clock: MockClock
 ) -> None:
     memory = Memory()
@@ -445,7 +447,7 @@ async def test_a_newer_answer_of_another_node_counts_while_github_is_down(
         assert await one.user("octocat") is None
 
 
-async def test_a_known_user_s_answer_is_as_new_in_the_store_as_in_memory(
+async def test_a_known_users_answer_is_as_new_in_the_store_as_in_memory(
     people: People, autojump_clock: MockClock
 ) -> None:
     memory = Memory()
@@ -457,7 +459,7 @@ async def test_a_known_user_s_answer_is_as_new_in_the_store_as_in_memory(
     assert memory["octocat"].asked_at > before + CACHE_SECONDS
 
 
-async def test_an_answer_that_another_node_has_just_got_is_not_asked_for_again(
+async def test_an_answer_that_another_node_has_just_got_is_not_requested_again(
     people: People, autojump_clock: MockClock
 ) -> None:
     memory = Memory()
@@ -468,7 +470,7 @@ async def test_an_answer_that_another_node_has_just_got_is_not_asked_for_again(
         assert len(people.asked) == asked
 
 
-async def test_a_store_that_fails_keeps_nobody_out(people: People) -> None:
+async def test_a_failing_store_does_not_keep_users_out(people: People) -> None:
     memory = Memory()
     memory.broken = True
     async with restarted(people, memory) as keys:

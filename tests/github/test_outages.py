@@ -33,7 +33,7 @@ class GitHub:
         return httpx.Response(503 if trio.current_time() < BACK_AT else 200, json={})
 
 
-async def test_a_backlog_makes_few_calls_during_an_outage_and_goes_on_when_it_is_over(
+async def test_a_backlog_makes_few_calls_during_an_outage_and_continues_after_it(
     autojump_clock: MockClock,
 ) -> None:
     github, done_at = GitHub(), list[float]()
@@ -68,7 +68,9 @@ async def test_a_backlog_makes_few_calls_during_an_outage_and_goes_on_when_it_is
     assert max(done_at) <= BACK_AT + PROBE_SECONDS
 
 
-async def test_something_new_may_begin_if_nobody_else_finds_out(autojump_clock: MockClock) -> None:
+async def test_new_work_may_begin_if_nothing_else_finds_out_whether_the_outage_is_over(
+    autojump_clock: MockClock,
+) -> None:
     idle_at = list[float]()
     gate = OutageGate(lambda: idle_at.append(trio.current_time()))
     gate.note_failure()
@@ -83,7 +85,9 @@ async def test_something_new_may_begin_if_nobody_else_finds_out(autojump_clock: 
     assert idle_at == [OUTAGE_SECONDS + 1 + PROBE_SECONDS]
 
 
-async def test_all_that_wait_go_on_when_anybody_is_answered(autojump_clock: MockClock) -> None:
+async def test_all_waiting_calls_continue_when_any_call_is_answered(
+    autojump_clock: MockClock,
+) -> None:
     gate = OutageGate()
     assert gate.note_answer() == 0.0
     gate.note_failure()

@@ -34,7 +34,9 @@ async def test_a_burst_is_sent_at_once_and_the_rest_after_the_minute(
     assert at[20:] == [120.0] * 5
 
 
-async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: MockClock) -> None:
+async def test_no_window_of_a_minute_has_more_points_than_allowed(
+    autojump_clock: MockClock,
+) -> None:
     pacer, spent = Pacer(APIBudget(100)), []
     for turn in range(400):
         if turn % 3:
@@ -47,7 +49,7 @@ async def test_no_window_of_a_minute_has_more_than_its_points(autojump_clock: Mo
         assert sum(n for at, n in spent if began <= at < began + 59.9) <= 100
 
 
-async def test_new_work_waits_while_a_person_is_served(
+async def test_new_work_waits_while_a_persons_request_is_served(
     autojump_clock: MockClock,
 ) -> None:
     pacer, order = Pacer(APIBudget(300)), []
@@ -67,7 +69,7 @@ async def test_new_work_waits_while_a_person_is_served(
     assert sorted(order[57:]) == [(1.0, PEOPLE), (1.0, CONCLUDE), (60.0, START)]
 
 
-async def test_each_purpose_goes_first_come_first_served_and_is_counted(
+async def test_requests_of_each_purpose_are_served_in_order_and_counted(
     autojump_clock: MockClock,
 ) -> None:
     pacer, order = Pacer(APIBudget(5)), []
@@ -139,7 +141,7 @@ async def test_the_repository_that_has_spent_the_least_goes_first(
     assert pacer.waiting == 0
 
 
-async def test_one_that_has_had_its_part_of_the_hour_stands_before_nobody(
+async def test_a_repository_that_has_used_its_part_of_the_hour_goes_last(
     autojump_clock: MockClock,
 ) -> None:
     pacer, done = Pacer(APIBudget(1000)), []
@@ -162,7 +164,7 @@ async def test_one_that_has_had_its_part_of_the_hour_stands_before_nobody(
         nursery.cancel_scope.cancel()
 
 
-async def test_one_that_is_cancelled_spends_nothing_and_lets_the_next_go(
+async def test_a_cancelled_request_spends_nothing_and_lets_the_next_one_go(
     autojump_clock: MockClock,
 ) -> None:
     pacer, done = Pacer(APIBudget(5)), []
@@ -183,7 +185,7 @@ async def test_one_that_is_cancelled_spends_nothing_and_lets_the_next_go(
     assert trio.current_time() == 120
 
 
-async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockClock) -> None:
+async def test_the_longest_requested_waiting_time_counts(autojump_clock: MockClock) -> None:
     pacer = Pacer()
     await pacer.close(30)
     await pacer.close(5)
@@ -193,7 +195,7 @@ async def test_it_is_closed_for_the_longest_that_was_asked(autojump_clock: MockC
     assert pacer.closed_for(Turn(PEOPLE)) == 0
 
 
-async def test_headers_determine_the_rest_of_the_hour(autojump_clock: MockClock) -> None:
+async def test_githubs_headers_determine_the_rest_of_the_hour(autojump_clock: MockClock) -> None:
     pacer = Pacer()
     headers = {
         "x-ratelimit-limit": "5000",

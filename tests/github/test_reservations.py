@@ -81,7 +81,7 @@ async def spend_until(pacer: Pacer, seconds: float, spent: list[tuple[float, int
             spent.append((trio.current_time(), 5))
 
 
-async def test_however_often_a_process_is_killed_no_window_has_too_many_points(
+async def test_no_window_has_too_many_points_however_often_a_process_is_killed(
     clock: MockClock,
 ) -> None:
     rng, memory, spent = random.Random(7), Memory(), list[tuple[float, int]]()
@@ -101,7 +101,7 @@ async def test_however_often_a_process_is_killed_no_window_has_too_many_points(
     assert memory.writes < len(spent) / 3
 
 
-async def test_a_process_that_ends_says_exactly_what_it_spent(clock: MockClock) -> None:
+async def test_a_process_that_ends_stores_exactly_what_it_spent(clock: MockClock) -> None:
     memory = Memory()
     pacer = process(memory)
     await spend(pacer)
@@ -112,7 +112,7 @@ async def test_a_process_that_ends_says_exactly_what_it_spent(clock: MockClock) 
     assert process(memory).budget.spent[None] == 5
 
 
-async def test_a_limit_that_github_set_is_kept_by_the_next_process(clock: MockClock) -> None:
+async def test_the_next_process_respects_a_limit_that_github_has_set(clock: MockClock) -> None:
     memory = Memory()
     pacer = process(memory)
     await pacer.close(30.0)
@@ -136,7 +136,7 @@ async def test_requests_in_flight_at_a_kill_count_as_spent_after_it(
     assert heir.budget.recently_spent(10.0) == [(10.0, 25, None)]
 
 
-async def test_a_clock_that_was_set_back_closes_nothing_for_longer_than_an_hour(
+async def test_a_clock_that_was_set_back_closes_the_budget_for_an_hour_at_most(
     clock: MockClock,
 ) -> None:
     memory = Memory({NAME: SpendingRecord(((2_000_000, 5),), 25, 2_000_060.0)})
@@ -167,7 +167,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_store_spends_noth
     assert pacer.budget.spent.total() == 5
 
 
-async def test_the_store_keeps_it_through_a_restart_for_a_day(tmp_path: Path) -> None:
+async def test_reservations_survive_a_restart_for_a_day(tmp_path: Path) -> None:
     for at, reserved in ((100.0, 25), (200.0, 0)):
         async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
             await store.spending.put(

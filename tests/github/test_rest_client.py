@@ -56,7 +56,7 @@ async def api(script: Script, base: str = "https://api.test") -> AsyncGenerator[
         yield RestClient(client, base)
 
 
-async def test_the_end_of_an_outage_is_noticed_but_not_that_of_a_single_failure(
+async def test_the_end_of_an_outage_is_reported_but_not_that_of_a_single_failure(
     autojump_clock: MockClock,
 ) -> None:
     down = [error(503)] * 4
@@ -136,7 +136,7 @@ async def test_githubs_message_about_each_field_is_reported() -> None:
             await calls.call("POST", "/x", data={})
 
 
-async def test_a_retry_after_is_waited_for_by_everybody_with_that_credential(
+async def test_every_request_with_the_same_credential_waits_for_a_retry_after(
     autojump_clock: MockClock,
 ) -> None:
     script = Script(error(403, "secondary", retry_after="30"), *[ok()] * 3)
@@ -154,14 +154,14 @@ async def ask(calls: RestClient, credential: Credential) -> None:
     await calls.call("GET", "/x", credential=credential)
 
 
-async def test_without_a_time_a_rate_limit_lasts_a_minute(autojump_clock: MockClock) -> None:
+async def test_a_rate_limit_without_a_time_lasts_a_minute(autojump_clock: MockClock) -> None:
     script = Script(error(403, "You have exceeded a secondary rate limit."), ok())
     async with api(script) as calls:
         await calls.call("GET", "/x")
     assert 60 <= script.at[1] - script.at[0] <= 62
 
 
-async def test_an_hours_limit_that_lasts_long_is_an_error_at_once(
+async def test_a_rate_limit_that_lasts_long_is_an_error_at_once(
     autojump_clock: MockClock,
 ) -> None:
     reset = {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "99999999999"}
@@ -186,7 +186,7 @@ async def test_a_malformed_response_is_requested_again_and_then_an_error(
     assert caught.value.uncertain
 
 
-async def test_an_error_with_garbage_in_it_is_still_that_error() -> None:
+async def test_an_error_response_with_a_malformed_body_is_still_that_error() -> None:
     for body in (b"<html>", b"\xff\xfe", b'{"errors": 5}', b"[]", b'{"message": {"a": 1}}', b""):
         script = Script(httpx.Response(404, content=body))
         async with api(script) as calls:
@@ -195,7 +195,9 @@ async def test_an_error_with_garbage_in_it_is_still_that_error() -> None:
 
 
 @pytest.mark.parametrize("header", ["", "-1", "1e9", "soon", "９", "9" * 20])
-async def test_a_senseless_time_to_wait_is_a_minute(header: str, autojump_clock: MockClock) -> None:
+async def test_an_invalid_waiting_time_counts_as_a_minute(
+    header: str, autojump_clock: MockClock
+) -> None:
     limited = httpx.Response(429, headers=[(b"retry-after", header.encode())])
     script = Script(limited, ok())
     async with api(script) as calls:
@@ -226,7 +228,7 @@ async def test_a_list_is_read_to_its_last_page() -> None:
         assert await calls.listed("/x") == [1, 2, 3]
 
 
-async def test_no_token_is_sent_to_where_a_list_or_a_redirection_points() -> None:
+async def test_no_token_is_sent_to_another_host_that_a_list_or_a_redirection_points_to() -> None:
     elsewhere = '<https://evil.test/x>; rel="next"'
     script = Script(ok([1], link=elsewhere), error(302, location="https://evil.test/y"))
     async with api(script) as calls:
@@ -247,14 +249,14 @@ async def test_a_renamed_repository_is_followed() -> None:
     assert json.loads(script.asked[3].content) == {"n": 1}
 
 
-async def test_a_circle_of_redirections_ends() -> None:
+async def test_a_loop_of_redirections_ends() -> None:
     script = Script(*[error(302, location="/x")] * 10)
     async with api(script) as calls:
         with pytest.raises(GitHubError, match="302"):
             await calls.call("GET", "/x")
 
 
-async def test_fifty_are_asked_at_once_and_no_more(autojump_clock: MockClock) -> None:
+async def test_at_most_fifty_requests_are_made_at_the_same_time(autojump_clock: MockClock) -> None:
     now, most = 0, 0
 
     async def slow(request: httpx.Request) -> httpx.Response:
@@ -295,7 +297,7 @@ async def test_an_invalid_address_is_reported_with_its_setting() -> None:
             await RestClient(client, "nonsense://x").call("GET", "/x")
 
 
-async def test_a_page_of_html_is_never_taken_for_a_file(autojump_clock: MockClock) -> None:
+async def test_a_page_of_html_is_never_mistaken_for_a_file(autojump_clock: MockClock) -> None:
     page = httpx.Response(200, html="<html>Back soon</html>")
     file = httpx.Response(200, content=b"<html>", headers={"content-type": RAW})
     async with api(Script(page, file)) as calls:

@@ -137,7 +137,7 @@ async def test_a_busy_node_may_spend_what_idle_nodes_do_not(clock: MockClock) ->
     assert most_in_a_window(cluster) <= POINTS
 
 
-async def test_nodes_that_are_all_busy_get_as_much_as_each_other(clock: MockClock) -> None:
+async def test_nodes_that_are_all_busy_get_equal_shares(clock: MockClock) -> None:
     cluster = nodes("abcd")
     with trio.move_on_after(10 * WINDOW):
         async with trio.open_nursery() as nursery:
@@ -158,7 +158,7 @@ async def test_a_visitor_of_another_node_does_not_wait_for_a_busy_node(clock: Mo
         nursery.cancel_scope.cancel()
 
 
-async def test_checks_that_end_at_another_node_go_before_those_that_a_busy_one_begins(
+async def test_conclusions_on_another_node_go_before_new_checks_on_a_busy_one(
     clock: MockClock,
 ) -> None:
     busy, other = cluster = nodes("ab")
@@ -172,7 +172,7 @@ async def test_checks_that_end_at_another_node_go_before_those_that_a_busy_one_b
     assert most_in_a_window(cluster) <= POINTS
 
 
-async def test_nodes_that_come_go_and_are_killed_never_spend_too_much_together(
+async def test_nodes_that_come_and_go_and_are_killed_never_spend_too_much_together(
     clock: MockClock,
 ) -> None:
     rng, database, all_nodes = random.Random(3), Database(), list[Node]()
@@ -206,7 +206,7 @@ async def test_a_slice_that_a_node_does_not_spend_is_given_to_others_after_a_whi
     assert second.pacer.budget.spent_by_others.total() == 0
 
 
-async def test_a_request_that_github_refuses_to_one_node_is_not_tried_by_the_others(
+async def test_a_rate_limit_that_one_node_meets_applies_to_the_others(
     clock: MockClock,
 ) -> None:
     first, second = nodes("ab")

@@ -100,7 +100,7 @@ async def bassloop(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return await run_bassloop(*arguments, env=environment)
 
 
-async def test_artifacts_of_a_check_are_used_downloaded_and_verified(
+async def test_artifacts_of_a_check_can_be_used_downloaded_and_verified(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     async with tried(make_repository(**{"project.bass": CHECKS})) as trial:

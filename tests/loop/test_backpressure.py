@@ -40,7 +40,7 @@ async def stalled(progress: Path) -> int:
     return int(before)
 
 
-async def test_a_disk_that_does_not_write_stops_the_command(
+async def test_a_disk_that_does_not_write_pauses_the_command(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, progress, write = threading.Event(), tmp_path / "progress", log_writer._write_all

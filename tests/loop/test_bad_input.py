@@ -73,7 +73,7 @@ async def test_a_repository_without_a_hook_shows_how_to_add_one(
         ('($ sh -c "kill -9 $$")', "signal 9"),
     ],
 )
-async def test_a_command_that_can_not_run_fails_its_check_in_words(
+async def test_a_command_that_can_not_run_fails_its_check_with_an_explanation(
     make_repository: MakeRepository, command: str, message: str
 ) -> None:
     path = make_repository(f":it (on src {command})", **{"script.sh": "true"})
@@ -106,7 +106,7 @@ async def test_a_delivery_with_a_wrong_signature_starts_nothing(
         assert len(trial.standin.check_runs) == before
 
 
-async def test_the_same_delivery_again_is_accepted_and_does_nothing(
+async def test_a_repeated_delivery_is_accepted_and_does_nothing(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))')) as trial:

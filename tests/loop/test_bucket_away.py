@@ -42,7 +42,7 @@ async def logged(node: LoopNode, event: str, **values: str) -> dict[str, Any]:
     return found()[0]
 
 
-async def test_a_daemon_starts_without_its_bucket_and_goes_on_when_it_is_back(
+async def test_a_daemon_starts_without_its_bucket_and_continues_once_it_is_back(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})

@@ -54,7 +54,7 @@ POINTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_daemon_killed_here_loses_nothing_and_does_nothing_twice(
+async def test_a_daemon_killed_at_any_point_loses_nothing_and_does_nothing_twice(
     make_repository: MakeRepository, location: Path | str, tmp_path: Path, point: str
 ) -> None:
     settings = {"DATABASE_URL": location} if isinstance(location, str) else {}

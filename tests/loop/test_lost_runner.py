@@ -127,7 +127,7 @@ async def two_runners(repository: Path, folder: Path, behind: Behind) -> AsyncGe
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_run_that_had_not_begun_is_taken_by_another_runner(
+async def test_a_run_that_had_not_begun_is_run_by_another_runner(
     make_repository: MakeRepository, tmp_path: Path, number: signal.Signals
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})

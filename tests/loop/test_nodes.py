@@ -171,7 +171,7 @@ async def join(client: trio.SocketStream, server: trio.SocketStream) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "pause", "cut"])
-async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_go_on(
+async def test_a_check_that_a_lost_node_ran_is_interrupted_and_the_others_continue(
     make_repository: MakeRepository, url: str, tmp_path: Path, how: str
 ) -> None:
     ran, go = tmp_path / "ran", tmp_path / "go"
@@ -252,7 +252,7 @@ async def test_a_node_that_is_alone_waits_for_its_database_and_its_check_succeed
     assert ran.read_text() == "ran\n"
 
 
-async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_its_idle_runners(
+async def test_a_node_that_drains_finishes_its_check_and_the_others_use_its_idle_runners(
     make_repository: MakeRepository, url: str, tmp_path: Path
 ) -> None:
     ran, go = tmp_path / "ran", tmp_path / "go"
@@ -288,7 +288,7 @@ async def test_a_node_that_drains_finishes_its_check_and_the_others_go_on_with_i
             assert "one" not in said
 
 
-async def test_a_check_is_cancelled_on_any_node(
+async def test_a_check_can_be_cancelled_on_any_node(
     make_repository: MakeRepository, url: str, tmp_path: Path
 ) -> None:
     """A push that replaces a head is handled by another node than the one that runs its check."""
@@ -313,7 +313,7 @@ async def test_a_check_is_cancelled_on_any_node(
             assert any(b"run superseded" in line for line in two.log)
 
 
-async def test_a_runner_that_comes_late_runs_what_waits_for_it_on_another_node(
+async def test_a_runner_that_connects_late_runs_what_waits_for_it_on_another_node(
     make_repository: MakeRepository, url: str, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"

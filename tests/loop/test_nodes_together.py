@@ -83,7 +83,7 @@ async def log(world: World, url: str, name: str) -> str:
     return await world.command("logs", f"{url}/runs/{check(world, name)['external_id']}")
 
 
-async def test_the_parts_of_one_check_are_at_different_nodes(
+async def test_one_check_may_involve_several_nodes(
     make_repository: MakeRepository, url: str, bucket: str, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"

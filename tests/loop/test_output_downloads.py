@@ -104,7 +104,7 @@ async def test_a_file_is_downloaded_and_a_directory_as_an_archive(
         assert began == runs_before
 
 
-async def test_an_output_that_is_not_cached_any_more_is_not_made_again(
+async def test_an_output_that_is_no_longer_cached_is_not_made_again(
     make_repository: MakeRepository,
 ) -> None:
     async with run_with_outputs(make_repository) as (trial, run, began):
@@ -131,7 +131,7 @@ async def test_a_visitor_who_leaves_ends_the_call_at_the_runner(
         assert (await get(trial, run, "dist/a.txt")).status_code == 200
 
 
-async def test_one_at_a_time_is_taken_from_a_runner_and_none_beyond_the_limit(
+async def test_a_runner_sends_one_output_at_a_time_and_none_beyond_the_limit(
     make_repository: MakeRepository,
 ) -> None:
     async with (
@@ -179,7 +179,7 @@ async def test_slow_runners_of_one_user_leave_room_for_those_of_others(
             await outputs.open(run, "big.bin")
 
 
-async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeRepository) -> None:
+async def test_a_reader_that_stops_reading_is_disconnected(make_repository: MakeRepository) -> None:
     async with (
         run_with_outputs(make_repository) as (trial, run, _),
         streaming(trial, slow_seconds=0.05) as outputs,
@@ -192,7 +192,9 @@ async def test_a_reader_that_takes_nothing_is_let_go(make_repository: MakeReposi
                 pass
 
 
-async def test_outputs_that_have_ended_hand_on_nothing(make_repository: MakeRepository) -> None:
+async def test_downloads_end_with_their_service_and_are_then_refused(
+    make_repository: MakeRepository,
+) -> None:
     async with run_with_outputs(make_repository) as (trial, run, _):
         async with streaming(trial) as outputs:
             begun = await outputs.open(run, "big.bin")
@@ -204,7 +206,7 @@ async def test_outputs_that_have_ended_hand_on_nothing(make_repository: MakeRepo
         assert not outputs.busy
 
 
-async def test_nothing_is_to_be_had_of_a_runner_that_is_not_there(
+async def test_outputs_of_a_runner_that_is_gone_can_not_be_downloaded(
     make_repository: MakeRepository,
 ) -> None:
     async with run_with_outputs(make_repository) as (trial, run, _), streaming(trial) as outputs:

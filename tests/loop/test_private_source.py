@@ -18,7 +18,7 @@ def everything(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-async def test_git_checks_it_out_and_the_token_is_in_no_file_and_no_log(
+async def test_git_checks_out_private_source_and_the_token_is_in_no_file_or_log(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(

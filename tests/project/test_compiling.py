@@ -122,7 +122,9 @@ async def meaning(source: str) -> bass.Value:
         ),
     ],
 )  # fmt: skip
-async def test_a_check_is_the_thunk_that_bass_would_make(toml: str, form: str) -> None:
+async def test_a_declared_check_compiles_to_the_thunk_that_bass_would_make(
+    toml: str, form: str
+) -> None:
     ((name, thunk, _),) = await started(toml, PUSH)
     expected = await meaning(form)
     assert name == "a"
@@ -130,7 +132,7 @@ async def test_a_check_is_the_thunk_that_bass_would_make(toml: str, form: str) -
     assert bass.thunk_digest(thunk) == bass.thunk_digest(expected)
 
 
-async def test_a_matrix_makes_a_check_of_each_combination() -> None:
+async def test_a_matrix_makes_a_check_for_each_combination() -> None:
     toml = """
 [checks.test]
 image = "python:${python}"
@@ -196,7 +198,7 @@ def quoted(text: str) -> str:
 
 @settings(max_examples=40)
 @given(text.filter(str.strip), text, text)
-async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: str) -> None:
+async def test_any_text_reaches_the_command_unchanged(run: str, value: str, branch: str) -> None:
     toml = f"[checks.a]\nrun = {quoted(run)}\nenv.X = {quoted(value)}\nwhen.branches = [{quoted(branch)}]"
     event = {
         **PUSH,
@@ -211,7 +213,7 @@ async def test_any_text_arrives_as_it_was_written(run: str, value: str, branch: 
     assert json_form["env"] == [{"symbol": "X", "value": {"string": {"value": value}}}]
 
 
-def test_used_checks_are_needed_with_every_combination_of_their_matrix() -> None:
+def test_using_a_check_needs_every_combination_of_its_matrix() -> None:
     checks = read_checks(
         b'[checks.build]\nrun = "make"\nartifacts = "dist/*"\nmatrix = { v = ["1", "2"] }\n'
         b'[checks.deploy]\nrun = "./deploy"\nuses = ["build"]\n'

@@ -125,7 +125,7 @@ def test_each_kind_of_project_has_its_checks(project: str) -> None:
     assert {proposal.name: list(proposal.run) for proposal in proposals} == expected
 
 
-def test_checks_of_a_rust_project_share_no_registry_which_cargo_does_not_lock() -> None:
+def test_checks_of_a_rust_project_do_not_share_cargos_registry() -> None:
     proposals = propose_checks({"Cargo.toml": ""}.get, {"Cargo.toml"})
     assert [(each.name, dict(each.caches)) for each in proposals] == [("test", {}), ("clippy", {})]
 
@@ -142,7 +142,7 @@ NAMES = ["pyproject.toml", "package.json", "go.mod", "Cargo.toml", "pom.xml", "M
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=100)))
-def test_no_file_makes_it_raise(files: dict[str, str]) -> None:
+def test_no_file_raises_an_error(files: dict[str, str]) -> None:
     read_checks(write_declaration(propose_checks(files.get, set(files))).encode())
 
 
@@ -157,7 +157,7 @@ def test_no_file_makes_it_raise(files: dict[str, str]) -> None:
         ({"package.json": {"engines": {"node": ">=18.12.0 <19 || ^20.9"}}}, "node:22"),
     ],
 )
-def test_the_version_of_node_is_the_projects(files: dict[str, Any], image: str) -> None:
+def test_the_version_of_node_comes_from_the_project(files: dict[str, Any], image: str) -> None:
     package = {"scripts": {"test": "jest"}, **files.pop("package.json", {})}
     there = {**files, "package.json": json.dumps(package)}
     [proposal] = propose_checks(there.get, set(there))
@@ -184,13 +184,13 @@ def test_the_version_of_node_is_the_projects(files: dict[str, Any], image: str) 
         ("java", {".tool-versions": "java temurin-21.0.2+13\n"}, "21.0"),
     ],
 )
-def test_versions_that_a_project_pins_are_found(
+def test_pinned_versions_of_a_project_are_found(
     language: str, files: dict[str, str], version: str | None
 ) -> None:
     assert pinned_version(language, files.get) == version
 
 
-def test_an_image_is_of_the_version_that_is_pinned() -> None:
+def test_an_image_has_the_pinned_version() -> None:
     files = {"go.mod": "go 1.22\n", ".tool-versions": "golang 1.24.1\n", "Gemfile": ""}
     found = propose_checks(files.get, set(files))
     assert {each.image for each in found} == {"golang:1.24", "ruby:3.3"}
@@ -199,7 +199,7 @@ def test_an_image_is_of_the_version_that_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("folders", "command"), [("src", "mypy src"), ("my_pkg docs", "mypy my_pkg"), ("", "mypy .")]
 )
-def test_types_are_checked_where_the_package_is(folders: str, command: str) -> None:
+def test_types_are_checked_in_the_folder_of_the_package(folders: str, command: str) -> None:
     files = {"pyproject.toml": '[project]\nname = "my-pkg"\n[tool.mypy]\nstrict = true\n'}
     [check] = [
         each

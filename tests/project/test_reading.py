@@ -153,13 +153,13 @@ def test_a_long_file_is_refused() -> None:
         read_checks(b"#" * (1 << 20))
 
 
-def test_texts_with_many_dots_are_no_keys_with_many_parts() -> None:
+def test_texts_with_many_dots_do_not_count_as_keys_with_many_parts() -> None:
     reversed_address = ".".join("b1bad0e0000000000000000008b1020") + ".ip6.arpa"
     [check] = read_checks(f"[checks.a]\nrun = 'host {reversed_address}'".encode()).values()
     assert check.commands == [f"host {reversed_address}"]
 
 
-def test_a_long_key_in_quotes_takes_time_in_proportion() -> None:
+def test_a_long_quoted_key_is_read_in_linear_time() -> None:
     """It took a minute when the pattern of headers tried each space as the key's end."""
     with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:3: checks\.a\. +"):
         read_checks(f'[checks.a]\nrun = "x"\n[checks.a."{" " * 200_000}x"]'.encode())
@@ -179,7 +179,7 @@ def test_all_problems_are_reported_together() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_else(content: bytes) -> None:
+def test_no_bytes_raise_another_error(content: bytes) -> None:
     for text in (content, b"[checks.a]\nrun = 'x'\n" + content):
         try:
             read_checks(text)
@@ -187,7 +187,7 @@ def test_no_bytes_raise_anything_else(content: bytes) -> None:
             assert str(error)  # noqa: PT017
 
 
-def test_the_schema_for_editors_takes_what_the_loop_takes() -> None:
+def test_the_schema_for_editors_accepts_what_the_loop_accepts() -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     declared = tomllib.loads(WHOLE.decode())
@@ -200,7 +200,7 @@ def test_the_schema_for_editors_takes_what_the_loop_takes() -> None:
         jsonschema.validate(declared, schema)
 
 
-def test_a_byte_order_mark_is_no_mistake() -> None:
+def test_a_byte_order_mark_is_not_a_mistake() -> None:
     content = b'\xef\xbb\xbf[checks.a]\r\nrun = "ls"\r\n'
     assert read_checks(content)["a"].commands == ["ls"]
     assert read_rules(content).checks == {}

@@ -48,7 +48,7 @@ TARGETS = [{"name": "gnu", "flags": {"m": 64}}, {"name": "musl", "flags": {"m": 
         ),
     ],
 )
-def test_the_combinations_are_githubs(
+def test_a_matrix_has_the_same_combinations_as_at_github(
     matrix: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
     assert combinations(matrix) == expected
@@ -87,7 +87,7 @@ def test_steps_whose_conditions_depend_on_included_values_are_in_the_checks() ->
     assert translated.left_out == ["job a of x.yml: it also runs on windows-latest"]
 
 
-def test_a_product_is_declared_once_whatever_it_was_made_of() -> None:
+def test_a_product_of_values_is_declared_once() -> None:
     matrix = {
         "platform": [{"os": "ubuntu-latest"}, {"os": "macos-latest"}],
         "node": [22, 24],
@@ -148,7 +148,7 @@ def test_channels_of_rust_have_checks_beside_those_of_its_versions() -> None:
     assert all(check.matrix == {"features": ["", "serde"]} for check in checks)
 
 
-def test_versions_keep_their_spelling_where_a_condition_compares_it() -> None:
+def test_versions_keep_their_spelling_if_a_condition_compares_it() -> None:
     setup = {"uses": "actions/setup-node@v4", "with": {"node-version": "${{ matrix.node }}"}}
     step = {"run": "npm i -g npm", "if": "!startsWith(matrix.node, '22.')"}
     checks = translate({"node": ["22.x", "26.x"]}, setup, step, {"run": "npm test"}).checks
@@ -158,7 +158,7 @@ def test_versions_keep_their_spelling_where_a_condition_compares_it() -> None:
     ]
 
 
-def test_a_truth_value_is_not_taken_for_a_text() -> None:
+def test_a_truth_value_is_not_mistaken_for_text() -> None:
     """Any text but "" is true, even "false"."""
     checks = translate({"cov": [True, False]}, {"run": "make"}, {"run": "cov", "if": "matrix.cov"})
     assert [(check.name, check.run) for check in checks.checks] == [
@@ -167,7 +167,7 @@ def test_a_truth_value_is_not_taken_for_a_text() -> None:
     ]
 
 
-def test_only_the_first_combinations_of_a_long_list_have_checks_which_is_listed() -> None:
+def test_only_the_first_combinations_of_a_long_list_have_checks_and_the_rest_is_listed() -> None:
     include = [{"x": number, "y": -number} for number in range(20)]
     translated = translate({"include": include}, {"run": "make ${{ matrix.x }}"})
     assert len(translated.checks) == 16

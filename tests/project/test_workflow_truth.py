@@ -47,9 +47,7 @@ def run_commands(check: Proposal, folder: Path) -> str:
         ),
     ],
 )
-def test_a_job_of_which_only_preparations_are_left_is_no_check(
-    steps: list[object], lost: str
-) -> None:
+def test_a_job_with_only_preparations_left_is_not_a_check(steps: list[object], lost: str) -> None:
     translated = translate(*steps)
     assert not translated.checks
     assert translated.left_out == [
@@ -83,11 +81,11 @@ def test_a_job_that_only_installs_is_a_check_if_it_does_nothing_else() -> None:
         ("uv run pytest", False),
     ],
 )
-def test_preparations_are_told_from_the_work(script: str, expected: bool) -> None:
+def test_preparations_are_distinguished_from_the_actual_work(script: str, expected: bool) -> None:
     assert is_preparation([script]) is expected
 
 
-def test_a_step_that_examines_its_needs_is_done_by_the_needs() -> None:
+def test_a_step_that_examines_its_needs_is_covered_by_the_needs() -> None:
     step = {"run": "jq -e 'all(.result == \"success\")' <<< '${{ toJSON(needs) }}'"}
     content = {
         "on": "push",
@@ -125,7 +123,7 @@ def test_an_output_that_no_script_writes_is_still_noted() -> None:
     assert any("step 'make web' only runs if" in note for note in check.notes)
 
 
-def test_paths_below_the_workspace_are_found_from_any_folder(tmp_path: Path) -> None:
+def test_paths_below_the_workspace_work_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "VERSION").write_text("1.2\n")
     [check] = translate(
@@ -139,7 +137,7 @@ def test_paths_below_the_workspace_are_found_from_any_folder(tmp_path: Path) -> 
 OURS: dict[str, Any] = {"if": "github.repository == 'us/it' && github.event_name == 'push'"}
 
 
-def test_a_job_that_forks_skip_is_a_check_that_says_where_it_runs() -> None:
+def test_a_job_that_is_skipped_for_forks_becomes_a_check_that_says_where_it_runs() -> None:
     [check] = translate({"run": "make"}, on=["push", "pull_request"], **OURS).checks
     assert check.when == {"events": ["push"]}
     assert check.notes[-1] == (
@@ -147,13 +145,13 @@ def test_a_job_that_forks_skip_is_a_check_that_says_where_it_runs() -> None:
     )
 
 
-def test_a_job_that_forks_skip_because_it_releases_is_left_out() -> None:
+def test_a_release_job_that_is_skipped_for_forks_is_left_out() -> None:
     translated = translate({"run": "make"}, permissions={"contents": "write"}, **OURS)
     assert not translated.checks
     assert "github.repository == 'us/it'" in translated.left_out[0]
 
 
-def test_a_job_for_pushes_and_forks_requests_runs_for_both() -> None:
+def test_a_job_for_pushes_and_pull_requests_of_forks_runs_for_both() -> None:
     condition = (
         "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name "
         "!= github.event.pull_request.base.repo.full_name"
@@ -164,7 +162,7 @@ def test_a_job_for_pushes_and_forks_requests_runs_for_both() -> None:
     assert f"the check also runs where `if: {condition}` may not hold" in check.notes
 
 
-def test_a_program_that_github_has_and_the_image_lacks_is_installed() -> None:
+def test_a_program_that_is_missing_in_the_image_is_installed() -> None:
     setup = {"uses": "actions/setup-python@v5", "with": {"python-version": "3.13"}}
     [check] = translate(setup, {"run": "pipx run nox -s tests"}).checks
     assert check.run == ("command -v pipx || pip install pipx", "pipx run nox -s tests")

@@ -154,7 +154,7 @@ def test_jobs_that_are_not_checks_are_left_out_with_the_reason(text: str, reason
         ("github.base_ref == 'main'", {"events": ["pull_request"], "branches": ["main"]}),
     ],
 )
-def test_a_condition_on_events_and_branches_becomes_when(
+def test_a_condition_on_events_and_branches_becomes_a_when_table(
     condition: str, when: dict[str, list[str]]
 ) -> None:
     text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
@@ -175,7 +175,7 @@ def test_a_condition_on_events_and_branches_becomes_when(
         ("github.repository == 'a/b' && github.ref_name == 'main'", "which `when` can't say; test"),
     ],
 )
-def test_a_job_that_is_left_out_for_its_condition_says_what_to_do(
+def test_a_job_that_is_left_out_for_its_condition_is_listed_with_what_to_do(
     condition: str, reason: str
 ) -> None:
     text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
@@ -191,7 +191,7 @@ def test_a_job_that_is_left_out_for_its_condition_says_what_to_do(
         "github.ref != 'refs/heads/x'",
     ],
 )
-def test_a_job_that_runs_more_often_than_its_condition_says_so(condition: str) -> None:
+def test_a_check_that_runs_more_often_than_its_job_is_noted(condition: str) -> None:
     text = f'on: [push, pull_request]\njobs: {{a: {{if: "{condition}", steps: [{{run: a}}]}}}}'
     [check] = translate_workflow(text, "x.yml").checks
     assert f"the check also runs where `if: {condition}` may not hold" in check.notes
@@ -232,7 +232,7 @@ def test_a_command_that_uses_an_output_of_another_step_gets_a_note() -> None:
     assert any("steps.x.outputs.y" in note and "fails as it is" in note for note in check.notes)
 
 
-def test_a_job_without_a_command_is_no_check() -> None:
+def test_a_job_without_a_command_is_not_a_check() -> None:
     text = "on: push\njobs: {a: {steps: [{uses: actions/checkout@v4}, {uses: x/y@v1}]}}"
     translated = translate_workflow(text, "x.yml")
     assert not translated.checks
@@ -241,7 +241,7 @@ def test_a_job_without_a_command_is_no_check() -> None:
     ]
 
 
-def test_conditions_that_can_be_evaluated_are() -> None:
+def test_conditions_are_evaluated_if_possible() -> None:
     text = """
 on: [push, pull_request]
 jobs:
@@ -311,7 +311,7 @@ jobs:
     assert last.needs == ["test-3.14", "test-3.11", "test-pypy-3.11"]
 
 
-def test_an_action_of_the_repository_is_read() -> None:
+def test_a_local_action_is_read() -> None:
     text = "on: push\njobs: {a: {steps: [{uses: ./ci/setup, with: {node: 24}}, {run: npm test}]}}"
     action = """
 inputs: {node: {default: "22"}, install: {default: "true"}}
@@ -330,7 +330,7 @@ runs:
     assert len(check.run) < 8  # it uses itself, which has an end
 
 
-def test_a_default_folder_is_the_checks_workdir_if_all_its_steps_stay_there() -> None:
+def test_the_default_folder_becomes_the_checks_workdir_if_all_steps_stay_there() -> None:
     text = "on: push\ndefaults: {run: {working-directory: web}}\njobs: {a: {steps: [{run: npm ci}, {run: npm test}]}}"
     [check] = translate_workflow(text, "x.yml").checks
     assert (check.workdir, check.run) == ("web", ("npm ci", "npm test"))
@@ -359,7 +359,7 @@ def test_a_step_outside_of_the_default_folder_runs_where_github_runs_it(
     assert check.artifacts == artifacts
 
 
-def test_a_step_in_python_has_its_variables_and_folder(tmp_path: Path) -> None:
+def test_a_step_in_python_keeps_its_variables_and_folder(tmp_path: Path) -> None:
     check = job_of(
         {
             "shell": "python",
@@ -381,7 +381,7 @@ def test_variables_that_only_github_sets_are_noted() -> None:
     assert unset == ["$GITHUB_REF isn't set here", "$RUNNER_TEMP isn't set here"]
 
 
-def test_only_the_filters_that_a_workflow_has_are_noted() -> None:
+def test_only_existing_filters_of_a_workflow_are_noted() -> None:
     text = "on: {push: {paths: [web/**]}}\njobs: {a: {steps: [{run: make}]}}"
     [check] = translate_workflow(text, "x.yml").checks
     assert "paths left out: the check runs for every change" in check.notes
@@ -402,7 +402,7 @@ jobs:
     assert check.when == {"branches": ["main"]}
 
 
-def test_commands_run_as_root_with_lists_of_packages() -> None:
+def test_commands_run_as_root_with_updated_package_lists() -> None:
     text = """
 on: push
 jobs:
@@ -465,7 +465,9 @@ jobs:
         ("", None),
     ],
 )
-def test_conditions_have_githubs_meaning(condition: str, expected: bool | None) -> None:
+def test_conditions_have_the_same_meaning_as_at_github(
+    condition: str, expected: bool | None
+) -> None:
     cases = [case for event in ("push", "pull_request") for case in event_cases(event, {})]
     assert evaluate(condition, {"matrix.n": "20"}, cases) is expected
 
@@ -500,7 +502,7 @@ jobs:
     assert second.when == {"events": ["push"], "branches": ["main"]}
 
 
-def test_artifacts_of_a_matrix_are_those_of_all_its_checks() -> None:
+def test_artifacts_of_a_matrix_are_taken_from_all_its_checks() -> None:
     text = """
 on: push
 jobs:
@@ -516,7 +518,7 @@ jobs:
     assert check.run == ('mkdir -p got && cp -r "artifacts/x-a"*/dist/. got',)
 
 
-def test_uploads_of_coverage_are_no_checks() -> None:
+def test_uploads_of_coverage_are_not_checks() -> None:
     text = """
 on: push
 jobs:
@@ -561,7 +563,7 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING, ANYTHING)
-def test_no_workflow_is_too_strange(job: object, step: object) -> None:
+def test_no_workflow_raises_an_error(job: object, step: object) -> None:
     content = {"on": "push", "jobs": {"a": job, "b": {"steps": [step]}}}
     translated = translate_workflow(yaml.safe_dump(content), "x.yml")
     write_declaration(translated.checks)
@@ -588,7 +590,7 @@ def job_of(*steps: object, read: Callable[[str], str | None] = lambda path: None
         ("pnpm/action-setup@v4", {}, "node:22"),
     ],
 )
-def test_a_version_is_found_wherever_a_workflow_names_it(
+def test_a_version_is_found_wherever_a_workflow_may_name_it(
     uses: str, inputs: dict[str, str], image: str
 ) -> None:
     files = {"go.mod": "module x\n\ngo 1.24.1\n", ".nvmrc": "v20.1\n"}
@@ -609,7 +611,7 @@ def test_a_version_in_a_file_that_is_not_understood_is_noted() -> None:
     )
 
 
-def test_a_matrix_of_pythons_for_uv_runs_on_each_of_them() -> None:
+def test_a_matrix_of_python_versions_for_uv_runs_on_each_of_them() -> None:
     text = """
 on: push
 jobs:
@@ -700,7 +702,7 @@ def test_a_package_manager_is_installed_where_corepack_cannot(
 
 
 @pytest.mark.parametrize("script", ["true", "exit 0", ":", "# nothing\necho done"])
-def test_a_job_that_does_nothing_is_no_check(script: str) -> None:
+def test_a_job_that_does_nothing_is_not_a_check(script: str) -> None:
     """It would always be green."""
     jobs = {"a": {"steps": [{"run": script}]}, "b": {"steps": [{"run": f"{script}; make"}]}}
     translated = translate_workflow(json.dumps({"on": "push", "jobs": jobs}), "x.yml")
@@ -716,7 +718,7 @@ def test_a_job_that_only_waits_for_others_is_a_check() -> None:
     assert [check.needs for check in translated.checks] == [[], ["a"]]
 
 
-def test_a_job_that_mends_files_fails_if_there_was_something_to_mend() -> None:
+def test_a_job_that_fixes_files_fails_if_there_was_something_to_fix() -> None:
     check = job_of(
         {"run": "npm install"}, {"run": "npm run format"}, {"uses": "autofix-ci/action@v1"}
     )
@@ -739,7 +741,7 @@ def test_a_job_that_mends_files_fails_if_there_was_something_to_mend() -> None:
         ),
     ],
 )
-def test_an_action_that_installs_a_crate_is_a_command(
+def test_an_action_that_installs_a_crate_becomes_a_command(
     uses: str, inputs: dict[str, str], command: str
 ) -> None:
     check = job_of({"uses": uses, "with": inputs}, {"run": "cargo outdated"})
@@ -770,7 +772,7 @@ def test_an_unknown_action_that_sets_something_up_asks_for_another_image() -> No
         ("", "rust:1", "toolchain '${{ needs.meta.outputs.msrv }}' was taken for 1"),
     ],
 )
-def test_the_oldest_rust_that_another_job_computes_is_the_manifests(
+def test_a_minimum_rust_version_that_another_job_computes_is_read_from_the_manifest(
     manifest: str, image: str, note: str
 ) -> None:
     toolchain = {"toolchain": "${{ needs.meta.outputs.msrv }}"}
@@ -782,7 +784,7 @@ def test_the_oldest_rust_that_another_job_computes_is_the_manifests(
     assert (check.image, check.notes[-1]) == (image, note)
 
 
-def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() -> None:
+def test_a_job_installs_the_packages_that_an_unknown_action_would_install() -> None:
     files = {
         "package.json": '{"packageManager": "pnpm@9.1.0"}',
         "pnpm-lock.yaml": "",
@@ -809,7 +811,7 @@ def test_a_job_whose_packages_an_unknown_action_installs_installs_them_itself() 
         ({"run": "npm ci"}, {"npm": "/root/.npm"}),
     ],
 )
-def test_downloads_are_cached_though_the_workflow_does_not_say_so(
+def test_downloads_are_cached_even_if_the_workflow_does_not_say_so(
     step: dict[str, str], caches: dict[str, str]
 ) -> None:
     """GitHub's machines are close to the registries; a developer's may not be."""
@@ -825,7 +827,7 @@ def test_an_artifact_whose_path_is_computed_is_left_out() -> None:
     assert any(note.endswith("is left out: its path isn't known") for note in check.notes)
 
 
-def test_elixir_gets_its_package_manager_which_the_image_lacks() -> None:
+def test_an_elixir_job_installs_the_package_manager_that_the_image_lacks() -> None:
     check = job_of(
         {"uses": "erlef/setup-beam@v1", "with": {"elixir-version": "1.17"}}, {"run": "mix test"}
     )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.published
 Examples = list[tuple[str, dict[str, Any]]]
 
 
-def test_every_example_is_read_and_decided_on(examples: Examples) -> None:
+def test_every_example_is_parsed_and_routed(examples: Examples) -> None:
     assert len(examples) > 300
     routes: Counter[Route] = Counter()
     for name, payload in examples:
@@ -37,7 +37,7 @@ def test_every_example_is_read_and_decided_on(examples: Examples) -> None:
     assert routes[Route.LOOP] > 10
 
 
-def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) -> None:
+def test_the_head_of_each_example_is_the_one_that_it_names(examples: Examples) -> None:
     where = {
         "check_suite": lambda payload: payload["check_suite"]["head_sha"],
         "check_run": lambda payload: payload["check_run"]["head_sha"],
@@ -55,7 +55,9 @@ def test_the_heads_of_the_examples_are_those_that_they_name(examples: Examples) 
             assert event.repository.private
 
 
-async def test_every_example_correctly_signed_is_taken(examples: Examples, tmp_path: Path) -> None:
+async def test_every_correctly_signed_example_is_accepted(
+    examples: Examples, tmp_path: Path
+) -> None:
     async def handle(delivery: object, turn: object) -> Any:
         raise AssertionError(delivery)
 
@@ -75,7 +77,7 @@ async def test_every_example_correctly_signed_is_taken(examples: Examples, tmp_p
         assert inbox.statistics()["waiting"] == len(examples)
 
 
-async def test_every_example_is_handled_to_an_end(
+async def test_every_example_is_handled_to_its_end(
     examples: Examples, repository: Path, tmp_path: Path
 ) -> None:
     states: Counter[str] = Counter()

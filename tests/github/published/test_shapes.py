@@ -89,7 +89,7 @@ async def test_responses_have_the_format_of_github(
         description.component("installation", installation)
 
 
-async def test_a_token_has_githubs_shape(repository: Path, description: Description) -> None:
+async def test_a_token_has_the_format_of_github(repository: Path, description: Description) -> None:
     path = "/app/installations/{installation_id}/access_tokens"
     async with open_world(repository) as world:
         assert world.github.app is not None
@@ -144,7 +144,7 @@ async def test_signing_in_and_revoking_the_token_have_the_format_of_github(
         ("ping", None),
     ],
 )
-async def test_a_payload_has_githubs_shape(
+async def test_a_payload_has_the_format_of_github(
     repository: Path, description: Description, event: str, action: str | None
 ) -> None:
     name = "-".join([event, *([action] if action else [])]).replace("_", "-")
@@ -174,7 +174,7 @@ def test_requests_have_the_format_of_github(description: Description) -> None:
     description.request("patch", f"{REPO}/check-runs/{{check_run_id}}", sent)
 
 
-def test_check_runs_aren_t_among_what_notifies_people(description: Description) -> None:
+def test_requests_about_check_runs_do_not_trigger_notifications(description: Description) -> None:
     """GitHub limits such calls to 80 a minute and 500 an hour, and the loop doesn't count them."""
     marked = {
         (method, path)
