@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import queue
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bassloop.tools.trial import temporary_folder
 from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
 from tests.commands import Finished, run_command
 from tests.repositories import git
@@ -225,6 +228,25 @@ def _guards(folder: Path) -> list[int]:
             if b"bassloop-guard" in words and str(folder).encode() in words[-2]:
                 found.append(os.pidfd_open(int(path.parent.name)))
     return found
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # for a guard that outlives the trial
+async def test_files_that_take_long_to_remove_do_not_delay_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    """They are left to the guard. Checks may have cached tens of thousands of files."""
+    ended = threading.Event()
+    removed = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: removed.append(ended.wait(SECONDS)))
+    with ExitStack() as stack:
+        stack.callback(ended.set)
+        async with temporary_folder() as folder:
+            (folder / "package").touch()
+            [guard] = _guards(tmp_path)
+        stack.callback(os.close, guard)
+        assert removed == []
+        signal.pidfd_send_signal(guard, signal.SIGKILL)  # so it doesn't outlive the test
 
 
 async def test_a_killed_trial_without_a_runner_is_cleaned_up(tmp_path: Path) -> None:

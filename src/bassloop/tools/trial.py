@@ -345,7 +345,8 @@ def _payload(path: Path) -> dict[str, Any]:
 async def temporary_folder() -> AsyncGenerator[Path]:
     """A private folder that is removed on exit, even if this is cancelled or killed. Raises TrialError.
 
-    If a container engine may still have images of the trial, the guard removes both, and may take longer for that.
+    The guard removes what takes longer than REMOVE_SECONDS, such as the packages that checks have cached. If a
+    container engine may still have images of the trial, it removes both.
     """
     try:
         make = partial(tempfile.mkdtemp, prefix="bassloop-try-")
@@ -363,15 +364,18 @@ async def temporary_folder() -> AsyncGenerator[Path]:
                 yield folder
             finally:
                 if not has_own_images(folder):
-                    await _remove(folder)  # before the guard looks whether it is there
+                    # before the guard looks whether it is there
+                    await _remove(folder, is_guarded=True)
     finally:
         if not is_guarded:
-            await _remove(folder)
+            await _remove(folder, is_guarded=False)
 
 
-async def _remove(folder: Path) -> None:
+async def _remove(folder: Path, *, is_guarded: bool) -> None:
+    """Remove a folder. If it's guarded, this returns after REMOVE_SECONDS, even if it isn't done yet."""
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
     with shielded(REMOVE_SECONDS):
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+        await trio.to_thread.run_sync(remove, abandon_on_cancel=is_guarded)
 
 
 @dataclass(frozen=True, slots=True)

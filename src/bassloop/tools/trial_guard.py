@@ -76,7 +76,7 @@ def end_trial_database(trial: Path) -> None:
 
 @asynccontextmanager
 async def guarded(folder: Path) -> AsyncGenerator[None]:
-    """Clean up after this process if it is killed in here."""
+    """Clean up after this process if it is killed in here, or leaves the folder behind."""
     # In a separate session, so it doesn't receive a terminal's signals.
     process = await trio.lowlevel.open_process(
         ["/bin/sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
@@ -91,7 +91,9 @@ async def guarded(folder: Path) -> AsyncGenerator[None]:
     finally:
         with shielded(END_SECONDS):
             await process.stdin.aclose()
-            await process.wait()
+            # If files are left, it outlives this process, which would only wait until END_SECONDS.
+            if has_own_images(folder) or not await trio.Path(folder).exists():
+                await process.wait()
 
 
 def has_own_images(folder: Path) -> bool:
