@@ -1,5 +1,7 @@
 """Fuzz the parsers that read what strangers send: `python -m benchmarks.fuzz --seconds 60`.
 
+The readers of texts are in :mod:`benchmarks.fuzz_texts`. `--growth` compares the times for inputs of two sizes instead.
+
 Each input is made from a seed: pieces that mean something to the parser, put together, altered and cut at random.
 A parser may refuse an input with the errors that it promises, and may do nothing else: the first input that
 makes it raise anything, or take more than half a second of processor time, is printed with its seed, and
@@ -16,6 +18,7 @@ import tarfile
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks.fuzz_texts import Reader, growth, readers
 from google.protobuf.message import DecodeError
 
 from bassloop.bass.errors import BassError
@@ -320,6 +323,19 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
 }
 
 
+def _of_reader(name: str) -> Callable[[random.Random], None]:
+    def target(chance: random.Random) -> None:
+        """Let a reader read pieces that mean something to it."""
+        reader = READERS[name]
+        reader(altered(chance, reader.pieces, 25))
+
+    return target
+
+
+READERS: dict[str, Reader] = readers([each.encode() for each in JSON_PIECES], TAR_PIECES, THUNKS)
+TARGETS |= {name: _of_reader(name) for name in READERS}
+
+
 def fuzz(name: str, seed: int, seconds: float, inputs: int | None = None) -> tuple[int, str | None]:
     """Try inputs of one target; return how many, and what was found, if anything was."""
     target, tried, end = TARGETS[name], 0, time.monotonic() + seconds
@@ -336,15 +352,37 @@ def fuzz(name: str, seed: int, seconds: float, inputs: int | None = None) -> tup
     return tried, None
 
 
+def fuzz_growth(
+    name: str, seed: int, seconds: float, inputs: int | None = None
+) -> tuple[int, str | None]:
+    """Compare the times of one reader for inputs of two sizes; return how many, and what was found."""
+    tried, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end and (inputs is None or tried < inputs):
+        try:
+            found = growth(READERS[name], seed + tried)
+        except Exception as error:  # noqa: BLE001  (that is what is looked for)
+            found = repr(error)
+        if found is not None:
+            return tried, f"{name}, seed {seed + tried}: {found}"
+        tried += 1
+    return tried, None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--growth", action="store_true", help="compare times for inputs of two sizes"
+    )
     parser.add_argument("targets", nargs="*", help=", ".join(TARGETS))
     options = parser.parse_args()
     failed = False
-    for name in options.targets or TARGETS:
-        tried, found = fuzz(name, options.seed, options.seconds)
+    for name in options.targets or (READERS if options.growth else TARGETS):
+        if options.growth:
+            tried, found = fuzz_growth(name, options.seed, options.seconds)
+        else:
+            tried, found = fuzz(name, options.seed, options.seconds)
         failed = failed or found is not None
         sys.stdout.write(f"{name}: {tried:,} inputs, {found or 'nothing found'}\n")
         sys.stdout.flush()

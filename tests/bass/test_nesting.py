@@ -150,3 +150,25 @@ def test_encoded_lists_are_no_deeper_than_parsers_allow() -> None:
     decode_encoded_thunk(encoded_thunk(command("x", stdin=(nested_lists(44),))))
     with pytest.raises(BassError, match="nested too deep"):
         encode(nested_lists(46))
+
+
+def test_messages_nested_deeper_than_protobuf_decodes_are_refused() -> None:
+    def arrays(depth: int) -> bytes:
+        value = pb.Value(thunk=pb.Thunk(entrypoint=["true"]).SerializeToString())
+        for _ in range(depth):
+            value = pb.Value(array=pb.Array(values=[value]))
+        return pb.Thunk(args=[value]).SerializeToString()
+
+    deepest = next(n for n in range(200) if _fails_to_decode(arrays(n))) - 1
+    assert len(flatten(arrays(deepest), 1_000)) == 2
+    # Otherwise, each level would be copied once for each level around it.
+    with pytest.raises(DecodeError):
+        flatten(arrays(deepest + 1), 1_000)
+
+
+def _fails_to_decode(thunk: bytes) -> bool:
+    try:
+        pb.Thunk.FromString(thunk)
+    except DecodeError:
+        return True
+    return False

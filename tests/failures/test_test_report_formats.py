@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,3 +112,14 @@ def test_only_the_first_traces_of_many_failures_are_searched() -> None:
 def test_an_unknown_tap_line_of_a_failed_test_is_still_a_failed_test() -> None:
     text = "TAP version 13\n" + "".join(f"not ok {n} - t{n}\n" for n in range(300))
     assert [case.outcome for case in read_report(text.encode())] == ["failed"] * 300
+
+
+def test_one_long_token_takes_time_in_proportion_to_its_length() -> None:
+    def seconds(size: int) -> float:
+        report = b"<testsuites><!--" + bytes([97]) * size + b"--></testsuites>"
+        began = time.thread_time()
+        assert read_report(report) == []
+        return time.thread_time() - began
+
+    # Old versions of Expat take 200 times as long for 15 times as much if a token arrives in pieces of one size.
+    assert seconds(15 << 20) < 80 * min(seconds(1 << 20) for _ in range(5))

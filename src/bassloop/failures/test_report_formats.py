@@ -68,9 +68,13 @@ def read_report(data: bytes) -> list[Case]:
 def _junit(data: bytes) -> list[Case]:
     try:
         parser = DefusedXMLParser(target=TreeBuilder(), forbid_dtd=True)
-        # In pieces, because other threads can't run while one is parsed.
-        for start in range(0, len(data), PIECE_BYTES):
-            parser.feed(data[start : start + PIECE_BYTES])
+        # In pieces, because other threads can't run while one is parsed. Expat before 2.6 parses an incomplete token
+        # anew with each piece, so each piece is at least as long as what is incomplete.
+        start, size = 0, PIECE_BYTES
+        while start < len(data):
+            parser.feed(data[start : start + size])
+            start += size
+            size = max(PIECE_BYTES, start - parser.parser.CurrentByteIndex)
         root = parser.close()
     except (ParseError, ValueError, LookupError, defusedxml.DefusedXmlException) as error:
         raise ReportError(f"the XML can't be read: {error}") from error

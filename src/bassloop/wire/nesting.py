@@ -28,6 +28,9 @@ _MESSAGE: Final = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 _REFERENCE: Final = 4
 """The length of a reference in bytes."""
 
+_MAX_DEPTH: Final = 100
+"""How deep messages may be nested in a thunk, apart from those of thunks in it, which is protobuf's own limit."""
+
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 """The wire types of proto3."""
 
@@ -48,8 +51,8 @@ def flatten(encoded: bytes, most: int) -> list[FlatThunk]:
     """Return the distinct thunks in an encoded thunk, each after those that it refers to, with itself last.
 
     In the results, fields for thunks contain references; `index_of` returns the index in the list. Time and memory are
-    proportional to the bytes, at any depth. Raises DecodeError for malformed messages, and TooManyParts for more than
-    `most` messages that can contain thunks.
+    proportional to the bytes, at any depth. Raises DecodeError for malformed messages, and if others than thunks
+    are nested too deep to be decoded. Raises TooManyParts for more than `most` messages that can contain thunks.
     """
     return _Flattener(encoded, most).run()
 
@@ -74,6 +77,7 @@ class _Open:
     body: int
     end: int
     copied: int
+    depth: int
     out: list[bytes] = field(default_factory=list)
 
 
@@ -88,7 +92,7 @@ class _Flattener:
 
     def run(self) -> list[FlatThunk]:
         data = self._data
-        opened = [_Open("Thunk", b"", 0, 0, len(data), 0)]
+        opened = [_Open("Thunk", b"", 0, 0, len(data), 0, 0)]
         at = 0
         while True:
             top = opened[-1]
@@ -107,7 +111,12 @@ class _Flattener:
                             raise TooManyParts
                         if at + size > top.end:
                             raise DecodeError("a message ends too early")
-                        opened.append(_Open(inner, encode_varint(tag), start, at, at + size, at))
+                        depth = 0 if inner == "Thunk" else top.depth + 1
+                        if depth > _MAX_DEPTH:
+                            raise DecodeError("messages are nested too deep")
+                        opened.append(
+                            _Open(inner, encode_varint(tag), start, at, at + size, at, depth)
+                        )
                 elif wire_type == _VARINT:
                     _, at = _read_varint(data, at)
                 elif wire_type in (_FIXED32, _FIXED64):
