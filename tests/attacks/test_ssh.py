@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from contextlib import AsyncExitStack, suppress
@@ -11,11 +12,23 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 import trio
-from asyncssh.constants import MSG_CHANNEL_OPEN, MSG_GLOBAL_REQUEST, MSG_IGNORE, MSG_KEXINIT
+from asyncssh.constants import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_DEBUG,
+    MSG_GLOBAL_REQUEST,
+    MSG_IGNORE,
+    MSG_KEXINIT,
+)
 from asyncssh.packet import Boolean, NameList, String, UInt32
 
 from bassloop.bridge import call_asyncio
+from bassloop.bridge.library_internals import transport_of
 
+from .conftest import STUCK_SECONDS
 from .runners import connect
 
 if TYPE_CHECKING:
@@ -33,8 +46,22 @@ EXCHANGE = b"".join(
     NameList([name] if name else []) for name in [*NAMES, b"none", b"none", b"", b""]
 )
 
+MSG_KEX_ECDH_INIT = 30
+X25519_POINT = b"\x09" + bytes(31)
+QUESTIONS = 20_000
+
 Client = asyncssh.SSHClientConnection
 Send = "Callable[[Client, int], None]"
+
+
+class Discarding(asyncio.Protocol):
+    """Reads nothing: asyncssh would end a connection that gets answers to what it hasn't asked."""
+
+    def __init__(self) -> None:
+        self.lost = trio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
 
 
 def ignore(client: Client, number: int) -> None:
@@ -65,6 +92,64 @@ def exchange_keys(client: Client, number: int) -> None:
     client.send_packet(MSG_KEXINIT, bytes(16), EXCHANGE, Boolean(False), UInt32(0))
 
 
+def debug(client: Client, number: int) -> None:
+    client.send_packet(MSG_DEBUG, Boolean(True), String(b"x" * 1_000), String(b"en"))
+
+
+def forward_ports(client: Client, number: int) -> None:
+    where = String(b""), UInt32(1024 + number % 60_000)
+    client.send_packet(MSG_GLOBAL_REQUEST, String(b"tcpip-forward"), Boolean(True), *where)
+
+
+def request(client: Client, number: int, kind: bytes, *rest: bytes) -> None:
+    """Request something of a session. The server has numbered sessions from 0 on."""
+    client.send_packet(
+        MSG_CHANNEL_REQUEST, UInt32(number), String(kind), Boolean(kind != b"signal"), *rest
+    )
+
+
+def adjust_windows(client: Client, number: int) -> None:
+    if not number:
+        open_sessions(client, number)
+    client.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(0), UInt32((1 << 32) - 1))
+
+
+def set_variables(client: Client, number: int) -> None:
+    if not number:
+        open_sessions(client, number)
+    request(client, 0, b"env", String(b"NAME_%d" % number), String(b"x" * 1_000))
+
+
+def send_input(client: Client, number: int) -> None:
+    if not number:
+        open_sessions(client, number)
+        request(client, 0, b"shell")
+    client.send_packet(MSG_CHANNEL_DATA, UInt32(0), String(b"x"))
+
+
+def send_to_closed(client: Client, number: int) -> None:
+    if not number:
+        open_sessions(client, number)
+        client.send_packet(MSG_CHANNEL_CLOSE, UInt32(0))
+    client.send_packet(MSG_CHANNEL_DATA, UInt32(0), String(b"x"))
+
+
+def begin_sessions(client: Client, number: int) -> None:
+    open_sessions(client, number)
+    request(client, number, b"exec", String(b"nothing"))
+    client.send_packet(MSG_CHANNEL_CLOSE, UInt32(number))
+
+
+def register(client: Client, number: int) -> None:
+    if not number:
+        kind = String(b"streamlocal-forward@openssh.com")
+        client.send_packet(MSG_GLOBAL_REQUEST, kind, Boolean(True), String(b"/runtime"))
+    open_sessions(client, number)
+    request(client, number, b"exec", String(b"forward"))
+    request(client, number, b"signal", String(b"TERM"))
+    client.send_packet(MSG_CHANNEL_CLOSE, UInt32(number))
+
+
 MESSAGES = {
     "messages without a meaning": ignore,
     "questions": ask,
@@ -72,6 +157,14 @@ MESSAGES = {
     "channels for addresses": open_addresses,
     "forwards": forward,
     "key exchanges": exchange_keys,
+    "debug messages": debug,
+    "forwards of ports": forward_ports,
+    "window adjustments": adjust_windows,
+    "environment variables": set_variables,
+    "input for a session": send_input,
+    "data for a closed session": send_to_closed,
+    "sessions that end at once": begin_sessions,
+    "runtimes that end at once": register,
 }
 
 
@@ -104,9 +197,11 @@ async def test_control_messages_after_authentication_do_not_hold_up_others(targe
     async def flood(send: Callable[[Client, int], None]) -> None:
         while True:
             client = await connect(target)
+            connection = Discarding()
+            transport_of(client).set_protocol(connection)
             with suppress(OSError, asyncssh.Error):
                 for number in range(1 << 20):
-                    if client.is_closed():
+                    if connection.lost.is_set():
                         break
                     send(client, number)
                     if number % 100 == 0:
@@ -116,6 +211,29 @@ async def test_control_messages_after_authentication_do_not_hold_up_others(targe
 
     for name, send in MESSAGES.items():
         await target.withstand(name, partial(flood, send))
+
+
+async def test_questions_during_a_key_exchange_do_not_hold_up_others(target: Target) -> None:
+    """The daemon would keep any number of answers until then, and send all at once."""
+    enough = trio.Event()
+
+    async def flood() -> None:
+        while True:
+            client = await connect(target)
+            connection = Discarding()
+            transport_of(client).set_protocol(connection)
+            exchange_keys(client, 0)
+            for number in range(QUESTIONS):
+                ask(client, number)
+                if number % 100 == 0:
+                    await trio.sleep(0.002)
+            client.send_packet(MSG_KEX_ECDH_INIT, String(X25519_POINT))
+            with trio.fail_after(STUCK_SECONDS):
+                await connection.lost.wait()
+            client.abort()
+            enough.set()
+
+    await target.withstand("questions during a key exchange", flood, enough)
 
 
 async def test_key_exchanges_of_strangers_do_not_hold_up_others(target: Target) -> None:

@@ -80,6 +80,14 @@ def test_an_asyncssh_connection_has_a_transport_and_counts_packets():
     assert library_internals.packets_received(connection) == 7
 
 
+def test_asyncssh_defers_packets_until_a_key_exchange_ends():
+    connection = asyncssh.SSHServerConnection.__new__(asyncssh.SSHServerConnection)
+    connection._auth_complete, connection._kex_complete = True, False
+    connection._deferred_packets = []
+    connection.send_packet(asyncssh.constants.MSG_GLOBAL_REQUEST)
+    assert library_internals.deferred_packets(connection) == 1
+
+
 def test_asyncssh_asks_one_method_of_a_channel_whether_it_takes_a_variable():
     handled = asyncssh.SSHServerChannel._process_env_request
     assert inspect.signature(handled).parameters.keys() == {"self", "packet"}

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from bassloop.bridge.metering import BYTE_SECONDS, MeteredReader, TimeBudget
+from bassloop.bridge.metering import BYTE_SECONDS, DEFERRED_PACKETS, MeteredReader, TimeBudget
 
 
 class Connection:
@@ -17,6 +17,7 @@ class Connection:
     def __init__(self) -> None:
         self._transport = self
         self._recv_seq = 0
+        self._deferred_packets: list[object] = []
         self.received = b""
         self.said: list[str] = []
 
@@ -37,6 +38,9 @@ class Connection:
 
     def resume_reading(self) -> None:
         self.said.append("resume_reading")
+
+    def abort(self) -> None:
+        self.said.append("abort")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.said.append("connection_lost")
@@ -68,6 +72,19 @@ def test_an_exhausted_budget_is_checked_at_intervals_and_not_continuously() -> N
     assert connection.received == b"hello"
     assert connection.said[-1] == "connection_lost"
     assert next(looks) < 500
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_connection_ends_when_too_many_answers_wait_for_a_key_exchange(more: int) -> None:
+    async def read() -> Connection:
+        connection = Connection()
+        reader = MeteredReader(cast(Any, connection))
+        connection._deferred_packets = [None] * (DEFERRED_PACKETS + more)
+        reader.get_buffer(-1)[:5] = b"hello"
+        reader.buffer_updated(5)
+        return connection
+
+    assert ("abort" in asyncio.run(read()).said) == bool(more)
 
 
 def test_the_processor_time_of_a_body_is_charged_minus_what_is_free() -> None:

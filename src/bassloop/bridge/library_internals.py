@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "client_protocol",
+    "deferred_packets",
     "drop_cancelled_timers",
     "needs_shim",
     "packets_received",
@@ -144,6 +145,12 @@ def packets_received(connection: asyncssh.SSHServerConnection) -> int:
     private: Any = connection
     packets: int = private._recv_seq
     return packets
+
+
+def deferred_packets(connection: asyncssh.SSHServerConnection) -> int:
+    """Return how many packets will be sent, all at once, when the current key exchange ends."""
+    private: Any = connection
+    return len(private._deferred_packets)
 
 
 # grpclib, which only creates protocols for sockets that it opens itself, while we have SSH channels

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.bridge.library_internals import packets_received, transport_of
+from bassloop.bridge.library_internals import deferred_packets, packets_received, transport_of
 from bassloop.concurrency import TokenBucket
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ UNAUTHENTICATED_PACKETS = 300
 
 UNREAD_BYTES = 64 << 20
 """The maximum amount of data that a peer hasn't read, in all channels together; each channel has a limit as well."""
+
+DEFERRED_PACKETS = 1_000
+"""How many packets may wait for the end of a key exchange. asyncssh stores them without a limit, and then sends all of
+them without a break, which takes 50 µs or more for each."""
 
 SLICE_SECONDS = 0.002
 """The time for which one peer's bytes are processed before it's the turn of others."""
@@ -182,6 +186,8 @@ class MeteredReader(asyncio.BufferedProtocol):
         self.budget.charge(timer() - began, taken)
         if self._transport.get_write_buffer_size() > UNREAD_BYTES:
             self._abort("it asks without reading the answers")
+        if deferred_packets(self._connection) > DEFERRED_PACKETS:
+            self._abort("it asks too much during a key exchange")
         if self.fault is not None:
             self._received.clear()
 
