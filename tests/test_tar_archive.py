@@ -19,6 +19,7 @@ from bassloop.bass.json_stream import END
 from bassloop.bass.stream import TarDecoder
 from bassloop.tar_archive import (
     MAX_HEADERS,
+    MAX_RECORDS,
     BadTar,
     TarHeaderReader,
     content_size,
@@ -119,6 +120,8 @@ ATTACKS = {
     "a path of digits": extended(record(b"path", b"1" * 250_000)) + FILE,
     "headers of headers": extended(b"") * 2_000 + FILE,
     "names of names": extended(b"a\0", tarfile.GNUTYPE_LONGNAME) * 2_000 + FILE,
+    "records of nothing": extended(record(b"", b"") * (MAX_RECORDS + 1)) + FILE,
+    "headers of a record": extended(record(b"a", b"")) * (MAX_RECORDS + 1) + FILE,
     "a header of 3 GiB": header("x", tarfile.XHDTYPE, 3 << 30) + bytes(10_000),
     "a name of 3 GiB": header("x", tarfile.GNUTYPE_LONGNAME, 3 << 30) + bytes(10_000),
     "a global header of 3 GiB": header("x", tarfile.XGLTYPE, 3 << 30) + bytes(10_000),

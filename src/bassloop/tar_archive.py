@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_HEADERS = 256 << 10
 """The size limit for the headers of one member, in bytes."""
 
+MAX_RECORDS = 1_000
+"""How many records the extended headers of one member may have: 50,000 would fit in them, and take long."""
+
 MAX_NAME = 4_096
 """The length limit for a path, in bytes, which is Linux's."""
 
@@ -49,6 +52,7 @@ class TarHeaderReader:
         self.member: tarfile.TarInfo | None = None
         self._extended: tarfile.TarInfo | None = None
         self._left = MAX_HEADERS
+        self._records_left = MAX_RECORDS
         self._records: dict[str, bytes] = {}
 
     def feed(self, data: bytes) -> None:
@@ -80,7 +84,11 @@ class TarHeaderReader:
     def _take_extended(self, header: tarfile.TarInfo, content: bytes) -> None:
         self._extended, self.wanted = None, tarfile.BLOCKSIZE
         if header.type in _PAX:
-            self._records |= _pax_records(content)
+            for key, value in _pax_records(content):
+                self._records_left -= 1
+                if self._records_left < 0:
+                    raise BadTar(f"the headers of a member have more than {MAX_RECORDS:,} records")
+                self._records[key] = value
         elif header.type != tarfile.XGLTYPE:
             key = "path" if header.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
             self._records.setdefault(key, content.partition(b"\0")[0])
@@ -165,9 +173,8 @@ def _whole_blocks(size: int) -> int:
     return size + -size % tarfile.BLOCKSIZE
 
 
-def _pax_records(content: bytes) -> dict[str, bytes]:
-    """Return the records of an extended header, `LENGTH KEY=VALUE`, each with a newline. Raises BadTar."""
-    records: dict[str, bytes] = {}
+def _pax_records(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the records of an extended header, `LENGTH KEY=VALUE`, each with a newline. Raises BadTar."""
     at = 0
     while at < len(content):
         space = content.find(b" ", at, at + 10)
@@ -176,9 +183,8 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
         key, equals, value = content[space + 1 : end - 1].partition(b"=")
         if not space < end <= len(content) or content[end - 1 : end] != b"\n" or not equals:
             raise BadTar("an extended header isn't one")
-        records[key.decode("utf-8", "surrogateescape")] = value
+        yield key.decode("utf-8", "surrogateescape"), value
         at = end
-    return records
 
 
 def _text(records: dict[str, bytes], key: str, otherwise: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -25,10 +26,10 @@ HOOK = "(defn github-hook [event client] (do {}))".format(
 """Starts some checks on the runner."""
 
 
-async def connect(target: Target) -> asyncssh.SSHClientConnection:
-    """A connection that has authenticated."""
+async def connect(target: Target, **options: Any) -> asyncssh.SSHClientConnection:
+    """A connection that has authenticated, with some of asyncssh's options."""
     return await call_asyncio(
-        asyncssh.connect,
+        partial(asyncssh.connect, **options),
         "127.0.0.1",
         target.daemon.ssh_port,
         username="octocat",
@@ -40,9 +41,11 @@ async def connect(target: Target) -> asyncssh.SSHClientConnection:
 
 
 @asynccontextmanager
-async def registered(target: Target, new_session: Callable[[], Any]) -> AsyncGenerator[None]:
-    """A runner whose channels are handled by these sessions."""
-    client = await connect(target)
+async def registered(
+    target: Target, new_session: Callable[[], Any], **options: Any
+) -> AsyncGenerator[None]:
+    """A runner whose channels are handled by these sessions, with some of asyncssh's options."""
+    client = await connect(target, **options)
     try:
         await call_asyncio(client.create_unix_server, new_session, "/runtime", encoding=None)
         process = await call_asyncio(client.create_process, "forward", stdin=asyncssh.DEVNULL)

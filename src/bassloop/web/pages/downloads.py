@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from quart import Blueprint, Response, abort, jsonify, request
 from quart.wrappers.response import ResponseBody
 
-from bassloop.checks.output_downloads import OutputBusy, OutputUnavailable
+from bassloop.checks.output_downloads import OutputBusy, OutputInterrupted, OutputUnavailable
 from bassloop.tar_archive import BadTar, TarHeaderReader
 from bassloop.web.guard import run_or_404
 from bassloop.web.presentation import DOWNLOAD_SECONDS, abort_not_found, download_headers, instant
@@ -87,7 +87,7 @@ def routes(context: WebContext) -> Blueprint:
             abort(404, f"{path}: {error}")
         try:
             return await _response(opened, path)
-        except NotAFile as error:
+        except (NotAFile, OutputInterrupted) as error:
             opened.close()
             abort(404, f"{path}: {error}")
         except BaseException:
@@ -196,7 +196,7 @@ class TarMember:
     def __init__(self, stream: AsyncIterator[bytes], name: str) -> None:
         self._stream = stream
         self._name = name
-        self._buffer = b""
+        self._buffer = bytearray()  # a part of it can be removed without copying the rest
         self.size = 0
 
     async def read_header(self) -> None:
@@ -216,16 +216,20 @@ class TarMember:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = self.size
+        chunk = bytes(self._buffer)
+        self._buffer.clear()
         while left > 0:
-            chunk = self._buffer or await self._next()
-            self._buffer = b""
-            yield chunk[:left]
-            left -= len(chunk)
+            if chunk:
+                yield chunk[:left]
+                left -= len(chunk)
+            if left > 0:
+                chunk = await self._next()
 
     async def _read(self, size: int) -> bytes:
         while len(self._buffer) < size:
             self._buffer += await self._next()
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return data
 
     async def _next(self) -> bytes:
