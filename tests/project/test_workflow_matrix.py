@@ -179,3 +179,11 @@ def test_what_a_workflow_computes_while_it_runs_is_noted() -> None:
     [check] = translate(matrix, {"run": "make"}).checks
     assert check.matrix == {"w": ["1", "2"]}
     assert check.notes[0] == "the matrix's v is left out: it's computed when the workflow runs"
+
+
+def test_a_name_that_a_matrix_lacks_is_empty() -> None:
+    matrix = {"target": [{"cc": "gcc", "arch": "x64"}]}
+    [check] = translate(
+        matrix, {"run": "CC=${{ matrix.target.cc }} SIMD=${{ matrix.simd }} make"}
+    ).checks
+    assert check.run == ("CC=gcc SIMD= make",)

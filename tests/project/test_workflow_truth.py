@@ -97,6 +97,9 @@ def test_a_step_that_examines_its_needs_is_covered_by_the_needs() -> None:
     check = translate_workflow(json.dumps(content), "x.yml").checks[1]
     assert (check.run, check.needs) == (("ls",), ["a"])
     assert check.notes[0].startswith("a check only starts if its needs succeeded")
+    assert translate(step, needs="x").left_out == [
+        "job a of x.yml: it only reports whether the jobs succeeded that it needs"
+    ]
 
 
 def test_outputs_of_a_step_reach_the_scripts_and_conditions_after_it(tmp_path: Path) -> None:
@@ -132,6 +135,42 @@ def test_paths_below_the_workspace_work_from_any_folder(tmp_path: Path) -> None:
     ).checks
     assert run_commands(check, tmp_path) == "1.2\n1.2\n"
     assert not any("github" in note.lower() for note in check.notes)
+
+
+def test_the_version_that_an_action_set_up_reaches_the_scripts_after_it(tmp_path: Path) -> None:
+    [check] = translate(
+        {"id": "py", "uses": "actions/setup-python@v5"},
+        {
+            "run": "echo ${{ steps.py.outputs.python-version }} $PWD",
+            "working-directory": "${{ runner.temp }}",
+        },
+    ).checks
+    version, folder = run_commands(check, tmp_path).split()
+    assert (version.partition(".")[0], folder) == ("3", "/tmp")
+
+
+def test_a_package_that_an_action_builds_reaches_the_jobs_that_need_it() -> None:
+    content = {
+        "on": "push",
+        "jobs": {
+            "build": {"steps": [{"uses": "hynek/build-and-inspect-python-package@v2"}]},
+            "test": {
+                "needs": "build",
+                "steps": [
+                    {
+                        "uses": "actions/download-artifact@v4",
+                        "with": {"name": "Packages", "path": "dist"},
+                    },
+                    {"run": "tox --installpkg dist/*.whl"},
+                ],
+            },
+        },
+    }
+    build, test = translate_workflow(json.dumps(content), "x.yml").checks
+    assert (build.image, build.artifacts) == ("python:3.13", ["dist/**"])
+    assert "python3 -m build" in build.run[0]
+    assert test.uses == ["build"]
+    assert test.run[0] == "mkdir -p dist && cp -r artifacts/build/dist/. dist"
 
 
 OURS: dict[str, Any] = {"if": "github.repository == 'us/it' && github.event_name == 'push'"}

@@ -35,6 +35,10 @@ INSTALLS = {
     "snok/install-poetry": "pip install poetry",
     "pnpm/action-setup": "npm install --global pnpm",
     "autofix-ci/action": "git diff --exit-code",  # it fails if the steps before it changed a file
+    "pre-commit/action": "pip install pre-commit && "
+    "pre-commit run --show-diff-on-failure --color=always --all-files",
+    "hynek/build-and-inspect-python-package": "pip install build twine && "
+    "python3 -m build && twine check --strict dist/*",
 }
 """Actions that install a program or do one thing, and commands for that."""
 
@@ -52,6 +56,9 @@ CACHES = {
     "golang": {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"},
 }
 """The caches of package managers, images and actions."""
+
+UPLOADS = {"hynek/build-and-inspect-python-package": {"name": "Packages", "path": "dist/"}}
+"""Actions that upload what they make, and the inputs of actions/upload-artifact for that."""
 
 SERVERS = {
     "postgres": ("docker-entrypoint.sh postgres", 5432),
@@ -170,6 +177,26 @@ def explain_left_out(uses: str) -> str:
     if re.search(r"(^|[/-])setup\b", name):
         return f"the action {uses} is left out: choose an image that has what it sets up, or install that"
     return f"the action {uses} is left out"
+
+
+def uploads_of(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the inputs of a job's uploads."""
+    found: list[Mapping[str, Any]] = []
+    for step in map(table, as_list(job.get("steps"))):
+        action = str(step.get("uses", "")).partition("@")[0]
+        if action == "actions/upload-artifact":
+            found.append(table(step.get("with")))
+        elif action in UPLOADS:
+            found.append(UPLOADS[action])
+    return found
+
+
+_NEEDS = re.compile(r"\$\{\{\s*toJSON\(\s*needs\s*\)\s*\}\}", re.IGNORECASE)
+
+
+def examines_needs(step: Mapping[str, Any]) -> bool:
+    """Return whether a step looks at the results of the jobs that its job needs."""
+    return bool(_NEEDS.search(f"{step.get('run')} {step.get('env')} {step.get('with')}"))
 
 
 def uploaded_patterns(inputs: Mapping[str, Any]) -> list[str]:

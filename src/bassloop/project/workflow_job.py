@@ -22,8 +22,10 @@ from bassloop.project.workflow_actions import (
     PREPARATIONS,
     SERVERS,
     UBUNTU,
+    UPLOADS,
     as_list,
     default_folder,
+    examines_needs,
     explain_left_out,
     installing_command,
     leaves_folder,
@@ -32,6 +34,7 @@ from bassloop.project.workflow_actions import (
     missing_programs,
     table,
     uploaded_patterns,
+    uploads_of,
     usual_image,
 )
 from bassloop.project.workflow_scripts import (
@@ -64,8 +67,8 @@ _KNOWN_EARLY = re.compile(
 )
 """The names in expressions whose values are inserted. What conditions assume for a push isn't known enough for that."""
 
+_FOLDERS = {"github.workspace": "$GITHUB_WORKSPACE", "runner.temp": "${TMPDIR:-/tmp}"}
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
-_NEEDS = re.compile(r"\$\{\{\s*toJSON\(\s*needs\s*\)\s*\}\}", re.IGNORECASE)
 _COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
 MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
@@ -236,10 +239,11 @@ class WorkflowJob:
         if not runs:
             return  # not on Linux, or not for a push
         if "uses" in step:
+            self._passed_on.add_action(str(step["uses"]), str(step.get("id", "")))
             yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
         if "run" not in step:
             return
-        if _NEEDS.search(f"{step['run']} {step.get('env')}"):
+        if examines_needs(step):
             self._notes["a check only starts if its needs succeeded: a step needn't test that"] = (
                 None
             )
@@ -258,16 +262,17 @@ class WorkflowJob:
         self._notes |= dict.fromkeys(explain_lost(script))
         if shell == ["python"]:
             script = f"python3 -c {shell_word(script)}"
-        passed_on = self._passed_on.lines(script, str(step.get("id", "")))
         lines = [f'export {name}="${value}"' for name, value in before.items()]
         lines += [f"export {name}={expanding_word(value)}" for name, value in fixed.items()]
         # The steps of an action of the repository don't use the job's default.
-        folder = self._text(str(step.get("working-directory") or ("" if depth else self._folder)))
+        folder = str(step.get("working-directory") or ("" if depth else self._folder))
+        folder = self._text(folder, in_script=True)
         if folder not in ("", ".", "./"):
             lines.append(f"cd {expanding_word(folder)}")
         script = "\n".join([*lines, script])
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
+        passed_on = self._passed_on.lines(script, str(step.get("id", "")))
         if test:
             script = f"if {test}; then\n{script}\nfi"
         script = "\n".join([*passed_on, script])
@@ -338,15 +343,12 @@ class WorkflowJob:
                 yield from self._set_up("actions/setup-python", inputs)
                 self._env["UV_PYTHON"] = self._text(str(inputs["python-version"]))
             self._caches |= CACHES.get(action, {})
+            self._upload(UPLOADS.get(action, {}))
             yield command
         elif action == "actions/cache":
             self._cache(inputs)
         elif action == "actions/upload-artifact":
-            for path in map(self._text, uploaded_patterns(inputs)):
-                if "${{" in path:
-                    self._notes[f"the artifact {path} is left out: its path isn't known"] = None
-                else:
-                    self._artifacts.append(path)
+            self._upload(inputs)
         elif action == "actions/download-artifact":
             yield from self._download(inputs)
         elif uses.startswith(("./", "$/")) and (
@@ -398,14 +400,17 @@ class WorkflowJob:
             elif path:
                 self._notes[f"the cache of {path} is left out: it isn't an absolute path"] = None
 
+    def _upload(self, inputs: Mapping[str, Any]) -> None:
+        for path in map(self._text, uploaded_patterns(inputs)):
+            if "${{" in path:
+                self._notes[f"the artifact {path} is left out: its path isn't known"] = None
+            else:
+                self._artifacts.append(path)
+
     def _download(self, inputs: Mapping[str, Any]) -> Iterator[str]:
         wanted = inputs.get("name")
         for name, job in self._workflow.jobs.items():
-            uploads = [
-                table(table(step).get("with"))
-                for step in as_list(job.get("steps"))
-                if str(table(step).get("uses", "")).startswith("actions/upload-artifact@")
-            ]
+            uploads = uploads_of(job)
             uploads = [each for each in uploads if wanted in (None, each.get("name"))]
             if not uploads or name == self._name:
                 continue
@@ -473,8 +478,8 @@ class WorkflowJob:
             return "$(git rev-parse HEAD)"
         if match[1] == "runner.os":
             return "Linux"
-        if match[1] == "github.workspace" and in_script:
-            return "$GITHUB_WORKSPACE"
+        if in_script and match[1] in _FOLDERS:
+            return _FOLDERS[match[1]]
         if in_script and (variable := self._passed_on.output(match[1])):
             return variable
         names = names_in(match[1])

@@ -22,20 +22,40 @@ _TEST = re.compile(
 )
 
 
+_OF_ACTIONS = {
+    "actions/setup-node": ("node-version", "node --version"),
+    "actions/setup-python": ("python-version", "python3 -V | cut -d ' ' -f 2"),
+    "actions/setup-go": ("go-version", "go env GOVERSION | cut -c 3-"),
+}
+"""Outputs of actions, and commands that print the same."""
+
+
 class PassedOn:
     """The values that steps of a job pass on to later ones. Add steps in the order that they run in."""
 
     def __init__(self) -> None:
         self._written: dict[str, None] = {}
         self._with_outputs: set[str] = set()
+        self._of_actions: dict[str, str] = {}
         self._used: dict[str, str] = {}
 
+    def add_action(self, uses: str, step: str) -> None:
+        """Add a step that uses an action, with its id."""
+        action = uses.partition("@")[0]
+        if action in _OF_ACTIONS and step:
+            name, command = _OF_ACTIONS[action]
+            self._of_actions[f"steps.{step}.outputs.{name}"] = command
+
     def output(self, name: str) -> str | None:
-        """Return the shell variable that the next step has for an output; None if no earlier step's script writes it.
+        """Return the shell variable that the next step has for an output; None if no earlier step has it.
 
         Args:
             name: such as `steps.version.outputs.tag`.
         """
+        if name in self._of_actions:
+            variable = re.sub(r"\W", "_", name.replace("steps.", "output_").replace("outputs.", ""))
+            self._used[variable] = f"{variable}=$({self._of_actions[name]})"
+            return f"${{{variable}}}"
         found = _OUTPUT.fullmatch(name)
         if found is None or found[1] not in self._with_outputs:
             return None

@@ -7,13 +7,13 @@ the proposal's notes, or listed as left out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from bassloop.project.conditions import allowed_when, evaluate, event_cases, names_in, text_of
-from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
+from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, examines_needs, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
 from bassloop.project.workflow_matrix import (
     Part,
@@ -117,6 +117,8 @@ def translate_workflow(
             for check in checks:
                 check.notes.append(f"the check also runs where `if: {job['if']}` may not hold")
         if not checks and (reason or divided.parts):
+            if any(map(examines_needs, map(table, as_list(job.get("steps"))))):
+                reason = reason or "it only reports whether the jobs succeeded that it needs"
             reason = reason or f"no step has a command that could be translated{_actions(job)}"
             translated.left_out.append(f"job {name} of {path}: {reason}")
         made[name] = [check.name for check in checks]
@@ -199,8 +201,10 @@ class _Divided:
 def _divide(job: Mapping[str, Any]) -> _Divided:
     """Return the parts of a job's matrix that run on Linux. A job without a matrix has one part."""
     divided = _Divided()
+    literal = _literal_matrix(job, divided.notes)
+    is_computed = bool(divided.notes)
     try:
-        found = combinations(_literal_matrix(job, divided.notes)) or [{}]
+        found = combinations(literal) or [{}]
     except TooManyCombinationsError as error:
         divided.left_out.append(str(error))
         return divided
@@ -240,11 +244,24 @@ def _divide(job: Mapping[str, Any]) -> _Divided:
         list(kept.values()),
         lambda name, text: name not in versions or PLAIN_VERSION.fullmatch(text) is not None,
     )
+    if literal and not is_computed:
+        missing = _missing_names(job, found[0])
+        parts = [replace(part, known={**missing, **part.known}) for part in parts]
     divided.parts = parts[:MAX_CHECKS_OF_A_MATRIX]
     if more := len(parts) - len(divided.parts):
         last = divided.parts[-1].label
         divided.left_out.append(f"the {more} combinations of its matrix after {last}")
     return divided
+
+
+def _missing_names(job: Mapping[str, Any], combination: Mapping[str, Value]) -> dict[str, Value]:
+    """Return null for each name of a matrix that a job mentions and that no combination has."""
+    mentioned = dict.fromkeys(re.findall(r"\bmatrix\.([A-Za-z_][\w.-]*)", str(job)))
+    return {
+        f"matrix.{name}".lower(): None
+        for name in mentioned
+        if not any(each == name or each.startswith(f"{name}.") for each in combination)
+    }
 
 
 def _literal_matrix(job: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
