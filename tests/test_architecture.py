@@ -147,7 +147,7 @@ def exceeding(counts: dict[str, list[str]], allowed: dict[str, int]) -> dict[str
     return {room: each for room, each in counts.items() if len(each) > allowed.get(room, 0)}
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
+def test_imports_are_not_circular() -> None:
     by_room: dict[str, list[str]] = defaultdict(list)
     for circle in circles():
         for name in circle:
@@ -164,7 +164,7 @@ def test_imports_are_at_the_top_of_a_file() -> None:
     assert not exceeding(by_room, LATE_IMPORTS)
 
 
-def test_no_room_imports_private_names_of_another() -> None:
+def test_no_folder_imports_private_names_of_another() -> None:
     found = []
     for module in modules().values():
         for imported, node in imports(module.tree):
@@ -176,7 +176,7 @@ def test_no_room_imports_private_names_of_another() -> None:
     assert not found
 
 
-def test_modules_of_different_rooms_have_different_names() -> None:
+def test_modules_have_different_names() -> None:
     named: dict[str, list[str]] = defaultdict(list)
     for module in modules().values():
         # A command's module is named for the command, whatever else is named for the thing.

@@ -77,7 +77,7 @@ def check_node(name: str, number: int, address: str, balancer: str, s3: str) -> 
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(NODES, 1)))
-def test_the_containers_are_what_the_settings_and_the_balancer_mean(
+def test_the_containers_match_the_settings_and_the_balancer(
     number: int, name: str, tmp_path: Path, clean: pytest.MonkeyPatch
 ) -> None:
     services = compose()["services"]
@@ -110,7 +110,7 @@ def test_the_containers_are_what_the_settings_and_the_balancer_mean(
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(NODES, 1)))
-def test_the_units_are_what_the_settings_and_the_balancer_mean(
+def test_the_units_match_the_settings_and_the_balancer(
     number: int, name: str, tmp_path: Path, clean: pytest.MonkeyPatch
 ) -> None:
     made = secrets(tmp_path / "credentials")
@@ -140,7 +140,7 @@ def test_systemd_understands_every_line_of_the_units(name: str, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_runners_come_with_their_addresses_and_pages_with_theirs() -> None:
+def test_the_balancer_passes_on_the_addresses_of_runners_and_visitors() -> None:
     text = (CLUSTER / "haproxy.cfg").read_text()
     pages, _, runners = text.partition("listen runners")
     assert "option forwardfor" in pages
@@ -163,7 +163,7 @@ def test_the_balancer_and_the_nodes_of_one_machine_listen_on_different_addresses
     assert len(set(addresses)) == len(addresses)
 
 
-def test_the_instructions_install_what_is_there() -> None:
+def test_the_instructions_install_files_that_exist() -> None:
     readme = (CLUSTER / "README.md").read_text()
     for path in CLUSTER.rglob("*"):
         if path.is_file() and path.name not in ("README.md", "compose.yaml"):

@@ -46,7 +46,7 @@ def test_every_option_of_a_runner_is_documented() -> None:
 @pytest.mark.parametrize(
     "page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/explanation/node-state.md"]
 )
-def test_the_files_and_folders_that_a_contributor_is_sent_to_exist(page: str) -> None:
+def test_the_files_and_folders_that_contributing_names_exist(page: str) -> None:
     text = (PROJECT / page).read_text()
     named = set(re.findall(r"`([\w./-]+(?:\.py|\.html|\.md|/))`", text))
     named |= set(re.findall(r"\btests/[\w./-]+\.py", text))

@@ -7,7 +7,7 @@ from benchmarks.fuzz import READERS, TARGETS, fuzz, fuzz_growth
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_parser_reads_or_refuses_whatever_comes(name: str) -> None:
+def test_a_parser_accepts_or_refuses_any_input(name: str) -> None:
     tried, found = fuzz(name, seed=1 << 40, seconds=60, inputs=600)
     assert found is None
     assert tried

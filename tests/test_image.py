@@ -36,7 +36,7 @@ def image() -> str:
 
 
 @pytest.mark.timeout(1200)
-def test_it_serves_as_nobody_on_a_disk_that_it_can_not_write(image: str) -> None:
+def test_the_image_serves_as_nobody_on_a_read_only_disk(image: str) -> None:
     where = ["--env=LISTEN=127.0.0.1:18473", "--env=SSH_ADDR=127.0.0.1:18474", "--network=host"]
     confined = ["--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"]
     limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--no-healthcheck"]
@@ -56,6 +56,6 @@ def test_it_serves_as_nobody_on_a_disk_that_it_can_not_write(image: str) -> None
         podman("rm", "--force", name)
 
 
-def test_its_health_is_whether_it_answers(image: str) -> None:
+def test_the_images_health_check_asks_whether_it_answers(image: str) -> None:
     said = podman("inspect", "--format={{json .HealthCheck.Test}}", image)
     assert said == '["CMD","bassloop","status","--up"]'

@@ -62,7 +62,7 @@ def test_every_state_can_be_reached_and_every_transition_is_listed_once(name: st
 
 
 @pytest.mark.parametrize("name", lifecycle.TABLES)
-def test_every_cause_of_a_transition_exists(name: str) -> None:
+def test_every_function_that_causes_a_transition_exists(name: str) -> None:
     for transition in lifecycle.TABLES[name]:
         assert find_spec(f"bassloop.{transition.by}") is not None
 
@@ -79,7 +79,7 @@ def test_a_delivery_leaves_a_final_state_only_to_be_handled_anew() -> None:
         }
 
 
-def test_words_of_different_tables_are_kept_apart() -> None:
+def test_states_of_different_tables_are_distinct_types() -> None:
     assert DeliveryState.FAILED == RunState.FAILED
     assert RunState.QUEUED in states_before(RunState.FAILED)
     assert RunState.QUEUED not in states_before(DeliveryState.FAILED)

@@ -77,7 +77,7 @@ except SystemExit as done:
     assert done.returncode == 0
 
 
-def test_the_container_is_given_all_that_the_build_reads() -> None:
+def test_the_container_image_is_built_with_all_files_that_the_build_reads() -> None:
     copied = (ROOT / "Containerfile").read_text()
     sent = (ROOT / ".containerignore").read_text().splitlines()
     for name in ("pyproject.toml", "hatch_build.py", PROJECT["readme"], *PROJECT["license-files"]):
@@ -99,11 +99,11 @@ def test_the_container_is_given_all_that_the_build_reads() -> None:
         "tests/test_packaging.py",
     ],
 )
-def test_the_source_distribution_has_what_the_readme_and_the_tests_use(name: str) -> None:
+def test_the_source_distribution_has_the_files_that_the_readme_and_the_tests_use(name: str) -> None:
     assert name in in_source_distribution()
 
 
-def test_versions_agree() -> None:
+def test_all_versions_of_the_package_agree() -> None:
     from bassloop import __version__
 
     assert PROJECT["version"] == __version__

@@ -44,7 +44,7 @@ def test_a_file_and_all_folders_that_are_made_for_it_are_private(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("umask")
-def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_file_is_replaced_as_a_whole_and_nothing_else_remains(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     path.chmod(0o644)
@@ -54,7 +54,7 @@ def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_without_replace_a_file_that_is_there_stays(tmp_path: Path) -> None:
+def test_without_replace_an_existing_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_private_file(path, b"first", replace=False)
     with pytest.raises(FileExistsError):
@@ -63,7 +63,7 @@ def test_without_replace_a_file_that_is_there_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o755)
@@ -87,7 +87,7 @@ def test_a_file_that_others_may_use_is_not_read(tmp_path: Path, mode: int) -> No
         read_private_file(path)
 
 
-def test_a_file_of_another_user_is_refused_when_it_has_to_be_ours(
+def test_a_file_of_another_user_is_refused_if_it_has_to_be_the_callers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"

@@ -16,7 +16,7 @@ def _no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BASSLOOP_SETTINGS", str(tmp_path / "none.env"))
 
 
-def test_everything_has_a_default() -> None:
+def test_every_setting_has_a_default() -> None:
     settings = load_settings()
     assert settings.ssh_addr.endswith(":6455")
     assert settings.webhook_secret() is None
@@ -46,7 +46,7 @@ def test_the_originals_names_are_understood(
     assert settings.blobs == Path("/srv/blobs")
 
 
-def test_a_file_is_read_and_the_environment_wins(
+def test_the_environment_takes_precedence_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.env"
@@ -204,7 +204,7 @@ def test_a_misspelt_name_in_the_environment_is_an_error_with_a_suggestion(
     assert "BASSLOOP_SETTING; did you mean BASSLOOP_SETTINGS?" in str(error.value)
 
 
-def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are those of sshd, systemd, Kubernetes, GitHub Actions and OpenTelemetry."""
     for name in [
         "SSH_CONNECTION",
@@ -238,13 +238,13 @@ def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.M
     assert load_settings().listen == "127.0.0.1:3000"
 
 
-def test_a_key_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_APP_PRIVATE_KEY_PATH", "/nowhere/app.pem")
     with pytest.raises(SettingsError, match="GITHUB_APP_PRIVATE_KEY_PATH: can't read /nowhere"):
         load_settings().private_key()
 
 
-def test_secrets_do_not_show_in_the_settings_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_in_the_settings_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_APP_WEBHOOK_SECRET", "s3cret")
     assert "s3cret" not in repr(load_settings())
 
@@ -257,7 +257,7 @@ def test_secrets_do_not_show_in_the_settings_repr(monkeypatch: pytest.MonkeyPatc
         ("[::1]:80", ("::1", 80)),
     ],
 )
-def test_addresses(text: str, parsed: tuple[str, int]) -> None:
+def test_addresses_are_parsed(text: str, parsed: tuple[str, int]) -> None:
     assert parse_address(text) == parsed
 
 
@@ -271,7 +271,7 @@ def test_addresses(text: str, parsed: tuple[str, int]) -> None:
         ),
     ],
 )
-def test_there_is_one_database(values: dict[str, str], words: str) -> None:
+def test_only_one_database_can_be_set(values: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load_settings(**values)
 

@@ -33,7 +33,7 @@ from bassloop.units import (
         ("250ms", 0.25),
     ],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
@@ -60,7 +60,7 @@ def test_invalid_durations_are_refused(text: str) -> None:
         ("123456789012345", 123456789012345),
     ],
 )
-def test_sizes(text: str, count: int) -> None:
+def test_sizes_are_parsed(text: str, count: int) -> None:
     assert parse_size(text) == count
 
 
@@ -71,7 +71,7 @@ def test_invalid_sizes_are_refused(text: str) -> None:
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     for parse in (parse_duration, parse_size):
         try:
             value = parse(text)
@@ -98,7 +98,7 @@ def test_written_durations_and_sizes_are_short() -> None:
     assert [write_size(each) for each in (0, 4 << 20, 1_000_000)] == ["0", "4MiB", "1MB"]
 
 
-def test_for_people() -> None:
+def test_durations_are_formatted_for_people() -> None:
     spans = (-1, 0, 0.44, 12.4, 59.7, 68, 185, 7440, 172_799, 270_000)
     assert [format_duration(each) for each in spans] == [
         "0.0 s",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-async def test_the_app_is_made_in_the_browser_and_the_command_says_what_is_left(
+async def test_an_app_is_created_in_the_browser_and_the_command_prints_the_remaining_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository, settings = make_repository(tmp_path / "hello"), tmp_path / "settings.env"

@@ -53,7 +53,7 @@ async def test_a_list_on_paper_has_no_controls_and_room_for_its_text(tmp_path: P
     assert found["narrowest"] > 300
 
 
-async def test_on_a_phone_the_place_and_the_search_stay_and_the_menu_scrolls_away(
+async def test_on_a_phone_the_position_and_the_search_stay_while_the_menu_scrolls_away(
     tmp_path: Path,
 ) -> None:
     async with serve_site(tmp_path) as shown:
@@ -62,7 +62,7 @@ async def test_on_a_phone_the_place_and_the_search_stay_and_the_menu_scrolls_awa
     assert found == {"cut": 0, "smaller": True, "menu": False, "place": True, "find": True}
 
 
-async def test_with_zoom_the_place_is_beside_the_search_and_paper_has_the_whole_time(
+async def test_the_position_is_beside_the_search_with_zoom_and_times_are_complete_on_paper(
     tmp_path: Path,
 ) -> None:
     async with serve_site(tmp_path) as shown:
@@ -96,7 +96,7 @@ async def test_the_timeline_of_a_thousand_steps_shows_the_one_that_failed(tmp_pa
     assert found == {"failed in room": True, "bars": 300, "note": note}
 
 
-async def test_a_log_on_paper_says_which_of_its_lines_are_there(tmp_path: Path) -> None:
+async def test_a_log_on_paper_says_which_of_its_lines_are_printed(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as shown:
         text = b"".join(b"line %d\n" % number for number in range(9_999))
         await shown.site.queued("long")

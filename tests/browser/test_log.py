@@ -33,7 +33,7 @@ async def add_long_log(site: Shown, lines: int = MANY) -> int:
     return row
 
 
-async def test_a_log_of_any_length_is_a_few_lines_in_the_document(tmp_path: Path) -> None:
+async def test_a_log_of_any_length_has_only_a_few_lines_in_the_document(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await add_long_log(site)
         found = await run_scene(scenes.long_log, f"{site.url}/runs/long")
@@ -54,7 +54,7 @@ async def test_reading_on_shows_every_line_in_its_order(tmp_path: Path) -> None:
     assert found["rested"]
 
 
-async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
+async def test_a_line_and_a_range_of_lines_have_an_address(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         row = await add_long_log(site)
         found = await run_scene(scenes.addresses, f"{site.url}/runs/long#v{row}-L123456")
@@ -67,7 +67,7 @@ async def test_a_line_and_a_range_have_an_address(tmp_path: Path) -> None:
     assert found["last"] == f"#v{row}-L123458"
 
 
-async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Path) -> None:
+async def test_the_whole_log_is_searched_and_matches_are_marked(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await add_long_log(site)
         found = await run_scene(scenes.find, f"{site.url}/runs/long")
@@ -77,7 +77,7 @@ async def test_all_of_a_log_is_searched_and_what_is_found_is_marked(tmp_path: Pa
     assert "regular expression" in found["wrong"]
 
 
-async def test_a_search_says_how_far_it_got_and_goes_on(
+async def test_a_search_shows_how_far_it_got_and_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_search, "PROGRESS_SECONDS", 0.0)
@@ -89,7 +89,7 @@ async def test_a_search_says_how_far_it_got_and_goes_on(
     assert progress[0].endswith(" of 300,000 lines …")
 
 
-async def test_groups_and_pauses_fold_and_an_address_unfolds(tmp_path: Path) -> None:
+async def test_groups_and_pauses_are_folded_and_an_address_unfolds_them(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await add_failed_run(site.site)
         found = await run_scene(scenes.folds, f"{site.url}/runs/failed")
@@ -113,7 +113,7 @@ compiling
 """
 
 
-async def test_groups_nest_and_commands_have_their_titles(tmp_path: Path) -> None:
+async def test_groups_can_be_nested_and_commands_have_titles(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await site.site.queued("markers")
         await site.store.runs.start("markers", "t", "octocat", "linux/amd64", BEGAN)
@@ -156,7 +156,7 @@ HOSTILE = (
 )
 
 
-async def test_nothing_in_a_log_comes_alive_or_breaks_its_page(tmp_path: Path) -> None:
+async def test_nothing_in_a_log_becomes_active_or_breaks_its_page(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as site:
         await site.site.queued("hostile", check_name="</title><script>document.title=1</script>")
         await site.store.runs.start("hostile", "t", "octocat", "linux/amd64", BEGAN)

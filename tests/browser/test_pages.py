@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
+async def test_a_run_is_followed_live_without_gaps_or_duplicates(
     make_repository: MakeRepository,
     tmp_path: Path,
 ) -> None:
@@ -56,7 +56,7 @@ async def test_a_run_is_followed_live_and_read_again_without_gap_or_double(
         await trial.daemon.inbox.finished(trial.guid)
 
 
-async def test_a_failed_run_shows_why_and_a_line_has_an_address(
+async def test_a_failed_run_shows_the_reason_and_a_line_has_an_address(
     make_repository: MakeRepository,
 ) -> None:
     path = make_repository(
@@ -76,7 +76,7 @@ async def test_a_failed_run_shows_why_and_a_line_has_an_address(
         }
 
 
-async def test_the_step_that_failed_is_open_at_the_line_and_the_time_can_be_looked_into(
+async def test_the_failed_step_is_open_at_the_line_and_its_time_can_be_inspected(
     tmp_path: Path,
 ) -> None:
     async with serve_site(tmp_path) as trial:
@@ -144,7 +144,7 @@ class Cable:
         self.connected = True
 
 
-async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_is_lost(
+async def test_the_end_is_followed_and_found_again_after_a_lost_connection(
     tmp_path: Path,
 ) -> None:
     def lines(first: int, last: int) -> bytes:
@@ -189,7 +189,7 @@ async def test_the_end_is_followed_left_and_found_again_over_a_connection_that_i
     assert found["hidden"]
 
 
-async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_or_double(
+async def test_a_silent_connection_is_replaced_without_gaps_or_duplicates(
     tmp_path: Path,
 ) -> None:
     async with serve_site(tmp_path) as shown, open_cuttable_proxy(shown.url) as cable:
@@ -218,7 +218,7 @@ async def test_a_connection_that_is_silent_is_noticed_and_replaced_without_gap_o
 
 
 @pytest.mark.parametrize("scene", [scenes.fails, scenes.fails_at_a_bad_moment])
-async def test_a_run_that_fails_while_its_page_is_open_says_why(
+async def test_a_run_that_fails_while_its_page_is_open_shows_the_reason(
     scene: Callable[[Page, str], dict[str, Any]], tmp_path: Path
 ) -> None:
     async with serve_site(tmp_path) as shown:
@@ -321,7 +321,7 @@ async def test_a_commits_page_follows_its_checks(tmp_path: Path) -> None:
     assert found["focused"] == run.check_name
 
 
-async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
+async def test_everything_can_be_done_with_the_keyboard(tmp_path: Path) -> None:
     async with serve_site(tmp_path) as trial:
         await add_failed_run(trial.site)
         found = await run_scene(scenes.keyboard, f"{trial.url}/runs/failed")
@@ -348,7 +348,7 @@ async def test_everything_can_be_done_with_keys(tmp_path: Path) -> None:
         ("/nowhere", [""] * 6),
     ],
 )
-async def test_every_page_lists_its_keys_and_they_mean_the_same(
+async def test_every_page_lists_its_keys_and_they_have_the_same_meaning_everywhere(
     tmp_path: Path, path: str, focused: list[str]
 ) -> None:
     async with serve_site(tmp_path) as trial:
@@ -387,7 +387,7 @@ PAGES = (
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_axe_finds_nothing_on_any_page(tmp_path: Path, path: str) -> None:
+async def test_axe_finds_no_problem_on_any_page(tmp_path: Path, path: str) -> None:
     async with serve_site(tmp_path) as trial:
         row = await add_failed_run(trial.site)
         await trial.site.queued("empty", created_at=BEGAN)
@@ -422,7 +422,7 @@ def _axe() -> str:
     return str(Path(axe_playwright_python.__file__).with_name("axe.min.js"))
 
 
-async def test_a_log_is_replayed(tmp_path: Path) -> None:
+async def test_a_log_can_be_replayed(tmp_path: Path) -> None:
     bars = [(1.0 + n, b"\r%d %%" % n) for n in range(5)]
     async with serve_site(tmp_path) as site:
         await site.site.queued("r")

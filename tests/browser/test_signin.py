@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-async def test_only_people_who_signed_in_can_follow_a_private_run(
+async def test_only_readers_who_signed_in_can_follow_a_private_run(
     make_repository: MakeRepository,
     tmp_path: Path,
 ) -> None:

@@ -63,7 +63,7 @@ async def sent(
 
 
 @pytest.mark.parametrize(("status", "times"), [(0, 1), (0, 2), (1, 1)])
-async def test_artifacts_are_sent_whether_it_fails_succeeds_or_was_cached(
+async def test_artifacts_are_sent_whether_the_command_fails_succeeds_or_was_cached(
     tmp_path: Path, status: int, times: int
 ) -> None:
     script = f"mkdir -p a/b; echo 1 > j.whl; echo 2 > a/b/k.whl; : > e.whl; exit {status}"
@@ -74,7 +74,7 @@ async def test_artifacts_are_sent_whether_it_fails_succeeds_or_was_cached(
     }
 
 
-async def test_a_folder_is_one_archive(tmp_path: Path) -> None:
+async def test_a_folder_is_sent_as_one_archive(tmp_path: Path) -> None:
     script = "mkdir -p site/a; echo 1 > site/a/x; ln -s /etc/passwd site/link"
     [(path, data)] = (await sent(tmp_path, with_artifacts(script, "site/"))).items()
     assert path == "site.tar"
@@ -82,7 +82,7 @@ async def test_a_folder_is_one_archive(tmp_path: Path) -> None:
         assert [each.name for each in tar] == ["a", "link", "a/x"]
 
 
-async def test_a_loop_that_takes_none_gets_none(tmp_path: Path) -> None:
+async def test_a_loop_that_accepts_no_artifacts_gets_none(tmp_path: Path) -> None:
     thunk = with_artifacts("echo 1 > x; exit 1", "x")
     assert await sent(tmp_path, thunk, replace(LOOP, artifact_limits=None)) == {}
 

@@ -146,7 +146,7 @@ async def networked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
         yield Bench(driver, IMAGE)
 
 
-async def test_nothing_that_listens_on_the_machines_loopback_is_reached(
+async def test_a_command_can_not_reach_the_machines_loopback(
     networked: Bench, tmp_path: Path, listener: tuple[int, list[object]]
 ) -> None:
     port, seen = listener
@@ -162,7 +162,7 @@ async def test_nothing_that_listens_on_the_machines_loopback_is_reached(
     assert len(seen) == 1
 
 
-async def test_nothing_that_listens_on_the_machines_loopback_is_reached_from_a_container(
+async def test_a_container_can_not_reach_the_machines_loopback(
     bench: Bench, listener: tuple[int, list[object]]
 ) -> None:
     port, seen = listener
@@ -171,7 +171,7 @@ async def test_nothing_that_listens_on_the_machines_loopback_is_reached_from_a_c
     assert seen == []
 
 
-async def test_outside_addresses_are_reached_and_names_are_resolved_outside(
+async def test_a_command_can_reach_and_resolve_outside_addresses(
     sandboxed: Bench,
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -203,7 +203,7 @@ connect(S, pack("Sa*", AF_UNIX, "\\0%s")) or die "not reached: $!";
 print "REACHED\\n"'"""
 
 
-async def test_no_abstract_unix_socket_of_the_machine_is_reached(
+async def test_a_command_can_not_reach_an_abstract_unix_socket_of_the_machine(
     sandboxed: Bench, tmp_path: Path
 ) -> None:
     name = f"bassloop-attack-{os.getpid()}"
@@ -216,7 +216,7 @@ async def test_no_abstract_unix_socket_of_the_machine_is_reached(
         assert "not reached: Connection refused" in said
 
 
-async def test_without_a_network_nothing_is_reached(tmp_path: Path) -> None:
+async def test_a_command_without_a_network_reaches_nothing(tmp_path: Path) -> None:
     box = await sandbox.find("none", LIMITS)
     async with HostDriver.open(tmp_path / "state", sandbox=box) as driver:
         said = await Bench(driver, IMAGE).run("cat /proc/net/route; cat /proc/net/dev")
@@ -275,7 +275,7 @@ async def test_a_command_has_a_session_keyring_of_its_own(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("key")
-async def test_the_machines_session_keyring_is_not_read(sandboxed: Bench) -> None:
+async def test_a_command_can_not_read_the_machines_session_keyring(sandboxed: Bench) -> None:
     said = await sandboxed.fails(READ_KEY)
     assert "hunter2" not in said
     assert "no key: Operation not permitted" in said
@@ -314,7 +314,7 @@ async def test_a_memory_bomb_ends_at_its_limit(sandboxed: Bench) -> None:
     assert max(blocks, default=0) * (16 << 20) <= LIMITS.memory
 
 
-async def test_many_processes_have_no_more_memory_than_one(bench: Bench) -> None:
+async def test_many_processes_share_the_memory_limit_of_one(bench: Bench) -> None:
     """A command is counted with all that it starts, where the machine can do that, as here."""
     holder = getattr(getattr(bench.driver, "sandbox", None), "holder", None)
     assert holder is None or "memory" in holder.whole
@@ -339,7 +339,7 @@ async def assert_little_is_left(bench: Bench, folder: Path) -> None:
         assert await settings.engine.ask(*words) == ""
 
 
-async def test_many_files_end_when_the_machines_disk_is_nearly_full(
+async def test_writing_many_files_ends_when_the_machines_disk_is_nearly_full(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = shutil.disk_usage(tmp_path).free
@@ -353,7 +353,7 @@ async def test_many_files_end_when_the_machines_disk_is_nearly_full(
     await assert_little_is_left(bench, tmp_path)
 
 
-async def test_empty_files_end_when_the_machines_disk_has_hardly_room_for_more(
+async def test_writing_empty_files_ends_when_the_machines_disk_has_hardly_any_inodes_left(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = os.statvfs(tmp_path).f_favail
@@ -366,7 +366,7 @@ async def test_empty_files_end_when_the_machines_disk_has_hardly_room_for_more(
     await assert_little_is_left(bench, tmp_path)
 
 
-async def test_nothing_is_written_to_memory_outside_of_what_is_counted(sandboxed: Bench) -> None:
+async def test_every_write_to_memory_counts_towards_the_limit(sandboxed: Bench) -> None:
     for place in ("/x", "/dev/x", "/bass/x", "/usr/x", "/etc/x", "/proc/x"):
         assert "cannot touch" in await sandboxed.fails(f"touch {place}")
     assert await sandboxed.run("touch /tmp/x /var/tmp/y /run/z /dev/shm/w ~/v; ls /tmp") == "x\ny\n"
@@ -375,7 +375,7 @@ async def test_nothing_is_written_to_memory_outside_of_what_is_counted(sandboxed
 # --- system calls -------------------------------------------------------------------------------------
 
 
-async def test_namespaces_mounts_and_what_has_had_holes_are_denied(sandboxed: Bench) -> None:
+async def test_namespaces_mounts_and_risky_system_calls_are_denied(sandboxed: Bench) -> None:
     calls = {
         "x86_64": {"unshare": (272, 0x10000000), "mount": (165, 0), "bpf": (321, 0),
                    "io_uring_setup": (425, 1), "userfaultfd": (323, 0), "perf_event_open": (298, 0)},
@@ -406,7 +406,7 @@ for (0x5412, 0x541C) { print ioctl($terminal, $_, $key) ? "TYPED\\n" : "$!\\n" }
 """Types into a terminal of its own, and pastes; the kernel would let a command do it to the owner's, if it got that."""
 
 
-async def test_nothing_is_typed_into_a_terminal(sandboxed: Bench, tmp_path: Path) -> None:
+async def test_a_command_can_not_type_into_a_terminal(sandboxed: Bench, tmp_path: Path) -> None:
     async with HostDriver.open(tmp_path / "open") as driver:
         typed, _ = (await Bench(driver, IMAGE).run(TYPE_INTO_TERMINAL)).splitlines()
     assert typed in ("TYPED", "Input/output error")  # where dev.tty.legacy_tiocsti is 0
@@ -414,7 +414,7 @@ async def test_nothing_is_typed_into_a_terminal(sandboxed: Bench, tmp_path: Path
     assert said.splitlines() == ["Operation not permitted"] * 2
 
 
-async def test_no_terminal_of_the_machine_is_there(bench: Bench) -> None:
+async def test_a_command_has_no_terminal_of_the_machine(bench: Bench) -> None:
     said = await bench.run("(: > /dev/tty) 2>&1; ls /dev/pts")
     assert said.splitlines()[0].endswith("/dev/tty: No such device or address")
     assert said.splitlines()[1:] == ["ptmx"]
@@ -431,14 +431,14 @@ async def test_the_machines_settings_are_read_only(sandboxed: Bench) -> None:
     assert "written" not in await sandboxed.run(writing)
 
 
-async def test_threads_and_processes_are_made_as_ever(sandboxed: Bench) -> None:
+async def test_a_command_can_start_threads_and_processes(sandboxed: Bench) -> None:
     if (python := shutil.which("python3", path="/usr/bin:/bin")) is None:
         python = sys.executable
     lines = "import threading; t = threading.Thread(target=print, args=[1]); t.start(); t.join()"
     assert await sandboxed.run(f"test -x {python} || exit 9; {python} -c '{lines}'") == "1\n"
 
 
-async def test_no_descriptor_agent_or_socket_of_the_runners_is_there(
+async def test_a_command_has_no_descriptor_agent_or_socket_of_the_runner(
     sandboxed: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent.sock")
@@ -469,7 +469,7 @@ async def test_a_command_sees_no_process_but_its_own(sandboxed: Bench) -> None:
 
 
 @pytest.mark.parametrize("link", ["x", "x/y"])
-async def test_nothing_of_the_machine_is_made_through_a_link_in_a_mount(
+async def test_nothing_on_the_machine_is_created_through_a_link_in_a_mount(
     sandboxed: Bench, tmp_path: Path, link: str
 ) -> None:
     """bubblewrap makes the places of mounts, and follows links on the way there, out of the sandbox."""
@@ -484,7 +484,7 @@ async def test_nothing_of_the_machine_is_made_through_a_link_in_a_mount(
     assert list(outside.iterdir()) == []
 
 
-async def test_a_mount_within_a_mount_has_its_place(sandboxed: Bench) -> None:
+async def test_a_mount_within_a_mount_works(sandboxed: Bench) -> None:
     mounts = [
         mount(in_memory("outer", {"a": b"1"}), folder("/data")),
         mount(in_memory("inner", {"b": b"2"}), folder("/data/deep/in")),

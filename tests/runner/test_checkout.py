@@ -45,7 +45,7 @@ def test_only_a_private_repositorys_own_address_is_a_source(changes: dict[str, s
     assert PrivateSource.from_metadata({**TOLD, **changes}) is None
 
 
-async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
+async def test_a_token_is_given_to_git_commands_only() -> None:
     granted = await OwnerSecrets().grant(CallContext.from_metadata(TOLD))
     assert granted.credential is not None
     for words in (("git", "clone", URL), ("/usr/bin/git", "fetch")):
@@ -59,7 +59,7 @@ async def test_a_token_is_given_to_commands_of_git_and_to_no_other() -> None:
     assert with_credential(command("git", "clone"), None).secret_env == {}
 
 
-async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> None:
+async def test_a_token_is_hidden_in_output_and_in_representations() -> None:
     scope = CallContext.from_metadata(TOLD)
     granted = await OwnerSecrets().grant(scope)
     assert granted.credential is not None
@@ -70,13 +70,13 @@ async def test_it_is_hidden_in_what_is_printed_and_in_what_is_said_of_it() -> No
     assert "ghs_" not in f"{scope!r}{granted!r}{granted.credential!r}"
 
 
-def test_a_scope_is_the_same_whatever_its_token() -> None:
+def test_a_call_context_is_equal_whatever_its_token() -> None:
     other = CallContext.from_metadata({**TOLD, "bassloop-checkout-token": "another"})
     assert CallContext.from_metadata(TOLD) == other
     assert CallContext.from_metadata(TOLD).namespaced("name") == other.namespaced("name")
 
 
-async def test_git_sends_it_to_that_address_alone() -> None:
+async def test_git_sends_a_token_only_to_its_repositorys_address() -> None:
     env = GitCredential(URL, "me", "pw").variables()
 
     def asked(url: str) -> str:
@@ -94,7 +94,7 @@ async def test_git_sends_it_to_that_address_alone() -> None:
         assert asked(other) == ""
 
 
-async def test_an_owners_own_credential_comes_first_where_they_allow_it_and_never_for_forks(
+async def test_an_owners_credential_takes_precedence_if_they_allow_it_and_never_for_forks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "gitconfig"
@@ -113,7 +113,7 @@ async def test_an_owners_own_credential_comes_first_where_they_allow_it_and_neve
     assert fork.credential == GitCredential(URL, "x-access-token", "ghs_token-of-this-run")
 
 
-async def test_an_owner_whose_git_has_none_is_not_asked_and_the_token_will_do(
+async def test_git_does_not_prompt_for_a_credential_and_uses_the_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")

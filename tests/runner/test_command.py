@@ -35,7 +35,7 @@ def test_words_are_text_paths_and_lists_put_together() -> None:
     assert resolve(thunk).words == words
 
 
-def test_a_path_of_another_thunk_has_a_place_and_is_mounted_once() -> None:
+def test_a_path_of_another_thunk_is_mounted_once_at_its_own_path() -> None:
     command = resolve(
         sh(
             "true",
@@ -58,7 +58,7 @@ def test_paths_are_relative_to_the_directory_that_the_command_starts_in() -> Non
     assert (command.dir, command.words[3]) == (".bass/1/sub", "../../2/file")
 
 
-def test_variables_may_be_paths_and_null_takes_one_away() -> None:
+def test_variables_may_be_paths_and_null_removes_one() -> None:
     thunk = sh(
         "true",
         env=[
@@ -71,7 +71,7 @@ def test_variables_may_be_paths_and_null_takes_one_away() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "A=B", "A\0"])
-def test_a_variable_without_a_proper_name_is_refused(name: str) -> None:
+def test_a_variable_with_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(DriverError, match="environment variable"):
         resolve(sh("true", env=[pb.Binding(symbol=name, value=string("x"))]))
 
@@ -88,7 +88,7 @@ def test_standard_input_is_a_stream_of_json_with_paths_as_text() -> None:
     assert command.stdin.decode() == '{"context":"./.bass/1/file","out":"./data/"}\n42\n["ü"]\n'
 
 
-def test_mounts_are_made_outer_ones_first() -> None:
+def test_outer_mounts_come_before_inner_ones() -> None:
     tree = in_memory("src", {"a": b"1"})
     command = resolve(
         sh(
@@ -126,7 +126,7 @@ def test_impossible_thunks_are_refused_with_the_reason(thunk: pb.Thunk, message:
         resolve(thunk)
 
 
-def test_a_thunk_without_words_runs_what_its_chain_says_when_it_is_run_itself() -> None:
+def test_a_thunk_without_words_runs_its_chains_command_when_it_is_run_itself() -> None:
     configured = pb.Thunk(image=after(sh("true")), entrypoint=["sh", "-c"], default_args=["exit 3"])
     assert resolve(configured).words == ("sh", "-c", "exit 3")
     assert resolve(configured, forced=False).words == ()
@@ -136,7 +136,7 @@ def test_a_thunk_without_words_runs_what_its_chain_says_when_it_is_run_itself() 
     assert resolve(cleared).words == ("pwd",)
 
 
-def test_a_base_is_the_nearest_thunk_that_runs_something() -> None:
+def test_the_base_is_the_nearest_thunk_that_runs_something() -> None:
     image = pb.Thunk(image=IMAGE)
     first = sh("true", image=after(image))
     scene = pb.Thunk(image=after(first), default_args=["x"])
@@ -145,7 +145,7 @@ def test_a_base_is_the_nearest_thunk_that_runs_something() -> None:
     assert list(dependencies_of(resolve(last), last)) == [first, OTHER]
 
 
-def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
+def test_equal_thunks_have_the_same_key_within_a_scope_only() -> None:
     scopes = [LOCAL, CallContext("a/b"), CallContext("a/b", fork=True), CallContext("a/c")]
     keys = {scope.namespaced(thunk_sha256(sh("true"))) for scope in scopes}
     assert len(keys) == len(scopes)
@@ -165,7 +165,7 @@ def test_equal_thunks_have_one_key_in_a_scope_and_others_elsewhere() -> None:
         ({"bassloop-repository": "a/b"}, CallContext("a/b", fork=True)),
     ],
 )
-def test_a_call_without_a_mark_is_treated_as_a_forks(
+def test_a_call_without_a_fork_mark_is_treated_like_a_forks(
     metadata: dict[str, str], scope: CallContext
 ) -> None:
     assert CallContext.from_metadata(metadata) == scope

@@ -75,7 +75,7 @@ def test_a_command_line_ends_with_the_image_and_what_its_entrypoint_is_given(
     assert ("--security-opt", "no-new-privileges") in pairs(words)
 
 
-def test_variables_of_an_earlier_command_do_not_come_with_its_image() -> None:
+def test_variables_of_an_earlier_command_are_not_part_of_its_image() -> None:
     assert "--unsetenv-all" in launcher.run_words(PODMAN, container(image_env=["SEEN"]))
     words = launcher.run_words(DOCKER, container(image_env=["SEEN", "X"]))
     assert ("--env", "SEEN") in pairs(words)
@@ -108,11 +108,13 @@ def test_a_secret_is_on_no_command_line() -> None:
         ("localhost/base", "1", "localhost/base:1"),
     ],
 )
-def test_an_image_has_one_whole_name(repository: str, tag: str | None, name: str) -> None:
+def test_an_image_reference_has_one_complete_form(
+    repository: str, tag: str | None, name: str
+) -> None:
     assert image_info.name_of(pb.ImageRef(repository=repository, tag=tag)) == name
 
 
-def test_a_digest_wins_over_a_tag() -> None:
+def test_a_digest_takes_precedence_over_a_tag() -> None:
     digest = "sha256:" + "a" * 64
     ref = pb.ImageRef(repository="alpine", tag="3", digest=digest)
     assert image_info.name_of(ref) == f"docker.io/library/alpine@{digest}"
@@ -138,7 +140,7 @@ def test_invalid_names_of_images_are_refused(repository: str) -> None:
 
 
 @given(strategies.text(alphabet="aA0-_./:@ \n", max_size=30))
-def test_a_name_that_is_taken_is_never_an_option(text: str) -> None:
+def test_an_accepted_name_is_never_mistaken_for_an_option(text: str) -> None:
     try:
         name = image_info.name_of(pb.ImageRef(repository=text))
     except DriverError:
@@ -161,7 +163,7 @@ def test_only_a_registry_of_this_machine_needs_no_tls(name: str, local: bool) ->
     assert image_info.is_loopback(name) is local
 
 
-def test_descriptions_of_images_by_engines() -> None:
+def test_descriptions_of_images_by_all_engines_are_understood() -> None:
     config = {"Env": ["A=b=c", "PATH=/bin"], "Entrypoint": ["e"], "Cmd": None}
     digest = "sha256:" + "b" * 64
     podman = [{"Id": "abc", "Digest": digest, "Config": config}]
@@ -174,7 +176,7 @@ def test_descriptions_of_images_by_engines() -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "[]", "{}", "[1]", '[{"Config":{"Env":1}}]', "[{}]"])
-def test_an_answer_that_is_none_is_an_error_of_the_engine(answer: str) -> None:
+def test_an_invalid_response_is_an_error_of_the_engine(answer: str) -> None:
     with pytest.raises(EngineError):
         image_info.parse(answer)
 
@@ -190,19 +192,19 @@ def test_an_answer_that_is_none_is_an_error_of_the_engine(answer: str) -> None:
         ("A /in/deep/file\n", True),
     ],
 )
-def test_only_what_a_command_changed_makes_an_image(diff: str, changed: bool) -> None:
+def test_only_changes_of_a_command_make_an_image(diff: str, changed: bool) -> None:
     assert has_changed(diff, ["/in/deep"]) is changed
 
 
 @pytest.mark.parametrize(
     "target", ["/", "/bass", "/bass/x", "/proc", "/sys/x", "/dev", "/a:b", "/a,b"]
 )
-def test_nothing_is_mounted_where_the_container_has_its_own(target: str) -> None:
+def test_nothing_is_mounted_over_paths_that_the_container_needs(target: str) -> None:
     with pytest.raises(DriverError, match="mounted"):
         launcher.mount_support(PODMAN).target(target)
 
 
-def test_an_image_adds_what_a_thunk_does_not_say() -> None:
+def test_an_image_provides_what_a_thunk_does_not_set() -> None:
     runs = ImageDefaults(("entry",), ("cmd",))
     thunk = pb.Thunk(image=pb.ThunkImage(ref=pb.ImageRef(repository="x")))
     assert resolve(thunk, image=runs).words == ("entry", "cmd")
@@ -254,7 +256,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-async def test_an_engine_that_simply_works_is_taken_as_it_is(fake: Path) -> None:
+async def test_a_working_engine_is_used_without_changes(fake: Path) -> None:
     fake.write_text(FAKE % {"version": "5.0.1", "works": "*"})
     found = await find("podman")
     assert isinstance(found, ContainerEngine)
@@ -385,7 +387,7 @@ async def test_limits_that_would_be_ignored_are_reported(
             await try_limits(engine, limits)
 
 
-async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_further_than_they_go(
+async def test_certificates_in_an_image_are_read_up_to_a_limit_in_a_container_of_the_runners(
     fake: Path, tmp_path: Path
 ) -> None:
     said = tmp_path / "said"
@@ -404,7 +406,7 @@ async def test_an_image_is_looked_at_for_certificates_as_this_runner_and_no_furt
     assert removed.startswith("--log-level=error rm --force")
 
 
-async def test_an_archive_that_unpacks_to_much_is_left_when_the_call_is_cancelled(
+async def test_unpacking_a_huge_archive_stops_when_the_call_is_cancelled(
     tmp_path: Path,
 ) -> None:
     manifest = [{"Config": "config.json", "RepoTags": ["a:1"], "Layers": ["layer.tar"]}]
@@ -479,7 +481,7 @@ def image_archive(layer: bytes) -> bytes:
         ),
     ],
 )
-def test_an_archive_that_attacks_is_no_image(
+def test_a_malicious_archive_is_refused_as_an_image(
     archive: bytes | Callable[[], bytes], tmp_path: Path
 ) -> None:
     archive = archive if isinstance(archive, bytes) else archive()

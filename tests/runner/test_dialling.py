@@ -40,7 +40,7 @@ class LoopThatRefuses(LoopThatEnds):
 
 
 @pytest.mark.parametrize("loop", [LoopThatEnds, LoopThatRefuses])
-async def test_a_loop_that_ends_while_a_runner_registers_is_an_error_to_try_again_after(
+async def test_a_runner_tries_again_if_the_loop_ends_while_it_registers(
     tmp_path: Path, loop: type[asyncssh.SSHServer]
 ) -> None:
     key, identity = asyncssh.generate_private_key("ssh-ed25519"), tmp_path / "id"

@@ -39,7 +39,7 @@ def test_each_event_is_a_line_in_which_no_command_moves_the_cursor() -> None:
     ]
 
 
-def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
+def test_running_commands_stay_visible_on_a_terminal() -> None:
     display, out = displayed(terminal=True)
     with display.showing():
         display(Registered("me@loop:6455", "linux/amd64"))
@@ -53,7 +53,7 @@ def test_on_a_terminal_what_runs_now_stays_in_sight() -> None:
     assert "exit status 2" in out.getvalue()
 
 
-def test_an_address_is_text_and_no_style() -> None:
+def test_an_address_is_printed_as_text_without_styles() -> None:
     display, out = displayed(terminal=True)
     with display.showing():
         display(Registered("me@[fe80::1]:6455", "linux/amd64"))
@@ -63,7 +63,7 @@ def test_an_address_is_text_and_no_style() -> None:
     assert "me@[fe80::1]:6455: 1 running" in out.getvalue()
 
 
-def test_json_has_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_has_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     display = RunnerDisplay(as_json=True)
     with display.showing():
         display(ThunkEnded(HOSTILE, 1.25, None))

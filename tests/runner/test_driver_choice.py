@@ -63,7 +63,7 @@ async def choose_driver_for(tmp_path: Path, box: Sandbox | None) -> AsyncGenerat
         (None, {"allow_foreign": True, "only": ("a/*",)}, ("a/*",)),
     ],
 )
-async def test_repositories_of_others_are_not_served_where_commands_are_not_contained(
+async def test_repositories_of_others_are_not_served_if_commands_are_not_contained(
     tmp_path: Path, box: Sandbox | None, more: dict[str, Any], rules: tuple[str, ...]
 ) -> None:
     async with choose_driver_for(tmp_path, box) as driver:
@@ -111,7 +111,7 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("empty_path")
-async def test_without_bubblewrap_nothing_is_run_unless_the_owner_says_so(tmp_path: Path) -> None:
+async def test_without_bubblewrap_nothing_is_run_unless_the_owner_allows_it(tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match=r"bubblewrap is not installed.*--unsandboxed"):
         async with open_driver(options(sandbox=True, state_dir=tmp_path / "state")):
             pass
@@ -132,7 +132,7 @@ async def test_a_bubblewrap_that_does_not_work_is_reported_with_the_reason(
 
 
 @pytest.mark.containers
-async def test_without_a_program_that_connects_networks_there_is_none_of_their_own(
+async def test_commands_have_no_network_of_their_own_without_a_program_that_connects_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sandbox, "find_helpers", list)
@@ -144,7 +144,7 @@ async def test_without_a_program_that_connects_networks_there_is_none_of_their_o
 
 
 @pytest.mark.parametrize("limit", [{"memory": 64 << 20}, {"cpus": 1.0}])
-async def test_limits_that_are_given_and_can_not_be_held_are_refused(
+async def test_given_limits_that_can_not_be_enforced_are_refused(
     limit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def find(network: NetworkMode, limits: CommandLimits) -> Sandbox:

@@ -122,7 +122,7 @@ async def world(driver: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "SIGTERM", "connection lost", "SIGKILL"])
-async def test_nothing_is_left(world: World, how: str) -> None:
+async def test_a_runner_leaves_no_processes_however_it_ends(world: World, how: str) -> None:
     up = trio.Event()
     async with trio.open_nursery() as nursery, world.runner() as (process, runtime):
         nursery.start_soon(world.run, runtime, up)

@@ -51,7 +51,7 @@ async def test_folders_deeper_than_a_path_are_refused_and_removed(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_neither_depth_nor_a_folders_permissions_hide_what_it_takes_on_the_disk(
+async def test_the_size_of_a_tree_is_measured_whatever_its_depth_and_permissions(
     tmp_path: Path,
 ) -> None:
     make_deep(tmp_path / "deep")
@@ -113,7 +113,7 @@ async def test_folders_that_nobody_may_enter_are_removed_and_links_are_not_follo
     assert (kept / "file").exists()
 
 
-async def test_holes_are_not_filled(tmp_path: Path) -> None:
+async def test_sparse_files_stay_sparse(tmp_path: Path) -> None:
     source = tmp_path / "holes"
     with source.open("wb") as file:
         file.truncate(3 << 30)
@@ -139,7 +139,7 @@ async def test_nothing_is_copied_onto_a_disk_that_is_nearly_full(
         await file_trees.copy(tmp_path / "source", tmp_path / "copy")
 
 
-async def test_nothing_is_copied_where_there_is_hardly_room_for_more_files(
+async def test_nothing_is_copied_onto_a_disk_with_hardly_any_inodes_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "link").symlink_to("nowhere")
@@ -153,7 +153,7 @@ async def test_nothing_is_copied_where_there_is_hardly_room_for_more_files(
 ODD_NAMES = [b"\xff\xfe", b"a\nb", b"\x1b[31m", b"-rf", b"$(id)", b"%s", b" ", b"*"]
 
 
-async def test_any_name_is_matched_copied_packed_and_told(tmp_path: Path) -> None:
+async def test_any_file_name_can_be_matched_copied_packed_and_reported(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ODD_NAMES:

@@ -33,7 +33,7 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def test_received_artifacts_are_given_to_their_run(tmp_path: Path) -> None:
+async def test_received_artifacts_are_available_to_their_run(tmp_path: Path) -> None:
     received = ReceivedArtifacts(tmp_path)
     await received.receive("r", "build/a", sha(b"content"), pieces(b"content"))
     [given] = received.of_run("r", json.dumps([["build/a", sha(b"content")]]))
@@ -73,7 +73,7 @@ def using(script: str) -> pb.Thunk:
     return sh(script, labels=[pb.Binding(symbol="uses", value=value)])
 
 
-async def test_a_command_finds_them_and_they_are_part_of_its_key_and_not_of_its_output(
+async def test_given_artifacts_are_part_of_a_commands_key_but_not_of_its_output(
     tmp_path: Path,
 ) -> None:
     contexts = []

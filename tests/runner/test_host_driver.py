@@ -104,14 +104,14 @@ async def test_standard_input_is_a_stream_of_json(bench: Bench) -> None:
     assert await bench.said(thunk) == '1\n"é"\n{"a":1}\n'
 
 
-async def test_a_chain_works_on_what_the_one_before_left(bench: Bench) -> None:
+async def test_each_command_of_a_chain_sees_the_files_of_the_one_before(bench: Bench) -> None:
     first = sh("echo one > file")
     second = sh("echo two >> file; cat file", image=pb.ThunkImage(thunk=first.SerializeToString()))
     assert await bench.said(second) == "one\ntwo\n"
     assert bench.last().inputs
 
 
-async def test_an_output_is_mounted_and_given_as_an_argument(bench: Bench) -> None:
+async def test_an_output_can_be_mounted_or_passed_as_an_argument(bench: Bench) -> None:
     made = sh("mkdir d; echo inside > d/file")
     mounted = sh(
         "cat here/file",
@@ -122,7 +122,7 @@ async def test_an_output_is_mounted_and_given_as_an_argument(bench: Bench) -> No
     assert await bench.said(argument) == "inside\n"
 
 
-async def test_files_that_travel_with_a_thunk_are_there(bench: Bench) -> None:
+async def test_files_that_are_sent_with_a_thunk_exist(bench: Bench) -> None:
     inner = pb.LogicalPath(file=pb.LogicalPath.File(name="b.txt", content=b"b"))
     deep = pb.LogicalPath(dir=pb.LogicalPath.Dir(name="deep", entries=[inner]))
     files = pb.LogicalPath(dir=pb.LogicalPath.Dir(name="fs", entries=[deep]))
@@ -142,7 +142,7 @@ async def test_a_cache_is_kept_between_runs_of_one_repository(bench: Bench) -> N
     assert await bench.said(counting(3), fork) == "3\n"
 
 
-async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
+async def test_a_thunk_that_has_run_is_not_run_again(bench: Bench) -> None:
     thunk = sh("date +%N")
     first = await bench.said(thunk)
     assert await bench.said(thunk) == first
@@ -171,7 +171,7 @@ async def test_equal_thunks_at_the_same_time_run_once(bench: Bench) -> None:
     assert bench.started() == 1
 
 
-async def test_a_failure_has_the_status_and_is_not_cached(bench: Bench) -> None:
+async def test_a_failure_is_reported_with_its_status_and_is_not_cached(bench: Bench) -> None:
     thunk = sh("echo out; echo err >&2; exit 3")
     for _ in range(2):
         with pytest.raises(DriverError, match="exit status 3: sh -c"):
@@ -268,7 +268,7 @@ async def test_a_cancelled_command_is_killed_with_all_its_children(
     assert sorted(path.name for path in left) == ["lock", "mark", "using"]
 
 
-async def test_a_command_is_ended_when_there_is_no_room_for_what_it_prints(bench: Bench) -> None:
+async def test_a_command_is_ended_if_there_is_no_room_for_its_output(bench: Bench) -> None:
     step = StepReporter(bench.send, "key", "yes", ())
     with trio.fail_after(120), pytest.raises(DriverError) as failed:
         await run_logged(
@@ -292,7 +292,7 @@ async def test_several_reasons_to_end_a_command_are_all_reported(bench: Bench) -
     assert "the disk is nearly full" in str(failed.value)
 
 
-async def test_nothing_that_a_command_left_in_its_pipe_is_lost_on_a_machine_that_stalls(
+async def test_output_left_in_a_pipe_is_not_lost_on_a_stalling_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipe that is silent after its command's end is given up at once here, as after a stall."""
@@ -343,7 +343,7 @@ async def test_lines_of_two_streams_stay_whole(
     assert len(log) == 60_000
 
 
-async def test_a_prompt_is_seen_while_its_command_waits(bench: Bench, tmp_path: Path) -> None:
+async def test_a_prompt_is_shown_while_its_command_waits(bench: Bench, tmp_path: Path) -> None:
     seen = trio.Event()
 
     async def send(update: progrock.StatusUpdate) -> None:
@@ -357,7 +357,7 @@ async def test_a_prompt_is_seen_while_its_command_waits(bench: Bench, tmp_path: 
         nursery.cancel_scope.cancel()
 
 
-async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -> None:
+async def test_an_error_of_files_is_raised_unchanged_by_concurrent_work() -> None:
     async def fail() -> None:
         raise OSError(28, "No space left on device")
 
@@ -365,7 +365,7 @@ async def test_an_error_of_files_is_raised_as_it_is_by_what_is_done_together() -
         await run_all([trio.sleep_forever, fail])
 
 
-async def test_a_command_waits_while_nobody_takes_its_output(bench: Bench) -> None:
+async def test_a_command_waits_while_its_output_is_not_read(bench: Bench) -> None:
     taken, going = 0, trio.Event()
 
     async def slow(update: progrock.StatusUpdate) -> None:

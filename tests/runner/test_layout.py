@@ -23,7 +23,7 @@ def test_a_path_outside_of_the_work_directory_is_refused(path: str) -> None:
 
 
 @given(strategies.text(alphabet="./ab\0 ", max_size=20))
-def test_a_path_that_is_taken_never_leads_out(path: str) -> None:
+def test_an_accepted_path_never_leads_out(path: str) -> None:
     try:
         taken = layout.inside(path, "the path")
     except DriverError:
@@ -43,13 +43,13 @@ def test_a_path_that_is_taken_never_leads_out(path: str) -> None:
         ("/var/x", "sub", True, "/var/x/"),
     ],
 )
-def test_paths_are_written_from_where_the_command_starts(
+def test_paths_are_relative_to_the_working_directory(
     target: str, start: str, directory: bool, written: str
 ) -> None:
     assert layout.relative_word(target, start, directory=directory) == written
 
 
-def test_files_in_memory_come_with_their_folders_first() -> None:
+def test_folders_of_files_in_memory_come_before_the_files() -> None:
     tree = in_memory("src", {"a": b"1", "sub": {"b": b"2", "deep": {"c": b"3"}}, "empty": {}})
     assert list(layout.logical_files(tree)) == [
         ("a", b"1"),
@@ -104,7 +104,7 @@ def test_globs_choose_files(
     assert not any(chosen(path) for path in left_out)
 
 
-def test_without_patterns_there_is_nothing_to_choose() -> None:
+def test_without_patterns_no_file_is_chosen() -> None:
     assert layout.pattern_filter((), ()) is None
 
 
@@ -118,7 +118,7 @@ def test_any_pattern_is_accepted_or_refused_with_a_message(pattern: str) -> None
     chosen("a/b")
 
 
-def test_a_pattern_can_not_be_made_slow() -> None:
+def test_no_pattern_is_slow_to_match() -> None:
     chosen = layout.pattern_filter(["**/" * 50 + "*a*" * 50 + "b"], [])
     assert chosen is not None
     assert not chosen("a" * 1_000)

@@ -57,7 +57,7 @@ def child() -> Iterator[int]:
         process.wait()
 
 
-def test_a_process_is_held_to_them(child: int) -> None:
+def test_limits_are_enforced_on_a_process(child: int) -> None:
     set_process_limits(child, LIMITS, is_counted=False)
     assert resource.prlimit(child, resource.RLIMIT_FSIZE) == (1 << 20, 1 << 20)
     assert resource.prlimit(child, resource.RLIMIT_DATA) == (512 << 20, 512 << 20)
@@ -65,7 +65,7 @@ def test_a_process_is_held_to_them(child: int) -> None:
     assert resource.prlimit(child, resource.RLIMIT_CORE)[0] == 0
 
 
-def test_memory_that_is_counted_otherwise_is_not_limited_twice(child: int) -> None:
+def test_memory_that_is_limited_otherwise_is_not_limited_twice(child: int) -> None:
     before = resource.prlimit(child, resource.RLIMIT_DATA)
     set_process_limits(child, LIMITS, is_counted=True)
     assert resource.prlimit(child, resource.RLIMIT_DATA) == before
@@ -91,7 +91,7 @@ def test_unenforced_limits_are_reported_as_well() -> None:
 # --- systemd ------------------------------------------------------------------------------------------
 
 
-def test_a_scope_is_asked_for_with_all_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scope_is_requested_with_all_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     scope = SystemdScope(program="/usr/bin/systemd-run")
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     words = scope.words(LIMITS)
@@ -157,7 +157,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return groups
 
 
-def test_a_group_of_version_1_is_made_for_each_limit(
+def test_a_control_group_of_version_1_is_created_for_each_limit(
     tmp_path: Path, child: int, made: list[Path]
 ) -> None:
     folders = {name: tmp_path / name for name in ("cpus", "memory", "pids")}

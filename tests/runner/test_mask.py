@@ -86,7 +86,9 @@ def test_a_secret_is_hidden_in_each_encoding(secret: str, encoding: str) -> None
     parts=st.lists(st.sampled_from(list(ENCODINGS)) | st.binary(max_size=6), max_size=8),
     cuts=st.lists(st.integers(0, 10_000), max_size=30),
 )
-def test_no_chunking_shows_a_secret(secret: str, parts: list[str | bytes], cuts: list[int]) -> None:
+def test_no_way_to_split_output_shows_a_secret(
+    secret: str, parts: list[str | bytes], cuts: list[int]
+) -> None:
     text = b"".join(ENCODINGS[each](secret) if isinstance(each, str) else each for each in parts)
     assert leaks(in_pieces(Mask([secret]), text, cuts), [secret]) == []
 
@@ -102,7 +104,7 @@ def test_text_without_secrets_is_unchanged(text: bytes, cuts: list[int]) -> None
     st.lists(st.sampled_from([b"hunter2", b"hunter", b"a", b"\n", b"hun", b"%", b"%6"])),
     st.lists(st.integers(0, 60)),
 )
-def test_all_the_rest_is_shown(parts: list[bytes], cuts: list[int]) -> None:
+def test_all_other_output_is_unchanged(parts: list[bytes], cuts: list[int]) -> None:
     whole = b"".join(parts)
     assert in_pieces(Mask(["hunter2"]), whole, cuts) == whole.replace(b"hunter2", HIDDEN)
 
@@ -114,14 +116,14 @@ def test_values_that_overlap_are_hidden_together() -> None:
     assert in_pieces(Mask(["abab"]), b"x" + b"ab" * 50 + b"x", [3, 4, 50]) == b"x***x"
 
 
-def test_only_what_may_become_a_secret_waits() -> None:
+def test_only_output_that_may_become_a_secret_is_delayed() -> None:
     stream = Mask(["hunter2"]).stream()
     assert stream.feed(b"password: hunt") == b"password: "
     assert stream.feed(b"ing\n") == b"hunting\n"
     assert stream.feed(b"50") == b"50"
 
 
-def test_line_breaks_without_end_are_no_secret_and_are_not_held_back() -> None:
+def test_endless_line_breaks_are_not_delayed() -> None:
     stream = Mask(["hunter2"]).stream()
     coded = base64.b64encode(b"hunter2")
     held = 0
@@ -130,12 +132,12 @@ def test_line_breaks_without_end_are_no_secret_and_are_not_held_back() -> None:
     assert held < 10_000
 
 
-def test_a_text_is_hidden_whole() -> None:
+def test_a_secret_within_a_text_is_hidden() -> None:
     assert Mask(["hunter2"]).hide("exit status 1: cat hunter2") == "exit status 1: cat ***"
 
 
 @pytest.mark.slow
-def test_ten_thousand_chunkings_show_nothing() -> None:
+def test_ten_thousand_ways_to_split_output_show_no_secret() -> None:
     rng = random.Random(10)
     mask = Mask(SECRETS)
     found = 0

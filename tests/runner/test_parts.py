@@ -48,12 +48,12 @@ def test_an_owner_decides_which_repositories_a_runner_serves(
     assert is_served(only, repository) is served
 
 
-def test_a_rule_that_is_none_is_refused() -> None:
+def test_an_invalid_rule_is_refused() -> None:
     with pytest.raises(RunnerError, match="OWNER/REPO"):
         RunnerOptions(login="me", host="h", only=("everything",))
 
 
-def test_a_call_without_a_mark_is_treated_as_a_forks() -> None:
+def test_a_call_without_a_fork_mark_is_treated_like_a_forks() -> None:
     assert CallContext.from_metadata({}) == CallContext(None, fork=False)
     assert CallContext.from_metadata({"bassloop-repository": "a/b"}) == CallContext(
         "a/b", fork=True
@@ -66,6 +66,6 @@ def test_a_call_without_a_mark_is_treated_as_a_forks() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"cpus": 0.0}, {"memory": 1024}, {"pids": 0}, {"jobs": 0}, {"disk": 1}]
 )
-def test_limits_with_which_nothing_runs_are_refused(wrong: dict[str, Any]) -> None:
+def test_limits_with_which_nothing_could_run_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunnerError, match="must be"):
         RunnerOptions(login="me", host="h", **wrong)

@@ -64,7 +64,7 @@ async def test_the_most_recently_used_entries_stay(driver: HostDriver) -> None:
     assert await output_of(driver, making("one")) != before["one"]
 
 
-async def test_finding_an_output_is_a_use(driver: HostDriver) -> None:
+async def test_finding_an_output_counts_as_a_use(driver: HostDriver) -> None:
     before = await used(driver, "one", "two")
     await output_of(driver, making("one"))
     await prune(driver.cache.folder, int(1.5 * MB), [])
@@ -72,7 +72,7 @@ async def test_finding_an_output_is_a_use(driver: HostDriver) -> None:
     assert await output_of(driver, making("two")) != before["two"]
 
 
-async def test_without_a_limit_all_goes_and_the_folders_that_are_shared_if_wanted(
+async def test_without_a_limit_everything_is_removed_and_shared_folders_only_on_request(
     driver: HostDriver,
 ) -> None:
     await output_of(driver, sh("echo 1 > c/x", mounts=[mount(cache("c"), folder("c"))]))
@@ -129,7 +129,7 @@ async def test_the_cache_stays_within_its_limit_while_the_runner_runs(
     assert "0" not in left
 
 
-async def test_the_command_prunes_while_a_runner_runs(driver: HostDriver) -> None:
+async def test_the_command_can_prune_while_a_runner_runs(driver: HostDriver) -> None:
     await used(driver, "one", "two")
     words = ["runner", "prune", "--state-dir", str(driver.cache.folder)]
 

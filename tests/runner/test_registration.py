@@ -75,7 +75,7 @@ async def test_a_loop_that_is_restarted_is_tried_every_two_seconds(
     assert 100 <= loop.reached[1] <= 102
 
 
-async def test_quick_losses_one_after_the_other_do_not_add_up(autojump_clock: MockClock) -> None:
+async def test_quick_losses_in_a_row_do_not_extend_the_delay(autojump_clock: MockClock) -> None:
     loop = Loop([(n, n + 0.5) for n in range(20)])
     assert set(await run(loop, 20)) == {0.5}
 
@@ -88,13 +88,13 @@ async def test_a_loop_that_stays_away_is_tried_less_often_after_some_minutes(
     assert delays[-1] == 60
 
 
-async def test_a_runner_comes_again_when_the_loop_asks_it_to(autojump_clock: MockClock) -> None:
+async def test_a_runner_connects_again_when_the_loop_asks_it_to(autojump_clock: MockClock) -> None:
     loop = Loop([(0, 10), (17, 1000)], "the loop is going down; connect again in 8 s")
     assert (await run(loop, 100))[:1] == [8]
     assert loop.reached == [0, 18]
 
 
-async def test_a_loop_that_is_not_there_when_it_said_is_tried_every_two_seconds(
+async def test_a_loop_that_is_not_back_at_its_announced_time_is_tried_every_two_seconds(
     autojump_clock: MockClock,
 ) -> None:
     loop = Loop([(0, 10), (30, 1000)], "the loop is going down; connect again in 2 s")

@@ -67,7 +67,7 @@ async def test_a_command_without_a_report_is_noted(tmp_path: Path) -> None:
     }
 
 
-async def test_a_path_alone_may_be_the_label(tmp_path: Path) -> None:
+async def test_a_label_may_be_a_single_path(tmp_path: Path) -> None:
     value = pb.Value(file_path=pb.FilePath(path="j.xml"))
     thunk = sh("echo 1 > j.xml", labels=[pb.Binding(symbol="reports", value=value)])
     assert await sent(tmp_path, thunk) == {"j.xml": "1\n"}
@@ -99,7 +99,7 @@ async def test_sizes_and_numbers_are_bounded(
     }
 
 
-async def test_an_invalid_pattern_is_reported_and_nothing_else_happens(tmp_path: Path) -> None:
+async def test_an_invalid_pattern_is_only_reported(tmp_path: Path) -> None:
     [(path, why)] = (await sent(tmp_path, with_reports("true", "x" * 2_000))).items()
     assert path == "?"
     assert "too long" in why

@@ -85,12 +85,12 @@ async def test_a_secret_is_given_to_its_repository_and_to_no_fork(store: SecretS
         await granted(store, OURS, "NONE")
 
 
-async def test_forks_get_it_where_the_owner_says_so(store: SecretStore) -> None:
+async def test_forks_get_a_secret_if_the_owner_allows_it(store: SecretStore) -> None:
     store.set("TOKEN", "hunter2", only=["octocat/*"], forks=True, in_keyring=False)
     assert await granted(store, FORK) == "hunter2"
 
 
-async def test_the_narrowest_rule_counts_whatever_was_set_first(store: SecretStore) -> None:
+async def test_the_most_specific_rule_counts_whatever_was_set_first(store: SecretStore) -> None:
     store.set("TOKEN", "of octocat/hello", only=["octocat/hello"], in_keyring=False)
     store.set("TOKEN", "of octocat", only=["octocat/*"], in_keyring=False)
     store.set("TOKEN", "of all", forks=True, in_keyring=False)
@@ -100,7 +100,7 @@ async def test_the_narrowest_rule_counts_whatever_was_set_first(store: SecretSto
     assert await granted(store, FORK) == "of all"
 
 
-async def test_a_new_value_is_another_version_that_tells_nothing_of_it(store: SecretStore) -> None:
+async def test_a_new_value_has_another_version_that_does_not_reveal_it(store: SecretStore) -> None:
     versions = []
     for value in ("hunter2", "hunter3", "hunter2"):
         store.set("TOKEN", value, in_keyring=False)
@@ -118,7 +118,7 @@ async def test_a_removed_secret_is_deleted_from_the_file(store: SecretStore) -> 
     assert "hunter2" not in store.path.read_text()
 
 
-def test_the_file_is_for_its_owner_alone(store: SecretStore) -> None:
+def test_only_the_owner_can_read_the_file_of_secrets(store: SecretStore) -> None:
     store.set("TOKEN", "hunter2", in_keyring=False)
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     assert [path.name for path in store.path.parent.iterdir()] == [store.path.name]
@@ -156,7 +156,7 @@ def test_invalid_secrets_are_refused_and_not_shown(
     assert not store.path.exists() or store.entries() == []
 
 
-async def test_values_may_be_in_the_keyring(tmp_path: Path) -> None:
+async def test_values_may_be_stored_in_the_keyring(tmp_path: Path) -> None:
     keyring = Memory()
     store = SecretStore(tmp_path / "secrets.json", SystemKeyring(keyring))
     assert store.set("TOKEN", "hunter2") == "the system's keyring"
@@ -185,7 +185,9 @@ async def test_a_locked_keyring_is_reported_to_the_commands_that_need_it(tmp_pat
         await granted(store, OURS)
 
 
-def test_without_a_keyring_there_is_the_file(tmp_path: Path, monkeypatch: Any) -> None:
+def test_values_are_stored_in_the_file_if_there_is_no_keyring(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     store = SecretStore(tmp_path / "secrets.json")
     assert store.set("TOKEN", "hunter2") == str(store.path)
@@ -216,7 +218,7 @@ def test_the_command_takes_the_value_from_standard_input(tmp_path: Path, monkeyp
     assert (again.exit_code, "no secret TOKEN" in again.output) == (1, True)
 
 
-def test_a_runner_s_address_is_no_command_and_help_tells_both() -> None:
+def test_a_runners_address_is_not_mistaken_for_a_command_and_help_shows_both() -> None:
     told = CliRunner().invoke(cli, ["runner", "--help"]).output
     assert "[LOGIN@]HOST[:PORT]" in told
     assert "secret" in told
@@ -246,7 +248,9 @@ def secret(name: str) -> pb.Value:
     return pb.Value(secret=pb.Secret(name=name))
 
 
-async def test_secrets_reach_a_command_and_nothing_else(driver: HostDriver, tmp_path: Path) -> None:
+async def test_secrets_reach_their_command_and_nothing_else(
+    driver: HostDriver, tmp_path: Path
+) -> None:
     thunk = sh(
         'test "$TOKEN" = \'Bearer hunter2-env\' && test "$(head -n 1 key)" = hunter2-file && ls -A'
         ' && echo "$TOKEN" && cat key >&2; cat',
@@ -307,7 +311,9 @@ async def test_secrets_in_an_output_are_hidden_in_later_thunks_too(
     assert not any("hunter2" in each.name + each.error for each in seen.history)
 
 
-async def test_a_changed_secret_makes_another_thunk(driver: HostDriver, store: SecretStore) -> None:
+async def test_a_changed_secret_changes_the_key_of_a_thunk(
+    driver: HostDriver, store: SecretStore
+) -> None:
     thunk = sh(
         "cat /proc/sys/kernel/random/uuid",
         env=[pb.Binding(symbol="TOKEN", value=secret("TOKEN"))],

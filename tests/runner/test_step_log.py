@@ -57,7 +57,7 @@ async def test_the_first_bytes_are_sent_at_once_and_the_next_after_a_moment(auto
     ]
 
 
-async def test_much_is_sent_before_the_moment_is_over(autojump_clock) -> None:
+async def test_much_output_is_sent_without_waiting(autojump_clock) -> None:
     sent = Sent()
     batcher = LogBatcher(sent)
     async with trio.open_nursery() as nursery:
@@ -121,7 +121,7 @@ cuts = st.lists(st.integers(0, 1_000), max_size=12)
 
 
 @given(written, written, cuts, cuts, st.randoms(use_true_random=False), st.booleans())
-def test_lines_of_each_stream_are_whole_however_they_come(
+def test_lines_of_each_stream_stay_whole_however_they_are_split(
     first, second, first_cuts, second_cuts, rng, ends
 ) -> None:
     """Each line names its stream and number, so that a line of the log says which bytes made it."""
@@ -156,7 +156,7 @@ def test_lines_of_each_stream_are_whole_however_they_come(
         max_size=30,
     )
 )
-def test_nothing_is_lost_or_held_too_long(writes) -> None:
+def test_no_output_is_lost_or_delayed_too_long(writes) -> None:
     """Each stream's bytes come out in order, and only line ends are added, where a line was open."""
     merger = LineMerger()
     now = 0.0
@@ -181,14 +181,14 @@ def test_nothing_is_lost_or_held_too_long(writes) -> None:
     assert added <= turns
 
 
-def test_a_line_of_the_other_stream_goes_before_a_begun_one() -> None:
+def test_a_complete_line_of_the_other_stream_is_sent_before_an_unfinished_one() -> None:
     merger = LineMerger()
     assert merger.feed(1, b"1860", 0.0) == []
     assert merger.feed(2, b"last\n", 0.01) == [LogChunk(2, b"last\n")]
     assert merger.feed(1, b"\n", 0.02) == [LogChunk(1, b"1860\n")]
 
 
-def test_an_open_line_is_ended_for_the_other_stream() -> None:
+def test_an_unfinished_line_is_ended_before_output_of_the_other_stream() -> None:
     merger = LineMerger()
     merger.feed(1, b"Checking ... ", 0.0)
     assert merger.pass_on_held(HOLD_SECONDS) == [LogChunk(1, b"Checking ... ")]
@@ -218,7 +218,7 @@ def test_an_open_line_is_ended_for_the_other_stream() -> None:
         (b"\r", False),
     ],
 )
-def test_a_line_that_shows_nothing_needs_no_end(begun: bytes, ended: bool) -> None:
+def test_an_invisible_line_does_not_need_to_be_ended(begun: bytes, ended: bool) -> None:
     merger = LineMerger()
     chunks = [*merger.feed(2, begun, 0.0), *merger.pass_on_held(1.0)]
     chunks += [*merger.feed(1, b"out\n", 2.0), *merger.end()]

@@ -61,7 +61,7 @@ def verdict(abi: Abi, number: int, argument: int = 0, second: int = 0) -> int:
 
 
 @pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
-def test_every_call_has_its_verdict(abi: Abi) -> None:
+def test_every_system_call_has_its_verdict(abi: Abi) -> None:
     denied = {numbers[abi.column] for numbers in DENIED.values()}
     for number in range(NEWEST + 1):
         wanted = ENOSYS if number == abi.clone3 else EPERM if number in denied else ALLOW
@@ -71,7 +71,7 @@ def test_every_call_has_its_verdict(abi: Abi) -> None:
 
 
 @pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
-def test_threads_may_be_made_and_namespaces_not(abi: Abi) -> None:
+def test_threads_may_be_created_and_namespaces_may_not(abi: Abi) -> None:
     assert verdict(abi, abi.clone, CLONE_THREAD) == ALLOW
     assert verdict(abi, abi.unshare, 0x00000400) == ALLOW  # CLONE_FILES
     for bit in range(32):
@@ -83,14 +83,14 @@ def test_threads_may_be_made_and_namespaces_not(abi: Abi) -> None:
 
 
 @pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
-def test_no_socket_reaches_the_host_of_a_virtual_machine(abi: Abi) -> None:
+def test_no_socket_can_reach_the_host_of_a_virtual_machine(abi: Abi) -> None:
     assert verdict(abi, abi.socket, 40) == EPERM
     for family in (1, 2, 10, 16, 17):
         assert verdict(abi, abi.socket, family) == ALLOW
 
 
 @pytest.mark.parametrize("abi", MACHINES, ids=["x86_64", "i386", "aarch64"])
-def test_nothing_is_typed_into_a_terminal_that_a_command_is_given(abi: Abi) -> None:
+def test_a_command_can_not_type_into_its_terminal(abi: Abi) -> None:
     for request in (termios.TIOCSTI, 0x541C):  # TIOCLINUX, which termios doesn't have
         for high in (0, 1 << 32, 0xFFFFFFFF << 32):
             assert verdict(abi, abi.ioctl, 1, high | request) == EPERM
@@ -100,18 +100,18 @@ def test_nothing_is_typed_into_a_terminal_that_a_command_is_given(abi: Abi) -> N
 
 
 @pytest.mark.parametrize(("machine", "audit"), [("x86_64", AARCH64.audit), ("aarch64", 0x40000028)])
-def test_an_abi_that_is_not_listed_has_no_calls(machine: str, audit: int) -> None:
+def test_system_calls_of_an_unknown_abi_are_denied(machine: str, audit: int) -> None:
     program = syscall_filter.program(machine)
     assert program is not None
     assert {run(program, audit, number) for number in range(500)} == {ENOSYS}
 
 
-def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
+def test_a_machine_with_unknown_system_calls_has_no_filter() -> None:
     assert syscall_filter.program("riscv64") is None
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_kernel_takes_a_program_of_this_size(machine: str) -> None:
+def test_the_filter_is_within_the_kernels_limit_on_size(machine: str) -> None:
     program = syscall_filter.program(machine)
     assert program is not None
     assert len(program) % 8 == 0
@@ -126,7 +126,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("abi", HEADERS, ids=["x86_64", "i386", "aarch64"])
-def test_numbers_are_those_of_the_kernels_headers(abi: Abi) -> None:
+def test_the_numbers_of_system_calls_match_the_kernels_headers(abi: Abi) -> None:
     header = Path(HEADERS[abi])
     found = re.findall(
         r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text() if header.exists() else ""

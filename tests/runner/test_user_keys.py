@@ -35,7 +35,7 @@ def test_a_given_key_with_a_passphrase_belongs_in_the_agent(tmp_path: Path) -> N
         load(RunnerOptions(login="ada", host="localhost", identities=(path,)))
 
 
-def test_a_default_key_that_can_not_be_looked_for_is_skipped_with_the_reason(
+def test_a_default_key_that_can_not_be_read_is_skipped_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", f"/{'x' * 300}")  # longer than a name may be
@@ -44,7 +44,7 @@ def test_a_default_key_that_can_not_be_looked_for_is_skipped_with_the_reason(
     assert all("File name too long" in each for each in loaded.skipped)
 
 
-async def test_without_any_other_key_it_is_why_there_is_none(
+async def test_a_skipped_default_key_is_named_if_there_is_no_other_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

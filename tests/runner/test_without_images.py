@@ -24,7 +24,9 @@ def names(bench: Bench) -> list[str]:
     return [vertex.name for update in bench.updates for vertex in update.vertexes]
 
 
-async def test_an_image_that_is_not_used_is_a_step_also_of_what_is_cached(tmp_path: Path) -> None:
+async def test_an_unused_image_is_shown_as_a_step_even_if_the_run_was_cached(
+    tmp_path: Path,
+) -> None:
     first = sh("echo one")
     second = sh("echo two", image=after(first))
     for _ in range(2):
@@ -34,7 +36,7 @@ async def test_an_image_that_is_not_used_is_a_step_also_of_what_is_cached(tmp_pa
             assert unused_images(names(bench)) == ["alpine"]
 
 
-async def test_the_image_that_files_are_fetched_with_is_not_part_of_what_a_check_names(
+async def test_the_image_for_fetching_files_does_not_count_as_an_image_of_the_check(
     tmp_path: Path,
 ) -> None:
     image = pb.ThunkImage(ref=pb.ImageRef(repository="alpine/git"))
@@ -56,7 +58,7 @@ async def test_a_runner_may_refuse_images(tmp_path: Path) -> None:
         await Bench(driver).run(sh("true", image=pb.ThunkImage()))
 
 
-async def test_a_home_lasts_for_a_chain_and_for_no_other(tmp_path: Path) -> None:
+async def test_a_home_folder_lasts_for_one_chain_only(tmp_path: Path) -> None:
     async with HostDriver.open(tmp_path / "state") as driver:
         bench = Bench(driver)
         tool = "mkdir -p ~/.local/bin; echo 'echo found' > ~/.local/bin/tool; chmod +x ~/.local/bin/tool"
@@ -120,7 +122,7 @@ cp "$PYENV_ROOT/versions/1/greet" "$PYENV_ROOT/shims/greet"
 
 
 @pytest.mark.containers
-async def test_a_manager_of_versions_can_write_its_shims_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_version_manager_can_write_its_shims_and_nothing_else(tmp_path: Path) -> None:
     root = tmp_path / "home" / ".pyenv"
     for program, text in (("shims/install", MANAGED), ("versions/1/greet", "#!/bin/sh\necho hi\n")):
         file = root / program
@@ -136,7 +138,7 @@ async def test_a_manager_of_versions_can_write_its_shims_and_nothing_else(tmp_pa
 
 
 @pytest.mark.containers
-async def test_a_script_finds_out_in_a_sandbox_which_packages_of_debian_are_installed(
+async def test_a_script_in_a_sandbox_can_list_the_installed_debian_packages(
     tmp_path: Path,
 ) -> None:
     async with HostDriver.open(tmp_path / "state", sandbox=await sandbox.find()) as driver:
@@ -144,7 +146,7 @@ async def test_a_script_finds_out_in_a_sandbox_which_packages_of_debian_are_inst
         assert await Bench(driver).said(sh(script)) == "known\n"
 
 
-def test_a_manager_of_versions_finds_which_ones_its_user_chose(tmp_path: Path) -> None:
+def test_a_version_manager_finds_the_versions_that_its_user_chose(tmp_path: Path) -> None:
     (tmp_path / ".asdf/shims").mkdir(parents=True)
     own = OwnPrograms.of({"HOME": str(tmp_path)})
     assert (own.shims, own.files) == ((tmp_path / ".asdf/shims",), ())

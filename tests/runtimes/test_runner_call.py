@@ -33,7 +33,7 @@ def test_a_message_of_very_many_fields_is_refused(data: bytearray) -> None:
         check_progress(data)
 
 
-def test_a_long_text_is_not_taken_for_fields() -> None:
+def test_a_long_text_is_not_mistaken_for_fields() -> None:
     text = b"\x0a\x00" * (2 * MAX_FIELDS)
     check_progress(encoded(logs=[progrock_pb2.VertexLog(vertex="it", data=text)]))
     check_progress(bytearray(runtime_pb2.ReadResponse(output=text).SerializeToString()))
@@ -44,7 +44,7 @@ def test_invalid_messages_are_left_to_the_decoder() -> None:
     check_progress(encoded(logs=[progrock_pb2.VertexLog(data=bytes(LARGE_BYTES))])[:-1])
 
 
-def test_a_number_without_an_end_is_not_read_to_the_messages_end() -> None:
+def test_an_endless_number_is_not_read_to_the_end_of_the_message() -> None:
     read: list[int] = []
 
     class Message(bytearray):
@@ -56,7 +56,7 @@ def test_a_number_without_an_end_is_not_read_to_the_messages_end() -> None:
     assert max(read) < MAX_VARINT
 
 
-async def test_after_a_large_answer_the_next_is_read_when_it_has_been_worked_on() -> None:
+async def test_the_message_after_a_large_one_is_read_once_that_has_been_processed() -> None:
     answers = Answers(16)
     handed_over: list[str] = []
 
@@ -80,7 +80,7 @@ async def test_after_a_large_answer_the_next_is_read_when_it_has_been_worked_on(
     assert [answer async for answer in answers] == []
 
 
-async def test_nobody_waits_for_a_large_answer_that_is_received_no_more() -> None:
+async def test_nobody_waits_for_a_large_message_that_is_no_longer_received() -> None:
     answers = Answers(16)
     async with open_bridge(), trio.open_nursery() as nursery:
         nursery.start_soon(call_asyncio, answers.hand_over, "large", LARGE_BYTES + 1)

@@ -121,7 +121,7 @@ async def test_resolving_to_nothing_is_an_error(runner, service):
         await runner.resolve(bass_pb2.ImageRef(), {})
 
 
-async def test_metadata_tells_the_runner_whose_work_it_is(runner, service):
+async def test_metadata_tells_the_runner_for_whom_it_works(runner, service):
     await everything(
         runner.run(THUNK, {"bassloop-repository": "vito/bass", "bassloop-head": "fé\nx%"})
     )
@@ -210,7 +210,7 @@ async def test_a_runtime_that_is_lost_ends_its_calls_and_refuses_others(runner, 
         await everything(runner.run(THUNK, {}))
 
 
-async def test_two_calls_do_not_know_of_each_other(runner, service):
+async def test_two_calls_are_independent(runner, service):
     service.then = "hang"
     async with runner.run(THUNK, {}) as stalled:
         await stalled.receive()
@@ -260,7 +260,7 @@ async def test_peers_that_are_not_runners_are_described(autojump_clock, opener, 
             await everything(runtime(opener).run(THUNK, {}))
 
 
-async def test_an_answer_without_what_was_asked_for_is_malformed(runner, service):
+async def test_a_response_without_the_requested_value_is_malformed(runner, service):
     async def empty(stream):
         await service._answer(stream, runtime_pb2.RunResponse())
 
@@ -312,7 +312,7 @@ async def test_a_kind_of_runner_that_cannot_publish_is_not_asked_to():
             pytest.fail("it was asked")
 
 
-async def test_a_thunk_begins_when_the_runner_has_answered(runner, service):
+async def test_a_thunk_has_begun_once_the_runner_has_answered(runner, service):
     asked: list[int] = []
 
     async def begin() -> None:
@@ -322,7 +322,7 @@ async def test_a_thunk_begins_when_the_runner_has_answered(runner, service):
     assert (asked, len(service.requests)) == ([0], 1)
 
 
-async def test_a_thunk_has_not_begun_on_a_runner_that_says_nothing(autojump_clock):
+async def test_a_thunk_has_not_begun_on_a_silent_runner(autojump_clock):
     begun = trio.Event()
 
     async def begin() -> None:
@@ -335,7 +335,7 @@ async def test_a_thunk_has_not_begun_on_a_runner_that_says_nothing(autojump_cloc
     assert not begun.is_set()
 
 
-async def test_an_error_at_the_beginning_ends_the_call_before_the_runner_is_asked(runner, service):
+async def test_an_error_at_the_beginning_ends_the_call_before_the_runner_is_called(runner, service):
     async def begin() -> None:
         raise KeyError("the caller's own")
 
@@ -344,7 +344,7 @@ async def test_an_error_at_the_beginning_ends_the_call_before_the_runner_is_aske
     assert service.requests == []
 
 
-async def test_a_busy_runner_is_asked_by_few_at_once_and_the_others_time_has_not_begun(
+async def test_a_busy_runner_gets_few_calls_at_a_time_and_the_time_limit_of_the_others_has_not_begun(
     autojump_clock,
 ):
     asked = 0
@@ -371,7 +371,7 @@ async def test_a_busy_runner_is_asked_by_few_at_once_and_the_others_time_has_not
     assert sorted({round(at) for at in refused}) == [20, 40, 60]
 
 
-async def test_those_that_wait_for_their_turn_are_lost_with_the_runner(autojump_clock):
+async def test_calls_that_wait_for_their_turn_fail_if_the_runner_is_lost(autojump_clock):
     async def never(session_factory):
         await asyncio.Event().wait()
 

@@ -80,13 +80,13 @@ async def outcome(pieces: list[bytes]) -> str:
     return "well"
 
 
-async def test_the_answer_that_is_altered_below_is_a_good_one():
+async def test_the_response_that_other_tests_alter_is_valid():
     assert await outcome([ANSWER]) == "well"
     assert await outcome([ANSWER[at : at + 1] for at in range(len(ANSWER))]) == "well"
 
 
 @given(edits)
-async def test_an_altered_answer_ends_well_or_in_an_error_of_the_call(changes):
+async def test_an_altered_response_is_accepted_or_an_error_of_the_call(changes):
     data, pieces = ANSWER, []
     for at, length, instead, cut in changes:
         data = data[:at] + instead + data[at + length :]

@@ -36,7 +36,7 @@ async def test_a_runtime_is_offered_while_its_registration_lasts():
     )
 
 
-async def test_a_cancelled_registration_is_over_too():
+async def test_a_cancelled_registration_ends_too():
     pool = Pool()
     with trio.CancelScope() as scope:
         async with pool.registered(runtime("a")):
@@ -45,7 +45,7 @@ async def test_a_cancelled_registration_is_over_too():
     assert pool.snapshot() == []
 
 
-async def test_two_runtimes_have_two_names():
+async def test_each_runtime_has_a_name_of_its_own():
     pool = Pool()
     async with pool.registered(runtime("a")):
         with pytest.raises(ValueError, match="a runtime a is registered already"):
@@ -66,7 +66,7 @@ async def test_two_runtimes_have_two_names():
         (Platform("darwin"), False),
     ],
 )
-def test_a_platform_serves_what_it_is_and_what_says_less(wanted, serves):
+def test_a_platform_serves_equal_and_less_specific_ones(wanted, serves):
     assert LINUX.serves(wanted) is serves
 
 
@@ -84,7 +84,7 @@ async def test_the_best_priority_is_first_then_the_longest_connected():
         assert [each.id for each in pool.snapshot()] == ["strange", "old", "young", "best"]
 
 
-async def test_one_that_did_not_answer_lately_comes_after_all_that_did(autojump_clock):
+async def test_a_runtime_that_did_not_answer_lately_comes_after_all_others(autojump_clock):
     pool, best, other = Pool(), runtime("best", priority=5), runtime("other")
     async with pool.registered(best), pool.registered(other), open_bridge():
         with pytest.raises(RuntimeLost):
@@ -101,7 +101,7 @@ async def test_only_runtimes_of_the_user_and_platform_are_candidates():
         assert pool.candidates(2) == []
 
 
-async def test_waiting_ends_as_soon_as_one_is_registered(autojump_clock):
+async def test_waiting_ends_as_soon_as_a_runtime_is_registered(autojump_clock):
     pool, mine = Pool(), runtime("a", on=MAC)
 
     async def connect_later() -> None:
@@ -136,7 +136,7 @@ async def test_a_timeout_reports_the_actual_state(autojump_clock):
             await pool.wait_for(1, LINUX, timeout=0)
 
 
-async def test_not_waiting_still_finds_who_is_there():
+async def test_a_wait_of_zero_seconds_still_finds_a_connected_runtime():
     pool, mine = Pool(), runtime("a")
     async with pool.registered(mine):
         assert await pool.wait_for(1, LINUX, timeout=0) is mine
@@ -163,7 +163,7 @@ async def test_time_in_which_runners_cannot_connect_does_not_count_and_is_report
     assert trio.current_time() == 100
 
 
-async def test_when_nobody_tries_any_more_the_time_counts_again(autojump_clock):
+async def test_time_counts_again_once_no_runner_tries_to_connect(autojump_clock):
     pool = Pool()
     pool.note_lookup(False)
     with pytest.raises(NoRuntime, match="not counting 120 s"):
@@ -182,7 +182,7 @@ async def test_a_runtime_that_was_lost_is_tried_again_after_a_while(autojump_clo
         assert shortest <= trio.current_time() <= longest
 
 
-async def test_one_that_connects_is_tried_before_the_lost_one(autojump_clock):
+async def test_a_runtime_that_connects_is_tried_before_the_lost_one(autojump_clock):
     pool, mine, wait = Pool(), runtime("a", priority=5), RunnerWait(60)
     async with pool.registered(mine):
         wait.note_lost(mine, 0, "it did not answer", pool)
@@ -190,7 +190,7 @@ async def test_one_that_connects_is_tried_before_the_lost_one(autojump_clock):
             assert (await pool.wait_for_any(lambda: [1], LINUX, wait)).id == "b"
 
 
-async def test_trying_a_runtime_that_never_answers_ends_and_says_why(autojump_clock):
+async def test_attempts_at_a_runtime_that_never_answers_end_with_the_reason(autojump_clock):
     pool, mine, wait = Pool(), runtime("a"), RunnerWait(600)
     tried = 0
 
@@ -208,7 +208,9 @@ async def test_trying_a_runtime_that_never_answers_ends_and_says_why(autojump_cl
     assert 8 <= tried <= 14
 
 
-async def test_after_a_few_the_other_runtimes_of_the_user_are_not_tried_either(autojump_clock):
+async def test_after_a_few_failures_the_other_runtimes_of_the_user_are_not_tried_either(
+    autojump_clock,
+):
     pool, wait = Pool(), RunnerWait(60)
     lost = [runtime(f"{number}") for number in range(2 * TRIED_AT_ONCE)]
     async with AsyncExitStack() as stack:
@@ -223,7 +225,7 @@ async def test_after_a_few_the_other_runtimes_of_the_user_are_not_tried_either(a
             assert pool.first([1], LINUX, wait).id == "new"
 
 
-async def test_the_time_counts_of_a_wait_that_is_cancelled_and_goes_on_later(autojump_clock):
+async def test_the_time_of_a_wait_that_is_cancelled_and_continued_counts(autojump_clock):
     pool, wait = Pool(), RunnerWait(60)
     for _ in range(2):
         with trio.move_on_after(25):

@@ -41,7 +41,7 @@ async def test_every_payload_can_be_read(repository: Path, event: str) -> None:
             assert read.repository.clone_url == f"{served.standin.url}/octocat/hello.git"
 
 
-async def test_a_check_suite_is_at_the_branch_that_is_checked_out(repository: Path) -> None:
+async def test_a_check_suite_is_for_the_branch_that_is_checked_out(repository: Path) -> None:
     async with open_standin(repository) as served:
         suite = (await served.standin.payload("check_suite"))["check_suite"]
         assert (suite["head_branch"], suite["before"]) == (
@@ -83,14 +83,14 @@ async def test_a_forks_pull_request_names_both(repository: Path) -> None:
         assert (await served.get("/pulls")).json() == []
 
 
-async def test_a_pull_requests_head_can_be_asked_for_by_its_ref(repository: Path) -> None:
+async def test_a_pull_requests_head_can_be_requested_by_its_ref(repository: Path) -> None:
     async with open_standin(repository) as served:
         await served.standin.payload("pull_request", ref="feature/x", number=4)
         told = await served.get("/contents/a", params={"ref": "refs/pull/4/head"})
         assert told.json()["sha"] == git(repository, "rev-parse", "feature/x:a")
 
 
-async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -> None:
+async def test_an_event_of_a_check_run_needs_an_existing_one(repository: Path) -> None:
     async with open_standin(repository) as served:
         with pytest.raises(StandInError, match="has none yet"):
             await served.standin.payload("check_run")
@@ -103,7 +103,7 @@ async def test_a_check_runs_event_is_about_one_that_was_made(repository: Path) -
         assert pressed["check_run"]["check_suite"]["head_branch"] == "main"
 
 
-async def test_a_deleted_branch_is_pushed_to_nothing(repository: Path) -> None:
+async def test_the_push_of_a_deleted_branch_has_no_commit(repository: Path) -> None:
     async with open_standin(repository) as served:
         payload = await served.standin.payload("push", deleted=True)
         assert (payload["after"], payload["head_commit"]) == (NO_COMMIT, None)
@@ -161,7 +161,7 @@ async def loop() -> AsyncGenerator[tuple[str, Received]]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_delivery_is_signed_and_says_what_it_is(repository: Path) -> None:
+async def test_a_delivery_is_signed_and_has_githubs_headers(repository: Path) -> None:
     async with open_standin(repository) as served, loop() as (url, received):
         payload = await served.standin.payload("push")
         delivered = await served.standin.deliver(url, "push", payload)
@@ -197,7 +197,7 @@ async def test_missed_deliveries_are_found_and_fetched(repository: Path) -> None
         assert len(received) == 1
 
 
-async def test_a_delivery_is_delivered_again_with_its_guid(repository: Path) -> None:
+async def test_a_delivery_is_sent_again_with_the_same_guid(repository: Path) -> None:
     async with open_world(repository) as world, loop() as (url, received):
         received.status = 500
         payload = await world.standin.payload("push")

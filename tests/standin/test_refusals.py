@@ -31,7 +31,7 @@ RUNS = "/repos/octocat/hello/check-runs"
         ({"exp": None}, 401),
     ],
 )
-async def test_a_statement_is_good_only_now_and_for_this_app(
+async def test_a_jwt_is_valid_only_now_and_for_this_app(
     repository: Path, claims: dict[str, Any], status: int
 ) -> None:
     async with open_standin(repository) as served:
@@ -40,7 +40,7 @@ async def test_a_statement_is_good_only_now_and_for_this_app(
         assert answer.status_code == status, answer.text
 
 
-async def test_a_statement_of_another_key_or_none_is_refused(repository: Path) -> None:
+async def test_a_jwt_with_another_key_or_none_is_refused(repository: Path) -> None:
     async with open_standin(repository, app_key=app_key().public) as served:
         assert (await served.as_app("POST", TOKENS)).status_code == 401
         assert (await served.client.post(TOKENS)).status_code == 401
@@ -60,7 +60,7 @@ async def test_a_statement_of_another_key_or_none_is_refused(repository: Path) -
         ({"repositories": ["other"]}, 422),
     ],
 )
-async def test_a_token_has_at_most_what_the_installation_has(
+async def test_a_token_has_at_most_the_installations_permissions(
     repository: Path, asked: dict[str, Any], status: int
 ) -> None:
     async with open_standin(repository) as served:
@@ -73,7 +73,7 @@ async def test_a_token_has_at_most_what_the_installation_has(
             assert made.headers["X-Accepted-GitHub-Permissions"] == "checks=write"
 
 
-async def test_a_token_ends_and_can_be_revoked(repository: Path) -> None:
+async def test_a_token_expires_and_can_be_revoked(repository: Path) -> None:
     async with open_standin(repository, private=True) as served:
         assert (await served.get("")).status_code == 200
         assert (await served.ask("DELETE", "/installation/token")).status_code == 204
@@ -116,7 +116,7 @@ async def test_private_repositories_do_not_exist_for_others(repository: Path) ->
         ({"actions": [{"label": "l", "description": "d" * 41, "identifier": "i"}]}, "description"),
     ],
 )
-async def test_a_check_run_that_github_would_not_make_is_not_made(
+async def test_a_check_run_that_github_would_refuse_is_refused(
     repository: Path, fields: dict[str, Any], reason: str
 ) -> None:
     async with open_standin(repository) as served:
@@ -146,7 +146,7 @@ def note(**fields: Any) -> dict[str, Any]:
         ["text"],
     ],
 )
-async def test_annotations_that_github_would_not_take_are_refused(
+async def test_annotations_that_github_would_refuse_are_refused(
     repository: Path, notes: list[Any]
 ) -> None:
     async with open_standin(repository) as served:
@@ -200,7 +200,7 @@ async def test_an_unknown_path_is_not_found_in_githubs_words(repository: Path) -
         assert (answer.status_code, answer.json()["message"]) == (404, "Not Found")
 
 
-async def test_the_hours_limit_is_reported_and_enforced(repository: Path) -> None:
+async def test_the_hourly_limit_is_reported_and_enforced(repository: Path) -> None:
     async with open_standin(repository) as served:
         served.standin.rate_limits.per_hour = 2
         first = await served.get("/contents/a")
@@ -214,14 +214,16 @@ async def test_the_hours_limit_is_reported_and_enforced(repository: Path) -> Non
         assert refused.headers["x-ratelimit-remaining"] == "0"
 
 
-async def test_asking_for_the_rate_limit_counts_for_none(repository: Path) -> None:
+async def test_a_request_for_the_rate_limit_does_not_count(repository: Path) -> None:
     async with open_standin(repository) as served:
         served.standin.rate_limits.anonymous_per_hour = 0
         asked = await served.ask("GET", "/rate_limit")
         assert (asked.status_code, asked.json()["rate"]["used"]) == (200, 0)
 
 
-async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: Path) -> None:
+async def test_using_more_points_than_a_minute_has_meets_a_secondary_limit(
+    repository: Path,
+) -> None:
     async with open_standin(repository) as served:
         served.standin.rate_limits.points_per_minute = 12
         assert (await served.create()).status_code == 201
@@ -234,7 +236,7 @@ async def test_more_points_than_a_minute_has_are_a_secondary_limit(repository: P
         assert (still.status_code, served.standin.rate_limits.refused) == (403, 2)
 
 
-async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository: Path) -> None:
+async def test_a_credential_is_accepted_again_after_its_penalty(repository: Path) -> None:
     async with open_standin(repository) as served:
         served.standin.rate_limits.at_once = 0
         served.standin.rate_limits.penalty = 0.0
@@ -243,7 +245,7 @@ async def test_a_credential_is_let_in_again_once_its_penalty_is_over(repository:
         assert (await served.get("")).status_code == 200
 
 
-async def test_more_calls_at_once_than_allowed_are_a_secondary_limit(
+async def test_too_many_concurrent_calls_meet_a_secondary_limit(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, sleep, until_released = trio.Event(), trio.sleep, 4711.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.standin.conftest import Served
 
 
-async def test_a_file_comes_with_its_facts_or_raw(repository: Path) -> None:
+async def test_a_file_is_returned_with_its_metadata_or_raw(repository: Path) -> None:
     async with open_standin(repository) as served:
         told = (await served.get("/contents/sub/b")).json()
         assert (told["type"], told["size"], told["path"]) == ("file", 3, "sub/b")
@@ -31,7 +31,7 @@ async def test_a_file_comes_with_its_facts_or_raw(repository: Path) -> None:
         assert (await served.get("/contents/a?ref=feature/x", headers=raw)).content == b"one"
 
 
-async def test_a_ref_is_a_name_and_never_an_expression(repository: Path) -> None:
+async def test_a_ref_is_treated_as_a_name_and_never_as_an_expression(repository: Path) -> None:
     async with open_standin(repository) as served:
         for ref in ("main", "refs/heads/main", "HEAD", served.head, served.head[:10], "feature/x"):
             assert (await served.get("/contents/a", params={"ref": ref})).status_code == 200
@@ -40,7 +40,7 @@ async def test_a_ref_is_a_name_and_never_an_expression(repository: Path) -> None
             assert (answer.status_code, ref) == (404, ref)
 
 
-async def test_a_large_file_comes_raw_only(tmp_path: Path) -> None:
+async def test_a_large_file_is_only_returned_raw(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", large=b"\0" * ((1 << 20) + 1))
     async with open_standin(path) as served:
         told = (await served.get("/contents/large")).json()
@@ -84,7 +84,7 @@ async def test_a_commit_is_described(repository: Path) -> None:
         assert (await served.get("/commits/nothing")).status_code == 422
 
 
-async def test_commits_that_are_made_while_it_runs_are_served(tmp_path: Path) -> None:
+async def test_commits_made_while_the_stand_in_runs_are_served(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="old")
     raw = {"Accept": "application/vnd.github.raw+json"}
     async with open_standin(path) as served:
@@ -104,7 +104,7 @@ async def clone(served: Served, target: Path, *args: str, url: str = "") -> int:
 
 @pytest.mark.parametrize("version", ["0", "2"])
 @pytest.mark.parametrize("depth", [(), ("--depth=1",)])
-async def test_it_can_be_cloned(
+async def test_the_repository_can_be_cloned(
     repository: Path, tmp_path: Path, version: str, depth: tuple[str, ...]
 ) -> None:
     async with open_standin(repository) as served:
@@ -114,7 +114,7 @@ async def test_it_can_be_cloned(
         assert git(tmp_path / "clone", "rev-parse", "HEAD") == served.head
 
 
-async def test_any_commit_can_be_fetched_also_one_that_no_branch_has(tmp_path: Path) -> None:
+async def test_any_commit_can_be_fetched_even_if_no_branch_has_it(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="one")
     git(path, "commit", "--quiet", "--allow-empty", "--message", "lost")
     lost = git(path, "rev-parse", "HEAD")
@@ -140,7 +140,9 @@ async def test_a_fork_is_cloned_like_the_repository_once_it_has_a_pull_request(
         assert await clone(served, tmp_path / "after", url=fork) == 0
 
 
-async def test_a_private_one_is_cloned_with_a_token_only(repository: Path, tmp_path: Path) -> None:
+async def test_a_private_repository_can_only_be_cloned_with_a_token(
+    repository: Path, tmp_path: Path
+) -> None:
     async with open_standin(repository, private=True) as served:
         assert await clone(served, tmp_path / "without") != 0
         token, _ = served.standin.new_token({"contents": "read"})
@@ -151,14 +153,14 @@ async def test_a_private_one_is_cloned_with_a_token_only(repository: Path, tmp_p
         assert await clone(served, tmp_path / "wrong", url=wrong) != 0
 
 
-async def test_nothing_is_pushed_to_it(repository: Path) -> None:
+async def test_pushes_are_refused(repository: Path) -> None:
     async with open_standin(repository) as served:
         refs = await served.client.get("/octocat/hello.git/info/refs?service=git-receive-pack")
         assert refs.status_code == 403
         assert (await served.client.post("/octocat/hello.git/git-receive-pack")).status_code == 403
 
 
-async def test_nothing_is_written_to_it(tmp_path: Path) -> None:
+async def test_the_repository_is_never_written_to(tmp_path: Path) -> None:
     path = make_repository(tmp_path / "r", a="one")
     before = _everything(path)
     async with open_standin(path) as served:
@@ -175,7 +177,7 @@ def _everything(path: Path) -> dict[str, tuple[int, int]]:
     return {str(each): (stat.st_mtime_ns, stat.st_size) for each, stat in facts}
 
 
-async def test_a_worktree_is_served_like_a_repository(repository: Path, tmp_path: Path) -> None:
+async def test_a_worktree_is_served_like_any_repository(repository: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     git(tmp_path, "clone", "--quiet", str(repository), str(copy))
     git(copy, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "side"))
@@ -201,7 +203,7 @@ async def test_a_folder_that_is_not_a_repository_is_reported(tmp_path: Path) -> 
         await serve_standin(standin_of(tmp_path))
 
 
-async def test_a_call_that_is_cancelled_in_the_middle_leaves_the_next_one_right(
+async def test_a_cancelled_call_does_not_affect_the_next_one(
     repository: Path,
 ) -> None:
     async with open_standin(repository) as served:

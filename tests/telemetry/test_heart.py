@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_a_loop_that_turns_has_a_heart_on_time(
+async def test_a_heartbeat_is_on_time_while_the_event_loop_runs(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     heart, beats = Heart(), []
@@ -26,7 +26,9 @@ async def test_a_loop_that_turns_has_a_heart_on_time(
     assert heart.lag.buckets[0] == 40
 
 
-async def test_a_task_that_holds_the_loop_is_seen(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_task_that_blocks_the_event_loop_is_noticed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     heart, beats = Heart(), []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heart.beat, lambda: beats.append(1))
@@ -41,7 +43,7 @@ async def test_a_task_that_holds_the_loop_is_seen(autojump_clock: trio.testing.M
     assert sum(heart.lag.buckets[late:]) == 1
 
 
-async def test_a_process_that_was_stopped_says_so(mock_clock: trio.testing.MockClock) -> None:
+async def test_a_process_that_was_stopped_reports_it(mock_clock: trio.testing.MockClock) -> None:
     pauses: list[float] = []
     # The watchdog would say that the machine is busy.
     heart = Heart(watchdog=Watchdog(3600.0), on_pause=lambda: pauses.append(trio.current_time()))
@@ -57,7 +59,7 @@ async def test_a_process_that_was_stopped_says_so(mock_clock: trio.testing.MockC
     assert pauses == [60.25]
 
 
-async def test_a_machine_that_slept_says_so_although_trio_s_clock_stood_still(
+async def test_a_machine_that_slept_is_noticed_although_trios_clock_stood_still(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([100.0, 100.25, 100.25, 400.5])

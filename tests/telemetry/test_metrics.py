@@ -35,7 +35,7 @@ async def scraped(url: str, **headers: str) -> dict[tuple[str, ...], float]:
     }
 
 
-async def test_a_delivery_is_seen_in_the_metrics(
+async def test_a_delivery_is_counted_in_the_metrics(
     make_repository: MakeRepository,
 ) -> None:
     async with tried(make_repository(CHECKS), settings={"metrics_listen": "127.0.0.1:0"}) as trial:
@@ -115,7 +115,7 @@ async def test_the_dashboard_uses_existing_metrics(
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-async def test_a_node_counts_the_others_and_is_ready_part_by_part(
+async def test_a_node_reports_the_number_of_others_and_the_readiness_of_each_part(
     make_repository: MakeRepository, location: str
 ) -> None:
     settings = {"metrics_listen": "127.0.0.1:0", "database_url": location}

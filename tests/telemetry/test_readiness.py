@@ -83,7 +83,7 @@ async def not_ready(readiness: Readiness) -> dict[str, str]:
     return {each.part: each.why for each in await readiness.findings() if not each.ready}
 
 
-async def test_a_loop_that_is_well_is_ready(tmp_path: Path) -> None:
+async def test_a_working_loop_is_ready(tmp_path: Path) -> None:
     async with open_parts(tmp_path, well) as readiness:
         assert [each.part for each in await readiness.findings()] == [
             "store",
@@ -94,7 +94,7 @@ async def test_a_loop_that_is_well_is_ready(tmp_path: Path) -> None:
         assert await not_ready(readiness) == {}
 
 
-async def test_a_loop_that_shuts_down_is_not(tmp_path: Path) -> None:
+async def test_a_loop_that_shuts_down_is_not_ready(tmp_path: Path) -> None:
     async with open_parts(tmp_path, well) as readiness:
         readiness.inbox.close()
         assert list(await not_ready(readiness)) == ["inbox"]
@@ -127,7 +127,7 @@ async def test_an_unwritable_store_is_reported_without_its_path(
         assert await not_ready(readiness) == {"store": why}
 
 
-async def test_blobs_that_can_not_be_written_are_a_store_that_can_not(tmp_path: Path) -> None:
+async def test_unwritable_blobs_count_as_an_unwritable_store(tmp_path: Path) -> None:
     async with open_parts(tmp_path, well) as readiness:
         (tmp_path / "blobs").write_text("in the way")
         assert list(await not_ready(readiness)) == ["store"]
@@ -173,7 +173,7 @@ async def test_a_bucket_is_checked_even_if_no_logs_are_shipped_to_it(
         assert await not_ready(readiness) == {}
 
 
-async def test_a_bucket_that_was_away_at_the_start_must_take_what_the_loop_needs(
+async def test_a_bucket_that_was_away_at_the_start_has_to_accept_what_the_loop_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.daemon.readiness.START_BACKOFF", Backoff(0.01, 0.01))

@@ -71,7 +71,7 @@ async def test_a_delivery_is_one_trace_through_hook_checks_and_calls(
     assert f"00-{uuid.UUID(guid).hex}-{named['rpc Run'].context.span_id:016x}-01" in told
 
 
-def test_an_error_is_noted_on_the_span_that_it_leaves() -> None:
+def test_an_error_is_recorded_on_its_span() -> None:
     exporter = InMemorySpanExporter()
     with tracing_to(exporter), pytest.raises(KeyError), spans.span("work", trace="no hex"):
         raise KeyError("lost")
@@ -86,7 +86,7 @@ def test_a_span_without_a_tracer_does_nothing() -> None:
     assert spans.headers() == {}
 
 
-def test_a_daemon_without_traces_imports_nothing_of_them() -> None:
+def test_a_daemon_without_traces_does_not_import_opentelemetry() -> None:
     code = """
 import sys, bassloop.daemon.serve
 from bassloop.settings import Settings

@@ -17,7 +17,7 @@ def hold_the_loop(seconds: float) -> None:
         pass
 
 
-async def test_a_step_that_holds_the_loop_is_counted_and_logged_with_its_stack() -> None:
+async def test_a_task_that_blocks_the_event_loop_is_counted_and_logged_with_its_stack() -> None:
     watchdog = Watchdog(0.1)
     with watchdog.watching(), capture_logs() as lines:
         await trio.lowlevel.checkpoint()
@@ -30,7 +30,7 @@ async def test_a_step_that_holds_the_loop_is_counted_and_logged_with_its_stack()
     assert "test_a_step_that_holds" in line["task"]
 
 
-async def test_a_step_that_sleeps_waits_and_does_not_compute() -> None:
+async def test_a_task_that_sleeps_is_reported_as_waiting_and_not_as_computing() -> None:
     watchdog = Watchdog(0.1)
     with watchdog.watching(), capture_logs():
         await trio.lowlevel.checkpoint()
@@ -47,7 +47,7 @@ async def test_waiting_does_not_count_as_a_delay() -> None:
     assert watchdog.count == {"computing": 0, "waiting": 0}
 
 
-async def test_it_logs_at_a_bounded_rate_and_counts_all() -> None:
+async def test_delays_are_logged_at_a_bounded_rate_and_all_are_counted() -> None:
     watchdog, began = Watchdog(0.001), time.monotonic()
     with watchdog.watching(), capture_logs() as lines:
         for _ in range(3 * LOGGED_AT_ONCE):

@@ -130,13 +130,13 @@ def agree(data: bytes) -> None:
 
 
 @given(streams(TEXT, LOOKS, MOVES))
-def test_moves_of_the_cursor_and_looks(data: bytes) -> None:
+def test_moves_of_the_cursor_and_styles_match_pyte(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, LOOKS, MOVES, ERASURES))
 @example(b"\n\n\nabc\x1b[2J\nxy")
-def test_erasing_inserting_and_deleting(data: bytes) -> None:
+def test_erasing_inserting_and_deleting_match_pyte(data: bytes) -> None:
     agree(data)
 
 
@@ -147,26 +147,28 @@ def test_erasing_inserting_and_deleting(data: bytes) -> None:
         (b"\n", b"\r\n", b"\xe4\xb8\xad", "é".encode(), b"e\xcc\x81", "\u2503".encode(), b"\t"),
     )
 )
-def test_wide_and_combining_characters_and_tabs(data: bytes) -> None:
+def test_wide_and_combining_characters_and_tabs_match_pyte(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, MOVES, (b"\x1b[1;3r", b"\x1b[1;4r")))
-def test_scrolling_within_margins(data: bytes) -> None:
+def test_scrolling_within_margins_matches_pyte(data: bytes) -> None:
     agree(data)
 
 
 @given(streams(TEXT, LOOKS, MOVES), streams(TEXT, LOOKS, MOVES), streams(TEXT, ERASURES))
-def test_saving_and_restoring_the_cursor(before: bytes, within: bytes, after: bytes) -> None:
+def test_saving_and_restoring_the_cursor_matches_pyte(
+    before: bytes, within: bytes, after: bytes
+) -> None:
     agree(before + b"\x1b7" + within + b"\x1b8" + after)
 
 
 @given(st.lists(st.integers(0, 110), max_size=6))
-def test_every_parameter_of_the_looks(parameters: list[int]) -> None:
+def test_every_parameter_of_styles_matches_pyte(parameters: list[int]) -> None:
     codes = [code for code in parameters if code not in (2, 6, 8, 21, 28, 38, 48, 53, 55, 58)]
     agree(b"\x1b[" + b";".join(b"%d" % code for code in codes) + b"mtext")
 
 
 @given(frames().map(lambda data: data.replace(b"\xe4\xb8\xad", b"wide").replace(b"\xcc\x81", b"")))
-def test_frames_drawn_over_each_other(data: bytes) -> None:
+def test_frames_drawn_over_each_other_match_pyte(data: bytes) -> None:
     agree(data)

@@ -104,14 +104,14 @@ def _ratio(data: bytes) -> float:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_sequences_that_ask_for_much_work_do_not_get_it(name: str) -> None:
+def test_sequences_that_request_much_work_are_clamped(name: str) -> None:
     piece = ATTACKS[name]
     assert _ratio((piece * (SIZE // len(piece) + 1))[:SIZE]) < RATIO
 
 
 @pytest.mark.parametrize("make", [_mixed, _random])
 @pytest.mark.parametrize("seed", range(2))
-def test_random_sequences_are_no_dearer(make: Callable[[int], bytes], seed: int) -> None:
+def test_random_sequences_are_not_more_expensive(make: Callable[[int], bytes], seed: int) -> None:
     assert _ratio(make(seed)) < RATIO
 
 
@@ -123,14 +123,14 @@ def test_a_log_says_where_functions_are_left_out() -> None:
     assert b"all of this text is there\n" in text
 
 
-def test_a_spinner_turns_for_a_quarter_of_an_hour() -> None:
+def test_a_spinner_may_turn_for_a_quarter_of_an_hour() -> None:
     terminal = Terminal()
     for number in range(9_000):
         terminal.settle(b"\b" + b"|/-\\"[number % 4 :][:1])
     assert terminal.settle_rest().text == b"\\\n"
 
 
-def test_a_return_that_is_not_there_is_looked_for_once() -> None:
+def test_a_missing_carriage_return_is_searched_for_once() -> None:
     for start in (b"\r\nx", b"\n\r\n", b"\r\n\r\nx\bx\r\n", b"\r"):
         terminal = Terminal()
         terminal.settle(b"\x1b[mx\n" + start)

@@ -49,7 +49,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("data", "expected"), CASES.values(), ids=CASES)
-def test_a_log_looks_as_in_a_terminal(data: bytes, expected: list[bytes]) -> None:
+def test_a_log_looks_like_in_a_terminal(data: bytes, expected: list[bytes]) -> None:
     assert lines(b"\x1b[m" + data)[:1] != [] or not expected
     assert lines(data) == expected
 
@@ -63,7 +63,7 @@ def test_four_thousand_frames_leave_three_lines() -> None:
     assert len(lines(data)) == 4
 
 
-def test_only_what_scrolled_out_is_settled() -> None:
+def test_only_lines_that_scrolled_out_are_settled() -> None:
     terminal = Terminal(rows=3)
     assert terminal.feed(b"1\n2\n3") == []
     assert terminal.screen() == [b"1", b"2", b"3"]
@@ -74,6 +74,6 @@ def test_only_what_scrolled_out_is_settled() -> None:
     assert terminal.screen() == []
 
 
-def test_a_terminal_has_two_rows_at_least() -> None:
+def test_a_terminal_has_at_least_two_rows() -> None:
     with pytest.raises(ValueError, match="at least 2 rows, not 1"):
         Terminal(1)

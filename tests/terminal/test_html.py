@@ -57,12 +57,12 @@ CASES = {
 
 
 @pytest.mark.parametrize(("line", "expected"), CASES.values(), ids=CASES)
-def test_a_line_is_rendered(line: bytes, expected: str) -> None:
+def test_a_line_is_rendered_as_html(line: bytes, expected: str) -> None:
     assert render_html(line) == expected
 
 
 @given(st.one_of(streams(TEXT, LOOKS, ODDITIES, (b"<b>", b"&amp;", b'"')), st.binary(max_size=60)))
-def test_html_is_balanced_safe_and_says_what_strip_says(line: bytes) -> None:
+def test_html_is_balanced_safe_and_has_the_same_text_as_strip(line: bytes) -> None:
     shown = render_html(line)
     assert shown.count("<span") == shown.count("</span>")
     assert shown.count("<a ") == shown.count("</a>")
@@ -79,11 +79,11 @@ def test_html_is_balanced_safe_and_says_what_strip_says(line: bytes) -> None:
         max_size=8,
     )
 )
-def test_many_lines_are_rendered_as_each_would_be(lines: list[bytes]) -> None:
+def test_many_lines_are_rendered_like_single_ones(lines: list[bytes]) -> None:
     assert render_lines(lines) == [render_html(line) for line in lines]
 
 
-def test_the_nearest_colour_is_near() -> None:
+def test_the_nearest_palette_colour_is_similar() -> None:
     assert nearest(0, 0, 0) == 16
     assert nearest(255, 255, 255) == 231
     assert nearest(118, 118, 118) == 243
@@ -96,7 +96,7 @@ def test_the_palette_has_every_fixed_colour() -> None:
     assert palette_colour(255) == (0xEE, 0xEE, 0xEE)
 
 
-def test_a_line_for_a_terminal_has_looks_and_safe_links_alone() -> None:
+def test_a_line_for_a_terminal_has_only_styles_and_safe_links() -> None:
     line = b"\x1b[31ma\x1b]0;title\x07\x1b[2Jb\x1b]8;;javascript:x\x07c\x1b]8;;http://x.test\x07d"
     assert restyle(line) == "\x1b[31mabc\x1b]8;;http://x.test\x1b\\d\x1b]8;;\x1b\\\x1b[0m"
 
@@ -106,7 +106,7 @@ def test_a_line_for_a_terminal_has_looks_and_safe_links_alone() -> None:
         st.one_of(streams(TEXT, LOOKS, ODDITIES, (b"caf\xc3\xa9", b"\xc3")), st.binary(max_size=60))
     )
 )
-def test_many_lines_are_stripped_at_once_as_each_alone(lines: list[bytes]) -> None:
+def test_many_lines_are_stripped_like_single_ones(lines: list[bytes]) -> None:
     lines = [line.replace(b"\n", b"") for line in lines]
     text = b"".join(line + b"\n" for line in lines)
     assert strip_lines(text).decode() == "".join(strip(line) + "\n" for line in lines)
@@ -122,5 +122,5 @@ def test_many_lines_are_stripped_at_once_as_each_alone(lines: list[bytes]) -> No
         ("\n", ""),
     ],
 )
-def test_a_command_of_several_lines_is_shown_in_one(text: str, shown: str) -> None:
+def test_a_command_of_several_lines_is_shown_in_one_line(text: str, shown: str) -> None:
     assert one_line(text) == shown

@@ -45,7 +45,7 @@ def test_splitting_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> No
 @example(b"\x1b[A\x1b[A\xe4\xb8\x1b[A\x9b\n", [11], 0, 30)
 @example(b"\x1b[A\x1b[A\xe4\xb8\b\x1b[A\b\x9b\n", [9], 0, 30)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_splitting_changes_nothing_where_functions_are_left_out(
+def test_splitting_changes_nothing_if_functions_are_left_out(
     monkeypatch: pytest.MonkeyPatch, data: bytes, cuts: list[int], free: int, rest: int
 ) -> None:
     monkeypatch.setattr(control_parser, "FREE_FUNCTIONS", free)
@@ -59,7 +59,9 @@ def test_splitting_changes_nothing_where_functions_are_left_out(
 
 @given(streams(TEXT, LOOKS, (b"\n", b"\t", b"\x1b[K", b"\r\n")))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_text_without_functions_has_them_paid(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+def test_text_without_functions_pays_back_their_cost(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
     whole = settled([b"\x1b[m", data])
     monkeypatch.setattr(control_parser, "FREE_FUNCTIONS", 0)
     monkeypatch.setattr(control_parser, "REST_BYTES", 20)
@@ -81,7 +83,7 @@ def test_splitting_long_lines_changes_nothing(tokens: list[bytes], size: int) ->
 
 
 @given(ANY)
-def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None:
+def test_settled_lines_contain_no_newline_and_can_all_be_shown(data: bytes) -> None:
     for line in lines(data):
         assert b"\n" not in line
         shown = strip(line)
@@ -92,7 +94,7 @@ def test_settled_lines_hold_no_newline_and_can_all_be_shown(data: bytes) -> None
 
 
 @given(streams(TEXT, (b"\n", b"\r\n", b"\t", b"\xff")), st.integers(1, 40))
-def test_plain_text_settles_as_the_bytes_that_came(data: bytes, size: int) -> None:
+def test_plain_text_settles_unchanged(data: bytes, size: int) -> None:
     terminal = Terminal(4)
     text = b""
     for at in range(0, len(data), size):
@@ -104,7 +106,7 @@ def test_plain_text_settles_as_the_bytes_that_came(data: bytes, size: int) -> No
     assert text + terminal.settle_rest().text == data
 
 
-def test_the_line_that_bytes_came_on_is_known() -> None:
+def test_the_line_on_which_bytes_arrived_is_known() -> None:
     terminal = Terminal(4)
     assert terminal.settle(b"one\ntwo\n").line == 0
     assert terminal.settle(b"three").line == 2
@@ -158,7 +160,7 @@ def test_a_flood_takes_little_memory_and_time(flood: bytes) -> None:
     assert spent < 2.0, "not in proportion to the bytes"
 
 
-def test_a_long_plain_line_is_whole_and_only_passes_through() -> None:
+def test_a_long_plain_line_stays_whole_without_being_kept_in_memory() -> None:
     terminal = Terminal()
     text = terminal.settle(b"short\n").text
     for _ in range(200):
@@ -169,7 +171,7 @@ def test_a_long_plain_line_is_whole_and_only_passes_through() -> None:
     assert text == b"short\n" + b"x" * 10_000_000 + b"\nafter\n"
 
 
-def test_a_long_line_among_colours_is_cut_and_says_so() -> None:
+def test_a_long_line_with_colours_is_cut_and_says_so() -> None:
     found = lines(b"\x1b[31mred\x1b[0m\n" + b"x" * 10_000_000 + b"\nafter\n")
     assert [len(line) < 70_000 for line in found] == [True, True, True]
     assert strip(found[1]).endswith("x … [line cut here: the raw log has all of it]")

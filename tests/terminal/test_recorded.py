@@ -49,19 +49,19 @@ def recorded(program: str) -> bytes:
 
 
 @pytest.mark.parametrize("program", READ)
-def test_it_reads_as_in_a_terminal(program: str) -> None:
+def test_a_recorded_program_reads_as_in_a_terminal(program: str) -> None:
     terminal = Terminal()
     lines = terminal.feed(recorded(program)) + terminal.finish()
     assert "".join(f"{strip(line)}\n" for line in lines) == READ[program]
 
 
 @pytest.mark.parametrize("program", READ)
-def test_a_terminal_emulator_has_the_same_cells(program: str) -> None:
+def test_recorded_programs_have_the_same_cells_as_in_another_emulator(program: str) -> None:
     agree(recorded(program))
 
 
 @pytest.mark.parametrize("program", READ)
-def test_in_pieces_of_any_size_it_is_the_same(program: str) -> None:
+def test_a_recorded_program_is_the_same_in_pieces_of_any_size(program: str) -> None:
     data = recorded(program)
     for size in (1, 2, 3, 7, 50, 512):
         assert settled(data[at : at + size] for at in range(0, len(data), size)) == settled([data])

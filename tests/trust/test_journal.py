@@ -36,7 +36,7 @@ def chain(length: int, repository: int = 1) -> list[JournalEntry]:
     return entries
 
 
-def test_whole_chains_are_in_order_also_of_several_repositories() -> None:
+def test_complete_chains_of_several_repositories_are_valid() -> None:
     one, other = chain(3), chain(2, repository=2)
     assert not list(broken_links([one[0], other[0], one[1], other[1], one[2]]))
 
@@ -52,7 +52,7 @@ def test_whole_chains_are_in_order_also_of_several_repositories() -> None:
         {"repository": "octocat/other"},
     ],
 )
-def test_a_changed_entry_is_found(change: dict[str, object]) -> None:
+def test_a_changed_entry_is_detected(change: dict[str, object]) -> None:
     entries = chain(3)
     entries[1] = replace(entries[1], **change)  # type: ignore[arg-type]
     assert [each for each in broken_links(entries) if "entry 2" in each and "was changed" in each]
@@ -64,13 +64,13 @@ def test_a_changed_entry_is_found(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_missing_entry_is_found(missing: int) -> None:
+def test_a_missing_entry_is_detected(missing: int) -> None:
     entries = chain(3)
     del entries[missing]
     assert list(broken_links(entries))
 
 
-async def test_check_finds_a_row_that_was_changed(tmp_path: Path) -> None:
+async def test_check_detects_a_changed_row(tmp_path: Path) -> None:
     database, blobs = tmp_path / "loop.db", tmp_path / "blobs"
     async with open_store(database, blobs) as store:
         for _ in range(3):

@@ -71,7 +71,7 @@ def signed(statement: RunStatement, key: asyncssh.SSHKey = KEY) -> SignedStateme
     return SignedStatement(payload, SSHSignature(key.public_data, blob))
 
 
-def test_it_is_an_in_toto_statement_with_a_test_result() -> None:
+def test_a_statement_is_an_in_toto_statement_with_a_test_result() -> None:
     found = json.loads(STATEMENT.encode())
     assert found["_type"] == "https://in-toto.io/Statement/v1"
     assert found["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
@@ -102,7 +102,7 @@ def test_a_statement_is_bounded_however_many_images_and_however_long_a_message()
 
 
 @pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
-def test_a_right_statement_is_accepted(algorithm: str) -> None:
+def test_a_valid_statement_is_accepted(algorithm: str) -> None:
     key = asyncssh.generate_private_key(algorithm)
     expected = replace(EXPECTED, key=key.public_data)
     assert check_signed(signed(STATEMENT, key), expected) == STATEMENT
@@ -133,7 +133,7 @@ def test_a_statement_by_another_key_is_refused() -> None:
         check_signed(signed(STATEMENT, OTHER), EXPECTED)
 
 
-def test_the_signature_of_another_key_under_the_right_name_is_refused() -> None:
+def test_a_signature_by_another_key_under_the_expected_name_is_refused() -> None:
     forged = signed(STATEMENT, OTHER)
     forged = replace(forged, signature=replace(forged.signature, key=KEY.public_data))
     with pytest.raises(UntrustedStatement, match="isn't one of this statement"):
@@ -177,7 +177,7 @@ def test_a_signature_by_rsa_over_sha1_is_refused() -> None:
 
 
 @given(st.binary(max_size=400))
-def test_noise_is_refused(data: bytes) -> None:
+def test_random_bytes_are_refused(data: bytes) -> None:
     for read in (
         read_statement,
         decode_signature,
@@ -191,7 +191,7 @@ def test_noise_is_refused(data: bytes) -> None:
 
 
 @given(st.data())
-def test_damage_anywhere_in_what_was_signed_is_refused(data: st.DataObject) -> None:
+def test_damage_anywhere_in_the_signed_bytes_is_refused(data: st.DataObject) -> None:
     right = signed(STATEMENT)
     payload, signature = bytearray(right.payload), bytearray(right.signature.encode())
     target = data.draw(st.sampled_from([payload, signature]))
@@ -211,13 +211,13 @@ def test_damage_anywhere_in_what_was_signed_is_refused(data: st.DataObject) -> N
         {"predicate": {"result": "WARNED"}},
     ],
 )
-def test_other_statements_are_refused(change: dict[str, object]) -> None:
+def test_malformed_statements_are_refused(change: dict[str, object]) -> None:
     payload = json.dumps({**json.loads(STATEMENT.encode()), **change}).encode()
     with pytest.raises(UntrustedStatement):
         read_statement(payload)
 
 
-def test_fields_that_are_not_known_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
     found = json.loads(STATEMENT.encode())
     found["predicate"]["url"] = "https://loop.example/runs/the-run"
     found["predicate"]["bassloop:run"]["somethingNew"] = [1]
@@ -236,14 +236,14 @@ def test_an_envelope_round_trips() -> None:
     "change",
     [{"payloadType": "text/plain"}, {"signatures": []}, {"payload": "%%%"}, {"payload": 1}],
 )
-def test_other_envelopes_are_refused(change: dict[str, object]) -> None:
+def test_malformed_envelopes_are_refused(change: dict[str, object]) -> None:
     text = json.dumps({**signed(STATEMENT).envelope(), **change}).encode()
     with pytest.raises(UntrustedStatement):
         read_envelope(text)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=5)), max_size=12))
-def test_a_logs_digest_depends_on_each_steps_bytes_and_not_on_how_they_were_cut(
+def test_a_logs_digest_depends_on_each_steps_bytes_and_not_on_how_they_were_split(
     pieces: list[tuple[str, bytes]],
 ) -> None:
     cut, whole = LogDigest(), LogDigest()

@@ -36,19 +36,23 @@ async def differences(driver: str, asked: Asked) -> dict[str, str]:
     return found
 
 
-async def test_on_the_host(tmp_path: Path) -> None:
+async def test_the_host_runs_thunks_as_specified(tmp_path: Path) -> None:
     async with open_runtime("host", tmp_path) as runtime:
         assert await differences("host", Asked(runtime, BASE)) == {}
 
 
 @pytest.mark.containers
-async def test_in_a_sandbox(tmp_path: Path) -> None:
+async def test_a_sandbox_runs_thunks_as_specified(tmp_path: Path) -> None:
     async with open_runtime("sandboxed", tmp_path) as runtime:
         assert await differences("sandboxed", Asked(runtime, BASE)) == {}
 
 
 @pytest.mark.containers
-async def test_in_containers(tmp_path: Path, engine: ContainerEngine, registry: str) -> None:  # noqa: F811
+async def test_containers_run_thunks_as_specified(
+    tmp_path: Path,
+    engine: ContainerEngine,  # noqa: F811
+    registry: str,  # noqa: F811
+) -> None:
     allowed = (f"{registry}/team",)
     async with open_runtime("container", tmp_path, publish_to=allowed) as runtime:
         assert await differences("container", Asked(runtime, BASE, registry)) == {}

@@ -109,7 +109,7 @@ async def test_a_saved_image_is_loaded_by_its_tag_and_replaces_no_other(
         await bench.said(run("true", image=loaded(content, "2")))
 
 
-async def test_an_archive_may_be_what_a_thunk_has_made(
+async def test_an_image_archive_may_be_an_output_of_a_thunk(
     bench: Bench, engine: ContainerEngine, tmp_path: Path
 ) -> None:
     path = tmp_path / "saved.tar"
@@ -154,7 +154,7 @@ def built(**more: Any) -> pb.ThunkImage:
     return pb.ThunkImage(docker_build=pb.ImageDockerBuild(platform=LINUX, context=given, **more))
 
 
-async def test_an_image_is_made_as_a_dockerfile_says(bench: Bench) -> None:
+async def test_an_image_is_built_from_a_dockerfile(bench: Bench) -> None:
     assert await bench.said(run("cat /wd/message; pwd", image=built(target="first"))) == (
         "hi\nfrom first\n/bass/work\n"
     )
@@ -179,7 +179,7 @@ async def test_no_build_uses_the_caches_of_another(bench: Bench) -> None:
         assert await bench.said(run("cat /found; echo end", image=image)) == "end\n"
 
 
-async def test_a_dockerfile_that_fails_says_what_failed(bench: Bench) -> None:
+async def test_a_failing_dockerfile_is_reported_with_what_failed(bench: Bench) -> None:
     context = in_memory("ctx", {"Dockerfile": b"FROM localhost/base:bassloop-tests\nRUN exit 3\n"})
     given = pb.ImageBuildInput(logical=context)
     image = pb.ThunkImage(docker_build=pb.ImageDockerBuild(platform=LINUX, context=given))
@@ -217,7 +217,7 @@ async def test_an_image_is_published_resolved_and_fetched(
     await forget(engine, driver, registry)
 
 
-async def test_an_image_that_is_here_only_counts(bench: Bench) -> None:
+async def test_a_local_image_is_used_without_a_registry(bench: Bench) -> None:
     resolved = await bench.driver.resolve(BASE.ref, LOCAL)
     assert resolved.image.ref.digest.startswith("sha256:")
     assert await bench.said(run("echo $FROM_IMAGE", image=resolved.image)) == "yes\n"

@@ -39,7 +39,7 @@ async def test_a_command_runs_in_its_image_with_its_variables(bench: Bench) -> N
     assert said[-3:] == ["/bass/work", "0", "word"]
 
 
-async def test_only_what_names_a_reachable_address_has_this_machines_network(
+async def test_only_a_command_that_names_a_reachable_address_has_the_machines_network(
     tmp_path: Path, engine: ContainerEngine
 ) -> None:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -88,7 +88,7 @@ async def test_output_is_reported_while_the_command_runs(bench: Bench) -> None:
     assert bench.seen.text() == "first\n"
 
 
-async def test_a_chain_goes_on_with_files_of_the_work_directory_and_of_the_system(
+async def test_a_chain_continues_with_files_of_the_work_directory_and_of_the_system(
     bench: Bench,
 ) -> None:
     first = run(
@@ -104,7 +104,7 @@ async def test_a_chain_goes_on_with_files_of_the_work_directory_and_of_the_syste
     assert await bench.said(run("cat /etc/changed || echo none")) == "none\n"
 
 
-async def test_images_that_were_removed_by_hand_are_made_again(bench: Bench) -> None:
+async def test_images_that_were_removed_by_hand_are_built_again(bench: Bench) -> None:
     first = run("echo system > /etc/changed")
     output = await bench.run(first)
     key = output.path.name
@@ -114,7 +114,9 @@ async def test_images_that_were_removed_by_hand_are_made_again(bench: Bench) -> 
     assert await bench.said(run("cat /etc/changed", image=after(first))) == "system\n"
 
 
-async def test_outputs_are_mounted_and_given_and_changes_to_them_are_lost(bench: Bench) -> None:
+async def test_outputs_are_mounted_or_passed_as_arguments_and_changes_to_them_are_discarded(
+    bench: Bench,
+) -> None:
     made = run("mkdir -p d/deep; echo inside > d/file; echo deep > d/deep/file")
     for number in (1, 2):
         mounted = run(
@@ -145,7 +147,7 @@ async def test_globs_choose_what_is_mounted(bench: Bench) -> None:
     assert await bench.said(thunk) == "in/a.x\nin/sub/c.x\n"
 
 
-async def test_files_that_travel_with_a_thunk_are_there(bench: Bench) -> None:
+async def test_files_that_are_sent_with_a_thunk_exist(bench: Bench) -> None:
     tree = in_memory("fs", {"deep": {"b.txt": b"b"}})
     one = in_memory("one.txt", b"one")
     thunk = run(
@@ -161,7 +163,7 @@ async def test_a_mount_on_the_work_directory_replaces_it(bench: Bench) -> None:
     assert await bench.said(run("touch baz; ls", image=after(remount))) == "bar\nbaz\nfoo\n"
 
 
-async def test_a_directory_is_made_where_the_command_starts(bench: Bench) -> None:
+async def test_the_working_directory_is_created(bench: Bench) -> None:
     made = run("echo 1 > file")
     local = run("pwd", dir=pb.ThunkDir(local=pb.DirPath(path="some/dir")))
     assert await bench.said(local) == "/bass/work/some/dir\n"
@@ -199,7 +201,7 @@ async def test_a_locked_cache_is_used_by_one_at_a_time(bench: Bench) -> None:
     assert sorted(said) == ["1\n", "2\n", "3\n"]
 
 
-async def test_a_thunk_that_ran_is_not_run_again(bench: Bench) -> None:
+async def test_a_thunk_that_has_run_is_not_run_again(bench: Bench) -> None:
     thunk = run("date +%N; cat /proc/sys/kernel/random/uuid")
     first = await bench.said(thunk)
     assert await bench.said(thunk) == first
@@ -225,7 +227,7 @@ async def test_a_fork_never_gets_outputs_of_its_base_repository(bench: Bench) ->
     assert await bench.said(thunk, CallContext("octocat/hello", fork=True)) != ours
 
 
-async def test_a_name_that_another_image_is_given_makes_another_thunk(bench: Bench) -> None:
+async def test_an_image_name_that_now_means_another_image_makes_another_thunk(bench: Bench) -> None:
     thunk = run("cat /proc/sys/kernel/random/uuid; cat /etc/v || true")
     first = await bench.said(thunk)
     ask = bench.driver.settings.engine.ask
@@ -242,7 +244,7 @@ async def test_a_name_that_another_image_is_given_makes_another_thunk(bench: Ben
     assert await bench.said(thunk) == first
 
 
-async def test_an_image_says_what_it_runs_and_a_thunk_may_say_otherwise(bench: Bench) -> None:
+async def test_an_image_has_a_default_command_that_a_thunk_may_override(bench: Bench) -> None:
     image = pb.Thunk(image=BASE)
     assert await bench.said(image) == "from the image\n"
     set_here = pb.Thunk(image=BASE, entrypoint=["echo", "hello"], default_args=["you"])
@@ -252,13 +254,15 @@ async def test_an_image_says_what_it_runs_and_a_thunk_may_say_otherwise(bench: B
 
 
 @pytest.mark.parametrize("target", ["/proc/x", "/", "/bass/work", "/sys", "/a:b", "../x"])
-async def test_nothing_is_mounted_where_it_would_do_harm(bench: Bench, target: str) -> None:
+async def test_nothing_is_mounted_over_a_dangerous_path(bench: Bench, target: str) -> None:
     thunk = run("true", mounts=[mount(in_memory("f", b""), file(target))])
     with pytest.raises(DriverError, match="mount"):
         await bench.run(thunk)
 
 
-async def test_a_link_that_a_command_left_is_not_followed_out(bench: Bench, tmp_path: Path) -> None:
+async def test_a_link_that_a_command_left_is_not_followed_out_of_its_folder(
+    bench: Bench, tmp_path: Path
+) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "b").write_text("keep")
     thunk = run(

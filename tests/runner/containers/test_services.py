@@ -68,7 +68,7 @@ async def test_a_thunk_with_ports_may_be_an_image_with_an_entrypoint(bench: Benc
     assert await bench.said(fetch(service)) == "from a file\n"
 
 
-async def test_two_services_are_reached_at_once_and_one_may_need_the_other(bench: Bench) -> None:
+async def test_two_services_can_be_used_together_and_one_may_need_the_other(bench: Bench) -> None:
     one, two = server("one", 8001), server("two", 8002)
     assert await bench.said(fetch(one, two)) == "onetwo"
     relay = run(
@@ -199,7 +199,7 @@ async def test_secrets_reach_their_command_and_nothing_else(
     await forget(engine, driver)
 
 
-async def test_a_secret_is_not_left_by_a_command_that_is_cancelled(
+async def test_a_cancelled_command_leaves_no_secret(
     tmp_path: Path, engine: ContainerEngine
 ) -> None:
     store = SecretStore(tmp_path / "secrets" / "secrets.json")

@@ -44,7 +44,7 @@ async def stated(driver: ContainerDriver, thunk: pb.Thunk) -> RunStatement:
     return signed.statement()
 
 
-async def test_an_image_is_stated_by_its_registrys_digest_also_when_the_run_was_cached(
+async def test_a_statement_names_an_image_by_its_registrys_digest_even_if_the_run_was_cached(
     tmp_path: Path, engine: ContainerEngine, registry: str
 ) -> None:
     name = f"{registry}/team/base:1"

@@ -33,7 +33,7 @@ HOOK = """
 """
 
 
-def test_a_container_can_check_the_repository_out(
+def test_a_container_can_check_out_the_repository(
     make_repository: MakeRepository, engine: ContainerEngine
 ) -> None:
     path = make_repository(**{"project.bass": HOOK})
