@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 Pending: TypeAlias = "list[tuple[Value, Value]]"
 
-EQUAL: Final[Methods[Callable[[Any, Any, Pending], bool]]] = Methods()
+Comparison: TypeAlias = "Callable[[Any, Any, Pending], bool]"
+
+EQUAL: Final[Methods[Comparison]] = Methods()
 """Shallow comparisons of two values of the same class.
 
 A method doesn't compare inner values, but appends those that must be equal as well to the list that it's given.
@@ -69,19 +71,40 @@ def _identical(left: Object, right: Object, pending: Pending) -> bool:
     return left is right
 
 
-@EQUAL.of(Ignore, Empty)
-def _always(left: Object, right: Object, pending: Pending) -> bool:
-    return True
+def _compare(fields: tuple[str, ...]) -> Comparison:
+    """Return a comparison of values by these attributes, the first of which is compared first."""
+
+    def compare(left: Object, right: Object, pending: Pending) -> bool:
+        pending.extend((getattr(left, each), getattr(right, each)) for each in reversed(fields))
+        return True
+
+    return compare
 
 
-@EQUAL.of(Symbol, Keyword)
-def _by_name(left: Symbol, right: Symbol, pending: Pending) -> bool:
-    return left.name == right.name
+_FIELDS: Final[dict[type[Object], tuple[str, ...]]] = {
+    Ignore: (),
+    Empty: (),
+    Symbol: ("name",),
+    Keyword: ("name",),
+    Applicative: ("underlying",),
+    Unwrapped: ("wrapped",),
+    CommandPath: ("command",),
+    FilePath: ("path",),
+    DirPath: ("path",),
+    ExtendPath: ("child", "parent"),
+    CachePath: ("id", "path"),
+    HostPath: ("context", "path"),
+    ThunkPath: ("thunk", "path"),
+    ThunkAddr: ("port", "format", "thunk"),
+}
+"""The classes whose values are equal if these attributes are."""
+
+EQUAL.update({cls: _compare(fields) for cls, fields in _FIELDS.items()})
 
 
 @EQUAL.of(Cell)
 def _cells(left: Cell, right: Cell, pending: Pending) -> bool:
-    pending.append((left.d, right.d))
+    pending.append((left.d, right.d))  # by hand, because lists are long
     pending.append((left.a, right.a))
     return True
 
@@ -103,64 +126,10 @@ def _scopes(left: Scope, right: Scope, pending: Pending) -> bool:
     return True
 
 
-@EQUAL.of(Applicative)
-def _applicatives(left: Applicative, right: Applicative, pending: Pending) -> bool:
-    pending.append((left.underlying, right.underlying))
-    return True
-
-
-@EQUAL.of(Unwrapped)
-def _unwrapped(left: Unwrapped, right: Unwrapped, pending: Pending) -> bool:
-    pending.append((left.wrapped, right.wrapped))
-    return True
-
-
-@EQUAL.of(CommandPath)
-def _commands(left: CommandPath, right: CommandPath, pending: Pending) -> bool:
-    return left.command == right.command
-
-
-@EQUAL.of(FilePath, DirPath)
-def _names(left: FilePath, right: FilePath, pending: Pending) -> bool:
-    return left.path == right.path
-
-
-@EQUAL.of(ExtendPath)
-def _extensions(left: ExtendPath, right: ExtendPath, pending: Pending) -> bool:
-    pending.append((left.parent, right.parent))
-    pending.append((left.child, right.child))
-    return True
-
-
-@EQUAL.of(CachePath)
-def _cache_paths(left: CachePath, right: CachePath, pending: Pending) -> bool:
-    pending.append((left.path, right.path))
-    return left.id == right.id
-
-
-@EQUAL.of(HostPath)
-def _host_paths(left: HostPath, right: HostPath, pending: Pending) -> bool:
-    pending.append((left.path, right.path))
-    return left.context == right.context
-
-
 @EQUAL.of(FSPath)
 def _fs_paths(left: FSPath, right: FSPath, pending: Pending) -> bool:
     pending.append((left.path, right.path))
     return left.fs is right.fs and not isinstance(left.fs, MemoryFiles)
-
-
-@EQUAL.of(ThunkPath)
-def _thunk_paths(left: ThunkPath, right: ThunkPath, pending: Pending) -> bool:
-    pending.append((left.path, right.path))
-    pending.append((left.thunk, right.thunk))
-    return True
-
-
-@EQUAL.of(ThunkAddr)
-def _addresses(left: ThunkAddr, right: ThunkAddr, pending: Pending) -> bool:
-    pending.append((left.thunk, right.thunk))
-    return left.port == right.port and left.format == right.format
 
 
 @EQUAL.of(Secret)
