@@ -188,12 +188,13 @@ def _locations(rule: JSONRule, found: _Object) -> tuple[Location, ...]:
         ]
         own = [place for place in places if not is_library(place.path)]
         return tuple((own or places)[:2])
-    path, line = _field(found, rule.path), _number(_field(found, rule.line))
+    path, line, column = (_field(found, field) for field in (*rule.at, None, None, None)[:3])
+    line, column = _number(line), _number(column)
     if not isinstance(path, str) or not path or line is None:
         return ()
     path = clean_line(path).removeprefix("file://").removeprefix("./")
     line += 1 - rule.first_line
-    return (Location(path, line, _number(_field(found, rule.column))),) if path and line > 0 else ()
+    return (Location(path, line, column),) if path and line > 0 else ()
 
 
 def _number(value: object) -> int | None:
