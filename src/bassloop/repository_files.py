@@ -10,5 +10,14 @@ SCRIPT = "bass/github-hook"
 """A script that is the hook, if there is no module."""
 
 SCRIPTS = (PROJECT, SCRIPT)
+
+MISSING_HOOK = (
+    "add (defn github-hook [event client]"
+    " (let [*loop* client] (github:check-hook event git:checkout checks))),"
+    " which starts what (defn checks [src] …) returns,"
+    " and (use (.git (linux/alpine/git)) (.github)) at the top"
+)
+"""What to do if a module has no hook."""
+
 CHECKS = (CONFIG_FILE, *SCRIPTS)
 """The files that declare a repository's checks."""

@@ -176,7 +176,8 @@ IN_BASS = [
     ('(use (.strings))\n(strings:jion "" [])\n', ".strings does not bind jion (did you mean join?)"),
     ("(use (.gihub))\n", "there is no standard module .gihub (did you mean github?)"),
     ("(def x {:a})\n", "project.bass:1:8: error: the hook fails: bad syntax: {…} has no value for :a"),
-    ("(def x 1)\n", "error: the hook fails: project.bass does not bind github-hook; add (defn github-hook"),
+    ("(def x 1)\n", "project.bass: error: the hook fails: project.bass does not bind github-hook; add (defn"),
+    ("(defn checks [src] {})\n", "(github:check-hook event git:checkout checks))), which starts what (defn checks"),
 ]  # fmt: skip
 
 ON_THE_COMMAND_LINE = [

@@ -131,6 +131,17 @@ def test_failures_are_shown_at_the_end_and_afterwards(
     assert done.stdout.startswith("==> c <==\nno such type\n    at a.c:1\n")
 
 
+def test_a_trial_in_which_nothing_failed_says_so_when_asked_for_failures(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tried(make_repository(':c (on src ($ sh -c "exit 0"))'), status=0)
+    done = run_command("logs", "--last", "--failed")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no check of the last trial has failed" in done.stderr
+
+
 def test_the_working_tree_is_tried_as_it_is_from_any_folder(
     make_repository: MakeRepository,
 ) -> None:

@@ -63,6 +63,10 @@ def test_checks_are_listed_and_run_by_name(
     wrong = tried(environment, path, "--check", "secnd")
     assert wrong.returncode == 2
     assert "There is no check 'secnd'. Did you mean second?" in wrong.stderr
+    (path / ".bassloop.toml").write_text('[checks.m]\nmatrix.v = [1, 2]\nrun = "echo ${v}"\n')
+    whole = tried(environment, path, "--check", "m")
+    assert "There is no check 'm'. Did you mean 'm (1)' or 'm (2)'?" in whole.stderr
+    (path / ".bassloop.toml").write_text(CHECKS)
     one = tried(environment, path, "--check", "second")
     assert one.returncode == 0, one.stdout
     assert "second │ committed" in one.stdout
@@ -281,5 +285,5 @@ def test_a_command_that_reached_no_host_makes_try_ask_whether_the_machine_is_onl
     checks = f'[checks.site]\nimage = "nobody/has-node:22"\nrun = "{run}"\n'
     done = tried(environment, make_repository(**{".bassloop.toml": checks}))
     assert done.returncode == 1
-    assert "image not used, but this machine's own programs: nobody/has-node:22" in done.stdout
+    assert "this machine's own programs, not the image nobody/has-node:22" in done.stdout
     assert "a command couldn't reach a host: is this machine online?" in done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.project import pitfall_lines, read_checks
+from bassloop.project import pitfall_lines, read_checks, unmatched_limits
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,17 @@ def test_a_warning_has_the_line_of_its_key() -> None:
     text = '[checks.a]\nrun = "x"\nimage = "macos-14"\n'
     [line] = pitfall_lines(read_checks(text.encode()), text, "f")
     assert line.startswith("f:3: warning: checks.a.image: macos-14 is the name of a machine")
+
+
+@pytest.mark.parametrize("name", ['"m (1)"', "from-the-hook"])
+def test_a_limit_for_a_check_that_exists_gets_no_warning(name: str) -> None:
+    text = f'[checks]\n{name} = 10\na.run = "x"\n[checks.m]\nmatrix.v = [1]\nrun = "x ${{v}}"\n'
+    assert unmatched_limits(text, read_checks(text.encode()), {"from-the-hook"}, "f") == []
+
+
+def test_a_limit_for_a_check_that_does_not_exist_gets_a_warning() -> None:
+    text = '[checks]\nfast = 10\n[checks.m]\nmatrix.v = [1]\nrun = "x ${v}"\n'
+    assert unmatched_limits(text, read_checks(text.encode()), {"b"}, "f") == [
+        "f:2: warning: checks.fast: a number is a time limit in seconds for the check of that name, "
+        "and there is none; there is m (1), b"
+    ]

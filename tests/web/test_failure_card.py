@@ -204,6 +204,8 @@ async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
         page = await site.text("/runs/r")
         assert f'href="#v{row}-L20" id="failure-show"' in page
         assert "without the image <code>alpine:3</code>" in page
+        assert 'class="step unused"' in page
+        assert 'class="step ok"' not in page
         assert "stopped after 6.0 s" in await site.text("/runs")
 
 

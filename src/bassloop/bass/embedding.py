@@ -92,9 +92,15 @@ def scope(bindings: Mapping[str, Value]) -> Scope:
     return Scope(dict(bindings))
 
 
-def binding(module: Scope, name: str, where: str) -> Value:
-    """Return the value that a module itself binds to a name. Raises `BassError` if it doesn't."""
+def binding(module: Scope, name: str, where: str, advice: str | None = None) -> Value:
+    """Return the value that a module itself binds to a name. Raises `BassError` if it doesn't.
+
+    Args:
+        where: what to call the module in the error.
+        advice: what the error says that its author should do; by default, to define the name.
+    """
     value = module.vars.get(name, MISSING)
     if value is MISSING:
-        raise BassError(f"{where} does not bind {name}; add (defn {name} […] …) to it")
+        advice = advice or f"add (defn {name} […] …) to it"
+        raise BassError(f"{where} does not bind {name}; {advice}")
     return value

@@ -288,6 +288,9 @@ def eject(path: Path) -> None:
     file = path / CONFIG_FILE if folder == path.resolve() else folder / CONFIG_FILE
     if not file.is_file():
         why = explain_missing_checks(path.resolve())
+        script = next((name for name in SCRIPTS if (folder / name).is_file()), None)
+        if script:
+            why = f"there is no {file}; the checks are in {folder / script}, which is Bass already"
         raise click.ClickException(why or f"there is no {file}; bassloop init writes one")
     with report_errors(ChecksFileError):
         checks = read_checks(file.read_bytes(), str(file))

@@ -17,7 +17,7 @@ from bassloop.tools.checks_folder import explain_missing_checks, find_checks_fol
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bassloop.project import CheckDeclaration
     from bassloop.tools.linting import LintMessage
@@ -150,13 +150,19 @@ def lint(path: Path) -> None:
             warnings += found.level == "warning"
     if root is not None and not errors:
         has_script = any((root / name).is_file() for name in SCRIPTS)
+        started: Collection[str] | None = ()
         if not declared and not has_script:
             click.echo(explain_missing_checks(root) or NO_CHECKS)
             errors += not scripts
         elif has_script:
-            errors += _show_expected(root, declared)
+            failed, started = _show_expected(root, declared)
+            errors += failed
         else:
             _show_declared(declared)
+        if started is not None and (root / CONFIG_FILE).is_file():
+            limits = _unmatched_limits(root / CONFIG_FILE, declared, started)
+            click.echo("".join(f"{line}\n" for line in limits), nl=False)
+            warnings += len(limits)
     if errors or warnings:
         click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", err=True)
     sys.exit(1 if errors else 0)
@@ -185,8 +191,22 @@ def _show_declared(checks: Mapping[str, CheckDeclaration]) -> None:
         _show_started(sample.title, started_checks(checks, sample.trigger, sample.branch))
 
 
-def _show_expected(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
-    """Evaluate the hook to show what each event starts. Return the number of errors."""
+def _unmatched_limits(
+    file: Path, declared: Mapping[str, CheckDeclaration], started: Collection[str]
+) -> list[str]:
+    from bassloop.project import unmatched_limits
+
+    text = file.read_bytes().decode("utf-8-sig")
+    return unmatched_limits(text, declared, started, str(file))
+
+
+def _show_expected(
+    root: Path, checks: Mapping[str, CheckDeclaration]
+) -> tuple[int, set[str] | None]:
+    """Evaluate the hook to show what each event starts.
+
+    Return the number of errors, and the names of all checks that were started; None if there may be more.
+    """
     with quick_imports():
         from bassloop.tools.expected_checks import find_all_expected_checks
 
@@ -197,13 +217,16 @@ def _show_expected(root: Path, checks: Mapping[str, CheckDeclaration]) -> int:
         declared = write_bass(checks)
     expectations = run_late(partial(find_all_expected_checks, root, declared=declared))
     if all(expected.fails for _, expected in expectations):
-        why = {(expected.location or "", expected.error): None for _, expected in expectations}
+        script = next(name for name in SCRIPTS if (root / name).is_file())
+        why = {(expected.location or script, expected.error): None for _, expected in expectations}
         for location, message in why:
             click.echo(f"{root / location}: error: the hook fails: {message}")
-        return len(why)
+        return len(why), None
     for sample, expected in expectations:
         _show_started(sample.title, expected.names, expected.error)
-    return 0
+    if any(expected.error for _, expected in expectations):
+        return 0, None
+    return 0, {name for _, expected in expectations for name in expected.names}
 
 
 def _show_started(event: str, names: Sequence[str], error: str | None = None) -> None:

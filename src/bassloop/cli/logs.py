@@ -181,6 +181,8 @@ def _show_last_failures() -> int:
         raise click.ClickException(NO_TRIAL) from error
     for check, failure in failures.items():
         click.echo(f"==> {check} <==\n{render_failure(failure)}\n")
+    if not failures:
+        _notice("no check of the last trial has failed; without --failed, its whole log is shown")
     return 1 if failures else 0
 
 

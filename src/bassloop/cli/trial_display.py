@@ -25,7 +25,7 @@ from bassloop.lifecycle import RunState
 from bassloop.runner.runner_events import PullEnded, PullStarted
 from bassloop.terminal import one_line, strip
 from bassloop.units import format_duration
-from bassloop.wire.conventions import CHECKOUT_IMAGE, unused_images
+from bassloop.wire.conventions import CHECKOUT_IMAGE, is_unused_image, unused_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -351,8 +351,8 @@ def _explain_image(image: str) -> str:
 
 def _is_command(step: Step) -> bool:
     """Return False for a step that only says something."""
-    return not step.name.startswith(("[hook]", "[loop]", "image ")) and not unused_images(
-        [step.name]
+    return not step.name.startswith(("[hook]", "[loop]", "image ")) and not is_unused_image(
+        step.name
     )
 
 
@@ -361,6 +361,8 @@ def _step_line(step: Step) -> Text:
         sign, style = "✗", "red"
     elif step.cached:
         sign, style = "≡", "dim"
+    elif is_unused_image(step.name):
+        sign, style = "!", "yellow"
     elif step.completed_at is not None:
         sign, style = "✓", "green"
     else:

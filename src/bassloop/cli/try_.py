@@ -277,6 +277,7 @@ def _require_known(checks: tuple[str, ...], names: Sequence[str]) -> None:
 
     for name in checks:
         if name not in names:
-            similar = get_close_matches(name, names, n=3)
+            similar = [each for each in names if each.startswith(f"{name} (")][:3]
+            similar = [repr(each) for each in similar] or get_close_matches(name, names, n=3)
             hint = f"Did you mean {' or '.join(similar)}?" if similar else "See --list."
             raise click.UsageError(f"There is no check {name!r}. {hint}")

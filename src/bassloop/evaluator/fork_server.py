@@ -55,6 +55,7 @@ from bassloop.evaluator.messages import (
 )
 from bassloop.evaluator.remote_host import RemoteHost, Tree, encode_thunk
 from bassloop.evaluator.thunk_description import describe
+from bassloop.repository_files import MISSING_HOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +164,7 @@ async def _evaluate(link: Link, request: Evaluate) -> None:
     directory = bass.repository_dir(Tree(link, request.tree), bass.DirPath(folder))
     if request.module:
         module = await session.load(request.source, request.path, directory)
-        hook = bass.binding(module, "github-hook", request.path)
+        hook = bass.binding(module, "github-hook", request.path, MISSING_HOOK)
         await session.call(hook, event, client)
     else:
         await session.run_script(

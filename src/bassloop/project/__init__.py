@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bassloop.project.compiling import started_checks, write_bass
 from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
-from bassloop.project.pitfalls import pitfall_lines
+from bassloop.project.pitfalls import pitfall_lines, unmatched_limits
 from bassloop.project.reading import ChecksFileError, has_policy, read_checks
 from bassloop.project.toml_text import TomlLines, load_toml
 
@@ -28,5 +28,6 @@ __all__ = [
     "pitfall_lines",
     "read_checks",
     "started_checks",
+    "unmatched_limits",
     "write_bass",
 ]

@@ -6,11 +6,11 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from bassloop.project.compiling import VARIABLE
-from bassloop.project.toml_text import TomlLines
+from bassloop.project.compiling import VARIABLE, jobs
+from bassloop.project.toml_text import TomlLines, load_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bassloop.project.declaration import CheckDeclaration
 
@@ -18,6 +18,10 @@ _EXPRESSION = re.compile(r"\$\{\{\s*(?P<context>[\w-]+)(?:\.(?P<name>[\w-]+))?[^
 _LABEL = re.compile(r"(?:ubuntu|windows|macos)-(?:latest|[\d.]+)\Z")
 _LOST = re.compile(r"\s*(?:cd|pushd|export|unset|umask|source|\.)\s+[^;&|\n]*\Z")
 _SPLIT = re.compile(r"\s*--?[A-Za-z]")
+
+
+MAX_NAMES = 20
+"""How many checks a message lists."""
 
 
 class Pitfall(NamedTuple):
@@ -49,6 +53,29 @@ def pitfall_lines(checks: Mapping[str, CheckDeclaration], text: str, name: str) 
     return [
         f"{name}:{lines.line(each.path)}: warning: {'.'.join(each.path)}: {each.message}"
         for each in find_pitfalls(checks)
+    ]
+
+
+def unmatched_limits(
+    text: str, checks: Mapping[str, CheckDeclaration], started: Collection[str], name: str
+) -> list[str]:
+    """Return lines like `pitfall_lines` for the time limits in `[checks]` of checks that don't exist.
+
+    Args:
+        text: the file that declares the checks.
+        started: the names of checks that the repository's hook starts.
+        name: what to call the file.
+    """
+    table = load_toml(text).get("checks", {})
+    lines = TomlLines(text)
+    limits = [key for key, value in table.items() if isinstance(value, (int, float))]
+    names = list(dict.fromkeys([*(job.name for job in jobs(checks)), *sorted(started)]))
+    there = f"there is {', '.join(names[:MAX_NAMES])}" if names else "there are no checks"
+    return [
+        f"{name}:{lines.line(('checks', key))}: warning: checks.{key}: a number is a time limit in "
+        f"seconds for the check of that name, and there is none; {there}"
+        for key in limits
+        if key not in names
     ]
 
 

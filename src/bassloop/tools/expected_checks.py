@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop import bass
 from bassloop.bass.session import Session
-from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
+from bassloop.repository_files import CONFIG_FILE, MISSING_HOOK, PROJECT, SCRIPT
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 from bassloop.wire import bass_pb2
 
@@ -136,7 +136,7 @@ async def _call_hook(
     async with _open_session(driver) as session:
         try:
             module = await session.load(source, name, _folder(root, "."))
-            hook = bass.binding(module, "github-hook", name)
+            hook = bass.binding(module, "github-hook", name, MISSING_HOOK)
         except bass.BassError as error:
             for trial in filter(_Trial.goes_on, trials):
                 trial.error = error

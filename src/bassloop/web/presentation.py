@@ -16,6 +16,7 @@ from quart import Response, abort, request
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain
 from bassloop.units import format_duration
+from bassloop.wire.conventions import is_unused_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,7 @@ STEP_LABELS = {
     "warn": StateLabel("■", "warn", "stopped"),
     "runs": StateLabel("●", "runs", "running"),
     "cached": StateLabel("≡", "cached", "from cache"),
+    "unused": StateLabel("!", "unused", "not used"),
     "waits": StateLabel("○", "waits", "not started"),
 }
 
@@ -197,6 +199,8 @@ def step_state(step: Step) -> str:
         return "warn"
     if step.cached:
         return "cached"
+    if is_unused_image(step.name):
+        return "unused"
     if step.completed_at is not None:
         return "ok"
     return "runs" if step.started_at is not None else "waits"

@@ -154,17 +154,28 @@ def as_in_project(text: str) -> str:
     return _WORK_PATH.sub("", text)
 
 
-_PREFIX = "image not used, but this machine's own programs: "
+_UNUSED = "this machine's own programs, not the image "
+_UNUSED_BEFORE = "image not used, but this machine's own programs: "
+"""What earlier runners write, and what is in stored runs."""
 
 
 def step_name(ref: bass_pb2.ImageRef) -> str:
     """Return the name of the step that reports an unused image."""
     tag = f":{ref.tag}" if ref.tag else ""
     digest = f"@{ref.digest}" if ref.digest else ""
-    return f"{_PREFIX}{ref.repository}{tag}{digest}"
+    return f"{_UNUSED}{ref.repository}{tag}{digest}"
+
+
+def is_unused_image(step_name: str) -> bool:
+    """Return whether a step only reports an unused image. Such a step isn't a success, though it has no error."""
+    return step_name.startswith((_UNUSED, _UNUSED_BEFORE))
 
 
 def unused_images(step_names: Iterable[str]) -> list[str]:
     """Return the images that these steps report as unused, each once, in order."""
-    found = (name.removeprefix(_PREFIX) for name in step_names if name.startswith(_PREFIX))
+    found = (
+        name.removeprefix(_UNUSED).removeprefix(_UNUSED_BEFORE)
+        for name in step_names
+        if is_unused_image(name)
+    )
     return list(dict.fromkeys(found))

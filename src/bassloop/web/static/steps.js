@@ -4,7 +4,7 @@ import { lineElement } from "./log_lines.js";
 import { LogView } from "./log_view.js";
 import { formatDuration, serverNow } from "./times.js";
 
-const STATE_WORDS = { ok: "succeeded", bad: "failed", warn: "stopped", runs: "running", cached: "from cache", waits: "not started" };
+const STATE_WORDS = { ok: "succeeded", bad: "failed", warn: "stopped", runs: "running", cached: "from cache", unused: "not used", waits: "not started" };
 
 /** The maximum number of inputs that a step lists. */
 const MAX_INPUTS = 8;
