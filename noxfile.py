@@ -281,7 +281,8 @@ def booted(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation as a site, in build/docs; a broken link is an error."""
     session.install("--quiet", "--editable", ".", *DOCS)
-    session.run("mkdocs", "build", *session.posargs)
+    session.run("mkdocs", "build", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+    session.log("open build/docs/index.html in a browser")
 
 
 @nox.session(python=False)
