@@ -14,6 +14,8 @@ from bassloop.project import read_checks
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.repositories import MakeRepository
+
 
 def initialized(folder: Path, *options: str, status: int = 0) -> str:
     done = CliRunner().invoke(cli, ["init", *options, str(folder)])
@@ -34,6 +36,17 @@ def test_projects_in_folders_get_checks_of_their_own(tmp_path: Path) -> None:
         "api-vet": "api",
         "web-test": "web",
     }
+
+
+def test_a_file_that_git_ignores_is_reported_with_the_line_that_includes_it(
+    make_repository: MakeRepository,
+) -> None:
+    path = make_repository(**{".gitignore": "/*\n!/.gitignore\n", "test.sh": "true\n"})
+    assert "Git ignores .bassloop.toml" in initialized(path)
+    with (path / ".gitignore").open("a") as file:
+        file.write("!/.bassloop.toml\n")
+    (path / ".bassloop.toml").unlink()
+    assert "Git ignores" not in initialized(path)
 
 
 def test_projects_two_folders_down_are_found(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,9 +162,22 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     if left_out > 0:
         click.echo(f"left out {left_out} more: add those that you want in the same way")
     click.echo(f"wrote {file}")
+    if _is_ignored(file):
+        click.echo(
+            f"\nGit ignores {file.name}, so neither a trial nor a push would have these checks: "
+            f"add the line !/{file.name} to the end of .gitignore"
+        )
     if not has_engine():
         click.echo(_without_engine(proposals))
     click.echo("\nTry it with: bassloop try")
+
+
+def _is_ignored(file: Path) -> bool:
+    """Return whether Git ignores a file. Some projects list what they don't ignore, instead of what they do."""
+    if (git := shutil.which("git")) is None:
+        return False
+    command = [git, "-C", str(file.parent), "check-ignore", "--quiet", file.name]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _is_test(proposal: Proposal) -> bool:
