@@ -76,7 +76,7 @@ async def test_artifacts_are_stored_until_they_expire(location: Path | str, tmp_
     )
 
 
-async def test_files_go_with_their_rows_and_no_earlier(
+async def test_files_are_removed_with_their_rows_and_no_earlier(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with opened(location, tmp_path) as store:
@@ -99,7 +99,9 @@ async def test_files_go_with_their_rows_and_no_earlier(
         assert files(tmp_path) == []
 
 
-async def test_a_repository_has_a_bound(location: Path | str, tmp_path: Path) -> None:
+async def test_the_artifacts_of_a_repository_are_limited(
+    location: Path | str, tmp_path: Path
+) -> None:
     async with opened(location, tmp_path) as store:
         await intend(store, run(id="one"))
         await keep(store, "one", "a", b"123456", most=10)
@@ -111,7 +113,7 @@ async def test_a_repository_has_a_bound(location: Path | str, tmp_path: Path) ->
             await keep(store, "nobody", "a", b"")
 
 
-async def test_a_backup_has_them_and_a_check_misses_them(
+async def test_a_backup_includes_artifacts_and_a_check_reports_missing_ones(
     location: Path | str, tmp_path: Path
 ) -> None:
     database, blobs = location, tmp_path / "blobs"

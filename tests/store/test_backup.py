@@ -120,7 +120,7 @@ async def test_a_backup_made_at_any_moment_of_a_load_is_whole(store: Store, plac
         nursery.cancel_scope.cancel()
 
 
-async def test_a_later_backup_copies_what_is_new_and_forgets_what_is_gone(
+async def test_a_later_backup_copies_new_files_and_drops_removed_ones(
     store: Store, places: Places
 ) -> None:
     text = b"x" * 100_000 + b"\n"
@@ -172,7 +172,7 @@ async def test_a_store_that_nobody_has_open_is_backed_up(places: Places) -> None
     assert places.back_up().runs == 1
 
 
-async def test_a_folder_with_something_else_is_refused(store: Store, places: Places) -> None:
+async def test_a_folder_with_other_contents_is_refused(store: Store, places: Places) -> None:
     places.backup.mkdir()
     (places.backup / "holiday.jpg").write_bytes(b"")
     with pytest.raises(BackupError, match="neither empty nor a backup"):
@@ -216,7 +216,7 @@ async def test_existing_data_is_moved_aside_only_on_request(store: Store, places
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
-async def test_a_server_s_database_with_rows_is_left_as_it_is(store: Store, places: Places) -> None:
+async def test_a_servers_database_with_rows_is_left_unchanged(store: Store, places: Places) -> None:
     await store.deliveries.record("mine", "push", None, b"{}")
     places.back_up()
     database, blobs = places.restored
@@ -248,7 +248,7 @@ async def test_a_backup_is_restored_to_another_engine(
         assert (await step(again))[1] > where[1]  # new rows get new numbers
 
 
-async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: Places) -> None:
+async def test_an_incomplete_backup_is_not_restored(store: Store, places: Places) -> None:
     where = await write_log(store, b"some text\n")
     places.back_up()
     raw = places.backup / "blobs" / "logs" / where[0] / str(where[1])
@@ -258,7 +258,7 @@ async def test_a_backup_that_is_not_whole_is_not_restored(store: Store, places: 
     assert not find_database(places.restored[0]).exists()
 
 
-async def test_nothing_is_restored_under_a_daemon(store: Store, places: Places) -> None:
+async def test_nothing_is_restored_while_a_daemon_runs(store: Store, places: Places) -> None:
     places.back_up()
     async with open_store(*places.restored):
         with pytest.raises(StoreUnusable, match="another bassloop serves it"):

@@ -54,7 +54,7 @@ def blobs(settings: Settings) -> ObjectBlobs:
     return found
 
 
-def test_the_probe_leaves_nothing(blobs: ObjectBlobs) -> None:
+def test_the_probe_leaves_no_object(blobs: ObjectBlobs) -> None:
     assert list(blobs.list("")) == []
 
 
@@ -77,9 +77,7 @@ def test_an_object_is_created_once_and_read_by_range(blobs: ObjectBlobs) -> None
     assert list(blobs.list("")) == []
 
 
-def test_an_empty_blob_and_a_large_one_take_the_place_of_files(
-    blobs: ObjectBlobs, tmp_path: Path
-) -> None:
+def test_empty_and_large_blobs_replace_files(blobs: ObjectBlobs, tmp_path: Path) -> None:
     for size in (0, 12_000_000):
         path = tmp_path / "file"
         path.write_bytes(b"z" * size)
@@ -90,7 +88,7 @@ def test_an_empty_blob_and_a_large_one_take_the_place_of_files(
             assert reader.read(0, size + 1) == b"z" * size
 
 
-def test_a_large_object_is_read_by_one_request_which_goes_on_where_it_was_cut(
+def test_a_large_object_is_read_by_one_request_and_continued_where_it_was_cut(
     blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = b"".join(number.to_bytes(4, "big") for number in range(500_000))
@@ -134,7 +132,7 @@ def test_a_large_object_is_read_by_one_request_which_goes_on_where_it_was_cut(
         blobs.open_sequential("large")
 
 
-async def test_a_store_over_a_service(settings: Settings, blobs: ObjectBlobs) -> None:
+async def test_a_store_works_with_a_bucket(settings: Settings, blobs: ObjectBlobs) -> None:
     line = b"0123456789" * 10 + b"\n"
     async with open_store(settings.database, blobs, synchronous="OFF") as store:
         where = await step(store)
@@ -147,7 +145,7 @@ async def test_a_store_over_a_service(settings: Settings, blobs: ObjectBlobs) ->
         assert await store.logs.lines(*where, 29_999, 40_000) == [line.rstrip()]
 
 
-async def test_a_folder_moves_to_a_service(settings: Settings, blobs: ObjectBlobs) -> None:
+async def test_a_folder_can_be_moved_to_a_bucket(settings: Settings, blobs: ObjectBlobs) -> None:
     async with open_store(settings.database, settings.blobs, synchronous="OFF") as store:
         where = await step(store)
         log = await store.logs.open(*where)
@@ -160,7 +158,7 @@ async def test_a_folder_moves_to_a_service(settings: Settings, blobs: ObjectBlob
         assert await store.logs.lines(*where, 599_999, 600_009) == [b"two"]
 
 
-async def test_the_command_moves_a_folder(
+async def test_the_command_moves_a_folder_to_a_bucket(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in KEYS.items():
@@ -194,7 +192,7 @@ def unusable(settings: Settings, **changes: str) -> str:
     return message
 
 
-def test_a_bucket_that_is_not_there(settings: Settings, endpoint: str) -> None:
+def test_a_missing_bucket_is_reported(settings: Settings, endpoint: str) -> None:
     message = unusable(settings, blobs_url=f"s3://nowhere?endpoint={endpoint}")
     assert message == (
         f"bucket nowhere at {endpoint}: there is no such bucket: make it, or name another one in "
@@ -202,7 +200,7 @@ def test_a_bucket_that_is_not_there(settings: Settings, endpoint: str) -> None:
     )
 
 
-async def test_commands_that_need_no_bucket_do_without(settings: Settings) -> None:
+async def test_commands_that_need_no_bucket_work_without_one(settings: Settings) -> None:
     lost = settings.model_copy(update={"blobs_url": "s3://data?endpoint=http://127.0.0.1:9"})
     async with open_store(settings.database, settings.blobs, synchronous="OFF") as store:
         where = await step(store)
@@ -213,20 +211,22 @@ async def test_commands_that_need_no_bucket_do_without(settings: Settings) -> No
     assert await use_store(lost, ask)
 
 
-def test_a_service_that_is_not_there(settings: Settings) -> None:
+def test_an_unreachable_service_is_reported(settings: Settings) -> None:
     message = unusable(settings, blobs_url="s3://data?endpoint=http://127.0.0.1:9")
     assert "the service can't be reached" in message
     assert "is the endpoint in BLOBS_URL right, and up?" in message
 
 
-def test_a_service_that_is_not_there_now(settings: Settings) -> None:
+def test_an_unreachable_service_is_a_temporary_error(settings: Settings) -> None:
     settings = settings.model_copy(update={"blobs_url": "s3://data?endpoint=http://127.0.0.1:9"})
     blobs = find_blobs(settings, patient=True)
     with pytest.raises(BucketUnreachable):
         blobs.probe()
 
 
-def test_a_service_that_can_do_nothing_now(settings: Settings, refusing: str) -> None:
+def test_a_service_that_refuses_all_requests_is_a_temporary_error(
+    settings: Settings, refusing: str
+) -> None:
     url = f"s3://data?endpoint={refusing}/SlowDown"
     blobs = find_blobs(settings.model_copy(update={"blobs_url": url}), patient=True)
     with pytest.raises(BucketUnreachable, match="SlowDown"):
@@ -249,7 +249,7 @@ def test_nobody_waits_for_a_service_that_refuses(settings: Settings, refusing: s
         ("ExpiredToken", "AWS_SESSION_TOKEN has expired"),
     ],
 )
-def test_refusals_of_a_service_are_explained(
+def test_errors_of_a_service_are_explained(
     settings: Settings, refusing: str, code: str, words: str
 ) -> None:
     message = unusable(settings, blobs_url=f"s3://data?endpoint={refusing}/{code}")
@@ -286,18 +286,18 @@ def refusing() -> Iterator[str]:
     "url",
     ["bucket", "s3:///prefix", "https://bucket", "s3://b?endpoint=host:9000", "s3://b?regoin=x", "s3://b/a/../c"],
 )  # fmt: skip
-def test_addresses_that_make_no_sense(settings: Settings, url: str) -> None:
+def test_invalid_addresses_are_refused(settings: Settings, url: str) -> None:
     assert unusable(settings, blobs_url=url).startswith("BLOBS_URL: ")
 
 
-def test_addresses() -> None:
+def test_the_address_of_a_bucket_is_parsed() -> None:
     address = BucketAddress.parse("s3://b/x/y?endpoint=https://s3.example.com/&region=eu")
     assert address == BucketAddress("b", "x/y", "https://s3.example.com", "eu")
     assert str(address) == "bucket b/x/y at https://s3.example.com"
     assert BucketAddress.parse("s3://b").prefix == ""
 
 
-def test_one_half_of_an_access_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_an_access_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.delenv("BLOBS_URL", raising=False)
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
@@ -331,7 +331,7 @@ def test_credentials_are_read_from_the_shared_file(
 # --- the cache ---
 
 
-def test_the_cache_is_bounded_and_survives(tmp_path: Path) -> None:
+def test_the_cache_is_bounded_and_survives_a_restart(tmp_path: Path) -> None:
     fetched: list[int] = []
 
     def fetch(number: int) -> bytes:
@@ -356,12 +356,12 @@ def test_the_cache_is_bounded_and_survives(tmp_path: Path) -> None:
     assert list(FileBlobs(tmp_path / "cache").list("")) == []
 
 
-def test_a_cache_without_room_still_reads(tmp_path: Path) -> None:
+def test_objects_are_read_even_if_the_cache_has_no_room(tmp_path: Path) -> None:
     cache = BlockCache(tmp_path / "cache", 0)
     assert cache.read("blob", 2, 2, lambda number: b"abcdef" if not number else b"") == b"cd"
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_error_of_a_service_is_one_of_the_system(blobs: ObjectBlobs) -> None:
+def test_an_error_of_a_service_is_an_os_error(blobs: ObjectBlobs) -> None:
     assert issubclass(BucketError, OSError)
     assert str(blobs).startswith("bucket loop-data/")

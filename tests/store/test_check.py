@@ -101,7 +101,7 @@ async def test_an_intact_store_has_no_problems(data: Data, coloured: bool) -> No
     assert data.repaired() == []
 
 
-async def test_missing_bytes_are_reported_and_the_rest_is_kept(data: Data) -> None:
+async def test_missing_bytes_are_reported_and_the_rest_of_the_log_is_kept(data: Data) -> None:
     where = await make_store(data)
     os.truncate(LogFiles.of(data.blobs, *where).raw, 10_005)
     (said,) = data.repaired()
@@ -125,7 +125,7 @@ async def test_missing_bytes_are_reported_and_the_rest_is_kept(data: Data) -> No
         (lambda files: os.truncate(files.pieces, 5), "the index of its times is truncated"),
     ],
 )
-async def test_an_index_is_made_anew_and_nothing_is_lost(
+async def test_an_index_is_rebuilt_without_loss(
     data: Data, break_it: Callable[[LogFiles], None], words: str | None
 ) -> None:
     where = await make_store(data)
@@ -136,7 +136,7 @@ async def test_an_index_is_made_anew_and_nothing_is_lost(
     assert await lines(data, where) == (PLAIN.split(b"\n")[:-1], False)
 
 
-async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
+async def test_a_missing_log_is_empty_and_marked_as_cut(data: Data) -> None:
     where = await make_store(data)
     for path in LogFiles.of(data.blobs, *where).all:
         path.unlink(missing_ok=True)
@@ -148,7 +148,7 @@ async def test_a_log_that_is_gone_is_empty_and_cut(data: Data) -> None:
 
 @given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 15)] * 4), coloured=st.booleans())
 @settings(max_examples=25)
-def test_a_log_broken_anywhere_is_whole_after_its_repair(
+def test_a_log_damaged_anywhere_is_consistent_after_its_repair(
     tmp_path_factory: pytest.TempPathFactory, cuts: tuple[int | None, ...], coloured: bool
 ) -> None:
     import trio
@@ -168,7 +168,7 @@ def test_a_log_broken_anywhere_is_whole_after_its_repair(
     assert all(b"line %d" % number in line for number, line in enumerate(found)) or coloured
 
 
-async def test_files_of_nobody_are_removed(data: Data) -> None:
+async def test_files_without_rows_are_removed(data: Data) -> None:
     where = await make_store(data)
     stray = data.blobs / "logs" / where[0] / "999.text"
     stray.write_bytes(b"123")
@@ -182,7 +182,7 @@ async def test_files_of_nobody_are_removed(data: Data) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_rows_that_refer_to_nothing_are_removed_and_what_hangs_on_them(data: Data) -> None:
+async def test_rows_with_dangling_references_are_removed_with_their_dependents(data: Data) -> None:
     where = await make_store(data)
     data.execute(f"DELETE FROM runs WHERE id = '{where[0]}'")  # foreign keys are off here
     assert len(data.found()) >= 2
@@ -261,7 +261,7 @@ async def test_logs_of_runs_that_are_pruned_meanwhile_are_not_reported_as_missin
     assert list(findings) == []
 
 
-async def test_folders_of_no_run_are_for_the_daemon_to_sweep_if_there_is_one(data: Data) -> None:
+async def test_folders_without_a_run_are_left_to_a_running_daemon(data: Data) -> None:
     await make_store(data)
     (data.blobs / "logs" / "nobody").mkdir()
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")

@@ -38,6 +38,6 @@ def expected(text: bytes) -> list[tuple[int, int]]:
 )
 @example([b"\n" * 700] * 3, 512)
 @example([b"x" * 100_000] * 6 + [b"\n"], 262_144)
-def test_lines_are_recorded_every_512_lines_or_256_kib(parts: list[bytes], size: int) -> None:
+def test_the_index_has_an_entry_every_512_lines_or_256_kib(parts: list[bytes], size: int) -> None:
     text = b"".join(parts)
     assert records(text, size) == expected(text)

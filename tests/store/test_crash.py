@@ -50,7 +50,7 @@ LOGS = {"plain": PLAIN, "both": PLAIN[:2] + COPIED, "copied": COPIED}
 @pytest.mark.parametrize("kind", LOGS)
 @given(cuts=st.tuples(*[st.none() | st.integers(0, 1 << 14)] * 4))
 @settings(max_examples=60)
-def test_files_cut_anywhere_are_repaired_to_whole_lines(
+def test_files_cut_anywhere_are_repaired_to_complete_lines(
     kind: str, cuts: tuple[int | None, ...]
 ) -> None:
     pieces = LOGS[kind]
@@ -123,7 +123,7 @@ def promises(location: Path | str, tmp_path: Path) -> list[str]:
         return promised + process.stdout.read().split()
 
 
-async def test_no_delivery_that_was_answered_for_is_lost_by_a_kill(
+async def test_a_kill_loses_no_delivery_that_was_accepted(
     location: Path | str, tmp_path: Path
 ) -> None:
     promised = await trio.to_thread.run_sync(promises, location, tmp_path)

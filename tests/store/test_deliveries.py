@@ -46,7 +46,7 @@ async def test_a_delivery_is_stored_with_all_its_fields(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(DeliveryState))
-async def test_the_same_guid_is_handled_anew_only_when_it_had_failed(
+async def test_the_same_guid_is_handled_again_only_if_it_had_failed(
     store: Store, state: str
 ) -> None:
     await store.deliveries.record("g1", "push", None, b"body")
@@ -59,7 +59,7 @@ async def test_the_same_guid_is_handled_anew_only_when_it_had_failed(
     assert (found.state, found.error) == (("received", None) if anew else (state, "why"))
 
 
-async def test_each_time_of_handling_is_counted(store: Store) -> None:
+async def test_each_attempt_is_counted(store: Store) -> None:
     await store.deliveries.record("g1", "push", None, b"body")
     assert await store.deliveries.set_state("g1", "handling") == 1
     assert await store.deliveries.set_state("g1", "received", "crashed") == 1
@@ -76,7 +76,7 @@ async def test_unfinished_deliveries_are_listed_in_order(store: Store) -> None:
     assert [delivery.guid for delivery in found] == ["b", "c", "d"]
 
 
-async def test_the_newest_are_listed_first_and_page_by_page(store: Store) -> None:
+async def test_deliveries_are_listed_newest_first_by_pages(store: Store) -> None:
     for number in range(5):
         await store.deliveries.record(f"g{number}", "push", None, b"body")
     assert [found.guid for found in await store.deliveries.newest(2)] == ["g4", "g3"]
@@ -99,7 +99,7 @@ async def test_recorded_deliveries_survive_a_restart(location: Path | str, tmp_p
         assert [found.guid for found in await store.deliveries.unfinished()] == ["g1"]
 
 
-async def test_those_that_wait_are_skipped_by_what_they_are(store: Store) -> None:
+async def test_waiting_deliveries_are_skipped_by_their_properties(store: Store) -> None:
     for guid, repository, event, at in (
         ("old", "ada/engine", "push", 1.0),
         ("new", "ada/engine", "push", 9.0),

@@ -35,7 +35,7 @@ async def pages(store: Store, count: int) -> None:
     await store._engine.write(limit)
 
 
-async def test_accepted_deliveries_stay_and_more_are_refused_until_there_is_room(
+async def test_accepted_deliveries_stay_and_others_are_refused_until_there_is_room(
     tmp_path: Path,
 ) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
@@ -66,7 +66,7 @@ async def test_writes_that_can_wait_do_so_until_there_is_room(tmp_path: Path) ->
         assert await store.thunks.get("BIG") == large
 
 
-async def test_a_command_beside_the_daemon_does_not_wait(tmp_path: Path) -> None:
+async def test_a_command_beside_the_daemon_does_not_wait_for_room(tmp_path: Path) -> None:
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs", owner=False) as store:
         await pages(store, 1)
         with pytest.raises(StoreFull):
@@ -101,7 +101,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @pytest.mark.parametrize("room", [0, 1, 700, 5000, 5007])
 @pytest.mark.parametrize("coloured", [False, True])
-async def test_a_log_loses_nothing_and_repeats_nothing(
+async def test_a_log_on_a_full_disk_loses_and_repeats_nothing(
     store: Store, disk: Disk, room: int, coloured: bool
 ) -> None:
     from bassloop.terminal import Terminal
@@ -134,7 +134,7 @@ async def test_a_log_loses_nothing_and_repeats_nothing(
     assert not (await store.logs.extent(*where)).cut
 
 
-async def test_a_paused_node_appends_nothing_before_it_knows_that_none_has_taken_over(
+async def test_a_paused_node_appends_nothing_before_it_knows_that_no_other_has_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_write = False
@@ -157,7 +157,7 @@ async def test_a_paused_node_appends_nothing_before_it_knows_that_none_has_taken
     assert raw.read_bytes() == b"late\n"
 
 
-async def test_a_full_disk_is_noticed_by_who_waits_for_it(
+async def test_a_full_disk_is_noticed_by_the_readiness_check_and_by_writers(
     tmp_path: Path, store: Store, disk: Disk
 ) -> None:
     log = await store.logs.open(*await step(store))
@@ -194,7 +194,7 @@ async def test_writers_wait_so_that_memory_stays_bounded(
     assert (await store.logs.extent(*where)).raw_bytes == 100_000
 
 
-async def test_a_store_that_ends_does_not_wait(tmp_path: Path, disk: Disk) -> None:
+async def test_a_store_that_closes_does_not_wait_for_room(tmp_path: Path, disk: Disk) -> None:
     places = (tmp_path / "loop.db", tmp_path / "blobs")
     async with open_store(*places) as store:
         where = await step(store)
@@ -208,7 +208,7 @@ async def test_a_store_that_ends_does_not_wait(tmp_path: Path, disk: Disk) -> No
         assert (await store.logs.extent(*where)).cut
 
 
-async def test_a_log_that_is_closed_does_not_wait_and_says_that_it_is_cut(
+async def test_a_log_that_is_closed_does_not_wait_for_room_and_is_marked_as_cut(
     store: Store, disk: Disk
 ) -> None:
     where = await step(store)

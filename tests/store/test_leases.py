@@ -48,7 +48,7 @@ def engine() -> str:
 # --- the rules ---
 
 
-def test_a_node_in_company_stops_when_it_could_not_renew_in_time() -> None:
+def test_a_node_with_others_stops_if_it_could_not_renew_its_lease_in_time() -> None:
     tenure = Tenure(renewed_at=100.0)
     tenure.renew(110.0, others=1)
     assert not tenure.is_over(110.0 + LEASE_SECONDS - 0.1)
@@ -65,7 +65,7 @@ def test_a_node_that_is_alone_waits_for_its_database() -> None:
     assert not tenure.is_over(100.0 + 100 * LEASE_SECONDS)
 
 
-def test_a_node_that_was_paused_looks_before_it_writes_also_if_it_was_alone() -> None:
+def test_a_node_that_was_paused_checks_its_lease_before_it_writes_even_if_it_was_alone() -> None:
     tenure = Tenure(renewed_at=100.0)
     assert tenure.may_write(100.0 + LEASE_SECONDS - 0.1)
     assert not tenure.may_write(400.0)
@@ -128,7 +128,7 @@ def runtime(name: str, login: str = "ada") -> RuntimeRecord:
     return RuntimeRecord(name, 7, login, "linux", "amd64", 0, 1.0, f"addr-{name}", name)
 
 
-async def test_all_nodes_work_and_see_the_same(two: tuple[Store, Store]) -> None:
+async def test_all_nodes_work_and_see_the_same_data(two: tuple[Store, Store]) -> None:
     first, second = two
     assert await first.deliveries.record("g", "push", None, b"") is Recorded.HERE
     assert await second.deliveries.stored(["g"]) == {"g"}
@@ -151,7 +151,7 @@ async def test_a_node_knows_how_many_others_there_are_that_do_not_drain(
     assert (second.company.size, second.company.successors) == (2, 1)
 
 
-async def test_a_delivery_is_left_to_the_node_of_its_head_or_of_its_sender_s_runner(
+async def test_a_delivery_is_left_to_the_node_of_its_head_or_of_its_senders_runner(
     two: tuple[Store, Store],
 ) -> None:
     first, second = two
@@ -175,7 +175,7 @@ async def test_a_delivery_is_left_to_the_node_of_its_head_or_of_its_sender_s_run
     assert await first.requests.all() == []
 
 
-async def test_a_node_changes_nothing_of_another_one_s(two: tuple[Store, Store]) -> None:
+async def test_a_node_changes_nothing_that_belongs_to_another_one(two: tuple[Store, Store]) -> None:
     first, second = two
     await first.deliveries.record("g", "push", None, b"")
     for change in (
@@ -261,7 +261,7 @@ async def test_a_queued_run_goes_back_to_the_node_that_handles_its_delivery(
         assert [each.node for each in left.runs] == [second.nodes.own_id]
 
 
-async def test_a_node_with_other_keys_is_refused_while_one_is_there(
+async def test_a_node_with_other_keys_is_refused_while_another_one_runs(
     location: str, tmp_path: Path, steady: None
 ) -> None:
     async with node(location, tmp_path, "first", "these keys"):
@@ -272,7 +272,7 @@ async def test_a_node_with_other_keys_is_refused_while_one_is_there(
         pass
 
 
-async def test_a_node_that_was_not_heard_of_in_time_is_stopped_and_can_t_write(
+async def test_a_node_that_did_not_renew_in_time_is_stopped_and_can_not_write(
     location: str, tmp_path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first doesn't renew its lease, as if it were paused, and then finds that it has run out."""
@@ -307,7 +307,7 @@ async def test_a_node_that_was_not_heard_of_in_time_is_stopped_and_can_t_write(
             assert [each.name for each in await second.nodes.all() if each.alive] == ["second"]
 
 
-async def test_a_node_whose_connections_are_ended_goes_on(
+async def test_a_node_whose_connections_are_ended_continues(
     location: str, tmp_path: Path, soon: None
 ) -> None:
     def end_all() -> None:
@@ -458,7 +458,9 @@ def test_a_node_that_is_paused_for_longer_than_its_lease_writes_nothing_when_it_
 # --- what one node does for all ---
 
 
-async def test_a_duty_is_one_node_s_until_it_drains_or_is_gone(two: tuple[Store, Store]) -> None:
+async def test_a_duty_belongs_to_one_node_until_it_drains_or_is_gone(
+    two: tuple[Store, Store],
+) -> None:
     first, second = two
     assert await first.nodes.take_duty(Duty.PRUNING)
     assert not await second.nodes.take_duty(Duty.PRUNING)
@@ -481,7 +483,7 @@ async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
                 await first.company.changed()
 
 
-async def test_a_node_in_company_whose_server_did_not_answer_asks_again_soon(
+async def test_a_node_with_others_whose_server_did_not_answer_asks_again_soon(
     location: str, tmp_path: Path, never: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renew, failed = PostgreSQLLease._renew, []
@@ -527,7 +529,7 @@ async def test_a_node_renews_its_lease_while_all_threads_wait_for_something_else
                 threads.total_tokens = tokens
 
 
-async def test_a_node_that_starts_leaves_what_a_lost_one_had_to_those_that_are_ready(
+async def test_a_node_that_starts_leaves_the_work_of_a_lost_one_to_nodes_that_are_ready(
     location: str, tmp_path: Path, soon: None
 ) -> None:
     async with node(location, tmp_path, "second") as second:
@@ -546,7 +548,7 @@ async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> N
                 await each.company.changed()
 
 
-async def test_each_node_knows_what_others_spend_by_its_own_clock(
+async def test_each_node_knows_by_its_own_clock_what_others_spend(
     two: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two

@@ -33,14 +33,14 @@ def _word(number: int) -> bytes:
 
 
 @given(LETTERS, LETTERS, LETTERS)
-def test_a_text_that_is_there_is_never_excluded(before: str, text: str, after: str) -> None:
+def test_an_existing_text_is_never_excluded(before: str, text: str, after: str) -> None:
     made_of = filter_of(b"first\n", f"{before}{text}{after}\nlast\n".encode())
     for asked in (text, text.upper(), text.lower()):
         if len(asked) == len(text):  # ß in upper case is another text
             assert FilterQuery(asked).may_match(made_of)
 
 
-def test_text_that_no_line_has_is_excluded() -> None:
+def test_a_text_that_no_line_has_is_excluded() -> None:
     made_of = filter_of(b"".join(b"step %d of 900: compiled src/a.c\n" % n for n in range(900)))
     assert len(made_of) == MIN_BYTES
     assert FilterQuery("STEP 77 of").may_match(made_of)
@@ -51,7 +51,7 @@ def test_text_that_no_line_has_is_excluded() -> None:
     assert not FilterQuery("anything").may_match(filter_of())
 
 
-def test_few_texts_are_not_excluded_by_a_varied_log() -> None:
+def test_a_varied_log_still_excludes_most_texts() -> None:
     varied = b"".join(b"%s\n" % _word(n) for n in range(10_000))
     made_of = filter_of(varied)
     assert len(made_of) <= MAX_BYTES
@@ -90,7 +90,7 @@ async def test_logs_are_pending_until_they_have_a_filter(store: Store) -> None:
     assert found.steps == ()
 
 
-async def test_logs_without_a_filter_may_have_any_text(
+async def test_logs_without_a_filter_may_contain_any_text(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_index, "RUNS_AT_ONCE", 2)

@@ -81,7 +81,9 @@ async def test_lines_that_are_still_on_the_screen_are_not_settled(store: Store) 
     assert await store.logs.lines(*where, 0, 10) == [b"one", b"two"]
 
 
-async def test_settled_text_is_kept_apart_once_it_differs(store: Store, tmp_path: Path) -> None:
+async def test_settled_text_is_stored_separately_once_it_differs(
+    store: Store, tmp_path: Path
+) -> None:
     where = await step(store)
     log = await store.logs.open(*where)
     await log.append(b"one\ntwo\n", Settled(b"one\n", True), 1, 1.0)
@@ -95,7 +97,7 @@ async def test_settled_text_is_kept_apart_once_it_differs(store: Store, tmp_path
 
 
 @pytest.mark.parametrize("plain", [True, False])
-async def test_any_range_of_a_long_log_is_one_short_read(
+async def test_any_range_of_a_long_log_takes_one_short_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, plain: bool
 ) -> None:
     where = await step(store)
@@ -152,7 +154,7 @@ async def blocks(store: Store, where: tuple[str, int], start: int) -> list[LogTe
 
 @pytest.mark.parametrize("end", [b"", b"last"])
 @pytest.mark.parametrize("plain", [True, False])
-async def test_a_log_is_read_through_in_blocks_of_whole_lines(
+async def test_a_log_is_read_in_blocks_of_whole_lines(
     store: Store, plain: bool, end: bytes
 ) -> None:
     where = await step(store)
@@ -192,7 +194,7 @@ async def test_a_block_has_a_very_long_line_cut(store: Store) -> None:
     assert shown == [*await store.logs.lines(*where, 0, 9), b""]
 
 
-async def test_an_answer_is_bounded(store: Store) -> None:
+async def test_the_size_of_a_response_is_bounded(store: Store) -> None:
     where = await step(store)
     log = await store.logs.open(*where)
     for _ in range(10):
@@ -203,7 +205,7 @@ async def test_an_answer_is_bounded(store: Store) -> None:
     assert await store.logs.lines(*where, -5, 1) == found[:1]
 
 
-async def test_times_of_lines_are_those_of_the_pieces_that_completed_them(store: Store) -> None:
+async def test_a_line_has_the_time_of_the_piece_that_completed_it(store: Store) -> None:
     where = await step(store)
     log = await store.logs.open(*where)
     await log.append(b"0\n1\n", None, 1, 10.0)
@@ -221,7 +223,7 @@ async def test_times_of_lines_are_those_of_the_pieces_that_completed_them(store:
     assert await store.logs.times(*where, 0, 100, limit=1) == [LineTime(0, 10.0, 1)]
 
 
-async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(
+async def test_a_log_at_its_limit_says_so_and_the_writer_continues(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs", log_limit=20) as store:
@@ -240,7 +242,9 @@ async def test_a_log_at_its_limit_says_so_and_the_writer_goes_on(
         assert await raw(store, *where) == b"\n".join(lines) + b"\n"
 
 
-async def test_copied_text_has_the_same_limit(location: Path | str, tmp_path: Path) -> None:
+async def test_copied_text_counts_towards_the_same_limit(
+    location: Path | str, tmp_path: Path
+) -> None:
     async with open_store(location, tmp_path / "blobs", log_limit=1000) as store:
         where = await step(store)
         log = await store.logs.open(*where)
@@ -272,7 +276,7 @@ async def test_a_step_has_one_log(store: Store) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", "a" * 65, "a\n", "ü"])
-async def test_no_path_is_made_of_what_is_no_run(store: Store, run_id: str) -> None:
+async def test_an_invalid_run_id_is_not_used_as_a_path(store: Store, run_id: str) -> None:
     with pytest.raises(ValueError, match="not the id of a run"):
         await store.logs.open(run_id, 1)
     with pytest.raises(NotStored):
@@ -342,7 +346,7 @@ async def test_many_logs_are_written_at_once(store: Store) -> None:
         assert (await store.logs.lines(*where, 49, 50)) == [b"49 of %d" % where[1]]
 
 
-async def test_the_longest_pauses_are_known_by_the_line_that_came_after(store: Store) -> None:
+async def test_the_longest_pauses_are_known_by_the_line_that_followed(store: Store) -> None:
     where = await step(store)
     log = await store.logs.open(*where)
     for number, at in enumerate((10.0, 11.0, 30.0, 31.0, 33.0, 93.5)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-del test_settled_text_is_kept_apart_once_it_differs  # noqa: F821  it looks at files that may be gone
+del test_settled_text_is_stored_separately_once_it_differs  # noqa: F821  it looks at files that may be gone
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ async def test_data_of_an_earlier_version_is_available(name: str, tmp_path: Path
     assert list(check_store(find_database(path), FileBlobs(blobs), in_use=False)) == []
 
 
-def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:
+def test_all_schemas_are_migrated_to_the_newest_one(tmp_path: Path) -> None:
     def schema(path: Path) -> list[tuple[str, ...]]:
         with closing(sqlite3.connect(path)) as connection:
             found = connection.execute(
@@ -58,7 +58,7 @@ def test_the_newest_schema_is_what_all_of_them_become(tmp_path: Path) -> None:
         assert schema(tmp_path / f"{name}.db") == schema(tmp_path / "new.db"), name
 
 
-def test_each_schema_is_kept_as_it_was_released() -> None:
+def test_released_schemas_do_not_change() -> None:
     for name in schemas.names():
         kept = (schemas.FOLDER / f"{name}.sql").read_text()
         made = schemas.dump(name)

@@ -129,7 +129,7 @@ async def test_the_work_of_a_killed_node_goes_on_as_soon_as_it_starts_again(
 
 
 @only_linux
-async def test_a_killed_node_is_replaced_by_the_one_that_has_its_disk(
+async def test_a_killed_node_is_replaced_by_one_with_its_disk(
     first: First, location: str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "elsewhere", node=new_node("other")) as other:
@@ -154,7 +154,7 @@ async def test_nothing_of_a_paused_node_is_taken_over(
 
 
 @pytest.mark.parametrize("differs", ["boot", "device"])
-async def test_a_node_that_may_be_on_another_machine_is_left_to_its_lease(
+async def test_a_node_that_may_be_on_another_machine_counts_as_alive_until_its_lease_ends(
     first: First, location: str, tmp_path: Path, differs: str
 ) -> None:
     file = tmp_path / "nodes" / first.id
@@ -170,12 +170,12 @@ async def test_a_node_that_may_be_on_another_machine_is_left_to_its_lease(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"dead"', "\xff"])
-def test_a_file_that_says_nothing_names_no_dead_node(tmp_path: Path, content: str) -> None:
+def test_an_invalid_lock_file_names_no_dead_node(tmp_path: Path, content: str) -> None:
     (tmp_path / "abc").write_text(content, "latin-1")
     assert NodeLocks(tmp_path).find_dead() == []
 
 
-async def test_a_node_starts_without_a_lock_if_there_can_be_none(
+async def test_a_node_starts_without_a_lock_if_it_can_not_create_one(
     location: str, tmp_path: Path
 ) -> None:
     (tmp_path / "nodes").write_text("in the way")

@@ -64,7 +64,7 @@ async def test_a_process_gets_its_own_notifications_in_order(store: Store) -> No
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-async def test_to_notify_the_only_daemon_writes_nothing_to_its_file(
+async def test_notifying_the_only_daemon_writes_nothing_to_its_database_file(
     store: Store, location: Path
 ) -> None:
     heard, journal = Heard(store.notifications), location.with_name(f"{location.name}-wal")
@@ -75,7 +75,7 @@ async def test_to_notify_the_only_daemon_writes_nothing_to_its_file(
     assert journal.read_bytes() == before
 
 
-async def test_a_run_s_beginning_and_end_are_each_notified_once(store: Store) -> None:
+async def test_the_beginning_and_the_end_of_a_run_are_each_notified_once(store: Store) -> None:
     heard, made = Heard(store.notifications, Topic.RUNS), run()
     await intend(store, made)
     assert await store.runs.start(made.id, "rt", "ada", "linux/amd64", 11.0)
@@ -123,7 +123,7 @@ class TestOnAServer:
             await store.notifications.publish(Topic.PERMISSIONS, "1:2")
             assert await heard.next() == "1:2"
 
-    async def test_waiters_poll_when_no_notification_arrives(
+    async def test_waiting_tasks_poll_if_no_notification_arrives(
         self, store: Store, location: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As behind PgBouncer, whose server connections are others from one transaction to the next."""

@@ -24,7 +24,7 @@ async def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-async def test_a_missing_database_is_made_with_its_directories(tmp_path: Path) -> None:
+async def test_a_missing_database_is_created_with_its_directories(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "loop.db"
     async with open_store(path, tmp_path / "blobs") as store:
         assert await store.deliveries.unfinished() == []
@@ -35,7 +35,9 @@ async def test_a_missing_database_is_made_with_its_directories(tmp_path: Path) -
     assert set(words.split()) <= tables
 
 
-async def test_a_database_of_the_original_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+async def test_a_database_of_the_original_program_is_refused_and_left_unchanged(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "loop.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE schema_migrations (version uint64, dirty bool)")
@@ -82,12 +84,12 @@ async def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     assert "is damaged: restore a backup" in await refusal(path)
 
 
-async def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+async def test_a_folder_that_can_not_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert "its directory must be writable" in await refusal(tmp_path / "file" / "loop.db")
 
 
-async def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+async def test_a_second_daemon_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     path = tmp_path / "loop.db"
     async with open_store(path, tmp_path / "blobs") as store:
         assert "locked: another bassloop serves it" in await refusal(path)

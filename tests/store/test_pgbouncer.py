@@ -65,7 +65,7 @@ def run_pgbouncer(url: str, folder: Path) -> Iterator[str]:
             bouncer.terminate()
 
 
-async def test_reads_writes_and_notifications_work_through_it(
+async def test_reads_writes_and_notifications_work_through_pgbouncer(
     location: str, tmp_path: Path
 ) -> None:
     with run_pgbouncer(location, tmp_path) as pooled:

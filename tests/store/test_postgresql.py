@@ -86,21 +86,19 @@ async def test_a_server_that_is_too_old_is_refused(
     assert "is too old: version 99 or newer is needed" in await refusal(location, tmp_path)
 
 
-async def test_a_database_that_is_missing_is_named(
-    postgresql: PostgreSQLServer, tmp_path: Path
-) -> None:
+async def test_a_missing_database_is_named(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
     said = await refusal(postgresql.url("nowhere"), tmp_path)
     assert 'can\'t be used (database "nowhere" does not exist): check DATABASE_URL' in said
 
 
-async def test_a_server_that_is_gone_is_named_without_the_password(tmp_path: Path) -> None:
+async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Path) -> None:
     said = await refusal(GONE, tmp_path, owner=False)
     assert said.startswith("database postgresql://ada@127.0.0.1:1/loop can't be reached (")
     assert "secret" not in said
     assert "\n" not in said
 
 
-async def test_a_daemon_waits_for_a_server_that_is_gone_and_says_so(tmp_path: Path) -> None:
+async def test_a_daemon_waits_for_an_unreachable_server_and_says_so(tmp_path: Path) -> None:
     said: list[str] = []
     with trio.CancelScope() as scope:
 
@@ -148,7 +146,7 @@ async def test_commands_that_need_the_database_alone_are_refused_while_a_daemon_
     assert not database.is_served()
 
 
-async def test_reads_and_writes_go_on_after_the_server_has_ended_all_connections(
+async def test_reads_and_writes_continue_after_the_server_has_ended_all_connections(
     store: Store, location: str
 ) -> None:
     await store.deliveries.record("before", "push", None, b"")
@@ -160,7 +158,7 @@ async def test_reads_and_writes_go_on_after_the_server_has_ended_all_connections
     assert PostgreSQLDatabase(location).is_served()
 
 
-async def test_a_daemon_s_reads_wait_for_a_server_that_is_gone_unless_somebody_waits_for_them(
+async def test_a_daemons_reads_wait_for_an_unreachable_server_unless_a_request_waits_for_them(
     store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, tries = PostgreSQLDatabase.connect_reader, 0
@@ -211,7 +209,7 @@ async def test_the_outcome_of_a_commit_without_a_response_is_determined(
     assert await store.deliveries.stored(["g"]) == ({"g"} if committed else set())
 
 
-async def test_a_reader_can_t_write(store: Store) -> None:
+async def test_a_reader_can_not_write(store: Store) -> None:
     def write(db: Connection) -> None:
         db.execute("DELETE FROM deliveries")
 
@@ -253,7 +251,7 @@ def test_each_error_of_the_server_names_the_database_and_the_fix(
     assert "secret" not in str(made)
 
 
-def test_placeholders_are_psycopg_s() -> None:
+def test_placeholders_are_translated_for_psycopg() -> None:
     assert translate_sql("a = ? AND b = :b AND c = '?:b%' AND d = e::text") == (
         "a = %s AND b = %(b)s AND c = '?:b%%' AND d = e::text"
     )

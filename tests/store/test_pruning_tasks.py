@@ -50,17 +50,19 @@ class Asked:
         return [at - began for at, _ in self.asked]
 
 
-async def test_it_prunes_at_once_and_every_hour(autojump_clock: MockClock) -> None:
+async def test_the_store_is_pruned_at_once_and_every_hour(autojump_clock: MockClock) -> None:
     assert await Asked().during(7300, Retention()) == [0, 3600, 7200]
 
 
-async def test_it_leaves_it_to_the_node_that_does_it(autojump_clock: MockClock) -> None:
+async def test_pruning_is_left_to_the_node_with_the_duty(autojump_clock: MockClock) -> None:
     store = Asked()
     store.nodes.prunes = False
     assert await store.during(7300, Retention()) == []
 
 
-async def test_it_comes_back_soon_while_a_backup_is_made(autojump_clock: MockClock) -> None:
+async def test_pruning_is_tried_again_soon_while_a_backup_is_made(
+    autojump_clock: MockClock,
+) -> None:
     assert await Asked(StoreBusy("a backup is made")).during(3700, Retention()) == [0, 60, 3660]
 
 
@@ -68,7 +70,7 @@ async def test_a_store_that_fails_is_tried_again_an_hour_later(autojump_clock: M
     assert await Asked(StoreFull("full")).during(3700, Retention()) == [0, 3600]
 
 
-async def test_nothing_goes_by_its_age_for_a_day_after_the_clock_was_set(
+async def test_nothing_is_removed_for_its_age_for_a_day_after_the_clock_was_set(
     autojump_clock: MockClock,
 ) -> None:
     began = trio.current_time()
@@ -88,7 +90,7 @@ async def test_nothing_goes_by_its_age_for_a_day_after_the_clock_was_set(
     assert store.asked[-1][1] == bounds
 
 
-def test_a_clock_in_step_is_believed() -> None:
+def test_a_steady_clock_is_trusted() -> None:
     clock = SteadyClock(1000.0, 0.0)
     assert clock.update(4600.0, 3599.0) == 1.0
     assert clock.steady

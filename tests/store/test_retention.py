@@ -44,7 +44,7 @@ def ids(found: list[StoredRun]) -> list[str]:
     return [each.id for each in found]
 
 
-def test_without_a_bound_nothing_goes() -> None:
+def test_nothing_is_removed_without_a_limit() -> None:
     assert not Retention().bounded
     assert select_expired([stored_run(1)], Retention(), now=1000 * DAY) == []
 
@@ -57,7 +57,7 @@ def test_runs_that_ended_too_long_ago_are_removed() -> None:
     ]
 
 
-def test_the_oldest_go_until_the_rest_is_within_its_bytes() -> None:
+def test_the_oldest_runs_are_removed_until_the_rest_is_within_the_limit() -> None:
     runs = [
         stored_run(1, size=100),
         stored_run(2, size=5, over=False),
@@ -69,7 +69,7 @@ def test_the_oldest_go_until_the_rest_is_within_its_bytes() -> None:
     assert ids(select_expired(runs, Retention(Bounds(bytes=1)), now=9 * DAY)) == ["r1", "r3", "r4"]
 
 
-def test_a_repository_has_bounds_of_its_own() -> None:
+def test_a_repository_has_limits_of_its_own() -> None:
     runs = [
         stored_run(1, of="ada/old"),
         stored_run(2),
@@ -90,7 +90,7 @@ def test_a_repository_has_bounds_of_its_own() -> None:
     st.none() | st.integers(0, 200),
     st.none() | st.floats(0, 20 * DAY),
 )
-def test_bounds_hold_as_far_as_what_is_not_over_lets_them(
+def test_limits_apply_except_to_runs_that_have_not_ended(
     made: list[tuple[int, bool, str]], size: int | None, seconds: float | None
 ) -> None:
     runs = [stored_run(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
@@ -197,7 +197,7 @@ async def test_folders_that_a_kill_left_without_their_run_are_swept(
     assert await store.logs.lines(*where, 0, 9) == [b"mine"]
 
 
-async def test_nothing_is_removed_under_a_backup(
+async def test_nothing_is_removed_during_a_backup(
     store: Store, location: Path | str, tmp_path: Path
 ) -> None:
     database = find_database(location)
@@ -213,7 +213,7 @@ async def test_errors_of_the_system_are_reported_as_errors_of_the_store(
         await store.prune(Retention(), now=1.0)
 
 
-async def test_no_room_for_the_lock_is_a_full_store(
+async def test_a_full_disk_is_reported_if_there_is_no_room_for_the_lock(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:

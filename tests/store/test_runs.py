@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bassloop.store import Store
 
 
-async def test_a_check_is_made_once_for_a_head_and_a_name(store: Store) -> None:
+async def test_a_check_is_created_once_for_a_head_and_a_name(store: Store) -> None:
     first = run(delivery="d1")
     assert await intend(store, first)
     assert not await intend(store, run(delivery="d1"))
@@ -83,7 +83,7 @@ async def test_a_run_of_a_thunk_needs_the_thunk(store: Store) -> None:
     assert (await store.runs.newest(thunk_digest="DIGEST")).items == (made,)
 
 
-async def test_another_thunk_of_the_same_digest_never_takes_its_place(store: Store) -> None:
+async def test_another_thunk_of_the_same_digest_never_replaces_it(store: Store) -> None:
     await store.thunks.put(THUNK)
     assert not await store.thunks.put(ThunkRecord("DIGEST", "cd" * 32, "{}", b"", "evil", 2.0))
     assert await store.thunks.get("DIGEST") == THUNK
@@ -115,7 +115,7 @@ async def test_a_run_starts_and_ends(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(RUN_FINAL))
-async def test_a_run_that_ended_stays_as_it_is(store: Store, state: str) -> None:
+async def test_a_run_that_has_ended_does_not_change(store: Store, state: str) -> None:
     made = run()
     await intend(store, made)
     await store.runs.end(made.id, state, None, 12.0)
@@ -147,7 +147,7 @@ async def test_runs_are_listed_newest_first_by_pages(store: Store) -> None:
     assert (last.items, last.next) == ((made[0],), None)
 
 
-async def test_runs_of_private_repositories_are_listed_only_when_asked_for(store: Store) -> None:
+async def test_runs_of_private_repositories_are_listed_only_on_request(store: Store) -> None:
     shown, hidden = run(head_sha="a"), run(head_sha="b", public=False)
     await intend(store, shown)
     await intend(store, hidden)
@@ -184,7 +184,7 @@ async def test_a_user_keeps_their_id_through_a_new_login(store: Store) -> None:
     assert await store.users.get(8) is None
 
 
-def test_ids_of_runs_are_22_characters_that_nobody_guesses() -> None:
+def test_ids_of_runs_are_22_characters_that_nobody_can_guess() -> None:
     made = {new_run_id() for _ in range(100)}
     assert len(made) == 100
     assert {len(one) for one in made} == {22}
@@ -194,7 +194,7 @@ def runtime(name: str, session: str) -> RuntimeRecord:
     return RuntimeRecord(name, 7, "ada", "linux", "amd64", 0, 1.0, f"addr-{name}", session)
 
 
-async def test_runtimes_are_there_as_long_as_their_session(store: Store) -> None:
+async def test_runtimes_are_listed_as_long_as_their_session_lasts(store: Store) -> None:
     one, two, three = runtime("1", "s"), runtime("2", "s"), runtime("3", "other")
     for added in (one, two, three):
         await store.runtimes.add(added)
@@ -218,7 +218,7 @@ async def test_no_runtime_is_connected_after_a_restart(
         assert await store.runtimes.connected() == []
 
 
-async def test_each_check_is_shown_by_its_newest_run(store: Store) -> None:
+async def test_each_check_is_represented_by_its_newest_run(store: Store) -> None:
     for number, (name, fields) in enumerate(
         [
             ("test", {}),

@@ -117,7 +117,7 @@ def waiting_files(bucket: MemoryBucket) -> list[str]:
     return sorted(each.name for each in (bucket.folder / "logs").glob("*/*"))
 
 
-async def test_a_short_log_is_one_object(bucket: MemoryBucket) -> None:
+async def test_a_short_log_is_stored_as_one_object(bucket: MemoryBucket) -> None:
     async with opened(bucket) as store:
         where = await write(store)
         assert await store.logs.lines(*where, 0, 9) == [b"one", b"two", b"three"]
@@ -146,7 +146,7 @@ async def test_bytes_are_shipped_while_the_log_is_written(
         assert [*bucket.objects] == [chunk_name(*where, 0)]
 
 
-async def test_a_long_log_is_chunks_of_a_mebibyte_or_so(bucket: MemoryBucket) -> None:
+async def test_a_long_log_is_stored_in_chunks_of_about_a_mebibyte(bucket: MemoryBucket) -> None:
     line = b"x" * 99 + b"\n"
     async with opened(bucket) as store:
         where = await step(store)
@@ -184,7 +184,7 @@ async def test_a_bucket_that_is_lost_for_a_while_loses_nothing(bucket: MemoryBuc
     assert read_end(bucket, *where).sizes.raw == len(TEXT)
 
 
-async def test_bytes_written_during_an_upload_wait_no_longer_than_others(
+async def test_bytes_written_during_an_upload_do_not_wait_longer_than_others(
     bucket: MemoryBucket, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk takes until it's stored, and the next one is due a second after that began."""
@@ -221,7 +221,7 @@ async def test_bytes_written_during_an_upload_wait_no_longer_than_others(
         shipper.close()
 
 
-async def test_all_logs_go_on_as_soon_as_one_request_succeeds(
+async def test_all_logs_continue_as_soon_as_one_request_succeeds(
     bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.store.logs.shipper._BACKOFF", Backoff(1000.0, 1000.0))
@@ -368,7 +368,7 @@ async def test_only_one_of_two_nodes_completes_a_log(bucket: MemoryBucket) -> No
     assert waiting_files(bucket) == []
 
 
-async def test_an_heir_takes_the_end_that_a_node_stored_late(
+async def test_a_node_that_takes_over_a_log_accepts_the_end_that_another_stored_late(
     bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node was paused while it closed the log, and woke up while its heir looked at what there is."""
@@ -395,7 +395,7 @@ async def test_an_heir_takes_the_end_that_a_node_stored_late(
         assert await store.logs.lines(*where, 0, 9) == [b"one", b"two", b"three"]
 
 
-async def test_pruning_and_a_check_know_the_bucket(bucket: MemoryBucket) -> None:
+async def test_pruning_and_check_include_the_bucket(bucket: MemoryBucket) -> None:
     database = bucket.folder.parent / "loop.db"
     async with opened(bucket) as store:
         where = await write(store)
@@ -523,7 +523,7 @@ sizes = st.integers(0, 40)
     st.binary(max_size=120), st.binary(max_size=120), st.lists(st.tuples(sizes, sizes, sizes)),
     st.binary(max_size=60), st.binary(max_size=60),
 )  # fmt: skip
-def test_any_division_into_chunks_reads_as_the_whole(
+def test_a_log_reads_the_same_whatever_its_chunks(
     raw: bytes, text: bytes, cuts: list[tuple[int, int, int]], lines: bytes, pieces: bytes
 ) -> None:
     bucket = MemoryBucket.__new__(MemoryBucket)
@@ -555,7 +555,7 @@ def test_any_division_into_chunks_reads_as_the_whole(
                 assert reader.read(offset, 11) == wanted[offset : offset + 11]
 
 
-def test_a_note_of_completion_that_is_torn_is_none(tmp_path: Path) -> None:
+def test_an_incomplete_note_of_completion_is_ignored(tmp_path: Path) -> None:
     files = LogFiles.of(tmp_path, "run", 1)
     assert read_completion(files) is None
     shipment.write_completion(files, Completion(1, 2, True))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_the_record_counts_what_was_drawn_and_how_it_ended(
+async def test_the_record_counts_spot_checks_and_their_outcomes(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:
@@ -35,7 +35,7 @@ async def test_the_record_counts_what_was_drawn_and_how_it_ended(
             assert await store.heads.was_found_out(1, whom, " (trusted)", since) is was
 
 
-async def test_the_failures_of_a_check_are_found_by_whose_runner_it_was(
+async def test_failed_spot_checks_are_found_by_the_runners_owner(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:

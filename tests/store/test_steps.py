@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Store
 
 
-async def test_a_step_is_merged_from_what_is_said_about_it(store: Store) -> None:
+async def test_a_step_is_merged_from_all_reports_about_it(store: Store) -> None:
     made = run()
     await intend(store, made)
     await store.steps.put(made.id, [StepUpdate("v", "build", 1.0, inputs=("a", "b"))])
@@ -31,7 +31,7 @@ async def test_a_step_is_merged_from_what_is_said_about_it(store: Store) -> None
     )
 
 
-async def test_the_order_is_that_of_first_sight(store: Store) -> None:
+async def test_steps_are_in_the_order_of_their_first_report(store: Store) -> None:
     made = run()
     await intend(store, made)
     await store.steps.put(made.id, [StepUpdate("z", "z"), StepUpdate("a", "a")])
@@ -68,7 +68,7 @@ async def test_steps_belong_to_a_run(location: Path | str, store: Store, tmp_pat
         assert await beside.steps.of_run(made.id) == [found]
 
 
-async def test_a_new_step_costs_the_same_however_many_the_run_has(tmp_path: Path) -> None:
+async def test_a_new_step_costs_the_same_however_many_steps_the_run_has(tmp_path: Path) -> None:
     instructions = 0
 
     def count() -> None:

@@ -33,7 +33,7 @@ async def test_results_are_listed_by_name_and_the_last_of_a_test_counts(store: S
         await store.tests.put("none", [ReportedTest("a", "passed")])
 
 
-async def test_failures_are_kept_where_there_are_too_many(
+async def test_failures_take_precedence_if_there_are_too_many_results(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_results, "MAX_RESULTS", 2)
@@ -51,7 +51,7 @@ async def test_failures_are_kept_where_there_are_too_many(
     assert names == ["a", "x" * test_results.MAX_NAME]
 
 
-async def test_a_tests_history_is_that_of_its_check_and_repository(store: Store) -> None:
+async def test_a_tests_history_covers_its_own_check_and_repository_only(store: Store) -> None:
     first, second = run(delivery="1"), run(delivery="2", head_sha="beef")
     others = [run(delivery="3", check_name="lint"), run(delivery="4", repository_id=2)]
     for each in (first, second, *others):

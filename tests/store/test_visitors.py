@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OCTOCAT = User(5, "U_5", "octocat")
 
 
-async def test_a_session_is_of_a_user_under_their_latest_login(
+async def test_a_session_belongs_to_a_user_under_their_latest_login(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs") as store:
@@ -64,7 +64,7 @@ async def test_an_older_answer_about_a_login_does_not_replace_a_newer_one(
         assert found.keys == ("newest",)
 
 
-async def test_a_session_ends_by_itself_or_is_ended(location: Path | str, tmp_path: Path) -> None:
+async def test_a_session_expires_or_is_ended(location: Path | str, tmp_path: Path) -> None:
     async with open_store(location, tmp_path / "blobs") as store:
         await store.users.put(OCTOCAT)
         await store.sessions.begin("late", 5, -1)
@@ -79,7 +79,7 @@ async def test_a_session_ends_by_itself_or_is_ended(location: Path | str, tmp_pa
         assert await store.sessions.get("two") is None
 
 
-async def test_the_oldest_of_too_many_sessions_give_way(
+async def test_the_oldest_of_too_many_sessions_are_ended(
     location: Path | str, tmp_path: Path
 ) -> None:
     async with open_store(location, tmp_path / "blobs", synchronous="OFF") as store:
@@ -91,7 +91,9 @@ async def test_the_oldest_of_too_many_sessions_give_way(
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_a_copy_of_the_database_opens_no_session(location: Path, tmp_path: Path) -> None:
+async def test_a_copy_of_the_database_does_not_reveal_a_session(
+    location: Path, tmp_path: Path
+) -> None:
     async with open_store(location, tmp_path / "blobs") as store:
         await store.users.put(OCTOCAT)
         await store.sessions.begin("the-secret-of-a-session", 5, 60)

@@ -111,7 +111,7 @@ async def test_changes_queued_during_a_commit_are_the_next_batch(location: Path 
     assert sorted(opened.numbers()) == list(range(21))
 
 
-async def test_a_write_that_fails_takes_no_neighbour_with_it(location: Path | str) -> None:
+async def test_a_failing_write_does_not_affect_others_in_its_batch(location: Path | str) -> None:
     opened = Opened(location)
     gate = threading.Event()
     failures: list[Exception] = []
@@ -149,7 +149,7 @@ async def test_an_error_of_the_change_itself_reaches_its_caller(location: Path |
     assert opened.numbers() == []
 
 
-async def test_a_cancelled_write_that_did_not_begin_never_happens(location: Path | str) -> None:
+async def test_a_cancelled_write_that_has_not_begun_never_happens(location: Path | str) -> None:
     opened = Opened(location)
     gate = threading.Event()
     async with trio.open_nursery() as outer:
@@ -193,7 +193,7 @@ async def test_a_transaction_that_cannot_begin_fails_all_that_were_in_it(
         opened.writer.close()
 
 
-async def test_a_patient_writer_waits_until_nobody_keeps_the_database_locked(
+async def test_a_patient_writer_waits_until_the_database_is_no_longer_locked(
     location: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bassloop.store.writer.RETRY_SECONDS", 0.001)
@@ -227,7 +227,7 @@ async def test_queued_changes_are_committed_when_the_store_closes(location: Path
         await opened.writer.write(insert(9))
 
 
-async def test_reads_go_on_while_a_write_is_held_up(store: Store) -> None:
+async def test_reads_continue_while_a_write_is_delayed(store: Store) -> None:
     gate = threading.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store._engine.write, lambda db: gate.wait(120))

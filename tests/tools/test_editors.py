@@ -29,7 +29,7 @@ def rules(rule: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from rules(inner)
 
 
-def test_every_part_of_the_grammar_is_there_and_every_pattern_compiles() -> None:
+def test_every_part_of_the_grammar_exists_and_every_pattern_compiles() -> None:
     textmate = grammar()
     for rule in rules(textmate):
         for name in ("match", "begin", "end"):
@@ -48,11 +48,11 @@ def test_a_keyword_of_the_grammar_may_have_dots() -> None:
 
 
 @pytest.mark.parametrize("file", ["vscode/syntaxes/bass.tmLanguage.json", "vim/syntax/bass.vim"])
-def test_the_forms_are_those_of_the_lexer(file: str) -> None:
+def test_the_grammar_has_the_same_forms_as_the_lexer(file: str) -> None:
     assert "|".join(FORMS) in (EDITORS / file).read_text()
 
 
-def test_the_extension_names_files_that_are_there() -> None:
+def test_the_extension_names_existing_files() -> None:
     package = json.loads((EXTENSION / "package.json").read_bytes())
     [language] = package["contributes"]["languages"]
     [found] = package["contributes"]["grammars"]

@@ -58,7 +58,7 @@ WORDS = [
 
 @given(st.lists(st.sampled_from(WORDS), max_size=40).map("".join))
 @example('"a  b",; c\n')
-def test_no_meaning_changes_and_twice_is_once(text: str) -> None:
+def test_formatting_keeps_the_meaning_and_is_idempotent(text: str) -> None:
     formatted = format_bass(text)
     assert format_bass(formatted) == formatted
     try:
@@ -73,7 +73,7 @@ def test_no_meaning_changes_and_twice_is_once(text: str) -> None:
 
 
 @given(st.text(max_size=100))
-def test_no_text_makes_it_raise(text: str) -> None:
+def test_no_text_raises_an_error(text: str) -> None:
     assert format_bass(format_bass(text)) == format_bass(text)
 
 

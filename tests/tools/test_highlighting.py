@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*ROOT.glob("src/bassloop/bass/std/*.bass"), *ROOT.glob("examples/*/*.bass")])
 
 
-def test_it_is_found_by_its_name() -> None:
+def test_the_lexer_is_found_by_its_name() -> None:
     assert isinstance(get_lexer_by_name("bass"), BassLexer)
 
 
@@ -25,7 +25,7 @@ def test_real_scripts_have_no_errors(path: Path) -> None:
     assert [text for kind, text in BassLexer().get_tokens(path.read_text()) if kind is Error] == []
 
 
-def test_a_command_has_words_and_variables() -> None:
+def test_words_and_variables_of_a_command_are_highlighted() -> None:
     kinds = {
         text: kind for kind, text in BassLexer().get_tokens('(defn f [x] ($ go test "./..." $x))')
     }

@@ -54,7 +54,7 @@ def test_misleading_code_is_reported_with_its_location(text: str, found: list[st
 
 
 @given(st.text(max_size=80))
-def test_no_text_makes_it_raise(text: str) -> None:
+def test_no_text_raises_an_error(text: str) -> None:
     for message in lint_bass(text, "x") + lint_bass(f"($ {text})", "x"):
         assert message.line >= 1
         assert message.column >= 1
@@ -97,7 +97,7 @@ def test_a_project_gets_its_first_checks(tmp_path: Path) -> None:
     assert "has checks already" in output
 
 
-def test_policy_in_the_file_is_kept(tmp_path: Path) -> None:
+def test_init_keeps_the_policy_in_the_file(tmp_path: Path) -> None:
     (tmp_path / ".bassloop.toml").write_text('hold = "nobody"\n')
     assert "found no project that init knows" in run("init", str(tmp_path))[1]
     assert (
@@ -210,7 +210,7 @@ def test_the_checks_of_a_repository_are_found_from_its_folders(
     assert '"make"' in run("eject")[1]
 
 
-def test_the_file_itself_can_be_named(tmp_path: Path) -> None:
+def test_lint_accepts_the_file_itself(tmp_path: Path) -> None:
     file = tmp_path / ".bassloop.toml"
     file.write_text("[checks.a]\nrn = 'x'\n")
     status, output = run("lint", str(file))
@@ -218,7 +218,7 @@ def test_the_file_itself_can_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["lint", "fmt"])
-def test_a_file_of_another_format_is_not_taken_for_bass(tmp_path: Path, command: str) -> None:
+def test_a_file_of_another_format_is_not_mistaken_for_bass(tmp_path: Path, command: str) -> None:
     file = tmp_path / "pyproject.toml"
     file.write_text("[project]\nname='x'\n")
     status, output = run(command, str(file))
@@ -254,7 +254,7 @@ except SystemExit as end:
     )
 
 
-def test_lint_imports_nothing_that_takes_long_and_is_not_needed(tmp_path: Path) -> None:
+def test_lint_imports_nothing_slow_that_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "make"\n')
     program = (
         "import atexit, sys\n"

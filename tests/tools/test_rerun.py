@@ -82,13 +82,13 @@ async def test_a_run_is_fetched_with_its_thunk(tmp_path: Path) -> None:
             await fetch_run(RunAddress(server, "other"))
 
 
-async def test_the_thunk_of_a_private_run_is_not_to_be_had(tmp_path: Path) -> None:
+async def test_the_thunk_of_a_private_run_can_not_be_fetched(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         digest = await stored(site, sh("true"), public=False)
         assert (await site.get(f"/thunks/{digest}/proto")).status_code == 404
 
 
-async def test_it_succeeds_or_fails_here_as_it_does() -> None:
+async def test_rerun_exits_as_the_thunk_does() -> None:
     said: list[str] = []
     assert await rerun.rerun(remote(sh("echo hello")), HERE, said.append)
     assert "   hello" in said
@@ -98,7 +98,7 @@ async def test_it_succeeds_or_fails_here_as_it_does() -> None:
     assert "   last" not in said
 
 
-async def test_without_anything_that_contains_commands_it_is_refused(
+async def test_rerun_is_refused_if_nothing_contains_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(HostDriver, "is_contained", False)

@@ -28,7 +28,7 @@ async def test_a_daemon_is_found_while_it_runs(
         assert running_places() == []
 
 
-def test_a_daemon_of_a_user_without_a_home_runs_and_is_not_found(
+def test_a_daemon_of_a_user_without_a_home_runs_but_is_not_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As under systemd with `DynamicUser=`."""

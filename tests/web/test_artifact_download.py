@@ -45,7 +45,7 @@ def client_of(site: Site) -> SiteClient:
     return SiteClient(ADDRESS.server, site=site)
 
 
-async def test_an_artifact_is_a_file_that_no_browser_shows(tmp_path: Path) -> None:
+async def test_an_artifact_is_downloaded_and_not_shown_by_browsers(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run()
         name = "site/index é.html"
@@ -82,7 +82,7 @@ async def test_an_artifact_is_a_file_that_no_browser_shows(tmp_path: Path) -> No
         ({"Range": "bytes=4-", "If-Range": "THIS"}, 206, b"456789", "bytes 4-9/10"),
     ],
 )
-async def test_a_range_is_sent(
+async def test_a_range_of_an_artifact_can_be_requested(
     tmp_path: Path, asked: dict[str, str], status: int, content: bytes, where: str | None
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -121,7 +121,7 @@ async def test_expired_artifacts_are_marked_as_expired(tmp_path: Path) -> None:
         assert not listed["kept"]
 
 
-async def test_they_are_downloaded_under_their_paths_and_nothing_is_overwritten(
+async def test_artifacts_are_downloaded_under_their_paths_and_overwrite_nothing(
     tmp_path: Path,
 ) -> None:
     async with open_site(tmp_path) as site:

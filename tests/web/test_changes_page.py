@@ -71,7 +71,7 @@ async def test_a_run_is_compared_with_the_last_green_one(tmp_path: Path) -> None
         )
 
 
-async def test_the_card_says_when_it_was_green_last(tmp_path: Path) -> None:
+async def test_the_card_says_when_the_check_was_last_green(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await two_runs(site)
         page = await site.text("/runs/red")
@@ -106,7 +106,7 @@ async def test_the_card_names_the_branch_of_a_green_run_if_it_is_another(tmp_pat
         )
 
 
-async def test_a_stopped_run_is_no_failure_of_its_check(tmp_path: Path) -> None:
+async def test_a_stopped_run_does_not_count_as_a_failure_of_its_check(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await two_runs(site)
         await site.queued("stopped", thunk_digest="TWO")
@@ -116,7 +116,7 @@ async def test_a_stopped_run_is_no_failure_of_its_check(tmp_path: Path) -> None:
         assert since_when(page) == f"last green at {GREEN[:7]}, 1970-01-01 00:01 UTC"
 
 
-async def test_the_beginning_of_a_long_row_of_failures_is_not_made_up(
+async def test_the_beginning_of_a_long_series_of_failures_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_history, "MAX_RUNS", 2)
@@ -148,7 +148,7 @@ async def test_the_runs_own_branch_comes_before_others(tmp_path: Path) -> None:
         assert (await site.json("/runs/fork/changes"))["green"]["id"] == "main"
 
 
-async def test_two_outcomes_of_one_thunk_prove_that_it_is_flaky(tmp_path: Path) -> None:
+async def test_two_outcomes_of_one_thunk_prove_that_a_check_is_flaky(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await ended(site, "one", "succeeded", head_sha=GREEN)
         await ended(site, "two", "failed", head_sha=GREEN)
@@ -181,7 +181,7 @@ async def test_a_thunk_that_succeeds_later_is_flaky_too(tmp_path: Path) -> None:
         assert "What changed?" not in page
 
 
-async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
+async def test_tests_of_a_run_link_to_their_history(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await ended(site, "one", "succeeded", head_sha=GREEN)
         await ended(site, "two", "failed", head_sha=RED)
@@ -225,7 +225,7 @@ async def test_tests_of_a_run_lead_to_their_history(tmp_path: Path) -> None:
         ("ss", False, 1, None, 0),
     ],
 )
-def test_the_course_of_a_test_is_read_from_the_newest_result_on(
+def test_the_history_of_a_test_starts_with_the_newest_result(
     outcomes: str, fails: bool, since: int, before: int | None, failed: int
 ) -> None:
     words = {"f": "failed", "p": "passed", "s": "skipped"}
@@ -239,11 +239,11 @@ def test_the_course_of_a_test_is_read_from_the_newest_result_on(
     assert course.before is (None if before is None else results[before])
 
 
-def test_lines_of_a_message_stay_lines() -> None:
+def test_line_breaks_in_a_message_are_kept() -> None:
     assert plain_lines("\x1b[31ma\x1b[0m\nb\n") == "a\nb"
 
 
-async def test_a_run_without_reports_says_how_to_name_one(tmp_path: Path) -> None:
+async def test_a_run_without_reports_says_how_to_declare_one(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await ended(site, "one", "failed")
         assert "No test report came with this run" in await site.text("/runs/one/tests")

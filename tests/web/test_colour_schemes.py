@@ -27,7 +27,7 @@ sixteen = st.lists(st.integers(0, 0xFFFFFF).map("{:06x}".format), min_size=16, m
 
 
 @given(text=sixteen, dark=st.booleans())
-def test_every_text_of_any_scheme_has_the_contrast_that_it_needs(text: str, dark: bool) -> None:
+def test_every_text_of_any_scheme_has_sufficient_contrast(text: str, dark: bool) -> None:
     colours = read_scheme(text, dark=dark)
     white, black = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
     grounds = [colours[name] for name in colour_schemes.BACKGROUNDS]
@@ -38,7 +38,7 @@ def test_every_text_of_any_scheme_has_the_contrast_that_it_needs(text: str, dark
 
 
 @pytest.mark.parametrize("scheme", SHIPPED, ids=lambda scheme: scheme.name)
-def test_ours_can_be_read(scheme: colour_schemes.ColourScheme) -> None:
+def test_the_built_in_schemes_are_valid(scheme: colour_schemes.ColourScheme) -> None:
     for colours in (scheme.light, scheme.dark):
         for name in colour_schemes.TEXTS:
             for ground in colour_schemes.BACKGROUNDS:

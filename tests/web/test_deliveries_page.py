@@ -60,7 +60,7 @@ async def test_an_operator_sees_deliveries_and_their_outcomes(tmp_path: Path) ->
         assert "Replay" not in done
 
 
-async def test_they_are_listed_by_page_and_state(tmp_path: Path) -> None:
+async def test_deliveries_are_listed_by_page_and_state(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = {**await filled(site, 60), "accept": "application/json"}
 
@@ -76,7 +76,7 @@ async def test_they_are_listed_by_page_and_state(tmp_path: Path) -> None:
         assert (await site.get("/deliveries?state=x", **headers)).status_code == 400
 
 
-async def test_one_that_was_set_aside_is_handled_anew(tmp_path: Path) -> None:
+async def test_a_delivery_that_was_set_aside_can_be_handled_again(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = await filled(site)
         good = await csrf(site, headers)
@@ -112,7 +112,7 @@ async def test_the_backlog_is_shown_by_repository_with_what_the_budget_is_spent_
         assert backlog["budgets"][0]["waiting"] == {"conclude": 3}
 
 
-async def test_a_payload_that_is_too_long_to_show_is_measured(tmp_path: Path) -> None:
+async def test_a_payload_that_is_too_long_to_show_is_listed_with_its_size(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.store.deliveries.record(
             "long", "push", None, b'{"a": "%s"}' % (b"x" * 2_000_000)
@@ -123,7 +123,7 @@ async def test_a_payload_that_is_too_long_to_show_is_measured(tmp_path: Path) ->
         assert "Handling it hasn’t begun." in page
 
 
-async def test_a_list_shows_the_outcome_of_each(tmp_path: Path) -> None:
+async def test_the_list_shows_the_outcome_of_each_delivery(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         headers = await filled(site, 1)
         page = await (await site.get("/deliveries?state=set_aside", **headers)).get_data(

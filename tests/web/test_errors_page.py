@@ -51,7 +51,7 @@ async def test_errors_are_shown_as_text(tmp_path: Path) -> None:
         assert sorted(len(each["text"]) for each in found) == [len(HOSTILE), 500]
 
 
-async def test_errors_of_private_runs_are_for_readers(tmp_path: Path) -> None:
+async def test_errors_of_private_runs_are_shown_to_readers_only(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("one", public=False)
         await site.store.error_lines.put("one", ["hushed"])
@@ -61,7 +61,7 @@ async def test_errors_of_private_runs_are_for_readers(tmp_path: Path) -> None:
         assert "hushed" in await answer.get_data(as_text=True)
 
 
-async def test_a_search_says_how_far_it_got_and_goes_on(
+async def test_a_search_reports_how_far_it_got_and_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(error_lines, "MAX_RUNS_SEARCHED", 2)

@@ -59,7 +59,7 @@ async def failed(site: Site, log: bytes, run_id: str = "r") -> int:
     return row
 
 
-def test_failures_have_the_logs_line_numbers() -> None:
+def test_failures_have_the_line_numbers_of_the_log() -> None:
     found = analyze_log(100, GCC)
     assert [(each.message, each.first) for each in found.failures[:2]] == [
         ("no", 101),
@@ -69,7 +69,7 @@ def test_failures_have_the_logs_line_numbers() -> None:
     assert found.key_lines == {101}
 
 
-def test_without_an_error_it_is_the_last_line_with_text() -> None:
+def test_without_an_error_the_last_line_with_text_is_shown() -> None:
     found = analyze_log(0, [b"one", b"\x1b[1mtwo\x1b[0m", b"", b"  "])
     assert [(each.message, each.first) for each in found.failures] == [("two", 1)]
     assert found.key_lines == {1}
@@ -103,7 +103,7 @@ def test_a_log_without_text_has_no_failures() -> None:
 @given(
     st.integers(0, 500), st.integers(0, 500), st.integers(1, 500), st.sets(st.integers(0, 1_000))
 )
-def test_an_excerpt_is_within_bounds(
+def test_the_size_of_an_excerpt_is_bounded(
     first: int, length: int, after: int, key_lines: set[int]
 ) -> None:
     last = first + length
@@ -118,7 +118,7 @@ def test_an_excerpt_is_within_bounds(
     assert not inside or start <= max(inside) < stop
 
 
-def test_a_long_failure_is_shown_by_its_key_lines_or_else_by_its_end() -> None:
+def test_a_long_failure_is_shown_by_its_key_lines_or_by_its_end() -> None:
     failure = Failure("go", Rank.ERROR, "boom", None, (), 100, 300)
     assert excerpt_range(failure, 1_000) == (263, 303)
     assert excerpt_range(failure, 1_000, {100}) == (98, 138)
@@ -179,7 +179,7 @@ async def test_a_failed_step_is_reported_while_its_run_continues(tmp_path: Path)
         assert (found["vertex"], found["failures"][0]["message"]) == (row, "no")
 
 
-async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
+async def test_a_step_that_a_limit_stopped_shows_its_last_lines(
     tmp_path: Path,
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -209,7 +209,7 @@ async def test_a_step_that_a_limit_stopped_has_ended_and_shows_its_last_lines(
         assert "stopped after 6.0 s" in await site.text("/runs")
 
 
-async def test_long_lines_do_not_keep_it_from_the_end_of_the_log(tmp_path: Path) -> None:
+async def test_long_lines_do_not_hide_the_end_of_the_log(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         text = b"".join(b"%04d %s\n" % (number, b"." * 9000) for number in range(1999))
         row = await failed(site, text + b"error: at last\n")
@@ -235,7 +235,7 @@ async def test_a_log_is_analyzed_once_and_in_a_thread(
     assert threading.main_thread() not in threads
 
 
-async def test_a_commits_page_says_of_each_check_why_it_failed(tmp_path: Path) -> None:
+async def test_a_commits_page_says_why_each_check_failed(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await failed(site, b"\n".join(GCC))
         [run] = (await site.store.runs.newest()).items
@@ -283,7 +283,7 @@ async def test_an_excerpt_folds_the_stack_frames_of_libraries_and_shows_what_fol
         assert len(excerpt["lines"]) == 10
 
 
-async def test_an_excerpt_has_what_follows_a_cause_and_no_empty_ends(tmp_path: Path) -> None:
+async def test_an_excerpt_continues_after_the_cause_and_has_no_empty_ends(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         log = [b"", b"", *GCC[:2], *[b"  more %d" % n for n in range(5)], b"", b"", b"", b"end"]
         await failed(site, b"\n".join(log))

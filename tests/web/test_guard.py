@@ -14,7 +14,7 @@ ONLY_THE_GUARD = {"runs", "thunks"}
 
 
 @pytest.mark.parametrize("path", sorted(ROOM.rglob("*.py")), ids=lambda path: path.name)
-def test_nobody_else_asks_the_store_for_runs_or_thunks(path: Path) -> None:
+def test_only_the_guard_asks_the_store_for_runs_or_thunks(path: Path) -> None:
     asked = [
         node.attr
         for node in ast.walk(ast.parse(path.read_text()))

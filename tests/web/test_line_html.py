@@ -24,7 +24,7 @@ async def numbered(site: Site, count: int) -> int:
     return await site.step("r", "v", b"".join(b"%d\n" % number for number in range(count)))
 
 
-async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Path) -> None:
+async def test_lines_that_were_requested_before_are_not_rendered_again(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await numbered(site, 2000)
         rendered = LogHtmlCache(site.store)
@@ -37,7 +37,7 @@ async def test_lines_that_were_asked_for_before_are_not_made_again(tmp_path: Pat
 
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), max_size=8))
 @settings(max_examples=30)
-def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int, int]]) -> None:
+def test_any_ranges_in_any_order_match_the_log(ranges: list[tuple[int, int]]) -> None:
     class Numbers:
         @property
         def logs(self) -> Numbers:
@@ -57,7 +57,7 @@ def test_any_ranges_in_any_order_are_as_the_log_has_them(ranges: list[tuple[int,
     trio.run(ask)
 
 
-async def test_simultaneous_requests_wait_for_the_first(tmp_path: Path) -> None:
+async def test_simultaneous_requests_share_one_rendering(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await numbered(site, 500)
         rendered = LogHtmlCache(site.store)
@@ -68,7 +68,9 @@ async def test_simultaneous_requests_wait_for_the_first(tmp_path: Path) -> None:
         assert rendered.statistics()["returned"] == 50 * 500
 
 
-async def test_the_size_is_bounded_and_the_least_recently_used_is_evicted(tmp_path: Path) -> None:
+async def test_the_cache_is_bounded_and_evicts_the_least_recently_used_lines(
+    tmp_path: Path,
+) -> None:
     async with open_site(tmp_path) as site:
         row = await numbered(site, 8 * CHUNK)
         rendered = LogHtmlCache(site.store, max_size=5 * CHUNK * 3)
@@ -109,7 +111,7 @@ async def pages(site: Site, count: int, lines: int) -> list[list[Any]]:
     return told
 
 
-async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_path: Path) -> None:
+async def test_many_pages_of_one_run_get_all_updates_and_share_the_work(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         told = await pages(site, 20, 300)
         for messages in told:
@@ -124,7 +126,7 @@ async def test_many_pages_on_one_run_are_told_all_of_it_and_share_the_work(tmp_p
         assert made["returned"] < 20 * 300
 
 
-async def test_a_page_that_was_away_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_page_that_was_disconnected_continues_where_it_was(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"one\ntwo\nthree\n")

@@ -35,7 +35,7 @@ def test_addresses_are_links(text: str, urls: list[str]) -> None:
     assert hrefs(link_urls(line)) == urls
 
 
-def test_a_long_address_is_no_link_whatever_it_ends_in() -> None:
+def test_a_long_address_is_not_a_link_whatever_it_ends_in() -> None:
     """Each bracket was counted for each one after it: 3 s for a line of 64 KB, on the event loop."""
     for end in (")", "(", ")]}", ".", "&amp;"):
         line = f"https://x.test/{end * 500_000}"
@@ -59,7 +59,7 @@ def known_source(path: str, line: int) -> str | None:
         ("x" * 5000 + " main.c:1", []),
     ],
 )
-def test_places_in_known_files_are_links(text: str, urls: list[str]) -> None:
+def test_locations_in_known_files_are_links(text: str, urls: list[str]) -> None:
     lines = [link_urls(line) for line in render_lines([text.encode()])]
     assert hrefs("".join(link_files(lines, known_source))) == urls
 

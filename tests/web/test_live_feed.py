@@ -52,7 +52,7 @@ def test_the_states_of_pages_count_towards_the_memory_limit(
     assert len(kept.updates) == 3
 
 
-async def test_a_page_hears_a_heartbeat_while_nothing_changes(
+async def test_a_page_gets_a_heartbeat_while_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 0.01)
@@ -85,7 +85,7 @@ async def test_a_page_that_stops_answering_is_disconnected(
         assert site.live_runs.statistics()["followers"] == 0
 
 
-async def test_many_steps_come_in_order_in_several_messages(
+async def test_many_steps_are_sent_in_order_in_several_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "STEPS_AT_ONCE", 10)
@@ -158,7 +158,7 @@ async def test_pages_that_come_and_go_do_not_read_all_steps_again(
         assert reads.since == [0, 1, 1]
 
 
-async def test_a_page_that_leaves_while_steps_are_read_leaves_them_to_others(
+async def test_a_page_that_leaves_while_steps_are_read_does_not_affect_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -182,7 +182,7 @@ async def test_a_page_that_leaves_while_steps_are_read_leaves_them_to_others(
         assert reads.since == [0, 1]
 
 
-async def test_a_step_is_rendered_once_for_pages_that_have_different_things(
+async def test_a_step_is_rendered_once_for_pages_in_different_states(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[str] = []
@@ -203,7 +203,7 @@ async def test_a_step_is_rendered_once_for_pages_that_have_different_things(
         assert rendered == ["a", "b"]
 
 
-async def test_updates_of_a_run_that_took_too_long_wait_and_those_of_others_do_not(
+async def test_updates_of_an_expensive_run_are_delayed_and_those_of_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "RUN_RATE", 1.0)
@@ -218,7 +218,7 @@ async def test_updates_of_a_run_that_took_too_long_wait_and_those_of_others_do_n
             assert trio.current_time() - began > 0.1
 
 
-async def test_all_runs_together_have_a_budget(tmp_path: Path) -> None:
+async def test_all_runs_together_have_a_limited_budget(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         feed = LiveFeed(site.store, site.live_runs, LogHtmlCache(site.store))
         with feed.open("other"):
@@ -228,7 +228,7 @@ async def test_all_runs_together_have_a_budget(tmp_path: Path) -> None:
             assert feed._runs["other"].budget.delay() > 60
 
 
-async def test_a_log_that_grows_is_sent_although_its_step_has_not_changed(tmp_path: Path) -> None:
+async def test_a_growing_log_is_sent_even_if_its_step_has_not_changed(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         await site.store.runs.start("r", "t", "octocat", "linux/amd64", 100.0)

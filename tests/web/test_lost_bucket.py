@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_log_that_can_not_be_read_now_says_so_and_comes_back(tmp_path: Path) -> None:
+async def test_a_temporarily_unavailable_log_says_so_and_comes_back(tmp_path: Path) -> None:
     bucket = MemoryBucket(tmp_path / "blobs")
     async with open_site(tmp_path, blobs=bucket) as site:
         await site.queued("r")

@@ -61,7 +61,7 @@ async def filled(site: Site, *, public: bool = True) -> dict[str, str]:
     return {**KNOWN, "row": str(row)}
 
 
-async def test_every_address_is_written_down(tmp_path: Path) -> None:
+async def test_every_address_is_documented(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         served = {
             re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
@@ -71,7 +71,7 @@ async def test_every_address_is_written_down(tmp_path: Path) -> None:
     assert {*served, WEBHOOKS} == set(DOCUMENT["paths"])
 
 
-def test_every_schema_is_one() -> None:
+def test_every_schema_is_valid() -> None:
     for found in DOCUMENT["components"]["schemas"].values():
         Draft202012Validator.check_schema(found)
 
@@ -121,7 +121,7 @@ def test_private_addresses_are_documented_as_hidden(path: str) -> None:
     assert "404" in ASKED[path]["responses"]
 
 
-async def test_a_question_that_can_not_be_is_answered_as_written(tmp_path: Path) -> None:
+async def test_an_invalid_request_is_answered_as_documented(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await filled(site)
         for path in ("/runs?state=x", "/runs/r/search"):

@@ -59,7 +59,7 @@ def outline(text: bytes) -> LogOutline:
 
 
 @pytest.mark.parametrize("line", BAD.splitlines())
-def test_failures_are_noticed(line: str) -> None:
+def test_failures_are_in_the_outline(line: str) -> None:
     assert outline(b"fine\n" + line.encode() + b"\nfine\n").error_lines() == [1]
 
 
@@ -68,7 +68,7 @@ def test_lines_that_only_look_like_errors_are_not(line: str) -> None:
     assert outline(line.encode() + b"\n").error_lines() == []
 
 
-def test_groups_nest_and_end_where_they_say() -> None:
+def test_groups_can_be_nested_and_end_at_their_markers() -> None:
     found = outline(
         b"before\n::group::One\na\n::endgroup::\n##[group]Two\nb\n::group::Three\nc\n::endgroup::\nx\n"
         b"::endgroup::\n\x1b[1m::group::\x1b[0mFour\n"
@@ -93,14 +93,14 @@ def test_sections_of_buildkite_end_where_the_next_begins() -> None:
     assert found.groups[-1].end == 8
 
 
-def test_a_diff_and_results_of_go_are_no_sections() -> None:
+def test_a_diff_and_results_of_go_do_not_count_as_sections() -> None:
     diff = b"--- a/one.py\n+++ b/one.py\n@@ -1 +1 @@\n-a\n+b\n"
     found = outline(b"+++ Test\n" + diff + diff + b"--- FAIL: TestIt (0.00s)\n--- \n---\n--- End\n")
     assert found.groups == [LogGroup(0, "Test", 13, open=True), LogGroup(14, "End", None)]
     assert outline(diff).groups == []
 
 
-def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_and_the_last_of_many_errors_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlining, "MAX_ERRORS", 2)
     found = LogOutline(_last_errors=outlining.deque(maxlen=2))
     found.scan(b"error: x\n" * 10, 10)
@@ -114,7 +114,7 @@ def test_many_errors_are_known_from_both_ends(monkeypatch: pytest.MonkeyPatch) -
     ),
     st.integers(0, 30),
 )
-def test_going_through_it_in_pieces_makes_no_difference(lines: list[str], cut: int) -> None:
+def test_an_outline_does_not_depend_on_how_the_log_is_split(lines: list[str], cut: int) -> None:
     whole, pieces = outline("".join(f"{line}\n" for line in lines).encode()), LogOutline()
     for part in (lines[:cut], lines[cut:]):
         pieces.scan("".join(f"{line}\n" for line in part).encode(), len(part))
@@ -141,7 +141,7 @@ async def test_reading_a_growing_log_continues(tmp_path: Path) -> None:
         assert (found["lines"], found["total"], found["complete"]) == (4, 4, True)
 
 
-async def test_one_answer_takes_so_long_and_the_next_goes_on(
+async def test_an_outline_takes_limited_time_and_continues_with_the_next_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_endpoints, "OUTLINE_SECONDS", 0.0)

@@ -58,14 +58,14 @@ def read(data: bytes, name: str, size: int = 1000) -> tuple[int, bytes]:
     st.sampled_from(["a", NAME]),
     st.integers(1, 2000),
 )
-def test_the_archive_has_the_files_that_were_put_in(
+def test_the_archive_has_the_files_of_the_output(
     content: bytes, form: int, name: str, size: int
 ) -> None:
     made = archive(content, f"dir/{name}", form)
     assert read(made, name, size) == (len(content), content)
 
 
-def test_a_directory_is_no_file() -> None:
+def test_a_directory_is_not_sent_as_a_file() -> None:
     for made in (
         archive(b"", "a", tarfile.PAX_FORMAT, tarfile.DIRTYPE),
         archive(b"x", "inner", tarfile.PAX_FORMAT),
@@ -83,7 +83,7 @@ def test_links_and_files_that_are_not_whole_archives_are_refused() -> None:
         read(archive(b"x" * 2000, "a", tarfile.PAX_FORMAT)[:1500], "a")
 
 
-def test_one_that_only_talks_about_itself_is_refused() -> None:
+def test_an_archive_of_headers_only_is_refused() -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 1 << 40
     with pytest.raises(NotAFile, match="the headers of a member have more than 256 KiB"):
@@ -91,7 +91,7 @@ def test_one_that_only_talks_about_itself_is_refused() -> None:
 
 
 @pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"half a file", "half a header"}))
-def test_headers_of_an_attacker_end_soon(attack: str) -> None:
+def test_endless_headers_are_refused_early(attack: str) -> None:
     began = time.process_time()
     with pytest.raises(NotAFile):
         read(ATTACKS[attack], "a", 100_000)
@@ -100,6 +100,6 @@ def test_headers_of_an_attacker_end_soon(attack: str) -> None:
 
 @settings(max_examples=40)
 @given(st.binary(max_size=2000))
-def test_anything_at_all_ends(data: bytes) -> None:
+def test_any_archive_is_read_or_refused(data: bytes) -> None:
     with pytest.raises(NotAFile):
         read(data, "a")

@@ -33,7 +33,7 @@ async def test_a_runs_page_has_its_log_without_any_javascript(tmp_path: Path) ->
         assert "octocat’s runner" in page
 
 
-async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None:
+async def test_nothing_that_a_stranger_wrote_becomes_active(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run(cmdline=HOSTILE, check_name=HOSTILE, head_branch=HOSTILE)
         for path in (
@@ -55,7 +55,7 @@ async def test_nothing_that_a_stranger_wrote_comes_alive(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "path", ["/", "/runs", "/up", "/ssh", "/nowhere", "/runs/none", "/colours.css"]
 )
-async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) -> None:
+async def test_every_response_forbids_foreign_content(tmp_path: Path, path: str) -> None:
     async with open_site(tmp_path) as site:
         answer = await site.get(path)
         policy = answer.headers["Content-Security-Policy"]
@@ -64,7 +64,7 @@ async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path, path: str) 
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_node_that_drains_is_open_no_more_and_goes_on_answering(tmp_path: Path) -> None:
+async def test_a_node_that_drains_reports_not_ready_and_continues_to_answer(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         assert (await site.get("/open")).status_code == 200
         site.inbox.is_draining = True
@@ -82,7 +82,7 @@ def test_no_template_has_inline_script_or_style() -> None:
         assert "<script>" not in text
 
 
-async def test_private_runs_do_not_exist_for_visitors(tmp_path: Path) -> None:
+async def test_visitors_can_not_tell_private_runs_from_missing_ones(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run(public=False)
         for path in (
@@ -97,7 +97,7 @@ async def test_private_runs_do_not_exist_for_visitors(tmp_path: Path) -> None:
         assert (await (await site.get("/runs", accept="application/json")).get_json())["runs"] == []
 
 
-async def test_the_same_addresses_speak_json(tmp_path: Path) -> None:
+async def test_the_same_addresses_serve_json(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run()
         runs = await (await site.get("/runs", accept="application/json")).get_json()
@@ -123,7 +123,7 @@ async def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
         assert (await site.get("/runs?state=nonsense")).status_code == 400
 
 
-async def test_lines_come_in_bounded_ranges_and_the_log_as_it_was(tmp_path: Path) -> None:
+async def test_lines_are_served_in_bounded_ranges_and_the_log_unchanged(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run()
         found = await (
@@ -137,7 +137,7 @@ async def test_lines_come_in_bounded_ranges_and_the_log_as_it_was(tmp_path: Path
         assert raw.headers["Content-Type"].startswith("text/plain")
 
 
-async def test_a_webhook_is_handed_to_the_inbox_as_it_came(tmp_path: Path) -> None:
+async def test_a_webhook_is_passed_to_the_inbox_unchanged(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         answer = await site.app.test_client().post(
             "/integrations/github/events", data=b'{"a": 1}', headers={"X-GitHub-Event": "push"}
@@ -166,7 +166,7 @@ def test_the_reason_for_a_failure_is_the_first_failing_step() -> None:
     assert failure_reason(make_run(state="failed", message=None), culprit) == ("exit status 2")
 
 
-async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) -> None:
+async def test_a_log_can_be_downloaded_as_received_or_as_shown(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         row = await site.step("r", "v", b"\x1b[31mred\x1b[0m\nplain\n" * 50_000)
@@ -178,7 +178,7 @@ async def test_a_log_can_be_kept_as_received_and_as_it_is_shown(tmp_path: Path) 
         assert text.headers["Content-Disposition"] == f'attachment; filename="test-{row}.txt"'
 
 
-async def test_lines_come_with_their_times_when_asked_for(tmp_path: Path) -> None:
+async def test_lines_are_served_with_their_times_on_request(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         row = (await site.store.steps.put("r", [StepUpdate("v", "v", 1.0)]))["v"].row
@@ -217,7 +217,7 @@ class Unasked:
         self.asked.append(path)
 
 
-async def test_a_head_request_for_an_output_asks_no_runner(tmp_path: Path) -> None:
+async def test_a_head_request_for_an_output_does_not_call_a_runner(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run(state="succeeded")
         outputs = Unasked()
@@ -227,7 +227,7 @@ async def test_a_head_request_for_an_output_asks_no_runner(tmp_path: Path) -> No
         assert outputs.asked == []
 
 
-async def test_pages_of_errors_say_what_happened_and_what_to_do(tmp_path: Path) -> None:
+async def test_error_pages_say_what_happened_and_what_to_do(tmp_path: Path) -> None:
     async def broken() -> str:
         raise ZeroDivisionError
 
@@ -247,7 +247,7 @@ async def test_pages_of_errors_say_what_happened_and_what_to_do(tmp_path: Path) 
             assert text in page
 
 
-async def test_templates_are_compiled_before_anybody_asks_for_a_page(tmp_path: Path) -> None:
+async def test_templates_are_compiled_before_the_first_request(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         names = site.app.jinja_env.list_templates()
         assert {"run.html", "base.html", "failures.atom"} <= set(names)
@@ -257,7 +257,7 @@ async def test_templates_are_compiled_before_anybody_asks_for_a_page(tmp_path: P
         assert {name for _, name in cache.keys()} == set(names)  # noqa: SIM118  (it isn't a dict)
 
 
-async def test_a_server_begins_with_compiling_templates(
+async def test_a_server_compiles_its_templates_at_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = trio.Event()

@@ -37,7 +37,7 @@ def test_invalid_preferences_are_ignored(cookie: str) -> None:
     }
 
 
-async def test_a_page_has_its_looks_from_the_start(tmp_path: Path) -> None:
+async def test_a_page_has_its_colour_scheme_from_the_start(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         page = await (await site.get("/", cookie="looks=scheme-dark.theme-nord")).get_data(
             as_text=True
@@ -47,7 +47,7 @@ async def test_a_page_has_its_looks_from_the_start(tmp_path: Path) -> None:
         assert 'data-scheme="system" data-theme="bass"' in await site.text("/")
 
 
-async def test_they_are_chosen_by_a_form_without_any_javascript(tmp_path: Path) -> None:
+async def test_preferences_are_set_by_a_form_without_javascript(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         form = await (
             await site.get("/looks", referer="http://localhost/runs?state=failed")
@@ -81,7 +81,7 @@ async def test_a_form_leads_back_to_this_site_only(tmp_path: Path, back: str, th
         assert answer.headers["Location"] == there
 
 
-async def test_static_files_are_cached_forever_and_pages_are_not(tmp_path: Path) -> None:
+async def test_static_files_are_cached_forever_and_pages_are_not_cached(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         page = await site.get("/")
         assert page.headers["Cache-Control"] == "no-store"

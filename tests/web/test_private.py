@@ -245,7 +245,9 @@ def heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("who", VISITORS)
-async def test_no_websocket_reveals_it_either(tmp_path: Path, heartbeats: None, who: str) -> None:
+async def test_no_websocket_reveals_a_private_repository(
+    tmp_path: Path, heartbeats: None, who: str
+) -> None:
     async with two(tmp_path) as sites:
         one, other = await sites.headers(who)
         for path in addresses(sites.with_it, "WEBSOCKET"):
@@ -256,7 +258,7 @@ async def test_no_websocket_reveals_it_either(tmp_path: Path, heartbeats: None, 
             assert answers[0] == answers[1], path
 
 
-async def test_readers_of_the_repository_see_it_at_each_of_these_addresses(
+async def test_readers_of_a_private_repository_see_it_at_each_of_these_addresses(
     tmp_path: Path,
 ) -> None:
     async with two(tmp_path) as sites:
@@ -291,7 +293,7 @@ async def test_readers_of_the_repository_see_it_at_each_of_these_addresses(
         ("null", False),
     ],
 )
-async def test_the_page_of_another_site_can_read_nothing_through_a_visitors_browser(
+async def test_another_site_can_read_nothing_through_a_visitors_browser(
     tmp_path: Path, heartbeats: None, origin: str | None, seen: bool
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -303,7 +305,7 @@ async def test_the_page_of_another_site_can_read_nothing_through_a_visitors_brow
         assert ('"r"' in said) is seen
 
 
-async def test_a_page_that_is_open_says_nothing_more_once_its_reader_may_not_read(
+async def test_an_open_page_gets_no_more_updates_once_its_reader_loses_permission(
     tmp_path: Path,
 ) -> None:
     async with open_site(tmp_path) as site:

@@ -28,7 +28,7 @@ def found(query: LogQuery, text: str | bytes) -> list[LogMatch]:
     return matches
 
 
-def test_a_text_is_found_as_it_is_whatever_its_case() -> None:
+def test_a_text_is_found_literally_whatever_its_case() -> None:
     [match] = found(LogQuery("a.b*"), "axbb\nxx A.B* yy a.b*\n")
     assert match == LogMatch(1, "xx A.B* yy a.b*", 0, ((3, 7), (11, 15)))
     assert found(LogQuery("a.b*", case=True), "A.B*\n") == []
@@ -39,7 +39,7 @@ def test_a_regular_expression_stays_in_its_line() -> None:
     assert [match.line for match in found(query, "error\nan error\ne\nr\r\neaer\r\n")] == [0, 4]
 
 
-def test_looks_are_not_in_the_way() -> None:
+def test_styles_do_not_affect_a_search() -> None:
     [match] = found(LogQuery("red green"), b"\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m\n")
     assert (match.text, match.spans) == ("red green", ((0, 9),))
 
@@ -74,7 +74,7 @@ def test_a_text_is_found_with_anything_between_its_characters(
     assert len(found(LogQuery(text, case=case), block)) == len(wanted)
 
 
-def test_places_are_counted_as_browsers_count() -> None:
+def test_positions_are_counted_as_browsers_count() -> None:
     [match] = found(LogQuery("é"), "a😀é\n")
     assert match.spans == ((3, 4),)
 
@@ -96,13 +96,13 @@ def test_an_expression_that_matches_nothing_matches_every_line() -> None:
     assert [match.line for match in found(LogQuery("x*", regex=True), "a\n\nxx\n")] == [0, 1, 2]
 
 
-def test_only_so_many_are_kept_and_all_are_counted() -> None:
+def test_a_limited_number_of_matches_is_returned_and_all_are_counted() -> None:
     matches, count = LogQuery("a").scan(b"a\nb\n" * 50, 10, 2)
     assert [match.line for match in matches] == [10, 12]
     assert count == 50
 
 
-def test_a_long_line_comes_as_an_excerpt_and_with_some_of_its_places() -> None:
+def test_a_long_line_is_returned_as_an_excerpt_with_some_of_its_matches() -> None:
     [match] = found(LogQuery("needle"), "x" * 5000 + "needle" * 100 + "\n")
     assert len(match.text) == MAX_EXCERPT
     assert match.text.startswith("x" * 80 + "needle")
@@ -123,7 +123,7 @@ def test_a_query_is_neither_empty_nor_long(text: str) -> None:
         LogQuery(text)
 
 
-def test_expressions_that_would_take_other_engines_forever_are_fast() -> None:
+def test_expressions_that_take_other_engines_forever_are_fast() -> None:
     began = time.perf_counter()
     assert found(LogQuery("(a+)+$|(a|aa)+b", regex=True), "a" * 100_000 + "!\n") == []
     assert time.perf_counter() - began < 60
@@ -133,7 +133,7 @@ def test_expressions_that_would_take_other_engines_forever_are_fast() -> None:
     st.lists(st.text(st.sampled_from("ab é\x1b[31m\t\r"), max_size=12), max_size=12),
     st.sampled_from(["a", "b ", "é", "m", "1"]),
 )
-def test_a_text_is_found_where_it_is_shown(lines: list[str], text: str) -> None:
+def test_a_text_is_found_in_the_line_where_it_is_shown(lines: list[str], text: str) -> None:
     shown = [strip(line.encode()) for line in lines]
     matches = found(LogQuery(text, case=True), "".join(line + "\n" for line in lines))
     assert [(match.line, match.text) for match in matches] == [
@@ -143,7 +143,7 @@ def test_a_text_is_found_where_it_is_shown(lines: list[str], text: str) -> None:
         assert match.spans == tuple(m.span() for m in re.finditer(re.escape(text), match.text))
 
 
-def test_a_cursor_is_a_place() -> None:
+def test_a_cursor_is_a_position() -> None:
     assert parse_cursor(format_cursor(7, 12)) == (7, 12)
     for wrong in ("", "7", "7-", "a-1", "1-1-1", "9" * 40 + "-1", "٣-1"):
         with pytest.raises(BadQuery):
@@ -171,6 +171,6 @@ def test_a_pattern_that_would_take_long_to_compile_is_refused(pattern: str) -> N
     assert time.thread_time() - began < 0.1
 
 
-def test_patterns_of_every_day_are_not_too_large() -> None:
+def test_ordinary_patterns_are_not_too_large() -> None:
     for pattern in (r"(?i)error|warn(ing)?|\w+Exception", r"(\pL+) (\pL+)", ".{1000}"):
         assert LogQuery(pattern, regex=True).block_bytes > 0

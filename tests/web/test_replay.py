@@ -22,7 +22,7 @@ def events(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_piece_comes_when_it_came_and_characters_stay_whole() -> None:
+def test_a_piece_is_replayed_at_its_time_and_characters_stay_whole() -> None:
     recording = Recording("make")
     pieces = [(10.0, b"a\n\xc3"), (10.5, b"\xa9\rb\r"), (12.0, b"\nc\r\nd"), (9.0, b"\xff")]
     found = events("".join(recording.add(LogPiece(at, data)) for at, data in pieces))
@@ -111,7 +111,7 @@ def test_a_long_recording_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frames_of((1.0, b"x\n" * 1_000), (2.0, b"y")).full
 
 
-async def test_frames_are_only_sent_to_people_who_may_see_the_run(tmp_path: Path) -> None:
+async def test_frames_are_only_sent_to_readers_of_the_run(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run("r")
         found = await site.json(f"/runs/r/vertexes/{row}/frames")

@@ -29,7 +29,7 @@ async def some_runs(site: Site) -> None:
     await site.run("other", check_name="test", repository="ada/engine")
 
 
-async def test_a_repository_shows_each_check_as_the_newest_push_left_it(tmp_path: Path) -> None:
+async def test_a_repository_shows_each_check_of_the_newest_push(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         found = await site.json("/repositories/Octocat/Hello")
@@ -43,7 +43,7 @@ async def test_a_repository_shows_each_check_as_the_newest_push_left_it(tmp_path
         assert f'href="{HERE}?branch=topic"' in page
 
 
-async def test_a_commit_has_all_checks_of_its_head(tmp_path: Path) -> None:
+async def test_a_commits_page_has_all_checks_of_its_head(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         found = await site.json(f"{HERE}/commits/c0de")
@@ -57,7 +57,7 @@ async def test_a_commit_has_all_checks_of_its_head(tmp_path: Path) -> None:
         assert (await site.get(f"{HERE}/commits/none")).status_code == 404
 
 
-async def test_a_pull_request_has_all_checks_of_its_newest_head(tmp_path: Path) -> None:
+async def test_a_pull_requests_page_has_all_checks_of_its_newest_head(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         await site.run("again", "succeeded", check_name="test", pull_request=7, head_sha="cafe")
@@ -89,7 +89,7 @@ async def test_a_badge_shows_the_state_of_pushes(tmp_path: Path) -> None:
         assert (await site.get(f"{HERE}/badge.svg?check=e2e")).status_code == 404
 
 
-async def test_a_badge_is_sent_again_only_when_it_changed(tmp_path: Path) -> None:
+async def test_a_badge_is_sent_again_only_if_it_has_changed(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)
         first = await site.get(f"{HERE}/badge.svg")
@@ -106,7 +106,7 @@ def test_every_badge_is_xml_that_names_check_and_state(state: str) -> None:
     assert picture.attrib["aria-label"].endswith(f"…: {BADGES[state][0]}")
 
 
-def test_the_worst_check_is_what_counts() -> None:
+def test_a_badge_shows_the_worst_check() -> None:
     states = ["succeeded", "running", "failed"]
     assert [overall_state([make_run(state=state) for state in states[:n]]) for n in range(4)] == [
         "none",
@@ -158,7 +158,9 @@ def test_a_feed_is_xml_whatever_is_in_it() -> None:
     "path",
     ["", "/commits/c0de", "/pulls/7", "/badge.svg", "/badge.svg?check=test", "/failures.atom"],
 )
-async def test_a_private_repository_is_as_if_there_were_none(tmp_path: Path, path: str) -> None:
+async def test_a_private_repository_is_answered_like_a_missing_one(
+    tmp_path: Path, path: str
+) -> None:
     async with open_site(tmp_path) as site:
         await site.run("a", public=False, check_name="test")
         await site.run("b", public=False, check_name="test", head_sha="c0de", pull_request=7)
@@ -168,7 +170,7 @@ async def test_a_private_repository_is_as_if_there_were_none(tmp_path: Path, pat
         assert await hidden.get_data() == await none.get_data()
 
 
-async def test_spot_checks_show_their_record(tmp_path: Path) -> None:
+async def test_the_record_of_spot_checks_is_shown(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("plain", check_name="a")
         assert "Spot checks" not in await site.text("/repositories/octocat/hello")

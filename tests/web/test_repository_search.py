@@ -56,7 +56,7 @@ async def test_lines_are_found_by_their_runs_newest_first(tmp_path: Path) -> Non
         assert f'href="{HERE}/search"' in await site.text(HERE)
 
 
-async def test_a_search_goes_on_where_time_was_up(
+async def test_a_search_continues_where_its_time_ran_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository_search, "SEARCH_SECONDS", 0.0)
@@ -79,7 +79,7 @@ async def test_a_search_goes_on_where_time_was_up(
         assert "back to" in page
 
 
-async def test_an_answer_has_a_number_of_runs(
+async def test_a_response_covers_a_limited_number_of_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository_search, "MAX_RUNS", 1)
@@ -92,7 +92,7 @@ async def test_an_answer_has_a_number_of_runs(
         assert ([each["run"]["id"] for each in found["runs"]], found["next"]) == (["one"], None)
 
 
-async def test_more_searches_than_there_may_be_are_told_to_come_back(
+async def test_too_many_searches_are_asked_to_try_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searching, enough = trio.Event(), trio.Event()
@@ -135,7 +135,7 @@ async def test_mistakes_in_a_query_are_reported(tmp_path: Path) -> None:
         assert (found["runs"], found["searched"]) == ([], 0)
 
 
-async def test_private_logs_are_for_readers(tmp_path: Path) -> None:
+async def test_private_logs_are_searched_for_readers_only(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await logged(site, "open", b"a needle\n")
         await site.queued("hidden", public=False)

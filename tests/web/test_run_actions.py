@@ -38,7 +38,7 @@ def control(site: Site) -> FakeControl:
 
 
 @pytest.mark.parametrize("deed", ["cancel", "approve"])
-async def test_a_form_of_ones_own_session_does_it(tmp_path: Path, deed: str) -> None:
+async def test_a_form_with_a_valid_session_performs_the_action(tmp_path: Path, deed: str) -> None:
     async with open_site(tmp_path) as site:
         await site.run("r")
         headers = await site.signed_in(7, "hubot")
@@ -55,7 +55,7 @@ async def test_a_form_of_ones_own_session_does_it(tmp_path: Path, deed: str) -> 
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_nobody_does_it_for_another_or_to_what_they_can_not_see(
+async def test_an_action_needs_the_visitors_own_session_and_a_visible_run(
     tmp_path: Path, deed: str
 ) -> None:
     async with open_site(tmp_path) as site:
@@ -160,7 +160,7 @@ async def test_running_a_check_again_leads_to_the_new_run(
         assert '<a href="/runs/newer">the newest run</a>' in await page_of(site, "r", headers)
 
 
-async def test_a_page_asks_what_can_be_done_when_its_run_has_ended(tmp_path: Path) -> None:
+async def test_a_page_updates_its_actions_when_its_run_has_ended(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("verifiable", check_name="verifiable")
         writer = await site.signed_in(7, "hubot", r2="write")
@@ -180,7 +180,7 @@ async def test_a_page_asks_what_can_be_done_when_its_run_has_ended(tmp_path: Pat
         assert (await site.get("/runs/none/actions")).status_code == 404
 
 
-async def test_a_run_is_offered_again_that_no_trusted_runner_came_for(tmp_path: Path) -> None:
+async def test_a_run_without_a_trusted_runner_can_be_verified_again(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run("verifiable")
         writer = await site.signed_in(7, "hubot", r2="write")

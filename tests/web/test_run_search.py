@@ -41,7 +41,7 @@ async def test_all_logs_of_a_run_are_searched_in_their_order(tmp_path: Path) -> 
         assert answer["next"] is None
 
 
-async def test_case_expressions_and_one_step_can_be_asked_for(tmp_path: Path) -> None:
+async def test_case_regular_expressions_and_one_step_can_be_requested(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         first, second, _ = await three_logs(site)
         assert (await site.json("/runs/r/search?q=ERROR&case=yes"))["total"] == 1
@@ -51,7 +51,7 @@ async def test_case_expressions_and_one_step_can_be_asked_for(tmp_path: Path) ->
         assert (await site.get(f"/runs/r/search?q=(&vertex={second}")).status_code == 200
 
 
-async def test_matches_come_in_pages(tmp_path: Path) -> None:
+async def test_matches_are_returned_in_pages(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await three_logs(site)
         seen, after = [], ""
@@ -64,7 +64,7 @@ async def test_matches_come_in_pages(tmp_path: Path) -> None:
         assert after is None
 
 
-async def test_a_page_of_matches_has_a_bound(
+async def test_the_size_of_a_page_of_matches_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_search, "MAX_LIMIT", 3)
@@ -74,7 +74,7 @@ async def test_a_page_of_matches_has_a_bound(
         assert (len(answer["matches"]), answer["total"], answer["more"]) == (3, 4, True)
 
 
-async def test_an_answer_that_takes_long_says_where_to_go_on(
+async def test_a_slow_search_says_where_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_search, "PROGRESS_SECONDS", 0.0)
@@ -94,7 +94,7 @@ async def test_an_answer_that_takes_long_says_where_to_go_on(
         assert searched == lines
 
 
-async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
+async def test_a_page_that_ran_out_of_time_does_not_claim_that_there_are_no_matches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_search, "SEARCH_SECONDS", 0.0)
@@ -106,7 +106,9 @@ async def test_a_page_that_ran_out_of_time_does_not_say_that_there_is_nothing(
         assert "Go on searching" in page
 
 
-async def test_counting_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counting_matches_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run_search, "MAX_COUNT", 1000)
     async with open_site(tmp_path) as site:
         await three_logs(site)
@@ -143,7 +145,7 @@ async def test_a_private_run_is_not_searched(tmp_path: Path) -> None:
         assert (await site.get("/runs/r/search?q=one")).status_code == 404
 
 
-async def test_more_than_can_be_served_are_told_to_come_back(
+async def test_too_many_searches_are_asked_to_try_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searching, enough = trio.Event(), trio.Event()
@@ -171,7 +173,7 @@ async def test_more_than_can_be_served_are_told_to_come_back(
     assert codes == [503, 200]
 
 
-async def test_search_results_are_a_page_without_javascript(tmp_path: Path) -> None:
+async def test_search_results_are_shown_without_javascript(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         first, *_ = await three_logs(site)
         page = await site.text("/runs/r/search?q=error&limit=2")

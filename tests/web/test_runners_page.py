@@ -29,7 +29,7 @@ def runner(kind: str, *runs: str, login: str = "octocat") -> RuntimeStatus:
     )
 
 
-async def test_runners_are_for_operators_only(tmp_path: Path) -> None:
+async def test_the_page_of_runners_is_for_operators_only(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         site.connected.append(runner("go"))
         for asking in ({}, await site.signed_in(7, "hubot")):
@@ -41,7 +41,7 @@ async def test_runners_are_for_operators_only(tmp_path: Path) -> None:
             assert answer.status_code == 200
 
 
-async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path: Path) -> None:
+async def test_the_page_shows_owners_times_running_checks_and_limitations(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         empty = await site.get("/runners", **operator)
@@ -63,7 +63,7 @@ async def test_the_page_says_who_since_when_what_runs_and_what_can_not(tmp_path:
         assert HOSTILE not in page
 
 
-async def test_runners_are_json_at_the_same_address(tmp_path: Path) -> None:
+async def test_runners_are_served_as_json_at_the_same_address(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         operator = await site.signed_in(9, "operator")
         await site.queued("seen", check_name="test")
@@ -97,7 +97,7 @@ async def test_runners_of_other_nodes_are_listed_too(
         assert first["caveats"] == list(caveats("go"))
 
 
-async def test_only_operators_are_led_there(tmp_path: Path) -> None:
+async def test_only_operators_get_a_link_to_the_page(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         assert "/runners" not in await site.text("/runs")
         page = await site.get("/runs", **await site.signed_in(9, "operator"))

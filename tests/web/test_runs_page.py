@@ -32,7 +32,7 @@ async def ids(site: Site, path: str) -> list[str]:
         ("repository=ada/engine&branch=topic", []),
     ],
 )
-async def test_runs_are_narrowed_by(tmp_path: Path, query: str, expected: list[str]) -> None:
+async def test_runs_can_be_filtered(tmp_path: Path, query: str, expected: list[str]) -> None:
     async with open_site(tmp_path) as site:
         await site.run("a")
         await site.run("b", "succeeded", repository="ada/engine", login="ada")
@@ -52,7 +52,7 @@ async def test_an_unknown_filter_is_reported(tmp_path: Path, query: str) -> None
                 await socket.receive()
 
 
-async def test_older_runs_keep_the_filters(tmp_path: Path) -> None:
+async def test_the_link_to_older_runs_keeps_the_filters(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         for number in range(52):
             await site.queued(f"r{number}", head_branch="a/b&c")
@@ -85,7 +85,7 @@ async def test_a_list_of_runs_is_updated_live(tmp_path: Path) -> None:
             assert list(last["rows"]) == ["b"]
 
 
-async def test_the_front_page_says_what_this_is_and_how_to_connect(tmp_path: Path) -> None:
+async def test_the_front_page_explains_the_loop_and_how_to_connect(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         page = await site.text("/")
         assert "No runs yet" in page

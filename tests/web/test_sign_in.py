@@ -145,19 +145,19 @@ async def test_a_private_run_is_seen_once_signed_in_and_not_after_signing_out(
         "",
     ],
 )
-def test_signing_in_leads_nowhere_else(where: str) -> None:
+def test_signing_in_leads_to_no_other_site(where: str) -> None:
     assert safe_next(where) == "/"
 
 
 @given(st.text())
-def test_wherever_it_leads_it_is_a_path_of_this_site(where: str) -> None:
+def test_any_return_address_is_a_path_of_this_site(where: str) -> None:
     led = urlsplit(safe_next(where))
     assert (led.scheme, led.netloc) == ("", "")
     assert led.path.startswith("/")
     assert not led.path.startswith(("//", "/\\"))
 
 
-async def test_a_code_counts_only_in_the_browser_that_asked_for_it(tmp_path: Path) -> None:
+async def test_a_code_counts_only_in_the_browser_that_requested_it(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         set_out = await browser.get("/sign-in")
         back = await browser.lead_back(set_out.headers["location"], "octocat")
@@ -169,7 +169,7 @@ async def test_a_code_counts_only_in_the_browser_that_asked_for_it(tmp_path: Pat
         assert browser.standin.sign_ins.issued == 0
 
 
-async def test_a_callback_is_good_once(tmp_path: Path) -> None:
+async def test_a_callback_is_accepted_once(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         set_out = await browser.get("/sign-in")
         kept = dict(browser.cookies)
@@ -191,7 +191,7 @@ async def test_a_refusal_on_github_signs_nobody_in(tmp_path: Path) -> None:
     "fault", [{"status": 500}, {"status": 200, "body": b"<html>"}, {"cut": True}]
 )
 @pytest.mark.parametrize("where", ["/login/oauth/access_token", "/user"])
-async def test_while_github_can_not_say_nobody_is_signed_in(
+async def test_nobody_is_signed_in_while_github_does_not_answer(
     tmp_path: Path, where: str, fault: dict[str, Any]
 ) -> None:
     async with open_browser(tmp_path) as browser:
@@ -210,7 +210,7 @@ async def test_a_token_that_can_not_be_revoked_does_not_prevent_signing_out(tmp_
         assert (await browser.sign_in("octocat")).status_code == 303
 
 
-async def test_the_case_of_a_login_and_a_new_one_make_nobody_another(tmp_path: Path) -> None:
+async def test_a_new_login_or_another_case_of_it_is_the_same_user(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         await browser.site.run(public=False)
         browser.site.permissions.levels[101, 2] = "read"
@@ -226,7 +226,7 @@ async def test_the_case_of_a_login_and_a_new_one_make_nobody_another(tmp_path: P
         assert (await again.get("/runs/r")).status_code == 200
 
 
-async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:
+async def test_a_forged_cookie_is_ignored(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         await browser.sign_in("octocat")
         good = browser.cookies[COOKIE]
@@ -246,7 +246,7 @@ async def test_a_forged_cookie_is_nobodys(tmp_path: Path) -> None:
         assert answer.status_code == 401
 
 
-async def test_a_sessions_posts_must_come_from_its_own_pages(tmp_path: Path) -> None:
+async def test_posts_of_a_session_have_to_come_from_the_loops_own_pages(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         assert (await browser.post("/sign-out")).status_code == 401
         await browser.sign_in("octocat")
@@ -301,7 +301,7 @@ class Terminal:
         return answer.status_code, await answer.get_json()
 
 
-async def test_a_terminal_signs_in_with_a_code_that_is_typed_in_on_github(tmp_path: Path) -> None:
+async def test_a_terminal_signs_in_with_a_code_that_is_entered_on_github(tmp_path: Path) -> None:
     async with open_browser(tmp_path) as browser:
         terminal = Terminal(browser)
         code = await terminal.begin()

@@ -33,7 +33,9 @@ async def rest_of(socket: Any) -> list[Any]:
             return told
 
 
-async def test_a_page_that_does_not_read_is_cut_loose_and_catches_up(tmp_path: Path) -> None:
+async def test_a_page_that_does_not_read_is_disconnected_and_catches_up_later(
+    tmp_path: Path,
+) -> None:
     async with open_site(tmp_path) as site:
         app = create_app(replace(site.context, slow_seconds=0.1))
         await site.queued()

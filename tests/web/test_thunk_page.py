@@ -60,7 +60,7 @@ THUNK: dict[str, Any] = {
 }
 
 
-def test_a_thunks_parts_are_a_tree() -> None:
+def test_the_parts_of_a_thunk_are_shown_as_a_tree() -> None:
     image, command, environment, directory, mounts, insecure = thunk_tree(json.dumps(THUNK))
     assert (image.label, image.text) == ("image", "alpine:3@sha256:a")
     assert (command.label, command.text) == ("command", "sh -c 4")
@@ -110,7 +110,7 @@ def test_only_the_shown_part_of_a_long_text_is_processed(monkeypatch: pytest.Mon
     assert max(looked) <= 4 * thunk_trees.MAX_TEXT
 
 
-async def test_a_page_takes_a_thunk_apart_in_a_thread(
+async def test_a_page_decodes_a_thunk_in_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on: list[threading.Thread] = []
@@ -163,7 +163,7 @@ def test_every_kind_of_value_is_shown_as_text() -> None:
     assert len(mounts.children) == 1
 
 
-def test_json_is_coloured_and_says_the_same() -> None:
+def test_json_is_highlighted_without_changes() -> None:
     text = json.dumps({'a"<b>': [1.5, True, None, "x\\", {"é": "&"}]}, indent=1)
     shown = json_html(text)
     assert shown is not None
@@ -174,7 +174,7 @@ def test_json_is_coloured_and_says_the_same() -> None:
     assert json_html("1" * 200_000) is None
 
 
-def test_a_face_is_its_digests_own() -> None:
+def test_an_avatar_depends_on_the_digest() -> None:
     faces = {avatar_svg(f"{number}") for number in range(500)}
     assert len(faces) == 500
     assert avatar_svg("a") == avatar_svg("a")
@@ -197,7 +197,7 @@ def test_durations_are_drawn_oldest_first() -> None:
     assert bars[0].label == "1970-01-01: failed after 5.0 s"
 
 
-async def test_a_thunks_page_describes_it(tmp_path: Path) -> None:
+async def test_the_page_of_a_thunk_describes_it(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.store.users.put(User(1, "U_1", "octocat"))
         thunk = {**THUNK, "env": [{"symbol": HOSTILE, "value": {"string": {"value": HOSTILE}}}]}
@@ -235,7 +235,7 @@ async def test_a_step_has_a_page_with_its_log_by_pages(tmp_path: Path) -> None:
         assert (await site.get("/runs/r/vertexes/999")).status_code == 404
 
 
-async def test_a_step_of_a_private_run_is_as_if_there_were_none(tmp_path: Path) -> None:
+async def test_a_step_of_a_private_run_is_answered_like_a_missing_one(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         row = await site.run(public=False)
         assert (await site.get(f"/runs/r/vertexes/{row}")).status_code == 404

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bassloop.store import Step
 
 
-def test_it_has_a_bar_for_each_step_that_began() -> None:
+def test_a_timeline_has_a_bar_for_each_step_that_began() -> None:
     drawn = lay_out_timeline(
         [
             make_step(1, "a", started_at=100.0, completed_at=105.0),
@@ -45,7 +45,7 @@ def test_a_step_without_duration_is_visible_and_stays_within_the_timeline() -> N
     assert (bar.x, bar.width) == (100 - MIN_WIDTH, MIN_WIDTH)
 
 
-def test_a_label_is_where_there_is_room_for_it() -> None:
+def test_a_label_is_placed_where_there_is_room_for_it() -> None:
     name = "x" * 30
     bars = lay_out_timeline(
         [
@@ -59,7 +59,7 @@ def test_a_label_is_where_there_is_room_for_it() -> None:
     assert [bar.label for bar in bars] == ["right", "left", "inside"]
 
 
-def test_a_bar_is_joined_to_what_it_waited_for() -> None:
+def test_a_bar_is_connected_to_the_steps_that_it_waited_for() -> None:
     first = make_step(1, "a", started_at=100.0, completed_at=105.0)
     then = make_step(2, "b", started_at=106.0, completed_at=110.0, inputs=("a", "elsewhere"))
     [edge] = lay_out_timeline([first, then], 100.0, 110.0).edges
@@ -75,7 +75,7 @@ def test_many_rows_are_low_and_more_are_left_out() -> None:
     assert many.height < 2000
 
 
-def test_the_critical_path_is_what_the_end_waited_for() -> None:
+def test_the_critical_path_consists_of_the_steps_that_the_end_waited_for() -> None:
     def step(row: int, start: float, end: float | None, *inputs: str) -> Step:
         return make_step(
             row, f"s{row}", digest=f"s{row}", started_at=start, completed_at=end, inputs=inputs

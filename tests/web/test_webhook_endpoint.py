@@ -73,7 +73,7 @@ async def ask(
     return sent[0]["status"], sent[1]["body"], dict(sent[0]["headers"])
 
 
-async def test_a_body_in_parts_is_accepted_in_whole() -> None:
+async def test_a_body_in_parts_is_accepted_as_a_whole() -> None:
     inbox = FakeInbox()
     response = await ask(inbox, part(b"ab", more=True), part(b"c"), headers={"X-GitHub-Event": "e"})
     assert response is not None
@@ -84,7 +84,7 @@ async def test_a_body_in_parts_is_accepted_in_whole() -> None:
     assert inbox.given == [({"x-github-event": "e"}, b"abc")]
 
 
-async def test_other_addresses_are_the_other_applications() -> None:
+async def test_other_addresses_are_passed_to_the_other_application() -> None:
     assert await ask(FakeInbox(), method="GET", path="/runs") == (200, b"a page", {})
 
 
@@ -128,7 +128,7 @@ async def test_a_sender_that_leaves_gets_no_response() -> None:
     assert inbox.given == []
 
 
-async def test_an_error_of_the_loop_is_500() -> None:
+async def test_an_error_of_the_loop_is_answered_with_500() -> None:
     response = await ask(FakeInbox(RuntimeError("a secret")), part(b"x"))
     assert response is not None
     status, body, _ = response

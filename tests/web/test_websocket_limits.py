@@ -38,7 +38,7 @@ def opened(counts: WebsocketLimits, stack: ExitStack, address: str, person: int 
         ("", "192.0.2.1", None),
     ],
 )
-def test_a_visitor_has_few(address: str, neighbour: str, person: int | None) -> None:
+def test_a_visitor_has_few_websockets(address: str, neighbour: str, person: int | None) -> None:
     counts = WebsocketLimits(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         assert opened(counts, stack, address, person) == PER_VISITOR
@@ -52,7 +52,7 @@ def test_a_visitor_has_few(address: str, neighbour: str, person: int | None) -> 
         assert opened(counts, stack, address, person) == PER_VISITOR
 
 
-def test_a_subscriber_has_few_with_a_thousand_networks() -> None:
+def test_a_visitor_with_a_thousand_networks_has_few_websockets() -> None:
     counts = WebsocketLimits(TOTAL, PER_VISITOR)
     with ExitStack() as stack:
         networks = [f"2001:db8:0:{number:x}::1" for number in range(1_000)]
@@ -69,7 +69,9 @@ def test_anonymous_visitors_leave_room_for_those_who_signed_in() -> None:
 
 
 @pytest.mark.parametrize("path", ["/runs/live", "/runs/r/live", "/runs/unknown/live"])
-async def test_one_too_many_is_closed_with_a_reason(tmp_path: Path, path: str) -> None:
+async def test_a_websocket_beyond_the_limit_is_closed_with_a_reason(
+    tmp_path: Path, path: str
+) -> None:
     async with open_site(tmp_path) as site:
         await site.queued()
         headers = await site.signed_in(60, "reader")

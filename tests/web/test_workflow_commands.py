@@ -18,7 +18,7 @@ def marked(line: str) -> str:
     return mark_command(link_urls(html))
 
 
-def test_an_error_says_where_it_is() -> None:
+def test_an_error_command_shows_its_location() -> None:
     assert marked("::error file=src/app.py,line=12,col=3::no <foo>") == (
         '<span class="command error" data-place="src/app.py:12:3">'
         '<span class="marker">::error file=src/app.py,line=12,col=3::</span>no &lt;foo&gt;</span>'
@@ -30,7 +30,7 @@ def test_an_error_says_where_it_is() -> None:
     assert 'class="command endgroup"' in marked("::endgroup::")
 
 
-def test_colours_within_a_command_leave_it_alone() -> None:
+def test_colours_within_a_command_do_not_affect_it() -> None:
     line = "::error file=\x1b]8;;https://a/\x07\x1b[31ma\x1b[0m\x1b]8;;\x07,line=1::b"
     assert "command" not in marked(line)
 
@@ -43,7 +43,7 @@ def test_other_lines_are_unchanged(line: str) -> None:
 @pytest.mark.parametrize(
     "line", [f"::error file={HOSTILE},line=1::{HOSTILE}", f"::error title={HOSTILE}::x"]
 )
-def test_nothing_comes_alive_and_no_character_is_lost(line: str) -> None:
+def test_nothing_becomes_active_and_no_character_is_lost(line: str) -> None:
     html = marked(line)
     assert "<script" not in html
     text = html.replace("&amp;", "&")

@@ -34,7 +34,7 @@ def recalled(path: Path, module: bass.Thunk, binding: str, given: str) -> bass.V
     return known[0]
 
 
-def test_changed_results_are_written_and_shown(bassloop: Command, tmp_path: Path) -> None:
+def test_changed_results_are_stored_and_shown(bassloop: Command, tmp_path: Path) -> None:
     path = tmp_path / "bass.lock"
     lock(path, (STRINGS, "upper-case", "a", "OLD"), (STRINGS, "upper-case", "b", "B"))
     done = bassloop("bump")
@@ -44,7 +44,7 @@ def test_changed_results_are_written_and_shown(bassloop: Command, tmp_path: Path
     assert "bass.lock: 2 calls, 1 as before" in done.stdout
 
 
-def test_a_check_writes_nothing_and_fails_when_something_would_change(
+def test_check_writes_nothing_and_fails_if_something_would_change(
     bassloop: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "bass.lock"
@@ -56,7 +56,7 @@ def test_a_check_writes_nothing_and_fails_when_something_would_change(
     assert bassloop("bump", "--check").returncode == 0
 
 
-def test_a_call_that_fails_keeps_its_answer_and_the_others_go_on(
+def test_a_failing_call_keeps_its_result_and_the_others_continue(
     bassloop: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.lock"
@@ -68,7 +68,7 @@ def test_a_call_that_fails_keeps_its_answer_and_the_others_go_on(
     assert recalled(path, STRINGS, "upper-case", "a") == "A"
 
 
-def test_a_file_that_holds_no_memos_is_left_alone(bassloop: Command, tmp_path: Path) -> None:
+def test_a_file_without_memos_is_left_unchanged(bassloop: Command, tmp_path: Path) -> None:
     path = tmp_path / "bass.lock"
     path.write_text("this is { no memo")
     done = bassloop("bump")

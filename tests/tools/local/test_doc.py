@@ -63,7 +63,7 @@ def test_a_name_unlike_any_other_gets_a_hint_where_to_look(bassloop: Command) ->
     assert "`bassloop doc` lists all names" in done.stderr
 
 
-def test_everything_is_listed_a_line_each_when_it_is_piped(bassloop: Command) -> None:
+def test_every_name_is_listed_on_its_own_line_in_a_pipe(bassloop: Command) -> None:
     out = bassloop("doc").stdout
     lines = {line.strip() for line in out.splitlines()}
     for name in reference.all_names():
@@ -74,7 +74,7 @@ def test_everything_is_listed_a_line_each_when_it_is_piped(bassloop: Command) ->
     assert all(line == line.rstrip() for line in out.splitlines())
 
 
-def test_it_waits_for_no_event_loop() -> None:
+def test_doc_does_not_import_an_event_loop() -> None:
     code = (
         "import sys\n"
         "from bassloop.cli import cli\n"
@@ -97,7 +97,7 @@ def test_every_member_of_std_is_documented() -> None:
             assert entry.paragraphs, entry.full_name
 
 
-def test_examples_are_programs() -> None:
+def test_examples_are_valid_programs() -> None:
     for name in reference.all_names():
         entry = reference.find(name)
         assert entry is not None

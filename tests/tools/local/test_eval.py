@@ -23,7 +23,7 @@ def test_a_script_comes_from_standard_input_or_the_command_line(bassloop: Comman
     assert bassloop("eval", "-e", "(* 6 7)").stdout == "42\n"
 
 
-def test_a_value_is_printed_as_json_on_demand(bassloop: Command) -> None:
+def test_a_value_is_printed_as_json_on_request(bassloop: Command) -> None:
     assert bassloop("eval", "--json", "-e", '{:a [1 null "x"]}').stdout == '{"a":[1,null,"x"]}\n'
 
 
@@ -48,20 +48,20 @@ def test_an_error_is_shown_with_its_location_and_calls(bassloop: Command, tmp_pa
     )
 
 
-def test_a_script_that_does_not_parse_is_shown_where(bassloop: Command) -> None:
+def test_a_syntax_error_is_shown_with_its_location(bassloop: Command) -> None:
     done = bassloop("eval", "-e", "(+ 1\n   (2 3)")
     assert done.returncode == 1
     assert "never closed" in done.stderr
     assert "<expression>:1:1" in done.stderr
 
 
-def test_a_file_that_is_not_there_is_named(bassloop: Command) -> None:
+def test_a_missing_file_is_named(bassloop: Command) -> None:
     done = bassloop("eval", "nowhere.bass")
     assert done.returncode == 1
     assert "nowhere.bass cannot be read: No such file or directory" in done.stderr
 
 
-def test_a_script_loads_and_reads_files_beside_it(bassloop: Command, tmp_path: Path) -> None:
+def test_a_script_can_load_and_read_files_beside_it(bassloop: Command, tmp_path: Path) -> None:
     folder = tmp_path / "scripts"
     folder.mkdir()
     (folder / "other.bass").write_text("(defn double [x] (* 2 x))")
@@ -82,7 +82,7 @@ def test_no_path_leads_out_of_its_folder(bassloop: Command, tmp_path: Path) -> N
     assert "leads out of" in done.stderr
 
 
-def test_files_that_never_end_are_refused(bassloop: Command) -> None:
+def test_endless_files_are_refused(bassloop: Command) -> None:
     done = bassloop("eval", "-e", "(next (read *dir*/pipe :raw))")
     assert "pipe cannot be read" in done.stderr
 
@@ -103,7 +103,9 @@ def test_bass_thunks_are_evaluated_and_waited_for(bassloop: Command, tmp_path: P
     assert done.stderr == "child\nover err=null\n"
 
 
-def test_no_event_loop_is_imported_for_what_does_not_wait(environment: dict[str, str]) -> None:
+def test_no_event_loop_is_imported_for_a_script_that_does_not_wait(
+    environment: dict[str, str],
+) -> None:
     program = (
         "import sys\n"
         "from bassloop.cli import cli\n"

@@ -117,7 +117,7 @@ def test_an_entry_shows_its_values(terminal: Terminal) -> None:
     assert terminal.shows("bass>", 2) == "bass> (def x 20) (* 2 x)\nx\n40\nbass>"
 
 
-def test_a_form_that_is_not_closed_goes_on_indented(terminal: Terminal) -> None:
+def test_an_unclosed_form_continues_on_an_indented_line(terminal: Terminal) -> None:
     terminal.type("(defn f [x]\r")
     terminal.shows(".....")
     terminal.type("(* x 2))\r")
@@ -128,7 +128,7 @@ def test_a_form_that_is_not_closed_goes_on_indented(terminal: Terminal) -> None:
     )
 
 
-def test_a_line_is_broken_anywhere_with_alt_enter(terminal: Terminal) -> None:
+def test_alt_enter_breaks_a_line_anywhere(terminal: Terminal) -> None:
     terminal.type("(def x 1)\x1b\r")
     terminal.shows(".....")
     terminal.type("(+ x 1)\r")
@@ -153,12 +153,12 @@ def test_names_of_a_module_are_completed(terminal: Terminal) -> None:
     terminal.shows('"ABC"')
 
 
-def test_documentation_is_there(terminal: Terminal) -> None:
+def test_documentation_is_shown(terminal: Terminal) -> None:
     terminal.type("(doc map)\r")
     terminal.shows("Returns the list of what a function returns for each member of a list.")
 
 
-def test_a_loop_is_interrupted_and_what_was_defined_stays(terminal: Terminal) -> None:
+def test_interrupting_a_loop_keeps_the_definitions(terminal: Terminal) -> None:
     terminal.type("(defn loop [n] (loop (+ n 1))) (def x 7)\r")
     terminal.shows("\nx\n")
     terminal.type("(do (log :looping) (loop 0))\r")
@@ -169,7 +169,7 @@ def test_a_loop_is_interrupted_and_what_was_defined_stays(terminal: Terminal) ->
     terminal.shows("\n42\n")
 
 
-def test_nothing_is_lost_whenever_control_c_is_pressed(terminal: Terminal) -> None:
+def test_no_definition_is_lost_whenever_control_c_is_pressed(terminal: Terminal) -> None:
     terminal.type("(def x 7)\r")
     terminal.shows("\nx\n")
     for moment in range(12):
@@ -182,14 +182,14 @@ def test_nothing_is_lost_whenever_control_c_is_pressed(terminal: Terminal) -> No
     terminal.shows("\n42\nbass>")
 
 
-def test_a_thunk_that_runs_is_interrupted(terminal: Terminal) -> None:
+def test_a_running_thunk_can_be_interrupted(terminal: Terminal) -> None:
     terminal.type('(run (from (linux/alpine) ($ sh -c "echo begun; sleep 1000")))\r')
     terminal.shows("   begun")
     terminal.type("\x03")
     terminal.shows("interrupted")
 
 
-def test_a_line_is_given_up_with_control_c(terminal: Terminal) -> None:
+def test_control_c_discards_a_line(terminal: Terminal) -> None:
     terminal.type("(half typed")
     terminal.shows("(half typed")
     terminal.type("\x03")
@@ -198,7 +198,7 @@ def test_a_line_is_given_up_with_control_c(terminal: Terminal) -> None:
     terminal.shows("\n2\n")
 
 
-def test_an_entry_is_found_again_with_control_r(terminal: Terminal) -> None:
+def test_control_r_finds_an_earlier_entry(terminal: Terminal) -> None:
     terminal.type("(def found 6)\r")
     terminal.shows("bass>", 2)
     terminal.type("\x12fou")
@@ -209,12 +209,12 @@ def test_an_entry_is_found_again_with_control_r(terminal: Terminal) -> None:
     terminal.shows("\n42\n")
 
 
-def test_control_d_leaves(terminal: Terminal) -> None:
+def test_control_d_ends_the_prompt(terminal: Terminal) -> None:
     terminal.type("\x04")
     assert terminal.ended() == 0
 
 
-def test_entries_are_remembered_for_their_owner_alone(
+def test_only_the_owner_can_read_the_history(
     terminal: Terminal, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     terminal.type("(def remembered 1)\r")
@@ -268,7 +268,7 @@ def test_a_form_that_is_never_closed_is_an_error(bassloop: Command) -> None:
     assert "( is never closed" in done.stderr
 
 
-def test_a_stream_of_one_entry_is_read_in_the_next(bassloop: Command) -> None:
+def test_a_stream_made_in_one_entry_can_be_read_in_the_next(bassloop: Command) -> None:
     program = (
         '(def s (read (from (linux/alpine) ($ printf "a\\nb\\n")) :lines))\n(next s)\n(next s)\n'
     )
@@ -293,7 +293,7 @@ def test_deep_calls_have_the_stack_they_need(bassloop: Command) -> None:
 # --- its parts ---
 
 
-def test_an_interpreter_that_has_ended_raises_an_error() -> None:
+def test_using_an_ended_interpreter_raises_an_error() -> None:
     class Fault(Exception):
         pass
 
@@ -322,7 +322,7 @@ def test_an_interpreter_that_has_ended_raises_an_error() -> None:
         (["(never\n", "closed"], ["(never\nclosed"]),
     ],
 )
-def test_lines_become_entries(lines: list[str], made: list[str]) -> None:
+def test_lines_are_joined_to_entries(lines: list[str], made: list[str]) -> None:
     assert list(entries(lines)) == made
 
 
@@ -336,7 +336,7 @@ def test_lines_become_entries(lines: list[str], made: list[str]) -> None:
         ("(box:inner:x", "x1"),
     ],
 )
-def test_a_word_may_become_a_name_in_scope(text: str, first: str) -> None:
+def test_a_word_is_completed_to_a_name_in_scope(text: str, first: str) -> None:
     session = bass.immediate_session(_Quiet())
     scope = session.scope(bass.DirPath("."))
     program = "(def own-name 1) (def str (load (.strings))) (def box {:inner {:x1 1}})"
@@ -345,7 +345,7 @@ def test_a_word_may_become_a_name_in_scope(text: str, first: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['"ma', "; ma", "(map :ke", "(nothing:", "1"])
-def test_nothing_is_completed_where_no_name_can_be(text: str) -> None:
+def test_nothing_is_completed_where_no_name_can_stand(text: str) -> None:
     scope = bass.immediate_session(_Quiet()).scope(bass.DirPath("."))
     assert list(completions(scope, text, len(text))) == []
 

@@ -34,7 +34,9 @@ def test_standard_input_is_a_stream_of_json(bassloop: Command, script: Path) -> 
     assert bassloop("run", "script.bass", stdin="1 2\n3").stdout == "1\n4\n9\n"
 
 
-def test_inputs_are_a_scope_with_paths(bassloop: Command, script: Path, tmp_path: Path) -> None:
+def test_inputs_are_passed_as_a_scope_with_paths(
+    bassloop: Command, script: Path, tmp_path: Path
+) -> None:
     (tmp_path / "data.txt").write_text("content")
     script.write_text(
         "(defn main [] (let [{:name n :file f} (next *stdin*)] "
@@ -45,7 +47,7 @@ def test_inputs_are_a_scope_with_paths(bassloop: Command, script: Path, tmp_path
     assert "must be NAME=VALUE" in bassloop("run", "-i", "nothing", "script.bass").stderr
 
 
-def test_the_environment_is_set(
+def test_environment_variables_are_set(
     bassloop: Command, script: Path, environment: dict[str, str]
 ) -> None:
     environment["GREETING"] = "hello"
@@ -53,7 +55,7 @@ def test_the_environment_is_set(
     assert bassloop("run", "script.bass").stdout == '"hello"\n'
 
 
-def test_a_thunk_runs_here_and_its_log_is_shown(bassloop: Command, script: Path) -> None:
+def test_a_thunk_runs_on_this_machine_and_its_log_is_shown(bassloop: Command, script: Path) -> None:
     script.write_text(
         IMAGE + "(defn main [] (run (from image ($ sh -c 'echo out; echo err >&2'))))"
     )
@@ -65,7 +67,7 @@ def test_a_thunk_runs_here_and_its_log_is_shown(bassloop: Command, script: Path)
     assert "   err\n" in done.stderr
 
 
-def test_thunks_are_read_chained_and_their_files_written(
+def test_thunks_can_be_read_and_chained_and_their_files_written(
     bassloop: Command, script: Path, tmp_path: Path
 ) -> None:
     script.write_text(
@@ -110,7 +112,7 @@ def test_started_thunks_are_waited_for(bassloop: Command, script: Path) -> None:
     ["(run (from image ($ sleep 1000)))", "(do (defn f [] (f)) (f))"],
     ids=["waits", "turns"],
 )
-def test_an_interrupt_ends_it(
+def test_an_interrupt_ends_the_command(
     script: Path, tmp_path: Path, environment: dict[str, str], main: str
 ) -> None:
     script.write_text(IMAGE + f'(defn main [] (log "begun") {main})')

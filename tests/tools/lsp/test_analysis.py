@@ -162,12 +162,12 @@ def test_nothing_is_reported_where_an_operative_may_bind_names(text: str) -> Non
     assert "x" not in said
 
 
-def test_only_the_scope_of_such_a_call_is_not_judged() -> None:
+def test_only_the_scope_of_such_a_call_is_not_analysed() -> None:
     text = "(defn f [g] (g a) b) (defn h [] c) d"
     assert unbound(text) == ["c", "d"]
 
 
-def test_functions_of_the_text_and_of_std_evaluate_what_they_are_given() -> None:
+def test_functions_of_the_text_and_of_std_evaluate_their_operands() -> None:
     assert unbound("(defn f [x] x) (f nope)") == ["nope"]
     assert unbound("(def f (fn [x] x)) (f nope)") == ["nope"]
     assert unbound("(def same map) (same nope nope2)") == ["nope", "nope2"]
@@ -217,7 +217,7 @@ def test_unreadable_text_is_reported_with_its_location(text: str, said: list[str
     assert problems_of(text) == said
 
 
-def test_a_broken_text_is_not_judged_any_further() -> None:
+def test_a_text_with_a_syntax_error_is_not_analysed_further() -> None:
     assert problems_of("(nope\n(def x 1)") == ["(: unexpected end: ( is never closed"]
 
 
@@ -412,7 +412,7 @@ def test_long_texts_take_seconds_at_the_most(text: str) -> None:
     assert time.process_time() - begun < 15
 
 
-def test_a_program_may_be_evaluated_as_it_is_judged() -> None:
+def test_names_that_are_reported_as_unbound_are_unbound_when_evaluated() -> None:
     """Names that are reported as unbound are unbound when they are evaluated."""
     for text in ("nope", "(map (fn [x] nope) [1])", "(let [x nope] x)", "($ echo $nope)"):
         with pytest.raises(bass.BassError, match="unbound symbol: nope"):

@@ -62,7 +62,7 @@ def test_hovering_over_a_function_of_the_text_shows_its_comment() -> None:
     )
 
 
-def test_hovering_over_the_definition_shows_the_same() -> None:
+def test_hovering_over_a_definition_shows_its_comment() -> None:
     assert hover("; adds one\n(defn i|nc [x] x)") == hover("; adds one\n(defn inc [x] x) (in|c 1)")
 
 
@@ -83,7 +83,7 @@ def test_an_alias_is_described_with_its_original() -> None:
 
 
 @pytest.mark.parametrize("text", ["(no|pe)", '"ma|p"', "; ma|p", "(map f |)", "|", "1|2"])
-def test_there_is_nothing_to_say_of_anything_else(text: str) -> None:
+def test_hovering_over_anything_else_shows_nothing(text: str) -> None:
     assert hover(text) == ""
 
 
@@ -97,7 +97,7 @@ def test_names_around_the_cursor_and_of_ground_are_offered() -> None:
     assert len(offered) == len(set(offered))
 
 
-def test_members_are_offered_behind_a_colon() -> None:
+def test_members_are_offered_after_a_colon() -> None:
     assert "upper-case" in labels("(use (.strings)) (strings:u|")
     assert labels("(use (*dir*/lib.bass)) (lib:|)", lib="(def one 1) (defn two [] 2)") == [
         "one",
@@ -113,16 +113,16 @@ def test_only_the_last_part_of_a_word_is_replaced() -> None:
     assert found.text[span.start : span.end] == "u"
 
 
-def test_modules_of_std_are_offered_behind_a_dot() -> None:
+def test_modules_of_std_are_offered_after_a_dot() -> None:
     assert {".strings", ".git"} <= set(labels("(use (.s|"))
 
 
-def test_a_word_of_a_command_refers_behind_a_dollar() -> None:
+def test_a_word_after_a_dollar_refers_to_a_name() -> None:
     assert "tag" in labels("(defn f [tag] ($ git checkout $t|))")
 
 
 @pytest.mark.parametrize("text", ['"ma|', "; ma|", "./fo|"])
-def test_nothing_is_offered_where_no_name_can_be(text: str) -> None:
+def test_nothing_is_offered_where_no_name_can_stand(text: str) -> None:
     assert labels(text) == []
 
 
@@ -151,7 +151,7 @@ def test_a_name_leads_to_its_definition(text: str, where: str) -> None:
     assert target(text) == where
 
 
-def test_a_member_leads_to_the_file_that_is_used() -> None:
+def test_a_member_leads_to_the_file_that_it_comes_from() -> None:
     lib = "(provide [f] (defn f [] 1))"
     assert target("(use (*dir*/lib.bass)) (lib:|f)", lib=lib) == "lib.bass>f@19"
     assert target("(use (*dir*/li|b.bass))", lib=lib) == "lib.bass>@0"
@@ -189,7 +189,7 @@ def places(text: str) -> str:
         ("(|map f) map", "(map f) map"),
     ],
 )
-def test_the_places_of_a_name_are_those_that_mean_the_same(text: str, marked: str) -> None:
+def test_references_to_a_name_are_those_with_the_same_meaning(text: str, marked: str) -> None:
     assert places(text) == marked
 
 
@@ -234,7 +234,7 @@ def test_a_call_shows_its_parameters_as_it_is_written(text: str, call: str) -> N
 # --- outline ---
 
 
-def test_the_outline_has_definitions_and_nothing_else() -> None:
+def test_the_outline_has_definitions_only() -> None:
     text = "(use (.strings)) (provide [f] (defn f [x] (let [y 1] y)) (def [a b] 1)) {:k 1}"
     assert [each.name for each in features.outline(analyse(text))] == ["strings", "f", "a", "b"]
 
@@ -253,7 +253,7 @@ def test_files_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
     assert problem.message == "unbound symbol: nope"
 
 
-def test_an_open_document_counts_more_than_its_file(tmp_path: Path) -> None:
+def test_an_open_document_takes_precedence_over_its_file(tmp_path: Path) -> None:
     (tmp_path / "lib.bass").write_text("")
     opened = {tmp_path / "lib.bass": "(def only-typed 1)"}
     documents = Documents(opened.get)
@@ -272,14 +272,14 @@ def test_files_that_use_each_other_are_analysed(tmp_path: Path) -> None:
     assert Documents(lambda path: None).at(tmp_path / "m0.bass") is not None
 
 
-def test_a_file_that_is_none_is_no_mistake(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "binary.bass").write_bytes(b"\xff\x00")
     for name in ("binary.bass", "missing.bass", "..", "nul\0.bass"):
         text = f"(use (*dir*/{name})) (x:y)"
         Documents(lambda path: None).analysis(text, tmp_path / "main.bass", "")
 
 
-def test_a_definition_says_where_it_is() -> None:
+def test_a_definition_is_listed_with_its_location() -> None:
     found = analyse("(def x 1)")
     (definition,) = found.definitions
     assert isinstance(definition, Definition)

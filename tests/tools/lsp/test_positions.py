@@ -15,7 +15,7 @@ TEXTS = st.text(alphabet="ab\n\r\u2028é😀\t", max_size=30)
     ("encoding", "units"),
     [("utf-8", [0, 2, 6, 7]), ("utf-16", [0, 1, 3, 4]), ("utf-32", [0, 1, 2, 3])],
 )
-def test_units_are_those_of_the_encoding(encoding: str, units: list[int]) -> None:
+def test_columns_are_counted_in_units_of_the_encoding(encoding: str, units: list[int]) -> None:
     positions = Positions("x\né😀x", encoding)
     assert [positions.position(2 + each) for each in range(4)] == [(1, unit) for unit in units]
     assert [positions.offset(1, unit) for unit in units] == [2, 3, 4, 5]
@@ -28,7 +28,7 @@ def test_lines_end_as_the_protocol_says() -> None:
     ]  # fmt: skip
 
 
-def test_a_position_inside_a_character_or_behind_the_text_has_an_offset() -> None:
+def test_a_position_inside_a_character_or_after_the_text_has_an_offset() -> None:
     positions = Positions("😀x\nab")
     assert positions.offset(0, 1) == 0
     assert positions.offset(0, 99) == 2
@@ -37,7 +37,7 @@ def test_a_position_inside_a_character_or_behind_the_text_has_an_offset() -> Non
 
 
 @given(TEXTS, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
-def test_there_and_back(text: str, encoding: str) -> None:
+def test_positions_and_offsets_are_converted_both_ways(text: str, encoding: str) -> None:
     positions = Positions(text, encoding)
     for offset in range(len(text) + 1):
         if text[offset - 1 : offset + 1] != "\r\n":

@@ -56,7 +56,7 @@ def marked(text: str, found: dict[str, Any]) -> str:
     return lines[start["line"]][start["character"] : end["character"]]
 
 
-def test_a_session_from_the_first_key_to_the_last(editor: Editor) -> None:
+def test_a_session_works_from_the_first_key_to_the_last(editor: Editor) -> None:
     uri = editor.open("main.bass", SCRIPT)
     assert editor.diagnostics(uri) == []
 
@@ -132,7 +132,7 @@ def test_a_session_from_the_first_key_to_the_last(editor: Editor) -> None:
     assert editor.close() == (0, "")
 
 
-def test_errors_are_shown_when_the_typing_pauses(editor: Editor) -> None:
+def test_errors_are_shown_when_typing_pauses(editor: Editor) -> None:
     uri = editor.open("main.bass", "")
     assert editor.diagnostics(uri) == []
     typed = "(map first [[1]"
@@ -145,7 +145,7 @@ def test_errors_are_shown_when_the_typing_pauses(editor: Editor) -> None:
     assert len(told) < version // 2
 
 
-def test_a_file_that_is_used_counts_as_it_is_being_edited(editor: Editor) -> None:
+def test_an_edited_file_is_used_as_it_is_in_the_editor(editor: Editor) -> None:
     uri = editor.open("main.bass", "(use (*dir*/lib.bass)) (lib:wrong nope)")
     assert editor.diagnostics(uri) == []
     lib = editor.open("lib.bass", "(defn wrong [x] x)")
@@ -154,7 +154,7 @@ def test_a_file_that_is_used_counts_as_it_is_being_edited(editor: Editor) -> Non
     assert problem["message"] == "unbound symbol: nope"
 
 
-def test_a_text_in_no_file_is_served(editor: Editor) -> None:
+def test_a_text_without_a_file_is_served(editor: Editor) -> None:
     editor.notify(
         "textDocument/didOpen",
         textDocument={"uri": "untitled:1", "languageId": "bass", "version": 1, "text": "(nope)"},
@@ -189,7 +189,7 @@ def test_a_long_and_broken_text_is_answered(editor: Editor) -> None:
     assert editor.close() == (0, "")
 
 
-def test_it_has_no_trio_in_it() -> None:
+def test_the_language_server_does_not_import_trio() -> None:
     code = "import sys, bassloop.tools.lsp.server; sys.exit('trio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

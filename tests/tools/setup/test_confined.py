@@ -142,7 +142,7 @@ def children(pid: int) -> list[int]:
         return [int(each) for each in file.read().split()]
 
 
-def test_no_call_is_made_that_the_filters_stop(trace: str) -> None:
+def test_the_daemon_makes_no_system_call_that_its_filters_deny(trace: str) -> None:
     made = set(re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)[ (]", trace, re.M)) - {"resumed"}
     assert {"epoll_wait", "fdatasync"} & made, "the daemon was traced"
     for_root_only = {"fchown"}  # SQLite, so that root's journal stays its database's owner's
@@ -150,13 +150,13 @@ def test_no_call_is_made_that_the_filters_stop(trace: str) -> None:
     assert left - (for_root_only if os.geteuid() == 0 else set()) == set()
 
 
-def test_no_memory_is_writable_and_executable(trace: str) -> None:
+def test_no_memory_of_the_daemon_is_writable_and_executable(trace: str) -> None:
     """MemoryDenyWriteExecute: neither at once, nor executable later."""
     assert not re.findall(r"^.*mmap\(.*PROT_WRITE[^,]*PROT_EXEC.*$", trace, re.M)
     assert not re.findall(r"^.*mprotect\(.*PROT_EXEC.*$", trace, re.M)
 
 
-def test_no_socket_is_of_another_family(trace: str) -> None:
+def test_the_daemon_has_no_socket_of_another_family(trace: str) -> None:
     """RestrictAddressFamilies; a refused AF_NETLINK is one that the C library does without."""
     [line] = re.findall(r"^RestrictAddressFamilies=(.*)$", UNIT, re.M)
     families = set(re.findall(r"socket\((AF_\w+)", trace)) - {"AF_NETLINK"}
@@ -164,7 +164,7 @@ def test_no_socket_is_of_another_family(trace: str) -> None:
     assert families <= set(line.split())
 
 
-def test_no_namespace_is_made(trace: str) -> None:
+def test_the_daemon_creates_no_namespace(trace: str) -> None:
     """RestrictNamespaces; the program that evaluates hooks tries it, and does without."""
     made = re.findall(r"^.*(?:CLONE_NEW\w+|\bsetns\().*$", trace, re.M)
     assert [line for line in made if " unshare(" not in line] == []

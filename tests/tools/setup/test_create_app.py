@@ -77,7 +77,7 @@ async def making(
         nursery.cancel_scope.cancel()
 
 
-async def test_the_app_is_made_and_its_credentials_are_kept(
+async def test_the_app_is_created_and_its_credentials_are_stored(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:
@@ -101,7 +101,7 @@ async def test_the_app_is_made_and_its_credentials_are_kept(
             await it.creation.finished.wait()
 
 
-async def test_the_webhook_is_set_to_deliver_json_which_no_manifest_can_do(
+async def test_the_webhook_is_set_to_deliver_json_since_a_manifest_can_not_do_that(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:
@@ -185,7 +185,7 @@ async def test_an_unknown_code_is_reported_and_can_be_tried_again(
         assert it.settings["GITHUB_APP_ID"] == "1"
 
 
-async def test_credentials_that_can_not_be_written_are_put_elsewhere(
+async def test_credentials_that_can_not_be_written_are_stored_elsewhere(
     repository: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "gone"
@@ -204,7 +204,7 @@ async def test_credentials_that_can_not_be_written_are_put_elsewhere(
         ThePath(kept[1]).unlink()
 
 
-async def test_only_who_knows_the_address_sees_the_page_and_only_as_this_machine(
+async def test_the_page_needs_the_secret_address_and_this_machines_name(
     repository: Path, tmp_path: Path
 ) -> None:
     async with making(repository, tmp_path) as it:
@@ -217,7 +217,7 @@ async def test_only_who_knows_the_address_sees_the_page_and_only_as_this_machine
         assert it.creation.state not in rebound.text
 
 
-async def test_the_manifest_says_where_to_come_back_to(repository: Path, tmp_path: Path) -> None:
+async def test_the_manifest_has_the_address_to_return_to(repository: Path, tmp_path: Path) -> None:
     async with making(repository, tmp_path) as it:
         form = Form.of((await it.browser.get(it.address)).text)
         assert json.loads(form.fields["manifest"])["redirect_url"] == f"{it.address}made"

@@ -93,7 +93,7 @@ def doubtful(found: list[Diagnosis]) -> list[str]:
     return [each.text for each in found if each.state == "doubtful"]
 
 
-async def test_a_correct_app_has_nothing_wrong_and_every_part_is_listed(repository: Path) -> None:
+async def test_a_correct_app_has_no_findings_and_every_part_is_listed(repository: Path) -> None:
     found = await examined(repository)
     assert failed_checks(found) == []
     assert doubtful(found) == ["deliveries are sent without TLS"]
@@ -129,7 +129,7 @@ async def test_an_unreachable_github_is_the_only_finding() -> None:
     assert "GITHUB_API_URL" in failed_checks(found)[0]
 
 
-async def test_without_an_app_the_command_that_makes_one_is_named(repository: Path) -> None:
+async def test_without_an_app_the_command_that_creates_one_is_named(repository: Path) -> None:
     from bassloop.github import GitHubConfig, open_github
 
     async with (
@@ -141,14 +141,14 @@ async def test_without_an_app_the_command_that_makes_one_is_named(repository: Pa
     assert "bassloop github create-app" in (found[-1].fix or "")
 
 
-async def test_another_apps_key_is_wrong(repository: Path) -> None:
+async def test_the_key_of_another_app_is_reported(repository: Path) -> None:
     found = await examined(repository, key=app_key())
     assert len(failed_checks(found)) == 1
     assert "401" in failed_checks(found)[0]
     assert "private key" in failed_checks(found)[0]
 
 
-async def test_missing_permissions_are_wrong_at_the_app_and_its_installation(
+async def test_missing_permissions_of_the_app_and_its_installation_are_reported(
     repository: Path,
 ) -> None:
     granted = {"checks": "write", "contents": "read", "metadata": "read", "pull_requests": "read"}
@@ -159,14 +159,14 @@ async def test_missing_permissions_are_wrong_at_the_app_and_its_installation(
     ]
 
 
-async def test_an_event_that_is_not_subscribed_is_wrong(repository: Path) -> None:
+async def test_a_missing_event_subscription_is_reported(repository: Path) -> None:
     found = await examined(repository, events=("push",))
     assert failed_checks(found) == [
         "the App is not subscribed to merge_group, pull_request, repository"
     ]
 
 
-async def test_a_webhook_that_delivers_forms_is_wrong_and_fixed_on_request(
+async def test_a_webhook_that_delivers_forms_is_reported_and_fixed_on_request(
     repository: Path,
 ) -> None:
     found = await examined(repository, hook_config={"content_type": "form"})
@@ -179,14 +179,14 @@ async def test_a_webhook_that_delivers_forms_is_wrong_and_fixed_on_request(
     assert "the webhook's settings were set" in "\n".join(each.text for each in found)
 
 
-async def test_a_delivery_is_sent_again_when_asked(repository: Path) -> None:
+async def test_a_delivery_is_sent_again_on_request(repository: Path) -> None:
     found = await examined(repository, statuses=(500, 202), treatment=Treatment(redeliver=True))
     told = "\n".join(each.text for each in found)
     assert "1 of 1 deliveries of the last 24 hours did not arrive" in told
     assert "was delivered again, and arrived" in told
 
 
-async def test_a_delivery_that_fails_again_is_wrong_and_has_a_fix(repository: Path) -> None:
+async def test_a_delivery_that_fails_again_is_reported_with_the_fix(repository: Path) -> None:
     found = await examined(repository, statuses=(202, 403), treatment=Treatment(redeliver=True))
     assert len(failed_checks(found)) == 1
     assert "the answer was 403" in failed_checks(found)[0]
@@ -204,17 +204,19 @@ async def test_one_part_that_github_refuses_does_not_hide_the_others(repository:
     assert "deliveries come as JSON" in [each.text for each in found]
 
 
-async def test_a_loop_that_is_not_reached_from_here_is_doubtful(repository: Path) -> None:
+async def test_a_loop_that_can_not_be_reached_from_here_gives_a_warning(repository: Path) -> None:
     found = await examined(repository, settings={"external_url": "http://127.0.0.1:9"})
     assert any("can't be reached from here" in said for said in doubtful(found))
     assert any("the loop is at http://127.0.0.1:9" in said for said in failed_checks(found))
 
 
-async def test_a_device_flow_that_is_not_ticked_is_doubtful(repository: Path) -> None:
+async def test_a_disabled_device_flow_gives_a_warning(repository: Path) -> None:
     assert "the device flow is off" in doubtful(await examined(repository, device_flow=False))
 
 
-async def test_the_command_says_it_all_and_exits_by_it(repository: Path, tmp_path: Path) -> None:
+async def test_the_command_prints_all_findings_and_exits_accordingly(
+    repository: Path, tmp_path: Path
+) -> None:
     async with open_world(repository) as world:
         world.standin.hook_config.update(url="http://127.0.0.1:9/integrations/github/events")
         settings = tmp_path / "settings.env"

@@ -48,7 +48,7 @@ def test_events_that_the_app_is_not_subscribed_to_are_named() -> None:
     assert doctor.events(INFO).state == "ok"
 
 
-def test_each_installation_is_looked_at() -> None:
+def test_each_installation_is_checked() -> None:
     sound = {"id": 1, "account": {"login": "octocat"}, "permissions": dict(PERMISSIONS)}
     suspended = {**sound, "account": {"login": "acme"}, "suspended_at": "2026-01-01T00:00:00Z"}
     older = {**sound, "account": None, "permissions": {}, "html_url": "https://github.test/i/1"}
@@ -82,7 +82,7 @@ def test_the_webhooks_settings_are_compared(
     assert all(each.fix for each in said)
 
 
-def test_a_webhook_without_tls_or_without_verification_is_doubtful() -> None:
+def test_a_webhook_without_tls_or_without_verification_gives_a_warning() -> None:
     plain = doctor.webhook(
         WebhookConfig("http://loop.test/x", "json", False, True), "http://loop.test/x", True, INFO
     )
@@ -93,7 +93,7 @@ def test_a_webhook_without_tls_or_without_verification_is_doubtful() -> None:
     assert any("does not verify" in each.text for each in blind if each.state == "doubtful")
 
 
-def test_deliveries_that_all_arrived_are_counted_by_event_and_not_by_attempt() -> None:
+def test_delivered_events_are_counted_once_whatever_the_attempts() -> None:
     attempts = [an_attempt("a", 202), an_attempt("a", 0), an_attempt("b", 202)]
     found = doctor.deliveries(attempts, now=3600, since=0)
     assert (found.state, found.text) == ("ok", "all 2 deliveries of the last 1 hours arrived")
@@ -110,31 +110,29 @@ def test_deliveries_that_all_arrived_are_counted_by_event_and_not_by_attempt() -
         (502, "log"),
     ],
 )
-def test_a_newest_delivery_that_did_not_arrive_is_wrong_and_has_a_fix(
-    status: int, fix: str
-) -> None:
+def test_a_failed_newest_delivery_is_reported_with_the_fix(status: int, fix: str) -> None:
     found = doctor.deliveries([an_attempt("a", status), an_attempt("b", 202)], 3600, 0)
     assert found.state == "wrong"
     assert fix in (found.fix or "")
     assert "1 of 2 deliveries" in found.text
 
 
-def test_an_older_delivery_that_did_not_arrive_is_doubtful() -> None:
+def test_a_failed_older_delivery_gives_a_warning() -> None:
     found = doctor.deliveries([an_attempt("a", 202), an_attempt("b", 500)], 3600, 0)
     assert found.state == "doubtful"
 
 
-def test_no_delivery_at_all_is_doubtful() -> None:
+def test_no_delivery_at_all_gives_a_warning() -> None:
     assert doctor.deliveries([], 3600, 0).state == "doubtful"
 
 
 @pytest.mark.parametrize(("left", "state"), [(0, "wrong"), (499, "doubtful"), (500, "ok")])
-def test_the_rate_limit_is_judged_by_what_is_left(left: int, state: str) -> None:
+def test_the_rate_limit_is_judged_by_the_requests_left(left: int, state: str) -> None:
     core: dict[str, Any] = {"limit": 5000, "remaining": left, "reset": 1800}
     assert doctor.rate_limit({"resources": {"core": core}}, 0).state == state
 
 
-def test_the_device_flow_is_ticked_at_the_owners_page() -> None:
+def test_the_fix_for_the_device_flow_names_the_owners_page() -> None:
     assert doctor.device_flow({"device_code": "x"}, INFO).state == "ok"
     off = doctor.device_flow({"error": "device_flow_disabled"}, INFO)
     assert off.state == "doubtful"

@@ -31,7 +31,7 @@ def typed() -> list[str]:
 
 
 @pytest.mark.parametrize("line", typed())
-def test_a_command_is_one_and_has_these_options(line: str) -> None:
+def test_every_command_in_the_page_exists_with_its_options(line: str) -> None:
     words = shlex.split(line.partition(" > ")[0])
     path = [words.pop(0)]
     while words and " ".join([*path, words[0]]) in COMMANDS:
@@ -43,20 +43,20 @@ def test_a_command_is_one_and_has_these_options(line: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options | passed_on
 
 
-def test_a_setting_is_one() -> None:
+def test_every_setting_in_the_page_exists() -> None:
     named = set(re.findall(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", TEXT)) - NO_SETTINGS
     assert named
     assert named <= {name.upper() for name in Settings.model_fields}
 
 
-def test_a_metric_is_one_of_the_dashboards() -> None:
+def test_every_metric_in_the_page_is_on_the_dashboard() -> None:
     """Which the tests of the metrics hold against a loop."""
     named = set(re.findall(r"\bbassloop_\w+", TEXT))
     assert named
     assert named <= set(re.findall(r"\bbassloop_\w+", (DOCS / "grafana.json").read_text()))
 
 
-def test_the_alerts_are_those_of_the_page() -> None:
+def test_the_alerts_match_the_page() -> None:
     rules = yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"][0]["rules"]
     named = re.findall(r"^\| `(.* [<>] [^`]+)` \|", TEXT, re.M)
     assert [rule["expr"] for rule in rules] == named

@@ -22,7 +22,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_file_is_its_owners_alone_and_holds_a_key_of_many_lines(tmp_path: Path) -> None:
+def test_a_new_file_is_private_and_can_contain_a_key_of_many_lines(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     values = {"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": KEY.private}
     assert write(path, values) is None
@@ -31,7 +31,7 @@ def test_a_new_file_is_its_owners_alone_and_holds_a_key_of_many_lines(tmp_path: 
     assert os.listdir(tmp_path) == ["settings.env"]
 
 
-def test_other_lines_of_a_file_stay_and_its_mode_is_restricted(tmp_path: Path) -> None:
+def test_other_lines_of_a_file_are_kept_and_its_mode_is_restricted(tmp_path: Path) -> None:
     path = tmp_path / "settings.env"
     path.write_text("# mine\nRUNNER_WAIT=5\n\nLISTEN=':3000'")
     path.chmod(0o644)
@@ -83,7 +83,7 @@ def test_values_that_would_be_read_differently_are_refused(tmp_path: Path) -> No
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="$\r\0"), min_size=1))
-def test_any_secret_is_read_back_as_it_was(value: str) -> None:
+def test_any_secret_is_read_back_unchanged(value: str) -> None:
     path = rescue({"GITHUB_APP_CLIENT_SECRET": value})
     try:
         assert dotenv.dotenv_values(path) == {"GITHUB_APP_CLIENT_SECRET": value}

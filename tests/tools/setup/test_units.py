@@ -24,7 +24,7 @@ def values(unit: str, name: str) -> list[str]:
     return re.findall(rf"^{name}=(.*)$", unit, re.M)
 
 
-def test_the_daemon_is_watched_and_has_nothing_but_its_state() -> None:
+def test_the_daemon_has_a_watchdog_and_can_only_write_its_state() -> None:
     unit = serve_unit(SERVE)
     assert values(unit, "Type") == ["notify"]
     assert values(unit, "WatchdogSec") == ["30"]
@@ -34,7 +34,7 @@ def test_the_daemon_is_watched_and_has_nothing_but_its_state() -> None:
     assert values(unit, "PrivateUsers") == ["yes"]
 
 
-def test_secrets_are_handed_over_as_credentials(tmp_path: Path) -> None:
+def test_secrets_are_passed_as_credentials(tmp_path: Path) -> None:
     facts = ServeFacts(("x",), credentials=(("METRICS_TOKEN", tmp_path / "METRICS_TOKEN"),))
     assert values(serve_unit(facts), "LoadCredential") == [
         f"METRICS_TOKEN:{tmp_path}/METRICS_TOKEN"
@@ -47,13 +47,13 @@ def test_only_a_low_port_needs_a_capability() -> None:
     assert values(unit, "PrivateUsers") == []
 
 
-def test_a_command_is_what_systemd_runs() -> None:
+def test_a_command_is_quoted_so_that_systemd_runs_it() -> None:
     """https://www.freedesktop.org/software/systemd/man/systemd.service.html#Command%20lines"""
     unit = runner_unit(RunnerFacts(("/opt/a b/bassloop", "runner", "me@x", '--only=$a/"%b"')))
     assert values(unit, "ExecStart") == [r'"/opt/a b/bassloop" runner me@x "--only=$$a/\"%%b\""']
 
 
-def test_each_door_that_containers_need_is_named_with_its_reason() -> None:
+def test_each_permission_that_containers_need_has_its_reason() -> None:
     unit = runner_unit(RunnerFacts(("x",)))
     for name, why in systemd.RUNNER_NEEDS.items():
         assert f"#   {name}: {why}" in unit
@@ -129,7 +129,7 @@ def test_a_missing_credential_is_reported(machine: Path) -> None:
     assert "there is no setting app.pem" in done("install", "serve", fails=True)
 
 
-def test_print_shows_and_changes_nothing(machine: Path) -> None:
+def test_print_shows_the_units_and_changes_nothing(machine: Path) -> None:
     assert done("install", "serve", "--print").startswith("[Unit]\n")
     assert done("install", "runner", "--print", "me@loop.example.com").startswith("[Unit]\n")
     assert not systemctl_calls(machine)
@@ -172,7 +172,7 @@ def test_a_program_in_a_home_folder_is_refused_with_the_fix(
     assert "PIPX_HOME=/opt/pipx" in said
 
 
-def test_a_unit_that_systemd_refuses_is_taken_back(machine: Path) -> None:
+def test_a_unit_that_systemd_refuses_is_removed_again(machine: Path) -> None:
     program = machine / "bin" / "systemctl"
     program.write_text(
         f'#!/bin/sh\necho "$@" >> {machine}/told\ncase "$1" in restart) echo no >&2; exit 1;; esac\n'
@@ -244,7 +244,7 @@ def exposure(unit: str, tmp_path: Path) -> float:
 
 
 @pytest.mark.systemd
-def test_the_daemon_is_hardly_exposed(tmp_path: Path) -> None:
+def test_systemd_rates_the_daemons_exposure_as_low(tmp_path: Path) -> None:
     assert exposure(serve_unit(SERVE), tmp_path) <= 1.5
     assert exposure(serve_unit(ServeFacts(("/bin/true",), low_port=True)), tmp_path) <= 1.5
 
