@@ -55,7 +55,7 @@ from bassloop.runner.options import CommandLimits
 from bassloop.runner.output_cache import OutputCache, ThunkOutput
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.conventions import ARTIFACTS_LABEL, REPORTS_LABEL, WORK_FOLDER, label_texts
+from bassloop.wire.conventions import WORK_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -349,6 +349,7 @@ class ContainerGraph(ThunkGraph):
                 settings, image, root, secret_files.folder, insecure=thunk.insecure
             )
             execution = Execution(
+                thunk=thunk,
                 command=command,
                 output=output,
                 step=step,
@@ -361,9 +362,6 @@ class ContainerGraph(ThunkGraph):
                 base=base,
                 allow_host_path=driver.allow_host_path,
                 disks=settings.disks,
-                reports=label_texts(thunk, REPORTS_LABEL),
-                artifacts=label_texts(thunk, ARTIFACTS_LABEL),
-                given=self.context.given_to(thunk),
             )
             if settings.reachable and any(
                 settings.reachable in command_line(each) for each in chain_of(thunk)

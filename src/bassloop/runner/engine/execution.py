@@ -25,16 +25,16 @@ from bassloop.runner.engine.sent_files import send_artifacts, send_reports
 from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
 from bassloop.runner.options import check_disk
-from bassloop.runner.process import GRACE_SECONDS, run_command
+from bassloop.runner.process import GRACE_SECONDS, OnBytes, run_command
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.conventions import GIVEN_FOLDER
+from bassloop.wire.conventions import ARTIFACTS_LABEL, GIVEN_FOLDER, REPORTS_LABEL, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from io import FileIO
     from pathlib import Path
 
-    from bassloop.runner.call_context import CallContext, GivenArtifact
+    from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.command import Command
     from bassloop.runner.engine.step_progress import StepReporter
     from bassloop.runner.output_cache import OutputCache, ThunkOutput
@@ -73,6 +73,21 @@ class Launch:
     attend: Callable[[], Awaitable[None]] | None = None
     fresh_keyring: bool = False
 
+    async def run(self, on_bytes: OnBytes, stdin: bytes = b"") -> int:
+        """Run the process to its end, as `run_command` does."""
+        return await run_command(
+            self.words,
+            cwd=self.cwd,
+            env=self.env,
+            stdin=stdin,
+            on_bytes=on_bytes,
+            grace=self.grace,
+            marker=self.marker,
+            inherited=self.inherited,
+            attend=self.attend,
+            fresh_keyring=self.fresh_keyring,
+        )
+
 
 class Launcher(ABC):
     """Starts the command of one execution: as a plain process, in a sandbox, or in a container."""
@@ -108,12 +123,10 @@ class Execution:
         base: the output whose files are the initial content of the work directory.
         extra_mounts: mounts besides the command's own.
         disks: folders on other disks that the command writes to.
-        reports: patterns of the test reports to send.
-        artifacts: patterns of the files to send if the command fails.
-        given: artifacts of other checks, to copy into a folder of the work directory.
         interactive: let the command use this process's terminal.
     """
 
+    thunk: pb.Thunk
     command: Command
     output: ThunkOutput
     step: StepReporter
@@ -127,9 +140,6 @@ class Execution:
     allow_host_path: bool = False
     extra_mounts: list[BindMount] = field(default_factory=list)
     disks: tuple[Path, ...] = ()
-    reports: tuple[str, ...] = ()
-    artifacts: tuple[str, ...] = ()
-    given: tuple[GivenArtifact, ...] = ()
     interactive: bool = False
 
     async def run(self) -> None:
@@ -140,15 +150,15 @@ class Execution:
         async with self.prepared() as launch:
             async with self.slots:
                 status = await self.watch(launch)
-            if self.reports and self.context.repository is not None:
-                await send_reports(self.step, self.output.files, self.command.dir, self.reports)
+            files, start = self.output.files, self.command.dir
+            reports = label_texts(self.thunk, REPORTS_LABEL)
+            if reports and self.context.repository is not None:
+                await send_reports(self.step, files, start, reports)
             if status:
+                artifacts = label_texts(self.thunk, ARTIFACTS_LABEL)
                 limits = self.context.artifact_limits
-                if self.artifacts and limits is not None:
-                    start = self.command.dir
-                    await send_artifacts(
-                        self.step, self.output.files, start, self.artifacts, limits
-                    )
+                if artifacts and limits is not None:
+                    await send_artifacts(self.step, files, start, artifacts, limits)
                 await self.launcher.discard()
                 text = describe_exit(status, contained=self.launcher.is_contained)
                 raise DriverError(text)
@@ -217,7 +227,7 @@ class Execution:
                 allow_host_path=self.allow_host_path,
             )
             await mounts.lay_out(self.command.mounts)
-            for each in self.given:
+            for each in self.context.given_to(self.thunk):
                 await mounts.add_file(each.file, f"{GIVEN_FOLDER}/{each.name}")
             for target in mounts.left_out:
                 note = f"the cache at {target} can't be used on this machine, so it isn't saved\n"
@@ -292,18 +302,7 @@ async def run_logged(
         async with open_flat_nursery() as nursery:
             nursery.start_soon(batcher.run)
             try:
-                status = await run_command(
-                    launch.words,
-                    cwd=launch.cwd,
-                    env=launch.env,
-                    stdin=stdin,
-                    on_bytes=on_bytes,
-                    grace=launch.grace,
-                    marker=launch.marker,
-                    inherited=launch.inherited,
-                    attend=launch.attend,
-                    fresh_keyring=launch.fresh_keyring,
-                )
+                status = await launch.run(on_bytes, stdin)
             except OSError as error:
                 name = launch.name or launch.words[0]
                 raise DriverError(f"{error.strerror}: {name}") from error

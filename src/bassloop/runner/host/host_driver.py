@@ -30,14 +30,7 @@ from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.output_cache import OutputCache
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
-from bassloop.wire.conventions import (
-    ARTIFACTS_LABEL,
-    CHECKOUT_IMAGE,
-    REPORTS_LABEL,
-    WORK_FOLDER,
-    label_texts,
-    step_name,
-)
+from bassloop.wire.conventions import CHECKOUT_IMAGE, WORK_FOLDER, step_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -176,6 +169,7 @@ class HostGraph(ThunkGraph):
         base = base_of(thunk)
         with SecretFiles.open(self.call.granted, self.cache.memory_folder) as secret_files:
             yield Execution(
+                thunk=thunk,
                 command=command,
                 output=output,
                 step=step,
@@ -187,9 +181,6 @@ class HostGraph(ThunkGraph):
                 secret_files=secret_files,
                 base=None if base is None else await self.cached(base),
                 allow_host_path=self._driver.allow_host_path,
-                reports=label_texts(thunk, REPORTS_LABEL),
-                artifacts=label_texts(thunk, ARTIFACTS_LABEL),
-                given=self.context.given_to(thunk),
             )
 
 

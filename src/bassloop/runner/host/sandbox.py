@@ -27,7 +27,7 @@ from bassloop.runner.host import syscall_filter
 from bassloop.runner.host.network import NetworkHelper, find_helpers
 from bassloop.runner.host.resource_limits import LimitHolder, find_limit_holder
 from bassloop.runner.options import NO_LIMITS, CommandLimits
-from bassloop.runner.process import MARKER_VARIABLE, run_command
+from bassloop.runner.process import MARKER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -242,16 +242,7 @@ class Sandbox:
                     words, env={"PATH": PATH}, binds=(), cwd="/", folder=folder, marker=""
                 )
                 async with starting as launch:
-                    status = await run_command(
-                        launch.words,
-                        cwd=launch.cwd,
-                        env=launch.env,
-                        stdin=b"",
-                        on_bytes=on_bytes,
-                        inherited=launch.inherited,
-                        attend=launch.attend,
-                        fresh_keyring=launch.fresh_keyring,
-                    )
+                    status = await launch.run(on_bytes)
         except DriverError as error:
             return str(error)
         except (OSError, trio.TooSlowError) as error:
