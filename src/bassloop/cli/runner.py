@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,6 @@ from bassloop.cli.runner_secret import secret
 
 if TYPE_CHECKING:
     from bassloop.runner import HostKey, RunnerOptions
-    from bassloop.runner.options import DriverName, NetworkMode
 
 
 state_dir_option = click.option("--state-dir", type=FOLDER, help="The folder for outputs.")
@@ -127,31 +126,12 @@ state_dir_option = click.option("--state-dir", type=FOLDER, help="The folder for
 @click.option("--verbose", "-v", is_flag=True, help="Show debug messages.")
 def dial(
     loop: str | None,
-    identities: tuple[Path, ...],
-    known_hosts: Path | None,
-    priority: int,
-    only: tuple[str, ...],
-    allow_host_path: bool,
-    state_dir: Path | None,
+    *,
     unsandboxed: bool,
-    allow_foreign: bool,
-    driver: DriverName,
-    engine: Literal["podman", "docker"] | None,
-    images: Literal["refuse", "ignore"],
-    cpus: float | None,
-    memory: int | None,
-    pids: int | None,
-    file_size: int | None,
-    no_limits: bool,
-    publish: tuple[str, ...],
-    git_credentials: bool,
-    allow_insecure: bool,
-    disk: int | None,
-    network: NetworkMode,
-    jobs: int | None,
     check: bool,
     as_json: bool,
     verbose: bool,
+    **options: Any,  # fields of RunnerOptions
 ) -> None:
     """Run your checks on this machine: connect to a loop, and run the commands that it sends.
 
@@ -175,39 +155,15 @@ def dial(
     configure_logs("debug" if verbose else "warning")
     with report_errors(RunnerError):
         login, host, port = ("your login", "", 0) if loop is None else parse_destination(loop)
-        options = RunnerOptions(
-            login=login,
-            host=host,
-            port=port,
-            identities=identities,
-            known_hosts=known_hosts,
-            priority=priority,
-            only=only,
-            allow_host_path=allow_host_path,
-            state_dir=state_dir,
-            sandbox=not unsandboxed,
-            network=network,
-            jobs=jobs,
-            driver=driver,
-            engine=engine,
-            images=images,
-            cpus=cpus,
-            memory=memory,
-            pids=pids,
-            file_size=file_size,
-            no_limits=no_limits,
-            allow_foreign=allow_foreign,
-            allow_insecure=allow_insecure,
-            publish=publish,
-            git_credentials=git_credentials,
-            disk=disk,
+        runner = RunnerOptions(
+            login=login, host=host, port=port, sandbox=not unsandboxed, **options
         )
         if check:
-            sys.exit(trio.run(_check, options))
+            sys.exit(trio.run(_check, runner))
         ask = _ask if sys.stdin.isatty() and not as_json else None
         display = RunnerDisplay(as_json=as_json)
         with display.showing():
-            sys.exit(trio.run(serve_runner, options, display, ask))
+            sys.exit(trio.run(serve_runner, runner, display, ask))
 
 
 class _Runner(SuggestingGroup):
