@@ -224,13 +224,15 @@ def test_nothing_remains_of_a_trial_however_it_ends(
 
 
 def _guards(folder: Path) -> list[int]:
-    """Return handles of the processes that look after trials in a folder."""
+    """Return handles of the processes that look after trials in a folder, which is their TMPDIR."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if b"bassloop-guard" in words and str(folder).encode() in words[-2]:
-                found.append(os.pidfd_open(int(path.parent.name)))
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            variables = (path / "environ").read_bytes().split(b"\0")
+            is_guard = b"bassloop-guard" in words or b"bassloop.tools.trial_guard" in words
+            if is_guard and f"TMPDIR={folder}".encode() in variables:
+                found.append(os.pidfd_open(int(path.name)))
     return found
 
 
@@ -242,6 +244,7 @@ async def test_files_that_take_long_to_remove_do_not_delay_the_end(
     ended = threading.Event()
     removed = []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: removed.append(ended.wait(SECONDS)))
     with ExitStack() as stack:
         stack.callback(ended.set)
@@ -251,6 +254,46 @@ async def test_files_that_take_long_to_remove_do_not_delay_the_end(
         stack.callback(os.close, guard)
         assert removed == []
         signal.pidfd_send_signal(guard, signal.SIGKILL)  # so it doesn't outlive the test
+
+
+KILLED = """
+import os, signal, sys
+import trio
+from bassloop.tools import trial
+from pathlib import Path
+
+async def main():
+    async with trial.temporary_folder() as folder:
+        (folder / "file").touch()
+        print(folder, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+mkdir = Path.mkdir
+
+def kill(self, *args, **options):
+    if sys.argv[1] == "after":
+        mkdir(self, *args, **options)
+    if self.name.startswith("bassloop-try-"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] != "in":
+    Path.mkdir = kill
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after", "in"])
+def test_no_folder_remains_of_a_trial_that_was_killed_while_it_made_it(
+    tmp_path: Path, environment: dict[str, str], when: str
+) -> None:
+    folder = tmp_path / "tmp"
+    words = [sys.executable, "-c", KILLED, when]
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=SECONDS)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    for guard in _guards(folder):
+        select.select([guard], [], [], SECONDS)
+        os.close(guard)
+    assert not list(folder.glob("bassloop-try-*"))
 
 
 async def test_a_killed_trial_without_a_runner_is_cleaned_up(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -200,3 +201,21 @@ async def test_the_reason_why_no_engine_is_used_is_reported_with_the_fix(
     with pytest.raises(RunnerError, match="there is no container engine: podman does not work"):
         async with open_driver(options(state_dir=tmp_path, driver="container")):
             pass
+
+
+def test_folders_of_processes_that_were_killed_while_they_tried_a_sandbox_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "gettempdir", lambda: str(tmp_path))
+    nobody = 2**22 + 1  # no process has such an id
+    left, own, other = (
+        tmp_path / f"bassloop-probe-{name}-x" for name in (nobody, os.getpid(), "name")
+    )
+    for path in (left, own, other):
+        (path / "net").mkdir(parents=True)
+    link = tmp_path / f"bassloop-probe-{nobody}-link"
+    link.symlink_to(own)
+    sandbox.remove_left_probes()
+    assert not left.exists()
+    assert (own / "net").exists()
+    assert (other / "net").exists()

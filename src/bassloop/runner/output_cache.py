@@ -195,7 +195,9 @@ class OutputCache:
         link = self._session / _MEMORY
         if not link.is_symlink():
             within = _IN_MEMORY if _IN_MEMORY.is_dir() else self._session
-            link.symlink_to(tempfile.mkdtemp(prefix="bassloop-", dir=within))
+            folder = within / f"bassloop-{secrets.token_hex(8)}"
+            link.symlink_to(folder)  # first, so that the folder is found however this ends
+            folder.mkdir(mode=0o700)
         return link.readlink()
 
     # --- outputs -------------------------------------------------------------------------------------

@@ -243,6 +243,17 @@ async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
     await pipe.aclose()
 
 
+def is_running(pid: int) -> bool:
+    """Return whether there is a process with this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it belongs to another user
+    return True
+
+
 def kill_marked(marker: str) -> None:
     """Kill all processes whose marker has this prefix, repeatedly, since they may fork meanwhile."""
     entry = f"{MARKER_VARIABLE}={marker}".encode()

@@ -349,33 +349,34 @@ async def temporary_folder() -> AsyncGenerator[Path]:
     container engine may still have images of the trial, it removes both.
     """
     try:
-        make = partial(tempfile.mkdtemp, prefix="bassloop-try-")
-        folder = Path(await trio.to_thread.run_sync(make))
+        parent = await trio.to_thread.run_sync(tempfile.gettempdir)
     except OSError as error:
-        raise TrialError(
-            f"there is no place for temporary files ({error.strerror}): set TMPDIR to a folder with room, which you "
-            "may write to"
-        ) from error
-    is_guarded = False
-    try:
-        async with guarded(folder):
-            is_guarded = True
-            try:
-                yield folder
-            finally:
-                if not has_own_images(folder):
-                    # before the guard looks whether it is there
-                    await _remove(folder, is_guarded=True)
-    finally:
-        if not is_guarded:
-            await _remove(folder, is_guarded=False)
+        raise _no_place(error) from error
+    folder = Path(parent, f"bassloop-try-{secrets.token_hex(8)}")
+    async with guarded(folder):
+        try:
+            await trio.to_thread.run_sync(partial(folder.mkdir, mode=0o700))
+        except OSError as error:
+            raise _no_place(error) from error
+        try:
+            yield folder
+        finally:
+            if not has_own_images(folder):
+                await _remove(folder)  # before the guard looks whether it is there
 
 
-async def _remove(folder: Path, *, is_guarded: bool) -> None:
-    """Remove a folder. If it's guarded, this returns after REMOVE_SECONDS, even if it isn't done yet."""
+def _no_place(error: OSError) -> TrialError:
+    return TrialError(
+        f"there is no place for temporary files ({error.strerror}): set TMPDIR to a folder with room, which you "
+        "may write to"
+    )
+
+
+async def _remove(folder: Path) -> None:
+    """Remove a guarded folder. Returns after REMOVE_SECONDS, even if it isn't done yet."""
     remove = partial(shutil.rmtree, folder, ignore_errors=True)
     with shielded(REMOVE_SECONDS):
-        await trio.to_thread.run_sync(remove, abandon_on_cancel=is_guarded)
+        await trio.to_thread.run_sync(remove, abandon_on_cancel=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Python only if the trial's folder still exists, because the trial had no chance 
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import warnings
 from contextlib import asynccontextmanager, suppress
-from os import kill
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from bassloop.runner.container.container_engine import installed_engines, remove
 from bassloop.runner.container.image_store import own_images
 from bassloop.runner.driver_choice import open_driver
 from bassloop.runner.errors import DriverError
+from bassloop.runner.host import sandbox
 from bassloop.runner.output_cache import OutputCache
 from bassloop.tools.working_copy import TrialError
 
@@ -44,7 +45,11 @@ ENGINE_FILE = "engine"
 """The file that names the runner's container engine."""
 
 END_SECONDS = 10.0
-_WAIT = 'cat >/dev/null; if [ -d "$2" ]; then exec "$1" -P -m bassloop.tools.trial_guard "$2"; fi'
+_WAIT = """
+IFS= read -r folder || exit
+cat >/dev/null
+if [ -d "$folder" ]; then exec "$1" -P -m bassloop.tools.trial_guard "$folder"; fi
+"""
 
 
 @asynccontextmanager
@@ -71,15 +76,18 @@ def end_trial_database(trial: Path) -> None:
     """End the server of a trial that was killed, if it has one."""
     with suppress(OSError, ValueError):
         first, _, _ = (trial / FOLDER / "postmaster.pid").read_text().partition("\n")
-        kill(int(first), signal.SIGQUIT)
+        os.kill(int(first), signal.SIGQUIT)
 
 
 @asynccontextmanager
 async def guarded(folder: Path) -> AsyncGenerator[None]:
-    """Clean up after this process if it is killed in here, or leaves the folder behind."""
+    """Clean up after this process if it is killed in here, or leaves the folder behind.
+
+    The folder needn't exist yet. Nobody else learns its name, so create it in here: then it never remains.
+    """
     # In a separate session, so it doesn't receive a terminal's signals.
     process = await trio.lowlevel.open_process(
-        ["/bin/sh", "-c", _WAIT, "bassloop-guard", sys.executable, str(folder)],
+        ["/bin/sh", "-c", _WAIT, "bassloop-guard", sys.executable],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -87,6 +95,7 @@ async def guarded(folder: Path) -> AsyncGenerator[None]:
     )
     assert process.stdin is not None
     try:
+        await process.stdin.send_all(os.fsencode(folder) + b"\n")
         yield
     finally:
         with shielded(END_SECONDS):
@@ -112,6 +121,7 @@ async def remove_own_images(folder: Path) -> None:
 async def clean_up(folder: Path) -> None:
     """End what a killed trial has left running, and remove its folder."""
     end_trial_database(folder)
+    sandbox.remove_left_probes()
     state = folder / RUNNER_STATE
     try:
         if (folder / ENGINE_FILE).is_file():

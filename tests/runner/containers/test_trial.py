@@ -77,7 +77,7 @@ async def test_an_interrupted_trial_leaves_no_images(
         ours = own_repository(folder / "runner")
         assert ours is not None
         assert await _images(engine, ours)
-        guard = _guard_of(folder)
+        guard = _guard_of(trial.pid)
         trial.send_signal(signal.SIGINT)
         assert trial.wait(SECONDS) == 130
     assert select.select([guard], [], [], SECONDS)[0]
@@ -91,10 +91,10 @@ async def _images(engine: ContainerEngine, repository: str) -> list[str]:
     return (await engine.ask(*words, seconds=SECONDS)).split()
 
 
-def _guard_of(folder: Path) -> int:
-    """Return a handle of the process that looks after a trial."""
+def _guard_of(trial: int) -> int:
+    """Return a handle of the process that looks after the trial with this process id."""
     found = subprocess.run(
-        ["pgrep", "-f", f"bassloop-guard .*{folder.name}"],
+        ["pgrep", "--parent", str(trial), "--full", "bassloop-guard"],
         capture_output=True,
         text=True,
         check=True,

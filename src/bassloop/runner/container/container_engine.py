@@ -25,6 +25,7 @@ import trio
 
 from bassloop.concurrency import Backoff, retry, shielded
 from bassloop.runner.errors import DriverError
+from bassloop.runner.process import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -387,22 +388,12 @@ async def remove_left_probes(engine: ContainerEngine) -> None:
         await engine.ask("ps", "--all", "--filter", label, "--format", "{{.Names}}")
     ).split():
         pid = name.removeprefix("bassloop-probe-").partition("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if pid.isdigit() and not is_running(int(pid)):
             await engine.remove_container(name)
 
 
 def _machine() -> str:
     return os.uname().nodename
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it belongs to another user
-    return True
 
 
 def _empty_tar() -> bytes:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,7 +27,7 @@ from bassloop.runner.host import syscall_filter
 from bassloop.runner.host.network import NetworkHelper, find_helpers
 from bassloop.runner.host.resource_limits import LimitHolder, find_limit_holder
 from bassloop.runner.options import NO_LIMITS, CommandLimits
-from bassloop.runner.process import MARKER_VARIABLE
+from bassloop.runner.process import MARKER_VARIABLE, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 HOME = "/bass/home"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_SECONDS = 60.0
+PROBE_PREFIX = "bassloop-probe-"
+"""The prefix of the temporary folder for trying a sandbox; the process's id follows."""
 _START = "/bass/start"
 _WAIT = f'echo >{_START}/ready; read -r _ <{_START}/go; exec "$@"'
 """A shell script that waits for the network, and then executes the command."""
@@ -282,8 +284,19 @@ async def find(network: NetworkMode = "own", limits: CommandLimits = NO_LIMITS) 
 
 
 async def _probe(sandbox: Sandbox) -> str | None:
-    with TemporaryDirectory(prefix="bassloop-") as folder:
+    remove_left_probes()
+    with TemporaryDirectory(prefix=f"{PROBE_PREFIX}{os.getpid()}-") as folder:
         return await sandbox.probe(Path(folder))
+
+
+def remove_left_probes() -> None:
+    """Remove the folders of this user's processes that were killed while they tried a sandbox."""
+    for path in Path(gettempdir()).glob(f"{PROBE_PREFIX}*-*"):
+        pid = path.name.removeprefix(PROBE_PREFIX).partition("-")[0]
+        with suppress(FileNotFoundError):  # another process removes it, too
+            is_own = path.lstat().st_uid == os.geteuid()
+            if is_own and pid.isdigit() and not is_running(int(pid)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(eq=False)
