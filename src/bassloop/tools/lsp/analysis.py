@@ -93,6 +93,11 @@ class Analysis:
         self._known = known
         self._load = load
         self._ground = reference.ground_entries()
+        # A long text may use a name as often as it defines it, so each of these is found once.
+        self._meanings: dict[
+            tuple[LexicalScope, str], list[Definition] | ReferenceEntry | None
+        ] = {}
+        self._safe: dict[tuple[LexicalScope, str], bool] = {}
         self._starts = [each.span.start for each in self.references]
         self._find_open_scopes()
         # In a text with syntax errors, names may be at any offset.
@@ -115,15 +120,23 @@ class Analysis:
 
     def meanings(self, found: Reference) -> list[Definition] | ReferenceEntry | None:
         """Return a name's definitions in the nearest scope that has any, or its entry in Ground."""
-        scope: LexicalScope | None = found.scope
+        key = (found.scope, found.name)
+        if key not in self._meanings:
+            self._meanings[key] = self._find_meanings(*key)
+        return self._meanings[key]
+
+    def _find_meanings(
+        self, used_in: LexicalScope, name: str
+    ) -> list[Definition] | ReferenceEntry | None:
+        scope: LexicalScope | None = used_in
         while scope is not None:
-            definitions = scope.names.get(found.name, ())
+            definitions = scope.names.get(name, ())
             # Within its scope, a name that `provide` exports has its original definition.
-            inner = [each for each in definitions if each.inside is not found.scope]
+            inner = [each for each in definitions if each.inside is not used_in]
             if inner:
                 return inner
             scope = scope.parent
-        return self._ground.get(found.name)
+        return self._ground.get(name)
 
     def meaning(self, found: Reference | Definition | None) -> Definition | ReferenceEntry | None:
         """Return what a name (without its members) is bound to, following aliases."""
@@ -209,7 +222,10 @@ class Analysis:
             if member is None and full and full.partition(":")[0] in reference.module_names():
                 return unbound
             return full in HARMLESS or self._is_safe(member)
-        return all(self._is_safe(meaning) for meaning in every)
+        key = (head.scope, head.name)
+        if key not in self._safe:
+            self._safe[key] = all(self._is_safe(meaning) for meaning in every)
+        return self._safe[key]
 
     def _all_meanings(self, found: Reference) -> list[Definition | ReferenceEntry]:
         """Return all bindings of a name in its enclosing scopes, since which one applies may depend on time."""
