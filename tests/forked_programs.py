@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ import trio
 from tests.forking_program import LONGEST_COMMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from io import TextIOWrapper
     from pathlib import Path
 
 END_SECONDS = 100.0
@@ -90,6 +92,13 @@ class Forked:
             await trio.lowlevel.wait_readable(self._report)
         return status
 
+    def wait_blocking(self, seconds: float = END_SECONDS) -> int:
+        """Wait until it has ended, in a test without an event loop, and return its exit status."""
+        while (status := self.returncode) is None:
+            readable, _, _ = select.select([self._report], [], [], seconds)
+            assert readable, f"it hasn't ended after {seconds:g} s"
+        return status
+
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
             try:
@@ -116,34 +125,68 @@ async def open_bassloop(
     stderr: int | None = None,
 ) -> Forked:
     """Start `bassloop` with arguments. The streams are as in `trio.lowlevel.open_process`."""
+    forked, ours = _fork(arguments, env, cwd, (stdin, stdout, stderr))
+    forked.stdin, forked.stdout, forked.stderr = (
+        None if end is None else trio.lowlevel.FdStream(end) for end in ours
+    )
+    return forked
+
+
+@contextmanager
+def running_bassloop(
+    *arguments: str,
+    env: Mapping[str, str],
+    stdout: int | None = subprocess.DEVNULL,
+    stderr: int | None = subprocess.DEVNULL,
+) -> Iterator[tuple[Forked, TextIOWrapper]]:
+    """Run `bassloop`, for tests without an event loop, with one of its streams as a pipe (`subprocess.PIPE`).
+
+    Yields the process, and what it writes to the pipe. It's killed at the end, if it hasn't ended by then.
+    """
+    forked, ours = _fork(arguments, env, None, (subprocess.DEVNULL, stdout, stderr))
+    [pipe] = filter(None, ours)
+    try:
+        with open(pipe, encoding="utf-8") as printed:
+            try:
+                yield forked, printed
+            finally:
+                forked.kill()
+    finally:
+        forked.wait_blocking()
+
+
+def _fork(
+    arguments: tuple[str, ...],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    given: tuple[int | None, int | None, int | None],
+) -> tuple[Forked, list[int | None]]:
+    """Start `bassloop`. Return the process, and the ends of those streams that are pipes."""
     if not _started:
         _started.append(ForkingProgram())
     message = {"arguments": arguments, "environment": {**env}, "folder": str(cwd or os.getcwd())}
     ours: list[int | None] = []
     with ExitStack() as theirs:
         streams: list[int] = []
-        for number, given in enumerate((stdin, stdout, stderr)):
+        for number, each in enumerate(given):
             end = None
-            if given == subprocess.PIPE:
+            if each == subprocess.PIPE:
                 pair = os.pipe()
                 other, end = pair if number == 0 else pair[::-1]
                 theirs.callback(os.close, other)
-            elif given == subprocess.DEVNULL:
+            elif each == subprocess.DEVNULL:
                 other = os.open(os.devnull, os.O_RDWR)
                 theirs.callback(os.close, other)
-            elif given == subprocess.STDOUT:
+            elif each == subprocess.STDOUT:
                 other = streams[1]
             else:
-                other = number if given is None else given
+                other = number if each is None else each
             streams.append(other)
             ours.append(end)
         forked = _started[0].fork(
             json.dumps(message).encode(), (streams[0], streams[1], streams[2])
         )
-    forked.stdin, forked.stdout, forked.stderr = (
-        None if end is None else trio.lowlevel.FdStream(end) for end in ours
-    )
-    return forked
+    return forked, ours
 
 
 async def run_bassloop(

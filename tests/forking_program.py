@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 
 from bassloop.cli import COMMANDS
@@ -121,6 +122,7 @@ def _become(stdin: int, stdout: int, stderr: int, command: int) -> None:
     os.environ.clear()
     os.environ.update(message["environment"])
     os.chdir(message["folder"])
+    tempfile.tempdir = None  # where temporary files go is remembered when it's first asked for
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

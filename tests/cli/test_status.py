@@ -18,6 +18,7 @@ import trio
 from bassloop.store import open_store
 from tests.commands import run_command
 from tests.daemon.certificates import write_certificate
+from tests.forked_programs import running_bassloop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,15 +44,9 @@ def env(tmp_path: Path) -> dict[str, str]:
 @contextmanager
 def daemon(env: dict[str, str], *arguments: str) -> Iterator[None]:
     """A daemon, ready."""
-    command = [sys.executable, "-m", "bassloop", "serve", *arguments]
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            assert any('"event": "ready"' in line for line in process.stderr)
-            yield
-        finally:
-            process.kill()
-            process.stderr.read()
+    with running_bassloop("serve", *arguments, env=env, stderr=subprocess.PIPE) as (_, log):
+        assert any('"event": "ready"' in line for line in log)
+        yield
 
 
 def status(env: dict[str, str], *arguments: str) -> tuple[int, str]:

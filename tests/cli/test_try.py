@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.commands import run_command
+from tests.forked_programs import run_in_folder, running_bassloop
 from tests.repositories import git
 
 if TYPE_CHECKING:
@@ -70,11 +71,7 @@ def test_events_that_would_start_checks_are_named(make_repository: MakeRepositor
 
 def test_every_line_reaches_a_pipe(make_repository: MakeRepository) -> None:
     path = make_repository(':many (on src ($ sh -c "seq 12345; echo last >&2; exit 3"))')
-    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, env=environment
-    )
+    done = run_in_folder(path, "try", "--engine", "host", str(path), env=os.environ)
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stdout.splitlines()
@@ -89,16 +86,13 @@ def test_a_line_reaches_a_pipe_while_its_command_goes_on(
     go = tmp_path / "go"
     os.mkfifo(go)
     path = make_repository(f':slow (on src ($ sh -c "echo first; read -r it < {go}; echo $it"))')
-    command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as trial:
-        assert trial.stdout is not None
-        lines = iter(trial.stdout)
+    arguments = ("try", "--engine", "host", str(path))
+    with running_bassloop(*arguments, env=os.environ, stdout=subprocess.PIPE) as (trial, lines):
         assert "slow │ first\n" in lines
         go.write_text("second\n")
         assert "slow │ second\n" in lines
         assert list(lines)[-1].startswith("passed")
-    assert trial.returncode == 0
+        assert trial.wait_blocking() == 0
 
 
 def test_the_whole_log_is_stored(
@@ -176,19 +170,15 @@ def test_a_closed_pipe_ends_a_trial_quietly(make_repository: MakeRepository) -> 
 
 def test_a_full_disk_is_reported_in_one_line(make_repository: MakeRepository) -> None:
     path = make_repository(":many (on src ($ seq 10))")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "bassloop", "try", "--engine", "host", str(path)]
-        done = subprocess.run(
-            command,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=200,
-            check=False,
-            env=environment,
-        )
-    assert done.stderr.splitlines() == ["bassloop: the output can't be written: the disk is full"]
+    arguments = ("try", "--engine", "host", str(path))
+    with (
+        open("/dev/full", "w") as full,
+        running_bassloop(
+            *arguments, env=os.environ, stdout=full.fileno(), stderr=subprocess.PIPE
+        ) as (_, errors),
+    ):
+        said = errors.read()
+    assert said.splitlines() == ["bassloop: the output can't be written: the disk is full"]
 
 
 def test_a_closed_output_causes_no_error_message(make_repository: MakeRepository) -> None:

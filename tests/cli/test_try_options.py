@@ -20,11 +20,13 @@ import pytest
 from bassloop.tools.trial import temporary_folder
 from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
 from tests.commands import Finished, run_command
+from tests.forked_programs import running_bassloop
 from tests.repositories import git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from tests.forked_programs import Forked
     from tests.repositories import MakeRepository
 
 SECONDS = 200.0
@@ -37,10 +39,6 @@ image = "nobody/has-this:1"
 run = "cat said"
 needs = ["first"]
 """
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "bassloop", "try", *map(str, arguments)]
 
 
 @pytest.fixture
@@ -145,14 +143,14 @@ def test_options_that_contradict_each_other_are_refused(
 class Trying:
     """A `bassloop try` that runs, and its lines."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Forked, printed: Iterable[str]) -> None:
         self.process = process
+        self._printed = printed
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._printed:
             self._lines.put(line.rstrip("\n"))
 
     def until(self, text: str) -> list[str]:
@@ -165,14 +163,11 @@ class Trying:
 
 @contextmanager
 def trying(environment: dict[str, str], *arguments: str | Path) -> Iterator[Trying]:
-    words = command("--engine", "host", *arguments)
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
-        try:
-            yield Trying(process)
-        finally:
-            process.kill()
+    words = ("try", "--engine", "host", *map(str, arguments))
+    with running_bassloop(
+        *words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as (process, printed):
+        yield Trying(process, printed)
 
 
 def test_watch_tries_again_when_files_change(
@@ -189,7 +184,7 @@ def test_watch_tries_again_when_files_change(
         assert "second │ changed" in again
         assert "changed: said" in again
         trial.process.send_signal(signal.SIGINT)
-        assert trial.process.wait(SECONDS) == 0
+        assert trial.process.wait_blocking(SECONDS) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +211,7 @@ def test_nothing_remains_of_a_trial_however_it_ends(
         assert command_side.readline() == "up\n"
         [guard] = _guards(tmp_path / "tmp")
         trial.process.send_signal(number)
-        assert trial.process.wait(SECONDS) == status
+        assert trial.process.wait_blocking(SECONDS) == status
         assert command_side.read() == ""  # the command has ended
         select.select([guard], [], [], SECONDS)
         os.close(guard)

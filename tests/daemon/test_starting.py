@@ -9,19 +9,19 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.forked_programs import run_in_folder, running_bassloop
 from tests.github.world import KEY
 from tests.loop.world import open_world
 
 from .certificates import write_certificate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.repositories import MakeRepository
 
 
@@ -41,10 +41,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 def refused(env: dict[str, str]) -> str:
     """Return the message of a `bassloop serve` that does not start."""
-    command = [sys.executable, "-m", "bassloop", "serve"]
-    done = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = run_in_folder(Path.cwd(), "serve", env=env)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
@@ -117,16 +114,11 @@ def test_the_service_manager_is_notified_of_each_stage(env: dict[str, str], tmp_
 
 
 def test_a_daemon_can_be_stopped_cleanly_once_it_says_that_it_is_ready(env: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "bassloop", "serve"]
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
-        assert daemon.stderr is not None
-        try:
-            next(line for line in daemon.stderr if '"ready"' in line)
-            daemon.send_signal(signal.SIGTERM)
-            rest = daemon.stderr.read()
-            assert (daemon.wait(200), '"stopped"' in rest) == (0, True)
-        finally:
-            daemon.kill()
+    with running_bassloop("serve", env=env, stderr=subprocess.PIPE) as (daemon, log):
+        next(line for line in log if '"ready"' in line)
+        daemon.send_signal(signal.SIGTERM)
+        rest = log.read()
+        assert (daemon.wait_blocking(), '"stopped"' in rest) == (0, True)
 
 
 def until(listening: socket.socket, first: str) -> None:
@@ -143,17 +135,11 @@ def test_a_daemon_starts_without_a_network_and_reports_what_is_missing(env: dict
         "GITHUB_APP_PRIVATE_KEY": KEY.private,
         "GITHUB_API_URL": nowhere,
     }
-    command = [sys.executable, "-m", "bassloop", "serve"]
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
-        assert daemon.stderr is not None
-        try:
-            lines = map(json.loads, daemon.stderr)
-            url = next(line["url"] for line in lines if line["event"] == "ready")
-            said = next(line for line in lines if line["event"] == "not ready")
-            answer = httpx.get(f"{url}/ready", trust_env=False, timeout=200)
-        finally:
-            daemon.kill()
-            daemon.stderr.read()
+    with running_bassloop("serve", env=env, stderr=subprocess.PIPE) as (_, log):
+        lines = map(json.loads, log)
+        url = next(line["url"] for line in lines if line["event"] == "ready")
+        said = next(line for line in lines if line["event"] == "not ready")
+        answer = httpx.get(f"{url}/ready", trust_env=False, timeout=200)
     assert said["part"] == "github"
     assert answer.status_code == 503
     parts = answer.json()["parts"]
