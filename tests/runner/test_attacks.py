@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +31,7 @@ from bassloop.runner.host.host_driver import HostDriver
 from bassloop.runner.host.network import find_helpers
 from bassloop.runner.options import CommandLimits
 from bassloop.runner.process import join_new_keyring, run_command
+from tests.until import until
 
 from .containers.conftest import BASE
 from .containers.test_end import running
@@ -36,7 +39,6 @@ from .made import IMAGE, Recorder, file, folder, in_memory, mount, path_in, sh
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-    from pathlib import Path
 
     from bassloop.runner.container.container_engine import ContainerEngine
     from bassloop.runner.engine.thunk_driver import ThunkDriver
@@ -463,6 +465,39 @@ async def test_a_command_sees_no_process_but_its_own(sandboxed: Bench) -> None:
     said = await sandboxed.run("echo /proc/[0-9]*; kill -9 1 2>&1; echo still here")
     assert len(said.splitlines()[0].split()) < 8
     assert "still here" in said
+
+
+LEAVE_SESSION = """
+(setsid sh -c 'trap "" HUP INT TERM; : >left; exec sleep %s' </dev/null >/dev/null 2>&1 &)
+until [ -e left ]; do sleep 0.1; done
+"""
+"""Leaves a process that has no session, parent or descriptor of the command's, and ignores signals."""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+async def test_a_process_that_has_left_its_session_ends_with_its_command(
+    bench: Bench, fails: bool
+) -> None:
+    seconds = f"1{uuid.uuid4().int % 10**12}.5"
+    script = LEAVE_SESSION % seconds
+    if fails:
+        assert "exit status 3" in await bench.fails(f"{script}\nexit 3")
+    else:
+        await bench.run(script)
+
+    def is_left() -> bool:
+        return any(_arguments(each) == ["sleep", seconds] for each in Path("/proc").glob("[0-9]*"))
+
+    with trio.fail_after(ANSWER_SECONDS):
+        await until(lambda: not is_left())
+
+
+def _arguments(process: Path) -> list[str]:
+    """Return the arguments of a process in /proc; none if it has ended."""
+    try:
+        return (process / "cmdline").read_text().split("\0")[:-1]
+    except OSError:
+        return []
 
 
 # --- files --------------------------------------------------------------------------------------------
