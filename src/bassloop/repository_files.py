@@ -21,3 +21,6 @@ MISSING_HOOK = (
 
 CHECKS = (CONFIG_FILE, *SCRIPTS)
 """The files that declare a repository's checks."""
+
+OTHER_FORMATS = frozenset({".toml", ".json", ".yml", ".yaml", ".md", ".txt"})
+"""Suffixes of files that are no scripts, although they may be given for one."""

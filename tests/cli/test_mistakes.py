@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from bassloop.cli import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TOML = ".bassloop.toml"
@@ -204,6 +205,12 @@ ON_THE_COMMAND_LINE = [
     ("status", "there is no database"),
     ("deliveries list", "so no loop has run here: `bassloop serve` starts one"),
     ("runner --jobs 2", "Name the loop's host, as in octocat@loop.example.com."),
+    ("runner me@h/loop", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
+    (
+        "try --secret TOKEN=abc",
+        "--secret TOKEN=…: give the name alone, since others can read command lines",
+    ),
+    ("try --list", "there are no checks in "),
     ("runner no/loop@", "it must be LOGIN@HOST or LOGIN@HOST:PORT"),
     ("runner h --memory lots", "'lots' is not a size, such as 500MB"),
     ("runner h --only everything", "--only everything: must be OWNER/REPO or OWNER/*"),
@@ -265,6 +272,49 @@ def test_a_mistake_on_the_command_line_is_answered_with_what_is_allowed(
     assert message in done.output
     assert done.exit_code in (1, 2)
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize("words", ["eval", "run"])
+def test_a_file_that_is_no_script_is_refused(tmp_path: Path, words: str) -> None:
+    (tmp_path / TOML).write_text(CHECK)
+    done = CliRunner().invoke(cli, [words, TOML])
+    assert done.output == f"error: {TOML} isn't a Bass script\n"
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), f"{TOML} is a folder, and must be a file"),
+        (lambda path: path.symlink_to("nowhere"), f"{TOML} is a link to nowhere, which doesn't"),
+        (lambda path: path.touch(), "there are no checks in"),
+        (lambda path: path.write_text("# none\n"), "there are no checks in"),
+    ],
+)
+def test_a_list_of_no_checks_is_explained(
+    tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
+    make(tmp_path / TOML)
+    done = CliRunner().invoke(cli, ["try", "--list"])
+    assert done.output.startswith("bassloop: ")
+    assert message in done.output
+    assert done.exit_code == 1
+
+
+def test_init_leaves_out_folders_that_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "private":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return iterdir(path)
+
+    (tmp_path / "private").mkdir()
+    iterdir = pathlib.Path.iterdir
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+    done = CliRunner().invoke(cli, ["init", "--print"])
+    assert done.exit_code == 0, done.output
+    assert "[checks." in done.output
 
 
 @pytest.mark.parametrize("words", ["lint", "eject", "init --print", "try --list", "man try"])

@@ -241,9 +241,16 @@ def _detected(root: Path) -> list[Proposal]:
 def _proposals(folder: Path) -> list[Proposal]:
     from bassloop.project.detection import propose_checks
 
-    return propose_checks(
-        lambda name: _text(folder / name), {each.name for each in folder.iterdir()}
-    )
+    names = {each.name for each in _entries(folder)}
+    return propose_checks(lambda name: _text(folder / name), names)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if it may not be read, or has gone."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _inner_proposals(folder: Path, prefix: str = "") -> Iterator[Proposal]:
@@ -266,7 +273,7 @@ def _folders(root: Path) -> list[Path]:
     """Return the folders of a repository that may be projects of their own."""
     return sorted(
         each
-        for each in root.iterdir()
+        for each in _entries(root)
         if each.is_dir()
         and not each.is_symlink()
         and each.name[0].isalnum()

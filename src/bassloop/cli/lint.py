@@ -12,7 +12,7 @@ import click
 
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.repository_files import CONFIG_FILE, SCRIPTS
+from bassloop.repository_files import CONFIG_FILE, OTHER_FORMATS, SCRIPTS
 from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 NO_CHECKS = "there are no checks here; bassloop init proposes some"
 
-_OTHER_FORMATS = frozenset({".toml", ".json", ".yml", ".yaml", ".md", ".txt"})
 _SKIPPED = frozenset({"node_modules", "vendor", "target", "build", "dist", "__pycache__"})
 
 
@@ -73,7 +72,7 @@ def find_scripts(paths: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the files that paths name: themselves, or the scripts below a folder."""
     for path in paths:
         if not path.is_dir():
-            if path.suffix in _OTHER_FORMATS:
+            if path.suffix in OTHER_FORMATS:
                 raise click.UsageError(f"{path} isn't a Bass script")
             yield path
             continue
@@ -173,7 +172,7 @@ def _what_to_lint(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
     if path.is_file():
         if path.name == CONFIG_FILE:
             return path.parent, (path.parent,)
-        if path.suffix in _OTHER_FORMATS:
+        if path.suffix in OTHER_FORMATS:
             raise click.UsageError(f"{path} is neither {CONFIG_FILE} nor a Bass script")
         return None, (path,)
     folder = find_checks_folder(path)

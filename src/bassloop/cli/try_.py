@@ -16,7 +16,11 @@ from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
 from bassloop.repository_files import CONFIG_FILE
-from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
+from bassloop.tools.checks_folder import (
+    explain_missing_checks,
+    find_checks_folder,
+    has_checks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,12 +144,16 @@ def try_(
     if watch and committed:
         raise click.UsageError("--watch tries the working tree, and --committed doesn't")
     folder = find_checks_folder(path)
-    if folder is None and payload is None:
-        why = explain_missing_checks(path.resolve())
-        raise click.ClickException(why or NO_CHECKS.format(path.resolve()))
+    without = path.resolve() if folder is None else folder
+    if payload is None and not has_checks(without):
+        why = explain_missing_checks(without)
+        if why or folder is None or list_only:
+            raise click.ClickException(why or NO_CHECKS.format(without))
     if folder is not None and (list_only or checks):
         listed = _list_checks(folder, event)
         if list_only:
+            if listed is not None and not listed.started and not listed.others:
+                raise click.ClickException(NO_CHECKS.format(folder))
             _print_list(listed)
             sys.exit(0)
         if listed is not None:
@@ -206,6 +214,11 @@ def _secret_value(name: str) -> str:
     """Return a secret's value from the environment, or ask for it on a terminal."""
     if value := os.environ.get(name):
         return value
+    if "=" in name:
+        raise click.UsageError(
+            f"--secret {name.partition('=')[0]}=…: give the name alone, since others can read command lines; the "
+            "value is that of the environment variable"
+        )
     if not sys.stdin.isatty():
         raise click.UsageError(
             f"--secret {name}: there is no environment variable {name}, and no terminal to ask for the value"

@@ -34,7 +34,7 @@ NetworkMode = Literal["own", "host", "none"]
 """The network of commands: one of their own with a way out, this machine's, or none."""
 
 _DESTINATION = re.compile(
-    r"(?:(?P<login>[^@\s/]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@]+)(?::(?P<port>\d{1,5}))?\Z"
+    r"(?:(?P<login>[^@\s/]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:\s@/]+)(?::(?P<port>\d{1,5}))?\Z"
 )
 
 

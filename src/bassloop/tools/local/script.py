@@ -16,6 +16,7 @@ from bassloop.bass.path import FilePath, HostPath, parse_file_or_dir
 from bassloop.bass.session import Session
 from bassloop.bass.stream import BytesSource, Sink, Source, decoder
 from bassloop.bass.values import Scope, text_of
+from bassloop.repository_files import CONFIG_FILE, OTHER_FORMATS
 from bassloop.tools.local.late_driver import LateDriver
 from bassloop.tools.local.local_host import LocalHost
 
@@ -57,6 +58,8 @@ def read_script(path: str) -> ScriptText:
             text_of(content), "<stdin>", HostPath("."), memory_file("<stdin>", content)
         )
     folder, name = os.path.split(path)
+    if Path(name).suffix in OTHER_FORMATS or name == CONFIG_FILE:
+        raise BassError(f"{path} isn't a Bass script")
     try:
         content = Path(path).read_bytes()
     except OSError as error:
