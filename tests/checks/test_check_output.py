@@ -15,6 +15,7 @@ from bassloop.github import CheckOutput
 from bassloop.github.check_run_requests import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import ThunkRecord
+from bassloop.tools.failure_report import render_failure
 from bassloop.wire import bass_pb2 as pb
 from tests.records import make_run, make_step
 
@@ -85,6 +86,17 @@ def test_a_mere_report_of_a_failure_is_not_shown_as_its_cause() -> None:
     said = check_output.ended(make_run(state="failed"), [failing], URL, failing, [], findings)
     assert said.title == "make: exit status 2"
     assert "the last words" not in said.summary
+
+
+def test_failures_that_may_be_missing_are_mentioned() -> None:
+    failing = make_step(7, "make", error="exit status 2", lines=1)
+    for unread in (False, True):
+        failure = RunFailure("exit status 2", failing, has_unread_json=unread)
+        findings = check_output.Findings(failure)
+        said = check_output.ended(make_run(state="failed"), [failing], URL, failing, [], findings)
+        assert ("There may be more failures" in said.summary) is unread
+        shown = render_failure({**failure.json(), "excerpt": None})
+        assert ("There may be more failures" in shown) is unread
 
 
 def test_a_check_without_a_runner_shows_the_command_that_connects_one() -> None:

@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.failures import Rank, find_failures
-from bassloop.failures.json_documents import MAX_CHARACTERS, MAX_FOUND
+from bassloop.failures import Rank, find_failures, scan_log
+from bassloop.failures.json_documents import (
+    MAX_CHARACTERS,
+    MAX_FOUND,
+    MAX_OBJECTS,
+    JSONDocuments,
+)
 
 ERROR = {
     "file": "a.py",
@@ -81,6 +86,28 @@ def test_the_amount_of_json_that_is_read_is_bounded() -> None:
     assert len(found) == 1
     endless = ["{", *['"a": 1,'] * (MAX_CHARACTERS // 7)]
     assert find_failures([*endless, "fatal: no"])[0].message == "fatal: no"
+
+
+@pytest.mark.parametrize(
+    ("lines", "has_unread"),
+    [
+        (["x" * MAX_CHARACTERS * 2, json.dumps(ERROR)], False),
+        ([json.dumps([{}] * (MAX_OBJECTS - 2) + [ERROR])], False),
+        ([json.dumps([{"a": 1}] * MAX_OBJECTS + [ERROR])], True),
+        ([json.dumps([{"a": 1}] * (MAX_OBJECTS - 1)), json.dumps(ERROR), json.dumps(ERROR)], True),
+        ([json.dumps(ERROR | {"text": "x" * MAX_CHARACTERS})], True),
+        (["{", *['"a": 1,'] * (MAX_CHARACTERS // 6), "}"], True),
+    ],
+)
+def test_a_log_with_more_json_than_is_read_is_reported_as_such(
+    lines: list[str], has_unread: bool
+) -> None:
+    documents = JSONDocuments()
+    for number, line in enumerate(lines):
+        documents.feed(number, line)
+    assert documents.is_cut is has_unread
+    if len(lines) < 10:
+        assert scan_log(["a.c:1:2: error: no", *lines]).has_unread_json is has_unread
 
 
 JSON = st.recursive(

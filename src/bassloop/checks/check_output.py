@@ -256,6 +256,8 @@ def ended(
     if telling := findings.telling:
         title = title if names_others else _short(plain(telling[0].title))
         parts.append(_failures(findings, url))
+    if findings.failure is not None and findings.failure.note:
+        parts.append(findings.failure.note)
     if run.message:
         parts += _message_parts(run.message, url, is_code=run.state != RunState.SUCCEEDED)
     if steps:

@@ -10,7 +10,7 @@ import trio
 
 from bassloop.checks.test_report_collector import with_reported
 from bassloop.concurrency import TTLCache
-from bassloop.failures import Failure, Rank, find_failures
+from bassloop.failures import Failure, Rank, scan_log
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain, strip
 from bassloop.wire.conventions import as_in_project
@@ -82,10 +82,12 @@ class LogFailures:
     Args:
         failures: the most informative first; none if the log has no text.
         key_lines: the lines of the first failure that hold its message or location.
+        has_unread_json: whether failures may be missing, because the log has more JSON than is read.
     """
 
     failures: tuple[Failure, ...] = ()
     key_lines: frozenset[int] = frozenset()
+    has_unread_json: bool = False
 
 
 LogFailureCache = TTLCache[tuple[int, int], LogFailures]
@@ -106,12 +108,14 @@ class RunFailure:
         step: the step that failed or was stopped, if any.
         failures: the most informative first.
         key_lines: the log's lines that hold the first failure's message or location.
+        has_unread_json: whether failures may be missing, because the log has more JSON than is read.
     """
 
     reason: str
     step: Step | None
     failures: tuple[Failure, ...] = ()
     key_lines: frozenset[int] = frozenset()
+    has_unread_json: bool = False
 
     @property
     def title(self) -> str:
@@ -121,6 +125,12 @@ class RunFailure:
         if first is not None and (first.rank > Rank.CONSEQUENCE or not reason):
             return plain(first.title)
         return reason
+
+    @property
+    def note(self) -> str:
+        """Why failures may be missing; "" if all of the log was read."""
+        why = "There may be more failures: the log has more JSON than is read."
+        return why if self.has_unread_json else ""
 
     @property
     def shown(self) -> Failure | None:
@@ -149,6 +159,7 @@ class RunFailure:
             "vertex": self.step.row if self.step else None,
             "failures": [_failure_json(failure, links) for failure in named],
             "more": len(self.failures) - len(named),
+            "note": self.note or None,
         }
 
 
@@ -183,7 +194,7 @@ async def find_run_failure(
     telling = tuple(failure for failure in found.failures if failure.rank > Rank.CONSEQUENCE)
     failed = await store.tests.of_run(run.id, "failed", MAX_TESTS)
     failures = with_reported(telling, failed) or found.failures[:1]
-    return RunFailure(reason, culprit, failures, found.key_lines)
+    return RunFailure(reason, culprit, failures, found.key_lines, found.has_unread_json)
 
 
 def failure_reason(run: Run, culprit: Step | None) -> str:
@@ -197,7 +208,7 @@ def failure_reason(run: Run, culprit: Step | None) -> str:
 def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
     """Find the failures in a log's last lines, which begin at line `start`. Slow: use a thread."""
     texts = [strip(line) for line in lines]
-    failures = find_failures(texts)
+    failures, has_unread_json = scan_log(texts)
     if not failures:
         return LogFailures()
     first = failures[0]
@@ -212,7 +223,7 @@ def analyze_log(start: int, lines: Sequence[bytes]) -> LogFailures:
         replace(failure, first=start + failure.first, last=start + failure.last)
         for failure in failures
     )
-    return LogFailures(moved, key_lines or frozenset({moved[0].first}))
+    return LogFailures(moved, key_lines or frozenset({moved[0].first}), has_unread_json)
 
 
 def excerpt_range(failure: Failure, total: int, key_lines: Collection[int] = ()) -> tuple[int, int]:

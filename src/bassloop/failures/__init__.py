@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bassloop.failures.annotations import LogAnnotation, find_annotations
 from bassloop.failures.failure import NOT_IN_LOG, Failure, Location, Rank
-from bassloop.failures.scan import find_failures
+from bassloop.failures.scan import LogScan, find_failures, scan_log
 from bassloop.failures.test_report_formats import Case, ReportError, read_report
 
 __all__ = [
@@ -21,9 +21,11 @@ __all__ = [
     "Failure",
     "Location",
     "LogAnnotation",
+    "LogScan",
     "Rank",
     "ReportError",
     "find_annotations",
     "find_failures",
     "read_report",
+    "scan_log",
 ]

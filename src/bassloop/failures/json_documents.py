@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from bassloop.failures.failure import Rank
     from bassloop.failures.rules.json_output import JSONRule
 
-MAX_CHARACTERS = 4 << 20
-"""The limits on the JSON that is read from a log."""
+MAX_CHARACTERS = 1 << 20
+MAX_OBJECTS = 20_000
+"""The limits on the JSON that is read from a log. While a document is parsed, no other thread runs."""
 
-MAX_OBJECTS = 100_000
 MAX_FOUND = 200
 MAX_DEPTH = 40
 
@@ -48,10 +48,11 @@ class _Object:
 
 
 class JSONDocuments:
-    """The JSON of a log, and the failures in it."""
+    """The JSON of a log, and the failures in it. `is_cut` is true if there is more JSON than is read."""
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []
+        self.is_cut = False
         self._ranges: list[tuple[int, int]] = []
         self._first = 0
         self._lines: list[str] = []
@@ -68,12 +69,13 @@ class JSONDocuments:
                 self._lines = []
             return
         text = line.strip()
-        if text[:1] not in ("{", "[") or self._left <= 0:
-            return
         if text in ("{", "[", "[{"):
             self._first = number
             self._take(line)
-        elif text[-1] in ("}", "]") and text[1:2] in ('"', "{") and len(text) <= self._left:
+        elif text[:1] in ("{", "[") and text[-1] in ("}", "]") and text[1:2] in ('"', "{"):
+            if len(text) > self._left:
+                self.is_cut = True
+                return
             self._left -= len(text)
             self._read(number, [text])
 
@@ -94,20 +96,24 @@ class JSONDocuments:
         self._lines.append(line)
         if self._left <= 0:
             self._lines = []
+            self.is_cut = True
 
     def _read(self, first: int, lines: Sequence[str]) -> None:
+        text = "\n".join(lines)
         try:
-            document = json.loads("\n".join(lines))
+            document = json.loads(text)
         except (ValueError, RecursionError):
             return
         before = len(self.failures)
-        position = 0
+        start = line = 0
         for each in self._walk(document):
             for rule in JSON_RULES:
                 if len(self.failures) < MAX_FOUND and _fits(rule, each):
                     message = _message(rule, each)
-                    position = _line_of((message, _field(each, rule.test)), lines, position)
-                    self.failures.append(_failure(rule, each, message, first + position))
+                    found = _start_of_line((message, _field(each, rule.test)), text, start)
+                    line += text.count("\n", start, found)
+                    start = found
+                    self.failures.append(_failure(rule, each, message, first + line))
                     break
         if len(self.failures) > before:
             self._ranges.append((first, first + len(lines) - 1))
@@ -115,9 +121,12 @@ class JSONDocuments:
     def _walk(self, document: object) -> Iterator[_Object]:
         """Return the objects of a document in order."""
         waiting: list[tuple[object, tuple[dict[str, Any], ...]]] = [(document, ())]
-        while waiting and self._objects > 0:
+        while waiting:
             value, around = waiting.pop()
             if isinstance(value, dict):
+                if self._objects == 0:
+                    self.is_cut = True
+                    return
                 self._objects -= 1
                 yield _Object(value, around)
                 around = (value, *around)
@@ -215,12 +224,15 @@ def _failure(rule: JSONRule, found: _Object, message: str, line: int) -> Failure
     return Failure(rule.tool, rule.rank, message, named, _locations(rule, found), line, line)
 
 
-def _line_of(texts: Sequence[object], lines: Sequence[str], start: int) -> int:
-    """Return the number of the first line, from `start`, that contains the beginning of one of these texts."""
+def _start_of_line(texts: Sequence[object], document: str, start: int) -> int:
+    """Return where the first line begins, at `start` or later, that contains the beginning of one of these texts.
+
+    If there is none, this is `start`, where a line must begin.
+    """
     for text in texts:
         if isinstance(text, str) and text:
             needle = json.dumps(text.partition("\n")[0], ensure_ascii=False)[1:30].rstrip('"')
-            for number in range(start, len(lines)):
-                if needle in lines[number]:
-                    return number
+            at = document.find(needle, start)
+            if at >= 0:
+                return max(document.rfind("\n", start, at) + 1, start)
     return start

@@ -49,8 +49,23 @@ _NO_COMPLAINT = re2.compile(
 )
 
 
+class LogScan(NamedTuple):
+    """The failures in a log, the most informative first.
+
+    `has_unread_json` is true if failures may be missing, because the log has more JSON than is read.
+    """
+
+    failures: list[Failure]
+    has_unread_json: bool = False
+
+
 def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failure]:
-    """Return the failures in a log, the most informative first.
+    """Return the failures in a log, the most informative first. See `scan_log`."""
+    return scan_log(lines, limit).failures
+
+
+def scan_log(lines: Iterable[str], limit: int = MAX_FAILURES) -> LogScan:
+    """Find the failures in a log.
 
     If no rule matches any line, the result is the last line that looks like an error, or otherwise the last line that
     has a word.
@@ -79,9 +94,9 @@ def find_failures(lines: Iterable[str], limit: int = MAX_FAILURES) -> list[Failu
     if not failures and last:
         number, text = _most_telling(last)
         message = as_in_project(_spaced(text))
-        return [Failure("log", Rank.CONSEQUENCE, message, None, (), number, number)]
+        failures = [Failure("log", Rank.CONSEQUENCE, message, None, (), number, number)]
     failures.sort(key=lambda failure: (-failure.rank, failure.first))
-    return failures[:limit]
+    return LogScan(failures[:limit], documents.is_cut)
 
 
 def _most_telling(last: Sequence[tuple[int, str]]) -> tuple[int, str]:

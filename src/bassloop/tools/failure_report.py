@@ -115,6 +115,8 @@ def _lines(failure: Mapping[str, Any], page: str | None) -> Iterator[str]:
             yield f"    log: {page}#v{failure['vertex']}-L{each['first'] + 1}"
     if failure["more"]:
         yield f"and {failure['more']} more"
+    if note := failure.get("note"):
+        yield str(note)
     if failure["reason"]:
         yield f"{'' if not named else chr(10)}{failure['reason']}"
     excerpt = failure.get("excerpt")
