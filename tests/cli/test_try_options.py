@@ -102,6 +102,8 @@ def test_an_image_that_was_not_used_is_reported_with_the_result(
     assert "commands run as you, on this machine itself" in done.stdout
     assert "nobody/has-this:1" in done.stdout
     assert done.stdout.splitlines()[-1] == "passed, without 1 image"
+    marked = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("!")]
+    assert len(marked) == 1, "only checks that passed as declared have a tick in the table"
     done = tried(environment, path, "--strict")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "not passed: without 1 image (--strict)"

@@ -210,6 +210,8 @@ class TrialDisplay:
         for each, page in zip(results, pages, strict=True):
             run = each.run
             sign, style = SIGNS[run.state]
+            if run.state == RunState.SUCCEEDED and each.unused_images:
+                sign, style = "!", "yellow"  # not what its declaration asks for
             began = run.started_at or run.created_at
             cells = [
                 Text(sign, style),
