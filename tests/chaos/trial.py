@@ -479,7 +479,7 @@ async def play(chaos: Chaos) -> Report:
             harm.cancel_scope.cancel()
         await chaos.cluster.ready()
         await chaos.finish()
-        chaos.report.calls = chaos.cluster.world.standin.quotas.used()
-        chaos.report.calls_refused = chaos.cluster.world.standin.quotas.refused
+        chaos.report.calls = chaos.cluster.world.standin.rate_limits.used()
+        chaos.report.calls_refused = chaos.cluster.world.standin.rate_limits.refused
         nursery.cancel_scope.cancel()
     return chaos.report

@@ -226,10 +226,10 @@ def test_a_trial_ends_when_its_disk_is_full(
 def test_a_trial_without_a_folder_for_temporary_files_names_the_fix(
     make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(prefix: str) -> str:
-        raise FileNotFoundError(errno.ENOENT, f"No usable temporary directory for {prefix}")
+    def refuse() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory")
 
-    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
     path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
     done = run_command("try", "--engine", "host", path)
     assert done.returncode == 1

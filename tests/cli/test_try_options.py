@@ -137,6 +137,7 @@ def test_artifacts_of_a_trial_are_stored_in_the_given_folder(
 def test_options_that_contradict_each_other_are_refused(
     environment: dict[str, str], tmp_path: Path, options: list[str], why: str
 ) -> None:
+    (tmp_path / ".bassloop.toml").write_text(CHECKS)
     done = tried(environment, tmp_path, *options)
     assert done.returncode == 2
     assert why in done.stderr

@@ -67,8 +67,8 @@ async def backlog(
     """A loop with a backlog, each push to a branch of its own; on exit, all of it has to come through."""
     heads = commits(repository, size)
     async with small_loop(repository, folder, points=10**9, seconds=seconds) as loop:
-        loop.standin.quotas.per_hour = loop.standin.quotas.points_per_minute = 10**9
-        loop.standin.quotas.at_once = 10**6
+        loop.standin.rate_limits.per_hour = loop.standin.rate_limits.points_per_minute = 10**9
+        loop.standin.rate_limits.at_once = 10**6
         payload = await loop.standin.payload("push")
         async with loop.runner():
             yield loop

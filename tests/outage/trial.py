@@ -279,8 +279,8 @@ class Outage:
             report.spinning += run["status"] != "completed"
             report.without_runner += run["conclusion"] == "action_required"
             report.conclusions[run["conclusion"] or run["status"]] += 1
-        report.limited = self.around.standin.quotas.refused
-        points = self.around.standin.quotas.points_per_minute
+        report.limited = self.around.standin.rate_limits.refused
+        points = self.around.standin.rate_limits.points_per_minute
         report.least = self.plan.least(handled, points)
         report.least_while_up = self.plan.least(
             handled, points, [*report.up, (self.up_since, math.inf)]

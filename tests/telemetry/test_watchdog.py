@@ -27,7 +27,7 @@ async def test_a_task_that_blocks_the_event_loop_is_counted_and_logged_with_its_
     assert max(watchdog.longest.values()) >= 0.5
     [line] = [each for each in lines if "hold_the_loop" in each["stack"]]
     assert line["seconds"] >= 0.5
-    assert "test_a_step_that_holds" in line["task"]
+    assert "test_a_task_that_blocks" in line["task"]
 
 
 async def test_a_task_that_sleeps_is_reported_as_waiting_and_not_as_computing() -> None:
