@@ -32,7 +32,8 @@ BRANCH: Final = _Branch()
 HEADS = "refs/heads/"
 PULL_REQUEST = "refs/pull/1/merge"
 
-Value: TypeAlias = "str | float | bool | tuple[str, ...] | _Unknown | _Branch | None"
+Scalar: TypeAlias = "str | float | bool | None"
+Value: TypeAlias = "Scalar | tuple[str, ...] | _Unknown | _Branch"
 """A tuple represents a list."""
 
 NAMES: Mapping[str, Value] = {
@@ -168,16 +169,20 @@ def allowed_when(
 
 def text_of(expression: str, names: Mapping[str, Value]) -> str | None:
     """Return an expression's value as the text that GitHub inserts; None if it isn't known."""
-    match _value(expression, names):
+    value = _value(expression, names)
+    return as_text(value) if isinstance(value, str | float | bool | None) else None
+
+
+def as_text(value: Scalar) -> str:
+    """Return a value as GitHub inserts it into a text."""
+    match value:
         case None:
             return ""
-        case bool(value):
+        case bool():
             return str(value).lower()
-        case float(value):
+        case float():
             return str(int(value)) if value.is_integer() else repr(value)
-        case str(value):
-            return value
-    return None
+    return str(value)
 
 
 def _value(expression: str, names: Mapping[str, Value]) -> Value:

@@ -37,6 +37,7 @@ from bassloop.project.workflow_actions import (
     uploads_of,
     usual_image,
 )
+from bassloop.project.workflow_matrix import in_expressions
 from bassloop.project.workflow_scripts import (
     BASH,
     REPORTS_COVERAGE,
@@ -306,11 +307,11 @@ class WorkflowJob:
     def _combinations(self, expression: str) -> tuple[list[str], list[tuple[str, ...]]]:
         """Return the names of the matrix that an expression depends on, and all combinations of their values."""
         wanted = names_in(expression)
-        names = [name for name in self._matrix if f"matrix.{name}".lower() in wanted]
+        names = [name for name in self._matrix if in_expressions(name) in wanted]
         return names, list(itertools.product(*(self._matrix[name] for name in names)))
 
     def _with_values(self, names: list[str], values: tuple[str, ...]) -> dict[str, Value]:
-        matrix = zip((f"matrix.{name}".lower() for name in names), values, strict=True)
+        matrix = zip(map(in_expressions, names), values, strict=True)
         return {**self._known, **dict(matrix)}
 
     def _chosen(self, expression: str) -> str | None:

@@ -12,10 +12,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from bassloop.project.conditions import as_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bassloop.project.conditions import Value
+    from bassloop.project.conditions import Scalar
 
 MAX_COMBINATIONS = 256
 """GitHub's limit for a matrix."""
@@ -45,11 +47,11 @@ class Part:
     """
 
     label: str = ""
-    known: Mapping[str, Value] = field(default_factory=dict)
+    known: Mapping[str, Scalar] = field(default_factory=dict)
     matrix: Mapping[str, list[str]] = field(default_factory=dict)
 
 
-def combinations(matrix: Mapping[Any, Any]) -> list[dict[str, Value]]:
+def combinations(matrix: Mapping[Any, Any]) -> list[dict[str, Scalar]]:
     """Return the combinations that GitHub starts a job for. Each has all names, such as `os` or `target.arch`.
 
     Values that aren't there are None. Raises TooManyCombinationsError.
@@ -103,7 +105,7 @@ def _with_included(
     return extended + added
 
 
-def _flattened(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
+def _flattened(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
     for name, each in value.items():
         if isinstance(each, dict):
             yield from _flattened(each, f"{prefix}{name}.")
@@ -113,13 +115,18 @@ def _flattened(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", float(each)
 
 
-def known_values(combination: Mapping[str, Value]) -> dict[str, Value]:
+def in_expressions(name: str) -> str:
+    """Return what expressions call a name in a matrix."""
+    return f"matrix.{name}".lower()
+
+
+def known_values(combination: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Return a combination's values by the names that expressions have for them."""
-    return {f"matrix.{name}".lower(): value for name, value in combination.items()}
+    return {in_expressions(name): value for name, value in combination.items()}
 
 
 def divide(
-    found: Sequence[Mapping[str, Value]], is_plain: Callable[[str, str], bool]
+    found: Sequence[Mapping[str, Scalar]], is_plain: Callable[[str, str], bool]
 ) -> list[Part]:
     """Return parts of a matrix that have all of these combinations, as few as possible.
 
@@ -127,7 +134,7 @@ def divide(
         is_plain: whether a check's matrix can declare this text for this name.
     """
     names = list(found[0]) if found else []
-    groups: dict[tuple[tuple[str, Value], ...], list[Mapping[str, Value]]] = {}
+    groups: dict[tuple[tuple[str, Scalar], ...], list[Mapping[str, Scalar]]] = {}
     for each in found:
         apart = ((name, each[name]) for name in names if not _is_text(name, each[name], is_plain))
         groups.setdefault(tuple(apart), []).append(each)
@@ -136,12 +143,12 @@ def divide(
     return _labelled(parts, varying)
 
 
-def _is_text(name: str, value: Value, is_plain: Callable[[str, str], bool]) -> bool:
+def _is_text(name: str, value: Scalar, is_plain: Callable[[str, str], bool]) -> bool:
     is_text = isinstance(value, str | float) and not isinstance(value, bool)
     return is_text and _NAME.fullmatch(name) is not None and is_plain(name, as_text(value))
 
 
-def _as_product(group: Sequence[Mapping[str, Value]], names: Sequence[str]) -> Iterator[Part]:
+def _as_product(group: Sequence[Mapping[str, Scalar]], names: Sequence[str]) -> Iterator[Part]:
     """Yield one part if the combinations are a product of their values, otherwise one for each."""
     texts = {name: list(dict.fromkeys(as_text(each[name]) for each in group)) for name in names}
     matrix = {name: values for name, values in texts.items() if len(values) > 1}
@@ -156,7 +163,7 @@ def _labelled(parts: Sequence[Part], varying: Sequence[str]) -> list[Part]:
     """Return the parts with labels of the first values that distinguish them, none if there is only one."""
     texts = [
         [
-            _label(name, part.known[f"matrix.{name}".lower()])
+            _label(name, part.known[in_expressions(name)])
             for name in varying
             if name not in part.matrix
         ]
@@ -176,20 +183,8 @@ def _labelled(parts: Sequence[Part], varying: Sequence[str]) -> list[Part]:
     return list(taken.values())
 
 
-def _label(name: str, value: Value) -> str:
+def _label(name: str, value: Scalar) -> str:
     if isinstance(value, bool):
         return name.rpartition(".")[2] if value else ""
     text = as_text(value)
     return "" if _UBUNTU.fullmatch(text) else re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
-
-
-def as_text(value: Value) -> str:
-    """Return a value of a matrix as GitHub inserts it."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case float():
-            return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bassloop.project.conditions import allowed_when, evaluate, event_cases, names_in, text_of
+from bassloop.project.conditions import (
+    allowed_when,
+    as_text,
+    evaluate,
+    event_cases,
+    names_in,
+    text_of,
+)
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, examines_needs, table
 from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
 from bassloop.project.workflow_matrix import (
     Part,
     TooManyCombinationsError,
-    as_text,
     combinations,
     divide,
+    in_expressions,
     known_values,
 )
 from bassloop.project.workflow_scripts import is_idle, is_preparation
@@ -29,7 +36,7 @@ from bassloop.project.workflow_versions import PLAIN_VERSION, version_axes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bassloop.project.conditions import Value
+    from bassloop.project.conditions import Scalar, Value
     from bassloop.project.detection import Proposal
 
 BY_HAND = ("workflow_dispatch", "workflow_call")
@@ -211,7 +218,7 @@ def _divide(job: Mapping[str, Any]) -> _Divided:
     versions = version_axes(job)
     systems: dict[str, None] = {}
     linuxes: dict[str, None] = {}
-    kept: dict[object, dict[str, Value]] = {}
+    kept: dict[object, dict[str, Scalar]] = {}
     chooses_system = names_in(str(job.get("runs-on", "")))
     for each in found:
         if system := _other_system(job, known_values(each)):
@@ -230,7 +237,7 @@ def _divide(job: Mapping[str, Any]) -> _Divided:
         linux = {
             name: value
             for name, value in each.items()
-            if f"matrix.{name}".lower() in chooses_system and "ubuntu" in as_text(value).lower()
+            if in_expressions(name) in chooses_system and "ubuntu" in as_text(value).lower()
         }
         linuxes |= dict.fromkeys(map(as_text, linux.values()))
         # All versions of Ubuntu are the same here.
@@ -254,11 +261,11 @@ def _divide(job: Mapping[str, Any]) -> _Divided:
     return divided
 
 
-def _missing_names(job: Mapping[str, Any], combination: Mapping[str, Value]) -> dict[str, Value]:
+def _missing_names(job: Mapping[str, Any], combination: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Return null for each name of a matrix that a job mentions and that no combination has."""
     mentioned = dict.fromkeys(re.findall(r"\bmatrix\.([A-Za-z_][\w.-]*)", str(job)))
     return {
-        f"matrix.{name}".lower(): None
+        in_expressions(name): None
         for name in mentioned
         if not any(each == name or each.startswith(f"{name}.") for each in combination)
     }
