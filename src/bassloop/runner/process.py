@@ -243,15 +243,22 @@ async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
     await pipe.aclose()
 
 
-def is_running(pid: int) -> bool:
-    """Return whether there is a process with this id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+PROBE_PREFIX = "bassloop-probe-"
+"""The prefix of the names of what a process makes to try something; its id and a hyphen follow."""
+
+
+def is_left_probe(name: str) -> bool:
+    """Return whether what has this name was made to try something, by a process of this machine that has ended."""
+    pid = name.removeprefix(PROBE_PREFIX).partition("-")[0]
+    if not pid.isdigit():
         return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
     except PermissionError:
-        return True  # it belongs to another user
-    return True
+        return False  # it belongs to another user
+    return False
 
 
 def kill_marked(marker: str) -> None:

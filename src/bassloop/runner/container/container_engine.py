@@ -25,7 +25,7 @@ import trio
 
 from bassloop.concurrency import Backoff, retry, shielded
 from bassloop.runner.errors import DriverError
-from bassloop.runner.process import is_running
+from bassloop.runner.process import PROBE_PREFIX, is_left_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -361,7 +361,7 @@ async def _try(engine: ContainerEngine, network: str, more: Sequence[str] = ()) 
 
     The container is always removed, even if this is cancelled.
     """
-    name = f"bassloop-probe-{os.getpid()}-{secrets.token_hex(4)}"
+    name = f"{PROBE_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     words = ["run", "--rm", "--name", name, "--label", f"{PROBE_LABEL}={_machine()}"]
     words += ["--network", network, *more]
     for limit in engine.ulimits:
@@ -387,8 +387,7 @@ async def remove_left_probes(engine: ContainerEngine) -> None:
     for name in (
         await engine.ask("ps", "--all", "--filter", label, "--format", "{{.Names}}")
     ).split():
-        pid = name.removeprefix("bassloop-probe-").partition("-")[0]
-        if pid.isdigit() and not is_running(int(pid)):
+        if is_left_probe(name):
             await engine.remove_container(name)
 
 

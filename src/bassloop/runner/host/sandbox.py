@@ -27,7 +27,7 @@ from bassloop.runner.host import syscall_filter
 from bassloop.runner.host.network import NetworkHelper, find_helpers
 from bassloop.runner.host.resource_limits import LimitHolder, find_limit_holder
 from bassloop.runner.options import NO_LIMITS, CommandLimits
-from bassloop.runner.process import MARKER_VARIABLE, is_running
+from bassloop.runner.process import MARKER_VARIABLE, PROBE_PREFIX, is_left_probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 HOME = "/bass/home"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_SECONDS = 60.0
-PROBE_PREFIX = "bassloop-probe-"
-"""The prefix of the temporary folder for trying a sandbox; the process's id follows."""
 _START = "/bass/start"
 _WAIT = f'echo >{_START}/ready; read -r _ <{_START}/go; exec "$@"'
 """A shell script that waits for the network, and then executes the command."""
@@ -292,10 +290,9 @@ async def _probe(sandbox: Sandbox) -> str | None:
 def remove_left_probes() -> None:
     """Remove the folders of this user's processes that were killed while they tried a sandbox."""
     for path in Path(gettempdir()).glob(f"{PROBE_PREFIX}*-*"):
-        pid = path.name.removeprefix(PROBE_PREFIX).partition("-")[0]
         with suppress(FileNotFoundError):  # another process removes it, too
             is_own = path.lstat().st_uid == os.geteuid()
-            if is_own and pid.isdigit() and not is_running(int(pid)):
+            if is_own and is_left_probe(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
 
