@@ -302,15 +302,18 @@ def eject(path: Path) -> None:
     """
     from bassloop.cli.errors import report_errors
     from bassloop.project import ChecksFileError, read_checks, write_bass
-    from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
+    from bassloop.tools.checks_folder import (
+        explain_missing_checks,
+        find_checks_folder,
+        find_script,
+    )
     from bassloop.tools.formatter import format_bass
 
     folder = find_checks_folder(path) or path
     file = path / CONFIG_FILE if folder == path.resolve() else folder / CONFIG_FILE
     if not file.is_file():
         why = explain_missing_checks(path.resolve())
-        script = next((name for name in SCRIPTS if (folder / name).is_file()), None)
-        if script:
+        if script := find_script(folder):
             why = f"there is no {file}; the checks are in {folder / script}, which is Bass already"
         raise click.ClickException(why or f"there is no {file}; bassloop init writes one")
     with report_errors(ChecksFileError):

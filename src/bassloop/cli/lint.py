@@ -12,8 +12,8 @@ import click
 
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.repository_files import CONFIG_FILE, OTHER_FORMATS, SCRIPTS
-from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder
+from bassloop.repository_files import CONFIG_FILE, OTHER_FORMATS
+from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder, find_script
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def lint(path: Path) -> None:
             errors += found.level == "error"
             warnings += found.level == "warning"
     if root is not None and not errors:
-        has_script = any((root / name).is_file() for name in SCRIPTS)
+        hook = find_script(root)
         started: Collection[str] | None = ()
-        if not declared and not has_script:
+        if not declared and hook is None:
             click.echo(explain_missing_checks(root) or NO_CHECKS)
             errors += not scripts
-        elif has_script:
-            failed, started = _show_expected(root, declared)
+        elif hook is not None:
+            failed, started = _show_expected(root, hook, declared)
             errors += failed
         else:
             _show_declared(declared)
@@ -200,7 +200,7 @@ def _unmatched_limits(
 
 
 def _show_expected(
-    root: Path, checks: Mapping[str, CheckDeclaration]
+    root: Path, hook: str, checks: Mapping[str, CheckDeclaration]
 ) -> tuple[int, set[str] | None]:
     """Evaluate the hook to show what each event starts.
 
@@ -216,8 +216,7 @@ def _show_expected(
         declared = write_bass(checks)
     expectations = run_late(partial(find_all_expected_checks, root, declared=declared))
     if all(expected.fails for _, expected in expectations):
-        script = next(name for name in SCRIPTS if (root / name).is_file())
-        why = {(expected.location or script, expected.error): None for _, expected in expectations}
+        why = {(expected.location or hook, expected.error): None for _, expected in expectations}
         for location, message in why:
             click.echo(f"{root / location}: error: the hook fails: {message}")
         return len(why), None

@@ -144,11 +144,11 @@ def try_(
     if watch and committed:
         raise click.UsageError("--watch tries the working tree, and --committed doesn't")
     folder = find_checks_folder(path)
-    without = path.resolve() if folder is None else folder
-    if payload is None and not has_checks(without):
-        why = explain_missing_checks(without)
+    root = path.resolve() if folder is None else folder
+    if payload is None and not has_checks(root):
+        why = explain_missing_checks(root)
         if why or folder is None or list_only:
-            raise click.ClickException(why or NO_CHECKS.format(without))
+            raise click.ClickException(why or NO_CHECKS.format(root))
     if folder is not None and (list_only or checks):
         listed = _list_checks(folder, event)
         if list_only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from bassloop.repository_files import CHECKS, CONFIG_FILE
+from bassloop.repository_files import CHECKS, CONFIG_FILE, SCRIPTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,11 @@ _MOST_SIMILAR = 0.8
 def has_checks(folder: Path) -> bool:
     """Return whether a folder has a file that may declare checks."""
     return any((folder / name).is_file() for name in CHECKS)
+
+
+def find_script(folder: Path) -> str | None:
+    """Return the name of the Bass file that is a folder's hook, or None if it has none."""
+    return next((name for name in SCRIPTS if (folder / name).is_file()), None)
 
 
 def repository_top(path: Path) -> Path | None:
