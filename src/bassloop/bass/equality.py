@@ -97,7 +97,7 @@ _FIELDS: Final[dict[type[Object], tuple[str, ...]]] = {
     ThunkPath: ("thunk", "path"),
     ThunkAddr: ("port", "format", "thunk"),
 }
-"""The classes whose values are equal if these attributes are."""
+"""The attributes that decide whether two values of a class are equal."""
 
 EQUAL.update({cls: _compare(fields) for cls, fields in _FIELDS.items()})
 

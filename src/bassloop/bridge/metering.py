@@ -36,8 +36,8 @@ UNREAD_BYTES = 64 << 20
 """The maximum amount of data that a peer hasn't read, in all channels together; each channel has a limit as well."""
 
 DEFERRED_PACKETS = 1_000
-"""How many packets may wait for the end of a key exchange. asyncssh stores them without a limit, and then sends all of
-them without a break, which takes 50 µs or more for each."""
+"""The maximum number of packets that wait for the end of a key exchange. asyncssh has no limit for them, and then sends
+them all without a break, which takes at least 50 µs for each."""
 
 SLICE_SECONDS = 0.002
 """The time for which one peer's bytes are processed before it's the turn of others."""

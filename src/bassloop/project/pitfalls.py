@@ -21,7 +21,7 @@ _SPLIT = re.compile(r"\s*--?[A-Za-z]")
 
 
 MAX_NAMES = 20
-"""How many checks a message lists."""
+"""The maximum number of checks that a message lists."""
 
 
 class Pitfall(NamedTuple):

@@ -66,7 +66,7 @@ _NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _KNOWN_EARLY = re.compile(
     r"matrix\..*|needs\.[\w*-]+\.result|format|contains|startswith|endswith", re.IGNORECASE
 )
-"""The names in expressions whose values are inserted. What conditions assume for a push isn't known enough for that."""
+"""The names whose values are inserted into commands. What conditions assume for others may be wrong for some push."""
 
 _FOLDERS = {"github.workspace": "$GITHUB_WORKSPACE", "runner.temp": "${TMPDIR:-/tmp}"}
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
@@ -120,7 +120,7 @@ class WorkflowJob:
         self._known, self._matrix = part.known, part.matrix
         self._only_when = when
         self.missing: list[str] = []
-        """What the check doesn't do though the job does."""
+        """The steps and actions of the job that aren't translated."""
         self._notes: dict[str, None] = {}
         self._secrets: dict[str, None] = {}
         self._aliases: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """Compute the combinations of a workflow's matrix as GitHub does, and divide them among checks. No I/O.
 
-The matrix of a check is a product of lists of texts. Where GitHub's is something else, because of `include`, `exclude`,
-tables or values that aren't texts, each combination becomes a check of its own, whose commands contain its values.
+The matrix of a check is a product of lists of texts. GitHub's may be something else, because of `include`, `exclude`,
+tables, or values that aren't texts. Then each combination becomes a separate check that has its values in its commands.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def _with_included(
 ) -> list[Combination]:
     """Return combinations with those that `include` adds.
 
-    An entry extends each combination of the product whose values it doesn't change, otherwise it's another one.
+    An entry extends each combination of the product whose values it doesn't change. If there are none, it is added
+    as another combination.
     """
     extended = [dict(each) for each in product]
     added = []
