@@ -43,10 +43,27 @@ class Daemon:
     host_key: str
     log: deque[bytes] = field(default_factory=lambda: deque(maxlen=1000))
     """The last lines that it logged."""
+    log_ended: trio.Event = field(default_factory=trio.Event)
+    """Set when it has closed its log, which it does when it ends."""
+
+    async def fail_when_ended(self) -> None:
+        """Wait until it ends, and fail with its last words. For tests in which only the test ends it."""
+        status = await self.process.wait()
+        await self.log_ended.wait()
+        raise AssertionError(f"the daemon ended by itself with {status}:\n{self.last_lines()}")
+
+    def last_lines(self, count: int = 40) -> str:
+        """Return the last lines that it logged."""
+        return b"\n".join([*self.log][-count:]).decode(errors="replace")
 
     def lines_with(self, text: str) -> list[str]:
         """Return the last lines of the log that contain a text."""
         return [line.decode() for line in self.log if text.encode() in line]
+
+    async def follow_log(self, stream: trio.abc.ReceiveStream) -> None:
+        """Keep the last lines of its log."""
+        await _drain(stream, self.log)
+        self.log_ended.set()
 
 
 @dataclass
@@ -117,7 +134,7 @@ class World:
             async with trio.open_nursery() as nursery:
                 port = ready["ssh"].rpartition(":")[2]
                 daemon = Daemon(process, ready["url"], int(port), ready["host_key"])
-                nursery.start_soon(_drain, process.stderr, daemon.log)
+                nursery.start_soon(daemon.follow_log, process.stderr)
                 yield daemon
                 nursery.cancel_scope.cancel()
         finally:

@@ -113,6 +113,7 @@ class Report:
         killed_before: after each other restart, the seconds from ready to the next kill or the end.
         answers: the seconds that answers to `/up` took.
         limited: calls that GitHub refused because of a limit, in all.
+        log: the last lines of the last daemon's log if `seconds` is None.
     """
 
     accepted: int = 0
@@ -130,6 +131,7 @@ class Report:
     killed_before: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
     limited: int = 0
+    log: str = ""
 
     @property
     def set_aside(self) -> int:
@@ -159,6 +161,7 @@ class Report:
             f"{', '.join(killed) or 'none'} s",
             f"/up: p50 {1000 * _percentile(self.answers, 50):.0f} ms, "
             f"p99 {1000 * _percentile(self.answers, 99):.0f} ms of {len(self.answers)}",
+            *self.log.splitlines(),
         ]
         return "\n".join(lines)
 
@@ -177,6 +180,8 @@ class Outage:
     pushing: trio.Event = field(default_factory=trio.Event)
     up_since: float = 0.0
     """The time at which the running daemon was ready, in seconds since the first push."""
+    daemon: Daemon | None = None
+    """The running daemon, or the last one."""
 
     @property
     def url(self) -> str:
@@ -204,7 +209,7 @@ class Outage:
 
     async def run_daemons(self, *, task_status: trio.TaskStatus[Daemon]) -> None:
         """Run one daemon after the other; all but the last are killed when the plan says so."""
-        async with self.around.daemon() as daemon:
+        async with self.run_daemon() as daemon:
             task_status.started(daemon)
             await self.pushing.wait()
             for at in self.plan.kill_times[:1]:
@@ -214,7 +219,7 @@ class Outage:
                 await trio.sleep_forever()
         for at in (*self.plan.kill_times[1:], math.inf):
             await trio.sleep(RESTART_SECONDS)
-            async with self.around.daemon(), trio.open_nursery() as nursery:
+            async with self.run_daemon(), trio.open_nursery() as nursery:
                 registered, ready_at = trio.Event(), trio.current_time()
                 self.up_since = ready_at - self.began
                 nursery.start_soon(self.watch_runner, registered)
@@ -226,6 +231,14 @@ class Outage:
                     if not registered.is_set():
                         self.report.killed_before.append(now - ready_at)
                 nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def run_daemon(self) -> AsyncGenerator[Daemon]:
+        """A daemon that is killed at the end, and has to live until then."""
+        async with self.around.daemon() as self.daemon, trio.open_nursery() as nursery:
+            nursery.start_soon(self.daemon.fail_when_ended)
+            yield self.daemon
+            nursery.cancel_scope.cancel()
 
     async def watch_runner(self, registered: trio.Event) -> None:
         """Note how long a daemon that is ready has no runner."""
@@ -258,6 +271,8 @@ class Outage:
                 while await store.deliveries.unfinished() or await store.checks.unfinished():
                     await trio.sleep(1.0)
                 report.seconds = trio.current_time() - self.began
+            if report.seconds is None and self.daemon is not None:
+                report.log = self.daemon.last_lines()
             report.accepted = len(self.accepted)
             before: str | None = None
             done: set[str] = set()
