@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+LOST_PEERS = frozenset(
+    {
+        ("asyncio", "socket.send() raised exception."),
+        ("grpclib.server", "Failed to handle cancellation"),
+    }
+)
+"""Loggers of libraries, and what they log, in part with a traceback, when a peer disappears. We report that, too."""
+
 
 class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
     def __init__(self, name: str, parse: Callable[[str], float]) -> None:
@@ -175,6 +183,8 @@ def configure_logs(level: str, *, without: str | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    if number > logging.DEBUG:
+        handler.addFilter(lambda record: (record.name, record.msg) not in LOST_PEERS)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
