@@ -14,7 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Slot
 from bassloop.github import GitHubError, RateLimited, sign
-from bassloop.store import Delivery, Store, open_store
+from bassloop.lifecycle import DeliveryState
+from bassloop.store import Delivery, Recorded, Store, open_store
 from tests.github.made import check_suite
 from tests.until import until
 
@@ -149,6 +150,82 @@ async def test_a_delivery_is_handled_even_if_its_sender_hangs_up_while_it_is_sto
             nursery.cancel_scope.cancel()
         with trio.fail_after(200):
             assert (await box.finished("g1")).state == "done"
+
+
+async def test_a_delivery_that_is_stored_while_the_inbox_starts_is_handled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, going, committed, resumed = list[str](), trio.Event(), trio.Event(), trio.Event()
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        handled.append(delivery.guid)
+        await going.wait()
+        return Outcome("done")
+
+    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
+        record = store.deliveries.record
+
+        async def slow_record(*args: Any, **kwargs: Any) -> Recorded:
+            new = await record(*args, **kwargs)
+            committed.set()
+            await resumed.wait()
+            return new
+
+        monkeypatch.setattr(store.deliveries, "record", slow_record)
+        box = Inbox(store, handle, SECRET)
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(box.accept, headers(body(), "g1"), body())
+                await committed.wait()
+                await nursery.start(box.run)  # it finds the delivery in the store
+                await until(lambda: handled)
+                resumed.set()
+            await wait_all_tasks_blocked(0.01)
+            assert box.statistics() == {"handling": 1, "waiting": 0}
+            going.set()
+            assert (await box.finished("g1")).state == "done"
+            await until(lambda: box.statistics() == {"handling": 0, "waiting": 0})
+            nursery.cancel_scope.cancel()
+    assert handled == ["g1"]
+
+
+async def test_a_delivery_is_handled_again_if_that_is_requested_while_its_handling_ends(
+    tmp_path: Path,
+) -> None:
+    handled = 0
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        nonlocal handled
+        handled += 1
+        if handled == 1:
+            raise RuntimeError("the first time")
+        return Outcome("done")
+
+    async def replay(delivery: Delivery, why: str) -> None:
+        assert await box.replay(delivery.guid)
+
+    async with inbox(tmp_path, handle, attempts=1, on_set_aside=replay) as (box, store):
+        await box.accept(headers(body(), "g1"), body())
+
+        async def is_done() -> bool:
+            delivery = await store.deliveries.get("g1")
+            return delivery is not None and delivery.state == "done"
+
+        while not await is_done():
+            await box.finished("g1")
+    assert handled == 2
+
+
+async def test_a_delivery_that_was_changed_from_outside_affects_no_other(tmp_path: Path) -> None:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        if delivery.guid == "g1":
+            await store.deliveries.set_state("g1", DeliveryState.DONE)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle) as (box, store):
+        for guid, sha in (("g1", "a" * 40), ("g2", "b" * 40)):
+            await box.accept(headers(body(sha), guid), body(sha))
+            assert (await box.finished(guid)).state == "done"
 
 
 async def test_deliveries_about_the_same_head_keep_their_order(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_a
 from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import (
-    ClaimLost,
     Delivery,
+    NotStored,
     Recorded,
     Replacement,
     Store,
@@ -141,6 +141,9 @@ class Inbox:
     _handling: int = 0
     _finished: dict[str, trio.Event] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    """The deliveries that are queued or being handled."""
+    _again: set[str] = field(default_factory=set)
+    """Those that were to be queued meanwhile, and so will be when they are finished."""
     _closed: bool = False
     _running: bool = False
 
@@ -248,7 +251,7 @@ class Inbox:
         for delivery in deliveries:
             if delivery.guid not in self._known:
                 log.info("delivery taken over", delivery=delivery.guid, attempts=delivery.attempts)
-                self._enqueue(_queued(delivery), delivery.not_before)
+            self._enqueue(_queued(delivery), delivery.not_before)
 
     async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
         event = await read_event(name, body)
@@ -330,11 +333,17 @@ class Inbox:
             await event.wait()
 
     def _enqueue(self, queued: QueuedDelivery, not_before: float | None = None) -> None:
-        """Queue a delivery. `not_before` is in seconds since the epoch."""
+        """Queue a delivery, if necessary again after it is finished. `not_before` is in seconds since the epoch.
+
+        It may be queued twice: one that is stored while the inbox starts is also found among the unfinished ones.
+        But it must not be handled twice at the same time. The second time, it is skipped unless its state has changed.
+        """
         at = -math.inf
         if not_before is not None and (seconds := not_before - time.time()) > 0:
             at = trio.current_time() + min(seconds, LONGEST_DELAY)
-        if not self._closed:
+        if queued.guid in self._known:
+            self._again.add(queued.guid)
+        elif not self._closed:
             self._known.add(queued.guid)
             self._queue.add(queued, at)
         self._changed.set()
@@ -368,16 +377,20 @@ class Inbox:
             try:
                 with span("delivery", trace=queued.guid, delivery=queued.guid):
                     try_again_at = await self._attempt(queued.guid, slot)
-            except ClaimLost as lost:
-                log.info("delivery not handled any more", why=str(lost))
+            except (StoreConflict, NotStored) as error:
+                # It's another node's now, or was changed from outside. That mustn't affect other deliveries.
+                log.warning("delivery not handled any more", why=str(error))
             finally:
                 self._handling -= 1
+                self._known.discard(queued.guid)
                 if try_again_at is None:
-                    self._known.discard(queued.guid)
                     self.pace.note(trio.current_time())
                     slot.release()
                     if (event := self._finished.pop(queued.guid, None)) is not None:
                         event.set()
+                    if queued.guid in self._again:
+                        self._again.discard(queued.guid)
+                        self._enqueue(queued)
                 else:
                     # if it's still the active delivery of its head, it stays that
                     slot.release_capacity()
