@@ -67,7 +67,7 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "Maven": ({"pom.xml": "<project/>", "mvnw": ""}, {"test": ["./mvnw -B -ntp verify"]}),
     "Ruby": ({"Gemfile": "", "spec": ""}, {"test": ["bundle install", "bundle exec rspec"]}),
     "CMake": (
-        {"CMakeLists.txt": ""},
+        {"CMakeLists.txt": "project(x)\ninclude(GNUInstallDirs)\nenable_testing()\n"},
         {
             "test": [
                 "command -v cmake && command -v ninja || (apt-get update && apt-get install -y "
@@ -75,6 +75,29 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
                 "cmake -G Ninja -S . -B build",
                 "cmake --build build",
                 "ctest --test-dir build --output-on-failure --no-tests=error",
+            ]
+        },
+    ),
+    "CMake with tests that are off": (
+        {"CMakeLists.txt": 'option(X_BUILD_TESTS "Build them" OFF)\nif(X_BUILD_TESTS)\n  include( CTest )\nendif()\n'},
+        {
+            "test": [
+                "command -v cmake && command -v ninja || (apt-get update && apt-get install -y "
+                "--no-install-recommends cmake ninja-build)",
+                "cmake -G Ninja -S . -B build -DX_BUILD_TESTS=ON",
+                "cmake --build build",
+                "ctest --test-dir build --output-on-failure --no-tests=error",
+            ]
+        },
+    ),
+    "CMake without tests": (
+        {"CMakeLists.txt": "include(CMakePackageConfigHelpers)\nadd_executable(tests tests.c)\n"},
+        {
+            "build": [
+                "command -v cmake && command -v ninja || (apt-get update && apt-get install -y "
+                "--no-install-recommends cmake ninja-build)",
+                "cmake -G Ninja -S . -B build",
+                "cmake --build build",
             ]
         },
     ),

@@ -599,6 +599,27 @@ def test_a_version_is_found_wherever_a_workflow_may_name_it(
     assert not any("was taken for" in note for note in check.notes)
 
 
+def test_the_last_of_several_versions_is_used_and_the_others_are_noted() -> None:
+    step = {"uses": "actions/setup-python@v5", "with": {"python-version": "3.12\n3.13\n3.14\n"}}
+    check = job_of(step, {"run": "make"})
+    assert check.image == "python:3.14"
+    assert check.notes == ["of the versions of python, there is only the last one"]
+
+
+@pytest.mark.parametrize(("name", "image"), [("hydrogen", "node:18"), ("Jod", "node:22")])
+def test_the_name_of_a_long_term_release_of_node_is_its_version(name: str, image: str) -> None:
+    text = f"""
+on: push
+jobs:
+  test:
+    strategy: {{matrix: {{node: [lts/{name}]}}}}
+    steps: [{{uses: actions/setup-node@v4, with: {{node-version: "${{{{ matrix.node }}}}"}}}}, {{run: npm test}}]
+"""
+    translated = translate_workflow(text, "x.yml")
+    [check] = translated.checks
+    assert (check.image, check.notes, translated.left_out) == (image, [], [])
+
+
 def test_a_version_in_a_file_that_is_not_understood_is_noted() -> None:
     step = {
         "uses": "actions/setup-python@v5",
@@ -646,6 +667,40 @@ def test_components_of_rust_that_the_image_lacks_are_installed() -> None:
         "cargo clippy --version || rustup component add clippy",
         "cargo fmt --version || rustup component add rustfmt",
     )
+
+
+def test_targets_and_components_that_an_action_installs_with_rust_are_added() -> None:
+    inputs = {"targets": "thumbv7em-none-eabi, wasm32-wasip1", "components": "clippy,rust-src"}
+    check = job_of(
+        {"uses": "dtolnay/rust-toolchain@stable", "with": inputs}, {"run": "cargo clippy"}
+    )
+    assert check.run == (
+        "cargo clippy --version || rustup component add clippy",
+        "rustup target add thumbv7em-none-eabi wasm32-wasip1",
+        "rustup component add rust-src",
+        "cargo clippy",
+    )
+
+
+@pytest.mark.parametrize("is_node_first", [True, False])
+def test_a_job_with_node_and_bun_runs_in_the_image_of_node(is_node_first: bool) -> None:
+    node = {"uses": "actions/setup-node@v4", "with": {"node-version": "20"}}
+    bun = {"uses": "oven-sh/setup-bun@v2"}
+    steps = [node, bun] if is_node_first else [bun, node]
+    check = job_of(*steps, {"run": "bun install"}, {"run": "npm test"})
+    assert check.image == "node:20"
+    assert check.run == ("command -v bun || npm install --global bun", "bun install", "npm test")
+    assert check.notes == []
+
+
+@pytest.mark.parametrize("test", ['[ "$x" == y ]', '! test "$x" == y', "if [ 1 == 1 ]; then a; fi"])
+def test_a_script_with_bashs_comparison_runs_in_bash(test: str) -> None:
+    assert job_of({"run": test}).run == (("bash", "-ec", test),)
+
+
+@pytest.mark.parametrize("script", ["pip install a==1", '[ "$x" = y ]; echo a == b'])
+def test_a_script_that_any_shell_understands_runs_in_sh(script: str) -> None:
+    assert job_of({"run": script}).run[-1] == script
 
 
 def test_entries_of_a_matrix_for_other_systems_are_listed() -> None:

@@ -257,19 +257,34 @@ def _elixir(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     )
 
 
+_CTEST = re.compile(
+    r"^[ \t]*(?:enable_testing|add_test|include)\s*\(\s*(?!GNUInstallDirs|CMake|Check|FetchContent)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What makes tests known to CTest, perhaps in a file of the project that is included."""
+
+_TEST_OPTION = re.compile(
+    r"^[ \t]*option\s*\(\s*(\w*(?:BUILD|ENABLE|WITH)_(?:\w+_)?TEST(?:S|ING)?)\s+\"[^\"]*\"\s+OFF\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""An option that includes the tests in the build, and is off by default."""
+
+
 def _c(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal]:
     if "CMakeLists.txt" in names:
-        yield Proposal(
-            "test",
-            "CMakeLists.txt",
-            "gcc:14",
-            (
-                _installing("cmake", "ninja", packages="cmake ninja-build"),
-                "cmake -G Ninja -S . -B build",
-                "cmake --build build",
-                "ctest --test-dir build --output-on-failure --no-tests=error",
-            ),
+        text = read("CMakeLists.txt") or ""
+        options = "".join(f" -D{name}=ON" for name in dict.fromkeys(_TEST_OPTION.findall(text)))
+        build = (
+            _installing("cmake", "ninja", packages="cmake ninja-build"),
+            f"cmake -G Ninja -S . -B build{options}",
+            "cmake --build build",
         )
+        if _CTEST.search(text):
+            test = "ctest --test-dir build --output-on-failure --no-tests=error"
+            yield Proposal("test", "CMakeLists.txt", "gcc:14", (*build, test))
+        else:
+            why = "CMakeLists.txt, which has no tests for CTest"
+            yield Proposal("build", why, "gcc:14", build)
     elif "meson.build" in names:
         yield Proposal(
             "test",

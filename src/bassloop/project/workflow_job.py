@@ -51,6 +51,7 @@ from bassloop.project.workflow_values import PassedOn, explain_lost, explain_mea
 from bassloop.project.workflow_versions import (
     VersionImage,
     find_image,
+    rust_additions,
     rust_version,
     version_in_file,
     with_version_in_ref,
@@ -230,9 +231,7 @@ class WorkflowJob:
         runs = True if test else runs
         is_after_failure = not runs and _AFTER_FAILURE.search(str(step.get("if")))
         if runs is None or is_after_failure or (cases and "run" not in step):
-            what = (
-                step.get("name") or step.get("uses") or str(step.get("run", "")).partition("\n")[0]
-            )
+            what = step.get("name") or step.get("uses") or str(step.get("run", "")).split("\n")[0]
             self._notes[f"step {str(what)!r} only runs if {step['if']}; it is left out"] = None
             if not is_after_failure:
                 self.missing.append(f"step {str(what)!r}")
@@ -367,18 +366,25 @@ class WorkflowJob:
         wanted = inputs.get(key) or (
             version_in_file(file, self._workflow.read(file)) if file else usual
         )
-        version = self._text(str(wanted or file)).strip()
+        *others, version = self._text(str(wanted or file)).strip().split("\n")
         if language == "rust":
             version = self._minimum_rust(version)
         toolchain = find_image(language, version)
         if toolchain is None or "${{" in version:
             self._notes[f"{key} {version!r} was taken for {usual}"] = None
             toolchain = VersionImage(f"{language}:{usual}")
+        if others:
+            self._notes[f"of the versions of {language}, there is only the last one"] = None
         if self._image is None:
             self._image = toolchain.image
             self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(language, {}))
             self._env |= toolchain.env or {}
             yield from toolchain.commands
+            if language == "rust":
+                yield from rust_additions(inputs)
+        elif {language, self._image.partition(":")[0]} == {"node", "oven/bun"}:
+            self._image = toolchain.image if language == "node" else self._image
+            yield "command -v bun || npm install --global bun"
         elif self._image != toolchain.image:
             self._notes[f"it sets up {language}, too, which isn't in {self._image}"] = None
 

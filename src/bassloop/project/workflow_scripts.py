@@ -20,7 +20,10 @@ _ASKING = re.compile(
 )
 """A command of apt that asks for confirmation. On GitHub's machines, apt is configured not to."""
 
-BASH = re.compile(r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction ")
+BASH = re.compile(
+    r"\[\[|pipefail|<<<|<\(|=\(|\bsource |\bfunction |(?:^|[\s!])(?:\[|test)\s[^\n;&|]*\s==\s",
+    re.MULTILINE,
+)
 """What only bash understands in a script."""
 
 _GAP = r"(?:[ \t]|\\\n)+"

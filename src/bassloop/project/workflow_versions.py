@@ -11,11 +11,32 @@ from bassloop.project.pinned_versions import parse_toml
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PLAIN_VERSION = re.compile(r"\d+(\.\d+)*")
 USUAL = ("stable", "lts", "lts/*", "latest", "current", "node")
 """Words for a usual version of a language."""
+
+_LTS = dict(
+    zip(
+        (
+            "argon",
+            "boron",
+            "carbon",
+            "dubnium",
+            "erbium",
+            "fermium",
+            "gallium",
+            "hydrogen",
+            "iron",
+            "jod",
+            "krypton",
+        ),
+        map(str, range(4, 26, 2)),
+        strict=True,
+    )
+)
+"""The names of Node's releases with long-term support, and their versions."""
 
 _PYPY = re.compile(r"pypy-?(\d+\.\d+)(?:-v.*)?")
 _RUST = re.compile(r"\d+(\.\d+)+|stable|beta|nightly(-[\d-]+)?")
@@ -108,6 +129,18 @@ def with_version_in_ref(uses: str, inputs: Mapping[str, Any]) -> Mapping[str, An
     return {"toolchain": ref, **inputs}
 
 
+def rust_additions(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield commands that add the targets and components that an action would install with Rust.
+
+    Those that Cargo's commands need are added by `missing_components`.
+    """
+    for kind in ("target", "component"):
+        wanted = f"{inputs.get(f'{kind}s') or ''} {inputs.get(kind) or ''}"
+        names = [name for name in re.split(r"[\s,]+", wanted) if re.fullmatch(r"[\w.-]+", name)]
+        if names := [name for name in names if name not in ("clippy", "rustfmt")]:
+            yield f"rustup {kind} add {' '.join(names)}"
+
+
 def version_in_file(name: str, text: str | None) -> str | None:
     """Return the version that a file of the repository contains; None for files of other formats.
 
@@ -136,4 +169,6 @@ def rust_version(manifest: str | None) -> str | None:
 
 def plain_version(version: str) -> str:
     """Return a version without the marks of a range, as images are tagged."""
+    if version.startswith("lts/"):
+        return _LTS.get(version.removeprefix("lts/").lower(), version)
     return version.removeprefix("v").removesuffix(".x").removeprefix("^").removeprefix("~")
