@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.attacks
 
-ROOM = 250_000
-"""The length of a file, which may have 256 KiB."""
+ROOM = 62_000
+"""The length of a file, which may have 64 KiB."""
 
 
 def many(line: str) -> str:
@@ -32,7 +32,7 @@ FILES = {
         CHECK + "\n".join(f"matrix.{name} = {[*range(50)]}" for name in "abcde"),
         "more than 256 checks",
     ),
-    "keys of 125,000 parts": (".".join("a" * (ROOM // 2)) + " = 1", "more than 40 parts"),
+    "keys of 31,000 parts": (".".join("a" * (ROOM // 2)) + " = 1", "more than 40 parts"),
     "keys with as many parts as they may have": (
         many(f"[{'a.' * 39}a{{}}]") + f"\n{CHECK}imagee = 1",
         "did you mean image?",

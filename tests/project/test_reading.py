@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
@@ -10,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.access.policy import read_rules
-from bassloop.project import ChecksFileError, json_schema, read_checks
+from bassloop.project import ChecksFileError, compile_checks, json_schema, read_checks, write_bass
 from bassloop.project.reading import MAX_PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bassloop.project import CheckDeclaration
 
 WHOLE = b"""
 supersede = true            # policy, read elsewhere
@@ -149,7 +155,7 @@ def test_bytes_that_are_not_text_are_refused_with_their_line() -> None:
 
 
 def test_a_long_file_is_refused() -> None:
-    with pytest.raises(ChecksFileError, match="longer than 256 KiB"):
+    with pytest.raises(ChecksFileError, match="longer than 64 KiB"):
         read_checks(b"#" * (1 << 20))
 
 
@@ -162,14 +168,27 @@ def test_texts_with_many_dots_do_not_count_as_keys_with_many_parts() -> None:
 def test_a_long_quoted_key_is_read_in_linear_time() -> None:
     """It took a minute when the pattern of headers tried each space as the key's end."""
     with pytest.raises(ChecksFileError, match=r"\.bassloop\.toml:3: checks\.a\. +"):
-        read_checks(f'[checks.a]\nrun = "x"\n[checks.a."{" " * 200_000}x"]'.encode())
+        read_checks(f'[checks.a]\nrun = "x"\n[checks.a."{" " * 60_000}x"]'.encode())
 
 
 def test_only_the_first_of_very_many_problems_are_explained() -> None:
-    keys = "\n".join(f"k{number} = 1" for number in range(20_000))
+    keys = "\n".join(f"k{number} = 1" for number in range(5_000))
     with pytest.raises(ChecksFileError) as raised:
         read_checks(f"[checks.a]\nrun = 'x'\n{keys}".encode())
     assert len(str(raised.value).splitlines()) == MAX_PROBLEMS
+
+
+def test_checks_are_compiled_once_to_what_eject_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, calls = write_bass(read_checks(WHOLE)), []
+
+    def write(checks: Mapping[str, CheckDeclaration]) -> str:
+        calls.append(checks)
+        return write_bass(checks)
+
+    monkeypatch.setattr("bassloop.project.reading.write_bass", write)
+    assert compile_checks(WHOLE) == expected
+    assert len(calls) == 1
+    assert compile_checks(b'hold = "nobody"\n[checks]\nsoak = 60\n') is None
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from bassloop.project import TomlLines, load_toml
+from bassloop.project import MAX_FILE, TomlLines, load_toml
 from bassloop.project.declaration import CheckDeclaration
 from bassloop.project.reading import advise_on_key, value_problem
 from bassloop.repository_files import CONFIG_FILE
@@ -46,7 +46,6 @@ MAX_TRUSTED = 50
 NAME = r"^([A-Za-z0-9][A-Za-z0-9_-]{0,99}|@[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100})$"
 """A login, or a team as GitHub mentions it: `@ORGANIZATION/TEAM`."""
 
-MAX_FILE = 64 << 10
 MAX_PROBLEMS = 20
 MAX_NAME_PATTERN = 1_000
 """The maximum length of a pattern of checks' names, which have 255 characters at most."""

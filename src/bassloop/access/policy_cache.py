@@ -34,6 +34,10 @@ class PolicyCache:
         default_factory=lambda: TTLCache(CACHE_SIZE, CACHE_SECONDS), init=False
     )
     _reading: SharedCalls[tuple[int, int], Rules] = field(default_factory=SharedCalls, init=False)
+    _thread: trio.CapacityLimiter = field(
+        default_factory=partial(trio.CapacityLimiter, 1), init=False
+    )
+    """A stranger's file may take some 0.1 s. Several at once would leave less of the processor to the loop."""
 
     async def policy_for(self, repository: Repository, repo: RepositoryClient) -> Policy:
         """Return a repository's policy, at most some minutes old.
@@ -55,8 +59,9 @@ class PolicyCache:
 
     async def _read(self, repository_id: int, repo: RepositoryClient, generation: int) -> Rules:
         content = await repo.file(CONFIG_FILE, None)
-        # In a thread, because a stranger's file may be long.
-        rules = Rules() if content is None else await trio.to_thread.run_sync(read_rules, content)
+        rules = Rules()
+        if content is not None:
+            rules = await trio.to_thread.run_sync(read_rules, content, limiter=self._thread)
         self._owners.store(repository_id, rules, generation=generation)
         return rules
 

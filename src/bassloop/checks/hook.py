@@ -36,7 +36,7 @@ from bassloop.evaluator.errors import (
 from bassloop.evaluator.messages import Evaluate
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState
-from bassloop.project import ChecksFileError, read_checks, write_bass
+from bassloop.project import ChecksFileError, compile_checks
 from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
 from bassloop.runtimes import NoRuntime, Platform, RunFailed, RunnerWait, Runtime, RuntimeLost
 from bassloop.store import StoreError
@@ -379,8 +379,8 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     found = await files.read_all(*at, HOOK_FILES)
     declared = found[CONFIG_FILE]
     if declared is not None:
-        # In a thread, because a stranger's file may be long.
-        source = await trio.to_thread.run_sync(_declared, declared)
+        thread = files.declarations_thread
+        source = await trio.to_thread.run_sync(compile_checks, declared, limiter=thread)
         if source is not None:
             hooks.append(HookSource(CONFIG_FILE, source))
     name, content = PROJECT, found[PROJECT]
@@ -389,12 +389,6 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     if content is not None:
         hooks.append(HookSource(name, content[:MAX_SOURCE].decode(errors="replace")))
     return hooks
-
-
-def _declared(content: bytes) -> str | None:
-    """Return the hook that the declared checks translate to, or None if there are none."""
-    checks = read_checks(content)
-    return write_bass(checks) if checks else None
 
 
 async def _evaluate(context: DeliveryContext, hook: HookSource, host: LoopHost, edit: str) -> None:

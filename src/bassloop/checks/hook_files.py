@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+import trio
+
 from bassloop.concurrency import SharedCalls, TTLCache, run_all
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ class HookFiles:
     _listing: SharedCalls[tuple[int, str], dict[str, str] | None] = field(
         default_factory=SharedCalls, init=False
     )
+
+    declarations_thread: trio.CapacityLimiter = field(
+        default_factory=partial(trio.CapacityLimiter, 1), init=False
+    )
+    """The thread that compiles declared checks. A stranger's file may take some 0.1 s, and several at once would leave
+    less of the processor to the loop."""
 
     async def read(
         self, repository_id: int, repo: RepositoryClient, sha: str, path: str

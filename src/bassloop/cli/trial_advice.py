@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.cli.container_advice import advise_installation, has_engine
 from bassloop.lifecycle import RunState
-from bassloop.project import ChecksFileError, pitfall_lines, read_checks, write_bass
+from bassloop.project import ChecksFileError, compile_checks, pitfall_lines, read_checks
 from bassloop.repository_files import CHECKS, CONFIG_FILE
 from bassloop.tools.expected_checks import find_all_expected_checks
 from bassloop.units import format_size
@@ -208,8 +208,8 @@ async def explain_silence(trial: Trial) -> str:
     file = root / CONFIG_FILE
     declared = None
     with suppress(ChecksFileError):
-        if file.is_file() and (checks := read_checks(file.read_bytes())):
-            declared = write_bass(checks)
+        if file.is_file():
+            declared = compile_checks(file.read_bytes())
     expectations = await find_all_expected_checks(root, declared=declared)
     others = [
         f"--event {sample.event} starts {', '.join(expected.names)}"

@@ -1,7 +1,7 @@
 """Checks declared in a repository's `.bassloop.toml`, without a line of Bass. No I/O.
 
-    checks = read_checks(content)        # raises ChecksFileError, with the lines of the mistakes
-    source = write_bass(checks)          # the hook that starts these checks
+    source = compile_checks(content)     # the hook that starts the checks, or None if the file declares none
+    checks = read_checks(content)        # the declarations; both raise ChecksFileError, with the lines of the mistakes
 
 :mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes, :mod:`pitfalls`
 finds what is valid but probably not meant, :mod:`compiling` compiles it to Bass and lists what an event
@@ -14,14 +14,16 @@ from __future__ import annotations
 from bassloop.project.compiling import started_checks, write_bass
 from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
 from bassloop.project.pitfalls import pitfall_lines, unmatched_limits
-from bassloop.project.reading import ChecksFileError, has_policy, read_checks
-from bassloop.project.toml_text import TomlLines, load_toml
+from bassloop.project.reading import ChecksFileError, compile_checks, has_policy, read_checks
+from bassloop.project.toml_text import MAX_FILE, TomlLines, load_toml
 
 __all__ = [
+    "MAX_FILE",
     "CheckDeclaration",
     "ChecksFileError",
     "Matrix",
     "TomlLines",
+    "compile_checks",
     "has_policy",
     "json_schema",
     "load_toml",

@@ -15,7 +15,13 @@ from pydantic import ValidationError
 
 from bassloop.project.compiling import VARIABLE, TooManyJobs, write_bass
 from bassloop.project.declaration import CheckDeclaration, ChecksFile, Service, When
-from bassloop.project.toml_text import TomlLines, encoding_problem, load_toml, syntax_problem
+from bassloop.project.toml_text import (
+    MAX_FILE,
+    TomlLines,
+    encoding_problem,
+    load_toml,
+    syntax_problem,
+)
 from bassloop.repository_files import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -23,13 +29,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-MAX_FILE = 256 << 10
 MAX_PROBLEMS = 20
 MAX_ERRORS = 10 * MAX_PROBLEMS
-"""How many of pydantic's errors are read, of which several may be one problem. A file has room for 80,000."""
-
-SURELY_SHORT = 16 << 10
-"""The size in bytes of a file that no reader of it refuses for its length."""
+"""How many of pydantic's errors are read, of which several may be one problem. A file has room for 20,000."""
 
 
 class ChecksFileError(Exception):
@@ -41,6 +43,20 @@ def read_checks(content: bytes, name: str = CONFIG_FILE) -> dict[str, CheckDecla
 
     Raises ChecksFileError.
     """
+    return _read_and_compile(content, name)[0]
+
+
+def compile_checks(content: bytes, name: str = CONFIG_FILE) -> str | None:
+    """Return the hook that the checks that a file declares are compiled to, or None if there are none.
+
+    Raises ChecksFileError.
+    """
+    checks, source = _read_and_compile(content, name)
+    return source if checks else None
+
+
+def _read_and_compile(content: bytes, name: str) -> tuple[dict[str, CheckDeclaration], str]:
+    """Return the checks and the hook. A file is only valid if its checks can be compiled."""
     if len(content) > MAX_FILE:
         raise ChecksFileError(f"{name}: the file is longer than {MAX_FILE >> 10} KiB")
     try:
@@ -60,16 +76,16 @@ def read_checks(content: bytes, name: str = CONFIG_FILE) -> dict[str, CheckDecla
     except ValidationError as error:
         problems = _problems(name, lines, error.errors(include_url=False)[:MAX_ERRORS])
         raise ChecksFileError("\n".join(dict.fromkeys(problems[:MAX_PROBLEMS]))) from error
-    problems = list(_inconsistencies(checks, name, lines))
-    if problems:
+    if problems := _inconsistencies(checks, name, lines):
         raise ChecksFileError("\n".join(problems[:MAX_PROBLEMS]))
-    return checks
+    try:
+        return checks, write_bass(checks)
+    except TooManyJobs as error:
+        raise ChecksFileError(_at(name, lines.line(("checks",)), f"checks: {error}")) from error
 
 
 def has_policy(content: bytes) -> bool:
-    """Return whether a valid file may contain anything but checks. Raises ChecksFileError if it isn't TOML."""
-    if len(content) > SURELY_SHORT:
-        return True
+    """Return whether a valid file contains anything but checks. Raises ChecksFileError if it isn't TOML."""
     try:
         data = load_toml(content.decode("utf-8-sig"))
     except ValueError as error:
@@ -297,11 +313,6 @@ def _inconsistencies(
     if not found and (circle := _circle(checks)):
         message = f"checks.{circle[0]}.needs: these checks need each other: {' → '.join(circle)}"
         found.append(_at(name, lines.line(("checks", circle[0], "needs")), message))
-    if not found:
-        try:
-            write_bass(checks)
-        except TooManyJobs as error:
-            found.append(_at(name, lines.line(("checks",)), f"checks: {error}"))
     return found
 
 

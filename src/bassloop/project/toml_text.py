@@ -35,6 +35,9 @@ _NUMBER_WITH_UNIT = re.compile(r"\s*(?P<key>[\w-]+)\s*=\s*(?P<words>\d+(?:\.\d+)
 _BARE_WORD = re.compile(r"[A-Za-z./_][\w./:-]*")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
+MAX_FILE = 64 << 10
+"""The size limit of the file in bytes, for its checks as well as for its policy."""
+
 MAX_PARTS = 40
 """How many parts a key may have. `tomllib` takes time that grows with their square: 30 s for 32,000."""
 
