@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop import bass
 from bassloop.bass import memo_file
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
@@ -18,6 +25,9 @@ from bassloop.bass.wire.encode import encode
 from bassloop.wire import bass_pb2 as pb
 
 from .strategies import data, texts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 RUN = Thunk(args=(CommandPath("run"),))
 STRINGS = Thunk(args=(CommandPath("strings"),))
@@ -168,3 +178,70 @@ def test_written_memos_are_valid_text_format_and_are_read_back_unchanged(
         found = memo_file.recall(again, call(argument, binding=binding))
         assert found is not None
         assert show(found[0]) == show(output)
+
+
+def archive_of(content: bytes, kind: bytes = tarfile.REGTYPE, **records: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("bass.lock")
+        member.type, member.size, member.pax_headers = kind, len(content), records
+        tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+class Exporter(bass.Host):
+    """A host whose thunks have only one file."""
+
+    def __init__(self, archive: bytes) -> None:
+        self.archive = archive
+
+    @asynccontextmanager
+    async def _pieces(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncGenerator[bytes]:
+            for start in range(0, len(self.archive), 100_000):
+                yield self.archive[start : start + 100_000]
+
+        yield pieces()
+
+    def export_path(self, path: bass.ThunkPath) -> bass.ByteStream:
+        return self._pieces()
+
+
+def recalled(archive: bytes) -> Value:
+    """Return what a script recalls from a file that a thunk has made."""
+    session = bass.immediate_session(Exporter(archive))
+    script = '(defn recalled [] (recall-memo (subpath ($ make) ./bass.lock) (.strings) :upper-case ["hello"]))'
+
+    async def recall() -> Value:
+        module = await session.load(script, "project.bass", None)
+        return await session.call(bass.binding(module, "recalled", "project.bass"))
+
+    return bass.run_now(recall())
+
+
+def test_memos_in_a_file_that_a_thunk_has_made_are_recalled() -> None:
+    assert recalled(archive_of(FILE)) == "HELLO"
+    assert recalled(archive_of(FILE, path="x" * 200)) == "HELLO"
+
+
+QUADRATIC = archive_of(FILE, comment="1" * 10_000_000)
+"""Some versions of `tarfile` take hours to read this header."""
+
+
+@pytest.mark.parametrize(
+    ("archive", "problem"),
+    [
+        (b"", "ends in the middle of a header"),
+        (bytes(1024), "isn't a file"),
+        (archive_of(b"", tarfile.DIRTYPE), "isn't a file"),
+        (archive_of(b"", tarfile.SYMTYPE), "isn't a file"),
+        (archive_of(FILE)[:600], "ends in the middle of a file"),
+        (b"\x1f\x8b" + bytes(1022), "cannot be read"),
+        (QUADRATIC, "more than 256 KiB"),
+    ],
+)
+def test_what_a_thunk_made_instead_of_memos_is_refused(archive: bytes, problem: str) -> None:
+    began = time.process_time()
+    with pytest.raises(BassError, match=problem):
+        recalled(archive)
+    assert time.process_time() - began < 30

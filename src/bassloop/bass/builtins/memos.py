@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments, memo_file
@@ -14,6 +13,7 @@ from bassloop.bass.registry import builtin
 from bassloop.bass.thunk import ThunkPath
 from bassloop.bass.values import plain
 from bassloop.bass.wire.encode import encode
+from bassloop.tar_archive import BadTar, read_members
 
 if TYPE_CHECKING:
     from bassloop.bass.host import ByteStream, Host
@@ -75,16 +75,22 @@ async def _content(path: HostPath | FSPath | ThunkPath, host: Host) -> bytes:
         return await path.read()
     if isinstance(path, HostPath):
         return await _host_content(path, host)
-    data = io.BytesIO(await _all(host.export_path(path), brief(path)))
+    return _first_file(await _all(host.export_path(path), brief(path)), brief(path))
+
+
+def _first_file(archive: bytes, name: str) -> bytes:
+    """Return the content of the only file in a tar archive. Raises `BassError` if its first member isn't a file."""
+    data = io.BytesIO(archive)
     try:
-        with tarfile.open(fileobj=data) as archive:
-            first = archive.next()
-            file = None if first is None else archive.extractfile(first)
-            if file is not None:
-                return file.read()
-    except tarfile.TarError as error:
-        raise BassError(f"{brief(path)} cannot be read: {error}") from error
-    raise BassError(f"{brief(path)} isn't a file, so it holds no memos")
+        first = next(read_members(data), None)
+    except BadTar as error:
+        raise BassError(f"{name} cannot be read: {error}") from error
+    if first is None or not first.isreg():
+        raise BassError(f"{name} isn't a file, so it holds no memos")
+    content = data.read(first.size)
+    if len(content) < first.size:
+        raise BassError(f"{name} cannot be read: it ends in the middle of a file")
+    return content
 
 
 async def _host_content(path: HostPath, host: Host) -> bytes:
