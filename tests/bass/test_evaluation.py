@@ -227,6 +227,25 @@ async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate
     assert "did you mean length" in bass.render(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("program", "hint"),
+    [
+        ("(:nmae {:name 1})", "did you mean :name?"),
+        ("(:ref {:action 1 :sender 2})", "the scope has no :ref, but :action, :sender"),
+        ("(:ref {})", "the scope is empty, so it has no :ref"),
+        ("(let [{:ref r} {:action 1}] r)", "the scope has no :ref, but :action"),
+    ],
+)
+async def test_keys_that_a_scope_has_not_are_reported_with_those_that_it_has(
+    evaluate: Evaluate, program: str, hint: str
+) -> None:
+    with pytest.raises(bass.BassError) as raised:
+        await evaluate(program)
+    text = bass.render(raised.value)
+    assert hint in text
+    assert "for a key that may be missing, give a default: (:" in text
+
+
 async def test_a_secret_is_never_shown(evaluate: Evaluate) -> None:
     secret = await evaluate('(mask "hunter2" :password)')
     assert "hunter2" not in bass.show(secret)

@@ -101,11 +101,11 @@ def test_the_whole_log_is_stored(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
     done = run_command("logs", "--last")
-    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
+    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (5, True)
     path = make_repository(':many (on src ($ sh -c "seq 2500; exit 3"))')
     assert "the whole log: bassloop logs --last" in tried(path, status=1)
     done = run_command("logs", "--last")
-    assert done.returncode == 0
+    assert done.returncode == 1, "the exit status is that of the run, as with any run"
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 2501)]
     assert any(line.startswith("==> many │ ") for line in lines)
@@ -117,7 +117,7 @@ def test_failures_are_shown_at_the_end_and_afterwards(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
     done = run_command("logs", "--last", "--failed")
-    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (1, True)
+    assert (done.returncode, "run `bassloop try` first" in done.stderr) == (5, True)
     path = make_repository(':c (on src ($ sh -c "echo a.c:1:2: error: no such type; exit 2"))')
     assert "why c failed:\nno such type\n    at a.c:1\n" in tried(path, status=1)
     done = run_command("logs", "--last", "--failed")
@@ -134,6 +134,7 @@ def test_a_trial_in_which_nothing_failed_says_so_when_asked_for_failures(
     done = run_command("logs", "--last", "--failed")
     assert (done.returncode, done.stdout) == (0, "")
     assert "no check of the last trial has failed" in done.stderr
+    assert run_command("logs", "--last").returncode == 0
 
 
 def test_the_working_tree_is_tried_as_it_is_from_any_folder(
@@ -258,6 +259,8 @@ def test_a_check_with_a_service_shows_the_requirements_of_services(
         "why a failed:\nthis needs a service (postgres), and services need containers: "
         "install Podman or Docker"
     ) in said
+    assert "a │ not run: sh -ec ls\n" in said
+    assert "$ sh -ec ls" not in said
 
 
 def test_a_missing_module_is_reported_with_its_location(make_repository: MakeRepository) -> None:

@@ -888,3 +888,22 @@ def test_an_elixir_job_installs_the_package_manager_that_the_image_lacks() -> No
     )
     assert check.image == "elixir:1.17"
     assert check.run == ("mix local.hex --force && mix local.rebar --force", "mix test")
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("", []),
+        ("name: tests", []),
+        (
+            "name: Unit tests",
+            [
+                "`name: Unit tests` isn't used: in a rule that requires the check, its name is tests now"
+            ],
+        ),
+    ],
+)
+def test_a_jobs_own_name_is_reported_as_dropped(name: str, notes: list[str]) -> None:
+    text = f"on: push\njobs:\n  tests:\n    {name}\n    container: busybox\n    steps: [{{run: make}}]\n"
+    [check] = translate_workflow(text, "x.yml").checks
+    assert check.notes == notes

@@ -300,6 +300,20 @@ CRUN, RUNC = ("--runtime", "crun"), ("--runtime", "runc")
 CGROUPFS = ("--cgroup-manager=cgroupfs",)
 
 
+async def test_the_reason_why_an_engine_is_not_used_is_short_and_followed_by_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "docker").write_text(
+        f"#!/bin/sh\necho Cannot connect to the Docker daemon: {'0' * 999} >&2\nexit 1\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    found = str(await find("docker"))
+    assert found.startswith("docker does not work here: Cannot connect to the Docker daemon: ")
+    assert found.endswith("000…; start it, if you want to use it")
+    assert len(found) < 250
+
+
 @pytest.mark.parametrize(
     ("host", "refusal", "options"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,17 +11,23 @@ import pytest
 import trio
 import trio.testing
 
+from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container import services
 from bassloop.runner.container.services import Services, log_text, service_name
 from bassloop.runner.engine.execution import Launch
 from bassloop.runner.engine.step_progress import STDERR, LogChunk, StepReporter
-from bassloop.runner.errors import ServiceFailed
+from bassloop.runner.errors import DriverError, ServiceFailed
+from bassloop.runner.host import host_driver
+from bassloop.runner.host.host_driver import HostDriver, HostGraph
 from bassloop.wire import bass_pb2 as pb
 
-from .made import Recorder, string
+from .made import Recorder, sh, string
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from bassloop.runner.engine.command import Command, ImageDefaults
+    from bassloop.runner.engine.execution import Execution
 
 DB = pb.Thunk(
     image=pb.ThunkImage(ref=pb.ImageRef(repository="postgres", tag="17")),
@@ -117,3 +124,33 @@ def test_the_end_of_a_log_is_short_and_printable() -> None:
 def test_a_service_without_a_label_is_named_by_its_command() -> None:
     thunk = pb.Thunk(args=[string("httpd"), string("x" * 1000)])
     assert service_name(thunk) == f"httpd {'x' * 93}…"
+
+
+class WithService(HostGraph):
+    """A call whose commands need a service that can't start."""
+
+    def resolve(self, thunk: pb.Thunk, image: ImageDefaults | None = None) -> Command:
+        return replace(super().resolve(thunk, image), services=(DB,))
+
+    async def key(self, thunk: pb.Thunk) -> str:
+        return "key"
+
+    @asynccontextmanager
+    async def preparing(self, *_: object) -> AsyncIterator[Execution]:
+        await trio.lowlevel.checkpoint()
+        raise ServiceFailed("the service db can't start", "db")
+        yield
+
+
+async def test_a_command_whose_service_can_not_start_has_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_driver, "HostGraph", WithService)
+    seen = Recorder()
+    async with HostDriver.open(tmp_path) as driver:
+        with pytest.raises(DriverError, match="the service db can't start"):
+            await driver.run(sh("make"), LOCAL, seen)
+    steps = [each for each in seen.history if each.name == "sh -c make"]
+    assert steps[-1].error == "the service db can't start"
+    assert steps[-1].HasField("completed")
+    assert not any(each.HasField("started") for each in steps)

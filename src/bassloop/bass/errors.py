@@ -28,6 +28,7 @@ SHOWN_VALUE: Final = 200
 SHOWN_LINE: Final = 160
 SHOWN_FORM: Final = 100
 SHOWN_CALLS: Final = 20
+SHOWN_KEYS: Final = 12
 
 
 class BassError(Exception):
@@ -119,14 +120,22 @@ _NEAR: Final = 0.75
 
 @final
 class Unbound(BassError):
-    """The error of an unbound name."""
+    """The error of an unbound name.
 
-    def __init__(self, name: str, scope: Scope) -> None:
+    Args:
+        is_key: the name is a key that was looked up in `scope`, such as an event's, and not a variable.
+    """
+
+    def __init__(self, name: str, scope: Scope, *, is_key: bool = False) -> None:
         super().__init__(f"unbound symbol: {name}")
         self.name = name
         self.scope = scope
+        self.is_key = is_key
 
     def notes(self) -> Iterator[str]:
+        if self.is_key:
+            yield from self._notes_on_keys()
+            return
         if self.name in _MODULES:
             yield f"{self.name} is a module of std: (use (.{self.name})) binds it"
             return
@@ -136,6 +145,18 @@ class Unbound(BassError):
         similar = get_close_matches(self.name, self.scope.names(), n=3, cutoff=_NEAR)
         if similar:
             yield f"did you mean {', '.join(similar)}?"
+
+    def _notes_on_keys(self) -> Iterator[str]:
+        names = [f":{name}" for name in self.scope.names()]
+        if similar := get_close_matches(f":{self.name}", names, n=3, cutoff=_NEAR):
+            yield f"did you mean {', '.join(similar)}?"
+        elif names:
+            more = len(names) - SHOWN_KEYS
+            shown = ", ".join(names[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+            yield f"the scope has no :{self.name}, but {shown}"
+        else:
+            yield f"the scope is empty, so it has no :{self.name}"
+        yield f"for a key that may be missing, give a default: (:{self.name} scope null)"
 
 
 @final

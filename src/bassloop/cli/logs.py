@@ -93,10 +93,9 @@ def logs(
         if run is not None:
             raise click.UsageError("use either RUN or --last, not both")
         with report_output_errors():
-            if failed:
-                context.exit(_show_last_failures())
-            _show_last(colour=_keeps_colour(color))
-        return
+            context.exit(
+                _show_last_failures() if failed else _show_last(colour=_keeps_colour(color))
+            )
     if run is None:
         raise click.UsageError("RUN is missing: a run's id or the address of its page, or --last")
     address = read_run_address(run, url)
@@ -173,12 +172,14 @@ def _show_failure(address: RunAddress) -> int:
 
 
 def _show_last_failures() -> int:
+    """Show why checks of the last trial failed, and return the exit status: 0 if none did."""
     from bassloop.tools.failure_report import read_last_failures, render_failure
 
     try:
         failures = read_last_failures()
-    except FileNotFoundError as error:
-        raise click.ClickException(NO_TRIAL) from error
+    except FileNotFoundError:
+        _notice(NO_TRIAL)
+        return NO_LOGS
     for check, failure in failures.items():
         click.echo(f"==> {check} <==\n{render_failure(failure)}\n")
     if not failures:
@@ -186,16 +187,19 @@ def _show_last_failures() -> int:
     return 1 if failures else 0
 
 
-def _show_last(*, colour: bool) -> None:
+def _show_last(*, colour: bool) -> int:
+    """Show the whole log of the last trial, and return the exit status: 0 if no check failed."""
     from bassloop.terminal import restyle, strip
-    from bassloop.tools.failure_report import read_last_log
+    from bassloop.tools.failure_report import read_last_failures, read_last_log
 
     show = restyle if colour else strip
     try:
         for line in read_last_log():
             click.echo(show(line), color=colour)
-    except FileNotFoundError as error:
-        raise click.ClickException(NO_TRIAL) from error
+        return 1 if read_last_failures() else 0
+    except FileNotFoundError:
+        _notice(NO_TRIAL)
+        return NO_LOGS
 
 
 async def _run(feed: LogFeed) -> None:

@@ -182,7 +182,7 @@ def _image_advice(engine: str) -> str:
     if engine in ("sandbox", "host"):
         return "Install them here"
     if has_engine():
-        return "The line `commands run …` above says why no container engine is used"
+        return "The line `no containers: …` above says why no container engine is used"
     return f"{advise_installation()}, and it runs in its image"
 
 

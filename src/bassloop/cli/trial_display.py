@@ -285,6 +285,8 @@ class TrialDisplay:
 
     def _print_heading(self, run: Run, step: Step, seen: _Seen) -> None:
         sign = "$ " if _is_command(step) else ""
+        if sign and step.started_at is None:
+            sign = "not run: "
         name = f"{run.check_name} │ {sign}{one_line(step.name)}"
         self._console.print(Text(name, "dim"), soft_wrap=True)
         seen.step = step.row

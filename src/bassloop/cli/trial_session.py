@@ -151,7 +151,11 @@ class TrialSession:
         event = ", ".join(options.checks) or _describe_event(options.event)
         print_(f"Trying [bold]{options.path}[/bold]: {what}, {event}", soft_wrap=True)
         if trial.driver is not None:
-            print_(str(trial.driver), soft_wrap=True)
+            print_(trial.driver.text, soft_wrap=True)
+            if trial.driver.no_engine:
+                why = f"no containers: {trial.driver.no_engine}"
+                # An engine's message can be long, so it's wrapped between words.
+                print_(why, style="dim", markup=False, soft_wrap=not is_live(self._console))
             if options.engine == "auto" and not has_engine():
                 print_(
                     f"[yellow]the images that checks name aren't used. {advise_installation()}[/yellow]",

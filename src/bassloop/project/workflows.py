@@ -112,7 +112,7 @@ def translate_workflow(
             elif check is not None and lost and is_preparation(check.run):
                 reason = f"a check would only prepare what isn't translated: {lost}"
             elif check is not None:
-                check.notes[:0] = divided.notes
+                check.notes[:0] = [*divided.notes, *_note_on_name(check.name, job)]
                 checks.append(check)
         translated.left_out += [f"job {name} of {path}: {each}" for each in divided.left_out]
         for own_name in own.keys() & names_in(str(job.get("if"))):
@@ -189,6 +189,16 @@ def _is_for_tags(options: object) -> bool:
     """Return whether the workflow only runs for pushes of tags."""
     keys = table(options).keys()
     return "tags" in keys and not keys & {"branches", "branches-ignore"}
+
+
+def _note_on_name(check: str, job: Mapping[str, Any]) -> list[str]:
+    """Return a note if GitHub shows a job by another name than its check's, which branch rules may require."""
+    name = job.get("name")
+    if not isinstance(name, str) or name in ("", check):
+        return []
+    return [
+        f"`name: {name}` isn't used: in a rule that requires the check, its name is {check} now"
+    ]
 
 
 @dataclass

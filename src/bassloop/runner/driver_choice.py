@@ -77,12 +77,12 @@ async def _open_host(
     on_event: Callable[[RunnerEvent], None],
 ) -> AsyncGenerator[HostDriver]:
     box = await find_sandbox(options)
-    why = f" ({no_engine})" if no_engine else ""
     if box is None:
-        on_event(DriverChosen("host", f"commands run as you, on this machine itself{why}"))
+        text = "commands run as you, on this machine itself"
+        on_event(DriverChosen("host", text, no_engine))
     else:
-        text = f"commands run in a sandbox, with this machine's own programs{why}"
-        on_event(DriverChosen("sandbox", text))
+        text = "commands run in a sandbox, with this machine's own programs"
+        on_event(DriverChosen("sandbox", text, no_engine))
     on_event(Warned(IGNORED if options.images == "ignore" else REFUSED))
     for warning in host_warnings(options, box):
         on_event(Warned(warning))

@@ -76,13 +76,15 @@ class DriverChosen(RunnerEvent):
 
     Args:
         kind: `podman`, `docker`, `sandbox` or `host`.
+        no_engine: why no container engine is used; "" if one is, or none was asked for.
     """
 
     kind: str
     text: str
+    no_engine: str = ""
 
     def __str__(self) -> str:
-        return self.text
+        return f"{self.text} ({self.no_engine})" if self.no_engine else self.text
 
 
 @dataclass(frozen=True, slots=True)

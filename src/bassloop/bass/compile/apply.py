@@ -161,7 +161,7 @@ def _symbol(symbol: Symbol, args: list[Value], scope: Scope, machine: Machine) -
         return value
     if len(args) > 1:
         return args[1]
-    raise Unbound(symbol.name, source)
+    raise Unbound(symbol.name, source, is_key=True)
 
 
 @APPLIED.of(CommandPath, FilePath)

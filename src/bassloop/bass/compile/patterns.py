@@ -192,7 +192,7 @@ def _scope(pattern: Bind) -> Binder:
             found = given.get(name)
             if found is MISSING:
                 if default is None:
-                    return Mismatch(pattern, value, Unbound(name, given))
+                    return Mismatch(pattern, value, Unbound(name, given, is_key=True))
                 found = default(scope, machine)
             mismatch = member(scope, found, machine)
             if mismatch is not None:

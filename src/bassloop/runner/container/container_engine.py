@@ -183,6 +183,9 @@ FIXES = {
 }
 """Fixes, by a part of the engine's message in lower case."""
 
+MAX_REASON = 160
+"""How many characters of an engine's message are shown as the reason why it isn't used."""
+
 
 async def find(
     kind: Kind | None = None,
@@ -206,7 +209,9 @@ async def find(
             return await _adapt(engine, ways, network=network)
         except EngineError as error:
             fix = next((fix for text, fix in FIXES.items() if text in str(error).lower()), "")
-            reasons.append(f"{each} does not work here: {error}{fix}")
+            reason = str(error)
+            reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"
+            reasons.append(f"{each} does not work here: {reason}{fix}")
     return "; ".join(reasons)
 
 

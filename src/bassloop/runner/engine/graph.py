@@ -292,10 +292,13 @@ class ThunkGraph(ABC):
         error: str | None = "cancelled"
         if command.words:
             self.on_event(ThunkStarted(line, self.context.repository))
-        await step.start()
+        waits = bool(command.services)
+        await (step.announce() if waits else step.start())
         try:
             async with self.cache.new_output() as output:
                 async with self.preparing(thunk, command, output, step) as execution:
+                    if waits:  # a command whose services can't start hasn't started either
+                        await step.start()
                     runs = execution.command.words
                     await (execution.run() if runs else execution.pass_on())
                 stored = await self.call.cache.store(output, key)
