@@ -23,6 +23,7 @@ from quart_trio import QuartTrio
 from bassloop.bridge.http2 import PREFACE
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon import http_server
+from bassloop.daemon.early_responses import EndingTaskGroup
 from bassloop.daemon.http_server import (
     ADDRESS_SECONDS,
     ADDRESSES,
@@ -56,6 +57,7 @@ PONG = b"\x00\x00\x08\x06\x01"
 
 def test_hypercorn_still_has_the_parts_that_are_replaced() -> None:
     assert issubclass(ContainedServer, tcp_server.TCPServer)
+    assert issubclass(EndingTaskGroup, tcp_server.TaskGroup)
     assert isinstance(tcp_server.MAX_RECV, int)
     assert hasattr(hypercorn_run, "TCPServer")
     assert hasattr(h11, "WSStream")

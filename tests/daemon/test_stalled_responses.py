@@ -13,10 +13,10 @@ from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes, Settings
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.events import Closed, RawData
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from bassloop.daemon.early_responses import EndingTaskGroup
 from bassloop.daemon.slow_readers import (
     SLOW_SECONDS,
     TRANSPORT,
@@ -59,7 +59,7 @@ class Visitor:
         config = ServerConfig()
         config.slow_readers = self.slow_readers
         state = ConnectionState({TRANSPORT: lambda: self.transport})
-        async with TaskGroup() as tasks:
+        async with EndingTaskGroup() as tasks:
             self._protocol = EndingH2Protocol(
                 ASGIWrapper(app),
                 config,

@@ -27,6 +27,7 @@ from bassloop.addresses import is_in, origins, parse_ip
 from bassloop.bridge.http2 import PREFACE, FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon import StartError
+from bassloop.daemon.early_responses import drop_late_bodies
 from bassloop.daemon.slow_readers import (
     TRANSPORT,
     ServerConfig,
@@ -232,6 +233,7 @@ def contain_connections() -> None:
     """Make Hypercorn use our classes, and read little at a time. It has no settings for that."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
     end_slow_responses()
+    drop_late_bodies()
     tcp_server.MAX_RECV = READ_BYTES
     meter_websockets()
 

@@ -26,6 +26,8 @@ from hypercorn.protocol import h2
 from hypercorn.protocol.events import EndBody, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 
+from bassloop.daemon.early_responses import Streams
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -139,6 +141,7 @@ class EndingH2Protocol(H2Protocol):
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
     ) -> None:
         """Begin the connection."""
+        self.streams = Streams()
         await super().initiate(headers, settings)
         self._end = trio.Event()
         self.task_group.spawn(self._end_stalled_responses)
