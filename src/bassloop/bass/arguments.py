@@ -6,20 +6,31 @@ builtin's name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from bassloop.bass.errors import wrong_type
-from bassloop.bass.path import DirPath, FilePath, Path
+from bassloop.bass.path import DirPath, FilePath, HostPath, Path
+from bassloop.bass.stream import Sink, Source
 from bassloop.bass.thunk import Thunk
 from bassloop.bass.values import EMPTY, Combiner, Keyword, Scope, Symbol, end_of, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bassloop.bass.path import NamePath
     from bassloop.bass.values import Value
 
 T = TypeVar("T")
+Check: TypeAlias = "Callable[[Value, str], Any]"
+
+SymbolName: TypeAlias = str
+"""The name of an argument that must be a symbol."""
+
+KeywordName: TypeAlias = str
+"""The name of an argument that must be a keyword."""
+
+ApplicativeCombiner: TypeAlias = Combiner
+"""An argument that must be a combiner that evaluates its operands."""
 
 
 def _instance_of(cls: type[T], need: str) -> Callable[[Value, str], T]:
@@ -41,6 +52,9 @@ combiner: Final = _instance_of(Combiner, "combiner")
 thunk: Final = _instance_of(Thunk, "thunk")
 path: Final = _instance_of(Path, "path")
 file_path: Final = _instance_of(FilePath, "file path like ./this")
+host_path: Final = _instance_of(HostPath, "path of a file on this machine")
+source: Final = _instance_of(Source, "source")
+sink: Final = _instance_of(Sink, "sink")
 _symbol: Final = _instance_of(Symbol, "symbol")
 _keyword: Final = _instance_of(Keyword, "keyword")
 
@@ -96,3 +110,31 @@ def name_path(value: Value, where: str) -> NamePath:
     if not isinstance(value, FilePath | DirPath):
         raise wrong_type(value, "path like ./this or ./this/", where)
     return value
+
+
+def texts(value: Value, where: str) -> list[str]:
+    """Return the members of a list of strings."""
+    return [text(each, where) for each in items(value, where)]
+
+
+CHECKS: Final[Mapping[str, Check | None]] = {
+    "ApplicativeCombiner": applicative,
+    "Combiner": combiner,
+    "FilePath": file_path,
+    "HostPath": host_path,
+    "KeywordName": keyword,
+    "NamePath": name_path,
+    "Path": path,
+    "Scope": scope,
+    "Sink": sink,
+    "Source": source,
+    "SymbolName": symbol,
+    "Thunk": thunk,
+    "Value": None,
+    "bool": boolean,
+    "int": integer,
+    "list[Value]": items,
+    "list[str]": texts,
+    "str": text,
+}
+"""The check of a builtin's argument, by the annotation of its parameter (`registry.function`); None for any value."""

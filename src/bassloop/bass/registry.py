@@ -1,18 +1,23 @@
 """The registry of builtins.
 
-The modules under `builtins/` register functions with `@builtin` and `@special_form` when they are imported. `TABLE` is
-complete, and doesn't change any more, once `ground` has been imported.
+The modules under `builtins/` register functions with `@function`, `@builtin` and `@special_form` when they are
+imported. `TABLE` is complete, and doesn't change any more, once `ground` has been imported.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from bassloop.bass.arguments import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bassloop.bass.arguments import Check
     from bassloop.bass.combiner import DottedFunction, Function
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.source_text import Range
@@ -103,6 +108,56 @@ def builtin(
         return function
 
     return define
+
+
+def function(
+    name: str, doc: str = "", *, where: str = "", calls: bool = False, internal: bool = False, shown: str = ""
+) -> Callable[[Callable[..., Value]], Function]:  # fmt: skip
+    """Return a decorator that registers a function whose parameters are the builtin's arguments.
+
+    The formals are the parameters' names, and their annotations determine how the arguments are checked (see
+    `arguments.CHECKS`; `where` is the name in messages). Keyword-only parameters `scope` and `machine` get the caller's
+    scope and the machine. The decorated name is what `builtin` registers, and is called with a list of arguments.
+    """
+
+    def define(python: Callable[..., Value]) -> Function:
+        code, annotations = python.__code__, python.__annotations__
+        fixed, others = code.co_varnames[: code.co_argcount], code.co_varnames[code.co_argcount :]
+        context = others[: code.co_kwonlyargcount]
+        formals = [parameter.rstrip("_").replace("_", "-") for parameter in fixed]
+        checks = [CHECKS[annotations[parameter]] for parameter in fixed]
+        rest: Check | None = None
+        variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        if variadic:
+            last = others[len(context)]
+            formals += ("&", last)
+            rest = CHECKS[annotations[last]]
+        make = _adapter(tuple(map(bool, checks)), variadic, rest is not None, context)
+        run = make(python, where or name, rest, *checks)
+        run.__module__ = python.__module__
+        text = formals[1] if variadic and not fixed else f"[{' '.join(formals)}]"
+        return builtin(name, text, doc, calls=calls, internal=internal, shown=shown)(run)
+
+    return define
+
+
+@cache
+def _adapter(
+    checks: tuple[bool, ...], variadic: bool, check_rest: bool, context: tuple[str, ...]
+) -> Callable[..., Function]:
+    """Return a function that adapts Python functions with so many parameters, of which some are checked."""
+    given = [
+        f"check{i}(args[{i}], where)" if checked else f"args[{i}]"
+        for i, checked in enumerate(checks)
+    ]
+    if variadic:
+        rest = f"args[{len(checks)}:]"
+        given.append(f"*[rest(each, where) for each in {rest}]" if check_rest else f"*{rest}")
+    given += [f"{each}={each}" for each in context]
+    names = ", ".join(["python", "where", "rest", *(f"check{i}" for i in range(len(checks)))])
+    text = f"lambda {names}: lambda args, scope, machine: python({', '.join(given)})"
+    adapt: Callable[..., Any] = eval(text)  # noqa: S307 - made of numbers and of names of Python's parameters
+    return adapt
 
 
 def special_form(

@@ -9,10 +9,12 @@ from bassloop.bass.builtins.control import truthy
 from bassloop.bass.compile.apply import call, unwrap
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, brief
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.values import Pair, Scope, Value, from_list
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bassloop.bass.machine import Machine
 
 
@@ -51,20 +53,17 @@ def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return None
 
 
-@builtin(
-    "error", "[msg & fields]",
-    """Raises an error with this message.
+@function("error", """Raises an error with this message.
 
     Fields may follow, as alternating names and values.
 
-    => (error "cannot find it" :name "it")""",
-)  # fmt: skip
-def error(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    fields = fields_of(args[1:], "error")
-    raise BassError(arguments.text(args[0], "error"), fields=fields if fields.vars else None)
+    => (error "cannot find it" :name "it")""")  # fmt: skip
+def error(msg: str, *fields: Value) -> Value:
+    named = fields_of(fields, "error")
+    raise BassError(msg, fields=named if named.vars else None)
 
 
-def fields_of(values: list[Value], where: str) -> Scope:
+def fields_of(values: Sequence[Value], where: str) -> Scope:
     """Return a scope of alternating names and values; a last name without a value is left out."""
     pairs = zip(values[::2], values[1::2], strict=False)
     return Scope({arguments.symbol(name, where): value for name, value in pairs})

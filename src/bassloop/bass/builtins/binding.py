@@ -11,7 +11,7 @@ from bassloop.bass.compile.apply import call
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import bind, binder
 from bassloop.bass.errors import BassError, Exhausted, bad_syntax, brief
-from bassloop.bass.registry import builtin, special_form
+from bassloop.bass.registry import builtin, function, special_form
 from bassloop.bass.values import (
     EMPTY,
     IGNORE,
@@ -63,19 +63,15 @@ def let(form: Combination) -> Code:
     return run
 
 
-@builtin(
-    "bind", "[scope formals val]",
-    """Binds a pattern's names in a scope, and returns whether the value matched.
+@function("bind", """Binds a pattern's names in a scope, and returns whether the value matched.
 
     => (bind (current-scope) :answer 42)
 
-    => (if (bind (current-scope) [:x] 42) x :mismatch)""",
-)  # fmt: skip
-def bind_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inner = arguments.scope(args[0], "bind")
-    match = binder(args[1])
+    => (if (bind (current-scope) [:x] 42) x :mismatch)""")  # fmt: skip
+def bind_(scope: Scope, formals: Value, val: Value, *, machine: Machine) -> Value:
+    match = binder(formals)
     try:
-        return match(inner, args[2], machine) is None
+        return match(scope, val, machine) is None
     except Exhausted:
         raise
     except BassError:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.bass import arguments
 from bassloop.bass.builtins.control import bound_form
 from bassloop.bass.combiner import Applicative, Builtin, Operative, OperativePlan
 from bassloop.bass.compile.apply import unwrap
 from bassloop.bass.compile.code import lazy_code
 from bassloop.bass.compile.patterns import binder, parameters
 from bassloop.bass.errors import bad_syntax, brief
-from bassloop.bass.registry import TABLE, builtin, special_form
+from bassloop.bass.registry import TABLE, function, special_form
 from bassloop.bass.values import IGNORE, Pair, Symbol, from_list, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bassloop.bass.arguments import ApplicativeCombiner
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.registry import Combination
-    from bassloop.bass.values import Scope, Value
+    from bassloop.bass.values import Combiner, Scope, Value
 
 _DO = Builtin("do", Symbol("body"), TABLE["do"].function, operative=True)
 """The head of a body that consists of several forms, when it's printed."""
@@ -119,20 +119,15 @@ def _definition(pattern: Value, make: Code) -> Code:
     return run
 
 
-@builtin(
-    "wrap", "[comb]",
-    """Makes an applicative, which evaluates its operands and calls the combiner with the values.
+@function("wrap", """Makes an applicative, which evaluates its operands and calls the combiner with the values.
 
-    => ((wrap quote) (* 6 7))""",
-)  # fmt: skip
-def wrap(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Applicative(arguments.combiner(args[0], "wrap"))
+    => ((wrap quote) (* 6 7))""")  # fmt: skip
+def wrap(comb: Combiner) -> Value:
+    return Applicative(comb)
 
 
-@builtin(
-    "unwrap",
-    "[app]",
-    "Returns the combiner inside an applicative, which doesn't evaluate its operands.",
+@function(
+    "unwrap", "Returns the combiner inside an applicative, which doesn't evaluate its operands."
 )
-def unwrap_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return unwrap(arguments.applicative(args[0], "unwrap"))
+def unwrap_(app: ApplicativeCombiner) -> Value:
+    return unwrap(app)

@@ -17,7 +17,7 @@ from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, arity, brief, wrong_type
 from bassloop.bass.path import HERE, CommandPath, NamedPath, parse_file_or_dir
 from bassloop.bass.printer import PRINTED, Parts, Verbatim, display
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.thunk import SCRATCH, Thunk
 from bassloop.bass.values import (
     EMPTY,
@@ -83,11 +83,9 @@ def entrypoint_command(args: list[Value], scope: Scope, machine: Machine) -> Val
     return _entrypoint_with_rest(args, EMPTY, scope, machine)
 
 
-@builtin(
-    "insecure!", "[thunk]", "Returns the thunk with elevated rights.\n\n=> (insecure! (.boom))"
-)
-def insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "insecure!").replace(insecure=True)
+@function("insecure!", "Returns the thunk with elevated rights.\n\n=> (insecure! (.boom))")
+def insecure(thunk: Thunk) -> Value:
+    return thunk.replace(insecure=True)
 
 
 @builtin(
@@ -116,15 +114,11 @@ def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_([first, *args[2:]], scope, machine)
 
 
-@builtin(
-    "wrap-cmd", "[thunk & args]",
-    """Returns the thunk with words in front of its command.
+@function("wrap-cmd", """Returns the thunk with words in front of its command.
 
-    => (wrap-cmd ($ go test) .strace "-f")""",
-)  # fmt: skip
-def wrap_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    wrapped = arguments.thunk(args[0], "wrap-cmd")
-    return wrapped.replace(args=(*args[1:], *wrapped.args))
+    => (wrap-cmd ($ go test) .strace "-f")""")  # fmt: skip
+def wrap_cmd(thunk: Thunk, *args: Value) -> Value:
+    return thunk.replace(args=(*args, *thunk.args))
 
 
 @builtin(

@@ -9,7 +9,7 @@ from bassloop.bass.compile.apply import apply_operands, unwrap
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
 from bassloop.bass.errors import bad_syntax, brief
-from bassloop.bass.registry import builtin, special_form
+from bassloop.bass.registry import builtin, function, special_form
 from bassloop.bass.values import (
     EMPTY,
     Bind,
@@ -208,19 +208,13 @@ def clauses(form: Combination) -> Code:
 # --- eval and friends -------------------------------------------------------------------------------------------------
 
 
-@builtin(
-    "eval", "[form scope]",
-    """Evaluates a form in a scope.
+@function("eval", """Evaluates a form in a scope.
 
-    => (eval [* :x :y] {:x 6 :y 7})""",
-    calls=True,
-)  # fmt: skip
-def evaluate(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    inner = arguments.scope(args[1], "eval")
-    form = args[0]
+    => (eval [* :x :y] {:x 6 :y 7})""", calls=True)  # fmt: skip
+def evaluate(form: Value, scope: Scope, *, machine: Machine) -> Value:
     if not isinstance(form, Object):
         return form
-    return code(strip(form) if form.__class__ is not Located else form, True)(inner, machine)
+    return code(strip(form) if form.__class__ is not Located else form, True)(scope, machine)
 
 
 @builtin(

@@ -13,12 +13,12 @@ from bassloop.bass.builtins.predicates import predicates_of
 from bassloop.bass.builtins.thunks import image_ref
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.compile.code import code
-from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
+from bassloop.bass.errors import BassError, Exhausted, brief
 from bassloop.bass.filesystem import DirEntry, FSPath, repository_dir
 from bassloop.bass.json import encode
 from bassloop.bass.path import FilePath, HostPath, Path
 from bassloop.bass.printer import display, printable, show
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.stream import BytesSource, decoder
 from bassloop.bass.thunk import ImageRef, Thunk
 from bassloop.bass.values import (
@@ -38,20 +38,19 @@ from bassloop.bass.wire.encode import read_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bassloop.bass.arguments import SymbolName
     from bassloop.bass.machine import Machine
-    from bassloop.bass.values import Scope, Value
+    from bassloop.bass.values import Combiner, Scope, Value
 
 
 # --- modules ---
 
 
-@builtin(
-    "load",
-    "[thunk]",
-    "Loads a module, a thunk without an image, and returns its scope.\n\n=> (load (.strings))",
-)
-def load(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return machine.session.module(arguments.thunk(args[0], "load"), machine)
+@function("load", """Loads a module, a thunk without an image, and returns its scope.
+
+    => (load (.strings))""")  # fmt: skip
+def load(thunk: Thunk, *, machine: Machine) -> Value:
+    return machine.session.module(thunk, machine)
 
 
 @builtin(
@@ -83,47 +82,35 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
 # --- thunks ---
 
 
-@builtin(
-    "start", "[thunk handler]",
-    """Starts a thunk in the background, and returns a function that waits for it.
+@function("start", """Starts a thunk in the background, and returns a function that waits for it.
 
     When it has ended, the handler is called with null, or with a function that raises the error. The function that
     waits returns the handler's result.
 
-    => ((start (from (linux/alpine) ($ false)) null?))""",
-)  # fmt: skip
-def start(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    started = arguments.thunk(args[0], "start")
-    handler = arguments.combiner(args[1], "start")
-    wait = machine.session.start(started, handler, machine)
+    => ((start (from (linux/alpine) ($ false)) null?))""")  # fmt: skip
+def start(thunk: Thunk, handler: Combiner, *, machine: Machine) -> Value:
+    wait = machine.session.start(thunk, handler, machine)
 
     def waiting(args: list[Value], scope: Scope, machine: Machine) -> Value:
         return wait(machine)
 
-    return Applicative(Builtin(show(started), EMPTY, waiting, 0, 0))
+    return Applicative(Builtin(show(thunk), EMPTY, waiting, 0, 0))
 
 
-@builtin(
-    "run", "[thunk]",
-    """Runs a thunk. Returns null, and raises an error if the thunk fails.
+@function("run", """Runs a thunk. Returns null, and raises an error if the thunk fails.
 
-    => (run (from (linux/alpine) ($ echo "Hello, world!")))""",
-)  # fmt: skip
-def run(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    machine.session.run(arguments.thunk(args[0], "run"), machine)
+    => (run (from (linux/alpine) ($ echo "Hello, world!")))""")  # fmt: skip
+def run(thunk: Thunk, *, machine: Machine) -> Value:
+    machine.session.run(thunk, machine)
     return None
 
 
-@builtin(
-    "succeeds?", "[thunk]",
-    """Runs a thunk, and returns whether it succeeded.
+@function("succeeds?", """Runs a thunk, and returns whether it succeeded.
 
-    => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))""",
-)  # fmt: skip
-def succeeds(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    tried = arguments.thunk(args[0], "succeeds?")
+    => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))""")  # fmt: skip
+def succeeds(thunk: Thunk, *, machine: Machine) -> Value:
     try:
-        machine.session.run(tried, machine)
+        machine.session.run(thunk, machine)
     except Exhausted:
         raise
     except BassError:
@@ -131,8 +118,8 @@ def succeeds(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return True
 
 
-@builtin("wait", "[]", "Waits for everything that was started. Raises an error if a handler did.")
-def wait(args: list[Value], scope: Scope, machine: Machine) -> Value:
+@function("wait", "Waits for everything that was started. Raises an error if a handler did.")
+def wait(*, machine: Machine) -> Value:
     machine.session.wait_all(machine)
     return None
 
@@ -154,31 +141,21 @@ def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
 # --- files and streams ---
 
 
-@builtin(
-    "read", "[thunk-or-file protocol]",
-    """Returns a source of a thunk's standard output, or of a file's content.
+@function("read", """Returns a source of a thunk's standard output, or of a file's content.
 
     The protocol is one of :raw (everything as one string), :json, :lines, :unix-table (lists of words) and :tar.
 
-    => (next (read (from (linux/alpine) ($ echo 42)) :json))""",
-)  # fmt: skip
-def read(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    subject = plain(args[0])
-    made = decoder(arguments.symbol(args[1], "read"))
-    return BytesSource(made, machine.session.open(subject, machine))
+    => (next (read (from (linux/alpine) ($ echo 42)) :json))""")  # fmt: skip
+def read(thunk_or_file: Value, protocol: SymbolName, *, machine: Machine) -> Value:
+    made = decoder(protocol)
+    return BytesSource(made, machine.session.open(plain(thunk_or_file), machine))
 
 
-@builtin(
-    "write", "[src dest]",
-    """Writes what `read` reads to a file on this machine.
+@function("write", """Writes what `read` reads to a file on this machine.
 
-    => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""",
-)  # fmt: skip
-def write(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    destination = plain(args[1])
-    if not isinstance(destination, HostPath):
-        raise wrong_type(destination, "path of a file on this machine", "write")
-    machine.session.write(plain(args[0]), destination, machine)
+    => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""")  # fmt: skip
+def write(src: Value, dest: HostPath, *, machine: Machine) -> Value:
+    machine.session.write(plain(src), dest, machine)
     return None
 
 
@@ -206,31 +183,24 @@ class _ImageFile:
         return [DirEntry("image.tar", is_dir=False)]
 
 
-@builtin(
-    "export",
-    "[thunk]",
-    "Returns a thunk's image as a file, an OCI archive.\n\n=> (export (from (linux/alpine) ($ true)))",
-)
-def export(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    exported = arguments.thunk(args[0], "export")
-    if exported.platform() is None:
-        raise BassError(f"export: {brief(exported)} has no image")
-    return FSPath(repository_dir(_ImageFile(exported, machine)).fs, FilePath("image.tar"))
+@function("export", """Returns a thunk's image as a file, an OCI archive.
+
+    => (export (from (linux/alpine) ($ true)))""")  # fmt: skip
+def export(thunk: Thunk, *, machine: Machine) -> Value:
+    if thunk.platform() is None:
+        raise BassError(f"export: {brief(thunk)} has no image")
+    return FSPath(repository_dir(_ImageFile(thunk, machine)).fs, FilePath("image.tar"))
 
 
-@builtin(
-    "publish", "[src ref]",
-    """Pushes a thunk's image to a registry, and returns its reference there.
+@function("publish", """Pushes a thunk's image to a registry, and returns its reference there.
 
-    => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")""",
-)  # fmt: skip
-def publish(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    published = arguments.thunk(args[0], "publish")
-    ref = _reference(arguments.text(args[1], "publish"))
-    if published.platform() is None:
-        raise BassError(f"publish: {brief(published)} has no image")
-    machine.wait(read_files(published))
-    return machine.wait(machine.host.publish(published, ref)).scope()
+    => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")""")  # fmt: skip
+def publish(src: Thunk, ref: str, *, machine: Machine) -> Value:
+    target = _reference(ref)
+    if src.platform() is None:
+        raise BassError(f"publish: {brief(src)} has no image")
+    machine.wait(read_files(src))
+    return machine.wait(machine.host.publish(src, target)).scope()
 
 
 _REFERENCE: Final = re.compile(r"([a-z0-9]+(?:[._/:-]+[a-z0-9]+)*?)(?::([\w][\w.-]{0,127}))?")
@@ -253,16 +223,12 @@ def _reference(text: str) -> ImageRef:
 # --- time, messages, documentation ---
 
 
-@builtin(
-    "now", "[seconds]",
-    """Returns the time in UTC, rounded down to so many seconds.
+@function("now", """Returns the time in UTC, rounded down to so many seconds.
 
     As a label, it limits how long a thunk's result may be taken from a cache.
 
-    => (now 60)""",
-)  # fmt: skip
-def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    seconds = arguments.integer(args[0], "now")
+    => (now 60)""")  # fmt: skip
+def now(seconds: int, *, machine: Machine) -> Value:
     time = machine.host.now().astimezone(UTC).replace(microsecond=0)
     if seconds > 0:
         # Counted from 0001-01-01, a Monday.
@@ -272,35 +238,30 @@ def now(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@builtin(
-    "log", "[val & fields]",
-    """Logs a message, and returns the value.
+@function("log", """Logs a message, and returns the value.
 
     Fields may follow, as alternating names and values.
 
-    => (log "doing something" :a 1)""",
-)  # fmt: skip
-def log(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    fields = {name: printable(display(value)) for name, value in fields_of(args[1:], "log").items()}
-    message = printable(display(args[0]))
-    machine.meter.write(len(message) + sum(map(len, fields.values())))
-    machine.host.log(message, fields)
-    return args[0]
+    => (log "doing something" :a 1)""")  # fmt: skip
+def log(val: Value, *fields: Value, machine: Machine) -> Value:
+    named = {name: printable(display(value)) for name, value in fields_of(fields, "log").items()}
+    message = printable(display(val))
+    machine.meter.write(len(message) + sum(map(len, named.values())))
+    machine.host.log(message, named)
+    return val
 
 
-@builtin(
-    "dump",
-    "[val]",
-    "Writes a value as JSON to the script's standard error, and returns it.\n\n=> (dump {:a 1})",
-)
-def dump(args: list[Value], scope: Scope, machine: Machine) -> Value:
+@function("dump", """Writes a value as JSON to the script's standard error, and returns it.
+
+    => (dump {:a 1})""")  # fmt: skip
+def dump(val: Value, *, machine: Machine) -> Value:
     try:
-        text = encode(args[0]) + "\n"
+        text = encode(val) + "\n"
     except BassError:
-        text = show(args[0]) + "\n"
+        text = show(val) + "\n"
     machine.meter.write(len(text))
     machine.host.write_error(text)
-    return args[0]
+    return val
 
 
 @builtin(

@@ -10,7 +10,7 @@ from bassloop.bass.builtins.predicates import is_empty
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.compile.apply import call
 from bassloop.bass.errors import BassError, arity, bad_syntax, brief, not_callable, wrong_type
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.values import (
     EMPTY,
     Cell,
@@ -251,12 +251,9 @@ def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(members + args[1:])
 
 
-@builtin(
-    "always",
-    "[x]",
-    "Returns a function of one argument that always returns the same value.\n\n=> ((always 42) 7)",
-)
-def always(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    (value,) = args
+@function("always", """Returns a function of one argument that always returns the same value.
+
+    => ((always 42) 7)""")  # fmt: skip
+def always(x: Value) -> Value:
     formals = from_list([Symbol("_")])
-    return Applicative(Builtin("always", formals, lambda ignored, scope, machine: value, 1, 1))
+    return Applicative(Builtin("always", formals, lambda ignored, scope, machine: x, 1, 1))

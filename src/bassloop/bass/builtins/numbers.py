@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bassloop.bass import arguments
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.values import INT_MAX, INT_MIN, wrap_int
 
 if TYPE_CHECKING:
@@ -51,23 +51,22 @@ def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
     return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
 
 
-@builtin("quot", "[num denom]", "Returns the whole part of a quotient.\n\n=> (quot 85 2)")
-def quotient(args: list[Value], scope: Scope, machine: Machine) -> int:
-    num, denom = arguments.integer(args[0], "quot"), arguments.integer(args[1], "quot")
+@function("quot", "Returns the whole part of a quotient.\n\n=> (quot 85 2)")
+def quotient(num: int, denom: int) -> int:
     if denom == 0:
         raise BassError(f"quot: cannot divide {num} by zero")
     result = abs(num) // abs(denom)
     return wrap_int(result if (num < 0) == (denom < 0) else -result)
 
 
-@builtin("max", "[num & nums]", "Returns the largest number.\n\n=> (max 1 42 7)")
-def largest(args: list[Value], scope: Scope, machine: Machine) -> int:
-    return max([arguments.integer(arg, "max") for arg in args])
+@function("max", "Returns the largest number.\n\n=> (max 1 42 7)")
+def largest(num: int, *nums: int) -> int:
+    return max([num, *nums])
 
 
-@builtin("min", "[num & nums]", "Returns the smallest number.\n\n=> (min 99 42 70)")
-def smallest(args: list[Value], scope: Scope, machine: Machine) -> int:
-    return min([arguments.integer(arg, "min") for arg in args])
+@function("min", "Returns the smallest number.\n\n=> (min 99 42 70)")
+def smallest(num: int, *nums: int) -> int:
+    return min([num, *nums])
 
 
 @builtin(

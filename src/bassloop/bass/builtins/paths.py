@@ -17,14 +17,16 @@ from bassloop.bass.path import (
     clean,
     parse_file_or_dir,
 )
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.thunk import Thunk, ThunkPath
 from bassloop.bass.values import bytes_of, plain
 from bassloop.bass.wire.digest import path_name, thunk_digest
 from bassloop.bass.wire.encode import read_files
 
 if TYPE_CHECKING:
+    from bassloop.bass.arguments import SymbolName
     from bassloop.bass.machine import Machine
+    from bassloop.bass.path import Path
     from bassloop.bass.values import Scope, Value
 
 
@@ -51,65 +53,41 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return FSPath(MemoryFiles(files))
 
 
-@builtin(
-    "string->fs-path",
-    "[str]",
-    """Returns a string as the path of a file or, if it ends in a slash, of a directory.
+@function("string->fs-path", """Returns a string as the path of a file or, if it ends in a slash, of a directory.
 
     => (string->fs-path "./file")
 
-    => (string->fs-path "dir/")
-    """,
-    shown="string->fspath",
-)
-def string_to_fs_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return parse_file_or_dir(arguments.text(args[0], "string->fs-path"))
+    => (string->fs-path "dir/")""", shown="string->fspath")  # fmt: skip
+def string_to_fs_path(str: str) -> Value:
+    return parse_file_or_dir(str)
 
 
-@builtin(
-    "string->cmd-path",
-    "[str]",
-    """Returns a string as the path of a command or, if there is a slash in it, of a file.
+@function("string->cmd-path", """Returns a string as the path of a command or, if there is a slash in it, of a file.
 
     => (string->cmd-path "bash")
 
-    => (string->cmd-path "scripts/foo")
-    """,
-)
-def string_to_cmd_path(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    text = arguments.text(args[0], "string->cmd-path")
-    return FilePath(parse_file_or_dir(text).path) if "/" in text else CommandPath(text)
+    => (string->cmd-path "scripts/foo")""")  # fmt: skip
+def string_to_cmd_path(str: str) -> Value:
+    return FilePath(parse_file_or_dir(str).path) if "/" in str else CommandPath(str)
 
 
-@builtin(
-    "string->dir",
-    "[str]",
-    """Returns a string as the path of a directory, whether it ends in a slash or not.
+@function("string->dir", """Returns a string as the path of a directory, whether it ends in a slash or not.
 
-    => (string->dir "dir")
-    """,
-)
-def string_to_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return DirPath(parse_file_or_dir(arguments.text(args[0], "string->dir")).path)
+    => (string->dir "dir")""")  # fmt: skip
+def string_to_dir(str: str) -> Value:
+    return DirPath(parse_file_or_dir(str).path)
 
 
-@builtin(
-    "subpath",
-    "[parent-dir child-path]",
-    """Returns the path of something in a directory.
+@function("subpath", """Returns the path of something in a directory.
 
     => (subpath ./dir/ ./file)
 
-    => (subpath (.tests) ./coverage.html)
-    """,
-)
-def subpath(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    parent = arguments.path(args[0], "subpath")
-    return parent.extend(arguments.path(args[1], "subpath"))
+    => (subpath (.tests) ./coverage.html)""")  # fmt: skip
+def subpath(parent_dir: Path, child_path: Path) -> Value:
+    return parent_dir.extend(child_path)
 
 
-def _name(value: Value, where: str, machine: Machine) -> str:
-    path = arguments.path(value, where)
+def _name(path: Path, machine: Machine) -> str:
     if isinstance(path, Thunk):
         try:
             thunk_digest(path)
@@ -120,30 +98,22 @@ def _name(value: Value, where: str, machine: Machine) -> str:
     return path_name(path)
 
 
-@builtin(
+@function(
     "path-name",
-    "[path]",
     """Returns the last part of a path: the name of a command, file or directory, or the digest of a thunk.
 
     => (path-name ./some/file)
 
-    => (path-name .bash)
-    """,
-)
-def path_name_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return _name(args[0], "path-name", machine)
+    => (path-name .bash)""")  # fmt: skip
+def path_name_(path: Path, *, machine: Machine) -> Value:
+    return _name(path, machine)
 
 
-@builtin(
-    "path-stem",
-    "[path]",
-    """Returns the last part of a path, without its extension.
+@function("path-stem", """Returns the last part of a path, without its extension.
 
-    => (path-stem ./some/file.bass)
-    """,
-)
-def path_stem(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return stem(_name(args[0], "path-stem", machine))
+    => (path-stem ./some/file.bass)""")  # fmt: skip
+def path_stem(path: Path, *, machine: Machine) -> Value:
+    return stem(_name(path, machine))
 
 
 def stem(name: str) -> str:
@@ -152,56 +122,40 @@ def stem(name: str) -> str:
     return before if dot else name
 
 
-@builtin(
-    "cache-dir",
-    "[id & mode]",
-    """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
+@function("cache-dir", """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
 
     By default (:shared), thunks can use it at the same time. With :locked, one waits for the other. With :private, each
     has its own.
 
     => (cache-dir "go-mod")
 
-    => (cache-dir "apt" :locked)
-    """,
-)
-def cache_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    name = arguments.text(args[0], "cache-dir")
-    modes = [arguments.symbol(mode, "cache-dir") for mode in args[1:]] or ["shared"]
-    if modes[0] not in CachePath.MODES:
+    => (cache-dir "apt" :locked)""")  # fmt: skip
+def cache_dir(id: str, *mode: SymbolName) -> Value:
+    wanted = mode[0] if mode else "shared"
+    if wanted not in CachePath.MODES:
         raise BassError(
-            f"cache-dir: there is no mode :{modes[0]}; give it one of :shared, :private, :locked"
+            f"cache-dir: there is no mode :{wanted}; give it one of :shared, :private, :locked"
         )
-    return CachePath(name, mode=CachePath.MODES.index(modes[0]))
+    return CachePath(id, mode=CachePath.MODES.index(wanted))
 
 
-@builtin(
-    "only-globs",
-    "[path & globs]",
-    """Returns a directory with only the files that match one of the globs.
+@function("only-globs", """Returns a directory with only the files that match one of the globs.
 
-    => (only-globs *dir* ./**/*.go)
-    """,
-)
-def only_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return _with_globs(args, "only-globs", exclude=False)
+    => (only-globs *dir* ./**/*.go)""")  # fmt: skip
+def only_globs(path: Value, *globs: NamePath) -> Value:
+    return _with_globs(path, globs, "only-globs", exclude=False)
 
 
-@builtin(
-    "except-globs",
-    "[path & globs]",
-    """Returns a directory without the files that match one of the globs.
+@function("except-globs", """Returns a directory without the files that match one of the globs.
 
-    => (except-globs *dir* ./.git/)
-    """,
-)
-def except_globs(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return _with_globs(args, "except-globs", exclude=True)
+    => (except-globs *dir* ./.git/)""")  # fmt: skip
+def except_globs(path: Value, *globs: NamePath) -> Value:
+    return _with_globs(path, globs, "except-globs", exclude=True)
 
 
-def _with_globs(args: list[Value], where: str, *, exclude: bool) -> Value:
-    target = plain(args[0])
-    globs = tuple(arguments.name_path(each, where).slash() for each in args[1:])
+def _with_globs(path: Value, patterns: tuple[NamePath, ...], where: str, *, exclude: bool) -> Value:
+    target = plain(path)
+    globs = tuple(each.slash() for each in patterns)
     if isinstance(target, DirPath):
         return _narrowed(target, globs, exclude)
     if isinstance(target, HostPath | ThunkPath | FSPath):

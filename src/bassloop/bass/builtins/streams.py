@@ -8,23 +8,16 @@ from bassloop.bass import arguments
 from bassloop.bass.builtins.lists import caller
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
-from bassloop.bass.errors import EndOfSource, bad_syntax, brief, wrong_type
-from bassloop.bass.registry import builtin
+from bassloop.bass.errors import EndOfSource, bad_syntax, brief
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.stream import AcrossSource, ListSource, Sink, Source
-from bassloop.bass.values import EMPTY, from_list, plain
+from bassloop.bass.values import EMPTY, from_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Scope, Value
-
-
-def _source(value: Value, where: str) -> Source:
-    value = plain(value)
-    if not isinstance(value, Source):
-        raise wrong_type(value, "source", where)
-    return value
 
 
 def _all(source: Source, machine: Machine) -> Iterator[Value]:
@@ -37,78 +30,56 @@ def _all(source: Source, machine: Machine) -> Iterator[Value]:
         yield value
 
 
-@builtin(
-    "list->source",
-    "[list]",
-    "Returns a source of the members of a list.\n\n=> (next (list->source [1 2 3]))",
+@function(
+    "list->source", "Returns a source of the members of a list.\n\n=> (next (list->source [1 2 3]))"
 )
-def list_to_source(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return ListSource(arguments.items(args[0], "list->source"))
+def list_to_source(list: list[Value]) -> Value:
+    return ListSource(list)
 
 
-@builtin(
-    "across", "sources",
-    """Returns a source of lists of the latest value of each source.
+@function("across", """Returns a source of lists of the latest value of each source.
 
     No value is skipped, and not every combination is produced.
 
-    => (next (across (list->source [0 2 4]) (list->source [1 3 5])))""",
-)  # fmt: skip
-def across(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return AcrossSource([_source(each, "across") for each in args])
+    => (next (across (list->source [0 2 4]) (list->source [1 3 5])))""")  # fmt: skip
+def across(*sources: Source) -> Value:
+    return AcrossSource(list(sources))
 
 
-@builtin(
-    "emit", "[val sink]", "Writes a value to a sink, and returns null.\n\n=> (emit {:a 1} *stdout*)"
-)
-def emit(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    sink = plain(args[1])
-    if not isinstance(sink, Sink):
-        raise wrong_type(sink, "sink", "emit")
-    sink.emit(args[0], machine)
+@function("emit", "Writes a value to a sink, and returns null.\n\n=> (emit {:a 1} *stdout*)")
+def emit(val: Value, sink: Sink, *, machine: Machine) -> Value:
+    sink.emit(val, machine)
     return None
 
 
-@builtin(
-    "next", "[src & default]",
-    """Returns the next value of a source.
+@function("next", """Returns the next value of a source.
 
     After the last one, returns the default, or raises an error if there is none.
 
-    => (next (list->source [1]) :none)""",
-)  # fmt: skip
-def next_(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    source = _source(args[0], "next")
+    => (next (list->source [1]) :none)""")  # fmt: skip
+def next_(src: Source, *default: Value, machine: Machine) -> Value:
     try:
-        return source.next(machine)
+        return src.next(machine)
     except EndOfSource:
-        if len(args) > 1:
-            return args[1]
+        if default:
+            return default[0]
         raise
 
 
-@builtin(
-    "last",
-    "[source & default]",
-    "Returns the last value of a source.\n\n=> (last (list->source [1 2 3]))",
-)
-def last(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    source = _source(args[0], "last")
-    value = source.next(machine) if len(args) < 2 else args[1]
+@function("last", "Returns the last value of a source.\n\n=> (last (list->source [1 2 3]))")
+def last(source: Source, *default: Value, machine: Machine) -> Value:
+    value = default[0] if default else source.next(machine)
     for each in _all(source, machine):
         value = each
     return value
 
 
-@builtin(
-    "each", "[source f]",
-    """Calls a function with every value of a source, and returns null.
+@function("each", """Calls a function with every value of a source, and returns null.
 
-    => (each (list->source [1 2 3]) log)""",
-)  # fmt: skip
-def each(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    call = caller(args[1], machine, "n")
-    for value in _all(_source(args[0], "each"), machine):
+    => (each (list->source [1 2 3]) log)""")  # fmt: skip
+def each(source: Source, f: Value, *, machine: Machine) -> Value:
+    call = caller(f, machine, "n")
+    for value in _all(source, machine):
         call([value])
     return None
 
@@ -127,7 +98,9 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if len(forms) % 2:
         raise bad_syntax(f"for: {brief(forms[-1])} has no source")
     patterns = [binder(form) for form in forms[::2]]
-    source = AcrossSource([_source(code(form)(scope, machine), "for") for form in forms[1::2]])
+    source = AcrossSource(
+        [arguments.source(code(form)(scope, machine), "for") for form in forms[1::2]]
+    )
     body = body_code(args[1:])
     for values in _all(source, machine):
         inner = scope.child()
@@ -148,7 +121,7 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     count = arguments.integer(args[0], "take")
     if count <= 0:
         return EMPTY
-    source = _source(args[1], "take")
+    source = arguments.source(args[1], "take")
     values = []
     for _ in range(count):
         machine.step()
@@ -156,21 +129,16 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(values)
 
 
-@builtin(
-    "collect", "[f source]",
-    """Returns a list of what a function returns for every value of a source.
+@function("collect", """Returns a list of what a function returns for every value of a source.
 
-    => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""",
-)  # fmt: skip
-def collect(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    call = caller(args[0], machine, "n")
-    return from_list([call([value]) for value in _all(_source(args[1], "collect"), machine)])
+    => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""")  # fmt: skip
+def collect(f: Value, source: Source, *, machine: Machine) -> Value:
+    call = caller(f, machine, "n")
+    return from_list([call([value]) for value in _all(source, machine)])
 
 
-@builtin(
-    "take-all",
-    "[source]",
-    "Returns a list of all values of a source.\n\n=> (take-all (list->source [1 2 3]))",
+@function(
+    "take-all", "Returns a list of all values of a source.\n\n=> (take-all (list->source [1 2 3]))"
 )
-def take_all(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list(list(_all(_source(args[0], "take-all"), machine)))
+def take_all(source: Source, *, machine: Machine) -> Value:
+    return from_list(list(_all(source, machine)))

@@ -10,10 +10,11 @@ from bassloop.bass import arguments
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, arity, bad_syntax, brief
 from bassloop.bass.printer import display
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import builtin, function
 from bassloop.bass.values import IGNORE, Keyword, Scope, Symbol, bytes_of, from_list, plain, text_of
 
 if TYPE_CHECKING:
+    from bassloop.bass.arguments import KeywordName, SymbolName
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Value
 
@@ -37,68 +38,55 @@ def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _whole("".join([display(value) for value in args]))
 
 
-@builtin(
-    "substring", "[str start & end]",
-    """Returns the part of a string from one offset to another, or to the end. Offsets count bytes.
+@function("substring", """Returns the part of a string from one offset to another, or to the end. Offsets count bytes.
 
-    => (substring "abcdef" 2 4)""",
-)  # fmt: skip
-def substring(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    data = bytes_of(arguments.text(args[0], "substring"))
-    if len(args) > 3:
-        raise arity("substring", 3, len(args))
-    start, *rest = (arguments.integer(each, "substring") for each in args[1:])
-    end = rest[0] if rest else len(data)
-    if not 0 <= start <= end <= len(data):
+    => (substring "abcdef" 2 4)""")  # fmt: skip
+def substring(str: str, start: int, *end: int) -> Value:
+    data = bytes_of(str)
+    if len(end) > 1:
+        raise arity("substring", 3, 2 + len(end))
+    stop = end[0] if end else len(data)
+    if not 0 <= start <= stop <= len(data):
         raise BassError(
-            f"substring: there is no part from {start} to {end} in a string of {len(data)} bytes"
+            f"substring: there is no part from {start} to {stop} in a string of {len(data)} bytes"
         )
-    return text_of(data[start:end])
+    return text_of(data[start:stop])
 
 
-@builtin(
-    "trim", "[str]", 'Returns a string without white space at its ends.\n\n=> (trim " hey\\n")'
+@function("trim", 'Returns a string without white space at its ends.\n\n=> (trim " hey\\n")')
+def trim(str: str) -> Value:
+    return str.strip(_SPACE)
+
+
+@function("symbol->string", "Returns the name of a symbol.\n\n=> (symbol->string :hello)")
+def symbol_to_string(sym: SymbolName) -> Value:
+    return sym
+
+
+@function("string->symbol", 'Returns the symbol of a name.\n\n=> (string->symbol "hello")')
+def string_to_symbol(str: str) -> Value:
+    return Symbol(str)
+
+
+@function(
+    "keyword->string", "Returns the name of a keyword.\n\n=> (keyword->string (quote :hello))"
 )
-def trim(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.text(args[0], "trim").strip(_SPACE)
+def keyword_to_string(sym: KeywordName) -> Value:
+    return sym
 
 
-@builtin("symbol->string", "[sym]", "Returns the name of a symbol.\n\n=> (symbol->string :hello)")
-def symbol_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.symbol(args[0], "symbol->string")
-
-
-@builtin("string->symbol", "[str]", 'Returns the symbol of a name.\n\n=> (string->symbol "hello")')
-def string_to_symbol(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Symbol(arguments.text(args[0], "string->symbol"))
-
-
-@builtin(
-    "keyword->string",
-    "[sym]",
-    "Returns the name of a keyword.\n\n=> (keyword->string (quote :hello))",
-)
-def keyword_to_string(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.keyword(args[0], "keyword->string")
-
-
-@builtin(
-    "string->keyword", "[str]", 'Returns the keyword of a name.\n\n=> (string->keyword "hello")'
-)
-def string_to_keyword(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return Keyword(arguments.text(args[0], "string->keyword"))
+@function("string->keyword", 'Returns the keyword of a name.\n\n=> (string->keyword "hello")')
+def string_to_keyword(str: str) -> Value:
+    return Keyword(str)
 
 
 # --- for std modules ---
 
 
-@builtin("string-upper-case", "[str]", "Returns a string in upper case.", internal=True)
-def upper_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
+@function("string-upper-case", "Returns a string in upper case.", internal=True, where="upper-case")
+def upper_case(str: str) -> Value:
     # As in Go, each letter stays one letter.
-    return "".join(
-        up if len(up := char.upper()) == 1 else char
-        for char in arguments.text(args[0], "upper-case")
-    )
+    return "".join(up if len(up := char.upper()) == 1 else char for char in str)
 
 
 @builtin(
@@ -132,9 +120,11 @@ def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return _whole(display(args[0]).join([display(member) for member in members]))
 
 
-@builtin("string-length", "[str]", "Returns the number of bytes of a string.", internal=True)
-def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return len(bytes_of(arguments.text(args[0], "length")))
+@function(
+    "string-length", "Returns the number of bytes of a string.", internal=True, where="length"
+)
+def length(str: str) -> Value:
+    return len(bytes_of(str))
 
 
 @builtin(

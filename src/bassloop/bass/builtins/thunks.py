@@ -9,7 +9,7 @@ from bassloop.bass.errors import BassError, brief, wrong_type
 from bassloop.bass.filesystem import FSPath
 from bassloop.bass.json import encode
 from bassloop.bass.path import CachePath, DirPath, FilePath, HostPath
-from bassloop.bass.registry import builtin
+from bassloop.bass.registry import function
 from bassloop.bass.thunk import (
     ARCHITECTURE,
     BuildInput,
@@ -26,41 +26,29 @@ from bassloop.bass.thunk import (
 from bassloop.bass.values import MISSING, Scope, bytes_of, from_list, plain
 
 if TYPE_CHECKING:
+    from bassloop.bass.arguments import SymbolName
     from bassloop.bass.machine import Machine
+    from bassloop.bass.path import NamePath
     from bassloop.bass.values import Value
 
 
-def _texts(value: Value, where: str) -> tuple[str, ...]:
-    return tuple(arguments.text(each, where) for each in arguments.items(value, where))
-
-
-@builtin(
-    "with-image",
-    "[thunk image]",
-    """Returns the thunk on another image.
+@function("with-image", """Returns the thunk on another image.
 
     The image is a thunk, or a scope with :platform and one of :repository, :file and :docker_build. If the thunk is
     on other thunks, the image goes under the deepest of them. See [from].
 
-    => (with-image ($ go test ./...) (linux/golang))
-    """,
-)
-def with_image(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-image").with_image(image(args[1], "with-image"))
+    => (with-image ($ go test ./...) (linux/golang))""")  # fmt: skip
+def with_image(thunk: Thunk, image: Value) -> Value:
+    return thunk.with_image(as_image(image, "with-image"))
 
 
-@builtin(
-    "with-dir",
-    "[thunk dir]",
-    """Returns the thunk with another working directory.
+@function("with-dir", """Returns the thunk with another working directory.
 
     A plain path is one in the container. Use [cd] to mount a directory and work there.
 
-    => (with-dir (.tests) ./src/)
-    """,
-)
-def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    directory = plain(args[1])
+    => (with-dir (.tests) ./src/)""")  # fmt: skip
+def with_dir(thunk: Thunk, dir: Value) -> Value:
+    directory = plain(dir)
     if isinstance(directory, ThunkPath | HostPath):
         if not isinstance(directory.path, DirPath):
             raise BassError(f"with-dir: {brief(directory)} is a file: a directory is needed")
@@ -70,229 +58,140 @@ def with_dir(args: list[Value], scope: Scope, machine: Machine) -> Value:
         )
     elif not isinstance(directory, DirPath):
         raise wrong_type(directory, "directory", "with-dir")
-    return arguments.thunk(args[0], "with-dir").replace(dir=directory)
+    return thunk.replace(dir=directory)
 
 
-@builtin(
-    "with-cmd",
-    "[thunk cmd]",
-    """Returns the thunk with another command and other arguments.
+@function("with-cmd", """Returns the thunk with another command and other arguments.
 
-    => (with-cmd ($ replaced) ["go" "test" ./...])
-    """,
-)
-def with_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-cmd").replace(
-        args=tuple(arguments.items(args[1], "with-cmd"))
-    )
+    => (with-cmd ($ replaced) ["go" "test" ./...])""")  # fmt: skip
+def with_cmd(thunk: Thunk, cmd: list[Value]) -> Value:
+    return thunk.replace(args=tuple(cmd))
 
 
-@builtin(
-    "with-args",
-    "[thunk args]",
-    """Returns the thunk with the same command and other arguments.
+@function("with-args", """Returns the thunk with the same command and other arguments.
 
-    => (with-args (.go) ["test" "./..."])
-    """,
-)
-def with_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-args").with_args(arguments.items(args[1], "with-args"))
+    => (with-args (.go) ["test" "./..."])""")  # fmt: skip
+def with_args(thunk: Thunk, args: list[Value]) -> Value:
+    return thunk.with_args(args)
 
 
-@builtin(
-    "with-entrypoint",
-    "[thunk entrypoint]",
-    "Returns the thunk as an image that has this entrypoint; [] for none.",
-)
-def with_entrypoint(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-entrypoint").with_entrypoint(
-        _texts(args[1], "with-entrypoint")
-    )
+@function("with-entrypoint", "Returns the thunk as an image that has this entrypoint; [] for none.")
+def with_entrypoint(thunk: Thunk, entrypoint: list[str]) -> Value:
+    return thunk.with_entrypoint(tuple(entrypoint))
 
 
-@builtin(
+@function(
     "with-default-args",
-    "[thunk args]",
     "Returns the thunk as an image that is run with these arguments by default.",
 )
-def with_default_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-default-args").with_default_args(
-        _texts(args[1], "with-default-args")
-    )
+def with_default_args(thunk: Thunk, args: list[str]) -> Value:
+    return thunk.with_default_args(tuple(args))
 
 
-@builtin(
-    "with-entrypoint-args",
-    "[thunk args]",
-    "Returns the thunk with arguments to the entrypoint of its image.",
+@function(
+    "with-entrypoint-args", "Returns the thunk with arguments to the entrypoint of its image."
 )
-def with_entrypoint_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    values = tuple(arguments.items(args[1], "with-entrypoint-args"))
-    return arguments.thunk(args[0], "with-entrypoint-args").replace(
-        args=values, use_entrypoint=True
-    )
+def with_entrypoint_args(thunk: Thunk, args: list[Value]) -> Value:
+    return thunk.replace(args=tuple(args), use_entrypoint=True)
 
 
-@builtin(
-    "with-stdin",
-    "[thunk vals]",
-    """Returns the thunk with these values on its standard input, as a stream of JSON.
+@function("with-stdin", """Returns the thunk with these values on its standard input, as a stream of JSON.
 
-    => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])
-    """,
-)
-def with_stdin(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-stdin").replace(
-        stdin=tuple(arguments.items(args[1], "with-stdin"))
-    )
+    => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])""")  # fmt: skip
+def with_stdin(thunk: Thunk, vals: list[Value]) -> Value:
+    return thunk.replace(stdin=tuple(vals))
 
 
-@builtin(
-    "with-env",
-    "[thunk env]",
-    """Returns the thunk with more environment variables.
+@function("with-env", """Returns the thunk with more environment variables.
 
-    => (with-env ($ jq ".a") {:FOO "hello"})
-    """,
-)
-def with_env(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-env").with_env(arguments.scope(args[1], "with-env"))
+    => (with-env ($ jq ".a") {:FOO "hello"})""")  # fmt: skip
+def with_env(thunk: Thunk, env: Scope) -> Value:
+    return thunk.with_env(env)
 
 
-@builtin(
-    "with-insecure",
-    "[thunk bool]",
-    """Returns the thunk with or without elevated rights, as far as its runtime grants them.
+@function("with-insecure", """Returns the thunk with or without elevated rights, as far as its runtime grants them.
 
-    => (with-insecure (.boom) true)
-    """,
-)
-def with_insecure(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-insecure").replace(
-        insecure=arguments.boolean(args[1], "with-insecure")
-    )
+    => (with-insecure (.boom) true)""")  # fmt: skip
+def with_insecure(thunk: Thunk, bool: bool) -> Value:
+    return thunk.replace(insecure=bool)
 
 
-@builtin(
-    "with-label",
-    "[thunk name val]",
-    """Returns the thunk with a label.
+@function("with-label", """Returns the thunk with a label.
 
     The command doesn't see labels, but a thunk with another label runs again, for example with another time.
 
-    => (with-label ($ sleep 10) :at (now 10))
-    """,
-)
-def with_label(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return arguments.thunk(args[0], "with-label").with_label(
-        arguments.symbol(args[1], "with-label"), args[2]
-    )
+    => (with-label ($ sleep 10) :at (now 10))""")  # fmt: skip
+def with_label(thunk: Thunk, name: SymbolName, val: Value) -> Value:
+    return thunk.with_label(name, val)
 
 
-@builtin(
-    "with-port",
-    "[thunk sym int]",
-    """Returns the thunk with one more named port that it listens on.
+@function("with-port", """Returns the thunk with one more named port that it listens on.
 
-    => (with-port ($ python3 -m http.server) :http 8000)
-    """,
-)
-def with_port(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    name = arguments.symbol(args[1], "with-port")
-    return arguments.thunk(args[0], "with-port").with_port(
-        name, arguments.integer(args[2], "with-port")
-    )
+    => (with-port ($ python3 -m http.server) :http 8000)""")  # fmt: skip
+def with_port(thunk: Thunk, sym: SymbolName, int: int) -> Value:
+    return thunk.with_port(sym, int)
 
 
-@builtin(
-    "with-tls",
-    "[thunk cert-path key-path]",
-    """Returns the thunk with the paths at which it gets a TLS certificate and its key.
+@function("with-tls", """Returns the thunk with the paths at which it gets a TLS certificate and its key.
 
-    => (with-tls ($ serve) ./cert.pem ./key.pem)
-    """,
-)
-def with_tls(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    paths = arguments.file_path(args[1], "with-tls"), arguments.file_path(args[2], "with-tls")
-    return arguments.thunk(args[0], "with-tls").replace(tls=paths)
+    => (with-tls ($ serve) ./cert.pem ./key.pem)""")  # fmt: skip
+def with_tls(thunk: Thunk, cert_path: FilePath, key_path: FilePath) -> Value:
+    return thunk.replace(tls=(cert_path, key_path))
 
 
 _MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
 
 
-@builtin(
-    "with-mount",
-    "[thunk source target]",
-    """Returns the thunk with a directory, file, cache or secret mounted at a path.
+@function("with-mount", """Returns the thunk with a directory, file, cache or secret mounted at a path.
 
-    => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)
-    """,
-)
-def with_mount(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    source = plain(args[1])
+    => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)""")  # fmt: skip
+def with_mount(thunk: Thunk, source: Value, target: NamePath) -> Value:
+    source = plain(source)
     if not isinstance(source, _MOUNTS):
         raise wrong_type(
             source, "path into a thunk, directory or cache, or secret, to mount", "with-mount"
         )
-    target = arguments.name_path(args[2], "with-mount")
-    return arguments.thunk(args[0], "with-mount").with_mount(source, target)
+    return thunk.with_mount(source, target)
 
 
-@builtin(
-    "thunk-cmd",
-    "[thunk]",
-    "Returns the command of a thunk, with its arguments.\n\n=> (thunk-cmd ($ foo abc))",
+@function(
+    "thunk-cmd", "Returns the command of a thunk, with its arguments.\n\n=> (thunk-cmd ($ foo abc))"
 )
-def thunk_cmd(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list(arguments.thunk(args[0], "thunk-cmd").args)
+def thunk_cmd(thunk: Thunk) -> Value:
+    return from_list(thunk.args)
 
 
-@builtin(
-    "thunk-args",
-    "[thunk]",
-    "Returns the arguments to a thunk's command.\n\n=> (thunk-args ($ foo abc))",
+@function(
+    "thunk-args", "Returns the arguments to a thunk's command.\n\n=> (thunk-args ($ foo abc))"
 )
-def thunk_args(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return from_list(arguments.thunk(args[0], "thunk-args").args[1:])
+def thunk_args(thunk: Thunk) -> Value:
+    return from_list(thunk.args[1:])
 
 
-@builtin(
-    "addr",
-    "[thunk port & fmt]",
-    """Returns the address of a thunk's port, to pass to another thunk.
+@function("addr", """Returns the address of a thunk's port, to pass to another thunk.
 
     The format has $host and $port in it. The default is "$host:$port".
 
-    => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")
-    """,
-)
-def addr(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    port = arguments.symbol(args[1], "addr")
-    formats = [arguments.text(each, "addr") for each in args[2:]]
-    return arguments.thunk(args[0], "addr").address(port, *formats[:1])
+    => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")""")  # fmt: skip
+def addr(thunk: Thunk, port: SymbolName, *fmt: str) -> Value:
+    return thunk.address(port, *fmt[:1])
 
 
-@builtin(
-    "mask",
-    "[secret name]",
-    """Returns a string as a secret.
+@function("mask", """Returns a string as a secret.
 
     It prints and encodes as its name. Only commands that this machine runs get its value.
 
-    => (mask "hunter2" :password)
-    """,
-)
-def mask(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    value = bytes_of(arguments.text(args[0], "mask"))
-    return Secret(arguments.symbol(args[1], "mask"), value)
+    => (mask "hunter2" :password)""")  # fmt: skip
+def mask(secret: str, name: SymbolName) -> Value:
+    return Secret(name, bytes_of(secret))
 
 
-@builtin("json", "[val]", 'Returns a value as JSON, a string.\n\n=> (json {:foo-bar "baz"})')
-def json(args: list[Value], scope: Scope, machine: Machine) -> Value:
-    return machine.with_files(lambda: encode(args[0]), args[0])
+@function("json", 'Returns a value as JSON, a string.\n\n=> (json {:foo-bar "baz"})')
+def json(val: Value, *, machine: Machine) -> Value:
+    return machine.with_files(lambda: encode(val), val)
 
 
-def image(value: Value, where: str) -> Image:
+def as_image(value: Value, where: str) -> Image:
     """Return an image, from a thunk or a scope. Raises `BassError`, which names the key that is missing or wrong."""
     value = plain(value)
     if isinstance(value, Thunk):
@@ -314,7 +213,7 @@ def image(value: Value, where: str) -> Image:
 
 
 def image_ref(value: Value, where: str) -> ImageRef:
-    """Return an image in a registry, from a scope; raises as `image` does."""
+    """Return an image in a registry, from a scope; raises as `as_image` does."""
     scope = arguments.scope(value, where)
     if scope.get("repository") is MISSING:
         raise BassError(lambda: f"{where}: {brief(scope)} has no :repository")
