@@ -1,8 +1,9 @@
 """`python -m tests.forking_program`: `bassloop`, imported once, which forks a process for each command that it's sent.
 
-A daemon takes most of a second of processor time to import what it uses. A forked process has imported it already, and
-is the program in all else: it has its own arguments, environment, folder, streams, and default signal handlers. Only
-what Python itself reads when it starts has no effect, such as the variable PYTHONUNBUFFERED.
+A daemon takes more than a second of processor time to import what it uses, and to compile its templates and rules. A
+forked process has them already, and is the program in all else: it has its own arguments, environment, folder, streams,
+and default signal handlers. Only what Python itself reads when it starts has no effect, such as the variable
+PYTHONUNBUFFERED.
 
 Standard input is a socket. Each message there brings four file descriptors: the three standard streams, and a socket
 that the process reads its command from, as JSON. There, the test gets the process's id and a pidfd, and its exit status
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 
 from bassloop.cli import COMMANDS
 from bassloop.cli.options import quick_imports
+from bassloop.failures import find_failures
 
 LONGEST_COMMAND = 128 << 10
 """Bytes of a command with its environment."""
@@ -60,6 +62,8 @@ def main() -> None:
             importlib.import_module(f"bassloop.cli.{entry.module}")
         for name in USED_LATER:
             importlib.import_module(name)
+        importlib.import_module("bassloop.web.app").compile_templates()
+    find_failures(())  # compiles the rules
     gc.freeze()
     with socket.socket(fileno=os.dup(0)) as control:
         streams = _fork_processes(control)

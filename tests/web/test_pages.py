@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
+import jinja2
 import pytest
 import trio
 
 from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
-from bassloop.web.app import prepare_pages
+from bassloop.web.app import compile_templates, prepare_pages
 from tests.records import make_run, make_step
 
 from .site import HOSTILE, open_site
@@ -255,6 +256,20 @@ async def test_templates_are_compiled_before_the_first_request(tmp_path: Path) -
         cache = site.app.jinja_env.cache
         assert cache is not None
         assert {name for _, name in cache.keys()} == set(names)  # noqa: SIM118  (it isn't a dict)
+
+
+async def test_templates_are_compiled_once_for_all_applications_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_templates()
+
+    def compile_again(*arguments: object) -> None:
+        raise AssertionError("a template is compiled again")
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_again)
+    async with open_site(tmp_path) as site:
+        await prepare_pages(site.app)
+        assert (await site.get("/")).status_code == 200
 
 
 async def test_a_server_compiles_its_templates_at_its_start(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
+from jinja2 import BytecodeCache
 from quart import Response, has_request_context, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
@@ -38,6 +39,10 @@ from bassloop.web.presentation import IMMUTABLE, instant, wants_json
 from bassloop.web.webhook_endpoint import BODY_SECONDS, WebhookEndpoint
 
 if TYPE_CHECKING:
+    from types import CodeType
+
+    from jinja2.bccache import Bucket
+
     from bassloop.web.web_context import WebContext
 
 HERE = Path(__file__).parent
@@ -86,8 +91,25 @@ def _colours() -> tuple[list[str], str]:
     return [scheme.name for scheme in schemes], schemes_css(schemes) + palette_css(schemes)
 
 
-def create_app(context: WebContext) -> QuartApp:
-    """Return the application, ready to be served by any ASGI server on Trio."""
+class CompiledTemplates(BytecodeCache):
+    """The code of templates, for all applications of this process that have the same options and filters."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_compiled_templates = CompiledTemplates()
+
+
+def _create_empty_app() -> QuartApp:
+    """Return an application that has templates and static files, and no pages."""
     app = QuartApp(
         "bassloop.web",
         template_folder="templates",
@@ -95,12 +117,19 @@ def create_app(context: WebContext) -> QuartApp:
         static_url_path=f"/static/{_version(HERE / 'static')}",
         root_path=str(HERE),
     )
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["duration"] = format_duration
     app.jinja_env.filters["instant"] = instant
     app.jinja_env.filters["size"] = format_size
+    app.jinja_env.bytecode_cache = _compiled_templates
+    return app
+
+
+def create_app(context: WebContext) -> QuartApp:
+    """Return the application, ready to be served by any ASGI server on Trio."""
+    app = _create_empty_app()
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     themes, colours_css = _colours()
     known = preferences.known_preferences(themes)
     colours_version = hashlib.sha256(colours_css.encode()).hexdigest()[:12]
@@ -166,6 +195,13 @@ def create_app(context: WebContext) -> QuartApp:
         app.register_blueprint(module.routes(context))
     app.asgi_app = WebhookEndpoint(app.asgi_app, context.inbox, HEADERS)  # type: ignore[assignment, method-assign]
     return app
+
+
+def compile_templates() -> None:
+    """Compile all templates, for the applications of this process and of those that are forked from it."""
+    environment = _create_empty_app().jinja_env
+    for name in environment.list_templates():
+        environment.get_template(name)
 
 
 async def prepare_pages(app: QuartApp) -> None:
