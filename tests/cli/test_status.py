@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from bassloop.store import open_store
+from bassloop.tools import local_daemon
 from tests.commands import run_command
 from tests.daemon.certificates import write_certificate
 from tests.forked_programs import running_bassloop
@@ -23,6 +24,12 @@ from tests.forked_programs import running_bassloop
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a daemon on a busy machine take long to answer."""
+    monkeypatch.setattr(local_daemon, "ANSWER_SECONDS", 120.0)
 
 
 @pytest.fixture
