@@ -163,6 +163,9 @@ class TrialSession:
                 )
         if copy.dirty and options.committed:
             print_("[yellow]uncommitted changes are not part of HEAD[/yellow]")
+        for reason in copy.untried:
+            text = f"not tried: {one_line(reason)}"
+            print_(text, style="yellow", markup=False, soft_wrap=True)
         for warning in [] if options.committed else warn_of_pitfalls(copy.source):
             print_(warning, style="yellow", markup=False, soft_wrap=True)
         if len(trial.nodes) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
 
 
+_CHANGED_SUBMODULE = re.compile("S.(M.|.U)")
+
+
 class TrialError(Exception):
     """The repository can't be tried; the message has the reason and the fix."""
 
@@ -35,6 +39,7 @@ class WorkingCopy:
         dirty: `source` has uncommitted changes.
         head: the commit that is tried.
         changed: the files that the last update has changed; empty for the first.
+        untried: sentences about parts of the working tree that a commit can't have, so they aren't tried.
     """
 
     source: Path
@@ -43,6 +48,7 @@ class WorkingCopy:
     dirty: bool
     head: str = ""
     changed: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
 
     @classmethod
     async def open(
@@ -63,6 +69,11 @@ class WorkingCopy:
             await _require_usable(path)
         if top and (Path(top) == path or not has_checks(path)):
             source = Path(top)
+            if await git(source, "rev-parse", "--show-object-format") != "sha1":
+                raise TrialError(
+                    f"{top} has SHA-256 object names, which neither GitHub nor Bass Loop supports: clone its files "
+                    "into a repository made with `git init --object-format=sha1`"
+                )
             unborn = not await git(path, "rev-parse", "--verify", "HEAD", check=False)
             if unborn and committed:
                 raise TrialError(
@@ -128,16 +139,26 @@ class WorkingCopy:
         self.path.mkdir()
         await git(self.path, "init", "--quiet", f"--initial-branch={branch}")
         (self.path / ".git/objects/info/alternates").write_bytes(_quoted(objects) + b"\n")
-        shallow = Path(os.fsdecode(objects)).parent / "shallow"
-        if shallow.is_file():
-            shutil.copyfile(shallow, self.path / ".git/shallow")
+        shared = Path(os.fsdecode(objects)).parent
+        for name in ("shallow", "info/exclude", "info/attributes"):
+            if (shared / name).is_file():
+                shutil.copyfile(shared / name, self.path / ".git" / name)
 
     async def _commit_tree(self) -> None:
         """Commit the working tree of the source, on top of its HEAD if it has one, without what Git ignores there."""
         base = await git(self.source, "rev-parse", "--verify", "HEAD^{commit}", check=False)
         elsewhere = {"GIT_DIR": str(self.path / ".git"), "GIT_WORK_TREE": str(self.source)}
         await git(self.source, "read-tree", base or "--empty", env=elsewhere)
-        await git(self.source, "add", "--all", env=elsewhere)
+        nested = await self._nested_repositories(elsewhere)
+        left_out = [f":(exclude,literal){name}" for name in nested]
+        await git(self.source, "add", "--all", "--", ".", *left_out, env=elsewhere)
+        self.untried = (
+            *(f"{name} is a repository of its own, and not a submodule" for name in nested),
+            *(
+                f"the submodule {name} has changes: commit and push them there"
+                for name in await _changed_submodules(self.source)
+            ),
+        )
         tree = await git(self.source, "write-tree", env=elsewhere)
         if self.head and tree == await git(self.path, "rev-parse", "HEAD^{tree}"):
             return
@@ -145,6 +166,27 @@ class WorkingCopy:
         words += ["-p", base] if base else []
         commit = await git(self.source, *words, env=elsewhere)
         await git(self.path, "update-ref", "HEAD", commit)
+
+    async def _nested_repositories(self, elsewhere: Mapping[str, str]) -> list[str]:
+        """Return the folders with repositories that the source doesn't track, such as worktrees inside it.
+
+        Git would commit each as a submodule that nobody can clone.
+        """
+        listing = ("ls-files", "--others", "--exclude-standard", "-z")
+        found = os.fsdecode(await _git_output(self.source, *listing, env=elsewhere))
+        return [name.removesuffix("/") for name in found.split("\0") if name.endswith("/")]
+
+
+async def _changed_submodules(source: Path) -> list[str]:
+    """Return the submodules with changes that aren't committed there."""
+    options = ("--porcelain=v2", "-z", "--ignore-submodules=none", "--untracked-files=normal")
+    status = await git(source, "status", *options)
+    entries = (entry.split(" ", 8) for entry in status.split("\0"))
+    return [
+        entry[8]
+        for entry in entries
+        if len(entry) == 9 and entry[0] == "1" and _CHANGED_SUBMODULE.fullmatch(entry[2])
+    ]
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
