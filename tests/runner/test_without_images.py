@@ -154,3 +154,45 @@ def test_a_version_manager_finds_the_versions_that_its_user_chose(tmp_path: Path
     own = OwnPrograms.of({"HOME": str(tmp_path)})
     assert own.files == (tmp_path / ".tool-versions",)
     assert own.variables == {"ASDF_DATA_DIR": str(tmp_path / ".asdf")}
+
+
+RUSTUP = """set -e
+cd "$RUSTUP_HOME/toolchains"
+cat stable/bin/rustc alias/lib/rustlib/components
+echo clippy >>stable/lib/rustlib/components
+mkdir -p beta/bin stable/lib/rustlib/wasm stable/share/doc/clippy
+echo x >stable/bin/clippy
+! (echo x >stable/bin/rustc) 2>/dev/null
+! touch stable/lib/rustlib/x86_64/changed 2>/dev/null
+"""
+"""The script adds a component, a target and a toolchain, as rustup does, and tries to change what the user has."""
+
+
+@pytest.mark.containers
+async def test_what_a_command_installs_with_rustup_is_its_own(tmp_path: Path) -> None:
+    rustup = tmp_path / "home" / ".rustup"
+    files = {
+        "bin/rustc": "rustc\n",
+        "lib/rustlib/components": "cargo\n",
+        "lib/rustlib/x86_64/std": "",
+    }
+    for name, text in files.items():
+        file = rustup / "toolchains/stable" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    (rustup / "toolchains/alias").symlink_to(rustup / "toolchains/stable")
+    (rustup / "settings.toml").write_text("")
+    (tmp_path / "home/.cargo/bin").mkdir(parents=True)
+    before = sorted(rustup.rglob("*"))
+    own = OwnPrograms.of({"HOME": str(tmp_path / "home")}, sandbox.SYSTEM)
+    box = await sandbox.find()
+    async with HostDriver.open(tmp_path / "state", sandbox=box, own_programs=own) as driver:
+        first = sh(RUSTUP)
+        assert await Bench(driver).said(first) == "rustc\ncargo\n"
+        later = 'cd "$RUSTUP_HOME/toolchains"; ls . stable/bin alias/lib/rustlib; cat stable/lib/rustlib/components'
+        assert (await Bench(driver).said(sh(later, image=after(first)))).split() == [
+            *(".:", "alias", "beta", "stable", "alias/lib/rustlib:", "components", "wasm", "x86_64"),
+            *("stable/bin:", "clippy", "rustc", "cargo", "clippy"),
+        ]  # fmt: skip
+    assert sorted(rustup.rglob("*")) == before
+    assert (rustup / "toolchains/stable/lib/rustlib/components").read_text() == "cargo\n"

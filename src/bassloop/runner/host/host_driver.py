@@ -14,6 +14,7 @@ import posixpath
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,6 +28,7 @@ from bassloop.runner.engine.thunk_driver import ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
+from bassloop.runner.host.rustup_home import show_toolchains
 from bassloop.runner.output_cache import OutputCache
 from bassloop.runner.secrets import OwnerSecrets, SecretFiles
 from bassloop.wire import bass_pb2 as pb
@@ -34,7 +36,6 @@ from bassloop.wire.conventions import CHECKOUT_IMAGE, WORK_FOLDER, step_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
-    from pathlib import Path
 
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send, StepReporter
@@ -209,6 +210,8 @@ class HostLauncher(Launcher):
         if box is None and start.startswith("/") and not os.path.isdir(start):
             raise DriverError(f"the directory {start} doesn't exist on this runner's machine")
         inside_home = sandbox.HOME if box else str(home)
+        rustup = self._own.variables.get("RUSTUP_HOME") if box else None
+        own_rustup = {"RUSTUP_HOME": f"{inside_home}/.rustup"} if rustup else {}
         programs = [*self._own.path, sandbox.PATH] if box else [caller_path(os.environ)]
         env = {
             "PATH": ":".join([f"{inside_home}/.local/bin", f"{inside_home}/.gems/bin", *programs]),
@@ -223,6 +226,7 @@ class HostLauncher(Launcher):
             "PIP_ROOT_USER_ACTION": "ignore",
             **({} if box else {"PIP_USER": "1"}),
             **self._own.variables,
+            **own_rustup,
             **command.env,
             **command.secret_env,
         }
@@ -246,6 +250,13 @@ class HostLauncher(Launcher):
             BindMount(temporary, "/var/tmp"),  # noqa: S108
             *(BindMount(each, str(each), read_only=True) for each in self._own.folders),
             *await self._own_shims(output.path / "shims"),
+            *(
+                await trio.to_thread.run_sync(
+                    show_toolchains, Path(rustup), home / ".rustup", own_rustup["RUSTUP_HOME"]
+                )
+                if rustup
+                else ()
+            ),
             *(
                 BindMount(each, f"{sandbox.HOME}/{each.name}", read_only=True)
                 for each in self._own.files
