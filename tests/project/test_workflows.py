@@ -693,6 +693,15 @@ def test_a_job_with_node_and_bun_runs_in_the_image_of_node(is_node_first: bool) 
     assert check.notes == []
 
 
+def test_programs_that_bun_installs_are_where_npms_are() -> None:
+    node = {"uses": "actions/setup-node@v4", "with": {"node-version": "20"}}
+    check = job_of(node, {"uses": "oven-sh/setup-bun@v2"}, {"run": "bun add -g c8\nc8 npm test"})
+    assert check.run[0] == (
+        "(command -v bun || npm install --global bun) && "
+        'printf \'[install]\\nglobalBinDir = "%s/bin"\\n\' "$(npm prefix --global)" >~/.bunfig.toml'
+    )
+
+
 @pytest.mark.parametrize("test", ['[ "$x" == y ]', '! test "$x" == y', "if [ 1 == 1 ]; then a; fi"])
 def test_a_script_with_bashs_comparison_runs_in_bash(test: str) -> None:
     assert job_of({"run": test}).run == (("bash", "-ec", test),)

@@ -171,6 +171,18 @@ def installing_command(uses: str, inputs: Mapping[str, Any]) -> str | None:
     )
 
 
+_GLOBAL_BUN = re.compile(r"\bbun (?:add|i|install) [^\n;&|]*(?:-g|--global)\b")
+
+
+def bun_beside_node(scripts: str) -> str:
+    """Return a command that installs Bun with npm, and lets it install programs to the same folder as npm."""
+    install = "command -v bun || npm install --global bun"
+    if not _GLOBAL_BUN.search(scripts):
+        return install
+    setting = '[install]\\nglobalBinDir = "%s/bin"\\n'
+    return f"({install}) && printf '{setting}' \"$(npm prefix --global)\" >~/.bunfig.toml"
+
+
 def explain_left_out(uses: str) -> str:
     """Return a note about an action that isn't known, with what to do if later steps need what it sets up."""
     name = uses.partition("@")[0]

@@ -24,6 +24,7 @@ from bassloop.project.workflow_actions import (
     UBUNTU,
     UPLOADS,
     as_list,
+    bun_beside_node,
     default_folder,
     examines_needs,
     explain_left_out,
@@ -384,7 +385,7 @@ class WorkflowJob:
                 yield from rust_additions(inputs)
         elif {language, self._image.partition(":")[0]} == {"node", "oven/bun"}:
             self._image = toolchain.image if language == "node" else self._image
-            yield "command -v bun || npm install --global bun"
+            yield bun_beside_node(str(self._job))
         elif self._image != toolchain.image:
             self._notes[f"it sets up {language}, too, which isn't in {self._image}"] = None
 
