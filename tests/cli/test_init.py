@@ -200,3 +200,19 @@ def test_without_an_engine_init_says_what_the_first_try_needs(
     (bin_folder / "podman").touch(mode=0o755)
     (project / ".bassloop.toml").unlink()
     assert "installed" not in initialized(project)
+
+
+def test_a_program_of_this_machine_that_is_too_old_for_the_project_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, project = tmp_path / "bin/node", tmp_path / "project"
+    node.parent.mkdir()
+    node.write_text("#!/bin/sh\necho v20.20.2\n")
+    node.chmod(0o755)
+    project.mkdir()
+    (project / "package.json").write_text('{"scripts": {"test": "x"}, "engines": {"node": ">=22"}}')
+    monkeypatch.setenv("PATH", str(node.parent))
+    assert (
+        "this machine has Node 20.20.2, and engines in package.json requires 22 or newer: "
+        "without a container engine, the checks may fail here"
+    ) in initialized(project)

@@ -109,6 +109,7 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     """
     from bassloop.cli.container_advice import has_engine
     from bassloop.cli.errors import report_errors
+    from bassloop.cli.machine_versions import explain_old_programs
     from bassloop.project import ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
     from bassloop.terminal import one_line
@@ -167,6 +168,8 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
             f"\nGit ignores {file.name}, so neither a trial nor a push would have these checks: "
             f"add the line !/{file.name} to the end of .gitignore"
         )
+    for old in explain_old_programs(lambda name: _text(root / name)):
+        click.echo(f"\n{old}: without a container engine, the checks may fail here")
     if not has_engine():
         click.echo(_without_engine(proposals))
     click.echo("\nTry it with: bassloop try")

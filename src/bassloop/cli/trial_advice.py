@@ -8,9 +8,13 @@ import shlex
 import shutil
 import tempfile
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 from bassloop.cli.container_advice import advise_installation, has_engine
+from bassloop.cli.machine_versions import explain_old_programs
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, compile_checks, pitfall_lines, read_checks
 from bassloop.repository_files import CHECKS, CONFIG_FILE
@@ -95,6 +99,10 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
             f"what failed ran with this machine's own programs, not in {images}: a program may be missing here, or "
             f"have another version. {_image_advice(trial.options.engine)}"
         )
+    if failed:
+        hints += await trio.to_thread.run_sync(
+            explain_old_programs, partial(_read, trial.copy.source)
+        )
     unsandboxed = trial.driver is not None and trial.driver.kind == "host"
     if unsandboxed and any(each.links_folder and not each.passed for each in results):
         hints.append(
@@ -121,6 +129,13 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
         )
     hints += explain_surroundings(causes)
     return hints
+
+
+def _read(folder: Path, name: str) -> str | None:
+    try:
+        return (folder / name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
 
 
 def explain_full_disk(why: str, engine: str = "") -> list[str]:

@@ -81,7 +81,7 @@ def manager_package(read: Callable[[str], str | None]) -> str:
     """Return the npm package of a project's package manager, with the version that the project requires, if any."""
     wanted = re.match(
         r"(pnpm|yarn)@(\d[\w.-]*)",
-        str(_json(read("package.json") or "").get("packageManager", "")),
+        str(read_manifest(read).get("packageManager", "")),
     )
     if wanted is not None:
         is_new_yarn = wanted[1] == "yarn" and not re.match(r"[01]\b", wanted[2])
@@ -99,6 +99,11 @@ def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None])
     wanted = str(engines.get("node") or "") if isinstance(engines, dict) else ""
     least = [int(each) for each in re.findall(r"(?:>=|\^)\s*(\d{1,2})\b", wanted)]
     return str(max(min(least, default=0), NODE))
+
+
+def read_manifest(read: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return the content of package.json; empty if there is none, or if it's invalid."""
+    return _json(read("package.json") or "")
 
 
 def _json(text: str) -> dict[str, Any]:
