@@ -33,6 +33,7 @@ from bassloop.daemon.http_server import (
     WEBSOCKET_FRAMES,
     ContainedServer,
     FrameCounter,
+    MeteredStream,
     bind,
     serve_http,
     start_listening,
@@ -105,6 +106,30 @@ async def served() -> AsyncGenerator[tuple[str, int]]:
 
 def http2_frame(kind: int, flags: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags, 0, 0, 0, 0]) + payload
+
+
+async def test_nothing_is_sent_for_the_end_of_a_response_of_known_length(
+    served: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    send_all = MeteredStream.send_all
+
+    async def send(stream: MeteredStream, data: bytes) -> None:
+        sent.append(bytes(data))
+        await send_all(stream, data)
+
+    monkeypatch.setattr(MeteredStream, "send_all", send)
+    received = b""
+    with trio.fail_after(200):
+        async with await trio.open_tcp_stream(*served) as stream:
+            for _ in range(2):  # the second shows that the first one has ended
+                await stream.send_all(b"GET / HTTP/1.1\r\nHost: loop\r\n\r\n")
+                while not received.endswith(b"here"):
+                    received += await stream.receive_some()
+                received += b"."
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert sent[1::2] == [b"here", b"here"]
+    assert all(sent)
 
 
 async def test_requests_over_http2_are_served(served: tuple[str, int]) -> None:

@@ -87,6 +87,40 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bassloop.store.engines.postgresql.IDLE_SECONDS", 600.0)
 
 
+class Steps(trio.abc.Instrument):
+    """Counts the steps of a task, from one checkpoint to the next."""
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.task, self.count = task, 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is self.task
+
+
+async def test_a_write_pauses_only_for_its_commit(location: Path | str) -> None:
+    opened = Opened(location)
+    steps = Steps(trio.lowlevel.current_task())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(opened.writer.serve)
+        trio.lowlevel.add_instrument(steps)
+        assert await opened.writer.write(insert(1)) == 1
+        trio.lowlevel.remove_instrument(steps)
+        opened.writer.close()
+    assert steps.count == 1
+
+
+async def test_a_cancelled_write_is_not_queued(location: Path | str) -> None:
+    opened = Opened(location)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(opened.writer.serve)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await opened.writer.write(insert(1))
+        assert opened.writer.statistics().waiting == 0
+        opened.writer.close()
+    assert opened.numbers() == []
+
+
 async def test_changes_queued_during_a_commit_are_the_next_batch(location: Path | str) -> None:
     opened = Opened(location)
     entered, gate = threading.Event(), threading.Event()

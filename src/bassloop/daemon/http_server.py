@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import hypercorn.trio
 import structlog
 import trio
+from hypercorn.events import RawData
 from hypercorn.protocol import h2, h11
 from hypercorn.protocol.events import Body, Data, Request
 from hypercorn.protocol.h2 import H2Protocol
@@ -41,6 +42,7 @@ from bassloop.setting_types import parse_address, reached
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from hypercorn.events import Event as ConnectionEvent
     from hypercorn.protocol.events import Event
 
     from bassloop.daemon.credentials import Certificate
@@ -213,6 +215,11 @@ class ContainedServer(tcp_server.TCPServer):
             frames = TokenBucket(ADDRESS_FRAMES, ADDRESS_FRAMES / 16, clock=time.monotonic)
             self._addresses.store(address, frames)
         return frames
+
+    async def protocol_send(self, event: ConnectionEvent) -> None:
+        """Send a part of a response. The end of one with a `Content-Length` has no bytes, and isn't waited for."""
+        if not isinstance(event, RawData) or event.data:
+            await super().protocol_send(event)
 
     async def run(self) -> None:
         try:
