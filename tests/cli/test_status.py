@@ -144,7 +144,7 @@ async def _leave_waiting(data: Path) -> None:
         await store.deliveries.set_state("g2", "set_aside", "no luck")
         # A clock that has been set back since: nothing of it gets old while this test runs.
         now = round(time.time()) + 600
-        await store.spending.put(
+        await store.api_spending.put(
             "installation 1",
             at=now,
             spent=[(now - 690, 100), (now - 2, 4), (now - 1, 30), (now - 1, 6)],

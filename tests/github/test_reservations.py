@@ -13,8 +13,8 @@ from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
 from bassloop.github.reservations import STORE_SECONDS, Reservation, StoredSpending, restore
 from bassloop.store import open_store
+from bassloop.store.api_spending import OthersSpending
 from bassloop.store.records import SpendingRecord
-from bassloop.store.spending import OthersSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,7 +170,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_store_spends_noth
 async def test_reservations_survive_a_restart_for_a_day(tmp_path: Path) -> None:
     for at, reserved in ((100.0, 25), (200.0, 0)):
         async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-            await store.spending.put(
+            await store.api_spending.put(
                 NAME,
                 at=at,
                 spent=[(97, 5)],
@@ -178,10 +178,10 @@ async def test_reservations_survive_a_restart_for_a_day(tmp_path: Path) -> None:
                 reserved=reserved,
                 closed_until=90.0,
             )
-            found = await store.spending.all()
+            found = await store.api_spending.all()
             assert found == {NAME: SpendingRecord(((97, 5),), reserved, 90.0)}
     async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as store:
-        await store.spending.put(
+        await store.api_spending.put(
             "app", at=90_000.0, spent=[], purposes=[], reserved=0, closed_until=0.0
         )
-        assert set(await store.spending.all()) == {"app"}
+        assert set(await store.api_spending.all()) == {"app"}

@@ -556,7 +556,7 @@ async def test_each_node_knows_by_its_own_clock_what_others_spend(
     with monkeypatch.context() as wrong:
         wrong.setattr(time, "time", lambda: now() + 500.0)  # the clock of the second node's machine
         at = time.time()
-        await second.spending.put(
+        await second.api_spending.put(
             "App",
             at=at,
             spent=[(at - 3, 50)],
@@ -564,12 +564,12 @@ async def test_each_node_knows_by_its_own_clock_what_others_spend(
             reserved=5,
             closed_until=at + 7,
         )
-        assert (await second.spending.of_others("App")).spent == ()
-    found = await first.spending.of_others("App")
+        assert (await second.api_spending.of_others("App")).spent == ()
+    found = await first.api_spending.of_others("App")
     [(spent_at, points, purpose)], [(reserved_at, reserved)] = found.spent, found.reserved
     assert (points, purpose, reserved) == (50, "start", 5)
     assert now() - 60 < spent_at < reserved_at < found.closed_until < now() + 60
-    assert (await first.spending.of_others("Ap")).reserved == ()
+    assert (await first.api_spending.of_others("Ap")).reserved == ()
 
 
 async def test_points_that_a_lost_node_has_spent_count_for_the_next_one(
@@ -577,12 +577,12 @@ async def test_points_that_a_lost_node_has_spent_count_for_the_next_one(
 ) -> None:
     async with node(location, tmp_path, "first") as first:
         at = time.time()
-        await first.spending.put(
+        await first.api_spending.put(
             "App", at=at, spent=[(at, 30)], purposes=["start"], reserved=3, closed_until=at + 6
         )
     async with node(location, tmp_path, "second") as second:
-        earlier = (await second.spending.all())["App"]
-        found = await second.spending.of_others("App")
+        earlier = (await second.api_spending.all())["App"]
+        found = await second.api_spending.of_others("App")
     assert (earlier.spent, earlier.reserved) == ((), 0), "it's counted as what another node spent"
     assert earlier.closed_until == pytest.approx(at + 6, abs=60)
     assert [points for _, points, _ in found.spent] == [30]

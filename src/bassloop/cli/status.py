@@ -146,7 +146,7 @@ async def _read(
 ]:
     set_aside = await store.deliveries.newest(10, None, states=(DeliveryState.SET_ASIDE,))
     backlog, nodes = await store.deliveries.backlog(5), await store.nodes.all()
-    spent = await store.spending.recent(time.time() - 60.0)
+    spent = await store.api_spending.recent(time.time() - 60.0)
     figures, runtimes = await store.figures(), await store.runtimes.connected()
     return figures, runtimes, list(set_aside), backlog, nodes, spent
 

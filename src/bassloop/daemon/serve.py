@@ -194,7 +194,7 @@ async def _open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             open_github(
                 wiring.github_config(settings),
                 key_store=store.logins,
-                spending_store=store.spending,
+                spending_store=store.api_spending,
             )
         )
         wiring.check_key(github)

@@ -15,6 +15,7 @@ import trio
 from bassloop.concurrency import AutoResetEvent, open_flat_nursery, shielded
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import deliveries
+from bassloop.store.api_spending import Spending
 from bassloop.store.artifacts import Artifacts
 from bassloop.store.blobs import FileBlobs
 from bassloop.store.checks import Checks
@@ -38,7 +39,6 @@ from bassloop.store.nodes import Nodes, Runtimes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Statements, Thunks
-from bassloop.store.spending import Spending
 from bassloop.store.steps import Steps
 from bassloop.store.test_results import Tests
 from bassloop.store.usage import Usage
@@ -269,7 +269,7 @@ class Store(Subject):
         self.runs = Runs(engine)
         self.runtimes = Runtimes(engine)
         self.sessions = Sessions(engine)
-        self.spending = Spending(engine)
+        self.api_spending = Spending(engine)
         self.statements = Statements(engine)
         self.steps = Steps(engine, self._live)
         self.tests = Tests(engine)
