@@ -108,10 +108,10 @@ async def test_the_place_of_a_lost_node_is_free(location: str, tmp_path: Path) -
         async with open_store(location, tmp_path / "blobs", node=new_node("lost")) as lost:
             first = await stored(lost)
             most = {"repository_runs": 1, "user_runs": 1}
-            assert await lost.usage.take_place(first.id, **most) is None
-            assert await two.store.usage.take_place(second.id, **most) is not None
+            assert await lost.usage.take_slot(first.id, **most) is None
+            assert await two.store.usage.take_slot(second.id, **most) is not None
         await two.store.nodes.take_over()
-        assert await two.store.usage.take_place(second.id, **most) is None
+        assert await two.store.usage.take_slot(second.id, **most) is None
 
 
 async def test_bytes_stored_by_all_nodes_count(location: str, tmp_path: Path) -> None:

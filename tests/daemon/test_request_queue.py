@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from bassloop.daemon.request_limits import (
-    PLACE_SECONDS,
-    PLACES,
+    SLOT_SECONDS,
+    SLOTS,
     UNANSWERED,
     WAITING,
     RequestQueue,
@@ -59,17 +59,17 @@ async def test_waiting_requests_of_different_addresses_take_turns(
     app = App()
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:
-        for _ in range(PLACES + 10):
+        for _ in range(SLOTS + 10):
             nursery.start_soon(queue, scope("10.0.0.1"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
-        assert app.begun == ["10.0.0.1"] * PLACES
+        assert app.begun == ["10.0.0.1"] * SLOTS
         for address in ("10.0.0.2", "10.0.0.3"):
             nursery.start_soon(queue, scope(address), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
         app.answer.set()
         await trio.testing.wait_all_tasks_blocked()
-        after = app.begun[PLACES:]
-        assert {"10.0.0.2", "10.0.0.3"} < set(after[:PLACES])
+        after = app.begun[SLOTS:]
+        assert {"10.0.0.2", "10.0.0.3"} < set(after[:SLOTS])
         assert len(after) == 12
         nursery.cancel_scope.cancel()
 
@@ -80,13 +80,13 @@ async def test_a_request_that_waits_for_something_else_frees_its_slot(
     app = App()
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:
-        for _ in range(PLACES):
+        for _ in range(SLOTS):
             nursery.start_soon(queue, scope("10.0.0.1"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(queue, scope("10.0.0.2"), None, nothing)
-        await trio.sleep(PLACE_SECONDS / 2)
+        await trio.sleep(SLOT_SECONDS / 2)
         assert "10.0.0.2" not in app.begun
-        await trio.sleep(PLACE_SECONDS)
+        await trio.sleep(SLOT_SECONDS)
         assert "10.0.0.2" in app.begun
         nursery.cancel_scope.cancel()
 
@@ -111,7 +111,7 @@ async def test_too_many_requests_of_all_addresses_are_refused(
 ) -> None:
     queue = RequestQueue(App())
     async with trio.open_nursery() as nursery:
-        for number in range(WAITING + PLACES):
+        for number in range(WAITING + SLOTS):
             nursery.start_soon(queue, scope(f"10.0.0.{number // UNANSWERED}"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
         assert await refused(queue, scope("10.0.9.9"))
@@ -131,7 +131,7 @@ async def test_webhooks_and_health_checks_do_not_wait(asked: dict[str, Any]) -> 
     app = App()
     queue = RequestQueue(app)
     async with trio.open_nursery() as nursery:
-        for _ in range(PLACES):
+        for _ in range(SLOTS):
             nursery.start_soon(queue, scope("10.0.0.2"), None, nothing)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(queue, asked, None, nothing)

@@ -173,7 +173,7 @@ async def evaluating(**limits: object) -> AsyncGenerator[Evaluating]:
 
 @pytest.fixture
 async def small() -> AsyncGenerator[Evaluating]:
-    """Evaluators with little memory, and few places."""
+    """Evaluators with little memory, and few slots."""
     async with evaluating(memory=96 << 20, at_once=4) as made:
         yield made
 

@@ -1,4 +1,4 @@
-"""Places are shared fairly."""
+"""Slots are shared fairly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bassloop.evaluator.fair_share import FairLimiter, Place
+from bassloop.evaluator.fair_share import FairLimiter, HookSlot
 
 
-async def test_one_key_gets_at_most_half_of_the_places() -> None:
+async def test_one_key_gets_at_most_half_of_the_slots() -> None:
     limiter = FairLimiter(4)
     async with trio.open_nursery() as nursery:
         for _ in range(10):
@@ -44,24 +44,24 @@ async def test_the_key_that_holds_the_fewest_is_next() -> None:
     assert order == ["a", "b", "b", "a", "c", "a"]
 
 
-async def test_a_key_gets_a_single_place_if_there_is_only_one() -> None:
+async def test_a_key_gets_a_single_slot_if_there_is_only_one() -> None:
     limiter = FairLimiter(1)
     await limiter.acquire("only")
     limiter.release("only")
 
 
-async def test_a_place_is_held_by_one_task_at_a_time() -> None:
+async def test_a_slot_is_held_by_one_task_at_a_time() -> None:
     limiter = FairLimiter(4)
-    place = Place(limiter, "a")
-    await place.take()
-    await place.take()
+    slot = HookSlot(limiter, "a")
+    await slot.take()
+    await slot.take()
     assert limiter.held == 1
-    place.release()
-    place.release()
+    slot.release()
+    slot.release()
     assert limiter.held == 0
 
 
-async def test_a_cancelled_task_holds_no_place() -> None:
+async def test_a_cancelled_task_holds_no_slot() -> None:
     limiter = FairLimiter(1)
     await limiter.acquire("a")
     with trio.move_on_after(0):
@@ -76,7 +76,7 @@ async def test_a_cancelled_task_holds_no_place() -> None:
 @given(
     st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=40)
 )
-def test_places_are_never_lost_nor_given_twice(capacity: int, work: list[tuple[str, int]]) -> None:
+def test_slots_are_never_lost_nor_given_twice(capacity: int, work: list[tuple[str, int]]) -> None:
     async def main() -> None:
         limiter, held = FairLimiter(capacity), list[str]()
 

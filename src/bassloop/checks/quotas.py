@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bassloop.store import Run, Store
 
 LOOK_SECONDS = 5.0
-"""The interval at which a waiting run looks for a free place, in case a notification or a node was lost."""
+"""The interval at which a waiting run looks for a free slot, in case a notification or a node was lost."""
 
 FREE_SECONDS = 5.0
-"""The maximum time in seconds for a cancelled run to free its place."""
+"""The maximum time in seconds for a cancelled run to free its slot."""
 
 REPORT_SECONDS = 5.0
 """The interval at which a node publishes how many bytes of logs it has stored."""
@@ -43,7 +43,7 @@ class SharedUsage:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._place_freed = trio.Event()
+        self._slot_freed = trio.Event()
         self._waiting: KeyedLock[tuple[UserKind, int]] = KeyedLock()
         self._bytes: Counter[tuple[UserKind, int]] = Counter()
         self._rates: dict[tuple[UserKind, int], float] = {}
@@ -51,16 +51,16 @@ class SharedUsage:
         store.notifications.subscribe(Topic.PLACES, lambda _: self._note_freed())
 
     def _note_freed(self) -> None:
-        self._place_freed.set()
-        self._place_freed = trio.Event()
+        self._slot_freed.set()
+        self._slot_freed = trio.Event()
 
     @asynccontextmanager
-    async def place(
+    async def slot(
         self, run: Run, most: Mapping[UserKind, int], on_wait: Callable[[UserKind], Awaitable[None]]
     ) -> AsyncGenerator[None]:
-        """Hold a place for a run of this node while the body runs; wait until one is free.
+        """Hold a slot for a run of this node while the body runs; wait until one is free.
 
-        The place is freed also if cancelled, within FREE_SECONDS; otherwise, the end of the run or its node frees it.
+        The slot is freed also if cancelled, within FREE_SECONDS; otherwise, the end of the run or its node frees it.
 
         Args:
             on_wait: called with who has too many runs, before it waits.
@@ -73,7 +73,7 @@ class SharedUsage:
             id_ = run.user_id if short is UserKind.USER else run.repository_id
             async with self._waiting.hold((short, id_)):  # one waiter looks for all
                 while True:
-                    freed = self._place_freed
+                    freed = self._slot_freed
                     if await self._take(run, most) is None:
                         break
                     with trio.move_on_after(LOOK_SECONDS):
@@ -82,10 +82,10 @@ class SharedUsage:
             yield
         finally:
             with shielded(FREE_SECONDS):
-                await self._store.usage.free_place(run.id)
+                await self._store.usage.free_slot(run.id)
 
     async def _take(self, run: Run, most: Mapping[UserKind, int]) -> UserKind | None:
-        return await self._store.usage.take_place(
+        return await self._store.usage.take_slot(
             run.id, repository_runs=most[UserKind.REPOSITORY], user_runs=most[UserKind.USER]
         )
 
@@ -257,7 +257,7 @@ class Quotas:
             ):
                 await stack.enter_async_context(self._slot((kind, id_), most[kind], wait))
             if self._shared is not None:
-                await stack.enter_async_context(self._shared.place(run, most, wait))
+                await stack.enter_async_context(self._shared.slot(run, most, wait))
             yield
 
     @asynccontextmanager

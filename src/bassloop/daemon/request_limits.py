@@ -2,7 +2,7 @@
 
 An HTTP/2 connection can send a hundred requests at once, and a visitor can open many connections. Processed together,
 they would compete with everybody's pages, webhooks and runners, and each would take as long as all of them. So a
-request waits for a place, addresses take turns, and excess requests are refused. A place is given back when the
+request waits for a slot, addresses take turns, and excess requests are refused. A slot is given back when the
 response begins, or after a moment, since a request that takes longer is mostly waiting for GitHub or a disk.
 
 A webhook may have 25 MB, and its signature can't be verified before its last byte; until then, anybody may have sent
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
-PLACES = 4
+SLOTS = 4
 """How many requests are processed at a time."""
-PLACE_SECONDS = 0.25
-"""How long a request keeps its place at most, in seconds."""
+SLOT_SECONDS = 0.25
+"""How long a request keeps its slot at most, in seconds."""
 WAITING = 1_000
-"""How many requests may wait for a place."""
+"""How many requests may wait for a slot."""
 UNANSWERED = 200
-"""How many requests of one address may wait for a place or be unfinished. A page has about 50 parts."""
+"""How many requests of one address may wait for a slot or be unfinished. A page has about 50 parts."""
 
 BODY_BYTES = 64 << 20
 """The size limit for all incomplete bodies of webhooks, in bytes."""
@@ -42,8 +42,8 @@ TOO_MANY = b"too many requests are waiting: try again in a moment\n"
 TOO_LARGE = b"too many large webhooks are on their way: deliver this one again later\n"
 
 
-class _Place:
-    """A request's place, or its wait for one."""
+class _RequestSlot:
+    """A request's slot, or its wait for one."""
 
     def __init__(self) -> None:
         self.given = trio.Event()
@@ -55,13 +55,13 @@ class RequestQueue:
 
     def __init__(self, app: ASGI) -> None:
         self._app = app
-        self._free = PLACES
-        self._waiting: OrderedDict[str, deque[_Place]] = OrderedDict()
+        self._free = SLOTS
+        self._waiting: OrderedDict[str, deque[_RequestSlot]] = OrderedDict()
         self._count = 0
         self._unanswered: Counter[str] = Counter()
 
     def __repr__(self) -> str:
-        return f"<RequestQueue: {PLACES - self._free} begun, {self._count} waiting>"
+        return f"<RequestQueue: {SLOTS - self._free} begun, {self._count} waiting>"
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve one request when its turn comes."""
@@ -81,43 +81,43 @@ class RequestQueue:
                 del self._unanswered[address]
 
     async def _serve(self, address: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        place = await self._wait(address)
+        slot = await self._wait(address)
         try:
             async with open_flat_nursery() as nursery:
-                nursery.start_soon(self._give_back_later, place)
-                await self._app(scope, receive, self._watching(place, send))
+                nursery.start_soon(self._give_back_later, slot)
+                await self._app(scope, receive, self._watching(slot, send))
                 nursery.cancel_scope.cancel()
         finally:
-            self._give_back(place)
+            self._give_back(slot)
 
-    async def _wait(self, address: str) -> _Place:
-        """Wait for a place, and return it. If cancelled, it leaves the queue."""
-        place = _Place()
+    async def _wait(self, address: str) -> _RequestSlot:
+        """Wait for a slot, and return it. If cancelled, it leaves the queue."""
+        slot = _RequestSlot()
         if self._free:
             self._free -= 1
-            place.given.set()
-            return place
+            slot.given.set()
+            return slot
         queue = self._waiting.setdefault(address, deque())
-        queue.append(place)
+        queue.append(slot)
         self._count += 1
         try:
-            await place.given.wait()
+            await slot.given.wait()
         except trio.Cancelled:
-            if place.given.is_set():
-                self._give_back(place)
+            if slot.given.is_set():
+                self._give_back(slot)
             else:
-                queue.remove(place)
+                queue.remove(slot)
                 self._count -= 1
                 if not queue:
                     del self._waiting[address]
             raise
-        return place
+        return slot
 
-    def _give_back(self, place: _Place) -> None:
-        """Free a place once, and give it to the next address in turn."""
-        if place.is_free:
+    def _give_back(self, slot: _RequestSlot) -> None:
+        """Free a slot once, and give it to the next address in turn."""
+        if slot.is_free:
             return
-        place.is_free = True
+        slot.is_free = True
         if not self._waiting:
             self._free += 1
             return
@@ -127,15 +127,15 @@ class RequestQueue:
         if queue:
             self._waiting[address] = queue
 
-    async def _give_back_later(self, place: _Place) -> None:
-        await trio.sleep(PLACE_SECONDS)
-        self._give_back(place)
+    async def _give_back_later(self, slot: _RequestSlot) -> None:
+        await trio.sleep(SLOT_SECONDS)
+        self._give_back(slot)
 
-    def _watching(self, place: _Place, send: Any) -> Any:
-        """Return `send`, which frees the place when the response begins."""
+    def _watching(self, slot: _RequestSlot, send: Any) -> Any:
+        """Return `send`, which frees the slot when the response begins."""
 
         async def send_and_free(message: dict[str, Any]) -> None:
-            self._give_back(place)
+            self._give_back(slot)
             await send(message)
 
         return send_and_free

@@ -18,7 +18,7 @@ import trio
 from bassloop.bass import BassError, render
 from bassloop.concurrency import Backoff
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
-from bassloop.evaluator.fair_share import FairLimiter, Place
+from bassloop.evaluator.fair_share import FairLimiter, HookSlot
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
 from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
 from bassloop.evaluator.server_process import RunServer, ServerProcess, SpareProcesses, run_server
@@ -53,11 +53,11 @@ class Evaluators:
     ) -> None:
         self._run_server = run_server
         self.limits = limits or EvaluatorLimits()
-        self._places = FairLimiter(self.limits.at_once, on_unused=lambda: self._spares.fill())
+        self._slots = FairLimiter(self.limits.at_once, on_unused=lambda: self._spares.fill())
         self._describing = FairLimiter(self.limits.at_once)
         self._idle = IdleProcesses(self.limits.waiting)
         self._spares = SpareProcesses(
-            min(self.limits.spares, self.limits.at_once), is_quiet=lambda: not self._places.held
+            min(self.limits.spares, self.limits.at_once), is_quiet=lambda: not self._slots.held
         )
         self._server: ServerProcess | None = None
         self._ready = trio.Event()
@@ -66,13 +66,13 @@ class Evaluators:
 
     def __repr__(self) -> str:
         state = "not ready" if self._server is None else "ready"
-        return f"<Evaluators: {state}, {self._places}, {len(self._idle)} idle>"
+        return f"<Evaluators: {state}, {self._slots}, {len(self._idle)} idle>"
 
     def statistics(self) -> dict[str, int]:
         """Return the numbers of hooks in each state, of spares, and of server starts."""
         return {
-            "evaluating": self._places.held,
-            "queued": self._places.waiting,
+            "evaluating": self._slots.held,
+            "queued": self._slots.waiting,
             "idle": len(self._idle),
             "spares": len(self._spares),
             "starts": self._starts,
@@ -122,12 +122,12 @@ class Evaluators:
         """Evaluate a hook, and wait for everything that it has started.
 
         Args:
-            key: the repository, which can't hold more than half of the places.
+            key: the repository, which can't hold more than half of the slots.
 
         Raises HookFailed, HookStopped, HookCrashed, EvaluatorLost, or what the host raised. If cancelled, it kills
         the hook's process.
         """
-        ending = await self._converse(request, host, key, self._places)
+        ending = await self._converse(request, host, key, self._slots)
         if not isinstance(ending, Evaluated):
             raise HookCrashed("its process answered something else")
 
@@ -151,17 +151,17 @@ class Evaluators:
         request: Evaluate | Describe,
         host: HookHost | None,
         key: Hashable,
-        places: FairLimiter,
+        slots: FairLimiter,
     ) -> Ending:
-        place = Place(places, key)
-        await place.take()
+        slot = HookSlot(slots, key)
+        await slot.take()
         try:
             server = await self._server_when_ready()
             async with self._spares.process(server) as (job, stream):
-                process = HookProcess(self.limits, self._idle, host, place, job, stream)
+                process = HookProcess(self.limits, self._idle, host, slot, job, stream)
                 return await process.run(request)
         finally:
-            place.release()
+            slot.release()
 
     async def _server_when_ready(self) -> ServerProcess:
         with trio.move_on_after(_START_SECONDS):

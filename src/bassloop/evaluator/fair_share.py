@@ -1,4 +1,4 @@
-"""A fair share of a bounded number of places: no key holds more than half of them."""
+"""A fair share of a bounded number of slots: no key holds more than half of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class FairLimiter:
-    """A capacity limiter that is fair between keys: a free place goes to the waiting key that holds the fewest.
+    """A capacity limiter that is fair between keys: a free slot goes to the waiting key that holds the fewest.
 
     Args:
-        capacity: the number of places. One key gets half of them at most, and at least one.
-        on_unused: called whenever the last place in use is given back.
+        capacity: the number of slots. One key gets half of them at most, and at least one.
+        on_unused: called whenever the last slot in use is given back.
     """
 
     def __init__(self, capacity: int, on_unused: Callable[[], None] = lambda: None) -> None:
@@ -33,7 +33,7 @@ class FairLimiter:
 
     @property
     def held(self) -> int:
-        """The number of places in use."""
+        """The number of slots in use."""
         return self._held.total()
 
     @property
@@ -42,7 +42,7 @@ class FairLimiter:
         return sum(map(len, self._waiting.values()))
 
     async def acquire(self, key: Hashable) -> None:
-        """Wait for a place. A checkpoint. If cancelled, no place is held."""
+        """Wait for a slot. A checkpoint. If cancelled, no slot is held."""
         event = trio.Event()
         self._waiting.setdefault(key, deque()).append(event)
         self._grant()
@@ -56,7 +56,7 @@ class FairLimiter:
             raise
 
     def release(self, key: Hashable) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         assert self._held[key] > 0
         self._held[key] -= 1
         if not self._held[key]:
@@ -83,22 +83,22 @@ class FairLimiter:
             self._waiting[key] = waiting
 
 
-class Place:
-    """A hook's place, which is given back while the hook waits."""
+class HookSlot:
+    """A hook's slot, which is given back while the hook waits."""
 
-    def __init__(self, places: FairLimiter, key: Hashable) -> None:
+    def __init__(self, slots: FairLimiter, key: Hashable) -> None:
         self.key = key
-        self._places = places
+        self._slots = slots
         self._held = False
 
     async def take(self) -> None:
-        """Wait for the place, unless it is held. Must not be called by two tasks at once."""
+        """Wait for the slot, unless it is held. Must not be called by two tasks at once."""
         if not self._held:
-            await self._places.acquire(self.key)
+            await self._slots.acquire(self.key)
             self._held = True
 
     def release(self) -> None:
-        """Give the place back, if it is held."""
+        """Give the slot back, if it is held."""
         if self._held:
             self._held = False
-            self._places.release(self.key)
+            self._slots.release(self.key)

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from bassloop.evaluator.fair_share import Place
+    from bassloop.evaluator.fair_share import HookSlot
     from bassloop.evaluator.server_process import Job
 
 log = structlog.get_logger(__name__)
@@ -157,15 +157,15 @@ class HookProcess:
         limits: EvaluatorLimits,
         idle: IdleProcesses,
         host: HookHost | None,
-        place: Place,
+        slot: HookSlot,
         job: Job,
         stream: trio.SocketStream,
     ) -> None:
-        self.key = place.key
+        self.key = slot.key
         self._limits = limits
         self._idle = idle
         self._host = host
-        self._place = place
+        self._slot = slot
         self._job = job
         self._stream = stream
         self._conversation = Conversation()
@@ -234,7 +234,7 @@ class HookProcess:
             case Idle():
                 self._stop_clock()
                 self._idle.add(self)
-                self._place.release()
+                self._slot.release()
             case Log(text, fields):
                 self._log(text, fields)
             case Evaluated() | Failed() | OutOfMemory() | Crashed() | Described():
@@ -330,12 +330,12 @@ class HookProcess:
         await self._send(data)
 
     async def _send(self, pieces: list[bytes]) -> None:
-        """Send bytes, once the process has a place again."""
+        """Send bytes, once the process has a slot again."""
         with suppress(
             trio.BrokenResourceError
         ):  # the process is gone, which the receiving task will notice
             async with self._sending:
-                await self._place.take()
+                await self._slot.take()
                 self._start_clock()
                 while pieces:
                     await self._stream.send_all(pieces.pop(0))

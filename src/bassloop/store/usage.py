@@ -43,14 +43,14 @@ class Usage(Subject):
     """The usage of limits that all nodes share."""
 
     @writes
-    def take_place(
+    def take_slot(
         self, db: Connection, run_id: str, *, repository_runs: int, user_runs: int
     ) -> UserKind | None:
-        """Give a run a place, until it ends or `free_place` is called; or return whose limit is reached.
+        """Give a run a slot, until it ends or `free_slot` is called; or return whose limit is reached.
 
         Args:
-            repository_runs: how many runs of its repository may have a place.
-            user_runs: how many runs of its user may have a place.
+            repository_runs: how many runs of its repository may have a slot.
+            user_runs: how many runs of its user may have a slot.
         """
         used = db.execute(
             "SELECT coalesce(sum(CASE WHEN o.repository_id = r.repository_id THEN 1 ELSE 0 END), 0) AS repository, "
@@ -67,8 +67,8 @@ class Usage(Subject):
         return None
 
     @writes
-    def free_place(self, db: Connection, run_id: str) -> None:
-        """Free the place of a run of this node, and notify runs that are waiting for one."""
+    def free_slot(self, db: Connection, run_id: str) -> None:
+        """Free the slot of a run of this node, and notify runs that are waiting for one."""
         freed = db.execute(
             "UPDATE runs SET has_place = 0 WHERE id = ? AND node = ? AND has_place = 1",
             (run_id, self._engine.node),
