@@ -205,3 +205,45 @@ def test_a_program_that_is_missing_in_the_image_is_installed() -> None:
     setup = {"uses": "actions/setup-python@v5", "with": {"python-version": "3.13"}}
     [check] = translate(setup, {"run": "pipx run nox -s tests"}).checks
     assert check.run == ("command -v pipx || pip install pipx", "pipx run nox -s tests")
+
+
+FILTERED = """
+on: {push: {branches: [main]}}
+jobs:
+  changes:
+    outputs: {src: "${{ steps.filter.outputs.src }}"}
+    steps: [{uses: dorny/paths-filter@v3, id: filter}]
+  duplicates:
+    steps: [{uses: fkirc/skip-duplicate-actions@v5}]
+  computed:
+    outputs: {yes: "${{ steps.a.outputs.yes }}"}
+    steps: [{run: ./decide, id: a}]
+  test:
+    needs: [changes, duplicates]
+    if: needs.changes.outputs.src == 'true' && needs.duplicates.outputs.should_skip != 'true'
+    steps: [{run: make test}]
+  publish:
+    needs: changes
+    if: needs.changes.outputs.src == 'true'
+    permissions: {contents: write}
+    steps: [{run: make publish}]
+  other:
+    needs: computed
+    if: needs.computed.outputs.yes
+    steps: [{run: make other}]
+"""
+
+
+def test_a_job_that_another_job_skips_for_some_changes_runs_for_all_of_them() -> None:
+    translated = translate_workflow(FILTERED, "x.yml")
+    by_name = {check.name: check for check in translated.checks}
+    assert by_name.keys() == {"computed", "test"}
+    assert by_name["test"].notes == [
+        "ubuntu-latest has programs that buildpack-deps:stable hasn't",
+        "the check runs for every change: it doesn't depend on needs.changes.outputs.src",
+        "the check runs for every change: it doesn't depend on needs.duplicates.outputs.should_skip",
+        "needs changes, duplicates, which was left out",
+    ]
+    left_out = " ".join(translated.left_out)
+    assert "job publish of x.yml: it only runs if" in left_out
+    assert "job other of x.yml: it only runs if" in left_out

@@ -98,8 +98,10 @@ def translate_workflow(
     made: dict[str, list[str]] = {}
     for name, job in jobs.items():
         own = {} if _writes(job, data) else own_names
-        when = _allowed_when(job, workflow, own)
-        reason = _reason_to_leave_out(job, own, cases, when)
+        filters = {} if _writes(job, data) else _filters(job, jobs, prefix)
+        known = {**own, **filters}
+        when = _allowed_when(job, workflow, known)
+        reason = _reason_to_leave_out(job, known, cases, when)
         checks: list[Proposal] = []
         divided = _Divided() if reason else _divide(job)
         for part in divided.parts:
@@ -120,7 +122,12 @@ def translate_workflow(
                 check.notes.append(
                     f"the check also runs where {own_name} isn't {own[own_name]}, such as in a fork"
                 )
-        if "if" in job and when is None and _is_assumed(str(job["if"]), own, cases):
+        for name_of_filter in filters:
+            for check in checks:
+                check.notes.append(
+                    f"the check runs for every change: it doesn't depend on {name_of_filter}"
+                )
+        if "if" in job and when is None and _is_assumed(str(job["if"]), known, cases):
             for check in checks:
                 check.notes.append(f"the check also runs where `if: {job['if']}` may not hold")
         if not checks and (reason or divided.parts):
@@ -161,6 +168,33 @@ def _own_names(text: str) -> dict[str, Value]:
     for name, value in _OWN.findall(text):
         found.setdefault(name, set()).add(value)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+_FILTERS = {
+    "dorny/paths-filter": "true",
+    "tj-actions/changed-files": "true",
+    "step-security/changed-files": "true",
+    "fkirc/skip-duplicate-actions": "false",
+    "dtolnay/.github/.github/workflows/pre_ci.yml": "true",
+}
+"""Actions and workflows whose outputs say whether other jobs need to run for a change, and the output if they do."""
+
+
+def _filters(
+    job: Mapping[str, Any], jobs: Mapping[str, Mapping[str, Any]], prefix: str
+) -> dict[str, Value]:
+    """Return the outputs of other jobs on which a job's condition depends, as if every change concerned the job."""
+    found: dict[str, Value] = {}
+    for name, output in re.findall(r"\bneeds\.([\w-]+)\.outputs\.([\w-]+)", str(job.get("if"))):
+        other = jobs.get(f"{prefix}{name}", {})
+        used = [
+            other.get("uses"),
+            *(table(step).get("uses") for step in as_list(other.get("steps"))),
+        ]
+        for each in used:
+            if (value := _FILTERS.get(str(each).partition("@")[0])) is not None:
+                found[f"needs.{name}.outputs.{output}".lower()] = value
+    return found
 
 
 def _writes(job: Mapping[str, Any], workflow: Mapping[str, Any]) -> bool:
