@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from bassloop.access.policy import Policy
 from bassloop.access.policy_cache import PolicyCache
+from bassloop.checks import check, check_output
 from bassloop.runtimes import Platform, RuntimeLost
 from bassloop.runtimes.pool import TRIED_AT_ONCE
 from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
+    from bassloop.checks.loop_state import LoopState
+    from bassloop.github import CheckOutput
+    from bassloop.store import Run
     from tests.repositories import MakeRepository
 
 
@@ -211,3 +216,64 @@ async def test_a_check_is_offered_to_only_a_few_runtimes_of_a_machine_that_is_to
         assert run.state == "action_required"
         assert "no runner has answered after 0.5 s: runtime 2 did not answer" in (run.message or "")
         assert "none has answered" in loop.check_run()["output"]["summary"]
+
+
+TWO = """
+(defn github-hook [event client]
+  (map
+    (fn [name] (client:start-check
+      (with-image ($ sh -c "true") {:repository "alpine" :platform {:os "linux"}})
+      name event:payload:check_suite:head_sha))
+    ["build" "test"]))
+"""
+
+
+async def conclusions_of_a_delivery(loop: SmallLoop) -> dict[str, str]:
+    """Handle a delivery, and return its check runs' conclusions by name."""
+    async with loop.runner():
+        await loop.deliver(await loop.standin.payload("check_suite"), "g1")
+        assert (await loop.inbox.finished("g1")).state == "done"
+    return {run["name"]: run["conclusion"] for run in loop.standin.check_runs}
+
+
+async def test_a_check_that_can_not_be_described_is_concluded_and_says_so(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*arguments: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(check_output, "ended", ended)
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        assert await conclusions_of_a_delivery(loop) == {"it": "success"}
+        [run] = loop.standin.check_runs
+        assert "failed to describe" in run["output"]["summary"]
+
+
+async def test_a_check_that_can_not_be_concluded_affects_no_other(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None) -> None:
+        if run.check_name == "build":
+            raise RuntimeError("a defect")
+        await real(loop, run, output)
+
+    real = check.conclude
+    monkeypatch.setattr(check, "conclude", conclude)
+    async with small_loop(make_repository(**{"project.bass": TWO}), tmp_path) as loop:
+        assert await conclusions_of_a_delivery(loop) == {"build": None, "test": "success"}
+
+
+async def test_the_time_limit_is_only_for_the_command(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, left = 100.0, list[float]()
+
+    async def keep_statement(*arguments: object, passed: bool) -> None:
+        left.append(trio.current_effective_deadline() - trio.current_time())
+
+    monkeypatch.setattr(Policy, "limit", lambda policy, name: limit)
+    monkeypatch.setattr(check, "keep_statement", keep_statement)
+    async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
+        assert await conclusions_of_a_delivery(loop) == {"it": "success"}
+    [seconds] = left
+    assert seconds > limit

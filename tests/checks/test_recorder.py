@@ -6,15 +6,20 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import trio
+
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import MAX_NAME, recording
 from bassloop.store import Store, User, open_store
+from bassloop.store.logs.log_writer import LogQueue
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    import pytest
 
 
 @asynccontextmanager
@@ -63,6 +68,28 @@ async def test_followers_see_a_line_that_may_still_change(tmp_path: Path) -> Non
         await recorder.record(update(logs=[("v", b"\r99 %")]))
         assert live_runs.screen(row) == [b"99 %"]
     assert live_runs.screen(row) == []
+
+
+async def test_the_last_lines_of_all_logs_are_stored_even_if_it_is_cancelled_while_the_disk_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store_with_run(tmp_path) as store:
+        with trio.CancelScope() as scope:
+            async with recording(store, LiveRuns(), "r") as recorder:
+                for name in "abc":
+                    await recorder.record(
+                        update(progrock.Vertex(id=name), logs=[(name, b"one\n10 %\r99 %")])
+                    )
+
+                async def no_room(queue: LogQueue) -> None:
+                    await trio.sleep_forever()
+
+                monkeypatch.setattr(LogQueue, "wait_for_room", no_room)
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+        for step in await store.steps.of_run("r"):
+            assert await store.logs.lines("r", step.row, 0, 9) == [b"one", b"99 %"]
+            assert not store.logs.is_cut(step)
 
 
 async def test_a_log_of_a_step_that_was_never_announced_is_stored(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import trio
 import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
-from bassloop.deliveries.inbox import MAX_CRASHES, Handle, Inbox, Outcome, Slot
+from bassloop.deliveries.inbox import Handle, Inbox, Outcome, Slot
+from bassloop.deliveries.retry_policy import MAX_CRASHES
 from bassloop.github import GitHubError, RateLimited, sign
 from bassloop.lifecycle import DeliveryState
-from bassloop.store import Delivery, Recorded, Store, open_store
+from bassloop.store import Delivery, Recorded, Store, StoreError, open_store
 from tests.github.made import check_suite
 from tests.until import until
 
@@ -214,6 +215,67 @@ async def test_a_delivery_is_handled_again_if_that_is_requested_while_its_handli
         while not await is_done():
             await box.finished("g1")
     assert handled == 2
+
+
+async def test_a_delivery_that_was_stored_too_late_for_its_sender_is_queued_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inbox(tmp_path, done) as (box, store):
+        record = store.deliveries.record
+
+        async def slow_record(*args: Any, **kwargs: Any) -> Recorded:
+            await record(*args, **kwargs)
+            with trio.move_on_after(0):
+                await trio.sleep_forever()
+            raise StoreError("the database took longer than 60 s")
+
+        monkeypatch.setattr(store.deliveries, "record", slow_record)
+        assert (await box.accept(headers(body(), "g1"), body())).status == 503
+        await wait_all_tasks_blocked(0.01)
+        assert box.statistics() == {"handling": 0, "waiting": 0}
+        await box.queue_stored()
+        assert (await box.finished("g1")).state == "done"
+        await box.queue_stored()
+        assert box.statistics() == {"handling": 0, "waiting": 0}
+
+
+async def test_an_error_while_the_checks_of_one_delivery_are_ended_affects_no_other(
+    tmp_path: Path,
+) -> None:
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        if delivery.guid == "g1":
+            raise RuntimeError("it can't be handled")
+        return Outcome("done")
+
+    async def fail(delivery: Delivery, why: str) -> None:
+        raise RuntimeError("its checks can't be ended")
+
+    async with inbox(tmp_path, handle, attempts=1, on_set_aside=fail) as (box, _):
+        for guid, sha, state in (("g1", "a" * 40, "set_aside"), ("g2", "b" * 40, "done")):
+            await box.accept(headers(body(sha), guid), body(sha))
+            assert (await box.finished(guid)).state == state
+
+
+async def test_several_can_wait_for_the_end_of_a_delivery(tmp_path: Path) -> None:
+    ended = list[str]()
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        await going.wait()
+        return Outcome("done")
+
+    async def wait() -> None:
+        ended.append((await box.finished("g1")).state)
+
+    going = trio.Event()
+    async with inbox(tmp_path, handle) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(wait)
+            await wait_all_tasks_blocked(0.01)
+            going.set()
+        await wait()
+    assert ended == ["done"] * 4
 
 
 async def test_a_delivery_that_was_changed_from_outside_affects_no_other(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from bassloop.bridge import call_asyncio
+from bassloop.gateway import ssh_server
 from bassloop.runtimes import Platform, RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2
 from conftest import OTHER_KEY, Service, open_gateway
@@ -251,6 +252,23 @@ async def test_a_gateway_that_stops_notifies_its_runners(gateway):
     await call_asyncio(client.wait_closed)
     assert said == "the loop is going down; connect again in 2 s\n"
     assert session.exit_status == 0
+    await gateway.stopped.wait()
+
+
+async def test_runners_are_told_to_come_back_at_different_times_however_many_have_left_already(
+    gateway, monkeypatch
+):
+    monkeypatch.setattr(ssh_server, "LOGINS_A_SECOND", 0.5)
+    monkeypatch.setattr(ssh_server.random, "uniform", lambda first, last: last)
+    sessions = []
+    for _ in range(4):
+        client = await gateway.connect()
+        await call_asyncio(client.create_unix_server, lambda: None, "/runtime", encoding=None)
+        sessions.append(await gateway.session(client, "forward"))
+        await call_asyncio(sessions[-1].stdout.readline)
+    gateway.scope.cancel()
+    said = [await call_asyncio(session.stdout.read) for session in sessions]
+    assert said == ["the loop is going down; connect again in 10 s\n"] * 4
     await gateway.stopped.wait()
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.runner import process
+from bassloop.runner import file_trees, process
 from bassloop.runner.call_context import CallContext
-from bassloop.runner.engine import step_progress
-from bassloop.runner.engine.execution import Launch, run_logged
+from bassloop.runner.engine import execution, step_progress
+from bassloop.runner.engine.execution import Execution, Launch, Launcher, run_logged
 from bassloop.runner.engine.graph import run_all
 from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.errors import DriverError
@@ -380,3 +380,40 @@ async def test_a_command_waits_while_its_output_is_not_read(bench: Bench) -> Non
         assert taken < 1_000_000
         going.set()
     assert taken == 20_000_000
+
+
+async def test_what_a_command_left_is_discarded_if_its_outputs_can_not_be_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discarded = 0
+
+    async def send_outputs(_execution: Execution, *, has_failed: bool) -> None:
+        raise OSError("a report can't be read")
+
+    async def discard(launcher: Launcher) -> None:
+        nonlocal discarded
+        discarded += 1
+
+    monkeypatch.setattr(Execution, "_send_outputs", send_outputs)
+    monkeypatch.setattr(Launcher, "discard", discard)
+    for script in ("true", "false"):
+        with pytest.raises(DriverError, match="a report can't be read"):
+            await bench.run(sh(script))
+    assert discarded == 2
+
+
+async def test_an_output_is_not_kept_if_its_inputs_can_not_be_removed_in_time(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thunk = sh(f"echo again >>{tmp_path}/ran")
+
+    async def remove(path: Path) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(file_trees, "remove", remove)
+    monkeypatch.setattr(execution, "CLEANUP_SECONDS", 0.0)
+    with pytest.raises(DriverError, match="inputs weren't removed"):
+        await bench.run(thunk)
+    monkeypatch.undo()
+    await bench.run(thunk)
+    assert (tmp_path / "ran").read_text() == "again\nagain\n"

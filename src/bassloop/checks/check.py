@@ -37,7 +37,7 @@ from bassloop.checks.trusted_runs import (
     trusted_failures,
 )
 from bassloop.concurrency import open_flat_nursery, retry, shielded
-from bassloop.deliveries.inbox import MAX_POSTPONED
+from bassloop.deliveries.retry_policy import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost
@@ -106,8 +106,7 @@ class ActiveCheck:
             try:
                 if not await self._ends_elsewhere():
                     await self._execute(created)
-            except BaseException:
-                # Cancelled: the daemon is shutting down.
+            except BaseException:  # in particular, the daemon is shutting down
                 with shielded(CLEANUP_SECONDS):
                     await self._interrupt()
                 raise
@@ -150,8 +149,11 @@ class ActiveCheck:
             self.handle.retryable_error = error
         except Exception as error:
             log.error("check crashed", error=str(error), exc_info=not isinstance(error, StoreFull))
-            message = f"the loop could not run this check: {error}"
-            await self.conclude(Ending(RunState.FAILED, message))
+            try:
+                message = f"the loop could not run this check: {error}"
+                await self.conclude(Ending(RunState.FAILED, message))
+            except Exception:  # must not affect other checks; the next start ends and concludes it
+                log.exception("check not ended")
 
     async def run(self, updates: trio.Nursery) -> Ending:
         """Show the check, wait for a runtime, run the thunk on it, and return how the run ended.
@@ -423,20 +425,21 @@ class ActiveCheck:
         setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
         if self.request.limit is not None and self.request.limit < limit:
             limit, setting = self.request.limit, "the check's own timeout"
+        late = f"stopped after {format_duration(limit)}, its time limit ({setting})"
+        ending, seen = Ending(RunState.TIMED_OUT, late), CallObservation()
         with trio.move_on_after(limit):
-            seen = CallObservation()
             try:
                 await self._call(runtime, recorder, seen, limit)
-                return await self._ending(runtime, seen, Ending(RunState.SUCCEEDED, None))
+                ending = Ending(RunState.SUCCEEDED, None)
             except RunFailed as error:
-                return await self._ending(runtime, seen, Ending(RunState.FAILED, str(error)))
+                ending = Ending(RunState.FAILED, str(error))
             except RuntimeLost as error:
                 if not seen.has_begun:
                     raise
                 # Its command may have run, so it isn't repeated unless somebody asks for it.
-                return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
-        message = f"stopped after {format_duration(limit)}, its time limit ({setting})"
-        return Ending(RunState.TIMED_OUT, message)
+                ending = Ending(RunState.INTERRUPTED, f"{error}; run the check again")
+        has_ended = ending.state in (RunState.SUCCEEDED, RunState.FAILED)
+        return await self._ending(runtime, seen, ending) if has_ended else ending
 
     async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:
         """Return how the run ended, considering the runner's signed statement."""
@@ -449,14 +452,11 @@ class ActiveCheck:
             seen,
             passed=passed,
         )
-        if signed is not None and signed.problem is not None and passed:
+        needs_signature = self.trusted or self.context.policy.trust.require_signature
+        if passed and signed is not None and signed.problem is not None:
             message = f"{runtime} has signed a statement that is refused: {signed.problem}"
             return Ending(RunState.FAILED, message)
-        if (
-            signed is None
-            and passed
-            and (self.trusted or self.context.policy.trust.require_signature)
-        ):
+        if passed and signed is None and needs_signature:
             who = "a trusted runner's word" if self.trusted else "the policy of this repository"
             message = f"{runtime} has not signed what it ran, and {who} needs a signature"
             return Ending(RunState.FAILED, message)

@@ -21,12 +21,12 @@ from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.run_comparison import normalize_line
 from bassloop.checks.run_failure import failing_step, find_run_failure, unfinished_step
 from bassloop.checks.source_links import RepositoryPaths, annotate, files_url, source_urls
-from bassloop.deliveries.inbox import MAX_POSTPONED
+from bassloop.deliveries.retry_policy import MAX_POSTPONED
 from bassloop.failures import find_annotations
-from bassloop.github import CheckRunDraft, GitHubError, Purpose, retry_after, spending
+from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import CheckState, RunState
 from bassloop.repository_files import CONFIG_FILE
-from bassloop.store import RequestKind
+from bassloop.store import RequestKind, StoreError
 from bassloop.terminal import strip
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from bassloop.checks.delivery_context import DeliveryContext
     from bassloop.checks.loop_state import LoopState
     from bassloop.failures import LogAnnotation
-    from bassloop.github import CheckOutput
     from bassloop.runtimes import NoRuntime
     from bassloop.store import CheckRun, Run, Step, Store
 
@@ -92,7 +91,8 @@ async def index_errors(store: Store, run: Run) -> None:
 async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None) -> None:
     """Conclude an ended run's check run on GitHub, once.
 
-    If GitHub fails, or logs can't be read now, the time of the next attempt is stored, and nothing is raised.
+    If GitHub fails, or logs can't be read now, the time of the next attempt is stored, and nothing is raised. Raises
+    StoreError.
 
     Args:
         output: the check run's output, if it isn't the usual one.
@@ -104,7 +104,7 @@ async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None)
     loop.concluding.add(run.id)
     try:
         with spending(Purpose.CONCLUDE, repository=run.repository):
-            output = output or await describe(loop, run, check_run)
+            output = output or await _described(loop, run, check_run)
             output = await _with_verification(loop, run, check_run, output)
             await _complete(loop, run, check_run, conclusion, output)
     except (GitHubError, OSError) as error:
@@ -117,6 +117,21 @@ async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None)
         await loop.store.checks.conclude(check_run.row, conclusion)
     finally:
         loop.concluding.discard(run.id)
+
+
+async def _described(loop: LoopState, run: Run, check_run: CheckRun) -> CheckOutput:
+    """Return the output as `describe` does, or a plain one if a defect of ours prevents that."""
+    try:
+        return await describe(loop, run, check_run)
+    except (GitHubError, OSError, StoreError):
+        raise
+    except (
+        Exception
+    ):  # a defect of ours, perhaps about what a log contains, must not keep the check open
+        log.exception("check run not described", run=run.id, check=check_run.name)
+        page = f"[the run's page]({loop.run_url(run.id)})"
+        summary = f"The loop failed to describe this run, and its own log says why. See {page}."
+        return CheckOutput(run.state.replace("_", " ").capitalize(), summary)
 
 
 async def report_lost_logs(loop: LoopState, run: Run) -> None:

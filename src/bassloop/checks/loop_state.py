@@ -18,7 +18,8 @@ from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.quotas import Quotas
 from bassloop.concurrency import AutoResetEvent
-from bassloop.deliveries.inbox import BACKOFF, read_event
+from bassloop.deliveries.inbox import read_event
+from bassloop.deliveries.retry_policy import BACKOFF
 from bassloop.telemetry.counters import Tally
 
 if TYPE_CHECKING:

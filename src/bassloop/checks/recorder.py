@@ -245,7 +245,8 @@ class Recorder:
             for log in self._logs.values():
                 stack.callback(self.live_runs.lend_screen, log.row, None)
                 stack.push_async_callback(log.writer.close)
-            await self._settle_screens()
+            for log in self._logs.values():
+                log.writer.append_rest(log.terminal.settle_rest(), time.time())
 
 
 @asynccontextmanager
@@ -256,7 +257,9 @@ async def recording(
     quota: RunQuota | None = None,
     artifacts: ArtifactCollector | None = None,
 ) -> AsyncGenerator[Recorder]:
-    """Record a run. On exit, even if cancelled, its logs are complete and closed.
+    """Record a run. On exit, even if cancelled, its logs have all that was recorded, and are closed.
+
+    Cancelled, it takes as long as `LogWriter.close` for each log. A log that can't be closed in time is marked as cut.
 
     Args:
         quota: the run's limits; None for those of a run alone.

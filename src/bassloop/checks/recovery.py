@@ -16,6 +16,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run, report_lost_logs
+from bassloop.deliveries.retry_policy import seconds_until
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
-
-LONGEST_DELAY = 2 * 3600.0
-"""Seconds. A conclusion that is due later than this is due now, since the clock must have been set back."""
 
 
 async def interrupt_lost_runs(loop: LoopState) -> None:
@@ -89,9 +87,8 @@ async def keep_concluding(loop: LoopState) -> None:
             for check_run, run in await loop.store.checks.unfinished():
                 if run.node != own or run.ended_at is None or not (first or check_run.tries):
                     continue
-                due = check_run.try_after or 0.0
-                if 0 < due - time.time() <= LONGEST_DELAY:
-                    next_due = min(next_due, due)
+                if delay := seconds_until(check_run.try_after, time.time()):
+                    next_due = min(next_due, time.time() + delay)
                 else:
                     nursery.start_soon(_conclude_late, loop, run, limiter)
         first = False

@@ -4,8 +4,7 @@
 about the same head keep their order. A bounded number is handled at a time, each in a task of its own, so that a
 failure affects only one.
 
-A delivery that fails because GitHub is down or limits the rate is postponed, for days if necessary. One that fails
-for a reason of its own is tried a few times, then set aside for the operator.
+A delivery that can't be handled is tried again, as `retry_policy` says, and then set aside for the operator.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import WeakValueDictionary
 
 import structlog
 import trio
@@ -24,7 +24,14 @@ from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.adaptive_limit import AdaptiveLimit
 from bassloop.deliveries.backlog import Pace
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
-from bassloop.github import Event, MalformedEvent, Purpose, parse_event, retry_after, spending
+from bassloop.deliveries.retry_policy import (
+    BACKOFF,
+    MAX_CRASHES,
+    postponed_until,
+    retried_at,
+    seconds_until,
+)
+from bassloop.github import Event, MalformedEvent, Purpose, parse_event, spending
 from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState
 from bassloop.store import (
@@ -41,23 +48,12 @@ from bassloop.telemetry.spans import span
 
 log = structlog.get_logger(__name__)
 
-BACKOFF = Backoff(first=5.0, longest=600.0, jitter=0.2)
-"""The delays between attempts at GitHub."""
-
-MAX_POSTPONED = 500
-"""The maximum number of postponements in a row: more than three days' worth."""
-
-MAX_CRASHES = 10
-"""How many times the loop may crash while it evaluates a delivery's hook before the delivery is set aside."""
-
 HANDLED_PER_SLOT = 16
 """How many deliveries may be waiting for their checks, for each slot."""
 
 RELEASE_SECONDS = 5.0
 STORE_SECONDS = 60.0
 _LARGE = 1 << 20
-LONGEST_DELAY = 2 * 3600.0
-"""Seconds. If a delivery is due later than this, the clock has been set back since, and it is handled now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +135,7 @@ class Inbox:
     _slots_taken: int = 0
     _limit: AdaptiveLimit = field(init=False)
     _handling: int = 0
-    _finished: dict[str, trio.Event] = field(default_factory=dict)
+    _finished: WeakValueDictionary[str, trio.Event] = field(default_factory=WeakValueDictionary)
     _known: set[str] = field(default_factory=set)
     """The deliveries that are queued or being handled."""
     _again: set[str] = field(default_factory=set)
@@ -236,7 +232,7 @@ class Inbox:
             delivery = await self.store.deliveries.get(guid)
             assert delivery is not None
             if delivery.node == self.store.nodes.own_id:
-                self._enqueue(_queued(delivery))
+                self._enqueue(QueuedDelivery.of(delivery))
             return True
         raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
 
@@ -244,14 +240,21 @@ class Inbox:
         """Handle deliveries that are in the state `received` again."""
         for delivery in deliveries:
             log.info("delivery released", delivery=delivery.guid)
-            self._enqueue(_queued(delivery))
+            self._enqueue(QueuedDelivery.of(delivery))
+
+    async def queue_stored(self) -> None:
+        """Queue deliveries that were stored after their senders had been told that it took too long."""
+        for delivery in await self.store.deliveries.unfinished(own=True):
+            if delivery.guid not in self._known:
+                log.info("delivery stored late", delivery=delivery.guid)
+                self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
 
     def adopt(self, deliveries: Iterable[Delivery]) -> None:
         """Handle deliveries that another node had, or accepted for this one."""
         for delivery in deliveries:
             if delivery.guid not in self._known:
                 log.info("delivery taken over", delivery=delivery.guid, attempts=delivery.attempts)
-            self._enqueue(_queued(delivery), delivery.not_before)
+            self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
 
     async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
         event = await read_event(name, body)
@@ -297,7 +300,7 @@ class Inbox:
         """
         for delivery in await self.store.deliveries.unfinished(own=True):
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
-            self._enqueue(_queued(delivery), delivery.not_before)
+            self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
         self._running = True
         task_status.started()
         async with trio.open_nursery() as nursery:
@@ -325,10 +328,11 @@ class Inbox:
     async def finished(self, guid: str) -> Delivery:
         """Wait until a delivery is in a final state, and return it."""
         while True:
-            event = self._finished.setdefault(guid, trio.Event())
+            # Before it's looked up, so that its end isn't missed. The event lasts as long as somebody waits for it.
+            if (event := self._finished.get(guid)) is None:
+                event = self._finished[guid] = trio.Event()
             delivery = await self.store.deliveries.get(guid)
             if delivery is not None and delivery.state in DELIVERY_FINAL:
-                self._finished.pop(guid, None)
                 return delivery
             await event.wait()
 
@@ -338,9 +342,8 @@ class Inbox:
         It may be queued twice: one that is stored while the inbox starts is also found among the unfinished ones.
         But it must not be handled twice at the same time. The second time, it is skipped unless its state has changed.
         """
-        at = -math.inf
-        if not_before is not None and (seconds := not_before - time.time()) > 0:
-            at = trio.current_time() + min(seconds, LONGEST_DELAY)
+        delay = seconds_until(not_before, time.time())
+        at = trio.current_time() + delay if delay else -math.inf
         if queued.guid in self._known:
             self._again.add(queued.guid)
         elif not self._closed:
@@ -440,15 +443,14 @@ class Inbox:
         """
         guid, store = delivery.guid, self.store
         message = f"{type(error).__name__}: {error}"
-        delay = retry_after(error)
-        if delay is not None and delivery.postponed < MAX_POSTPONED:
-            until = time.time() + max(delay, self.backoff.delay(delivery.postponed + 1))
+        until = postponed_until(delivery, error, self.backoff, time.time())
+        if until is not None:
             await store.deliveries.postpone(guid, message, until)
             self.outcomes[delivery.event, "postponed"] += 1
             log.warning("delivery postponed", why=message, seconds=round(until - time.time()))
             return until
         log.error("delivery failed", exc_info=error)
-        until = time.time() + 2.0 ** (delivery.failures + 1)
+        until = retried_at(delivery, time.time())
         failures = await store.deliveries.fail(guid, message, until)
         if failures < self.attempts:
             self.outcomes[delivery.event, "failed"] += 1
@@ -461,17 +463,10 @@ class Inbox:
         self.outcomes[delivery.event, "set_aside"] += 1
         await self.store.deliveries.set_state(delivery.guid, DeliveryState.SET_ASIDE, message)
         if self.on_set_aside is not None:
-            await self.on_set_aside(delivery, message)
-
-
-def _queued(delivery: Delivery) -> QueuedDelivery:
-    return QueuedDelivery(
-        delivery.guid,
-        delivery.order_key,
-        delivery.repository,
-        delivery.installation_id,
-        delivery.received_at,
-    )
+            try:
+                await self.on_set_aside(delivery, message)
+            except Exception:  # must not affect other deliveries
+                log.exception("checks of a delivery that was set aside not ended")
 
 
 def _replacement(event: Event) -> Replacement | None:

@@ -12,10 +12,12 @@ import itertools
 import math
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bassloop.store import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,17 @@ class QueuedDelivery:
     repository: str | None = None
     installation_id: int | None = None
     received_at: float = 0.0
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Return a stored delivery, to be queued."""
+        return cls(
+            delivery.guid,
+            delivery.order_key,
+            delivery.repository,
+            delivery.installation_id,
+            delivery.received_at,
+        )
 
 
 @dataclass(eq=False)

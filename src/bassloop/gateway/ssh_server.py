@@ -206,10 +206,11 @@ class _Gateway:
     async def _handshake(self, stream: trio.SocketStream, connection: RunnerConnection) -> None:
         """Exchange keys and authenticate; `identity` stays None if that fails."""
         settings = self._settings
-        own = socket.socket(fileno=os.dup(stream.socket.fileno()))
-        own.setblocking(False)
-        await stream.aclose()
+        own: socket.socket | None = None
         try:
+            own = socket.socket(fileno=os.dup(stream.socket.fileno()))
+            own.setblocking(False)
+            await stream.aclose()
             await call_asyncio(
                 asyncssh.run_server,
                 own,
@@ -234,7 +235,7 @@ class _Gateway:
             reason = (connection.reader and connection.reader.fault) or str(error)
             log.info("runner refused", login=connection.login[:100], reason=reason)
         finally:
-            if connection.ssh is None:
+            if own is not None and connection.ssh is None:
                 own.close()
 
     async def _sessions(self, connection: RunnerConnection, name: str) -> None:
@@ -284,15 +285,19 @@ class _Gateway:
             session.say(str(error), error=True)
             status = 2
         except trio.Cancelled:
-            if not connection.lost.is_set():
-                session.say(f"the loop is going down; connect again in {self._away_seconds()} s")
-                session.end(0)
+            self._send_away(connection, session)
             raise
         except Exception:  # a crash only ends this session
             log.exception("session crashed", runtime=name)
             session.say("the loop could not register this runtime; see its log", error=True)
             status = 1
         session.end(status)
+
+    def _send_away(self, connection: RunnerConnection, session: RunnerSession) -> None:
+        """Tell a runner that the loop is going down, unless it has been told, or the connection was lost."""
+        if not connection.lost.is_set():
+            session.say(f"the loop is going down; connect again in {self._away_seconds()} s")
+            session.end(0)
 
     def _away_seconds(self) -> int:
         """Return in how many seconds a runner should reconnect, so that they don't all do so at once."""
@@ -338,7 +343,13 @@ class _Gateway:
                 log.info("runtime registered", **_facts(runtime))
                 session.say(_welcome(runtime))
                 until.start_soon(self._dismiss, runtime, session)
-                await session.closed.wait()
+                try:
+                    await session.closed.wait()
+                except trio.Cancelled:
+                    self._send_away(
+                        connection, session
+                    )  # while all are still registered, and so are counted
+                    raise
                 until.cancel_scope.cancel()
         finally:
             log.info("runtime removed", runtime=name)

@@ -150,19 +150,27 @@ class Execution:
         async with self.prepared() as launch:
             async with self.slots:
                 status = await self.watch(launch)
-            files, start = self.output.files, self.command.dir
-            reports = label_texts(self.thunk, REPORTS_LABEL)
-            if reports and self.context.repository is not None:
-                await send_reports(self.step, files, start, reports)
-            if status:
-                artifacts = label_texts(self.thunk, ARTIFACTS_LABEL)
-                limits = self.context.artifact_limits
-                if artifacts and limits is not None:
-                    await send_artifacts(self.step, files, start, artifacts, limits)
-                await self.launcher.discard()
-                text = describe_exit(status, contained=self.launcher.is_contained)
-                raise DriverError(text)
+            has_succeeded = False
+            try:
+                await self._send_outputs(has_failed=bool(status))
+                if status:
+                    raise DriverError(describe_exit(status, contained=self.launcher.is_contained))
+                has_succeeded = True
+            finally:
+                if not has_succeeded:
+                    await self.launcher.discard()
         await file_trees.settle(self.output.files)
+
+    async def _send_outputs(self, *, has_failed: bool) -> None:
+        """Send the test reports and, if the command has failed, the artifacts."""
+        files, start = self.output.files, self.command.dir
+        reports = label_texts(self.thunk, REPORTS_LABEL)
+        if reports and self.context.repository is not None:
+            await send_reports(self.step, files, start, reports)
+        artifacts = label_texts(self.thunk, ARTIFACTS_LABEL)
+        limits = self.context.artifact_limits
+        if has_failed and artifacts and limits is not None:
+            await send_artifacts(self.step, files, start, artifacts, limits)
 
     async def pass_on(self) -> None:
         """Store the command's initial files as the output, without running anything. Raises like :meth:`run`."""
@@ -214,7 +222,7 @@ class Execution:
         caches = [each.source.cache for each in self.command.mounts if each.kind == "cache"]
         names = {each.id: self._cache_folder(each) for each in caches}
         async with self.cache.folders(names.values()) as folders, AsyncExitStack() as stack:
-            stack.push_async_callback(self._clean_up)
+            stack.push_async_exit(self._clean_up)
             is_replaced = any(mount.target == "." for mount in self.command.mounts)
             if self.base is not None and not is_replaced:
                 await file_trees.copy(self.base.files, self.output.files)
@@ -249,13 +257,15 @@ class Execution:
         place.mkdir(parents=True, exist_ok=True)
         return start
 
-    async def _clean_up(self) -> None:
-        """Remove everything from the folder that isn't part of the output."""
-        with shielded(CLEANUP_SECONDS):
+    async def _clean_up(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        """Remove everything from the folder that isn't part of the output. Raises DriverError if it takes too long."""
+        with shielded(CLEANUP_SECONDS) as cleaning:
             await file_trees.remove(self.output.files / INPUTS)
             for path in list(self.output.path.iterdir()):
                 if path.name not in _STORED:
                     await file_trees.remove(path)
+        if cleaning.cancelled_caught and error is None:
+            raise DriverError(f"its inputs weren't removed within {CLEANUP_SECONDS:.0f} s")
 
 
 # --- logged processes ---------------------------------------------------------------------------------

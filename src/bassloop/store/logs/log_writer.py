@@ -235,6 +235,17 @@ class LogWriter:
             raise self._error
         if self.closing:
             raise StoreError("the log is closed")
+        self._append(raw, settled, stream, at)
+
+    def append_rest(self, settled: SettledText, at: float) -> None:
+        """Append the rest of the screen before closing the log, without waiting for room in the queue.
+
+        So cancellation can't cut it. `close` raises the error if an earlier piece could not be written.
+        """
+        if self._error is None and not self.closing:
+            self._append(b"", settled, 1, at)
+
+    def _append(self, raw: bytes, settled: SettledText | None, stream: int, at: float) -> None:
         if self.full:
             return
         text, plain, line = self._settled(raw, settled)
