@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pathlib
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bassloop.cli import cli
+from bassloop.cli import cli, prepare_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -349,3 +350,60 @@ def test_an_unreadable_file_is_named(
     assert done.output.startswith("bassloop: ")
     assert f"{TOML}: Permission denied. Change its permissions" in done.output
     assert done.exit_code == 1
+
+
+def test_a_huge_file_is_refused_without_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / TOML).open("wb") as file:
+        file.truncate(1 << 40)
+    linted = CliRunner().invoke(cli, ["lint"])
+    assert linted.exit_code == 1
+    assert ".bassloop.toml: the file is longer than 64 KiB" in linted.output
+
+
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "\N{SNOWMAN}"),
+        ({"PYTHONIOENCODING": "ascii:strict"}, "\N{SNOWMAN}"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, "\\u2603"),
+    ],
+)
+def test_scripts_are_utf_8_in_any_locale(
+    tmp_path: Path, locale: dict[str, str], shown: str
+) -> None:
+    (tmp_path / TOML).write_text('[checks."\N{SNOWMAN}"]\nrun = "x"\n', encoding="utf-8")
+    hook = HOOK.replace("COMMAND", "($ x)")
+    (tmp_path / BASS).write_text(f"; \N{SNOWMAN}\n{hook}", encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bassloop", "lint"],
+        cwd=tmp_path,
+        env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **locale},
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"a push to main starts {shown}, t\n" in done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "written"),
+    [
+        ("ascii", "strict", b"\xe2\x9c\x97 \\udce9"),
+        ("ascii", "surrogateescape", b"\xe2\x9c\x97 \\udce9"),
+        ("latin-1", "strict", b"\\u2717 \\udce9"),
+        ("utf-8", "strict", b"\xe2\x9c\x97 \\udce9"),
+        ("utf-8", "surrogateescape", b"\xe2\x9c\x97 \xe9"),
+    ],
+)
+def test_what_an_encoding_lacks_is_escaped(encoding: str, errors: str, written: bytes) -> None:
+    raw = io.BytesIO()
+    output = io.TextIOWrapper(raw, encoding=encoding, errors=errors)
+    prepare_output(output)
+    output.write("\N{BALLOT X} \udce9")
+    output.flush()
+    assert raw.getvalue() == written

@@ -6,11 +6,13 @@ it uses when it's called, so that `bassloop --help` and `bassloop eval` answer a
 
 from __future__ import annotations
 
+import codecs
 import importlib
+import io
 import os
 import sys
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO
 
 import click
 
@@ -212,7 +214,22 @@ def main(args: list[str] | None = None) -> Any:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    prepare_output(sys.stdout)
     try:
         return cli(args=args, prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def prepare_output(output: TextIO) -> None:
+    """Make a stream escape what its encoding lacks, such as bytes of file names, and signs in a Latin-1 locale.
+
+    ASCII becomes UTF-8, as in Python's own treatment of the locale C, and in click's.
+    """
+    if not isinstance(output, io.TextIOWrapper):
+        return
+    encoding = codecs.lookup(output.encoding).name
+    if encoding == "ascii":
+        output.reconfigure(encoding="utf-8", errors="backslashreplace")
+    elif output.errors == "strict" or encoding != "utf-8":
+        output.reconfigure(errors="backslashreplace")

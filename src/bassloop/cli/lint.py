@@ -247,6 +247,7 @@ def _read_checks_file(
     """Return the checks that a file declares, what is wrong with it, and what is probably not meant."""
     with quick_imports():
         from bassloop.project import (
+            MAX_FILE,
             ChecksFileError,
             TomlLines,
             has_policy,
@@ -255,7 +256,8 @@ def _read_checks_file(
         )
 
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(MAX_FILE + 1)
         checks = read_checks(content, str(file))
         if has_policy(content):
             _check_policy(content)

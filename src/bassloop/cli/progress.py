@@ -6,7 +6,6 @@ line every ten seconds.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -29,9 +28,7 @@ LINE_SECONDS = 10.0
 
 
 def output_console() -> Console:
-    """Return a console for standard output, which escapes what its encoding lacks, such as bytes of file names."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Return a console for standard output."""
     # A pipe has no width, so nothing is wrapped.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 

@@ -77,11 +77,16 @@ async def _find(
     if declared is not None:
         await _call_hook(declared, CONFIG_FILE, root, trials, driver)
     if (root / PROJECT).is_file():
-        await _call_hook((root / PROJECT).read_text(), PROJECT, root, trials, driver)
+        await _call_hook(_read_script(root / PROJECT), PROJECT, root, trials, driver)
     elif (root / SCRIPT).is_file():
         for trial in filter(_Trial.goes_on, trials):
-            await _run_script((root / SCRIPT).read_text(), root, trial, driver)
+            await _run_script(_read_script(root / SCRIPT), root, trial, driver)
     return [trial.expected_checks() for trial in trials]
+
+
+def _read_script(path: Path) -> str:
+    """Return a script's text, in any locale. Linting reports bytes that aren't UTF-8."""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 @dataclass(slots=True)
