@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bassloop.runner import RunnerError, RunnerOptions, parse_destination
 from bassloop.runner.call_context import CallContext
 from bassloop.runner.options import is_served
+from bassloop.runner.process import as_argument
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,19 @@ def test_a_call_without_a_fork_mark_is_treated_like_a_forks() -> None:
 def test_limits_with_which_nothing_could_run_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunnerError, match="must be"):
         RunnerOptions(login="me", host="h", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "argument"),
+    [
+        ("utf-8", "gr\u00fc\u00dfe \udce9", b"gr\xc3\xbc\xc3\x9fe \xe9"),
+        ("ascii", "gr\u00fc\u00dfe \udce9", b"gr\xc3\xbc\xc3\x9fe \xe9"),
+        ("latin-1", "\u2192 \u00fc", "\u2192 \u00fc".encode()),
+        ("latin-1", "/home/\u00fc", b"/home/\xfc"),
+    ],
+)
+def test_commands_can_have_any_character_in_any_locale(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, text: str, argument: bytes
+) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode(encoding, "surrogateescape"))
+    assert as_argument(text) == argument

@@ -75,6 +75,14 @@ async def run_command(
     return await _Running(process, unique, grace).finish(stdin, on_bytes, attend)
 
 
+def as_argument(text: str) -> bytes:
+    """Return the bytes of an argument or variable: in this process's locale, or in UTF-8 if that lacks a character."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape")
+
+
 class _Child:
     """A child process, the leader of a new session, with pipes. Made with :meth:`start`.
 
@@ -109,12 +117,12 @@ class _Child:
                 if fresh_keyring:
                     join_new_keyring()
                 return subprocess.Popen(
-                    words,
+                    list(map(as_argument, words)),
                     stdin=ends[0][0],
                     stdout=ends[1][0],
                     stderr=ends[2][0],
                     cwd=cwd,
-                    env=env,
+                    env={as_argument(name): as_argument(value) for name, value in env.items()},
                     start_new_session=True,
                     pass_fds=inherited,
                 )
