@@ -113,6 +113,12 @@ async def test_refusals_of_the_host_are_errors_of_the_script(small: Evaluating) 
         await small.evaluate('(client:start-check 1 "it" "nowhere")')
 
 
+@pytest.mark.parametrize("limit", ["true", "0", "-1", '"1h"'])
+async def test_a_checks_time_limit_is_a_number_of_seconds(small: Evaluating, limit: str) -> None:
+    with pytest.raises(HookFailed, match=":limit is a number of seconds, at least 1"):
+        await small.evaluate(f'(client:start-check-with {THUNK} "it" "{SHA}" {{:limit {limit}}})')
+
+
 async def test_a_hook_waits_for_its_check(small: Evaluating) -> None:
     small.host.going.set()
     await small.evaluate(f'(do ((client:start-check {THUNK} "it" "{SHA}")) (log "over"))')

@@ -11,7 +11,7 @@ import pytest
 from bassloop.runner.call_context import CallContext, PrivateSource
 from bassloop.runner.engine.command import Command, with_credential
 from bassloop.runner.secrets import OwnerSecrets
-from bassloop.runner.secrets.granted import GitCredential, find_credential
+from bassloop.runner.secrets.owner_secrets import GitCredential, find_credential
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -211,8 +211,8 @@ def _options(options: bass.Value) -> tuple[Sequence[str], float | None]:
     after, limit = given.get("after") or (), given.get("limit")
     if not isinstance(after, list | tuple) or not all(isinstance(name, str) for name in after):
         raise bass.BassError("a check's :after is a list of names")
-    if limit is not None and not isinstance(limit, int):
-        raise bass.BassError("a check's :limit is a number of seconds")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0):
+        raise bass.BassError("a check's :limit is a number of seconds, at least 1")
     return after, limit
 
 

@@ -24,7 +24,7 @@ from bassloop.wire import bass_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bassloop.runner.secrets.granted import GitCredential
+    from bassloop.runner.secrets.owner_secrets import GitCredential
 
 INPUTS = ".bass"
 """The folder for a command's inputs in its work directory. It isn't part of the output."""

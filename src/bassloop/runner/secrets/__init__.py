@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bassloop.runner.secrets.granted import GrantedSecrets, OwnerSecrets, SecretFiles
 from bassloop.runner.secrets.masking import Mask, MaskedStream
+from bassloop.runner.secrets.owner_secrets import GrantedSecrets, OwnerSecrets, SecretFiles
 from bassloop.runner.secrets.secret_store import SecretEntry, SecretError, SecretStore
 
 __all__ = [

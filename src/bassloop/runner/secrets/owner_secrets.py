@@ -1,4 +1,4 @@
-"""The secrets that one call may use, and files that contain them for its commands."""
+"""The owner's secrets from all sources, those that one call may use, and files that contain them for its commands."""
 
 from __future__ import annotations
 
