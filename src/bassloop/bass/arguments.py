@@ -117,7 +117,12 @@ def texts(value: Value, where: str) -> list[str]:
     return [text(each, where) for each in items(value, where)]
 
 
-CHECKS: Final[Mapping[str, Check | None]] = {
+def anything(value: Value, where: str) -> Value:
+    """Return the value, with its wrappers."""
+    return value
+
+
+CHECKS: Final[Mapping[str, Check]] = {
     "ApplicativeCombiner": applicative,
     "Combiner": combiner,
     "FilePath": file_path,
@@ -130,11 +135,11 @@ CHECKS: Final[Mapping[str, Check | None]] = {
     "Source": source,
     "SymbolName": symbol,
     "Thunk": thunk,
-    "Value": None,
+    "Value": anything,
     "bool": boolean,
     "int": integer,
     "list[Value]": items,
     "list[str]": texts,
     "str": text,
 }
-"""The check of a builtin's argument, by the annotation of its parameter (`registry.function`); None for any value."""
+"""The check of a builtin's argument, by the annotation of its parameter (`registry.function`)."""

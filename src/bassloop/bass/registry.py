@@ -17,7 +17,6 @@ from bassloop.bass.arguments import CHECKS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bassloop.bass.arguments import Check
     from bassloop.bass.combiner import DottedFunction, Function
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.source_text import Range
@@ -126,14 +125,12 @@ def function(
         context = others[: code.co_kwonlyargcount]
         formals = [parameter.rstrip("_").replace("_", "-") for parameter in fixed]
         checks = [CHECKS[annotations[parameter]] for parameter in fixed]
-        rest: Check | None = None
         variadic = bool(code.co_flags & inspect.CO_VARARGS)
         if variadic:
-            last = others[len(context)]
-            formals += ("&", last)
-            rest = CHECKS[annotations[last]]
-        make = _adapter(tuple(map(bool, checks)), variadic, rest is not None, context)
-        run = make(python, where or name, rest, *checks)
+            rest = others[len(context)]
+            formals += ("&", rest)
+            checks.append(CHECKS[annotations[rest]])
+        run = _adapter(len(fixed), variadic, context)(python, where or name, *checks)
         run.__module__ = python.__module__
         text = formals[1] if variadic and not fixed else f"[{' '.join(formals)}]"
         return builtin(name, text, doc, calls=calls, internal=internal, shown=shown)(run)
@@ -142,19 +139,13 @@ def function(
 
 
 @cache
-def _adapter(
-    checks: tuple[bool, ...], variadic: bool, check_rest: bool, context: tuple[str, ...]
-) -> Callable[..., Function]:
-    """Return a function that adapts Python functions with so many parameters, of which some are checked."""
-    given = [
-        f"check{i}(args[{i}], where)" if checked else f"args[{i}]"
-        for i, checked in enumerate(checks)
-    ]
+def _adapter(count: int, variadic: bool, context: tuple[str, ...]) -> Callable[..., Function]:
+    """Return a function that adapts a Python function with so many parameters, given the function and their checks."""
+    given = [f"check{i}(args[{i}], where)" for i in range(count)]
     if variadic:
-        rest = f"args[{len(checks)}:]"
-        given.append(f"*[rest(each, where) for each in {rest}]" if check_rest else f"*{rest}")
+        given.append(f"*[check{count}(each, where) for each in args[{count}:]]")
     given += [f"{each}={each}" for each in context]
-    names = ", ".join(["python", "where", "rest", *(f"check{i}" for i in range(len(checks)))])
+    names = ", ".join(["python", "where", *(f"check{i}" for i in range(count + variadic))])
     text = f"lambda {names}: lambda args, scope, machine: python({', '.join(given)})"
     adapt: Callable[..., Any] = eval(text)  # noqa: S307 - made of numbers and of names of Python's parameters
     return adapt
