@@ -7,7 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
+import trio
+
+from bassloop.checks.artifact_collector import (
+    ENTRIES_AT_ONCE,
+    ArtifactCollector,
+    ArtifactQuotas,
+)
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.quotas import QuotaLimits, Quotas
 from bassloop.checks.recorder import Recorder, recording
@@ -162,3 +168,21 @@ async def test_loop_and_runner_bound_the_number_of_artifacts_in_the_same_way(
                 digests.note(each)
         assert len(await stored_artifacts(store)) == MAX_ARTIFACTS
         assert await stored_artifacts(store) == dict(digests.artifacts.listed())
+
+
+async def test_others_run_between_the_parts_of_very_many_artifacts(tmp_path: Path) -> None:
+    batches, turns = 5, 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    parts = update(logs=[(f"{ARTIFACT_PREFIX}a", b"x")] * ENTRIES_AT_ONCE * batches)
+    async with collecting(tmp_path) as (_, recorder, _), trio.open_nursery() as nursery:
+        assert recorder.artifacts is not None
+        nursery.start_soon(take_turns)
+        await recorder.artifacts.take(parts)
+        nursery.cancel_scope.cancel()
+    assert turns >= batches

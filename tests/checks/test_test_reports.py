@@ -110,6 +110,15 @@ async def test_an_incomplete_report_is_discarded(tmp_path: Path) -> None:
         assert await store.tests.of_run("r") == []
 
 
+async def test_a_report_that_ends_twice_in_one_message_is_read_once(tmp_path: Path) -> None:
+    async with open_store_with_run(tmp_path) as store:
+        async with recording(store, LiveRuns(), "r") as recorder:
+            *parts, end = report("junit.xml", JUNIT)
+            for each in [*parts, update(*end.vertexes, *end.vertexes)]:
+                await recorder.record(each)
+        assert len(await store.tests.of_run("r")) == 3
+
+
 async def test_a_failed_test_that_is_not_in_the_log_is_named(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:

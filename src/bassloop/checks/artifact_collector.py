@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from bassloop.store import Artifact, StoreError, StoreFull
 from bassloop.units import format_size, write_size
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 NOT_KEPT = "loop:artifact:"
 """The prefix of the digest of the loop's own step that says why an artifact isn't kept; the path follows."""
+
+ENTRIES_AT_ONCE = 500
+"""How many steps or logs of one message are processed between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,14 @@ class ArtifactCollector:
 
     async def take(self, update: progrock_pb2.StatusUpdate) -> None:
         """Store an update's parts of artifacts. Its logs are handled before the ends of its steps."""
-        for log in update.logs:
+        for number, log in enumerate(update.logs):
+            if number % ENTRIES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
             if (path := artifact_path(log.vertex)) is not None:
                 await self._append(path, log.data)
-        for vertex in update.vertexes:
+        for number, vertex in enumerate(update.vertexes):
+            if number % ENTRIES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
             if (path := artifact_path(vertex.id)) is None:
                 continue
             if vertex.HasField("error"):

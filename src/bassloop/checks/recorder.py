@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from bassloop.checks.artifact_collector import NOT_KEPT, ArtifactCollector, is_artifact
+from bassloop.checks.artifact_collector import (
+    ENTRIES_AT_ONCE,
+    NOT_KEPT,
+    ArtifactCollector,
+    is_artifact,
+)
 from bassloop.checks.check_output import HOOK
 from bassloop.checks.quotas import Quotas, RunQuota
 from bassloop.checks.test_report_collector import ReportCollector, is_report
@@ -37,8 +42,6 @@ PIECE_BYTES = 16 << 10
 LEAST_PIECE_BYTES = 1 << 10
 """The minimum size. Pieces become smaller if one takes longer than `PIECE_SECONDS`."""
 PIECE_SECONDS = 0.005
-ENTRIES_AT_ONCE = 500
-"""How many steps or logs of one message are processed between checkpoints."""
 YEAR = 366 * 86_400.0
 MAX_NAME = 4_096
 MAX_INPUTS = 1_000

@@ -47,7 +47,7 @@ class ReportCollector:
         }
 
     def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
-        """Collect the parts of reports in an update, and return the ids of complete reports."""
+        """Collect the parts of reports in an update, and return the ids of complete reports, each once."""
         for vertex in update.vertexes:
             if not is_report(vertex.id):
                 continue
@@ -57,11 +57,12 @@ class ReportCollector:
         for log in update.logs:
             if is_report(log.vertex):
                 self._append(log.vertex, log.data)
-        return [
+        complete = (
             each.id
             for each in update.vertexes
             if is_report(each.id) and each.HasField("completed") and each.id in self._open
-        ]
+        )
+        return list(dict.fromkeys(complete))
 
     def _append(self, report: str, data: bytes) -> None:
         path = report_path(report)
