@@ -49,6 +49,8 @@ EXCHANGE = b"".join(
 MSG_KEX_ECDH_INIT = 30
 X25519_POINT = b"\x09" + bytes(31)
 QUESTIONS = 20_000
+STRANGERS = 50
+"""How many connections may be open that haven't authenticated yet (`GatewaySettings.unauthenticated`)."""
 
 Client = asyncssh.SSHClientConnection
 Send = "Callable[[Client, int], None]"
@@ -265,17 +267,29 @@ async def test_key_exchanges_of_strangers_do_not_hold_up_others(target: Target) 
     await target.withstand("key exchanges of strangers", flood)
 
 
+async def is_admitted(stranger: trio.socket.SocketType) -> bool:
+    """Return whether the daemon greets a connection, and doesn't just close it."""
+    with suppress(OSError):
+        return bool(await stranger.recv(1))
+    return False
+
+
 async def test_idle_strangers_keep_no_known_runner_out(target: Target) -> None:
+    """Some of them are dropped at random before all places for strangers are taken."""
     async with target.world.runner(target.daemon):
         pass
     async with AsyncExitStack() as stack:
+        strangers = []
         for number in range(60):
             stranger = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             stack.callback(stranger.close)
             await stranger.bind((f"127.0.1.{number % 12}", 0))
             with suppress(OSError):
                 await stranger.connect(("127.0.0.1", target.daemon.ssh_port))
+            strangers.append(stranger)
         async with target.used_by_others("idle strangers"):
             with trio.fail_after(400):
+                admitted = sum([await is_admitted(stranger) for stranger in strangers])
                 async with target.world.runner(target.daemon):
                     await target.other_is_concluded("idle strangers")
+    assert admitted < STRANGERS

@@ -109,10 +109,11 @@ async def test_large_bodies_do_not_hold_up_others(
 
 
 async def test_bodies_without_an_end_do_not_hold_up_others(target: Target) -> None:
-    """Strangers send all but the last byte of large bodies, and wait."""
+    """Strangers send all but the last byte of large bodies, and wait. Some bodies are dropped for the others."""
     head = f"POST /integrations/github/events HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST}\r\n\r\n"
     part = b"x" * (1 << 20)
     parts, enough = 0, trio.Event()
+    answers: set[bytes] = set()
 
     async def dial(number: int) -> None:
         nonlocal parts
@@ -121,13 +122,14 @@ async def test_bodies_without_an_end_do_not_hold_up_others(target: Target) -> No
             with suppress(OSError, trio.BrokenResourceError):
                 stream = await trio.open_tcp_stream(*address(target), local_address=source)
                 async with stream:
-                    await stream.send_all(head.encode() + part[1:])
-                    for _ in range(MOST // len(part) - 1):
-                        await stream.send_all(part)
-                        parts += 1
-                        if parts == ENDLESS_MEGABYTES:
-                            enough.set()
-                    await stream.receive_some()
+                    with suppress(trio.BrokenResourceError):
+                        await stream.send_all(head.encode() + part[1:])
+                        for _ in range(MOST // len(part) - 1):
+                            await stream.send_all(part)
+                            parts += 1
+                            if parts == ENDLESS_MEGABYTES:
+                                enough.set()
+                    answers.add((await stream.receive_some())[9:12])
             await trio.sleep(0.05)
 
     async def flood() -> None:
@@ -136,6 +138,8 @@ async def test_bodies_without_an_end_do_not_hold_up_others(target: Target) -> No
                 nursery.start_soon(dial, number)
 
     await target.withstand("bodies without an end", flood, enough)
+    # 408: on a busy machine, bodies may be given up before they fill the memory that they may have.
+    assert answers & {b"503", b"408"}
 
 
 async def test_floods_of_small_bodies_do_not_hold_up_others(target: Target) -> None:
