@@ -2,8 +2,8 @@
 
 An endpoint may refuse a request by its headers, and a client may send its body all the same. In Hypercorn, the rest
 of the body is put in the queue of an application that doesn't read any more. Once that is full, the task that reads
-the connection waits forever, and keeps its file even after the client has left. On HTTP/2, a body that arrives after
-its response ends the connection, with the responses to all other requests.
+the connection waits forever, and stays in memory even after the connection has been closed. On HTTP/2, a body that
+arrives after its response ends the connection, with the responses to all other requests.
 """
 
 from __future__ import annotations
