@@ -45,6 +45,8 @@ async def test_changes_in_a_submodule_are_reported(
     path = make_repository(**CHECKS)
     allowed = ("-c", "protocol.file.allow=always")
     git(path, *allowed, "submodule", "--quiet", "add", str(module), "a module")
+    copy = await WorkingCopy.open(path, tmp_path / "added")
+    assert (await files(copy), copy.untried) == ([".bassloop.toml", ".gitmodules", "a module"], ())
     git(path, "commit", "--quiet", "--message", "with a submodule")
     (path / "new").touch()
     copy = await WorkingCopy.open(path, tmp_path / "first")

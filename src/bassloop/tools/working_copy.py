@@ -170,11 +170,15 @@ class WorkingCopy:
     async def _nested_repositories(self, elsewhere: Mapping[str, str]) -> list[str]:
         """Return the folders with repositories that the source doesn't track, such as worktrees inside it.
 
-        Git would commit each as a submodule that nobody can clone.
+        Git would commit each as a submodule that nobody can clone. A submodule that has just been added is only in the
+        source's index.
         """
         listing = ("ls-files", "--others", "--exclude-standard", "-z")
-        found = os.fsdecode(await _git_output(self.source, *listing, env=elsewhere))
-        return [name.removesuffix("/") for name in found.split("\0") if name.endswith("/")]
+        found = os.fsdecode(await _git_output(self.source, *listing, env=elsewhere)).split("\0")
+        if not any(name.endswith("/") for name in found):
+            return []
+        untracked = os.fsdecode(await _git_output(self.source, *listing)).split("\0")
+        return [name[:-1] for name in found if name.endswith("/") and name in untracked]
 
 
 async def _changed_submodules(source: Path) -> list[str]:
