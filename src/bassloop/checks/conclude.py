@@ -125,9 +125,7 @@ async def _described(loop: LoopState, run: Run, check_run: CheckRun) -> CheckOut
         return await describe(loop, run, check_run)
     except (GitHubError, OSError, StoreError):
         raise
-    except (
-        Exception
-    ):  # a defect of ours, perhaps about what a log contains, must not keep the check open
+    except Exception:  # it must not keep the check open
         log.exception("check run not described", run=run.id, check=check_run.name)
         page = f"[the run's page]({loop.run_url(run.id)})"
         summary = f"The loop failed to describe this run, and its own log says why. See {page}."

@@ -16,7 +16,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run, report_lost_logs
-from bassloop.deliveries.retry_policy import seconds_until
+from bassloop.deliveries.retry_policy import LONGEST_DELAY
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ async def keep_concluding(loop: LoopState) -> None:
             for check_run, run in await loop.store.checks.unfinished():
                 if run.node != own or run.ended_at is None or not (first or check_run.tries):
                     continue
-                if delay := seconds_until(check_run.try_after, time.time()):
-                    next_due = min(next_due, time.time() + delay)
+                due = check_run.try_after or 0.0
+                if 0 < due - time.time() <= LONGEST_DELAY:
+                    next_due = min(next_due, due)
                 else:
                     nursery.start_soon(_conclude_late, loop, run, limiter)
         first = False

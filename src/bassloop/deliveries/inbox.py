@@ -26,10 +26,10 @@ from bassloop.deliveries.backlog import Pace
 from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.deliveries.retry_policy import (
     BACKOFF,
+    LONGEST_DELAY,
     MAX_CRASHES,
     postponed_until,
     retried_at,
-    seconds_until,
 )
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, spending
 from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
@@ -342,8 +342,9 @@ class Inbox:
         It may be queued twice: one that is stored while the inbox starts is also found among the unfinished ones.
         But it must not be handled twice at the same time. The second time, it is skipped unless its state has changed.
         """
-        delay = seconds_until(not_before, time.time())
-        at = trio.current_time() + delay if delay else -math.inf
+        at = -math.inf
+        if not_before is not None and (seconds := not_before - time.time()) > 0:
+            at = trio.current_time() + min(seconds, LONGEST_DELAY)
         if queued.guid in self._known:
             self._again.add(queued.guid)
         elif not self._closed:

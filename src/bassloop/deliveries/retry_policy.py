@@ -24,7 +24,7 @@ MAX_CRASHES = 10
 """How many times the loop may crash while it evaluates a delivery's hook before the delivery is set aside."""
 
 LONGEST_DELAY = 2 * 3600.0
-"""Seconds. What is due later than this is due now, since the clock must have been set back."""
+"""The longest wait, in seconds. What is due later than this has been stored before the clock was set back."""
 
 
 def postponed_until(
@@ -40,10 +40,3 @@ def postponed_until(
 def retried_at(delivery: Delivery, now: float) -> float:
     """Return when to try a delivery again that failed for a reason of its own."""
     return now + 2.0 ** (delivery.failures + 1)
-
-
-def seconds_until(due: float | None, now: float) -> float:
-    """Return how long to wait until something is due; 0 if it is due now."""
-    if due is None or due - now > LONGEST_DELAY:
-        return 0.0
-    return max(due - now, 0.0)
