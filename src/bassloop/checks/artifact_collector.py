@@ -34,7 +34,7 @@ NOT_KEPT = "loop:artifact:"
 """The prefix of the digest of the loop's own step that says why an artifact isn't kept; the path follows."""
 
 ENTRIES_AT_ONCE = 500
-"""How many steps or logs of one message are processed between checkpoints."""
+"""The number of steps or logs of one message that are processed between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
 
 DROPPED_BYTES = 32 << 20
-"""How many bytes of bodies may arrive on an HTTP/2 connection after their responses. It has room for a webhook."""
+"""The limit on bytes of bodies that arrive on an HTTP/2 connection after their responses. A webhook's body fits."""
 
 LEAST_BYTES = 1 << 10
-"""How many bytes a frame counts as at least, because the smallest ones cost the most."""
+"""The number of bytes that a smaller frame counts as, because the smallest ones cost the most."""
 
 ENDS = ("http.disconnect", "websocket.disconnect")
 """The types of an application's last message."""

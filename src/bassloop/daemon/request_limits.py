@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 SLOTS = 4
-"""How many requests are processed at a time."""
+"""The number of requests that are processed at a time."""
 SLOT_SECONDS = 0.25
-"""How long a request keeps its slot at most, in seconds."""
+"""The maximum time for which a request keeps its slot, in seconds."""
 WAITING = 1_000
-"""How many requests may wait for a slot."""
+"""The maximum number of requests that wait for a slot."""
 UNANSWERED = 200
-"""How many requests of one address may wait for a slot or be unfinished. A page has about 50 parts."""
+"""The limit on requests of one address that wait for a slot or are unfinished. A page has about 50 parts."""
 
 BODY_BYTES = 64 << 20
 """The size limit for all incomplete bodies of webhooks, in bytes."""

@@ -21,7 +21,7 @@ MAX_POSTPONED = 500
 """The maximum number of postponements in a row: more than three days' worth."""
 
 MAX_CRASHES = 10
-"""How many times the loop may crash while it evaluates a delivery's hook before the delivery is set aside."""
+"""The number of crashes of the loop while it evaluates a delivery's hook after which the delivery is set aside."""
 
 LONGEST_DELAY = 2 * 3600.0
 """The longest wait, in seconds. What is due later than this has been stored before the clock was set back."""
