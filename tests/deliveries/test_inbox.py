@@ -13,7 +13,7 @@ import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.deliveries.inbox import Handle, Inbox, Outcome, Slot
-from bassloop.deliveries.retry_policy import MAX_CRASHES
+from bassloop.deliveries.retry_policy import LONGEST_DELAY, MAX_CRASHES
 from bassloop.github import GitHubError, RateLimited, sign
 from bassloop.lifecycle import DeliveryState
 from bassloop.store import Delivery, Recorded, Store, StoreError, open_store
@@ -473,6 +473,25 @@ async def test_postponed_deliveries_are_tried_at_once_after_an_outage(
         )  # so that no time passes until another attempt is due
         box.hurry()
         assert (await box.finished("g1")).state == "done"
+
+
+async def test_a_delivery_that_is_postponed_for_a_day_is_tried_again_after_two_hours(
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
+) -> None:
+    """The wall clock may have been set back since."""
+    tries = list[float]()
+
+    async def handle(delivery: Delivery, slot: Slot) -> Outcome:
+        tries.append(trio.current_time())
+        if len(tries) == 1:
+            raise RateLimited("enough", 429, 86_400.0)
+        return Outcome("done")
+
+    async with inbox(tmp_path, handle) as (box, _):
+        await box.accept(headers(body(), "g1"), body())
+        assert (await box.finished("g1")).state == "done"
+    first, second = tries
+    assert second - first >= LONGEST_DELAY
 
 
 async def test_a_postponed_delivery_does_not_delay_others(tmp_path: Path) -> None:
