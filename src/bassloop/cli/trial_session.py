@@ -47,7 +47,7 @@ _UNPULLED = re.compile(r"(the image \S+ can't be pulled): .*")
 _EXIT = re.compile(r"exit status \d")
 SHOWN_CHANGES = 3
 QUIET_MS = 200
-"""Seconds without further changes before changed files are tried."""
+"""The milliseconds without further changes before changed files are tried."""
 
 MAX_DEBOUNCE_MS = 2_000
 
