@@ -283,9 +283,8 @@ async def _print_causes(console: Console, trial: Trial, runs: Sequence[Run]) -> 
         failure = failures.get(run.check_name)
         causes, reason = "", plain_lines(run.message or "").rstrip()
         if _UNPULLED.match(reason):
-            reason = _UNPULLED.sub(
-                r"\1", reason
-            )  # the engine's own message was printed with the step
+            # The engine's own message was printed with the step.
+            reason = _UNPULLED.sub(r"\1", reason)
         elif failure is not None and failure["failures"]:
             causes = render_failure({**failure, "reason": "", "excerpt": None})
             # A hook's message is its trace, which was printed with the step, and its cause is the first line of it.

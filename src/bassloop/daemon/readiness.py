@@ -162,9 +162,8 @@ class Readiness:
         return f"it doesn't answer within {PROBE_SECONDS:g} s"
 
     def _gateway(self) -> PartStatus:
-        return PartStatus(
-            "gateway", True
-        )  # if it ended, so would the daemon, and nobody would answer
+        # If it ended, so would the daemon, and nobody would answer.
+        return PartStatus("gateway", True)
 
     def _inbox(self) -> PartStatus:
         if self.evaluators.failing:

@@ -346,9 +346,8 @@ class _Gateway:
                 try:
                     await session.closed.wait()
                 except trio.Cancelled:
-                    self._send_away(
-                        connection, session
-                    )  # while all are still registered, and so are counted
+                    # While all are still registered, and so are counted.
+                    self._send_away(connection, session)
                     raise
                 until.cancel_scope.cancel()
         finally:

@@ -145,9 +145,8 @@ class Pool:
             del self._runtimes[runtime.id]
             runtime.lose(f"{runtime} disconnected")
             self._outcomes.update(runtime.outcomes)
-            runtime.outcomes = (
-                self._outcomes
-            )  # so that the calls that end because of this can do so
+            # The calls that end because of this are still to be counted.
+            runtime.outcomes = self._outcomes
 
     def candidates(self, user_id: int, platform: Platform | None = None) -> list[Runtime]:
         """Return a user's runtimes that serve a platform, in the order of preference.

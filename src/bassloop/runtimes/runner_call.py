@@ -229,9 +229,7 @@ async def make_call(
                 call.trailers.update(stream.trailers)
     except trio.BrokenResourceError:
         return
-    except (
-        Exception
-    ) as error:  # a runner may send anything; that ends this call, with an explanation
+    except Exception as error:  # a runner may send anything, which must only end this call
         fault = channel.fault if channel is not None else None
         raise explain(call, error, fault) from error
 
