@@ -59,19 +59,21 @@ CLEANUP_SECONDS = 15.0
 
 
 @dataclass(eq=False)
-class ActiveCheck:
-    """A check of a delivery that is being handled.
+class CheckTask:
+    """The task that runs a check of a delivery, from its stored intention to its conclusion on GitHub.
 
     Args:
-        check_run: the stored check run.
+        check_run: what GitHub shows, as last stored.
+        request: what the hook asked for.
         needs: the checks that must have succeeded before it runs.
         handle: what its delivery, and others of the same head, wait for.
-        verify: starts a check that verifies it on a trusted runner.
+        start_verification: starts a check that verifies it on a trusted runner.
         trusted: whether only a trusted runner may run it.
         verification: the check that verifies it on a trusted runner.
         earlier: the run that it should confirm, if somebody has asked for that.
         sources: the checks whose artifacts it uses, by name.
         is_handed_over: whether another node handles its delivery, and waits for the end of its run.
+        given: the files of these artifacts, once their checks have ended.
     """
 
     context: DeliveryContext
@@ -79,7 +81,7 @@ class ActiveCheck:
     request: CheckRequest
     needs: tuple[CheckHandle, ...]
     handle: CheckHandle
-    verify: Callable[[], Awaitable[CheckHandle]]
+    start_verification: Callable[[], Awaitable[CheckHandle]]
     trusted: bool = False
     verification: CheckHandle | None = None
     earlier: Run | None = None
@@ -87,59 +89,55 @@ class ActiveCheck:
     is_handed_over: bool = False
     given: Sequence[GivenFile] = ()
 
-    @property
-    def run_record(self) -> Run:
-        """The run, as last stored."""
-        return self.handle.run
+    async def run(self, *, created: bool) -> None:
+        """Run the check until it's concluded, here or on another node, and set its handle's `finished`.
 
-    async def execute(self, *, created: bool) -> None:
-        """Show the check, run it, and conclude it. Errors end this check, and no other.
+        If it's cancelled or an error is raised, the run is interrupted if it has started. Otherwise, its delivery
+        resumes it after the restart.
 
         Args:
             created: whether the check is new. Otherwise, it may have been shown on GitHub before a crash.
         """
-        loop, run = self.context.loop, self.run_record
+        loop, run = self.context.loop, self.handle.run
         with (
             structlog.contextvars.bound_contextvars(run=run.id, check=self.check_run.name),
             span("check", check=self.check_run.name, run=run.id) as check_span,
         ):
             try:
-                if not await self._ends_elsewhere():
-                    await self._execute(created)
-            except BaseException:  # in particular, the daemon is shutting down
+                if run.node != loop.store.nodes.own_id:
+                    self.context.slot.release()
+                    self.handle.run = await loop.other_runs.wait_for(run.id)
+                if not self.handle.run.ended:
+                    await self._run_and_conclude(created)
+            except BaseException:
                 with shielded(CLEANUP_SECONDS):
                     await self._interrupt()
                 raise
             finally:
-                check_span.set_attribute("outcome", self.run_record.state)
+                check_span.set_attribute("outcome", self.handle.run.state)
                 del loop.active_checks[run.id]
                 self.handle.finished.set()
 
-    async def _ends_elsewhere(self) -> bool:
-        """Wait while another node has the run; return whether it ended there."""
-        loop = self.context.loop
-        if self.run_record.node != loop.store.nodes.own_id:
-            self.context.slot.release()
-            self.handle.run = await loop.other_runs.wait_for(self.run_record.id)
-        return self.run_record.ended
-
-    async def _execute(self, created: bool) -> None:
-        loop, run = self.context.loop, self.run_record
+    async def _run_and_conclude(self, created: bool) -> None:
+        """Run the check unless it's cancelled, and conclude it. Errors end this check, and no other."""
+        loop, run = self.context.loop, self.handle.run
         try:
             if not created:
                 await self._find_on_github()
-            ending = Ending(RunState.CANCELLED, None)
+            ending: Ending | None = None
             async with open_flat_nursery() as updates:
                 with loop.cancellable(run.id) as cancellation:
-                    if (why := await self._superseded()) is not None:
-                        loop.cancel(run.id, why)
+                    await self._cancel_if_superseded()
                     try:
-                        ending = await self._verified(await self.run(updates))
+                        ending = await self._wait_for_inputs()
+                        if ending is None:
+                            ending = await self._run_on_any_runtime(updates)
+                        ending = await self._confirm(ending)
                     finally:
                         loop.note_ended(run.id)
-                if cancellation.cancelled:
+                if ending is None or cancellation.cancelled:
                     ending = Ending(RunState.CANCELLED, cancellation.why)
-                await self.conclude(ending)
+                await self._conclude(ending)
         except (HandledElsewhere, ClaimLost):
             self.handle.run = await loop.store.runs.get(run.id) or run
         except GitHubError as error:
@@ -151,29 +149,41 @@ class ActiveCheck:
             log.error("check crashed", error=str(error), exc_info=not isinstance(error, StoreFull))
             try:
                 message = f"the loop could not run this check: {error}"
-                await self.conclude(Ending(RunState.FAILED, message))
+                await self._conclude(Ending(RunState.FAILED, message))
             except Exception:  # must not affect other checks; the next start ends and concludes it
                 log.exception("check not ended")
 
-    async def run(self, updates: trio.Nursery) -> Ending:
-        """Show the check, wait for a runtime, run the thunk on it, and return how the run ended.
+    async def _wait_for_inputs(self) -> Ending | None:
+        """Wait for the checks that this one needs, and collect their artifacts.
+
+        Return how it ends if it can't run because of them, otherwise None.
+        """
+        if self.needs:
+            await self._show(None)
+            self.context.slot.release()
+        for need in self.needs:
+            await need.finished.wait()
+            self.context.note_retryable(need.retryable_error)
+            if need.run.state != RunState.SUCCEEDED:
+                name, state = need.run.check_name, need.run.state.replace("_", " ")
+                return Ending(RunState.CANCELLED, f"not run: it needs {name}, which {state}")
+        try:
+            logins = [user.login for user in self.context.trusted] if self.trusted else None
+            self.given = await gather(self.context.loop.store, self.sources, logins)
+        except NotGiven as error:
+            await self._show(None)
+            return Ending(RunState.ACTION_REQUIRED, str(error))
+        return None
+
+    async def _run_on_any_runtime(self, updates: trio.Nursery) -> Ending:
+        """Run the thunk on the first runtime on which it begins, and return how the run ended.
 
         Args:
             updates: a nursery for tasks that update the check on GitHub; it outlives the run.
         """
-        context, run, loop = self.context, self.run_record, self.context.loop
-        if self.needs:
-            await self.show(None)
-            if (ending := await self._wait_for_needs()) is not None:
-                return ending
-        try:
-            logins = [user.login for user in context.trusted] if self.trusted else None
-            self.given = await gather(loop.store, self.sources, logins)
-        except NotGiven as error:
-            await self.show(None)
-            return Ending(RunState.ACTION_REQUIRED, str(error))
+        context, run, loop = self.context, self.handle.run, self.context.loop
         runtime = context.connected_runtime(self.request.platform, trusted=self.trusted)
-        await self.show(runtime)
+        await self._show(runtime)
         shown = None if self.needs or self.is_handed_over else runtime
         wait = RunnerWait(context.policy.runner_wait)
         while True:
@@ -193,7 +203,7 @@ class ActiveCheck:
                     updates.start_soon(self._update, output)
                 asked_at = trio.current_time()
                 try:
-                    return await self._run_on(runtime)
+                    return await self._run_and_record(runtime)
                 except RuntimeLost as error:
                     log.warning("runner lost before the check began", error=str(error))
                     wait.note_lost(runtime, trio.current_time() - asked_at, str(error), loop.pool)
@@ -210,7 +220,7 @@ class ActiveCheck:
 
         Raises NoRuntime, and HandledElsewhere if another node has ended the run, or has taken it back.
         """
-        loop, run_id = self.context.loop, self.run_record.id
+        loop, run_id = self.context.loop, self.handle.run.id
         if self.is_handed_over and await loop.store.runs.hand_back(run_id):
             raise HandledElsewhere
         while True:
@@ -234,12 +244,12 @@ class ActiveCheck:
                 log.info("run came back", node=found)
             loop.other_runtimes.refuse(found)
 
-    async def _run_on(self, runtime: Runtime) -> Ending:
-        """Run the thunk on a runtime.
+    async def _run_and_record(self, runtime: Runtime) -> Ending:
+        """Run the thunk on a runtime, within the quotas, and record what the runner sends.
 
-        Raises RuntimeLost if the runtime is lost before it was asked to, so that nothing has begun.
+        Raises RuntimeLost if the runtime is lost before the run has begun.
         """
-        loop, run = self.context.loop, self.run_record
+        loop, run = self.context.loop, self.handle.run
         loop.note_running(run.id)
         try:
             async with (
@@ -259,14 +269,14 @@ class ActiveCheck:
                 loop.live_runs.publish(run.id)
             raise
         if notes := recorder.notes():
-            said = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
-            ending = replace(ending, message=said)
+            message = "\n".join([ending.message or "", *(f"({note})" for note in notes)]).strip()
+            ending = replace(ending, message=message)
         return ending
 
-    async def _verified(self, ending: Ending) -> Ending:
-        """Return how the check ends, after a trusted runner has confirmed it if that is required."""
+    async def _confirm(self, ending: Ending) -> Ending:
+        """Have a trusted runner confirm how the run ended, if that is required. Return how the check ends."""
         context, loop = self.context, self.context.loop
-        run = await loop.store.runs.get(self.run_record.id)
+        run = await loop.store.runs.get(self.handle.run.id)
         assert run is not None
         passed = ending.state == RunState.SUCCEEDED
         failures = await trusted_failures(context, run) if passed else []
@@ -284,7 +294,7 @@ class ActiveCheck:
             and passed
             and (failures or await is_spot_checked(loop, run, share))
         ):
-            self.verification = await self.verify()
+            self.verification = await self.start_verification()
         if self.verification is None:
             return ending
         return await confirmed_by(
@@ -293,24 +303,13 @@ class ActiveCheck:
 
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
         """Say on the check that it waits for other runs to end."""
-        run, loop = self.run_record, self.context.loop
+        run, loop = self.handle.run, self.context.loop
         self.context.slot.release()
         output = check_output.started(run, loop.run_url(run.id), runtime)
         waits = f"It waits for others to end: {why}.\n\n{output.summary}"
         await self._update(replace(output, summary=waits))
 
-    async def _wait_for_needs(self) -> Ending | None:
-        """Wait for the checks that this one needs, and return how it ends if one of them hasn't succeeded."""
-        self.context.slot.release()
-        for need in self.needs:
-            await need.finished.wait()
-            self.context.note_retryable(need.retryable_error)
-            if need.run.state != RunState.SUCCEEDED:
-                name, state = need.run.check_name, need.run.state.replace("_", " ")
-                return Ending(RunState.CANCELLED, f"not run: it needs {name}, which {state}")
-        return None
-
-    async def show(self, runtime: Runtime | None) -> None:
+    async def _show(self, runtime: Runtime | None) -> None:
         """Create the check on GitHub if it isn't there, however long GitHub is down or limits the rate.
 
         Raises GitHubError for a permanent error.
@@ -345,29 +344,30 @@ class ActiveCheck:
                 on_retry=before_retry,
             )
 
-    async def conclude(self, ending: Ending) -> None:
+    async def _conclude(self, ending: Ending) -> None:
         """Store the run's end, and conclude the check run on GitHub."""
         loop = self.context.loop
-        self.handle.run = await end_run(loop, self.run_record.id, ending.state, ending.message)
-        await conclude(loop, self.run_record, ending.output)
+        self.handle.run = await end_run(loop, self.handle.run.id, ending.state, ending.message)
+        await conclude(loop, self.handle.run, ending.output)
 
     async def _interrupt(self) -> None:
         """End the run if it has started. Otherwise, its delivery resumes it after the restart."""
         store = self.context.loop.store
-        run = await store.runs.get(self.run_record.id)
+        run = await store.runs.get(self.handle.run.id)
         is_own = run is not None and run.node == store.nodes.own_id
         if run is not None and is_own and run.state == RunState.RUNNING:
             message = "the loop was shut down while this check ran; run it again"
-            await self.conclude(Ending(RunState.INTERRUPTED, message))
+            await self._conclude(Ending(RunState.INTERRUPTED, message))
 
-    async def _superseded(self) -> str | None:
-        """Return why the check doesn't need to run any more, or None."""
-        context = self.context
+    async def _cancel_if_superseded(self) -> None:
+        """Cancel the run, which hasn't started, if a newer head has replaced its own."""
+        context, loop = self.context, self.context.loop
         if context.rerun or not context.policy.supersede:
-            return None
-        if await must_finish(context.loop, self.run_record):
-            return None
-        return await superseded(context.loop, context.event, context.received_at)
+            return
+        if await must_finish(loop, self.handle.run):
+            return
+        if (why := await superseded(loop, context.event, context.received_at)) is not None:
+            loop.cancel(self.handle.run.id, why)
 
     async def _find_on_github(self) -> None:
         """Look for the check run, which an attempt before a crash may have created."""
@@ -378,7 +378,7 @@ class ActiveCheck:
             await self._bind(found.id)
 
     async def _create_on_github(self, runtime: Runtime | None) -> None:
-        context, run, check_run = self.context, self.run_record, self.check_run
+        context, run, check_run = self.context, self.handle.run, self.check_run
         url = context.loop.run_url(run.id)
         if self.needs and not all(need.finished.is_set() for need in self.needs):
             names = [need.run.check_name for need in self.needs]
@@ -407,7 +407,7 @@ class ActiveCheck:
 
     def _queued(self, lost: str | None = None) -> CheckOutput:
         """Return the output while it waits for a runner; `lost` says why the last one was lost, if any was."""
-        run, awaited = self.run_record, awaited_runner(self.context, trusted=self.trusted)
+        run, awaited = self.handle.run, awaited_runner(self.context, trusted=self.trusted)
         return check_output.queued(run, self.context.loop.run_url(run.id), awaited, lost)
 
     async def _update(self, output: CheckOutput, status: str = "in_progress") -> None:
@@ -420,13 +420,12 @@ class ActiveCheck:
             log.warning("check run not updated", error=str(error))
 
     async def _run_within_limit(self, runtime: Runtime, recorder: Recorder) -> Ending:
-        """Run the thunk on a runtime, within its time limit. Raises RuntimeLost if it hasn't begun."""
+        """Run the thunk on a runtime, within its time limit. Raises RuntimeLost if the run hasn't begun."""
         limit = self.context.policy.limit(self.check_run.name)
         setting = "the policy's check_limit or [checks], or the loop's CHECK_LIMIT"
         if self.request.limit is not None and self.request.limit < limit:
             limit, setting = self.request.limit, "the check's own timeout"
-        late = f"stopped after {format_duration(limit)}, its time limit ({setting})"
-        ending, seen = Ending(RunState.TIMED_OUT, late), CallObservation()
+        ending, seen = None, CallObservation()
         with trio.move_on_after(limit):
             try:
                 await self._call(runtime, recorder, seen, limit)
@@ -437,21 +436,19 @@ class ActiveCheck:
                 if not seen.has_begun:
                     raise
                 # Its command may have run, so it isn't repeated unless somebody asks for it.
-                ending = Ending(RunState.INTERRUPTED, f"{error}; run the check again")
-        has_ended = ending.state in (RunState.SUCCEEDED, RunState.FAILED)
-        return await self._ending(runtime, seen, ending) if has_ended else ending
+                return Ending(RunState.INTERRUPTED, f"{error}; run the check again")
+        if ending is None:
+            late = f"stopped after {format_duration(limit)}, its time limit ({setting})"
+            return Ending(RunState.TIMED_OUT, late)
+        return await self._apply_statement(runtime, seen, ending)
 
-    async def _ending(self, runtime: Runtime, seen: CallObservation, ending: Ending) -> Ending:
-        """Return how the run ended, considering the runner's signed statement."""
+    async def _apply_statement(
+        self, runtime: Runtime, seen: CallObservation, ending: Ending
+    ) -> Ending:
+        """Store the runner's signed statement. Return how the run ends: without one that it needs, it fails."""
         passed = ending.state == RunState.SUCCEEDED
-        signed = await keep_statement(
-            self.context.loop,
-            self.run_record,
-            self.request.record.sha256,
-            runtime,
-            seen,
-            passed=passed,
-        )
+        loop, run, thunk = self.context.loop, self.handle.run, self.request.record.sha256
+        signed = await keep_statement(loop, run, thunk, runtime, seen, passed=passed)
         needs_signature = self.trusted or self.context.policy.trust.require_signature
         if passed and signed is not None and signed.problem is not None:
             message = f"{runtime} has signed a statement that is refused: {signed.problem}"
@@ -465,7 +462,8 @@ class ActiveCheck:
     async def _call(
         self, runtime: Runtime, recorder: Recorder, seen: CallObservation, limit: float
     ) -> None:
-        context, loop, run_id = self.context, self.context.loop, self.run_record.id
+        """Make the call to the runner. Raises RunFailed and RuntimeLost."""
+        context, loop, run_id = self.context, self.context.loop, self.handle.run.id
 
         async def begin() -> None:
             """Note that the run begins. From now on, the runner may have run its command."""
@@ -478,9 +476,9 @@ class ActiveCheck:
                 runner_kind=runtime.kind,
             )
             how = "a trusted runner's run" if self.trusted else "run"
-            name, sha, login = self.check_run.name, self.check_run.head_sha, self.run_record.login
+            name, sha, login = self.check_run.name, self.check_run.head_sha, self.handle.run.login
             about = f"{how} of {name} at {sha}, for {login}"
-            await loop.store.journals.append(self.run_record, runtime.login, "started", about)
+            await loop.store.journals.append(self.handle.run, runtime.login, "started", about)
             seen.has_begun = True
             loop.live_runs.publish(run_id)
             log.info("run started")
@@ -496,5 +494,5 @@ class ActiveCheck:
                 call = runtime.run(self.request.thunk, metadata, seen.trailers, begin)
                 async with call as updates:
                     async for update in updates:
-                        seen.came.note(update)
+                        seen.received.note(update)
                         await recorder.record(update)

@@ -1,4 +1,4 @@
-"""Requests for checks."""
+"""Requests for checks, and which runs a trusted runner can confirm."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class CheckRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckRequest:
-    """A check that a hook asks for.
+    """A hook's request for a check, before anything is stored.
 
     Args:
-        record: the thunk as the store keeps it.
+        sha: the commit that the check is for.
+        record: the thunk as it's stored.
         platform: what the thunk has to run on; None for any.
         after: names of checks of the same head, started before, that must have succeeded first.
         limit: the time limit in seconds, if it's shorter than the policy's; None for the policy's.

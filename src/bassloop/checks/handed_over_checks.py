@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.checks.check import ActiveCheck
+from bassloop.checks.check import CheckTask
 from bassloop.checks.delivery_context import DeliveryContext, HandoverRequest
 from bassloop.checks.delivery_handler import apply_approval, choose_runners_of_head
 from bassloop.checks.loop_state import ActiveHead, CheckHandle
-from bassloop.checks.starting import request_again, start_trusted_check
+from bassloop.checks.starting import request_again, start_verification
 from bassloop.concurrency import open_flat_nursery
 from bassloop.deliveries.inbox import Slot
 from bassloop.github import Head
@@ -67,13 +67,13 @@ async def _run_handed_over(loop: LoopState, run_id: str, request: HandoverReques
             verification = None
             if request.verification is not None:
                 verification = await _follow(loop, request.verification, nursery)
-            check = ActiveCheck(
+            check = CheckTask(
                 context=context,
                 check_run=check_run,
                 request=requested,
                 needs=(),
                 handle=handle,
-                verify=partial(start_trusted_check, context, requested),
+                start_verification=partial(start_verification, context, requested),
                 trusted=request.trusted,
                 verification=verification,
                 earlier=earlier,
@@ -83,7 +83,7 @@ async def _run_handed_over(loop: LoopState, run_id: str, request: HandoverReques
             is_begun = True
             loop.active_heads.add(context.active)
             try:
-                await check.execute(created=False)
+                await check.run(created=False)
             finally:
                 loop.active_heads.discard(context.active)
             nursery.cancel_scope.cancel()

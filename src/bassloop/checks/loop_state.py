@@ -49,7 +49,7 @@ class ActiveHead:
 
 @dataclass(eq=False)
 class CheckHandle:
-    """A check that was started.
+    """A check that was started, for those who wait for its end. A `CheckTask` runs it and updates this.
 
     Args:
         run: its run, as last stored. Once `finished` is set, the run has ended.

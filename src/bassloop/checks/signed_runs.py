@@ -34,13 +34,13 @@ class CallObservation:
     """The loop's observations of one call to a runner, and the runner's statement at its end.
 
     Args:
-        came: the digests of what the runner sent.
+        received: the digests of what the runner sent.
         given: the names and SHA-256 of other checks' artifacts that were sent to the runner.
         trailers: the trailing metadata.
         has_begun: whether the runner was asked to run the thunk.
     """
 
-    came: CallDigests = field(default_factory=CallDigests)
+    received: CallDigests = field(default_factory=CallDigests)
     trailers: dict[str, str] = field(default_factory=dict)
     given: tuple[tuple[str, str], ...] = ()
     has_begun: bool = False
@@ -62,8 +62,8 @@ async def keep_statement(
         repository=run.repository,
         commit=run.head_sha,
         thunk=thunk,
-        log=seen.came.log.hexdigest(),
-        artifacts=seen.came.artifacts.listed(),
+        log=seen.received.log.hexdigest(),
+        artifacts=seen.received.artifacts.listed(),
         given=digest_of_given(seen.given) if seen.given else None,
         passed=passed,
         key=runtime.key,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bassloop import bass
 from bassloop.access.policy import fold_name
 from bassloop.checks import check_output
-from bassloop.checks.check import ActiveCheck
+from bassloop.checks.check import CheckTask
 from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.checks.given_artifacts import missing_artifacts
 from bassloop.checks.loop_state import CheckHandle
@@ -120,13 +120,6 @@ async def start_check(context: DeliveryContext, request: CheckRequest) -> CheckH
     return await _start(context, request, context.policy.trust.runners_of(request.name))
 
 
-async def start_verification(
-    context: DeliveryContext, request: CheckRequest, earlier: Run
-) -> CheckHandle:
-    """Start a check again on a trusted runner, to confirm the outcome of an earlier run."""
-    return await _start(context, request, "trusted", earlier)
-
-
 async def _start(
     context: DeliveryContext,
     request: CheckRequest,
@@ -181,25 +174,25 @@ async def _start(
         loop.active_checks[run.id] = handle
         verification = None
         if runners == "both":
-            verification = await start_trusted_check(context, request)
-        check = ActiveCheck(
+            verification = await start_verification(context, request)
+        check = CheckTask(
             context=context,
             check_run=check_run,
             request=request,
             needs=needs,
             handle=handle,
-            verify=partial(start_trusted_check, context, request),
+            start_verification=partial(start_verification, context, request),
             trusted=runners == "trusted",
             verification=verification,
             earlier=earlier,
             sources=sources,
         )
-        context.nursery.start_soon(partial(check.execute, created=created))
+        context.nursery.start_soon(partial(check.run, created=created))
     return handle
 
 
-async def start_trusted_check(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
-    """Have a trusted runner run a check's thunk, as a check of its own."""
+async def start_verification(context: DeliveryContext, request: CheckRequest) -> CheckHandle:
+    """Start a check of its own in which a trusted runner runs another check's thunk."""
     name = check_output.verification_name(request.name)
     return await _start(context, replace(request, name=name), "trusted")
 
@@ -312,10 +305,10 @@ def _validate(context: DeliveryContext, request: CheckRequest) -> None:
 
 
 async def verify_run(context: DeliveryContext, earlier: Run) -> None:
-    """Run an earlier run's check again, with exactly the same thunk, and wait for its end."""
+    """Have a trusted runner run an earlier run's check again, with the same thunk, and wait for its end."""
     try:
         request = await request_again(context, earlier)
-        handle = await start_verification(context, request, earlier)
+        handle = await _start(context, request, "trusted", earlier)
     except (CheckRefused, HostRefusal) as error:
         await post_notice(context, earlier.check_name, str(error))
         return

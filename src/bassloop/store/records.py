@@ -228,9 +228,10 @@ def text_size(step: StepUpdate | Step) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A check run on GitHub, or the intention to create one.
+    """The stored record of a check run: what GitHub shows for a run, or will show once it has created it.
 
     Args:
+        generation: 1 for the first check run of a name on a head; each rerun has the next one.
         github_id: None until GitHub has created it.
         tries: how many times GitHub didn't accept its conclusion.
         try_after: the time of the next attempt.
