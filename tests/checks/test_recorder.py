@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import MAX_NAME, recording
-from bassloop.store import Store, User, open_store
+from bassloop.store import LogExtent, Store, StoreLocked, User, open_store
 from bassloop.store.logs.log_writer import LogQueue
 from bassloop.wire import progrock_pb2 as progrock
 from tests.records import make_run
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    import pytest
 
 
 @asynccontextmanager
@@ -137,3 +138,49 @@ async def test_a_log_beyond_its_limit_says_so_and_the_run_goes_on(tmp_path: Path
         lines = await store.logs.lines("r", stored.row, 0, extent.lines)
         assert extent.raw_bytes < 11_000
         assert any(b"reached its limit of 10,000 bytes" in line for line in lines)
+
+
+async def test_a_run_ends_well_once_the_database_is_no_longer_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise, a check that had succeeded would fail, and its log stay open until the next start."""
+    monkeypatch.setattr("bassloop.store.engines.sqlite.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("bassloop.store.writer.RETRY_SECONDS", 0.001)
+    async with open_store_with_run(tmp_path) as store:
+        with closing(sqlite3.connect(tmp_path / "loop.db", isolation_level=None)) as other:
+
+            async def record() -> None:
+                async with recording(store, LiveRuns(), "r") as recorder:
+                    step = progrock.Vertex(id="v", name="make")
+                    await recorder.record(update(step, logs=[("v", b"one\n")]))
+                    other.execute("BEGIN IMMEDIATE")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(record)
+                await until(lambda: store.trouble is not None)
+                other.execute("ROLLBACK")
+        [stored] = await store.steps.of_run("r")
+        assert await store.logs.extent("r", stored.row) == LogExtent(4, 1, closed=True, cut=False)
+        assert not store.logs.open_rows({stored.row: stored})
+
+
+async def test_a_cancelled_run_does_not_wait_for_a_database_that_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassloop.store.engines.sqlite.BUSY_TIMEOUT_MS", 1)
+    path = tmp_path / "loop.db"
+    async with open_store_with_run(tmp_path) as store, AsyncExitStack() as stack:
+        other = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+
+        async def record() -> None:
+            async with recording(store, LiveRuns(), "r") as recorder:
+                step = progrock.Vertex(id="v", name="make")
+                await recorder.record(update(step, logs=[("v", b"one\n")]))
+                other.execute("BEGIN IMMEDIATE")
+                scope.cancel()
+
+        with trio.CancelScope() as scope, pytest.raises(StoreLocked):
+            await record()
+    async with open_store(path, tmp_path / "blobs") as store:
+        [stored] = await store.steps.of_run("r")
+        assert await store.logs.extent("r", stored.row) == LogExtent(4, 1, closed=True, cut=True)

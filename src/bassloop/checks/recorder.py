@@ -153,7 +153,10 @@ class Recorder:
         self.live_runs.publish(self.run_id)
 
     async def settle(self) -> None:
-        """Write all buffered logs, waiting for as long as the disk is full."""
+        """Write all buffered logs, and close them, waiting for as long as the store can't be written.
+
+        If cancelled, `_close` closes the others.
+        """
         for path, why in self._reports.told_problems().items():
             what = (
                 "test reports are missing"
@@ -177,6 +180,8 @@ class Recorder:
             await self.add_step("loop:full", name, "")
         if (slowed := self.quota.slowed) is not None:
             await self.add_step("loop:slowed", f"[loop] {slowed}", "")
+        for log in self._logs.values():
+            await log.writer.close(patient=True)
 
     async def _settle_screens(self) -> None:
         for log in self._logs.values():
@@ -262,7 +267,8 @@ async def recording(
 ) -> AsyncGenerator[Recorder]:
     """Record a run. On exit, even if cancelled, its logs have all that was recorded, and are closed.
 
-    Cancelled, it takes as long as `LogWriter.close` for each log. A log that can't be closed in time is marked as cut.
+    The exit waits while the disk is full, or the database is locked or out of reach. Cancelled, it doesn't, and takes
+    as long as `LogWriter.close` for each log. A log that can't be closed then is marked as cut at the next start.
 
     Args:
         quota: the run's limits; None for those of a run alone.

@@ -186,7 +186,7 @@ class LogWriter:
         queue: LogQueue,
         appender: LogAppender,
         limit: int,
-        closed: Callable[[LogWriter, bool], Awaitable[None]],
+        closed: Callable[[LogWriter, bool, bool], Awaitable[None]],
         on_written: Callable[[], None] | None = None,
     ) -> None:
         self.appender = appender
@@ -277,31 +277,43 @@ class LogWriter:
         if self._error is not None:
             raise self._error
 
-    async def close(self) -> None:
+    async def close(self, *, patient: bool = False) -> None:
         """Settle the rest, sync it, and store the size in the step's row. Idempotent.
 
         Raises StoreError if something couldn't be written; the log is closed then as well, and marked as
-        cut. Shielded for at most CLOSE_SECONDS. Doesn't wait for room on a full disk; to do so, call
-        `flush(patient=True)` first.
+        cut. Doesn't wait for room on a full disk; to do so, call `flush(patient=True)` first.
+
+        Shielded for at most CLOSE_SECONDS. Raises StoreFull, StoreLocked or StoreUnreachable if the row can't be
+        stored now; then the log stays open until the next start.
+
+        Args:
+            patient: wait for as long as the row can't be stored. Not shielded: if cancelled, call this again
+                without `patient`.
         """
-        if self.closing:
+        if self.complete:
             return
         self.closing = True
-        with shielded(CLOSE_SECONDS) as closing:
-            while self._written < self._appended:
-                await self._queue.wait_for_write()
-            if self._error is None:
-                try:
-                    await trio.to_thread.run_sync(self.appender.close)
-                except OSError as error:
-                    self._error = StoreError(f"a log cannot be written: {error}")
-            self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
-            await self._on_closed(self, self._error is not None)
-            self.complete = True
-        if closing.cancelled_caught and self._error is None:
-            self._error = StoreError(f"a log was not closed within {CLOSE_SECONDS:.0f} seconds")
+        if patient:
+            await self._close(patient=True)
+        else:
+            with shielded(CLOSE_SECONDS) as closing:
+                await self._close(patient=False)
+            if closing.cancelled_caught and self._error is None:
+                self._error = StoreError(f"a log was not closed within {CLOSE_SECONDS:.0f} seconds")
         if self._error is not None:
             raise self._error
+
+    async def _close(self, *, patient: bool) -> None:
+        while self._written < self._appended:
+            await self._queue.wait_for_write()
+        if self._error is None:
+            try:
+                await trio.to_thread.run_sync(self.appender.close)
+            except OSError as error:
+                self._error = StoreError(f"a log cannot be written: {error}")
+        self.raw_bytes, self.lines = self.appender.raw_bytes, self.appender.lines
+        await self._on_closed(self, self._error is not None, patient)
+        self.complete = True
 
     @property
     def cut(self) -> bool:

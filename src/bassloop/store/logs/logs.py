@@ -81,9 +81,9 @@ class Logs(Subject):
         self._live[row] = log
         return log
 
-    async def _close_row(self, row: int, log: LogWriter, cut: bool) -> None:
+    async def _close_row(self, row: int, log: LogWriter, cut: bool, patient: bool) -> None:
         close = partial(close_log, row=row, raw_bytes=log.raw_bytes, lines=log.lines, cut=cut)
-        await self._engine.write(close, wait=False)
+        await self._engine.write(close, wait=patient)
         self._live.pop(row, None)
         self._note_closed()
 
@@ -98,7 +98,7 @@ class Logs(Subject):
             )
             shipper.note_written(shipment, sizes)
 
-        async def closed(log: LogWriter, cut: bool) -> None:
+        async def closed(log: LogWriter, cut: bool, _: bool) -> None:
             await shipper.note_complete(shipment, Completion(log.raw_bytes, log.lines, cut))
 
         return LogWriter(self._queue, appender, self._limit, closed, written)
