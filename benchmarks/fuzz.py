@@ -194,7 +194,11 @@ def conversation(chance: random.Random) -> None:
     """Hear what a process says; answer some of its calls."""
     data = altered(chance, MESSAGES, 8)
     conversation = Conversation()
-    conversation.begin(messages.Evaluate("a", "null", True, "tree", "push", "", 1_000, b"{}"))
+    conversation.begin(
+        messages.Evaluate(
+            "a", "null", True, "tree", "push", messages.PayloadEdit.NONE, 1_000, b"{}"
+        )
+    )
     try:
         conversation.receive(data)
     except ProtocolError:

@@ -13,7 +13,7 @@ import trio
 from bassloop.evaluator.errors import HostRefusal
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits
-from bassloop.evaluator.messages import Evaluate
+from bassloop.evaluator.messages import Evaluate, PayloadEdit
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def hook(body: str, *, before: str = "", **changes: object) -> Evaluate:
         "module": True,
         "tree": "octocat/hello",
         "event": "push",
-        "edit": "",
+        "edit": PayloadEdit.NONE,
         "output": 10_000,
     }
     return Evaluate(**{**wanted, **changes})  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from bassloop.checks.supersede import supersede, superseded
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
+from bassloop.evaluator.messages import PayloadEdit
 from bassloop.github import Event, GitHubError, Head, Purpose, RepositoryClient, User, spending
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.repository_files import CONFIG_FILE, PROJECT, SCRIPT
@@ -49,7 +50,7 @@ async def handle_delivery(loop: LoopState, delivery: store.Delivery, slot: Slot)
     """
     event = await loop.read_event(delivery)
     await loop.visibility.apply_event(event)
-    routing, edit = route_event(event, app_id=loop.app_id), ""
+    routing, edit = route_event(event, app_id=loop.app_id), PayloadEdit.NONE
     log.info(
         "delivery decided", event_name=event.name, action=event.action, route=routing.route.value
     )
@@ -70,7 +71,7 @@ async def handle_delivery(loop: LoopState, delivery: store.Delivery, slot: Slot)
             routing = Routing(Route.HOOK, routing.why, rerun=True)
             return await _handle_hook(loop, delivery, event, routing, slot, earlier=outcome)
         # The rest is the same as for GitHub's own button to run a check again.
-        event, edit = replace(event, action="rerequested"), "check rerun"
+        event, edit = replace(event, action="rerequested"), PayloadEdit.CHECK_RERUN
         routing = Routing(Route.HOOK, routing.why, rerun=True)
     return await _handle_hook(loop, delivery, event, routing, slot, edit)
 
@@ -128,19 +129,19 @@ async def _handle_hook(
     event: Event,
     routing: Routing,
     slot: Slot,
-    edit: str = "",
+    edit: PayloadEdit = PayloadEdit.NONE,
     earlier: store.Run | None = None,
 ) -> Outcome:
     """Determine the policy and the runners for the event's head, and run the hook.
 
     Args:
-        edit: a change to the payload, named in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
+        edit: the change to make to the payload that the hook gets.
         earlier: the run that a trusted runner should confirm. Then no hook runs.
     """
     rerun_of = _rerun_of(event)
     if rerun_of is not None:
         # No hook knows the loop's own check, so it is asked for all checks of the head.
-        event, edit = replace(event, name="check_suite"), "suite rerun"
+        event, edit = replace(event, name="check_suite"), PayloadEdit.SUITE_RERUN
     assert event.repository is not None
     repository = event.repository
     repo = loop.github.repository(event.installation_id or 0, repository.owner, repository.name)

@@ -33,7 +33,7 @@ from bassloop.evaluator.errors import (
     HookStopped,
     HostRefusal,
 )
-from bassloop.evaluator.messages import Evaluate
+from bassloop.evaluator.messages import Evaluate, PayloadEdit
 from bassloop.github import GitHubError, retry_after
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, compile_checks
@@ -303,11 +303,11 @@ class HookSource:
     source: str
 
 
-async def run_hook(context: DeliveryContext, edit: str) -> None:
+async def run_hook(context: DeliveryContext, edit: PayloadEdit) -> None:
     """Run the hook of the event's head to its end.
 
     Args:
-        edit: a change to the payload, named in :data:`bassloop.evaluator.fork_server.EDITS`, or "".
+        edit: the change to make to the payload that the hook gets.
 
     The hook's errors are reported on a check run with its name. Raises GitHubError if the repository can't be
     read, StoreError, and EvaluatorLost.
@@ -322,7 +322,7 @@ async def run_hook(context: DeliveryContext, edit: str) -> None:
         context.loop.hook_tally.add(outcome, trio.current_time() - began)
 
 
-async def _run_hook(context: DeliveryContext, edit: str) -> str:
+async def _run_hook(context: DeliveryContext, edit: PayloadEdit) -> str:
     """Find and evaluate the hooks, report their errors, and return the worst outcome in a word."""
     try:
         hooks = await find_hooks(context)
@@ -337,7 +337,9 @@ async def _run_hook(context: DeliveryContext, edit: str) -> str:
     return max(outcomes, key=OUTCOMES.index)
 
 
-async def _evaluate_and_report(context: DeliveryContext, hook: HookSource, edit: str) -> str:
+async def _evaluate_and_report(
+    context: DeliveryContext, hook: HookSource, edit: PayloadEdit
+) -> str:
     """Evaluate a hook, report its error, and return the outcome in a word."""
     host = LoopHost(context, hook.name)
     try:
@@ -391,7 +393,9 @@ async def find_hooks(context: DeliveryContext) -> list[HookSource]:
     return hooks
 
 
-async def _evaluate(context: DeliveryContext, hook: HookSource, host: LoopHost, edit: str) -> None:
+async def _evaluate(
+    context: DeliveryContext, hook: HookSource, host: LoopHost, edit: PayloadEdit
+) -> None:
     evaluators = context.loop.evaluators
     request = Evaluate(
         path=hook.name,

@@ -2,8 +2,8 @@
 
     the daemon, with Trio          the fork server               a process for each hook
     evaluators.py
-      server_process.py   <--->    fork_server.py    -- fork -->   a fork of it
-      hook_process.py     <------------------------------------>   daemon_link.py, remote_host.py
+      server_process.py   <--->    fork_server.py    -- fork -->   hook_evaluation.py
+      hook_process.py     <------------------------------------>     daemon_link.py, remote_host.py
 
 The daemon starts the fork server as a program of its own, with nothing of the daemon's but one socket. It imports
 the language, locks itself in (`confinement.py`), and forks a process for each hook. That process

@@ -1,33 +1,25 @@
 """The fork server: `python -P -m bassloop.evaluator.fork_server CPU_SECONDS MEMORY`, with its socket as standard input.
 
-It imports the language, evaluates a hook to warm up, confines itself, and reports that it is ready. For each socket
-that it receives, it forks a process that evaluates one hook over it, and reports how that process ended. It keeps a
-descriptor of each of these sockets: when the daemon closes the other end, for any reason, the process is killed. When
-the daemon goes away, so do the server and all of its processes.
+It imports the language, evaluates a hook to warm up (`rehearsal.py`), confines itself, and reports that it is ready.
+For each socket that it receives, it forks a process that evaluates one hook over it (`hook_evaluation.py`), and reports
+how that process ended. It keeps a descriptor of each of these sockets: when the daemon closes the other end, for any
+reason, the process is killed. When the daemon goes away, so do the server and all of its processes.
 
-It has one thread and no event loop, and decodes nothing that hooks' processes send.
-
-There are two forms of hooks. A module's `github-hook` is called with the event and a client; a script's `main` reads
-the event from `*stdin*`, with the client bound to `*loop*`. Both start checks with the client's `start-check`.
+It has one thread, and polls its descriptors without a framework, whose event loop wouldn't work in a forked process. It
+decodes the daemon's messages, and nothing that hooks' processes send.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
-import pkgutil
 import select
 import signal
 import socket
 import sys
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from bassloop import bass
 from bassloop.evaluator.confinement import (
     ON_LINUX,
     ProcessLimits,
@@ -35,42 +27,25 @@ from bassloop.evaluator.confinement import (
     limit_process,
     lock_in,
     probe,
-    use_reserve,
 )
-from bassloop.evaluator.daemon_link import DaemonGone, Link
+from bassloop.evaluator.hook_evaluation import serve_one
 from bassloop.evaluator.messages import (
-    Crashed,
-    Describe,
+    NOT_FORKED,
     Ended,
-    Ending,
-    Evaluated,
-    Failed,
     Fork,
     Message,
     MessageReader,
-    OutOfMemory,
     Ready,
-    as_text,
     frames,
 )
-from bassloop.evaluator.remote_host import RemoteHost, Tree, encode_thunk
-from bassloop.evaluator.thunk_description import describe
-from bassloop.repository_files import MISSING_HOOK
+from bassloop.evaluator.rehearsal import rehearse, warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from bassloop.evaluator.messages import Evaluate
-
-
-_LONGEST_MESSAGE: Final = 64 << 10
-_LONGEST_REPORT: Final = 256 << 10
+    from collections.abc import Callable
 
 _READ: Final = 4_096
 _MOST_SOCKETS: Final = 64
 """The maximum number of sockets received in one read."""
-
-_NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
 
 _NICENESS: Final = 10
 """The niceness of hooks, so that the daemon, which answers webhooks, gets the CPU first."""
@@ -79,141 +54,24 @@ _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """The unit of `ru_maxrss`, in bytes."""
 
 
-def read_event(name: str, payload: bytes, edit: str) -> bass.Value:
-    """Return the event that a hook is called with. Raises BassError for a payload that can't be read."""
-    try:
-        event = json.loads(payload)
-        if edit:
-            name, event = EDITS[edit](event)
-        return bass.from_python({"event": name, "payload": event})
-    except RecursionError as error:
-        raise bass.BassError("the event's payload is nested too deep") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise bass.BassError(f"the event's payload can't be read: {error}") from error
-
-
-def _as_check_rerun(payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The event of GitHub's own button to run a check again, for the same button of the loop's."""
-    payload = {name: part for name, part in payload.items() if name != "requested_action"}
-    return "check_run", {**payload, "action": "rerequested"}
-
-
-def _as_suite_rerun(payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The event that asks for all checks of a head again, for one that asks for a check that no script knows."""
-    check = payload["check_run"]
-    suite = {**(check.get("check_suite") or {}), "head_sha": check["head_sha"]}
-    rest = {
-        name: part
-        for name, part in payload.items()
-        if name not in ("check_run", "requested_action")
-    }
-    return "check_suite", {**rest, "action": "rerequested", "check_suite": suite}
-
-
-EDITS: Final[dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]]] = {
-    "check rerun": _as_check_rerun,
-    "suite rerun": _as_suite_rerun,
-}
-"""The changes to a payload that the daemon may ask for before a hook is called."""
-
-
-def serve_one(connection: socket.socket) -> None:
-    """Do what the daemon asks for on a socket, and report how that ended."""
-    link = Link(connection)
-    try:
-        link.send(_answer(link))
-    except DaemonGone:
-        return
-
-
-def _answer(link: Link) -> Ending:
-    try:
-        request = link.first()
-        if isinstance(request, Describe):
-            return describe(request.content)
-        link.fibers.run(_evaluate(link, request))
-    except bass.BassError as error:
-        return _failed(error)
-    except DaemonGone:
-        raise
-    except MemoryError:
-        use_reserve()
-        return OutOfMemory()
-    except BaseException as error:  # noqa: BLE001 - told to the daemon
-        trace = "".join(traceback.format_exception(error))
-        return Crashed(
-            as_text(f"{type(error).__name__}: {error}")[:_LONGEST_MESSAGE],
-            as_text(trace)[-_LONGEST_MESSAGE:],
-        )
-    return Evaluated()
-
-
-def _failed(error: bass.BassError) -> Failed:
-    message, report = as_text(error.message), as_text(bass.render(error))
-    return Failed(message[:_LONGEST_MESSAGE], report[:_LONGEST_REPORT])
-
-
-async def _evaluate(link: Link, request: Evaluate) -> None:
-    host = RemoteHost(link)
-    # The kernel limits its memory and time, so its steps don't have to be counted.
-    budget = bass.Budget(steps=sys.maxsize, output=request.output, setting="HOOK_{}")
-    session = bass.Session(host, link.fibers, budget)
-    client = _client(session, host)
-    event = read_event(request.event, request.content, request.edit)
-    folder = request.path.rpartition("/")[0] or "."
-    directory = bass.repository_dir(Tree(link, request.tree), bass.DirPath(folder))
-    if request.module:
-        module = await session.load(request.source, request.path, directory)
-        hook = bass.binding(module, "github-hook", request.path, MISSING_HOOK)
-        await session.call(hook, event, client)
-    else:
-        await session.run_script(
-            request.source,
-            request.path,
-            directory=directory,
-            stdin=[event],
-            bindings={"*loop*": client},
-        )
-    await session.wait()
-
-
-def _client(session: bass.Session, host: RemoteHost) -> bass.Scope:
-    """Return the client that a hook is called with: a scope with `start-check`.
-
-    `start-check-with`, which other loops don't have, also takes options: a scope with `:after`, the names of
-    checks that must have succeeded first, and `:limit`, in seconds.
-    """
-
-    async def start(
-        thunk: bass.Value, name: bass.Value, sha: bass.Value, options: bass.Value = None
-    ) -> bass.Value:
-        if not (isinstance(thunk, bass.Thunk) and isinstance(name, str) and isinstance(sha, str)):
-            given = " ".join(bass.show(value)[:100] for value in (thunk, name, sha))
-            raise bass.BassError(f"start-check takes a thunk, a name and a head, not {given}")
-        after, limit = _options(options)
-        await bass.read_files(thunk)
-        wait = await host.start_check(encode_thunk(thunk), name, sha, after, limit)
-        return bass.builtin(f"wait-{name}", "[]", wait)
-
-    return bass.scope(
-        {
-            "start-check": bass.builtin("start-check", "[thunk name sha]", start),
-            "start-check-with": bass.builtin("start-check-with", "[thunk name sha options]", start),
-        }
-    )
-
-
-def _options(options: bass.Value) -> tuple[Sequence[str], float | None]:
-    """Return the options of a check: what it needs, and its limit in seconds."""
-    given = {} if options is None else bass.to_python(options)
-    if not isinstance(given, dict):
-        raise bass.BassError(f"a check's options are a scope, not {bass.show(options)[:100]}")
-    after, limit = given.get("after") or (), given.get("limit")
-    if not isinstance(after, list | tuple) or not all(isinstance(name, str) for name in after):
-        raise bass.BassError("a check's :after is a list of names")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0):
-        raise bass.BassError("a check's :limit is a number of seconds, at least 1")
-    return after, limit
+def main() -> None:
+    """Serve on the socket that is standard input, until it is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
+    with suppress(OSError):
+        os.nice(_NICENESS)
+    limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
+    control = socket.socket(fileno=os.dup(0))
+    control.set_inheritable(False)
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for standard in (0, 1):
+            os.dup2(nothing.fileno(), standard)
+    warm()
+    base = address_space()
+    confinement = lock_in()
+    probe(confinement, limits, base)
+    send(control, Ready(tuple(confinement.layers), tuple(confinement.missing)))
+    ForkServer(control, limits, base).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +84,11 @@ class _Process:
 
 
 class ForkServer:
-    """Forks processes, kills those whose sockets were closed, and reports how each ended."""
+    """Forks processes, kills those whose sockets were closed, and reports how each ended.
+
+    Args:
+        base: the address space of this process, in bytes, which each process's limit on memory is added to.
+    """
 
     def __init__(self, control: socket.socket, limits: ProcessLimits, base: int) -> None:
         self._control = control
@@ -248,8 +110,9 @@ class ForkServer:
         self._watch(woken, select.POLLIN, lambda: self._reap(woken))
         try:
             while True:
-                # In this order: new sockets are watched before those of ended processes are closed, or a new one could
-                # have the number of an old one.
+                # poll() reports descriptors in the order of their registration. So new sockets arrive before `_reap`
+                # closes those of ended processes. Otherwise a new one could get the number of an old one, whose event
+                # in this round would then kill the new process.
                 for descriptor, _ in self._poll.poll():
                     if (action := self._actions.get(descriptor)) is not None:
                         action()
@@ -282,7 +145,7 @@ class ForkServer:
             pid = os.fork()
         except OSError:  # too many processes, or too little memory
             connection.close()
-            send(self._control, Ended(message.job, os.EX_OSERR << 8, 0.0, 0))
+            send(self._control, Ended(message.job, NOT_FORKED, 0.0, 0))
             return
         if pid == 0:
             status = 1
@@ -327,91 +190,6 @@ def send(control: socket.socket, message: Message) -> None:
     """Send a message to the daemon."""
     for data in frames(message):
         control.sendall(data)
-
-
-_WARM: Final = """
-(use (.github))
-(defn checks [source]
-  {:test (from {:repository "image" :tag "1" :platform {:os "linux"}} (cd source ($ sh test.sh)))})
-(defn github-hook [event client]
-  (let [*loop* client]
-    (github:check-hook event (fn [url sha] (subpath ($ git clone url sha) ./)) checks)))
-"""
-
-
-class _Nothing(bass.Host):
-    """A host that has nothing to give."""
-
-    def log(self, message: str, fields: Mapping[str, Any]) -> None:
-        """Let it go."""
-
-    def write_error(self, text: str) -> None:
-        """Let it go."""
-
-
-def warm() -> None:
-    """Import the language and evaluate a hook, so that everything a hook needs is loaded, in shared memory.
-
-    Nothing can be imported after the process is confined, since it has no files any more.
-    """
-    for module in pkgutil.walk_packages(bass.__path__, "bassloop.bass."):
-        if module.name != _NEEDS_TRIO:
-            import_module(module.name)
-    rehearse()
-    gc.collect()
-    gc.freeze()
-
-
-def rehearse() -> None:
-    """Evaluate a typical hook.
-
-    A forked process shares its memory with the server until it writes to it, and evaluating writes everywhere. A
-    process that has time for this makes its copies before its hook arrives.
-    """
-    event = {
-        "event": "check_suite",
-        "payload": {
-            "action": "requested",
-            "repository": {"clone_url": "https://example.com"},
-            "check_suite": {"head_sha": "0" * 40},
-        },
-    }
-    started: list[bytes] = []
-
-    def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
-        assert isinstance(thunk, bass.Thunk)
-        started.append(encode_thunk(thunk))
-        return None
-
-    async def hook() -> None:
-        session = bass.immediate_session(_Nothing())
-        module = await session.load(_WARM, "project.bass", None)
-        client = bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
-        github_hook = bass.binding(module, "github-hook", "project.bass")
-        await session.call(github_hook, bass.from_python(event), client)
-
-    bass.run_now(hook())
-    describe(started[0])
-
-
-def main() -> None:
-    """Serve on the socket that is standard input, until it is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the daemon, which may want to drain first
-    with suppress(OSError):
-        os.nice(_NICENESS)
-    limits = ProcessLimits(float(sys.argv[1]), int(sys.argv[2]))
-    control = socket.socket(fileno=os.dup(0))
-    control.set_inheritable(False)
-    with open(os.devnull, "r+b", buffering=0) as nothing:
-        for standard in (0, 1):
-            os.dup2(nothing.fileno(), standard)
-    warm()
-    base = address_space()
-    found = lock_in()
-    probe(found, limits, base)
-    send(control, Ready(tuple(found.layers), tuple(found.missing)))
-    ForkServer(control, limits, base).run()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from bassloop.evaluator.errors import (
     ProtocolError,
 )
 from bassloop.evaluator.messages import (
+    NOT_FORKED,
     Answer,
     AnyCall,
     Crashed,
@@ -375,9 +376,9 @@ class HookProcess:
         end = await self._end()
         if end is None:
             return EvaluatorLost("the fork server has ended while it was evaluated")
-        code = os.waitstatus_to_exitcode(end.status)
-        if code == os.EX_OSERR:
+        if end.status == NOT_FORKED:
             return EvaluatorLost("this machine has no room for another process")
+        code = os.waitstatus_to_exitcode(end.status)
         cpu = self._limits.cpu_seconds
         if code == -signal.SIGXCPU or (code == -signal.SIGKILL and end.cpu_seconds >= cpu):
             return HookStopped(f"it took more than {cpu:g} s of processor time", "HOOK_CPU")

@@ -9,6 +9,8 @@ Messages are validated as they are decoded. No I/O.
 
 from __future__ import annotations
 
+import os
+from enum import Enum
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -72,6 +74,17 @@ class Chunk(Message, frozen=True):
 # --- from the daemon ---
 
 
+class PayloadEdit(Enum):
+    """A change to a payload before a hook is called with it."""
+
+    NONE = ""
+    CHECK_RERUN = "check rerun"
+    """A press of the loop's button to run a check again becomes a press of GitHub's."""
+
+    SUITE_RERUN = "suite rerun"
+    """A request to run a check again becomes a request to run all checks of its head again."""
+
+
 class Evaluate(Message, frozen=True):
     """Evaluate a hook.
 
@@ -81,7 +94,7 @@ class Evaluate(Message, frozen=True):
         module: whether it is a module whose `github-hook` is called; otherwise, it's a script whose `main` is run.
         tree: what paths into the repository print as.
         event: the event's name.
-        edit: the change to make to the payload first: "", or a key of :data:`bassloop.evaluator.fork_server.EDITS`.
+        edit: the change to make to the payload first.
         output: how many bytes the script may log.
         content: the event's payload, as it was received. The host provides it.
     """
@@ -91,7 +104,7 @@ class Evaluate(Message, frozen=True):
     module: bool
     tree: str
     event: str
-    edit: str
+    edit: PayloadEdit
     output: int
     content: Content = b""
 
@@ -286,11 +299,18 @@ class Ready(Message, frozen=True):
     missing: tuple[str, ...]
 
 
+NOT_FORKED: Final = os.EX_OSERR << 8
+"""The status of a process that couldn't be forked: it looks as if it had exited with EX_OSERR.
+
+No hook's process exits with that, only with 0 or 1, or it dies of a signal.
+"""
+
+
 class Ended(Message, frozen=True):
     """A process has ended.
 
     Args:
-        status: as :func:`os.waitpid` returns it.
+        status: as :func:`os.waitpid` returns it, or `NOT_FORKED`.
         cpu_seconds: the CPU time that it used.
         memory: its peak memory, in bytes.
     """
