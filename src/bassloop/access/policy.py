@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from bassloop.project import MAX_FILE, TomlLines, load_toml
+from bassloop.project import MAX_FILE, TomlLines, encoding_problem, load_toml, syntax_problem
 from bassloop.project.declaration import CheckDeclaration
 from bassloop.project.reading import advise_on_key, value_problem
 from bassloop.repository_files import CONFIG_FILE
@@ -282,7 +282,7 @@ def read_rules(content: bytes) -> Rules:
     try:
         text = content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
-        raise PolicyError(f"{CONFIG_FILE} is not UTF-8 text") from error
+        raise PolicyError(encoding_problem(CONFIG_FILE, content, error)) from error
     return _validated(Rules, text, CONFIG_FILE)
 
 
@@ -336,7 +336,7 @@ def _validated(model: type[Model], text: str, name: str) -> Model:
     try:
         return model.model_validate(load_toml(text))
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{name} is not TOML: {error}") from error
+        raise PolicyError(syntax_problem(name, text, str(error))) from error
     except ValidationError as error:
         lines = TomlLines(text)
         raise PolicyError(

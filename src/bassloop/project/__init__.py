@@ -15,7 +15,13 @@ from bassloop.project.compiling import started_checks, write_bass
 from bassloop.project.declaration import CheckDeclaration, Matrix, json_schema
 from bassloop.project.pitfalls import pitfall_lines, unmatched_limits
 from bassloop.project.reading import ChecksFileError, compile_checks, has_policy, read_checks
-from bassloop.project.toml_text import MAX_FILE, TomlLines, load_toml
+from bassloop.project.toml_text import (
+    MAX_FILE,
+    TomlLines,
+    encoding_problem,
+    load_toml,
+    syntax_problem,
+)
 
 __all__ = [
     "MAX_FILE",
@@ -24,12 +30,14 @@ __all__ = [
     "Matrix",
     "TomlLines",
     "compile_checks",
+    "encoding_problem",
     "has_policy",
     "json_schema",
     "load_toml",
     "pitfall_lines",
     "read_checks",
     "started_checks",
+    "syntax_problem",
     "unmatched_limits",
     "write_bass",
 ]

@@ -28,11 +28,18 @@ _BARE_WORDS = re.compile(
     r"""\s*(?P<key>[\w.-]+)\s*=\s*(?P<words>[A-Za-z./_][^"'\\#\[\]{}]{0,200})"""
 )
 _CURLY_QUOTE = re.compile("[\u2018\u2019\u201c\u201d\u201e]")
-_SPACED_HEADER = re.compile(r"\s*\[\s*checks\.(?P<name>[\w-]+(?: +[\w-]+)+)\s*\]\s*")
+_CHECK_HEADER = re.compile(
+    r"""\s*\[\s*checks\.(?P<name>(?!\s)(?:[^"'\[\]#=.]|\.(?![a-z])){1,100}?)\s*\]\s*(?:#.*)?"""
+)
+_UNQUOTED_KEY = re.compile(r"""\s*(?P<name>[^"'\[\]{}#=,:.\s][^"'\[\]{}#=,:.]{0,100}?)\s*=""")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _COLON = re.compile(r"\s*(?:- +)?[\w-]+\s*:")
 _WITHOUT_EQUALS = re.compile(r"""\s*[\w-]+\s+["'\[{]""")
 _NUMBER_WITH_UNIT = re.compile(r"\s*(?P<key>[\w-]+)\s*=\s*(?P<words>\d+(?:\.\d+)?[A-Za-z]+)\s*")
 _BARE_WORD = re.compile(r"[A-Za-z./_][\w./:-]*")
+_AT_A_NAME = ("Expected '=' after a key in a key/value pair", "Invalid statement")
+"""The parser's messages about a character that a name can't have without quotes."""
+
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 MAX_FILE = 64 << 10
@@ -137,8 +144,8 @@ def _hint(problem: str, line: str, column: int) -> str:
         return "the text needs a quote at its end"
     if found := _CURLY_QUOTE.search(line):
         return f"{found[0]} is not a quote in TOML, but \" and ' are"
-    if header := _SPACED_HEADER.fullmatch(line):
-        return f'a name with spaces needs quotes: [checks."{header["name"]}"]'
+    if hint := _hint_on_name(problem, line):
+        return hint
     if _COLON.match(line) and "=" not in line:
         return 'a table begins with its name in brackets, such as [checks.test], and a line is written as key = "value"'
     if hint := _hint_at(problem, line, column):
@@ -149,6 +156,20 @@ def _hint(problem: str, line: str, column: int) -> str:
         return f'text needs quotes: {bare["key"]} = "{bare["words"]}"'
     bare = _BARE_WORD.match(line, column)
     return f'text needs quotes, as in "{bare[0]}"' if bare else ""
+
+
+def _hint_on_name(problem: str, line: str) -> str:
+    """Return how to write the name that a line begins with if it has to be in quotes; "" if it needn't."""
+    if header := _CHECK_HEADER.fullmatch(line):
+        name, written = header["name"], '[checks."{}"]'
+    elif (key := _UNQUOTED_KEY.match(line)) and problem in _AT_A_NAME:
+        name, written = key["name"], '"{}" = …'
+    else:
+        return ""
+    if _BARE_KEY.fullmatch(name):
+        return ""
+    others = "spaces" if _BARE_KEY.fullmatch(name.replace(" ", "")) else "such characters"
+    return f"a name with {others} needs quotes: {written.format(name)}"
 
 
 def _hint_at(problem: str, line: str, column: int) -> str:
@@ -169,6 +190,9 @@ def _hint_at(problem: str, line: str, column: int) -> str:
         case "Expected '=' after a key in a key/value pair":
             if _WITHOUT_EQUALS.match(line):
                 return 'a line is written as key = "value"'
+        case "Invalid initial character for a key part":
+            if rest.startswith("}"):
+                return "a table in braces has no comma at its end"
         case "Unclosed array":
             if rest.startswith(('"', "'")):
                 return "a list has commas between its values"
