@@ -110,7 +110,8 @@ class TrialSession:
 
     async def run(self) -> None:
         """Try once, or again after each change."""
-        async with open_trial(self._options, self._pulls, self._show_stage) as trial:
+        shown = (self._pulls, self._show_stage, self._show_warning)
+        async with open_trial(self._options, *shown) as trial:
             if self._starting is not None:
                 self._starting.stop()
             self._introduce(trial)
@@ -126,6 +127,9 @@ class TrialSession:
     def _show_stage(self, stage: str) -> None:
         if self._starting is not None:
             self._starting.update(f"{stage} …")
+
+    def _show_warning(self, warning: str) -> None:
+        self._console.print(one_line(warning), style="yellow", markup=False, soft_wrap=True)
 
     async def _watch(self, trial: Trial, display: TrialDisplay) -> None:
         """Try again whenever files have changed that Git doesn't ignore."""
@@ -328,7 +332,7 @@ def callable_name() -> str:
 
 def _print_lost(console: Console, what: str, error: OSError) -> None:
     """Print that something can't be stored for `bassloop logs --last`."""
-    text = f"{what} can't be kept in {last_log().parent}: {error.strerror}. XDG_STATE_HOME is for another folder"
+    text = f"{what} can't be kept in {last_log().parent}: {error.strerror}. Set XDG_STATE_HOME to another folder"
     console.print(f"\n{text}", style="yellow", markup=False, soft_wrap=True)
 
 

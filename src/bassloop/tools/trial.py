@@ -163,10 +163,12 @@ async def open_trial(
     options: TrialOptions,
     on_runner: Callable[[RunnerEvent], None] = lambda event: None,
     on_stage: Callable[[str], None] = lambda stage: None,
+    on_warning: Callable[[str], None] = lambda warning: None,
 ) -> AsyncGenerator[Trial]:
     """Start everything and deliver the event; on exit, drain the daemon and remove its data.
 
-    Call `on_runner` with each event of the runner, and `on_stage` with each stage of the start.
+    Call `on_runner` with each event of the runner, `on_stage` with each stage of the start, and `on_warning` with
+    what may make it take long.
 
     Raises TrialError for a folder that can't be tried, and whatever keeps the daemon from starting.
     """
@@ -177,6 +179,7 @@ async def open_trial(
             folder / "repository",
             committed=options.committed,
             watched=options.watched,
+            on_warning=on_warning,
         )
         login, secret = _login(), secrets.token_hex(16)
         runner_key = asyncssh.generate_private_key("ssh-ed25519")
