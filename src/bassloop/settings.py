@@ -245,7 +245,9 @@ class Settings(BaseModel):
         description="The time limit for the evaluation of a hook. Waiting, such as for checks, doesn't count.",
     )
     hook_memory: Bytes = Field(512 << 20, description="The limit on a hook's memory.")
-    hook_output: Bytes = Field(1_000_000, description="The limit on what a hook logs.")
+    hook_output: Bytes = Field(
+        1_000_000, description="The limit on what a hook logs. Each message counts 64 bytes more."
+    )
     evaluators: Count | None = Field(
         None,
         description="The number of hooks that are evaluated at the same time, at most half of them for one "

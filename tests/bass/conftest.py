@@ -46,6 +46,9 @@ class FakeHost(bass.Host):
     def log(self, message: str, fields: Mapping[str, Any]) -> None:
         self.said.append(" ".join([message, *(f"{k}={v}" for k, v in fields.items())]))
 
+    def write_error(self, text: str) -> None:
+        self.said.append(text)
+
 
 @pytest.fixture
 def host() -> FakeHost:

@@ -62,6 +62,28 @@ async def test_a_script_that_prints_too_much_ends_with_its_budget_of_output(
         await evaluate('(defn f [] (log "again and again") (f)) (f)', output=1000)
 
 
+@pytest.mark.parametrize(
+    ("form", "size"),
+    [
+        ('(log "abcd")', 4),
+        ('(log "é🎉")', 6),
+        ('(log "")', 0),
+        ('(log "" :größe "🎉")', 7 + 4),
+        ('(dump "é🎉")', 9),
+    ],
+)
+async def test_output_counts_in_bytes_and_each_message_64_more(
+    evaluate: Evaluate, host: FakeHost, form: str, size: int
+) -> None:
+    limit = 10 * (size + 64)
+    program = f"(defn repeat [n] (when (> n 0) {form} (repeat (- n 1)))) (repeat TIMES)"
+    await evaluate(program.replace("TIMES", "10"), output=limit)
+    assert len(host.said) == 10
+    with pytest.raises(bass.Exhausted, match=f"{limit} bytes, counting 64 more for each message"):
+        await evaluate(program.replace("TIMES", "11"), output=limit)
+    assert len(host.said) == 20
+
+
 async def test_an_endless_loop_lets_other_tasks_run(evaluate: Evaluate) -> None:
     turns = 0
 

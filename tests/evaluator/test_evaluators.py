@@ -236,6 +236,15 @@ async def test_a_script_that_prints_too_much_is_ended(small: Evaluating) -> None
         await small.evaluate("(f)", before='(defn f [] (log "again and again") (f))', output=1000)
 
 
+async def test_no_message_is_lost_before_the_script_fails(small: Evaluating) -> None:
+    loop = "(defn f [n] (when (> n 0) (log {}) (f (- n 1))))"
+    await small.evaluate("(f 15)", before=loop.format('""'), output=1000)
+    assert small.host.logged == [""] * 15
+    with pytest.raises(HookFailed, match=r"output.*HOOK_OUTPUT"):
+        await small.evaluate("(f 100)", before=loop.format(f'"" :{"n" * 100} ""'), output=1000)
+    assert len(small.host.logged) == 15 + 6
+
+
 async def test_a_cancelled_hook_leaves_no_process(small: Evaluating) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(small.evaluate, f'((client:start-check {THUNK} "it" "{SHA}"))')

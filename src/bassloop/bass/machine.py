@@ -1,9 +1,12 @@
 """The machine: runs compiled forms, counts steps, and lets other tasks run at intervals.
 
 A machine does no I/O. Code runs in fibers (greenlets). A fiber passes each awaitable to the coroutine that runs it
-(`drive`), and is resumed with the result. Calls in tail position use a trampoline: code that returns `TAIL` has stored
-the code to run next and its scope in `machine.run` and `machine.scope`. All other calls nest on Python's stack, whose
-frames for Python functions are on the heap. If they nest too deep, `Exhausted` is raised.
+(`drive`), and is resumed with the result.
+
+Tail calls use a trampoline. Code in tail position doesn't run the body of what it calls: it stores the body and its
+scope in two registers, `Machine.tail_code` and `Machine.tail_scope`, and returns `TAIL`. `Machine.finish` runs bodies
+until one returns a value. All other calls nest on Python's stack, whose frames for Python functions are on the heap. If
+they nest too deep, `Exhausted` is raised.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class Budget:
     """The limits of a session.
 
     * `steps`: calls, and values that builtins call a function with.
-    * `output`: characters that the script logs and prints.
+    * `output`: bytes of UTF-8 that the script logs, or prints with `dump` and `doc`. Each message counts
+      `MESSAGE_BYTES` more, so that empty ones count, too.
     * `depth`: nested calls that aren't in tail position; simple calls can nest deeper.
 
     `setting` is the setting to name in messages, with `{}` in place of the exhausted limit in capitals; "" for none.
@@ -60,8 +64,11 @@ class Budget:
     setting: str = ""
 
 
-FRAMES_PER_CALL = 16
+FRAMES_PER_CALL: Final = 16
 """The Python frames that a nested call takes, generously estimated."""
+
+MESSAGE_BYTES: Final = 64
+"""What a message counts besides its text, in bytes."""
 
 
 @final
@@ -70,7 +77,7 @@ class Meter:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.frames = budget.depth * FRAMES_PER_CALL
+        self.recursion_limit = budget.depth * FRAMES_PER_CALL
         self.steps = 0
         self.output = 0
 
@@ -80,11 +87,13 @@ class Meter:
         if self.steps > self.budget.steps:
             raise self._spent("steps", f"the script took more than {self.budget.steps:,} steps")
 
-    def write(self, size: int) -> None:
-        """Count bytes of output. Raises `Exhausted`."""
-        self.output += size
+    def write(self, *texts: str) -> None:
+        """Count a message that consists of these texts. Raises `Exhausted`."""
+        self.output += MESSAGE_BYTES
+        self.output += sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
         if self.output > self.budget.output:
-            raise self._spent("output", f"the script wrote more than {self.budget.output:,} bytes")
+            text = f"the script wrote more than {self.budget.output:,} bytes"
+            raise self._spent("output", f"{text}, counting {MESSAGE_BYTES} more for each message")
 
     def too_deep(self) -> Exhausted:
         """Return the error for calls that nest too deep."""
@@ -100,7 +109,7 @@ class Meter:
 
 
 TAIL: Final = Sentinel("TAIL")
-"""What code returns that has stored a call for the trampoline in `machine.run` and `machine.scope`."""
+"""What code returns after storing a call in the trampoline's registers (see above)."""
 
 
 SLICE: Final = 2_000
@@ -134,12 +143,22 @@ class SessionServices(Protocol):
 
 
 class Machine:
-    """Runs the code of one session. It can have several fibers, of which one runs at a time."""
+    """Runs the code of one session. It can have several fibers, of which one runs at a time.
 
-    __slots__ = ("fuel", "ground", "host", "meter", "rebound", "run", "scope", "session")
+    Attributes:
+        tail_code, tail_scope: the trampoline's registers; valid only after code has returned `TAIL`.
+        fuel: the steps that are left before the next checkpoint.
+        shadowed: names that a scope below Ground binds. If a name isn't among them, it means the same as in Ground in
+            all scopes that descend from it, so calls of builtins by such names can skip the lookup. A name is never
+            removed, and may be one that Ground doesn't bind.
+    """
 
-    run: Code
-    scope: Scope
+    __slots__ = (
+        "fuel", "ground", "host", "meter", "session", "shadowed", "tail_code", "tail_scope",
+    )  # fmt: skip
+
+    tail_code: Code
+    tail_scope: Scope
 
     def __init__(self, session: SessionServices, host: Host, meter: Meter, ground: Scope) -> None:
         self.session = session
@@ -147,17 +166,17 @@ class Machine:
         self.meter = meter
         self.ground = ground
         self.fuel = SLICE
-        self.rebound: set[str] = set()
+        self.shadowed: set[str] = set()
 
     def finish(self, result: Value) -> Value:
         """Return the value of a call, given what its code returned: run the trampoline while that is `TAIL`."""
         try:
             while result is TAIL:
-                body, inner = self.run, self.scope
+                body, scope = self.tail_code, self.tail_scope
                 self.fuel -= 1
                 if self.fuel < 0:
                     self.refuel()
-                result = body(inner, self)
+                result = body(scope, self)
         except BassError as error:
             error.add_tail_calls()
             raise
@@ -167,14 +186,14 @@ class Machine:
         """Bind a name in a scope that code may run in."""
         scope.vars[name] = value
         if scope.grounded:
-            self.rebound.add(name)
+            self.shadowed.add(name)
 
-    def adopt(self, scope: Scope, parent: Scope) -> None:
-        """Add a parent to a scope that code may run in."""
+    def add_parent(self, scope: Scope, parent: Scope) -> None:
+        """Add a parent to a scope that code may run in. Once it descends from Ground, its names shadow Ground's."""
         scope.parents = (*scope.parents, parent)
         if len(scope.parents) == 1 and parent.grounded:
             scope.grounded = True
-            self.rebound.update(scope.vars)
+            self.shadowed.update(scope.vars)
 
     def step(self) -> None:
         """Count a step of a builtin that iterates over values. Raises `Exhausted`."""
@@ -238,7 +257,7 @@ def _enter(machine: Machine, enter: Callable[..., Any], *values: Any) -> Any:
     """Resume a fiber until its next request, with the recursion limit that its budget allows."""
     meter = machine.meter
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, meter.frames))
+    sys.setrecursionlimit(max(limit, meter.recursion_limit))
     try:
         return enter(*values)
     except RecursionError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Combination:
     """A call of a special form, for its compiler.
 
-    `slow` is the code to run instead if the form's name has been rebound at run time; None if the call doesn't use the
+    `slow` is the code to run instead if the form's name has been shadowed at run time; None if the call doesn't use the
     name.
     """
 
@@ -47,8 +47,8 @@ class BuiltinDefinition:
 
     `calls` is true if the function may return `TAIL`. `inline` is the Python operator that does the same with two
     integers. A special form has a `compiler`, which compiles a call, and a `function` that also runs it. `guards` is
-    true if the compiled code checks by itself whether the name has been rebound. `indent` and `deprecated` (what to use
-    instead) become metadata. `shown` is the name that it prints with.
+    true if the compiled code checks by itself whether the name has been shadowed. `indent` and `deprecated` (what to
+    use instead) become metadata. `shown` is the name that it prints with.
     """
 
     name: str

@@ -243,8 +243,8 @@ MISSING: Final = Sentinel("MISSING")
 class Scope(Object):
     """A scope: bindings in insertion order, and parents, in which other names are looked up.
 
-    Scopes are mutable, and their children see the changes. `grounded` is true if following the first parents leads to
-    Ground. A builtin's name then has its usual meaning, unless a scope on the way rebinds it; see
+    Scopes are mutable, and their children see the changes. A scope is `grounded` if following the first parents leads
+    to Ground. A builtin's name then means the builtin, unless a scope on the way shadows it; see
     `compile/combination.py`. Use `Machine.define` to bind a name in a scope that code runs in; `vars[name] = value` is
     enough for a scope that is only data.
     """

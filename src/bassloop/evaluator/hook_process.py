@@ -14,6 +14,7 @@ import msgspec
 import structlog
 import trio
 
+from bassloop.bass.machine import MESSAGE_BYTES
 from bassloop.concurrency import open_flat_nursery
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import (
@@ -74,9 +75,6 @@ _NEAR_LIMIT: Final = 0.75
 
 _LOST_ERROR: Final = "SystemError: error return without exception set"
 """CPython says so, instead of raising MemoryError, when there is no memory for a frame."""
-
-_LOG_LINE: Final = 64
-"""The minimum that a script's message counts as, in bytes."""
 
 _READ: Final = 1 << 16
 
@@ -247,9 +245,13 @@ class HookProcess:
                 nursery.start_soon(self._serve, message)
 
     def _log(self, text: str, fields: str) -> None:
-        """Pass a message on, unless the script has reached its limit."""
-        self._logged += len(text) + len(fields) + _LOG_LINE
-        if self._logged <= 2 * self._limits.output + _LOG_LINE and self._host is not None:
+        """Pass a message on, but drop it above twice the limit.
+
+        A script fails at the limit, in its own process (see `bass.Budget`). Only a process that has been taken over can
+        get further.
+        """
+        self._logged += len(text) + len(fields) + MESSAGE_BYTES
+        if self._logged <= 2 * self._limits.output + MESSAGE_BYTES and self._host is not None:
             self._host.log(text, fields)
 
     # --- calls ---

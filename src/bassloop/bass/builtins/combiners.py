@@ -39,11 +39,11 @@ def plan_operative(
     names = parameters(formals) if ignored else None
     bind_scope = None if ignored else binder(scope_formal)
     plan = OperativePlan(names, binder(formals), bind_scope, lazy_code(forms))
-    rebound = [name for name in names or () if name in TABLE]
+    shadowed = [name for name in names or () if name in TABLE]
 
     def close(scope: Scope, machine: Machine) -> Operative:
-        if rebound:
-            machine.rebound.update(rebound)
+        if shadowed:
+            machine.shadowed.update(shadowed)
         return Operative(formals, scope_formal, body, scope, plan)
 
     return close

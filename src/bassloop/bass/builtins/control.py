@@ -99,7 +99,7 @@ def choose(form: Combination) -> Code:
 
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal yes, no
-        if slow is not None and (not scope.grounded or name in machine.rebound):
+        if slow is not None and (not scope.grounded or name in machine.shadowed):
             return slow(scope, machine)
         value = condition(scope, machine)
         if value is True or (value is not False and value is not None and truthy(value)):

@@ -246,7 +246,7 @@ def now(seconds: int, *, machine: Machine) -> Value:
 def log(val: Value, *fields: Value, machine: Machine) -> Value:
     named = {name: printable(display(value)) for name, value in fields_of(fields, "log").items()}
     message = printable(display(val))
-    machine.meter.write(len(message) + sum(map(len, named.values())))
+    machine.meter.write(message, *named, *named.values())
     machine.host.log(message, named)
     return val
 
@@ -259,7 +259,7 @@ def dump(val: Value, *, machine: Machine) -> Value:
         text = encode(val) + "\n"
     except BassError:
         text = show(val) + "\n"
-    machine.meter.write(len(text))
+    machine.meter.write(text)
     machine.host.write_error(text)
     return val
 
@@ -275,7 +275,7 @@ def doc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     forms = args or [Symbol(name) for name in scope.vars]
     for form in forms:
         text = documentation(form, code(form)(scope, machine))
-        machine.meter.write(len(text))
+        machine.meter.write(text)
         machine.host.write_error(text)
     return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def make_scope(*parents: Scope, machine: Machine) -> Value:
     made = Scope()
     for each in parents:
-        machine.adopt(made, each)
+        machine.add_parent(made, each)
     return made
 
 

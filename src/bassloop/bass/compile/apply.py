@@ -104,8 +104,8 @@ def _operative(operative: Operative, args: list[Value], scope: Scope, machine: M
         return _bind_operands(operative, from_list(args), scope, machine)
     if len(names) != len(args):
         raise function_arity(operative.formals, len(names), args)
-    machine.run = operative.run
-    machine.scope = Scope(
+    machine.tail_code = operative.run
+    machine.tail_scope = Scope(
         dict(zip(names, args, strict=True)), operative.parents, operative.static.grounded
     )
     return TAIL
@@ -118,7 +118,7 @@ def _bind_operands(operative: Operative, operands: Value, scope: Scope, machine:
         mismatch = operative.bind_scope(inner, scope, machine)
     if mismatch is not None:
         raise mismatch.error()
-    machine.run, machine.scope = operative.run, inner
+    machine.tail_code, machine.tail_scope = operative.run, inner
     return TAIL
 
 

@@ -206,7 +206,7 @@ def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
             machine.define(made, bare.name, value)
             index += 2
         elif bare.__class__ is Scope:
-            machine.adopt(made, bare)
+            machine.add_parent(made, bare)
             index += 1
         else:
             raise bad_syntax(
@@ -253,7 +253,7 @@ def _documented(form: Located, inner: Code) -> Code:
         value = inner(scope, machine)
         meta = meta_of(scope, machine)
         if value.__class__ is WithMeta:
-            machine.adopt(meta, value.meta)
+            machine.add_parent(meta, value.meta)
             value = value.value
         for name in bound_names(value):
             found = scope.get(name)

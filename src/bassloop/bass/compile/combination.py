@@ -3,9 +3,9 @@
 The head's value is only known at run time, and may be an operative, which receives its operands unevaluated. So the
 operands are compiled when an applicative first needs their values.
 
-There's one exception. A name of Ground that no scope below Ground has rebound (`Machine.rebound` contains those that
+There's one exception. A name of Ground that no scope below Ground has bound (`Machine.shadowed` contains those that
 were) has the same value in every scope that descends from Ground (`Scope.grounded`). So a call of a builtin by its name
-is compiled for that builtin. The code checks each time that the name hasn't been rebound; otherwise, the general code
+is compiled for that builtin. The code checks each time that the name hasn't been shadowed; otherwise, the general code
 runs.
 
 As closures that call closures, calls would be slow. Instead, Python code is generated for each shape of call: the
@@ -62,7 +62,7 @@ _UNROLLED = 4
 # --- the parts of shapes ---
 
 _GUARD = """\
-if not scope.grounded or name in machine.rebound:
+if not scope.grounded or name in machine.shadowed:
     return slow(scope, machine)
 """
 _CAUGHT = """\
@@ -100,8 +100,8 @@ else:
     result = apply_operands(as_combiner(combiner), operands, scope, machine)
 """
 _ENTER_TAIL = """\
-machine.run = inside.run
-machine.scope = inner
+machine.tail_code = inside.run
+machine.tail_scope = inner
 return TAIL
 """
 _ENTER = """\

@@ -132,13 +132,13 @@ def _symbol(pattern: Symbol) -> Binder:
     name = pattern.name
     if name in TABLE:
 
-        def rebind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
+        def shadow(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
             scope.vars[name] = value
             if scope.grounded:
-                machine.rebound.add(name)
+                machine.shadowed.add(name)
             return None
 
-        return rebind
+        return shadow
 
     def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         scope.vars[name] = value
