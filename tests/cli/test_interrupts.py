@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INTERRUPTED_AT = """
 import os, runpy, sys
@@ -47,6 +54,31 @@ def test_an_interrupt_during_an_import_ends_the_program_quietly(
         timeout=300,
     )
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_an_interrupt_during_an_import_shows_the_cursor_again(tmp_path: Path) -> None:
+    (tmp_path / ".bassloop.toml").write_text('[checks]\na = "true"\n')
+    command = [sys.executable, "-c", INTERRUPTED_AT, "bassloop.daemon", "try"]
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        timeout=300,
+    )
+    os.close(theirs)
+    output = b""
+    with suppress(OSError):  # the terminal has no more output
+        while piece := os.read(ours, 1 << 16):
+            output += piece
+    os.close(ours)
+    assert (done.returncode, b"Traceback" in output) == (130, False)
+    hidden, shown = (output.rfind(sequence) for sequence in (b"\x1b[?25l", b"\x1b[?25h"))
+    assert -1 < hidden < shown
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:

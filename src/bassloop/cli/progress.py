@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from bassloop.store.maintenance import Progress
 
+_ERASE = b"\r\x1b[2K\x1b[?25h"
+"""Escape sequences that erase the line, and show the cursor again."""
+
 LINE_SECONDS = 10.0
 """Seconds between two lines if there is no bar."""
 
@@ -62,6 +65,10 @@ class StatusLine:
     def stop(self) -> None:
         """Remove it; also if it was removed already."""
         self._live.stop()
+
+    def erase(self) -> None:
+        """Remove its text and show the cursor, in a handler of a signal, before the program ends without a cleanup."""
+        os.write(self._live.console.file.fileno(), _ERASE)
 
 
 @contextmanager

@@ -165,7 +165,7 @@ def try_(
 
     console = output_console()
     with show_status(console, "starting a loop on this machine …") as starting:
-        with quick_imports():
+        with quick_imports(starting.erase if starting else lambda: None):
             from bassloop.cli.options import configure_logs
             from bassloop.daemon import StartError
             from bassloop.runner import RunnerError
