@@ -53,6 +53,22 @@ PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
         },
         {"test": ["npm install --global pnpm@9.1.0 && pnpm install --frozen-lockfile", "pnpm run test"]},
     ),
+    "pnpm, with what was left of Yarn": (
+        {
+            "package.json": json.dumps({"scripts": {"test": "vitest"}}),
+            "pnpm-lock.yaml": "",
+            ".yarnrc.yml": "",
+        },
+        {"test": ["npm install --global pnpm && pnpm install --frozen-lockfile", "pnpm run test"]},
+    ),
+    "Yarn, with what was left of pnpm": (
+        {
+            "package.json": json.dumps({"packageManager": "yarn@4.5.0", "scripts": {"test": "vitest"}}),
+            "pnpm-workspace.yaml": "",
+            "yarn.lock": "",
+        },
+        {"test": ["npm install --global @yarnpkg/cli-dist@4.5.0 && yarn install", "yarn run test"]},
+    ),
     "Go": ({"go.mod": "module x\n\ngo 1.24.1\n"}, {"test": ["go test ./..."], "vet": ["go vet ./..."]}),
     "a Rust workspace": (
         {"Cargo.toml": '[workspace]\nmembers = ["a"]\n'},

@@ -576,6 +576,37 @@ def job_of(*steps: object, read: Callable[[str], str | None] = lambda path: None
 
 
 @pytest.mark.parametrize(
+    ("inputs", "command"),
+    [
+        ({}, "npm install --global pnpm"),
+        ({"version": 9, "run_install": False}, "npm install --global pnpm@9"),
+        ({"version": "latest", "run_install": "null"}, "npm install --global pnpm"),
+        ({"run_install": True}, "npm install --global pnpm && pnpm install"),
+        (
+            {"run_install": "- recursive: true\n  args: [--strict-peer-dependencies]\n- cwd: a b"},
+            "npm install --global pnpm && pnpm recursive install --strict-peer-dependencies"
+            " && (cd 'a b' && pnpm install)",
+        ),
+        ({"run_install": "args: [--frozen-lockfile"}, "npm install --global pnpm && pnpm install"),
+    ],
+)
+def test_setting_up_pnpm_installs_packages_if_it_is_asked_to(
+    inputs: dict[str, object], command: str
+) -> None:
+    check = job_of({"uses": "pnpm/action-setup@v4", "with": inputs}, {"run": "pnpm test"})
+    assert check.run == (command, "pnpm test")
+
+
+def test_components_are_added_to_the_toolchain_that_is_installed() -> None:
+    setup = {"uses": "actions-rs/toolchain@v1", "with": {"toolchain": "nightly-2024-05-01"}}
+    assert job_of(setup, {"run": "cargo fmt --check"}).run == (
+        "rustup toolchain install --profile minimal nightly-2024-05-01",
+        "cargo fmt --version || rustup component add rustfmt",
+        "cargo fmt --check",
+    )
+
+
+@pytest.mark.parametrize(
     ("uses", "inputs", "image"),
     [
         ("dtolnay/rust-toolchain@stable", {}, "rust:1"),
@@ -755,6 +786,7 @@ def test_debian_packages_are_installed_only_if_some_are_missing() -> None:
         ({"package.json": '{"packageManager": "yarn@1.22.0"}'}, "yarn@1.22.0"),
         ({"package.json": "{}", "yarn.lock": ""}, "yarn"),
         ({"yarn.lock": "", ".yarnrc.yml": ""}, "@yarnpkg/cli-dist"),
+        ({"pnpm-lock.yaml": "", ".yarnrc.yml": ""}, "pnpm"),
         ({}, "pnpm"),
     ],
 )

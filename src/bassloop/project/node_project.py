@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 NODE = 22
 YARN = "(command -v yarn || npm install --global yarn)"
+_PNPM = ("pnpm-lock.yaml", "pnpm-workspace.yaml")
 _MARKS = (
-    "pnpm-lock.yaml",
-    "pnpm-workspace.yaml",
+    *_PNPM,
     "yarn.lock",
     ".yarnrc.yml",
     "bun.lockb",
@@ -58,14 +58,14 @@ def read_node_project(read: Callable[[str], str | None]) -> NodeProject | None:
     scripts = scripts if isinstance(scripts, dict) else {}
     image = f"node:{_node_version(package, read)}"
     names = {name for name in _MARKS if read(name) is not None}
-    if {"pnpm-lock.yaml", "pnpm-workspace.yaml"} & names:
-        install = f"npm install --global {manager_package(read)}"
+    manager = manager_package(read)
+    if manager.startswith("pnpm") and set(_PNPM) & names:
+        install = f"npm install --global {manager}"
         install += " && pnpm install --frozen-lockfile"
         caches = {"pnpm": "/root/.local/share/pnpm/store"}
         return NodeProject(image, install, "pnpm run", caches, scripts)
     if "yarn.lock" in names:
         # The image has Yarn 1; newer versions have another package.
-        manager = manager_package(read)
         enable = f"npm install --global {manager}" if manager.startswith("@") else YARN
         caches = {"yarn": "/root/.cache/yarn"}
         return NodeProject(image, f"{enable} && yarn install", "yarn run", caches, scripts)
@@ -86,6 +86,8 @@ def manager_package(read: Callable[[str], str | None]) -> str:
     if wanted is not None:
         is_new_yarn = wanted[1] == "yarn" and not re.match(r"[01]\b", wanted[2])
         return f"@yarnpkg/cli-dist@{wanted[2]}" if is_new_yarn else wanted[0]
+    if any(read(name) is not None for name in _PNPM):
+        return "pnpm"  # also if a file of Yarn's was left behind
     if read(".yarnrc.yml") is not None:
         return "@yarnpkg/cli-dist"
     return "yarn" if read("yarn.lock") is not None else "pnpm"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -33,7 +35,6 @@ PREPARATIONS = {"erlef/setup-beam": ("mix local.hex --force && mix local.rebar -
 INSTALLS = {
     "astral-sh/setup-uv": "command -v uv || pip install uv",
     "snok/install-poetry": "pip install poetry",
-    "pnpm/action-setup": "npm install --global pnpm",
     "autofix-ci/action": "git diff --exit-code",  # it fails if the steps before it changed a file
     "pre-commit/action": "pip install pre-commit && "
     "pre-commit run --show-diff-on-failure --color=always --all-files",
@@ -89,6 +90,9 @@ _COMPONENTS = {"clippy": "clippy", "fmt": "rustfmt"}
 """Cargo's commands that are components of their own, which Rust's images don't contain."""
 
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_TOOLCHAIN = ("rustup toolchain install ", "rustup default ")
+"""How commands begin that install a toolchain of Rust's."""
+
 _INPUT = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_-]*)")
 
 
@@ -140,13 +144,19 @@ def usual_image(script: str) -> str | None:
     return _PROGRAMS[started[1]] if started else None
 
 
-def missing_components(script: str) -> list[str]:
-    """Return commands that install the components that a script uses, unless they are there."""
-    return [
+def with_components(commands: Sequence[Any], script: str) -> list[Any]:
+    """Return commands that also install the components that a script uses, unless they are there.
+
+    They're added to the toolchain that the first commands install, if any do.
+    """
+    installs = itertools.takewhile(lambda each: str(each).startswith(_TOOLCHAIN), commands)
+    first = len(list(installs))
+    components = [
         f"cargo {command} --version || rustup component add {component}"
         for command, component in _COMPONENTS.items()
         if re.search(rf"\bcargo (?:\+\S+ )?{command}\b", script)
     ]
+    return [*commands[:first], *components, *commands[first:]]
 
 
 def missing_programs(image: str, script: str) -> list[str]:
@@ -158,6 +168,8 @@ def missing_programs(image: str, script: str) -> list[str]:
 def installing_command(uses: str, inputs: Mapping[str, Any]) -> str | None:
     """Return a command that does what an action does that installs programs; None for other actions."""
     action, _, ref = uses.partition("@")
+    if action == "pnpm/action-setup":
+        return _set_up_pnpm(inputs)
     if action == "dtolnay/install":
         crates = [ref]
     elif action == "taiki-e/install-action":
@@ -169,6 +181,29 @@ def installing_command(uses: str, inputs: Mapping[str, Any]) -> str | None:
         f"(command -v {crate.partition('@')[0]} || cargo install --locked {crate})"
         for crate in crates
     )
+
+
+def _set_up_pnpm(inputs: Mapping[str, Any]) -> str:
+    """Return a command that installs pnpm, and what the input `run_install` means: false, true, or YAML text."""
+    version = str(inputs.get("version", ""))
+    install = "npm install --global pnpm"
+    install += f"@{version}" if re.fullmatch(r"\d+(\.\d+)*", version) else ""
+    wanted = inputs.get("run_install")
+    try:
+        wanted = yaml.safe_load(wanted) if isinstance(wanted, str) else wanted
+    except yaml.YAMLError:
+        wanted = True
+    if not wanted:
+        return install
+    calls = []
+    for each in map(table, wanted if isinstance(wanted, list) else [wanted]):
+        words = ["pnpm", "recursive"] if each.get("recursive") else ["pnpm"]
+        words += ["install", *(shlex.quote(str(word)) for word in as_list(each.get("args")))]
+        folder = str(each.get("cwd", ""))
+        calls.append(
+            f"(cd {shlex.quote(folder)} && {' '.join(words)})" if folder else " ".join(words)
+        )
+    return " && ".join([install, *calls])
 
 
 _GLOBAL_BUN = re.compile(r"\bbun (?:add|i|install) [^\n;&|]*(?:-g|--global)\b")

@@ -31,12 +31,12 @@ from bassloop.project.workflow_actions import (
     installing_command,
     leaves_folder,
     local_steps,
-    missing_components,
     missing_programs,
     table,
     uploaded_patterns,
     uploads_of,
     usual_image,
+    with_components,
 )
 from bassloop.project.workflow_matrix import in_expressions
 from bassloop.project.workflow_scripts import (
@@ -162,7 +162,7 @@ class WorkflowJob:
             self._caches = {**CACHES.get(image.partition(":")[0], {}), **self._caches}
         commands[:0] = missing_programs(image, together)
         if image.startswith(("rust:", "rustlang/rust:")):
-            commands[:0] = missing_components(together)
+            commands = with_components(commands, together)
         minutes = job.get("timeout-minutes")
         needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
         services = dict(self._services())

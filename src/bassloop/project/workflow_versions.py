@@ -132,7 +132,7 @@ def with_version_in_ref(uses: str, inputs: Mapping[str, Any]) -> Mapping[str, An
 def rust_additions(inputs: Mapping[str, Any]) -> Iterator[str]:
     """Yield commands that add the targets and components that an action would install with Rust.
 
-    Those that Cargo's commands need are added by `missing_components`.
+    Those that Cargo's commands need are added by `with_components`.
     """
     for kind in ("target", "component"):
         wanted = f"{inputs.get(f'{kind}s') or ''} {inputs.get(kind) or ''}"
