@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
+from bassloop.checks.given_artifacts import missing_artifacts
 from bassloop.checks.live_runs import LiveRuns
+from bassloop.checks.quotas import QuotaLimits, Quotas, RunQuota
 from bassloop.checks.recorder import MAX_NAME, recording
 from bassloop.store import LogExtent, Store, StoreLocked, User, open_store
 from bassloop.store.logs.log_writer import LogQueue
@@ -24,9 +27,12 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_store_with_run(tmp_path: Path, **options: int) -> AsyncGenerator[Store]:
+async def open_store_with_run(
+    tmp_path: Path, location: Path | str | None = None, **options: int
+) -> AsyncGenerator[Store]:
     """A store with the run `r`."""
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs", **options) as store:
+    location = location or tmp_path / "loop.db"
+    async with open_store(location, tmp_path / "blobs", **options) as store:
         await store.users.put(User(1, "U_1", "octocat"))
         run = make_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
         await store.checks.intend(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
@@ -184,3 +190,26 @@ async def test_a_cancelled_run_does_not_wait_for_a_database_that_is_locked(
     async with open_store(path, tmp_path / "blobs") as store:
         [stored] = await store.steps.of_run("r")
         assert await store.logs.extent("r", stored.row) == LogExtent(4, 1, closed=True, cut=True)
+
+
+@pytest.mark.parametrize("most", [2, 100])
+async def test_a_run_says_which_artifacts_are_not_kept_however_many_steps_it_has(
+    location: Path | str, tmp_path: Path, most: int
+) -> None:
+    """A check that uses them must not run with the others alone."""
+    path, shown = "dist/\0a", "dist/\ufffda"
+    async with open_store_with_run(tmp_path, location) as store:
+        run = await store.runs.get("r")
+        assert run is not None
+        quotas = Quotas(QuotaLimits(run_steps=most))
+        artifacts = ArtifactCollector(store, run, ArtifactQuotas(), quotas)
+        async with recording(store, LiveRuns(), "r", RunQuota(quotas), artifacts) as recorder:
+            for name in "abc":
+                await recorder.record(update(progrock.Vertex(id=name, name=name)))
+            end = progrock.Vertex(id="bassloop:artifact:b")
+            end.completed.FromSeconds(int(time.time()))
+            sent = [("bassloop:artifact:" + each, b"x") for each in (path, "b")]
+            await recorder.record(update(end, logs=sent))
+        assert [each.path for each in await store.artifacts.of_run("r")] == ["b"]
+        why = f"the artifact {shown} is not kept: its path has characters"
+        assert (await missing_artifacts(store, run) or "").startswith(why)

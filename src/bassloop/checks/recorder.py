@@ -144,10 +144,14 @@ class Recorder:
     async def add_step(
         self, digest: str, name: str, text: str, *, error: str | None = None
     ) -> None:
-        """Add a completed step of the loop's own, with a log."""
+        """Add a completed step of the loop's own, with a log. It doesn't count towards the run's limits.
+
+        Otherwise, a run with too many steps couldn't say what isn't kept of it.
+        """
         now = time.time()
+        digest, name = _text(digest), _text(name)
         update = StepUpdate(digest=digest, name=name, started_at=now, completed_at=now, error=error)
-        await self._put([update])
+        self._steps.update(await self.store.steps.put(self.run_id, [update]))
         if text:
             await self._append(digest, text.encode(errors="replace"), 2, now)
         self.live_runs.publish(self.run_id)
@@ -164,12 +168,12 @@ class Recorder:
                 else f"the test report {path} can't be read"
             )
             name = f"[loop] {what}: {why}"
-            await self.add_step(f"loop:report:{path}", name[:MAX_NAME], "")
+            await self.add_step(f"loop:report:{path}", name, "")
         problems = self.artifacts.problems if self.artifacts is not None else {}
         for path, why in problems.items():
             what = "artifacts are missing" if path == "?" else f"the artifact {path} is not kept"
             name = f"[loop] {what}: {why}"
-            await self.add_step(f"{NOT_KEPT}{path}", name[:MAX_NAME], "")
+            await self.add_step(f"{NOT_KEPT}{path}", name, "")
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)
@@ -322,8 +326,13 @@ def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
 
 def _runners_text(text: str) -> str:
     """Return an id or a name from a runner: truncated, without NUL, and unlike those of the loop's own steps."""
-    text = text[:MAX_NAME].replace("\0", "\ufffd")
+    text = _text(text)
     return f"runner's {text}"[:MAX_NAME] if text.startswith(RESERVED) else text
+
+
+def _text(text: str) -> str:
+    """Return an id or a name, truncated and without NUL, which PostgreSQL can't store."""
+    return text[:MAX_NAME].replace("\0", "\ufffd")
 
 
 def _plausible(at: Timestamp) -> float:
