@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from bassloop.checks.run_failure import failing_step, failure_reason
 from bassloop.store import StepUpdate
 from bassloop.web import create_app, presentation
 from bassloop.web.app import compile_templates, prepare_pages
+from bassloop.web.pages.run_page import STEPS_AT_ONCE
 from tests.records import make_run, make_step
 
 from .site import HOSTILE, open_site
@@ -284,3 +287,57 @@ async def test_a_server_compiles_its_templates_at_its_start(
     async with open_site(tmp_path) as site, site.app.test_app():
         with trio.fail_after(120):
             await began.wait()
+
+
+class TaskSteps(trio.abc.Instrument):
+    """Counts how often the tasks of requests ran until their next checkpoint."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += "handle_request" in task.name
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+async def test_other_tasks_run_while_the_page_of_a_run_with_many_steps_is_rendered(
+    tmp_path: Path, accept: str
+) -> None:
+    counts = []
+    async with open_site(tmp_path) as site:
+        await site.run("r")
+        for number in (1, 10 * STEPS_AT_ONCE):
+            updates = [StepUpdate(digest=str(each), name="make") for each in range(number)]
+            await site.store.steps.put("r", updates)
+            await site.get("/runs/r", Accept=accept)
+            steps = TaskSteps()
+            trio.lowlevel.add_instrument(steps)
+            await site.get("/runs/r", Accept=accept)
+            trio.lowlevel.remove_instrument(steps)
+            counts.append(steps.count)
+    assert counts[1] - counts[0] >= 10
+
+
+def test_long_names_are_not_split_like_a_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes a millisecond for each thousand characters, and a stranger's run may have millions."""
+    lengths = []
+
+    def split(text: str) -> list[str]:
+        lengths.append(len(text))
+        return shlex.split(text)
+
+    monkeypatch.setattr(presentation, "shlex", SimpleNamespace(split=split))
+    line = "echo 'it' | cat; " * 200
+    for name, title in (
+        ("x " * 2000, None),
+        (f"sh -c {shlex.quote(line)}", line),
+        (f"sh -ec {shlex.quote('make')}", None),
+        ("sh -ec 'make it'", "make it"),
+        ('sh -c "make it"', "make it"),
+        (f'sh -c "{line}"', None),
+        ("sh -c 'unbalanced", None),
+        ("sh -c 'make' it", None),
+    ):
+        expected = "make" if name == "sh -ec make" else title or name.strip()
+        assert presentation.step_title(make_step(1, name)).strip() == expected.strip()
+    assert max(lengths) <= presentation.MAX_SPLIT

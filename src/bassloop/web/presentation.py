@@ -93,8 +93,14 @@ EVENT_WORDS = {
     "pull_request": EventWords("pull request", "from"),
 }
 
-SHELLS = (["sh", "-c"], ["sh", "-ec"])
-"""The commands that run a line in a shell."""
+_QUOTE = "'\"'\"'"
+"""A single quote in a word that `shlex.quote` has quoted."""
+
+_SHELL_COMMAND = re.compile(rf"sh -e?c (?:'(?P<quoted>(?:[^']|{_QUOTE})*+)'\Z)?+")
+"""A shell that runs a line. `quoted` is the line if `shlex.quote` has quoted it."""
+
+MAX_SPLIT = 300
+"""The maximum length of a name whose line is quoted in another way, for it to be shown without ``sh -c``."""
 
 WORST_FIRST = (
     RunState.FAILED,
@@ -226,11 +232,19 @@ def view_step(step: Step, now: float) -> StepView:
 def step_title(step: Step) -> str:
     """Return a step's name as a person would write it: a shell command without ``sh -c``."""
     name = one_line(step.name).replace("[hide] ", "")
+    # A run may have millions of characters of names, and `shlex.split` takes almost a microsecond for each.
+    shell = _SHELL_COMMAND.match(name)
+    if shell is None:
+        return name
+    if shell["quoted"] is not None:
+        return shell["quoted"].replace(_QUOTE, "'")
+    if len(name) > MAX_SPLIT:
+        return name
     try:
         words = shlex.split(name)
     except ValueError:
         return name
-    return words[2] if len(words) == 3 and words[:2] in SHELLS else name
+    return words[2] if len(words) == 3 else name
 
 
 def without_command(reason: str, name: str) -> str:

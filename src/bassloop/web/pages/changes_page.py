@@ -92,7 +92,8 @@ async def find_changes(context: WebContext, run: Run, green: Run) -> Changes:
             thunk_differences, thunks[0].json, thunks[1].json, commits
         )
     culprit = failing_step(steps)
-    twin = same_step(culprit, before) if culprit is not None else None
+    # In threads: comparing thousands of names takes a second.
+    twin = culprit and await trio.to_thread.run_sync(same_step, culprit, before)
     added: list[AddedLine] = []
     if culprit is not None and twin is not None:
         _, old = await read_log_end(store, green.id, twin, MAX_LINES)
@@ -103,7 +104,8 @@ async def find_changes(context: WebContext, run: Run, green: Run) -> Changes:
     compare = None
     if context.source_links is not None and run.head_sha != green.head_sha:
         compare = context.source_links.compare_url(run.repository, green.head_sha, run.head_sha)
-    return Changes(green, compare, inputs, slower_steps(before, steps), culprit, added)
+    slower = await trio.to_thread.run_sync(slower_steps, before, steps)
+    return Changes(green, compare, inputs, slower, culprit, added)
 
 
 def _json(changes: Changes | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from quart import Blueprint, Response, jsonify, redirect, render_template, request
@@ -28,13 +28,15 @@ from bassloop.web.pages.timeline import lay_out_timeline
 from bassloop.web.presentation import STEP_PAGE_LINES, RunAction, abort_not_found, wants_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from werkzeug.wrappers import Response as AnyResponse
 
     from bassloop.store import Run, Step
     from bassloop.web.pages.commit_page import Action
     from bassloop.web.web_context import WebContext
+
+T = TypeVar("T")
 
 EXCERPT_LINES = 200
 """How many lines of an open log a run's page contains: the last ones, or those around the failing line."""
@@ -54,6 +56,9 @@ RECORDER_LOST = "bassloop.recorder_lost"
 MAX_EXCERPTS = 5
 """The maximum number of excerpts on a page."""
 
+STEPS_AT_ONCE = 100
+"""How many steps are rendered before other tasks get a turn."""
+
 
 def routes(context: WebContext) -> Blueprint:
     """Return the routes."""
@@ -66,7 +71,7 @@ def routes(context: WebContext) -> Blueprint:
         found = await run_or_404(context, run_id)
         steps = await store.steps.of_run(run_id)
         if wants_json():
-            listed = [presentation.step_json(step) for step in steps]
+            listed = [presentation.step_json(step) async for step in _with_pauses(steps)]
             signature = await signature_view(context, found)
             kept = await store.artifacts.of_run(run_id)
             more = {
@@ -215,7 +220,7 @@ async def _perform(
 
 async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> str:
     now = time.time()
-    views = [presentation.view_step(step, now) for step in steps]
+    views = [presentation.view_step(step, now) async for step in _with_pauses(steps)]
     card = await failure_card(context, run, steps, now)
     culprit = card.step.record if card is not None and card.step is not None else None
     excerpts: dict[int, LogExcerpt] = {}
@@ -236,6 +241,7 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
         signature=await signature_view(context, run),
         view=presentation.view_run(run, now),
         steps=views,
+        steps_with_pauses=_with_pauses(views),
         inputs=presentation.visible_inputs(views),
         excerpts=excerpts,
         usual=await _usual_durations(context, run, steps),
@@ -248,9 +254,21 @@ async def _render_run(context: WebContext, run: Run, steps: Sequence[Step]) -> s
     )
 
 
+async def _with_pauses(items: Sequence[T]) -> AsyncIterator[T]:
+    """Yield the items, and let other tasks run in between: a run may have ten thousand steps."""
+    for number, item in enumerate(items):
+        if number % STEPS_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+        yield item
+
+
 async def _usual_durations(context: WebContext, run: Run, steps: Sequence[Step]) -> dict[int, str]:
     """Return the usual durations of those steps that took clearly longer, by row."""
-    usual = usual_durations(steps, await context.store.steps.earlier_durations(run.id))
+    earlier = await context.store.steps.earlier_durations(run.id)
+    # In a thread: earlier runs of many steps take seconds.
+    usual = await trio.to_thread.run_sync(
+        usual_durations, steps, earlier, limiter=context.scan_limiter
+    )
     found = {}
     for step in steps:
         seconds, before = took(step), usual.get(step.row)
