@@ -87,7 +87,7 @@ async def test_a_head_that_was_replaced_before_its_turn_came_is_skipped_with_one
         await pushed(loop, a, "a", "0" * 40)
         await pushed(loop, b, "b", a)
         loop.inbox.at_once = 64
-        loop.inbox.wake()
+        loop.inbox.recheck()
         skipped = await loop.inbox.finished("a")
         assert (skipped.state, skipped.error) == ("done", f"superseded: main is at {b[:12]} now")
         await loop.inbox.finished("b")

@@ -233,9 +233,9 @@ async def test_a_delivery_that_was_stored_too_late_for_its_sender_is_queued_late
         assert (await box.accept(headers(body(), "g1"), body())).status == 503
         await wait_all_tasks_blocked(0.01)
         assert box.statistics() == {"handling": 0, "waiting": 0}
-        await box.queue_stored()
+        await box.queue_stored_late()
         assert (await box.finished("g1")).state == "done"
-        await box.queue_stored()
+        await box.queue_stored_late()
         assert box.statistics() == {"handling": 0, "waiting": 0}
 
 
@@ -423,7 +423,7 @@ async def test_a_closed_inbox_ends_its_deliveries_and_accepts_no_more(tmp_path: 
             await nursery.start(box.run)
             await box.accept(headers(body(), "g1"), body())
             await began.wait()
-            box.close()
+            box.drain()
             assert (await box.accept(headers(body(), "g2"), body())).status == 503
             going.set()
         delivery = await store.deliveries.get("g1")
@@ -471,7 +471,7 @@ async def test_postponed_deliveries_are_tried_at_once_after_an_outage(
         jumping_clock.autojump_threshold = (
             math.inf
         )  # so that no time passes until another attempt is due
-        box.hurry()
+        box.retry_now()
         assert (await box.finished("g1")).state == "done"
 
 
@@ -535,10 +535,10 @@ async def test_a_delivery_that_waits_for_a_runner_lets_others_begin_but_not_thos
     async def handle(delivery: Delivery, slot: Slot) -> Outcome:
         order.append(delivery.guid)
         if delivery.guid == "first":
-            slot.release_capacity()
+            slot.free()
             rested.set()
             await going.wait()
-            slot.release()
+            slot.unblock_head()
             await trio.sleep_forever()
         return Outcome("done")
 

@@ -28,12 +28,12 @@ def test_deliveries_of_one_head_wait_for_the_first() -> None:
     queue = queue_of(A1, A2, B1, FREE, A3)
     assert len(queue) == 5
     assert taken(queue) == ["a1", "b1", "free"]
-    queue.release(A1)
+    queue.unblock_next(A1)
     assert taken(queue) == ["a2"]
-    queue.release(A2)
-    queue.release(A2)
+    queue.unblock_next(A2)
+    queue.unblock_next(A2)
     assert taken(queue) == ["a3"]
-    queue.release(A3)
+    queue.unblock_next(A3)
     queue.add(A1)
     assert taken(queue) == ["a1"]
 
@@ -46,17 +46,17 @@ def test_a_delivery_that_is_retried_later_keeps_its_position() -> None:
     assert queue.next_time() == 10.0
     assert taken(queue, 10.0) == ["a1"]
     assert queue.next_time() == math.inf
-    queue.release(A1)
+    queue.unblock_next(A1)
     assert taken(queue) == ["a2"]
 
 
 def test_a_delivery_that_let_others_go_first_comes_after_them() -> None:
     queue = queue_of(A1, A2)
     assert taken(queue) == ["a1"]
-    queue.release(A1)
+    queue.unblock_next(A1)
     queue.add(A1, 10.0)
     assert taken(queue, 20.0) == ["a2"]
-    queue.release(A2)
+    queue.unblock_next(A2)
     assert taken(queue) == ["a1"]
 
 
@@ -98,8 +98,8 @@ def test_postponed_deliveries_are_resumed_oldest_first_and_in_order_for_each_hea
         queue.add(delivery, due)
     queue.add(new)
     queue.add(following)
-    queue.hurry()
+    queue.end_delays()
     assert queue.next_time() == math.inf
     assert taken(queue) == ["old0", "old1", "old2", "new"]
-    queue.release(old[0])
+    queue.unblock_next(old[0])
     assert taken(queue) == ["following"]

@@ -119,7 +119,7 @@ async def test_missed_deliveries_are_fetched_soon_after_refusals_and_outages(
             refused = loop.standin.lose("ping", {})
             await loop.inbox.finished(refused)
             meanwhile = loop.standin.lose("ping", {})
-            loop.inbox.hurry()
+            loop.inbox.retry_now()
             await loop.inbox.finished(meanwhile)
             nursery.cancel_scope.cancel()
 

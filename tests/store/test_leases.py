@@ -182,7 +182,7 @@ async def test_a_node_changes_nothing_that_belongs_to_another_one(two: tuple[Sto
         second.deliveries.set_state("g", "handling"),
         second.deliveries.fail("g", "why", 1.0),
         second.deliveries.postpone("g", "why", 1.0),
-        second.deliveries.release("g"),
+        second.deliveries.put_back("g"),
     ):
         with pytest.raises(ClaimLost):
             await change

@@ -96,7 +96,7 @@ async def test_a_working_loop_is_ready(tmp_path: Path) -> None:
 
 async def test_a_loop_that_shuts_down_is_not_ready(tmp_path: Path) -> None:
     async with open_parts(tmp_path, well) as readiness:
-        readiness.inbox.close()
+        readiness.inbox.drain()
         assert list(await not_ready(readiness)) == ["inbox"]
 
 

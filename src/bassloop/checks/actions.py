@@ -57,7 +57,7 @@ APPROVE_SECONDS = 60.0
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """The actions on pages. Deliveries that an action releases are handled at once."""
+    """The actions on pages. Deliveries that an approval lets continue are handled at once."""
 
     loop: LoopState
     inbox: Inbox
@@ -72,9 +72,9 @@ class Control:
     async def approve(self, run_id: str, by: Person) -> None:
         """Approve a run's head. Raises NotAllowed and PermissionUnknown."""
         try:
-            # The person may leave the page, but what was released must be queued.
+            # The person may leave the page, but the deliveries must be queued.
             with shielded(APPROVE_SECONDS):
-                self.inbox.resume(await approve_head(self.loop, run_id, by))
+                self.inbox.queue_approved(await approve_head(self.loop, run_id, by))
                 return
         except GitHubError as error:
             raise PermissionUnknown(str(error)) from error
@@ -201,15 +201,15 @@ async def approve_head(loop: LoopState, run_id: str, by: Person) -> Sequence[Del
     """Approve a run's head, which is a fork's, and let it run on the approver's runners as well.
 
     Runs that wait for a runner may use the approver's at once. Deliveries that were held, or found no runner,
-    have to be handled again; they are returned for :meth:`Inbox.resume`. Raises NotAllowed and GitHubError.
+    have to be handled again; they are returned for :meth:`Inbox.queue_approved`. Raises NotAllowed and GitHubError.
     """
     run, check_run = await loop.store.runs.get(run_id), await loop.store.checks.of_run(run_id)
     if run is None or check_run is None:
         return ()
     await require_writer(loop, check_run, by, "approve this head")
     user = store.User(by.id, "", by.login)
-    released = await loop.store.heads.approve(check_run.repository_id, run.head_sha, user)
+    deliveries = await loop.store.heads.approve(check_run.repository_id, run.head_sha, user)
     await loop.store.journals.append(run, by.login, "approved", run.head_sha)
-    log.info("head approved", head=run.head_sha, by=by.login, released=len(released))
+    log.info("head approved", head=run.head_sha, by=by.login, released=len(deliveries))
     loop.approve_active(check_run.repository_id, run.head_sha, User(by.id, "", by.login))
-    return released
+    return deliveries

@@ -105,7 +105,7 @@ class CheckTask:
         ):
             try:
                 if run.node != loop.store.nodes.own_id:
-                    self.context.slot.release()
+                    self.context.slot.unblock_head()
                     self.handle.run = await loop.other_runs.wait_for(run.id)
                 if not self.handle.run.ended:
                     await self._run_and_conclude(created)
@@ -160,7 +160,7 @@ class CheckTask:
         """
         if self.needs:
             await self._show(None)
-            self.context.slot.release()
+            self.context.slot.unblock_head()
         for need in self.needs:
             await need.finished.wait()
             self.context.note_retryable(need.retryable_error)
@@ -304,7 +304,7 @@ class CheckTask:
     async def _show_wait(self, runtime: Runtime, why: str) -> None:
         """Say on the check that it waits for other runs to end."""
         run, loop = self.handle.run, self.context.loop
-        self.context.slot.release()
+        self.context.slot.unblock_head()
         output = check_output.started(run, loop.run_url(run.id), runtime)
         waits = f"It waits for others to end: {why}.\n\n{output.summary}"
         await self._update(replace(output, summary=waits))
@@ -320,7 +320,7 @@ class CheckTask:
 
         def before_retry(error: Exception, seconds: float) -> None:
             log.warning("check run not created yet", error=str(error), seconds=round(seconds))
-            self.context.slot.release_capacity()
+            self.context.slot.free()
 
         may_exist = False
 

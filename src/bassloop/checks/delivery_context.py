@@ -56,7 +56,7 @@ class DeliveryContext:
         active: the head, and the runners that it may use.
         hook_sha: the commit that the hook is read from.
         nursery: the nursery that the delivery's checks run in.
-        slot: the delivery's slot, whose capacity is released while it waits for a runner.
+        slot: the delivery's slot, which is freed while it waits for a runner.
         retryable_error: a temporary error of GitHub, because of which the delivery is tried again.
         trusted: the users whose runners the policy trusts.
         not_trusted: for each user or team that the policy names in vain, a sentence that says why.
@@ -256,7 +256,7 @@ class DeliveryContext:
         runtime = self.connected_runtime(platform, trusted=trusted, wait=wait)
         if runtime is not None:
             return runtime
-        self.slot.release_capacity()
+        self.slot.free()
         user_ids = partial(self.runner_ids, trusted=trusted)
         return await self.loop.pool.wait_for_any(user_ids, platform, wait)
 

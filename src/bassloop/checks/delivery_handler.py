@@ -44,7 +44,7 @@ OWN_CHECKS = frozenset(
 async def handle_delivery(loop: LoopState, delivery: store.Delivery, slot: Slot) -> Outcome:
     """Handle a delivery. Returns when its hook and all its checks are over.
 
-    The slot is released when only waiting for checks is left. A hook's errors are reported on its check run, and
+    The head is unblocked when only waiting for checks is left. A hook's errors are reported on its check run, and
     don't affect the delivery. Raises if another attempt may succeed, for example when GitHub is down or the disk is
     full.
     """
@@ -97,9 +97,9 @@ async def _press_button(loop: LoopState, event: Event) -> Outcome | store.Run | 
                     DeliveryState.DONE, None if cancelled else "the run was over already"
                 )
             case check_output.APPROVE.identifier:
-                released = await approve_head(loop, run.id, event.sender)
+                approved = await approve_head(loop, run.id, event.sender)
                 return Outcome(
-                    DeliveryState.DONE, f"approved by {event.sender.login}", tuple(released)
+                    DeliveryState.DONE, f"approved by {event.sender.login}", tuple(approved)
                 )
             case check_output.RERUN.identifier:
                 await require_writer(loop, check_run, event.sender, "run this check again", own=run)
@@ -229,7 +229,7 @@ async def _handle_hook(
             except GitHubError as error:
                 # Raising it here would cancel the checks that the hook has started.
                 context.note_retryable(error)
-            slot.release()
+            slot.unblock_head()
     if context.is_handed_over:
         return Outcome(DeliveryState.RECEIVED, is_handed_over=True)
     if context.retryable_error is not None:

@@ -170,7 +170,7 @@ class LoopHost:
             raise HostRefusal(str(error)) from error
 
         async def wait() -> None:
-            self.context.slot.release()
+            self.context.slot.unblock_head()
             await handle.finished.wait()
             self.context.note_retryable(handle.retryable_error)
             run = handle.run

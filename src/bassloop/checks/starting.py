@@ -312,6 +312,6 @@ async def verify_run(context: DeliveryContext, earlier: Run) -> None:
     except (CheckRefused, HostRefusal) as error:
         await post_notice(context, earlier.check_name, str(error))
         return
-    context.slot.release()
+    context.slot.unblock_head()
     await handle.finished.wait()
     context.note_retryable(handle.retryable_error)

@@ -130,7 +130,7 @@ async def confirmed_by(
         thunk: the SHA-256 of the run's thunk.
     """
     loop = context.loop
-    context.slot.release()
+    context.slot.unblock_head()
     await handle.finished.wait()
     context.note_retryable(handle.retryable_error)
     verification = await loop.store.runs.get(handle.run.id)

@@ -33,7 +33,7 @@ async def keep_taking_over(loop: LoopState, inbox: Inbox) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             await store.others_ended.wait()
-            if not inbox.running:
+            if not inbox.is_running:
                 continue
             left = await store.nodes.take_over()
             if left.nodes or left.deliveries or left.runs:
@@ -45,7 +45,7 @@ async def keep_taking_over(loop: LoopState, inbox: Inbox) -> None:
                 )
             if left.nodes:
                 inbox.fetch_soon.set()
-            inbox.adopt(left.deliveries)
+            inbox.queue_taken_over(left.deliveries)
             own = [run for run in left.runs if run.node == store.nodes.own_id]
             await interrupt_taken_over(loop, own)
             await store.logs.repair({run.id for run in own})
@@ -83,7 +83,7 @@ async def _answer(
             delivery = await store.deliveries.get(request.body["delivery"])
             is_own = delivery is not None and delivery.node == store.nodes.own_id
             if delivery is not None and is_own and delivery.state in DELIVERY_UNFINISHED:
-                inbox.adopt([delivery])
+                inbox.queue_taken_over([delivery])
         case RequestKind.HAND_OVER:
             nursery.start_soon(run_handed_over, loop, request.body)
         case RequestKind.CANCEL:

@@ -169,7 +169,7 @@ class Readiness:
         if self.evaluators.failing:
             why = "the program that evaluates hooks does not start; the loop's log says why"
             return PartStatus("inbox", False, why)
-        if self.inbox.running:
+        if self.inbox.is_running:
             return PartStatus("inbox", True, self._backlog())
         return PartStatus(
             "inbox", False, "deliveries are not handled: the loop starts, or shuts down"

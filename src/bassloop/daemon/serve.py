@@ -356,7 +356,7 @@ async def run_until_drained(
         await stopping.wait()
         notifier.stopping(seconds + ENDING_SECONDS)
         log.info("draining", **inbox.statistics(), seconds=seconds)
-        inbox.close()
+        inbox.drain()
         ends_at = trio.current_time() + seconds
         deliveries.cancel_scope.deadline = ends_at
         await loop.drain()

@@ -170,8 +170,8 @@ def wire(
         on_set_aside=partial(end_set_aside, loop),
         may_begin=github.api.may_start,
     )
-    github.api.on_start_possible = inbox.wake
-    github.api.on_recovered = inbox.hurry
+    github.api.on_start_possible = inbox.recheck
+    github.api.on_recovered = inbox.retry_now
     heart.on_pause = inbox.fetch_soon.set
     github.api.may_write = store.may_write
     github.keys.on_lookup = pool.note_lookup

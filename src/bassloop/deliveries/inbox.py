@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakValueDictionary
@@ -51,9 +52,10 @@ log = structlog.get_logger(__name__)
 HANDLED_PER_SLOT = 16
 """How many deliveries may be waiting for their checks, for each slot."""
 
-RELEASE_SECONDS = 5.0
+PUT_BACK_SECONDS = 5.0
 STORE_SECONDS = 60.0
 _LARGE = 1 << 20
+"""Bytes. A larger body is verified and parsed in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,13 @@ class Outcome:
     Args:
         state: the delivery's final state.
         note: the reason, for the operator.
-        released: deliveries that can be handled now because of this one.
+        approved: deliveries that it has approved, which were held and can be handled now.
         is_handed_over: whether another node handles the delivery now. Then its state doesn't matter here.
     """
 
     state: DeliveryState
     note: str | None = None
-    released: tuple[Delivery, ...] = ()
+    approved: tuple[Delivery, ...] = ()
     is_handed_over: bool = False
 
 
@@ -80,20 +82,20 @@ class Slot:
     Both methods are idempotent.
     """
 
-    _on_release_capacity: Callable[[], None]
-    _on_release: Callable[[], None]
-    _has_capacity: bool = True
+    _on_free: Callable[[], None]
+    _on_unblock_head: Callable[[], None]
+    _is_free: bool = False
 
-    def release_capacity(self) -> None:
-        """Let deliveries about other heads be handled, because this one is only waiting."""
-        if self._has_capacity:
-            self._has_capacity = False
-            self._on_release_capacity()
+    def free(self) -> None:
+        """Let a delivery about another head have the slot, because this one is only waiting."""
+        if not self._is_free:
+            self._is_free = True
+            self._on_free()
 
-    def release(self) -> None:
+    def unblock_head(self) -> None:
         """Let deliveries about the same head be handled as well, because this one only waits for checks from now on."""
-        self.release_capacity()
-        self._on_release()
+        self.free()
+        self._on_unblock_head()
 
 
 Handle = Callable[[Delivery, Slot], Awaitable[Outcome]]
@@ -110,7 +112,7 @@ class Inbox:
         attempts: how often a failing delivery is tried before it is set aside.
         on_set_aside: called with a delivery that was set aside, and the reason.
         may_begin: returns, for an installation's id and a repository's name, whether GitHub's limits allow new work
-            there. Call :meth:`wake` when that may have changed.
+            there. Call :meth:`recheck` when that may have changed.
         backoff: the delays between attempts at GitHub.
         answers: the number of answers, by event and HTTP status. The event is empty unless the signature was valid.
         outcomes: the number of attempts, by event and outcome: a final state, `failed` or `postponed`.
@@ -138,10 +140,12 @@ class Inbox:
     _finished: WeakValueDictionary[str, trio.Event] = field(default_factory=WeakValueDictionary)
     _known: set[str] = field(default_factory=set)
     """The deliveries that are queued or being handled."""
-    _again: set[str] = field(default_factory=set)
-    """Those that were to be queued meanwhile, and so will be when they are finished."""
-    _closed: bool = False
-    _running: bool = False
+    _requeued: set[str] = field(default_factory=set)
+    """Those of them that are queued again when they are finished."""
+    is_draining: bool = field(default=False, init=False)
+    """True once no more deliveries are started here."""
+    is_running: bool = field(default=False, init=False)
+    """True from when :meth:`run` begins until :meth:`drain` is called."""
 
     def __post_init__(self) -> None:
         self._limit = AdaptiveLimit(self.at_once)
@@ -153,25 +157,15 @@ class Inbox:
         """Return how many deliveries are being handled, and how many are waiting."""
         return {"handling": self._handling, "waiting": len(self._queue)}
 
-    def wake(self) -> None:
+    def recheck(self) -> None:
         """Check again which deliveries may be started."""
         self._changed.set()
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Retry postponed deliveries now, oldest first, and fetch missed ones, because GitHub is back."""
-        self._queue.hurry()
-        self.wake()
+        self._queue.end_delays()
+        self._changed.set()
         self.fetch_soon.set()
-
-    @property
-    def is_draining(self) -> bool:
-        """True once no more deliveries are started here."""
-        return self._closed
-
-    @property
-    def running(self) -> bool:
-        """True while deliveries are being handled."""
-        return self._running and not self._closed
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         """Verify and store the delivery of a webhook request. If the answer is 202, it is on disk.
@@ -187,7 +181,7 @@ class Inbox:
         return answer
 
     async def _accept(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
-        if self._closed and not self.store.nodes.own_id:
+        if self.is_draining and not self.store.nodes.own_id:
             return WebhookResponse(503, "the loop is shutting down; deliver again later")
         event, guid = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
         if (refused := await _refusal(headers, body, self.secret)) is not None:
@@ -196,7 +190,7 @@ class Inbox:
                 log.warning("delivery refused", delivery=guid, event_name=event, why=why)
             return refused
         try:
-            new = await self._store(guid, event, body)
+            new = await self._record(guid, event, body)
         except MalformedEvent as error:
             return WebhookResponse(400, f"the payload can't be read: {error}")
         except StoreError as error:
@@ -215,17 +209,17 @@ class Inbox:
         """
         if not well_formed(event, guid):
             raise MalformedEvent(f"{event!r} or {guid!r} can't be an event or a delivery's id")
-        return await self._store(guid, event, body, wait=True)
+        return await self._record(guid, event, body, wait=True)
 
     async def replay(self, guid: str) -> bool:
         """Handle a delivery again that failed or was set aside.
 
         Return False if it is unknown, waiting, being handled, or done.
         """
-        if self._closed:
+        if self.is_draining:
             return False
         # The person may close the page, but the delivery must be queued.
-        with shielded(STORE_SECONDS):
+        with _shielded_from_hangup():
             if not await self.store.deliveries.replay(guid):
                 return False
             log.info("delivery replayed", delivery=guid)
@@ -234,29 +228,33 @@ class Inbox:
             if delivery.node == self.store.nodes.own_id:
                 self._enqueue(QueuedDelivery.of(delivery))
             return True
-        raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
 
-    def resume(self, deliveries: Iterable[Delivery]) -> None:
-        """Handle deliveries that are in the state `received` again."""
+    def queue_approved(self, deliveries: Iterable[Delivery]) -> None:
+        """Queue deliveries that were held, or found no runner, and are `received` again after an approval."""
         for delivery in deliveries:
-            log.info("delivery released", delivery=delivery.guid)
+            log.info("delivery approved", delivery=delivery.guid)
             self._enqueue(QueuedDelivery.of(delivery))
 
-    async def queue_stored(self) -> None:
+    async def queue_stored_late(self) -> None:
         """Queue deliveries that were stored after their senders had been told that it took too long."""
         for delivery in await self.store.deliveries.unfinished(own=True):
             if delivery.guid not in self._known:
                 log.info("delivery stored late", delivery=delivery.guid)
                 self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
 
-    def adopt(self, deliveries: Iterable[Delivery]) -> None:
-        """Handle deliveries that another node had, or accepted for this one."""
+    def queue_taken_over(self, deliveries: Iterable[Delivery]) -> None:
+        """Queue deliveries that another node had, or accepted for this one."""
         for delivery in deliveries:
             if delivery.guid not in self._known:
                 log.info("delivery taken over", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
 
-    async def _store(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
+    async def _record(self, guid: str, name: str, body: bytes, *, wait: bool = False) -> bool:
+        """Store a delivery, and queue it if it's for this node. Return whether it is new.
+
+        Args:
+            wait: store it however long the database takes, unless cancelled.
+        """
         event = await read_event(name, body)
         order_key = None
         if event.repository is not None and event.head is not None:
@@ -276,16 +274,9 @@ class Inbox:
             replaces=_replacement(event),
             wait=wait,
         )
-        recorded: Recorded | None = None
-        with span("accept", trace=guid, delivery=guid, event=name):
-            if wait:
-                recorded = await record()
-            else:
-                # A sender that hangs up cancels this, but a stored delivery must be queued.
-                with shielded(STORE_SECONDS):
-                    recorded = await record()
-        if recorded is None:
-            raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
+        shield = nullcontext() if wait else _shielded_from_hangup()
+        with span("accept", trace=guid, delivery=guid, event=name), shield:
+            recorded = await record()
         if recorded:
             log.info("delivery accepted", delivery=guid, event_name=name, action=event.action)
         if recorded is Recorded.HERE:
@@ -294,14 +285,14 @@ class Inbox:
         return bool(recorded)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Handle deliveries until :meth:`close` was called and the last one is done, or until cancelled.
+        """Handle deliveries until :meth:`drain` was called and the last one is done, or until cancelled.
 
         It begins with those that an earlier process didn't finish.
         """
         for delivery in await self.store.deliveries.unfinished(own=True):
             log.info("delivery resumed", delivery=delivery.guid, attempts=delivery.attempts)
             self._enqueue(QueuedDelivery.of(delivery), delivery.not_before)
-        self._running = True
+        self.is_running = not self.is_draining
         task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
@@ -309,19 +300,19 @@ class Inbox:
                     self._slots_taken += 1
                     self._handling += 1
                     nursery.start_soon(self._handle, queued, trio.current_time())
-                if self._closed and not self._handling:
+                if self.is_draining and not self._handling:
                     return
                 now = trio.current_time()
                 room = self._queue.next_time() if self._has_room() else self._limit.next_time(now)
                 with trio.move_on_at(room):
                     await self._changed.wait()
 
-    def close(self) -> None:
-        """Accept no more deliveries, and let :meth:`run` return when those being handled are done.
+    def drain(self) -> None:
+        """Start no more deliveries, and let :meth:`run` return when those being handled are done.
 
         Waiting deliveries stay in the store for the next process.
         """
-        self._closed = True
+        self.is_draining, self.is_running = True, False
         self._queue.clear()  # other nodes, or the next process, take over its deliveries
         self._changed.set()
 
@@ -346,15 +337,15 @@ class Inbox:
         if not_before is not None and (seconds := not_before - time.time()) > 0:
             at = trio.current_time() + min(seconds, LONGEST_DELAY)
         if queued.guid in self._known:
-            self._again.add(queued.guid)
-        elif not self._closed:
+            self._requeued.add(queued.guid)
+        elif not self.is_draining:
             self._known.add(queued.guid)
             self._queue.add(queued, at)
         self._changed.set()
 
     def _has_room(self) -> bool:
         return (
-            not self._closed
+            not self.is_draining
             and self._slots_taken < self._limit.at(trio.current_time())
             and self._handling < self.at_once * HANDLED_PER_SLOT
         )
@@ -367,15 +358,15 @@ class Inbox:
     async def _handle(self, queued: QueuedDelivery, ready_at: float) -> None:
         self._limit.note_delay(trio.current_time() - ready_at, trio.current_time())
 
-        def release_capacity() -> None:
+        def free() -> None:
             self._slots_taken -= 1
             self._changed.set()
 
-        def release() -> None:
-            self._queue.release(queued)
+        def unblock_head() -> None:
+            self._queue.unblock_next(queued)
             self._changed.set()
 
-        slot = Slot(release_capacity, release)
+        slot = Slot(free, unblock_head)
         try_again_at: float | None = None
         with structlog.contextvars.bound_contextvars(delivery=queued.guid):
             try:
@@ -389,15 +380,15 @@ class Inbox:
                 self._known.discard(queued.guid)
                 if try_again_at is None:
                     self.pace.note(trio.current_time())
-                    slot.release()
+                    slot.unblock_head()
                     if (event := self._finished.pop(queued.guid, None)) is not None:
                         event.set()
-                    if queued.guid in self._again:
-                        self._again.discard(queued.guid)
+                    if queued.guid in self._requeued:
+                        self._requeued.discard(queued.guid)
                         self._enqueue(queued)
                 else:
                     # if it's still the active delivery of its head, it stays that
-                    slot.release_capacity()
+                    slot.free()
                     self._enqueue(queued, try_again_at)
                 self._changed.set()
 
@@ -426,15 +417,15 @@ class Inbox:
         except Exception as error:  # noqa: BLE001  (stored and logged by _reschedule)
             return await self._reschedule(delivery, error)
         except BaseException:
-            with shielded(RELEASE_SECONDS):
-                await store.deliveries.release(guid)
+            with shielded(PUT_BACK_SECONDS):
+                await store.deliveries.put_back(guid)
             raise
         if outcome.is_handed_over:
             log.info("delivery handed over")
             return None
         await store.deliveries.set_state(guid, outcome.state, outcome.note)
         self.outcomes[delivery.event, outcome.state] += 1
-        self.resume(outcome.released)
+        self.queue_approved(outcome.approved)
         return None
 
     async def _reschedule(self, delivery: Delivery, error: Exception) -> float | None:
@@ -468,6 +459,18 @@ class Inbox:
                 await self.on_set_aside(delivery, message)
             except Exception:  # must not affect other deliveries
                 log.exception("checks of a delivery that was set aside not ended")
+
+
+@contextmanager
+def _shielded_from_hangup() -> Generator[None]:
+    """Let the body finish although whoever sent the request may hang up, which cancels it.
+
+    Raises StoreError after `STORE_SECONDS`.
+    """
+    with shielded(STORE_SECONDS) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise StoreError(f"the database took longer than {STORE_SECONDS:.0f} s")
 
 
 def _replacement(event: Event) -> Replacement | None:

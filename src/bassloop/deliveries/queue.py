@@ -1,8 +1,8 @@
 """The delivery queue: fair between repositories, first in, first out within each, in order for each head.
 
-No I/O, no clock. At most one delivery of an order key (a head) is *active*, from when it is queued until it is
-released. Others with that key wait behind it. A postponed delivery stays active, so that no later one with its key
-overtakes it.
+No I/O, no clock. At most one delivery of an order key (a head) is *active*, from when it is queued until it
+unblocks the next one. Others with that key wait behind it. A postponed delivery stays active, so that no later one
+with its key overtakes it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class DeliveryQueue:
         self._waiting[delivery.repository] -= 1
         return delivery
 
-    def hurry(self) -> None:
+    def end_delays(self) -> None:
         """Let postponed deliveries be taken now, before later ones of the same repository."""
         delayed, self._delayed = self._delayed, []
         for _, _, delivery in delayed:
@@ -122,7 +122,7 @@ class DeliveryQueue:
         """Return the time at which the next delayed delivery is due; infinity if none is delayed."""
         return self._delayed[0][0] if self._delayed else math.inf
 
-    def release(self, delivery: QueuedDelivery) -> None:
+    def unblock_next(self, delivery: QueuedDelivery) -> None:
         """Let the next delivery with the same key become active. Idempotent."""
         key = delivery.order_key
         if key is None or self._active.get(key) != delivery.guid:

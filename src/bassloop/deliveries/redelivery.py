@@ -61,7 +61,7 @@ async def keep_fetching(github: GitHub, inbox: Inbox, *, every: float = EVERY_SE
         began = time.time()
         fetch = partial(fetch_missed, github, inbox, since=since)
         if is_asked:
-            await retry(inbox.queue_stored, backoff, retry_after=delay, on_retry=log_failure)
+            await retry(inbox.queue_stored_late, backoff, retry_after=delay, on_retry=log_failure)
         if is_asked or await inbox.store.nodes.take_duty(Duty.REDELIVERY):
             with spending(Purpose.BACKGROUND):
                 await retry(fetch, backoff, retry_after=delay, on_retry=log_failure)

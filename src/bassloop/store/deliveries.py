@@ -135,7 +135,7 @@ class Deliveries(Subject):
         For problems that the delivery didn't cause. Returns how many times in a row it was postponed.
         Raises NotStored or ClaimLost.
         """
-        return self._put_back(
+        return self._make_received(
             db,
             guid,
             f"attempts = {_ONE_LESS}, postponed = postponed + 1, error = :why, not_before = :until",
@@ -149,7 +149,7 @@ class Deliveries(Subject):
 
         Returns how many times it has failed. Raises NotStored or ClaimLost.
         """
-        return self._put_back(
+        return self._make_received(
             db,
             guid,
             "failures = failures + 1, postponed = 0, error = :why, not_before = :until",
@@ -158,11 +158,11 @@ class Deliveries(Subject):
         )
 
     @writes
-    def release(self, db: Connection, guid: str) -> None:
+    def put_back(self, db: Connection, guid: str) -> None:
         """Make a delivery `received` again as if handling it had not begun. Raises NotStored or ClaimLost."""
-        self._put_back(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
+        self._make_received(db, guid, f"attempts = {_ONE_LESS}", "attempts", {})
 
-    def _put_back(
+    def _make_received(
         self,
         db: Connection,
         guid: str,
