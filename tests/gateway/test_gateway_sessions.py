@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
+from contextlib import suppress
+
 import asyncssh
 import pytest
 import trio
@@ -30,6 +35,28 @@ async def test_a_runner_registers_and_gets_a_confirmation(gateway):
     assert (status.login, status.user_id, status.priority) == ("vito", 7, 5)
     assert status.platform == Platform("darwin", "arm64")
     assert gateway.records.runtimes[status.id].address == f"ssh:{status.id}/runtime"
+
+
+async def test_the_last_free_descriptor_is_enough_for_a_connection(gateway):
+    """If the gateway needed another one, it would refuse the runner as if its key were wrong."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    client = socket.socket()
+    taken: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, limits[1]))
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(client.fileno()))
+        os.close(taken.pop())
+        client.connect(("127.0.0.1", gateway.address.port))
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(client)) as stream:
+            with trio.fail_after(120):
+                assert await stream.receive_some(16) == b"SSH-2.0-bassloop"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in taken:
+            os.close(each)
 
 
 async def test_calls_reach_the_runner_without_a_listening_socket(gateway):

@@ -133,7 +133,7 @@ class RunnerSession(asyncssh.SSHServerSession[bytes]):
 
     def session_started(self) -> None:
         try:
-            self._connection.started.send_nowait(self)
+            self._connection.session_sender.send_nowait(self)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             self.end(1)
 
@@ -169,7 +169,7 @@ class RunnerConnection(asyncssh.SSHServer):
         self.sessions: set[RunnerSession] = set()
         self.forwards: list[RequestedForward] = []
         self.lost = trio.Event()
-        self.started, self.sessions_started = trio.open_memory_channel[RunnerSession](
+        self.session_sender, self.session_receiver = trio.open_memory_channel[RunnerSession](
             settings.sessions_per_connection
         )
         self._authentication = authentication
@@ -185,7 +185,7 @@ class RunnerConnection(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
-        self.started.close()
+        self.session_sender.close()
 
     def begin_auth(self, username: str) -> bool:
         self.login = username

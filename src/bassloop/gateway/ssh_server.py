@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import random
 import secrets
 import socket
@@ -142,7 +141,7 @@ class _Gateway:
         with structlog.contextvars.bound_contextvars(**bound):
             try:
                 with self._admission.connection(address):
-                    await self._connection(stream, address, bound["session"])
+                    await self._serve_connection(stream, address, bound["session"])
             except NotAdmitted as refused:
                 log.debug("connection refused", reason=str(refused))
             except Exception:  # a crash only ends this connection
@@ -176,7 +175,7 @@ class _Gateway:
             self._headers_awaited -= 1
         return peer if reader.source is None else str(reader.source)
 
-    async def _connection(self, stream: trio.SocketStream, address: str, name: str) -> None:
+    async def _serve_connection(self, stream: trio.SocketStream, address: str, name: str) -> None:
         authentication = Authentication(self._keys, refusal_seconds=self._settings.refusal_seconds)
         connection = RunnerConnection(authentication, self._settings)
         try:
@@ -191,9 +190,9 @@ class _Gateway:
             connection.reader.budget.shared = self._budget_of(connection.identity.id)
             with structlog.contextvars.bound_contextvars(login=connection.identity.login):
                 log.info("runner connected", kind=connection.kind)
-                await self._sessions(connection, name)
+                await self._serve_sessions(connection, name)
         finally:
-            await self._close(connection)
+            await self._close_connection(connection)
 
     def _budget_of(self, user_id: int) -> TimeBudget:
         """Return the budget that all connections of a user share."""
@@ -204,16 +203,14 @@ class _Gateway:
         return budget
 
     async def _handshake(self, stream: trio.SocketStream, connection: RunnerConnection) -> None:
-        """Exchange keys and authenticate; `identity` stays None if that fails."""
+        """Exchange keys and authenticate; `identity` is None if that fails. Closes the stream."""
         settings = self._settings
-        own: socket.socket | None = None
+        sock = socket.socket(fileno=stream.socket.detach())
         try:
-            own = socket.socket(fileno=os.dup(stream.socket.fileno()))
-            own.setblocking(False)
-            await stream.aclose()
+            sock.setblocking(False)
             await call_asyncio(
                 asyncssh.run_server,
-                own,
+                sock,
                 server_factory=lambda: connection,
                 server_host_keys=[settings.host_key],
                 server_version="bassloop",
@@ -235,21 +232,23 @@ class _Gateway:
             reason = (connection.reader and connection.reader.fault) or str(error)
             log.info("runner refused", login=connection.login[:100], reason=reason)
         finally:
-            if own is not None and connection.ssh is None:
-                own.close()
+            if connection.ssh is None:
+                sock.close()
 
-    async def _sessions(self, connection: RunnerConnection, name: str) -> None:
+    async def _serve_sessions(self, connection: RunnerConnection, name: str) -> None:
         """Serve the connection's sessions until it's lost, or its key isn't valid any more."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._recheck, connection)
+            nursery.start_soon(self._recheck_key, connection)
             number = 0
-            async for session in connection.sessions_started:
+            async for session in connection.session_receiver:
                 number += 1
-                nursery.start_soon(self._session, connection, session, nursery, f"{name}-{number}")
+                nursery.start_soon(
+                    self._serve_session, connection, session, nursery, f"{name}-{number}"
+                )
             nursery.cancel_scope.cancel()
         log.info("runner disconnected")
 
-    async def _recheck(self, connection: RunnerConnection) -> None:
+    async def _recheck_key(self, connection: RunnerConnection) -> None:
         """Close the connection once its login belongs to somebody else, or its key has been removed on GitHub.
 
         If the user was authenticated from a cache, they are checked as soon as GitHub answers.
@@ -273,14 +272,14 @@ class _Gateway:
             for session in list(connection.sessions):
                 session.say("this key is no longer listed for this login", error=True)
                 session.end(1)
-            connection.started.close()
+            connection.session_sender.close()
             return
 
-    async def _session(
+    async def _serve_session(
         self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> None:
         try:
-            status = await self._forward(connection, session, nursery, name)
+            status = await self._serve_runtime(connection, session, nursery, name)
         except CommandError as error:
             session.say(str(error), error=True)
             status = 2
@@ -304,13 +303,13 @@ class _Gateway:
         spread = min(self._pool.statistics()["runtimes"] / LOGINS_A_SECOND, SPREAD_SECONDS)
         return round(AWAY_SECONDS + random.uniform(0, spread))  # noqa: S311  (not a secret)
 
-    async def _forward(
+    async def _serve_runtime(
         self, connection: RunnerConnection, session: RunnerSession, nursery: trio.Nursery, name: str
     ) -> int:
         """Register a runtime until its session ends. Return the exit status."""
         command = parse(session.command)
         if self._pool.is_dismissing:
-            session.say(self._dismissed())
+            session.say(self._dismissal_message())
             return 0
         forward = connection.claim(session)
         if forward is None:
@@ -342,7 +341,7 @@ class _Gateway:
             async with self._pool.registered(runtime), open_flat_nursery() as until:
                 log.info("runtime registered", **_facts(runtime))
                 session.say(_welcome(runtime))
-                until.start_soon(self._dismiss, runtime, session)
+                until.start_soon(self._dismiss_when_idle, runtime, session)
                 try:
                     await session.closed.wait()
                 except trio.Cancelled:
@@ -356,17 +355,17 @@ class _Gateway:
                 await self._store.remove_session(name)
         return 0
 
-    async def _dismiss(self, runtime: Runtime, session: RunnerSession) -> None:
+    async def _dismiss_when_idle(self, runtime: Runtime, session: RunnerSession) -> None:
         """End the session of a runtime that's idle while this node drains."""
         await self._pool.dismissal(runtime)
         log.info("runtime dismissed", runtime=runtime.id)
-        session.say(self._dismissed())
+        session.say(self._dismissal_message())
         session.closed.set()
 
-    def _dismissed(self) -> str:
+    def _dismissal_message(self) -> str:
         return f"this node drains, others go on; connect again in {self._away_seconds()} s"
 
-    async def _close(self, connection: RunnerConnection) -> None:
+    async def _close_connection(self, connection: RunnerConnection) -> None:
         """Close the connection and wait for its end. If that takes too long, abort it."""
         ssh = connection.ssh
         if ssh is None:
