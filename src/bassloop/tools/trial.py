@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from bassloop.store import Store
 
 REMOVE_SECONDS = 10.0
+STANDIN_SECONDS = 30.0
+"""How long the stand-in is served at most after a trial was cancelled, in seconds."""
+
 RUNNER_SECONDS = 60.0
 """How long a runner may take to find an engine and register, in seconds."""
 
@@ -194,8 +197,7 @@ async def open_trial(
             webhook_secret=secret,
             private=options.private,
         )
-        async with trio.open_nursery() as nursery:
-            api_url: str = await nursery.start(serve_standin, standin)
+        async with _open_standin(standin) as api_url:
             stop = trio.Event()
             settings = partial(
                 Settings,
@@ -242,8 +244,32 @@ async def open_trial(
                 await trial.deliver()
                 yield trial
                 runner.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
         await remove_own_images(folder)
+
+
+@asynccontextmanager
+async def _open_standin(standin: StandIn) -> AsyncGenerator[str]:
+    """Serve the stand-in until the exit, also while a daemon that was cancelled reports how its checks ended."""
+    scope = trio.CancelScope(shield=True)
+
+    async def serve_shielded(task_status: trio.TaskStatus[str]) -> None:
+        with scope:
+            await serve_standin(standin, task_status=task_status)
+
+    async def end_after_cancellation() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            scope.deadline = trio.current_time() + STANDIN_SECONDS
+
+    async with trio.open_nursery() as nursery:
+        url: str = await nursery.start(serve_shielded)
+        nursery.start_soon(end_after_cancellation)
+        try:
+            yield url
+        finally:
+            scope.cancel()
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
