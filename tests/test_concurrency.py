@@ -20,6 +20,7 @@ from bassloop.concurrency import (
     TTLCache,
     deferred_cancellation,
     open_flat_nursery,
+    outlasting_scope,
     retry,
     shielded,
 )
@@ -161,6 +162,48 @@ class TestDeferredCancellation:
         with pytest.raises(ValueError, match="x"):
             async with deferred_cancellation(5):
                 raise ValueError("x")
+
+
+class TestOutlastingScope:
+    @staticmethod
+    async def ended_after(cancelled: float, cleanup: float, limit: float) -> float:
+        """Return when a task in the scope ended whose caller was cancelled and took some time to clean up."""
+        began, ended = trio.current_time(), [0.0]
+
+        async def serve(scope: trio.CancelScope) -> None:
+            with scope:
+                await trio.sleep_forever()
+            ended[0] = trio.current_time() - began
+
+        with trio.move_on_after(cancelled):
+            async with outlasting_scope(limit) as scope, trio.open_nursery() as nursery:
+                nursery.start_soon(serve, scope)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with shielded(cleanup):
+                        await trio.sleep_forever()
+                    scope.cancel()
+        return ended[0]
+
+    async def test_a_task_outlasts_its_cancelled_caller_s_cleanup(
+        self, autojump_clock: object
+    ) -> None:
+        assert await self.ended_after(100, 4, 10) == pytest.approx(104)
+
+    async def test_a_task_ends_at_the_limit_though_the_cleanup_takes_longer(
+        self, autojump_clock: object
+    ) -> None:
+        assert await self.ended_after(100, 50, 10) == pytest.approx(110)
+
+    async def test_a_caller_that_is_not_cancelled_has_no_limit(
+        self, autojump_clock: object
+    ) -> None:
+        with trio.fail_after(200):
+            async with outlasting_scope(1) as scope:
+                with scope:
+                    await trio.sleep(100)
+        assert not scope.cancelled_caught
 
 
 class TestKeyedLock:

@@ -127,6 +127,26 @@ async def _remove_shield(scope: trio.CancelScope, seconds: float) -> None:
     scope.shield = False
 
 
+@asynccontextmanager
+async def outlasting_scope(seconds: float) -> AsyncGenerator[trio.CancelScope]:
+    """Yield a shielding scope for a task that others need when they clean up, to be cancelled after them.
+
+    When the caller is cancelled, the scope is cancelled so many seconds later at the latest.
+    """
+    scope = trio.CancelScope(shield=True)
+    async with open_flat_nursery() as nursery:
+        nursery.start_soon(_expire_after_cancellation, scope, seconds)
+        yield scope
+        nursery.cancel_scope.cancel()
+
+
+async def _expire_after_cancellation(scope: trio.CancelScope, seconds: float) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        scope.deadline = min(scope.deadline, trio.current_time() + seconds)
+
+
 class KeyedLock(Generic[K]):
     """One lock for each key; a key that nobody holds or waits for takes no memory.
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.bridge import open_bridge
-from bassloop.concurrency import shielded
+from bassloop.concurrency import outlasting_scope, shielded
 from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.app_manifest import CALLBACK_PATH
 from bassloop.runner import DriverChosen, EngineTried, RunnerEvent, RunnerOptions, run_runner
@@ -250,26 +250,17 @@ async def open_trial(
 @asynccontextmanager
 async def _open_standin(standin: StandIn) -> AsyncGenerator[str]:
     """Serve the stand-in until the exit, also while a daemon that was cancelled reports how its checks ended."""
-    scope = trio.CancelScope(shield=True)
+    async with outlasting_scope(STANDIN_SECONDS) as scope, trio.open_nursery() as nursery:
 
-    async def serve_shielded(task_status: trio.TaskStatus[str]) -> None:
-        with scope:
-            await serve_standin(standin, task_status=task_status)
+        async def serve_in_scope(task_status: trio.TaskStatus[str]) -> None:
+            with scope:
+                await serve_standin(standin, task_status=task_status)
 
-    async def end_after_cancellation() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            scope.deadline = trio.current_time() + STANDIN_SECONDS
-
-    async with trio.open_nursery() as nursery:
-        url: str = await nursery.start(serve_shielded)
-        nursery.start_soon(end_after_cancellation)
+        url: str = await nursery.start(serve_in_scope)
         try:
             yield url
         finally:
             scope.cancel()
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
