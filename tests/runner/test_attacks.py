@@ -24,10 +24,10 @@ import trio
 
 from bassloop.runner import file_trees, options
 from bassloop.runner.call_context import LOCAL
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.host.network import find_helpers
 from bassloop.runner.options import CommandLimits
 from bassloop.runner.process import join_new_keyring, run_command
@@ -76,7 +76,7 @@ async def sandboxed(tmp_path: Path) -> AsyncIterator[Bench]:
     """Commands in the sandbox, as strict as it gets here."""
     box = await sandbox.find(limits=LIMITS)
     assert box.filter is not None
-    async with HostDriver.open(tmp_path / "state", sandbox=box) as driver:
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
         yield Bench(driver, IMAGE)
 
 
@@ -87,10 +87,12 @@ async def bench(
     """Commands in the sandbox, and in containers."""
     if request.param == "sandboxed":
         box = await sandbox.find(limits=LIMITS)
-        async with HostDriver.open(tmp_path / "state", sandbox=box) as driver:
+        async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
             yield Bench(driver, IMAGE)
     else:
-        async with ContainerDriver.open(tmp_path / "state", engine, limits=LIMITS) as driver:
+        async with ContainerDriver.open(
+            tmp_path / "state", engine, ContainerOptions(limits=LIMITS)
+        ) as driver:
             yield Bench(driver, BASE)
 
 
@@ -144,7 +146,7 @@ async def networked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     """Commands in the sandbox, with each of the programs that connect their network."""
     [helper] = [each for each in find_helpers() if each.kind == request.param]
     box = replace(await sandbox.find(limits=LIMITS), helper=helper)
-    async with HostDriver.open(tmp_path / "state", sandbox=box) as driver:
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
         yield Bench(driver, IMAGE)
 
 
@@ -155,7 +157,7 @@ async def test_a_command_can_not_reach_the_machines_loopback(
     async with HostDriver.open(tmp_path / "open") as driver:
         assert await Bench(driver, IMAGE).run(CONNECT % (port, "127.0.0.1")) == "REACHED\n"
     assert len(seen) == 1
-    nameserver = networked.driver.sandbox.helper.nameserver
+    nameserver = networked.driver.options.sandbox.helper.nameserver
     gateway = (await networked.run("ip route show default")).split()[2]
     for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0", gateway, nameserver):
         networked.seen.logs.clear()
@@ -179,7 +181,7 @@ async def test_a_command_can_reach_and_resolve_outside_addresses(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.254", 9))  # sends nothing: which address would be used
         address = probe.getsockname()[0]
-    box = sandboxed.driver.sandbox
+    box = sandboxed.driver.options.sandbox
     assert (
         box.helper.kind == "slirp4netns"
     )  # with pasta, commands would have this address themselves
@@ -220,7 +222,7 @@ async def test_a_command_can_not_reach_an_abstract_unix_socket_of_the_machine(
 
 async def test_a_command_without_a_network_reaches_nothing(tmp_path: Path) -> None:
     box = await sandbox.find("none", LIMITS)
-    async with HostDriver.open(tmp_path / "state", sandbox=box) as driver:
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
         said = await Bench(driver, IMAGE).run("cat /proc/net/route; cat /proc/net/dev")
     interfaces = [line.split(":")[0].strip() for line in said.splitlines() if ":" in line]
     assert interfaces == ["lo"]

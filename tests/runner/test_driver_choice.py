@@ -19,7 +19,7 @@ from bassloop.runner.driver_choice import (
     served_rules,
 )
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.host.network import NetworkHelper
 from bassloop.runner.host.resource_limits import LimitHolder
 from bassloop.runner.host.sandbox import Sandbox, SandboxMissing
@@ -49,7 +49,7 @@ def options(**more: Any) -> RunnerOptions:
 
 @asynccontextmanager
 async def choose_driver_for(tmp_path: Path, box: Sandbox | None) -> AsyncGenerator[HostDriver]:
-    async with HostDriver.open(tmp_path, sandbox=box) as driver:
+    async with HostDriver.open(tmp_path, HostOptions(sandbox=box)) as driver:
         yield driver
 
 

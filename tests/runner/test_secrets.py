@@ -18,7 +18,7 @@ from bassloop.cli import cli
 from bassloop.runner.call_context import LOCAL, CallContext
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.options import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretError, SecretStore
 from bassloop.runner.secrets.secret_store import SystemKeyring
@@ -240,7 +240,9 @@ async def driver(
     store.set("TOKEN", "hunter2-env", in_keyring=False)
     store.set("FILE", "hunter2-file\nline two", in_keyring=False)
     secrets = OwnerSecrets(store)
-    async with HostDriver.open(tmp_path / "state", secrets=secrets, sandbox=box) as driver:
+    async with HostDriver.open(
+        tmp_path / "state", HostOptions(secrets=secrets, sandbox=box)
+    ) as driver:
         yield driver
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import unused_images
@@ -43,7 +43,7 @@ async def test_the_image_for_fetching_files_does_not_count_as_an_image_of_the_ch
     version = pb.Thunk(
         image=image, args=[pb.Value(string=pb.String(value=word)) for word in ("git", "version")]
     )
-    async with HostDriver.open(tmp_path / "state", refuse_images=True) as driver:
+    async with HostDriver.open(tmp_path / "state", HostOptions(refuse_images=True)) as driver:
         bench = Bench(driver)
         await bench.run(version)
         assert unused_images(names(bench)) == []
@@ -52,7 +52,7 @@ async def test_the_image_for_fetching_files_does_not_count_as_an_image_of_the_ch
 
 
 async def test_a_runner_may_refuse_images(tmp_path: Path) -> None:
-    async with HostDriver.open(tmp_path / "state", refuse_images=True) as driver:
+    async with HostDriver.open(tmp_path / "state", HostOptions(refuse_images=True)) as driver:
         with pytest.raises(DriverError, match=r"needs the image alpine.*--images ignore"):
             await Bench(driver).run(sh("true"))
         await Bench(driver).run(sh("true", image=pb.ThunkImage()))
@@ -132,7 +132,9 @@ async def test_a_version_manager_can_write_its_shims_and_nothing_else(tmp_path: 
     environ = {"HOME": str(tmp_path / "home"), "PATH": f"{root}/shims:/usr/bin:/bin"}
     own = OwnPrograms.of(environ, sandbox.SYSTEM)
     box = await sandbox.find()
-    async with HostDriver.open(tmp_path / "state", sandbox=box, own_programs=own) as driver:
+    async with HostDriver.open(
+        tmp_path / "state", HostOptions(sandbox=box, own_programs=own)
+    ) as driver:
         assert await Bench(driver).said(sh("install; greet")) == "hi\n"
     assert [each.name for each in (root / "shims").iterdir()] == ["install"]
 
@@ -141,7 +143,9 @@ async def test_a_version_manager_can_write_its_shims_and_nothing_else(tmp_path: 
 async def test_a_script_in_a_sandbox_can_list_the_installed_debian_packages(
     tmp_path: Path,
 ) -> None:
-    async with HostDriver.open(tmp_path / "state", sandbox=await sandbox.find()) as driver:
+    async with HostDriver.open(
+        tmp_path / "state", HostOptions(sandbox=await sandbox.find())
+    ) as driver:
         script = "! command -v dpkg >/dev/null || dpkg -s dpkg >/dev/null && echo known"
         assert await Bench(driver).said(sh(script)) == "known\n"
 
@@ -186,7 +190,9 @@ async def test_what_a_command_installs_with_rustup_is_its_own(tmp_path: Path) ->
     before = sorted(rustup.rglob("*"))
     own = OwnPrograms.of({"HOME": str(tmp_path / "home")}, sandbox.SYSTEM)
     box = await sandbox.find()
-    async with HostDriver.open(tmp_path / "state", sandbox=box, own_programs=own) as driver:
+    async with HostDriver.open(
+        tmp_path / "state", HostOptions(sandbox=box, own_programs=own)
+    ) as driver:
         first = sh(RUSTUP)
         assert await Bench(driver).said(first) == "rustc\ncargo\n"
         later = 'cd "$RUSTUP_HOME/toolchains"; ls . stable/bin alias/lib/rustlib; cat stable/lib/rustlib/components'

@@ -10,12 +10,12 @@ import trio
 
 from bassloop.runner.cache_pruning import keep_within
 from bassloop.runner.container import container_engine as engines
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.container.container_engine import ContainerEngine, EngineError
 from bassloop.runner.container.image_store import OwnImages
 from bassloop.runner.errors import RunnerError
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.host.own_programs import OwnPrograms
 from bassloop.runner.options import CommandLimits
 from bassloop.runner.runner_events import DriverChosen, EngineTried, RunnerEvent, Warned
@@ -57,10 +57,12 @@ async def open_driver(
     )
     opened: AbstractAsyncContextManager[ThunkDriver[Any]]
     if isinstance(engine, ContainerEngine):
-        opened = _open_containers(engine, options, secrets, on_event)
+        containers = await _container_options(engine, options, secrets, on_event)
+        opened = ContainerDriver.open(options.state, engine, containers)
         images = [OwnImages(engine, options.state)]
     else:
-        opened = _open_host(engine, options, secrets, on_event)
+        host = await _host_options(engine, options, secrets, on_event)
+        opened = HostDriver.open(options.state, host)
         images = []
     async with opened as driver, trio.open_nursery() as nursery:
         if options.disk is not None:
@@ -69,13 +71,13 @@ async def open_driver(
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _open_host(
+async def _host_options(
     no_engine: str,
     options: RunnerOptions,
     secrets: OwnerSecrets,
     on_event: Callable[[RunnerEvent], None],
-) -> AsyncGenerator[HostDriver]:
+) -> HostOptions:
+    """Return the host driver's options, after reporting them. `no_engine` is why there are no containers."""
     box = await find_sandbox(options)
     if box is None:
         text = "commands run as you, on this machine itself"
@@ -86,43 +88,39 @@ async def _open_host(
     on_event(Warned(IGNORED if options.images == "ignore" else REFUSED))
     for warning in host_warnings(options, box):
         on_event(Warned(warning))
-    async with HostDriver.open(
-        options.state,
+    own = OwnPrograms.of(os.environ, sandbox.SYSTEM) if options.own_programs else OwnPrograms()
+    return HostOptions(
         on_event=on_event,
         secrets=secrets,
         allow_host_path=options.allow_host_path,
+        jobs=options.jobs,
         sandbox=box,
         refuse_images=options.images == "refuse",
-        own_programs=OwnPrograms.of(os.environ, sandbox.SYSTEM) if options.own_programs else None,
-        jobs=options.jobs,
-    ) as driver:
-        yield driver
+        own_programs=own,
+    )
 
 
-@asynccontextmanager
-async def _open_containers(
+async def _container_options(
     engine: ContainerEngine,
     options: RunnerOptions,
     secrets: OwnerSecrets,
     on_event: Callable[[RunnerEvent], None],
-) -> AsyncGenerator[ContainerDriver]:
+) -> ContainerOptions:
+    """Return the container driver's options, after reporting them."""
     limits, text = await container_limits(options, engine)
     on_event(DriverChosen(engine.kind, f"commands run in containers of {engine}"))
     for warning in (*container_warnings(options, engine), text):
         on_event(Warned(warning))
-    async with ContainerDriver.open(
-        options.state,
-        engine,
+    return ContainerOptions(
         on_event=on_event,
-        limits=limits,
         secrets=secrets,
         allow_host_path=options.allow_host_path,
+        jobs=options.jobs,
+        limits=limits,
         allow_insecure=options.allow_insecure,
         publish_to=options.publish,
-        jobs=options.jobs,
         reachable=options.reachable,
-    ) as driver:
-        yield driver
+    )
 
 
 def served_rules(options: RunnerOptions, driver: ThunkDriver[Any]) -> tuple[str, ...]:

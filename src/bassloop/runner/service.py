@@ -267,7 +267,7 @@ class RuntimeService(RuntimeBase):
 
         async def work(respond: Respond) -> None:
             send = _progress(respond, rpc.ExportResponse)
-            granted = await self._driver.secrets.grant(_context(stream))
+            granted = await self._driver.options.secrets.grant(_context(stream))
             async with self._driver.running(
                 parse_thunk(path.thunk), _context(stream), send
             ) as output:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from bassloop.bridge import open_bridge
 from bassloop.bridge.grpc import open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.container.container_engine import ContainerEngine, find
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.options import default_limits
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.runner.service import RuntimeService
@@ -61,8 +61,10 @@ async def _opened(
     if name == "container":
         engine = await find()
         assert isinstance(engine, ContainerEngine), engine
-        return ContainerDriver.open(state, engine, secrets=secrets, publish_to=publish_to)
+        return ContainerDriver.open(
+            state, engine, ContainerOptions(secrets=secrets, publish_to=publish_to)
+        )
     box = None
     if name == "sandboxed":
         box = await sandbox.find(limits=default_limits())
-    return HostDriver.open(state, secrets=secrets, sandbox=box)
+    return HostDriver.open(state, HostOptions(secrets=secrets, sandbox=box))

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from bassloop.runner.call_context import LOCAL
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.container.container_engine import (
     PROBE_IMAGE,
     PROBE_LABEL,
@@ -140,7 +140,9 @@ async def test_a_container_takes_no_more_than_it_is_given(
     tmp_path: Path, engine: ContainerEngine
 ) -> None:
     limits = CommandLimits(cpus=1, memory=64 << 20, pids=20)
-    async with ContainerDriver.open(tmp_path / "state", engine, limits=limits) as driver:
+    async with ContainerDriver.open(
+        tmp_path / "state", engine, ContainerOptions(limits=limits)
+    ) as driver:
         seen = Recorder()
         with pytest.raises(DriverError):
             await driver.run(run("for i in $(seq 40); do sleep 600 & done; wait"), LOCAL, seen)
@@ -161,7 +163,9 @@ async def test_more_rights_are_refused(bench: Bench) -> None:
 async def test_more_rights_are_given_where_the_owner_allows_it(
     tmp_path: Path, engine: ContainerEngine
 ) -> None:
-    async with ContainerDriver.open(tmp_path / "state", engine, allow_insecure=True) as driver:
+    async with ContainerDriver.open(
+        tmp_path / "state", engine, ContainerOptions(allow_insecure=True)
+    ) as driver:
         thunk = run("grep CapEff /proc/self/status", insecure=True)
         said = (await driver.run(thunk, LOCAL, Recorder())).stdout.read_text()
         assert int(said.split()[1], 16) & (1 << 21)

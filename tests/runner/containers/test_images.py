@@ -11,7 +11,7 @@ import pytest
 
 from bassloop.runner.cache_pruning import prune
 from bassloop.runner.call_context import LOCAL, CallContext
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.container.image_store import OwnImages
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError
@@ -200,7 +200,9 @@ async def test_an_image_is_published_resolved_and_fetched(
     ref = pb.ImageRef(repository=f"{registry}/team/app", tag="1", platform=LINUX)
     thunk = run("echo published > /etc/what")
     allowed = (f"{registry}/team",)
-    async with ContainerDriver.open(tmp_path / "one", engine, publish_to=allowed) as driver:
+    async with ContainerDriver.open(
+        tmp_path / "one", engine, ContainerOptions(publish_to=allowed)
+    ) as driver:
         published = await driver.publish(ref, thunk, LOCAL, Recorder())
         assert published.digest.startswith("sha256:")
         resolved = await driver.resolve(ref, LOCAL)

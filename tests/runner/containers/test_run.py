@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from bassloop.runner.call_context import CallContext
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -50,7 +50,7 @@ async def test_only_a_command_that_names_a_reachable_address_has_the_machines_ne
 
     port = listener.socket.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    opened = ContainerDriver.open(tmp_path / "state", engine, reachable=address)
+    opened = ContainerDriver.open(tmp_path / "state", engine, ContainerOptions(reachable=address))
     async with trio.open_nursery() as nursery, opened as driver:
         nursery.start_soon(trio.serve_listeners, greet, [listener])
         bench = Bench(driver)

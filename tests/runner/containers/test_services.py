@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from bassloop.runner.call_context import CallContext
-from bassloop.runner.container.container_driver import ContainerDriver
+from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.errors import DriverError
 from bassloop.runner.secrets import OwnerSecrets, SecretStore
 from bassloop.wire import bass_pb2 as pb
@@ -180,7 +180,9 @@ async def test_secrets_reach_their_command_and_nothing_else(
         archive.write(data)
 
     state = tmp_path / "state"
-    async with ContainerDriver.open(state, engine, secrets=OwnerSecrets(store)) as driver:
+    async with ContainerDriver.open(
+        state, engine, ContainerOptions(secrets=OwnerSecrets(store))
+    ) as driver:
         output = await driver.run(thunk, SCOPE, seen)
         assert output.stdout.read_text() == 'token: Bearer ***\n"***"\n'
         assert seen.text(2) == "key: ***\n"
@@ -193,7 +195,9 @@ async def test_secrets_reach_their_command_and_nothing_else(
             with pytest.raises(DriverError, match="the secret"):
                 await driver.run(thunk, scope, seen)
     store.set("env", "hunter3", only=["octocat/hello"], in_keyring=False)
-    async with ContainerDriver.open(state, engine, secrets=OwnerSecrets(store)) as driver:
+    async with ContainerDriver.open(
+        state, engine, ContainerOptions(secrets=OwnerSecrets(store))
+    ) as driver:
         output = await driver.run(thunk, SCOPE, seen)  # another value makes another thunk
         assert output.stdout.read_text() == '"***"\n'
     await forget(engine, driver)
@@ -207,7 +211,9 @@ async def test_a_cancelled_command_leaves_no_secret(
     thunk = run("echo up; sleep 600", env=[pb.Binding(symbol="TOKEN", value=secret("env"))])
     seen = Recorder()
     async with (
-        ContainerDriver.open(tmp_path / "state", engine, secrets=OwnerSecrets(store)) as driver,
+        ContainerDriver.open(
+            tmp_path / "state", engine, ContainerOptions(secrets=OwnerSecrets(store))
+        ) as driver,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(driver.run, thunk, SCOPE, seen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -49,28 +48,44 @@ from bassloop.runner.engine.command import (
 from bassloop.runner.engine.execution import Execution
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.step_progress import StepReporter, send_nowhere, step_id
-from bassloop.runner.engine.thunk_driver import ThunkDriver
+from bassloop.runner.engine.thunk_driver import DriverOptions, ThunkDriver
 from bassloop.runner.errors import DriverError, NotCached, not_allowed
-from bassloop.runner.options import CommandLimits
+from bassloop.runner.options import NO_LIMITS, CommandLimits
 from bassloop.runner.output_cache import OutputCache, ThunkOutput
-from bassloop.runner.secrets import OwnerSecrets, SecretFiles
+from bassloop.runner.secrets import SecretFiles
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import WORK_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.container.image_info import Image
     from bassloop.runner.engine.step_progress import Send
     from bassloop.runner.engine.thunk_driver import SendBytes
-    from bassloop.runner.runner_events import RunnerEvent
 
 log = structlog.get_logger(__name__)
 
 CLOSING_SECONDS = 10.0
 """How long images of thunks that have just ended may still be made when the runner ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerOptions(DriverOptions):
+    """The options of a container driver.
+
+    Args:
+        limits: the limits of each command.
+        allow_insecure: let thunks that ask for it run privileged.
+        publish_to: names of images, or prefixes of names, that thunks may push.
+        reachable: see :class:`RunnerOptions`.
+    """
+
+    limits: CommandLimits = NO_LIMITS
+    allow_insecure: bool = False
+    publish_to: tuple[str, ...] = ()
+    reachable: str | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -81,39 +96,21 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         output = await driver.run(thunk, LOCAL, show)
 
     Args:
-        allow_insecure: let thunks that ask for it run privileged.
-        publish_to: names of images, or prefixes of names, that thunks may push.
         finishing: runs what is left to do after a thunk.
     """
 
+    options: ContainerOptions
     settings: ContainerSettings
     images: ImageStore
     finishing: trio.Nursery
-    allow_insecure: bool = False
-    publish_to: tuple[str, ...] = ()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls,
-        state_dir: Path,
-        engine: ContainerEngine,
-        *,
-        on_event: Callable[[RunnerEvent], None] = lambda event: None,
-        limits: CommandLimits | None = None,
-        secrets: OwnerSecrets | None = None,
-        allow_host_path: bool = False,
-        allow_insecure: bool = False,
-        publish_to: tuple[str, ...] = (),
-        jobs: int | None = None,
-        reachable: str | None = None,
+        cls, state_dir: Path, engine: ContainerEngine, options: ContainerOptions | None = None
     ) -> AsyncGenerator[ContainerDriver]:
-        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
-
-        Args:
-            jobs: how many commands run at the same time; None for no limit.
-            reachable: see :class:`RunnerOptions`.
-        """
+        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't."""
+        options = options or ContainerOptions()
         async with OutputCache.open(state_dir) as cache:
             try:
                 secret = await trio.to_thread.run_sync(_make_secret, state_dir)
@@ -126,17 +123,12 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
             async with trio.open_nursery() as nursery:
                 yield cls(
                     cache=cache,
-                    slots=trio.CapacityLimiter(jobs or math.inf),
-                    on_event=on_event,
-                    secrets=secrets or OwnerSecrets(),
-                    allow_host_path=allow_host_path,
+                    options=options,
                     settings=ContainerSettings(
-                        engine, owner, prefix, limits or CommandLimits(), reachable
+                        engine, owner, prefix, options.limits, options.reachable
                     ),
-                    images=ImageStore(engine, owner, secret, state_dir, on_event),
+                    images=ImageStore(engine, owner, secret, state_dir, options.on_event),
                     finishing=nursery,
-                    allow_insecure=allow_insecure,
-                    publish_to=publish_to,
                 )
                 nursery.cancel_scope.deadline = trio.current_time() + CLOSING_SECONDS
 
@@ -200,7 +192,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         published.CopyFrom(ref)
         published.ClearField("digest")
         to = names.name_of(published)
-        if context.fork or not any(names.is_within(to, each) for each in self.publish_to):
+        if context.fork or not any(names.is_within(to, each) for each in self.options.publish_to):
             raise DriverError(
                 f"this runner's owner does not let {context.repository or 'scripts'} publish to {to}; "
                 "--publish REGISTRY/NAME would, but never for forks"
@@ -224,7 +216,7 @@ class ContainerGraph(ThunkGraph):
 
     def __init__(self, driver: ContainerDriver, call: CallResources) -> None:
         environment = Environment(WORK_FOLDER, address_text, call.granted.value)
-        super().__init__(call, driver.cache, environment, driver.on_event)
+        super().__init__(call, driver.cache, environment, driver.options.on_event)
         self._driver = driver
         self._images = driver.images
         self._services = Services(
@@ -232,14 +224,14 @@ class ContainerGraph(ThunkGraph):
         )
         self._authority = CertificateAuthority()
         self._builder = ImageBuilder(
-            driver.images, self, driver.settings.limits, driver.allow_host_path
+            driver.images, self, driver.settings.limits, driver.options.allow_host_path
         )
         self._named: dict[str, Image] = {}
         self._joined: set[str] = set()
         """The keys of thunks that ran in the services' network."""
 
     def check(self, thunk: pb.Thunk) -> None:
-        if thunk.insecure and not self._driver.allow_insecure:
+        if thunk.insecure and not self._driver.options.allow_insecure:
             raise not_allowed("have rights beyond a container's (insecure)", "--allow-insecure")
 
     def dependencies(self, command: Command, thunk: pb.Thunk) -> Iterable[pb.Thunk]:
@@ -360,7 +352,7 @@ class ContainerGraph(ThunkGraph):
                 cached=self.cached,
                 secret_files=secret_files,
                 base=base,
-                allow_host_path=driver.allow_host_path,
+                allow_host_path=driver.options.allow_host_path,
                 disks=settings.disks,
             )
             if settings.reachable and any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -35,6 +36,23 @@ GraphT = TypeVar("GraphT", bound=ThunkGraph)
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverOptions:
+    """The options of every driver.
+
+    Args:
+        on_event: called with what the owner should know.
+        secrets: the owner's secrets.
+        allow_host_path: let thunks use files of this machine.
+        jobs: how many commands run at the same time; None for no limit.
+    """
+
+    on_event: Callable[[RunnerEvent], None] = lambda event: None
+    secrets: OwnerSecrets = field(default_factory=OwnerSecrets)
+    allow_host_path: bool = False
+    jobs: int | None = None
+
+
 @dataclass(eq=False, kw_only=True)
 class ThunkDriver(ABC, Generic[GraphT]):
     """Runs thunks. Each method raises DriverError if something fails or isn't supported.
@@ -44,15 +62,14 @@ class ThunkDriver(ABC, Generic[GraphT]):
 
     Args:
         slots: limits how many commands run at the same time.
-        secrets: the owner's secrets.
-        allow_host_path: let thunks use files of this machine.
     """
 
     cache: OutputCache
-    slots: trio.CapacityLimiter
-    on_event: Callable[[RunnerEvent], None]
-    secrets: OwnerSecrets = field(default_factory=OwnerSecrets)
-    allow_host_path: bool = False
+    options: DriverOptions
+    slots: trio.CapacityLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots = trio.CapacityLimiter(self.options.jobs or math.inf)
 
     @property
     @abstractmethod
@@ -109,7 +126,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
         """Send the artifacts that a thunk declares from its output, even if that was cached."""
         patterns = label_texts(thunk, ARTIFACTS_LABEL)
         if patterns and context.artifact_limits is not None:
-            granted = await self.secrets.grant(context)
+            granted = await self.options.secrets.grant(context)
             step = StepReporter(send, "", "artifacts", [], granted.mask)
             start = start_of(thunk)
             await send_artifacts(step, output.files, start, patterns, context.artifact_limits)
@@ -130,7 +147,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
 
         Tasks that belong to the call, such as services, end before the result is yielded.
         """
-        granted = await self.secrets.grant(context)
+        granted = await self.options.secrets.grant(context)
         with self.cache.pinning() as cache:
             with masked_errors(granted.mask):
                 async with open_flat_nursery() as nursery:

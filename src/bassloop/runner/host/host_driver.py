@@ -8,7 +8,6 @@ is passed on to the thunks after it, as in an image. Commands run in a sandbox i
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import posixpath
 import shutil
@@ -24,25 +23,39 @@ from bassloop.runner.engine.command import Command, Environment, base_of, image_
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
 from bassloop.runner.engine.mounts import BindMount, MountSupport
-from bassloop.runner.engine.thunk_driver import ThunkDriver
+from bassloop.runner.engine.thunk_driver import DriverOptions, ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
 from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.runner.host.rustup_home import show_toolchains
 from bassloop.runner.output_cache import OutputCache
-from bassloop.runner.secrets import OwnerSecrets, SecretFiles
+from bassloop.runner.secrets import SecretFiles
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import CHECKOUT_IMAGE, WORK_FOLDER, step_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send, StepReporter
     from bassloop.runner.engine.thunk_driver import SendBytes
     from bassloop.runner.host.sandbox import Sandbox
     from bassloop.runner.output_cache import ThunkOutput
-    from bassloop.runner.runner_events import RunnerEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions(DriverOptions):
+    """The options of a host driver.
+
+    Args:
+        sandbox: contains commands; None runs them without containment.
+        refuse_images: refuse thunks that name an image.
+        own_programs: the user's own programs that commands may use.
+    """
+
+    sandbox: Sandbox | None = None
+    refuse_images: bool = False
+    own_programs: OwnPrograms = field(default_factory=OwnPrograms)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -53,51 +66,24 @@ class HostDriver(ThunkDriver["HostGraph"]):
         output = await driver.run(thunk, LOCAL, show)
     """
 
-    sandbox: Sandbox | None = None
-    refuse_images: bool = False
-    own_programs: OwnPrograms = field(default_factory=OwnPrograms)
+    options: HostOptions
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls,
-        state_dir: Path,
-        *,
-        on_event: Callable[[RunnerEvent], None] = lambda event: None,
-        secrets: OwnerSecrets | None = None,
-        allow_host_path: bool = False,
-        sandbox: Sandbox | None = None,
-        refuse_images: bool = False,
-        own_programs: OwnPrograms | None = None,
-        jobs: int | None = None,
+        cls, state_dir: Path, options: HostOptions | None = None
     ) -> AsyncGenerator[HostDriver]:
-        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't.
-
-        Args:
-            sandbox: contains commands; None runs them without containment.
-            refuse_images: refuse thunks that name an image.
-            own_programs: the user's own programs that commands may use; None for none.
-            jobs: how many commands run at the same time; None for no limit.
-        """
+        """Open a driver that stores outputs in `state_dir`. Raises DriverError if it can't."""
         async with OutputCache.open(state_dir) as cache:
-            yield cls(
-                cache=cache,
-                slots=trio.CapacityLimiter(jobs or math.inf),
-                on_event=on_event,
-                secrets=secrets or OwnerSecrets(),
-                allow_host_path=allow_host_path,
-                sandbox=sandbox,
-                refuse_images=refuse_images,
-                own_programs=own_programs or OwnPrograms(),
-            )
+            yield cls(cache=cache, options=options or HostOptions())
 
     @property
     def is_contained(self) -> bool:
-        return self.sandbox is not None
+        return self.options.sandbox is not None
 
     @property
     def engine_name(self) -> str:
-        return "host" if self.sandbox is None else "bubblewrap"
+        return "host" if self.options.sandbox is None else "bubblewrap"
 
     @property
     def uses_images(self) -> bool:
@@ -126,7 +112,7 @@ class HostGraph(ThunkGraph):
 
     def __init__(self, driver: HostDriver, call: CallResources) -> None:
         environment = Environment(secret=call.granted.value)
-        super().__init__(call, driver.cache, environment, driver.on_event)
+        super().__init__(call, driver.cache, environment, driver.options.on_event)
         self._driver = driver
         self._unused: set[str] = set()
 
@@ -153,7 +139,7 @@ class HostGraph(ThunkGraph):
             "an image from a Dockerfile": image == "docker_build",
         }
         ref = image_of(thunk).ref
-        if self._driver.refuse_images and image == "ref" and not _only_fetches(ref, thunk):
+        if self._driver.options.refuse_images and image == "ref" and not _only_fetches(ref, thunk):
             repository = ref.repository
             raise DriverError(
                 f"this thunk needs the image {repository}, but this runner has no container engine. Install Podman "
@@ -174,14 +160,16 @@ class HostGraph(ThunkGraph):
                 command=command,
                 output=output,
                 step=step,
-                launcher=HostLauncher(self._driver.sandbox, self._driver.own_programs),
+                launcher=HostLauncher(
+                    self._driver.options.sandbox, self._driver.options.own_programs
+                ),
                 cache=self.cache,
                 context=self.context,
                 slots=self._driver.slots,
                 cached=self.cached,
                 secret_files=secret_files,
                 base=None if base is None else await self.cached(base),
-                allow_host_path=self._driver.allow_host_path,
+                allow_host_path=self._driver.options.allow_host_path,
             )
 
 

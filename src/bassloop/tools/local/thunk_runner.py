@@ -22,7 +22,7 @@ from bassloop.bridge.grpc import open_grpc_server
 from bassloop.bridge.memory_channel import memory_opener
 from bassloop.runner.driver_choice import find_sandbox
 from bassloop.runner.errors import DriverError, RunnerError
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
 from bassloop.runner.options import RunnerOptions
 from bassloop.runner.service import RuntimeService
 from bassloop.runtimes import Platform, RunFailed, Runtime, RuntimeLost
@@ -222,7 +222,7 @@ async def _serve_runtime(
     try:
         box = await find_sandbox(runner)
         async with (
-            HostDriver.open(runner.state, allow_host_path=True, sandbox=box) as driver,
+            HostDriver.open(runner.state, HostOptions(allow_host_path=True, sandbox=box)) as driver,
             RuntimeService.open(driver) as service,
             open_grpc_server([service]) as new_session,
         ):
