@@ -245,6 +245,14 @@ async def test_no_message_is_lost_before_the_script_fails(small: Evaluating) -> 
     assert len(small.host.logged) == 15 + 6
 
 
+async def test_handlers_that_load_a_module_at_the_same_time_share_it(small: Evaluating) -> None:
+    small.host.files = {"m.bass": f'(log "loaded") (run {THUNK}) (def x 1)'.encode()}
+    small.host.going.set()
+    start = f"(start {THUNK} (fn [_] (:x (load (*dir*/m.bass)))))"
+    await small.evaluate(f"(let [a {start} b {start}] (log (str (a) (b))))")
+    assert small.host.logged == ["loaded", "11"]
+
+
 async def test_a_cancelled_hook_leaves_no_process(small: Evaluating) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(small.evaluate, f'((client:start-check {THUNK} "it" "{SHA}"))')

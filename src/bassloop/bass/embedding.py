@@ -13,11 +13,11 @@ from bassloop.bass.session import Session
 from bassloop.bass.values import MISSING, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 
     from bassloop.bass.host import ByteStream, Host
     from bassloop.bass.machine import Budget, Machine
-    from bassloop.bass.session import Task
+    from bassloop.bass.session import SessionEvent, Task
     from bassloop.bass.values import Value
 
 T = TypeVar("T")
@@ -44,6 +44,14 @@ class _Done:
         return
 
 
+class _Never:
+    def set(self) -> None:
+        return
+
+    async def wait(self) -> None:
+        raise BassError("this module is still being loaded, by what waits for this")
+
+
 class Immediate:
     """A driver without an event loop. It does background work immediately."""
 
@@ -58,18 +66,17 @@ class Immediate:
         return _Done()
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        pieces: list[AsyncIterator[bytes]] = []
+        async def read() -> AsyncGenerator[bytes]:
+            async with stream as pieces:
+                async for piece in pieces:
+                    if piece:
+                        yield piece
 
-        async def pull() -> bytes:
-            if not pieces:
-                pieces.append(await stream.__aenter__())
-            async for piece in pieces[0]:
-                if piece:
-                    return piece
-            await stream.__aexit__(None, None, None)
-            return b""
+        generator = read()
+        return lambda: anext(generator, b"")
 
-        return pull
+    def event(self) -> SessionEvent:
+        return _Never()
 
 
 def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:

@@ -11,6 +11,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Protocol
 
+import greenlet
+
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
 from bassloop.bass.compile.apply import call
 from bassloop.bass.compile.code import code
@@ -48,6 +50,16 @@ class Task(Protocol):
         """Wait until the task has ended, whether it succeeded or failed."""
 
 
+class SessionEvent(Protocol):
+    """An event that is set once, and that any number of coroutines may wait for."""
+
+    def set(self) -> None:
+        """Resume those who wait, and let nobody wait any more."""
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+
+
 class SessionDriver(Protocol):
     """What runs a session's coroutines: Trio, or no event loop at all (`embedding.Immediate`)."""
 
@@ -60,6 +72,9 @@ class SessionDriver(Protocol):
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
         """Read a stream in a task of its own. Return a function that returns the next piece, b"" at the end."""
 
+    def event(self) -> SessionEvent:
+        """Return a new event. Only called while there is more than one fiber."""
+
 
 class _StartedThunk:
     """A thunk that was started, and what its handler has returned or raised."""
@@ -68,6 +83,14 @@ class _StartedThunk:
         self.task: Task
         self.result: Value = None
         self.error: Exception | None = None
+
+
+class _Loading:
+    """A module that a fiber is loading. Others that need it wait for `over`, which the first of them makes."""
+
+    def __init__(self) -> None:
+        self.fiber = greenlet.getcurrent()
+        self.over: SessionEvent | None = None
 
 
 class Session:
@@ -83,7 +106,8 @@ class Session:
         self.written_memos: dict[tuple[str, str], list[tuple[MemoKey, pb.Value]]] = {}
         self._driver = driver
         self._modules: dict[str, Scope] = {}
-        self._loading: set[str] = set()
+        self._loading: dict[str, _Loading] = {}
+        self._blocked: dict[greenlet.greenlet, _Loading] = {}
         self._started: list[_StartedThunk] = []
 
     # --- for embedding programs ---
@@ -182,17 +206,25 @@ class Session:
     # --- for builtins: see `machine.SessionServices` ---
 
     def module(self, thunk: Thunk, machine: Machine) -> Scope:
-        """Return the scope of a Bass thunk's module, loading it the first time."""
+        """Return the scope of a Bass thunk's module, loading it the first time.
+
+        If another fiber is loading it, wait for that. Raises `BassError` if that can't end, since modules load each
+        other.
+        """
         key = machine.with_files(lambda: thunk_digest(thunk), thunk)
+        while (loading := self._loading.get(key)) is not None:
+            if self._waits_for_this_fiber(loading):
+                raise BassError(f"the module {thunk.cmdline()} loads itself")
+            self._wait_for_load(loading, machine)
         if key in self._modules:
             return self._modules[key]
-        if key in self._loading:
-            raise BassError(f"the module {thunk.cmdline()} loads itself")
-        self._loading.add(key)
+        loading = self._loading[key] = _Loading()
         try:
             module = self._load(thunk, machine, _nowhere())
         finally:
-            self._loading.discard(key)
+            del self._loading[key]
+            if loading.over is not None:
+                loading.over.set()
         module.name = show(thunk)
         self._modules[key] = module
         return module
@@ -239,14 +271,19 @@ class Session:
 
     def wait_all(self, machine: Machine) -> None:
         """Wait for all started thunks, including those that are started meanwhile. Raises the first error."""
-        failure: Exception | None = None
-        while self._started:
-            started, self._started = self._started, []
-            for each in started:
-                machine.wait(each.task.wait())
-                failure = failure or each.error
-        if failure is not None:
-            raise failure
+        waited: list[_StartedThunk] = []
+        try:
+            while self._started:
+                started, self._started = self._started, []
+                waited += started
+                for each in started:
+                    machine.wait(each.task.wait())
+        except BaseException:  # cancelled: they are still to be waited for
+            self._started[:0] = waited
+            raise
+        for each in waited:
+            if each.error is not None:
+                raise each.error
 
     def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
         """Start reading a file or a thunk's output. Return a function that returns the next bytes, b"" at the end."""
@@ -274,6 +311,25 @@ class Session:
         machine.wait(self.host.write_host_path(destination, bytes(content)))
 
     # --- helpers ---
+
+    def _waits_for_this_fiber(self, loading: _Loading) -> bool:
+        """Return whether this fiber is loading a module, or the one that is waits for this one, perhaps indirectly."""
+        this, found = greenlet.getcurrent(), loading
+        while found.fiber is not this:
+            if found.fiber not in self._blocked:
+                return False
+            found = self._blocked[found.fiber]
+        return True
+
+    def _wait_for_load(self, loading: _Loading, machine: Machine) -> None:
+        if loading.over is None:
+            loading.over = self._driver.event()
+        this = greenlet.getcurrent()
+        self._blocked[this] = loading
+        try:
+            machine.wait(loading.over.wait())
+        finally:
+            del self._blocked[this]
 
     async def _drive(self, work: Callable[[], Value]) -> Value:
         return await drive(self.machine, work, self._driver.checkpoint)

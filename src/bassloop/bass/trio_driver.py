@@ -15,15 +15,7 @@ if TYPE_CHECKING:
 
     from bassloop.bass.host import ByteStream, Host
     from bassloop.bass.machine import Budget
-    from bassloop.bass.session import Task
-
-
-class _Task:
-    def __init__(self) -> None:
-        self.over = trio.Event()
-
-    async def wait(self) -> None:
-        await self.over.wait()
+    from bassloop.bass.session import SessionEvent, Task
 
 
 class TrioDriver:
@@ -36,23 +28,24 @@ class TrioDriver:
         await trio.lowlevel.checkpoint()
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> Task:
-        task = _Task()
+        over = trio.Event()
 
         async def run() -> None:
             try:
                 await work()
             finally:
-                task.over.set()
+                over.set()
 
         self._nursery.start_soon(run)
-        return task
+        return over
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
         send, receive = trio.open_memory_channel[bytes](0)
         failures: list[BassError] = []
 
         async def pump() -> None:
-            async with send:
+            # Closing it without a checkpoint: a cancellation there would replace an error that ends the session.
+            with send:
                 try:
                     async with stream as pieces:
                         async for piece in pieces:
@@ -60,8 +53,6 @@ class TrioDriver:
                                 await send.send(piece)
                 except BassError as error:
                     failures.append(error)
-                except trio.BrokenResourceError:
-                    return
 
         async def pull() -> bytes:
             try:
@@ -73,6 +64,9 @@ class TrioDriver:
 
         self._nursery.start_soon(pump)
         return pull
+
+    def event(self) -> SessionEvent:
+        return trio.Event()
 
 
 @asynccontextmanager

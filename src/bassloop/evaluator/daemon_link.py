@@ -164,6 +164,10 @@ class Fibers:
 
         return pull
 
+    def event(self) -> FiberEvent:
+        """Return a new event."""
+        return FiberEvent(self)
+
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> Pending[T]:
         fiber = _Fiber(coroutine)
         self._ready.append(fiber)
@@ -183,6 +187,23 @@ class Fibers:
                 pending.waiting.append(fiber)
             return
         self.resume(fiber.end)
+
+
+class FiberEvent:
+    """An event that fibers may wait for."""
+
+    def __init__(self, fibers: Fibers) -> None:
+        self._fibers = fibers
+        self._set: Pending[None] = Pending()
+
+    def set(self) -> None:
+        """Resume the fibers that wait."""
+        self._set.succeed(None)
+        self._fibers.resume(self._set)
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        await self._set
 
 
 async def _enter(stream: ByteStream) -> AsyncIterator[bytes]:

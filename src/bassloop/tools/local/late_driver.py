@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import trio
 
     from bassloop.bass.host import ByteStream
-    from bassloop.bass.session import SessionDriver, Task
+    from bassloop.bass.session import SessionDriver, SessionEvent, Task
 
 T = TypeVar("T")
 
@@ -133,6 +133,11 @@ class LateDriver:
             return await opened[0]()
 
         return pull
+
+    def event(self) -> SessionEvent:
+        """Return a new event. There is a loop, since nothing else starts a second fiber."""
+        assert self._inner is not None
+        return self._inner.event()
 
     def begin(self, start: Callable[[SessionDriver], None]) -> None:
         """Call `start` now if there is a loop, else as soon as there is one."""
