@@ -178,7 +178,7 @@ async def test_an_event_tells_which_head_on_which_branch_it_replaces(
                 payload["before"] = a
             event = event_of(name, payload)
             assert event.head is not None
-            assert (event.replaced_head, event.head.place) == (a, place)
+            assert (event.replaced_head, event.head.branch_or_pull) == (a, place)
         for name, action in (("pull_request", "opened"), ("check_suite", "rerequested")):
             payload = await loop.standin.payload(name, action, ref=b)
             assert event_of(name, payload).replaced_head is None

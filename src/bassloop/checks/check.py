@@ -29,7 +29,7 @@ from bassloop.checks.delivery_context import HandledElsewhere, handover_request
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
-from bassloop.checks.supersede import must_finish, superseded
+from bassloop.checks.supersede import must_finish, why_superseded
 from bassloop.checks.trusted_runs import (
     confirmed_by,
     is_spot_checked,
@@ -366,7 +366,7 @@ class CheckTask:
             return
         if await must_finish(loop, self.handle.run):
             return
-        if (why := await superseded(loop, context.event, context.received_at)) is not None:
+        if (why := await why_superseded(loop, context.event, context.received_at)) is not None:
             loop.cancel(self.handle.run.id, why)
 
     async def _find_on_github(self) -> None:

@@ -20,7 +20,7 @@ from bassloop.checks.hook import HOOK_FILES, run_hook
 from bassloop.checks.loop_state import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.starting import verify_run
-from bassloop.checks.supersede import supersede, superseded
+from bassloop.checks.supersede import supersede, why_superseded
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event
@@ -149,7 +149,7 @@ async def _handle_hook(
         await loop.store.notifications.publish(store.Topic.POLICIES, str(repository.id))
     replaced = None
     if not routing.rerun and not await loop.store.runs.delivery_has_any(delivery.guid):
-        replaced = await superseded(loop, event, delivery.received_at)
+        replaced = await why_superseded(loop, event, delivery.received_at)
     policy, unusable = Policy(), ""
 
     async def read_policy() -> None:

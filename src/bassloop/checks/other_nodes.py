@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bassloop.checks.live_runs import LiveRuns
     from bassloop.store import Run, RuntimeRecord, Store
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 """The interval at which a run is polled, in case a notification was lost."""
 
 REFUSED_SECONDS = 2.0
@@ -41,7 +41,7 @@ class OtherNodesRuns:
     async def _wait_for(self, run_id: str, *, or_own: bool) -> Run:
         async with self._live_runs.follow(run_id) as following:
             while True:
-                with trio.move_on_after(LOOK_SECONDS):
+                with trio.move_on_after(POLL_SECONDS):
                     await following.changed()
                 run = await self._store.runs.get(run_id)
                 assert run is not None, "a run that hasn't ended isn't removed"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from bassloop.store import Run, Store
 
-LOOK_SECONDS = 5.0
-"""The interval at which a waiting run looks for a free slot, in case a notification or a node was lost."""
+POLL_SECONDS = 5.0
+"""The interval at which a waiting run checks for a free slot, in case a notification or a node was lost."""
 
 FREE_SECONDS = 5.0
 """The maximum time in seconds for a cancelled run to free its slot."""
@@ -71,12 +71,12 @@ class SharedUsage:
         if (short := await self._take(run, most)) is not None:
             await on_wait(short)
             id_ = run.user_id if short is UserKind.USER else run.repository_id
-            async with self._waiting.hold((short, id_)):  # one waiter looks for all
+            async with self._waiting.hold((short, id_)):  # one waiter checks for all
                 while True:
                     freed = self._slot_freed
                     if await self._take(run, most) is None:
                         break
-                    with trio.move_on_after(LOOK_SECONDS):
+                    with trio.move_on_after(POLL_SECONDS):
                         await freed.wait()
         try:
             yield

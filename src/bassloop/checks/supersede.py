@@ -30,28 +30,30 @@ async def supersede(loop: LoopState, event: Event, policy: Policy) -> None:
     before = event.replaced_head if policy.supersede else None
     if before is None or event.head is None or event.repository is None:
         return
-    place, repository = event.head.place, event.repository
-    if place is None:
+    branch_or_pull, repository = event.head.branch_or_pull, event.repository
+    if branch_or_pull is None:
         return
-    found = [
+    runs = [
         run
         for run in await loop.store.runs.unfinished()
-        if run.repository_id == repository.id and run.head_sha == before and _place(run) == place
+        if run.repository_id == repository.id
+        and run.head_sha == before
+        and _branch_or_pull(run) == branch_or_pull
     ]
-    if not found or await _is_head_elsewhere(loop, f"{repository.id}:{before}", place):
+    if not runs or await _is_head_elsewhere(loop, f"{repository.id}:{before}", branch_or_pull):
         return
-    for run in found:
+    for run in runs:
         if await must_finish(loop, run):
             continue
         check_run = await loop.store.checks.of_run(run.id)
         if check_run is None:
             continue
-        if await cancel_anywhere(loop, run, _why(place, event.head.sha), end=False):
+        if await cancel_anywhere(loop, run, _why(branch_or_pull, event.head.sha), end=False):
             log.info("run superseded", run=run.id, check=run.check_name, by=event.head.sha)
             await loop.store.checks.supersede(check_run.row)
 
 
-async def superseded(loop: LoopState, event: Event, received_at: float) -> str | None:
+async def why_superseded(loop: LoopState, event: Event, received_at: float) -> str | None:
     """Return why the checks of an event's head don't need to run any more, or None if it is still a head.
 
     The policy decides whether that matters.
@@ -61,15 +63,15 @@ async def superseded(loop: LoopState, event: Event, received_at: float) -> str |
     """
     if event.head is None or event.repository is None:
         return None
-    place, sha, repository_id = event.head.place, event.head.sha, event.repository.id
-    if place is None:
+    head, repository_id = event.head, event.repository.id
+    if head.branch_or_pull is None:
         return None
-    found = await loop.store.heads.superseded(repository_id, sha, place)
-    if found is None or found.at < received_at:
+    replacement = await loop.store.heads.superseded(repository_id, head.sha, head.branch_or_pull)
+    if replacement is None or replacement.at < received_at:
         return None
-    if await _is_head_elsewhere(loop, f"{repository_id}:{sha}", place):
+    if await _is_head_elsewhere(loop, f"{repository_id}:{head.sha}", head.branch_or_pull):
         return None
-    return _why(place, found.by_sha)
+    return _why(head.branch_or_pull, replacement.by_sha)
 
 
 async def must_finish(loop: LoopState, run: Run) -> bool:
@@ -83,28 +85,28 @@ async def must_finish(loop: LoopState, run: Run) -> bool:
     return await loop.store.heads.is_drawn(run.repository_id, run.head_sha, name)
 
 
-def _why(place: str, sha: str) -> str:
-    return f"superseded: {place} is at {sha[:12]} now"
+def _why(branch_or_pull: str, sha: str) -> str:
+    return f"superseded: {branch_or_pull} is at {sha[:12]} now"
 
 
-def _place(run: Run) -> str | None:
+def _branch_or_pull(run: Run) -> str | None:
     if run.head_branch is not None:
         return run.head_branch
     return f"#{run.pull_request}" if run.pull_request is not None else None
 
 
-async def _is_head_elsewhere(loop: LoopState, order_key: str, place: str) -> bool:
+async def _is_head_elsewhere(loop: LoopState, order_key: str, branch_or_pull: str) -> bool:
     """Return whether a commit is also the head of another branch or pull request, according to its deliveries."""
     for delivery in await loop.store.deliveries.of_head(order_key):
-        other = await _place_in(loop, delivery)
-        if other is not None and other != place:
+        other = await _branch_or_pull_of(loop, delivery)
+        if other is not None and other != branch_or_pull:
             return True
     return False
 
 
-async def _place_in(loop: LoopState, delivery: Delivery) -> str | None:
+async def _branch_or_pull_of(loop: LoopState, delivery: Delivery) -> str | None:
     try:
         head = (await loop.read_event(delivery)).head
     except MalformedEvent:
         return None
-    return None if head is None else head.place
+    return None if head is None else head.branch_or_pull

@@ -68,7 +68,7 @@ class Readiness:
     inbox: Inbox
     github: GitHub
     evaluators: Evaluators
-    _looking: KeyedLock[str] = field(default_factory=KeyedLock)
+    _checking: KeyedLock[str] = field(default_factory=KeyedLock)
     _found: dict[str, tuple[float, PartStatus]] = field(default_factory=dict)
     """The latest finding for each part, and its time."""
     _bucket_written: bool = False
@@ -76,22 +76,22 @@ class Readiness:
 
     async def follow_start(self) -> None:
         """Check the parts until all have been ready once, so that the log says which aren't, and when they are."""
-        looks, waiting = 0, set(PARTS)
+        attempts, waiting = 0, set(PARTS)
         while waiting:
             waiting = {each.part for each in await self.findings(waiting) if not each.ready}
-            looks += 1
+            attempts += 1
             if waiting:
-                await trio.sleep(START_BACKOFF.delay(looks))
+                await trio.sleep(START_BACKOFF.delay(attempts))
 
     async def findings(self, only: Collection[str] | None = None) -> tuple[PartStatus, ...]:
         """Return the state of each part, or of those in `only`. Parts are checked concurrently."""
-        looks = {"store": self._store, "bucket": self._bucket, "github": self._github}
+        checks = {"store": self._store, "bucket": self._bucket, "github": self._github}
         if self.store.statistics().shipping is None:
-            del looks["bucket"]
-        asked = [name for name in looks if only is None or name in only]
-        await run_all(partial(self._look, name, looks[name]) for name in asked)
+            del checks["bucket"]
+        checked = [name for name in checks if only is None or name in only]
+        await run_all(partial(self._check, name, checks[name]) for name in checked)
         # The cheap ones come last: the inbox starts while the others are checked for the first time.
-        found = {name: self._found[name][1] for name in asked}
+        found = {name: self._found[name][1] for name in checked}
         for status in (self._gateway(), self._inbox()):
             found[status.part] = status
             self._note(status)
@@ -99,12 +99,12 @@ class Readiness:
             found[name] for name in PARTS if name in found and (only is None or name in only)
         )
 
-    async def _look(self, name: str, look: Callable[[], Awaitable[PartStatus]]) -> None:
+    async def _check(self, name: str, check: Callable[[], Awaitable[PartStatus]]) -> None:
         """Check a part, unless that was just done."""
-        async with self._looking.hold(name):
-            looked_at = self._found[name][0] if name in self._found else -math.inf
-            if trio.current_time() - looked_at >= KEPT_SECONDS:
-                self._note(await look())
+        async with self._checking.hold(name):
+            checked_at = self._found[name][0] if name in self._found else -math.inf
+            if trio.current_time() - checked_at >= KEPT_SECONDS:
+                self._note(await check())
 
     def _note(self, found: PartStatus) -> None:
         """Store a finding, and log it if it has changed."""
@@ -117,7 +117,7 @@ class Readiness:
 
     async def _store(self) -> PartStatus:
         why = ""
-        with trio.move_on_after(STORE_PROBE_SECONDS) as patience:
+        with trio.move_on_after(STORE_PROBE_SECONDS) as scope:
             try:
                 await self.store.probe()
                 free = (await self.store.figures()).free_bytes
@@ -125,7 +125,7 @@ class Readiness:
             except StoreError as error:
                 log.warning("store not writable", error=str(error))
                 why = _explain(error)
-        if patience.cancelled_caught:
+        if scope.cancelled_caught:
             why = f"nothing was committed within {STORE_PROBE_SECONDS:g} s"
             if self.store.trouble is not None:
                 why = _explain(self.store.trouble)
@@ -202,12 +202,12 @@ class Readiness:
         if self.github.app is None:
             return PartStatus("github", True, "no App is set, so it is not asked")
         if api.trouble is not None or trio.current_time() - api.heard_at > LATELY_SECONDS:
-            with trio.move_on_after(PROBE_SECONDS) as patience:
+            with trio.move_on_after(PROBE_SECONDS) as scope:
                 try:
                     await api.clock_skew()
                 except GitHubError as error:
                     log.warning("github not reached", error=str(error))
-            if patience.cancelled_caught:
+            if scope.cancelled_caught:
                 return PartStatus("github", False, f"it doesn't answer within {PROBE_SECONDS:g} s")
         why = api.trouble or ""
         if not why and abs(ahead := api.clock_ahead or 0.0) > MOST_SKEW:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 SLOW_SECONDS = 30.0
 """The default time limit for a response that makes no progress, in seconds."""
 
-LOOKS = 4
-"""How many times in that time a response is looked at. One more look without progress ends it."""
+CHECKS = 4
+"""How many times in that time a response is checked. One more check without progress ends it."""
 
 TRANSPORT = "bassloop.transport"
 """The key of a connection's state whose value is a function that returns its `Transport` now."""
@@ -115,12 +115,12 @@ def transport(connection: trio.socket.SocketType) -> Transport:
 class TimedBuffer(StreamBuffer):
     """The bytes of a response that haven't been sent.
 
-    `has_sent` says whether some have been since the last look, `looks` how many times nothing had been since, and
-    `mark` how many bytes had been sent on the connection when that began.
+    `has_sent` says whether some have been since the last check, `stalled_checks` how many checks in a row have found
+    no progress, and `mark` how many bytes had been sent on the connection before the first of these.
     """
 
     has_sent = False
-    looks = mark = 0
+    stalled_checks = mark = 0
 
     async def pop(self, max_length: int) -> bytes:
         """Remove and return the next bytes to send."""
@@ -176,14 +176,14 @@ class EndingH2Protocol(H2Protocol):
         """End responses that make no progress, until the connection is closed."""
         slow = slow_readers_of(self.config)
         while not self._end.is_set():
-            with trio.move_on_after(slow.seconds / LOOKS):
+            with trio.move_on_after(slow.seconds / CHECKS):
                 await self._end.wait()
-            for stream_id in self._look():
+            for stream_id in self._find_stalled():
                 slow.responses += 1
                 await self._reset(stream_id)
 
-    def _look(self) -> list[int]:
-        """Look for responses that make no progress; return the streams of those that haven't for too long.
+    def _find_stalled(self) -> list[int]:
+        """Check all responses, and return the streams of those that have made no progress for too long.
 
         The time begins once what had been sent before has arrived: on a slow line, the reader doesn't permit more
         until then.
@@ -193,10 +193,10 @@ class EndingH2Protocol(H2Protocol):
         is_sending = any(buffer.has_sent for buffer in self._buffers().values())
         for stream_id, buffer in self._buffers().items():
             if buffer.has_sent or not buffer.buffer or self._is_permitted(stream_id, is_sending):
-                buffer.looks, buffer.mark = 0, now.sent
+                buffer.stalled_checks, buffer.mark = 0, now.sent
             elif buffer.mark <= now.acknowledged:
-                buffer.looks += 1
-            if buffer.looks > LOOKS:
+                buffer.stalled_checks += 1
+            if buffer.stalled_checks > CHECKS:
                 stalled.append(stream_id)
             buffer.has_sent = False
         return stalled

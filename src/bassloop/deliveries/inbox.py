@@ -478,9 +478,9 @@ def _replacement(event: Event) -> Replacement | None:
     before = event.replaced_head
     if before is None or event.repository is None or event.head is None:
         return None
-    if (place := event.head.place) is None:
+    if (branch_or_pull := event.head.branch_or_pull) is None:
         return None
-    return Replacement(event.repository.id, before, place, event.head.sha)
+    return Replacement(event.repository.id, before, branch_or_pull, event.head.sha)
 
 
 async def read_event(name: str, body: bytes) -> Event:

@@ -65,7 +65,7 @@ class Head:
     base: str | None = None
 
     @property
-    def place(self) -> str | None:
+    def branch_or_pull(self) -> str | None:
         """The branch whose head it is, or ``#NUMBER`` for a fork's pull request."""
         if self.branch is not None:
             return self.branch

@@ -357,7 +357,7 @@ class Deliveries(Subject):
 
 
 def note_replacement(db: Connection, replacement: Replacement, at: float) -> None:
-    """Record that another head has replaced this one on its branch or pull request (`place`)."""
+    """Record that another head has replaced this one on its branch or pull request."""
     db.execute(
         "INSERT INTO superseded (repository_id, head_sha, place, by_sha, at) "
         "VALUES (?, ?, ?, ?, ?) "

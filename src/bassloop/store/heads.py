@@ -42,13 +42,13 @@ class Heads(Subject):
 
     @reads
     def superseded(
-        self, db: Connection, repository_id: int, head_sha: str, place: str
+        self, db: Connection, repository_id: int, head_sha: str, branch_or_pull: str
     ) -> Superseded | None:
-        """Return what superseded a head most recently on a branch or pull request (`place`), or None."""
+        """Return what superseded a head most recently on a branch or pull request, or None."""
         row = db.execute(
             "SELECT by_sha, at FROM superseded "
             "WHERE repository_id = ? AND head_sha = ? AND place = ?",
-            (repository_id, head_sha, place),
+            (repository_id, head_sha, branch_or_pull),
         ).fetchone()
         return None if row is None else Superseded(**row)
 

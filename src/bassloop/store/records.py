@@ -57,11 +57,11 @@ class Delivery:
 
 
 class Replacement(NamedTuple):
-    """The replacement of a head by another one, on a branch or a pull request (`place`)."""
+    """The replacement of a head by another one, on a branch or a pull request (as in `Head.branch_or_pull`)."""
 
     repository_id: int
     head_sha: str
-    place: str
+    branch_or_pull: str
     by_sha: str
 
 
