@@ -26,7 +26,7 @@ from bassloop.bass.json_stream import read_json
 from bassloop.bass.reader import read_source
 from bassloop.bridge.http2 import FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket
-from bassloop.daemon.http_server import FrameCounter
+from bassloop.daemon.frame_limits import FrameCounter
 from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.errors import ProtocolError

@@ -22,18 +22,20 @@ from quart_trio import QuartTrio
 
 from bassloop.bridge.http2 import PREFACE
 from bassloop.concurrency import TokenBucket, TTLCache
-from bassloop.daemon import http_server
+from bassloop.daemon import frame_limits
 from bassloop.daemon.early_responses import EndingTaskGroup
-from bassloop.daemon.http_server import (
+from bassloop.daemon.frame_limits import (
     ADDRESS_SECONDS,
     ADDRESSES,
     CONTROL_FRAMES,
-    READ_BYTES,
-    STREAMS,
     WEBSOCKET_FRAMES,
-    ContainedServer,
     FrameCounter,
     MeteredStream,
+)
+from bassloop.daemon.http_server import (
+    READ_BYTES,
+    STREAMS,
+    ContainedServer,
     bind,
     serve_http,
     start_listening,
@@ -225,11 +227,11 @@ async def test_connections_of_an_address_share_a_budget_of_frames(
     def clock() -> float:
         return 0.0
 
-    monkeypatch.setattr(http_server, "ADDRESS_FRAMES", 16)
-    monkeypatch.setattr(http_server, "LONGEST_DELAY", 0.5)
-    monkeypatch.setattr(http_server, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(frame_limits, "ADDRESS_FRAMES", 16)
+    monkeypatch.setattr(frame_limits, "LONGEST_DELAY", 0.5)
+    monkeypatch.setattr(frame_limits, "time", SimpleNamespace(monotonic=clock))
     addresses = TTLCache[str, TokenBucket](ADDRESSES, ADDRESS_SECONDS, clock=clock)
-    monkeypatch.setattr(ContainedServer, "_addresses", addresses)
+    monkeypatch.setattr(frame_limits, "BUDGETS", addresses)
     greeting, ping, most = PREFACE + http2_frame(4, 0, b""), http2_frame(6, 0, bytes(8)), 12
     with trio.fail_after(200):
         async with await trio.open_tcp_stream(*served) as first:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-    from bassloop.daemon.http_server import ASGI
+    from bassloop.daemon.proxies import ASGI
     from bassloop.store.nodes import Nodes, Peer
 
 CONNECT_SECONDS = 2.0

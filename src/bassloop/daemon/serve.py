@@ -37,12 +37,7 @@ from bassloop.checks.log_indexing import keep_indexing
 from bassloop.checks.recovery import interrupt_lost_runs, keep_concluding
 from bassloop.daemon import StartError, wiring
 from bassloop.daemon.credentials import Certificate
-from bassloop.daemon.http_server import (
-    Proxies,
-    bind,
-    serve_http,
-    start_listening,
-)
+from bassloop.daemon.http_server import bind, serve_http, start_listening
 from bassloop.daemon.node_tasks import (
     hand_over,
     keep_answering,
@@ -51,6 +46,7 @@ from bassloop.daemon.node_tasks import (
     keep_taking_over,
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
+from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.request_limits import RequestQueue, WebhookBodies
 from bassloop.daemon.slow_readers import SlowReaders
 from bassloop.daemon.wiring import Addresses, Parts, Resources
