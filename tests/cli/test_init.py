@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from bassloop.cli import cli
 from bassloop.project import read_checks
+from tests.repositories import git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,19 @@ def initialized(folder: Path, *options: str, status: int = 0) -> str:
     done = CliRunner().invoke(cli, ["init", *options, str(folder)])
     assert done.exit_code == status, done.output
     return done.output
+
+
+def test_a_folder_of_git_s_own_gets_no_checks(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(file="")
+    git(tmp_path, "clone", "--quiet", "--bare", str(path), "bare.git")
+    git(tmp_path / "bare.git", "worktree", "add", "--quiet", "inside")
+    for folder in (path / ".git", path / ".git/refs", tmp_path / "bare.git"):
+        output = initialized(folder, status=1)
+        assert f"{folder} is where Git keeps a repository, and not its working tree" in output
+        assert not (folder / ".bassloop.toml").exists()
+    assert "wrote" in initialized(tmp_path / "bare.git/inside")
 
 
 def test_projects_in_folders_get_checks_of_their_own(tmp_path: Path) -> None:

@@ -105,6 +105,16 @@ def test_mistakes_in_a_script_are_reported(
     assert len(found) <= 1
 
 
+def test_a_script_that_is_executable_here_but_not_in_git_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "x.sh"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    [advice] = explain_scripts(tmp_path, "./x.sh: Permission denied", {"x.sh": False}.get)
+    assert advice.endswith("git update-index --chmod=+x x.sh")
+    [advice] = explain_scripts(tmp_path, "./x.sh: Permission denied", {"x.sh": True}.get)
+    assert "noexec" in advice
+
+
 def test_the_location_of_a_misspelt_folder_in_a_hook_is_found(
     make_repository: MakeRepository,
 ) -> None:

@@ -134,6 +134,20 @@ async def test_new_files_are_tried_though_git_status_hides_them(
     assert await files(copy) == [".bassloop.toml", "new"]
 
 
+async def test_executable_files_are_those_that_git_takes_for_executable(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    path = make_repository(**CHECKS, **{"run.sh": "", "new.sh": ""})
+    (path / "new.sh").chmod(0o755)
+    copy = await WorkingCopy.open(path, tmp_path / "copy")
+    assert await copy.executables() == {".bassloop.toml": False, "new.sh": True, "run.sh": False}
+    git(path, "config", "core.fileMode", "false")
+    (path / "new").touch()
+    (path / "run.sh").chmod(0o755)
+    copy = await WorkingCopy.open(path, tmp_path / "other")
+    assert (await copy.executables())["run.sh"] is False
+
+
 async def test_an_edit_at_the_time_of_the_index_is_tried(
     make_repository: MakeRepository, tmp_path: Path
 ) -> None:

@@ -113,8 +113,12 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     from bassloop.project import ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
     from bassloop.terminal import one_line
-    from bassloop.tools.checks_folder import repository_top
+    from bassloop.tools.checks_folder import is_git_folder, repository_top
 
+    if is_git_folder(path.resolve()):
+        raise click.ClickException(
+            f"{path.resolve()} is where Git keeps a repository, and not its working tree: name the folder of a clone"
+        )
     root = path if (path / ".git").exists() else repository_top(path.resolve()) or path
     file = root / CONFIG_FILE
     hooks = [root / hook for hook in SCRIPTS]

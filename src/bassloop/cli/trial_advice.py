@@ -23,7 +23,7 @@ from bassloop.units import format_size
 from bassloop.wire.conventions import CHECKOUT_IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bassloop.cli.trial_display import CheckResult
@@ -121,7 +121,8 @@ async def advise(results: Sequence[CheckResult], trial: Trial, causes: str) -> l
         hints.append(
             f"for this trial alone, set {' and '.join(names)} in the environment, and add {options}"
         )
-    hints += explain_scripts(trial.copy.source, causes)
+    executables = await trial.copy.executables() if "Permission denied" in causes else {}
+    hints += explain_scripts(trial.copy.source, causes, executables.get)
     if _SUBMODULE.search(causes):
         hints.append(
             "a submodule can't be cloned: a trial needs an address that anybody may clone, such as https://…. A local "
@@ -245,19 +246,24 @@ def warn_of_pitfalls(root: Path) -> list[str]:
         return []
 
 
-def explain_scripts(root: Path, why: str) -> list[str]:
+def explain_scripts(
+    root: Path, why: str, is_executable: Callable[[str], bool | None] = lambda name: None
+) -> list[str]:
     """Return what is wrong with those of the repository's scripts that error messages name.
 
     Args:
         root: the repository.
         why: why checks failed.
+        is_executable: returns whether a file was executable in what was tried, None if that's unknown.
     """
     names = dict.fromkeys(found["path"] for found in _SCRIPT.finditer(why))
-    found = (_explain_script(root, name, why) for name in names if ".." not in name)
+    found = (_explain_script(root, name, why, is_executable) for name in names if ".." not in name)
     return list(filter(None, found))
 
 
-def _explain_script(root: Path, name: str, why: str) -> str | None:
+def _explain_script(
+    root: Path, name: str, why: str, is_executable: Callable[[str], bool | None]
+) -> str | None:
     path = root / name
     try:
         with path.open("rb") as file:
@@ -274,6 +280,11 @@ def _explain_script(root: Path, name: str, why: str) -> str | None:
     if f"{name}: Permission denied" in why:
         if not os.access(path, os.X_OK):
             return f"{name} isn't executable: chmod +x {name}"
+        if is_executable(name) is False:
+            return (
+                f"{name} is executable here, but not in Git, so it wouldn't be after a push either: "
+                f"git update-index --chmod=+x {name}"
+            )
         return (
             f"{name} is executable; if a trial's folder in {tempfile.gettempdir()} is mounted noexec, set TMPDIR to "
             "another one"

@@ -29,6 +29,16 @@ def repository_top(path: Path) -> Path | None:
     return next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
 
 
+def is_git_folder(path: Path) -> bool:
+    """Return whether a folder is a bare repository, or the `.git` of one, or inside it."""
+    for each in (path, *path.parents):
+        if (each / ".git").exists():
+            return False  # a worktree may be inside a bare repository
+        if (each / "HEAD").is_file() and (each / "objects").is_dir() and (each / "refs").is_dir():
+            return True
+    return False
+
+
 def find_checks_folder(path: Path) -> Path | None:
     """Return PATH if it has checks, or the repository around it; None if neither has any.
 

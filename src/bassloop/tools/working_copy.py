@@ -151,6 +151,12 @@ class WorkingCopy:
         """Return whether the commit that is tried has a file."""
         return bool(await git(self.path, "ls-tree", "--name-only", self.head, "--", name))
 
+    async def executables(self) -> dict[str, bool]:
+        """Return whether each file is executable in the commit that is tried, by its path."""
+        listing = await git(self.path, "ls-tree", "-r", "-z", self.head)
+        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+        return {name: mode.startswith("100755") for mode, _, name in entries}
+
     def _copy_files(self) -> None:
         for each in self.path.iterdir():
             if each.is_dir() and not each.is_symlink() and each.name != ".git":
