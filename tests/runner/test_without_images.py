@@ -139,6 +139,29 @@ async def test_a_version_manager_can_write_its_shims_and_nothing_else(tmp_path: 
     assert [each.name for each in (root / "shims").iterdir()] == ["install"]
 
 
+@pytest.mark.parametrize("is_contained", [False, pytest.param(True, marks=pytest.mark.containers)])
+async def test_a_program_that_an_earlier_thunk_installed_in_its_home_is_found(
+    tmp_path: Path, is_contained: bool
+) -> None:
+    install = sh(
+        "mkdir -p ~/.local/bin; cd ~/.local/bin; printf '#!/bin/sh\necho hi\n' >greet; "
+        "chmod +x greet; ln -s greet linked; touch data"
+    )
+
+    def named(program: str) -> pb.Thunk:
+        return pb.Thunk(
+            image=after(install), args=[pb.Value(command_path=pb.CommandPath(name=program))]
+        )
+
+    box = await sandbox.find() if is_contained else None
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
+        bench = Bench(driver)
+        assert await bench.said(named("greet")) == "hi\n"
+        assert await bench.said(named("linked")) == "hi\n"
+        with pytest.raises(DriverError, match="there is no command data"):
+            await bench.run(named("data"))
+
+
 @pytest.mark.containers
 async def test_a_script_in_a_sandbox_can_list_the_installed_debian_packages(
     tmp_path: Path,

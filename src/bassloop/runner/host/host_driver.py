@@ -11,7 +11,7 @@ import hashlib
 import os
 import posixpath
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import CHECKOUT_IMAGE, WORK_FOLDER, step_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from bassloop.runner.call_context import CallContext
     from bassloop.runner.engine.step_progress import Send, StepReporter
@@ -218,7 +218,7 @@ class HostLauncher(Launcher):
             **command.env,
             **command.secret_env,
         }
-        words = [self._program(execution, start, env["PATH"], mounts), *command.words[1:]]
+        words = [self._program(execution, start, env["PATH"], home, mounts), *command.words[1:]]
         if box is None:
             yield Launch(
                 words=words,
@@ -268,12 +268,13 @@ class HostLauncher(Launcher):
         return mounts
 
     def _program(
-        self, execution: Execution, start: str, path: str, mounts: Sequence[BindMount]
+        self, execution: Execution, start: str, path: str, home: Path, mounts: Sequence[BindMount]
     ) -> str:
         """Return the path of the command's program, looking it up in PATH if necessary. Raises DriverError."""
         program = execution.command.words[0]
         if "/" not in program:
-            found = shutil.which(program, path=path)
+            moved = {sandbox.HOME: home, WORK_FOLDER: execution.output.files}
+            found = _find_program(program, path, moved if self._sandbox else {})
             if found is None:
                 raise DriverError(f"there is no command {program} on this runner's machine")
             return found
@@ -296,6 +297,26 @@ def _only_fetches(ref: pb.ImageRef, thunk: pb.Thunk) -> bool:
     """
     programs = (each.command_path.name or each.string.value for each in thunk.args[:1])
     return ref.repository == CHECKOUT_IMAGE and all(name == "git" for name in programs)
+
+
+def _find_program(program: str, path: str, moved: Mapping[str, Path]) -> str | None:
+    """Return the path of a program, as its command sees it; None if PATH doesn't lead to one.
+
+    Args:
+        moved: the folders that a sandbox shows elsewhere, by where the command sees them.
+    """
+    for folder in map(posixpath.normpath, filter(None, path.split(":"))):
+        target = next((each for each in moved if f"{folder}/".startswith(f"{each}/")), None)
+        if target is None:
+            if (found := shutil.which(program, path=folder)) is not None:
+                return found
+            continue
+        found = f"{folder}/{program}"
+        with suppress(OSError):  # it leads through a link, which a command has left
+            place = file_trees.follow(moved[target], found.removeprefix(f"{target}/"))
+            if place.is_symlink() or (place.is_file() and os.access(place, os.X_OK)):
+                return found
+    return None
 
 
 def _locate(work: Path, path: str, mounts: Sequence[BindMount]) -> Path | None:
