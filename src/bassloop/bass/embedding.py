@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bassloop.bass.combiner import Applicative, Builtin
 from bassloop.bass.errors import BassError
 from bassloop.bass.reader import read_source
-from bassloop.bass.registry import bounds
+from bassloop.bass.registry import arity_of
 from bassloop.bass.session import Session
 from bassloop.bass.values import MISSING, Scope
 
@@ -39,17 +39,38 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("this has to wait for something: evaluate it in a session that Trio drives")
 
 
-class _Done:
-    async def wait(self) -> None:
-        return
+def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
+    """Return a function of the language that calls a Python function with the arguments, which are values.
+
+    `formals` is written as in the language, and determines the number of arguments. If the function returns an
+    awaitable, the session's driver awaits it while the script waits. Raise `BassError` for invalid arguments.
+    """
+
+    def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
+        result = function(*args)
+        return machine.wait(result) if inspect.isawaitable(result) else result
+
+    least, most = arity_of(formals)
+    return Applicative(Builtin(name, read_source(formals, name)[0].form, call, least, most))
 
 
-class _Never:
-    def set(self) -> None:
-        return
+def scope(bindings: Mapping[str, Value]) -> Scope:
+    """Return a scope with these bindings."""
+    return Scope(dict(bindings))
 
-    async def wait(self) -> None:
-        raise BassError("this module is still being loaded, by what waits for this")
+
+def binding(module: Scope, name: str, where: str, advice: str | None = None) -> Value:
+    """Return the value that a module itself binds to a name. Raises `BassError` if it doesn't.
+
+    Args:
+        where: what to call the module in the error.
+        advice: what the error says that its author should do; by default, to define the name.
+    """
+    value = module.vars.get(name, MISSING)
+    if value is MISSING:
+        advice = advice or f"add (defn {name} […] …) to it"
+        raise BassError(f"{where} does not bind {name}; {advice}")
+    return value
 
 
 class Immediate:
@@ -79,35 +100,16 @@ class Immediate:
         return _Never()
 
 
-def builtin(name: str, formals: str, function: Callable[..., Any]) -> Value:
-    """Return a function of the language that calls a Python function with the arguments, which are values.
-
-    `formals` is written as in the language, and determines the number of arguments. If the function returns an
-    awaitable, the session's driver awaits it while the script waits. Raise `BassError` for invalid arguments.
-    """
-
-    def call(args: list[Value], scope: Scope, machine: Machine) -> Value:
-        result = function(*args)
-        return machine.wait(result) if inspect.isawaitable(result) else result
-
-    least, most = bounds(formals)
-    return Applicative(Builtin(name, read_source(formals, name)[0].form, call, least, most))
+class _Done:
+    async def wait(self) -> None:
+        return
 
 
-def scope(bindings: Mapping[str, Value]) -> Scope:
-    """Return a scope with these bindings."""
-    return Scope(dict(bindings))
+class _Never:
+    """An event that can't be waited for: a fiber of such a session runs to its end before others continue."""
 
+    def set(self) -> None:
+        return
 
-def binding(module: Scope, name: str, where: str, advice: str | None = None) -> Value:
-    """Return the value that a module itself binds to a name. Raises `BassError` if it doesn't.
-
-    Args:
-        where: what to call the module in the error.
-        advice: what the error says that its author should do; by default, to define the name.
-    """
-    value = module.vars.get(name, MISSING)
-    if value is MISSING:
-        advice = advice or f"add (defn {name} […] …) to it"
-        raise BassError(f"{where} does not bind {name}; {advice}")
-    return value
+    async def wait(self) -> None:
+        raise BassError("a module loads itself, in a handler that it has started")

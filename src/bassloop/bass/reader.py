@@ -51,12 +51,12 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 class _Open:
-    """An entry of the reader's stack, which waits for forms: an open bracket, a comment, or a `^`."""
+    """An entry of the reader's stack that waits for forms. `opener` is its bracket, `;` or `^`."""
 
-    __slots__ = ("comment", "forms", "sort", "start")
+    __slots__ = ("comment", "forms", "opener", "start")
 
-    def __init__(self, sort: str, start: int, comment: str = "") -> None:
-        self.sort = sort
+    def __init__(self, opener: str, start: int, comment: str = "") -> None:
+        self.opener = opener
         self.start = start
         self.comment = comment
         self.forms: list[Located] = []
@@ -122,9 +122,9 @@ class Reader:
             if not stack:
                 return form  # type: ignore[no-any-return]
             waiting = stack[-1]
-            if waiting.sort == ";":
+            if waiting.opener == ";":
                 form.comment = waiting.comment
-            elif waiting.sort == "^":
+            elif waiting.opener == "^":
                 waiting.forms.append(form)
                 if len(waiting.forms) < 2:
                     return None
@@ -138,26 +138,26 @@ class Reader:
     def _end(self) -> None:
         """Check that nothing is open at the end of the text, except for a comment that no form follows."""
         for waiting in self._stack:
-            if waiting.sort != ";":
-                what = {"^": "^ must be followed by metadata and a form"}.get(waiting.sort)
-                message = what or f"unexpected end: {waiting.sort} is never closed"
+            if waiting.opener != ";":
+                what = {"^": "^ must be followed by metadata and a form"}.get(waiting.opener)
+                message = what or f"unexpected end: {waiting.opener} is never closed"
                 raise self._error(message, waiting.start, waiting.start + 1, incomplete=True)
         self._stack.clear()
 
     def _close(self, char: str, at: int) -> Value:
         stack = self._stack
-        while stack and stack[-1].sort == ";":  # a comment that no form follows
+        while stack and stack[-1].opener == ";":  # a comment that no form follows
             stack.pop()
         if not stack:
             raise self._error(f"unmatched {char}", at, at + 1)
         opened = stack[-1]
-        if opened.sort == "^":
+        if opened.opener == "^":
             raise self._error("^ must be followed by metadata and a form", opened.start, at)
-        if _CLOSING[opened.sort] != char:
-            expected = _CLOSING[opened.sort]
+        if _CLOSING[opened.opener] != char:
+            expected = _CLOSING[opened.opener]
             line, _ = self.source.position(opened.start)
             raise self._error(
-                f"unmatched {char}: {opened.sort} of line {line} needs {expected}", at, at + 1
+                f"unmatched {char}: {opened.opener} of line {line} needs {expected}", at, at + 1
             )
         stack.pop()
         self._at = at + 1
@@ -189,7 +189,7 @@ class Reader:
         if len(self._stack) >= MAX_DEPTH:
             raise self._error(f"nested more than {MAX_DEPTH:,} levels deep", start, start + 1)
         # Of several comments, with blank lines between them, the first one counts.
-        if not (self._stack and self._stack[-1].sort == ";"):
+        if not (self._stack and self._stack[-1].opener == ";"):
             self._stack.append(_Open(";", start, "\n\n".join(paragraphs)))
 
     def _comment_line(self, at: int) -> tuple[str, int]:

@@ -57,13 +57,13 @@ GROUPS: Final[Mapping[str, str]] = {
 class ReferenceEntry:
     """The documentation of a name.
 
-    `sort` is "function" (which evaluates its operands), "operative" (which doesn't) or "value". `formals` is printed as
+    `kind` is "function" (which evaluates its operands), "operative" (which doesn't) or "value". `formals` is printed as
     in the language, None for a value. `paragraphs` don't include the `examples`.
     """
 
     name: str
     module: str
-    sort: str
+    kind: str
     formals: str | None
     paragraphs: tuple[str, ...]
     examples: tuple[str, ...]
@@ -148,9 +148,9 @@ def module_about(module: str) -> str:
 def entry(name: str, value: Value, module: str = "", group: str = "") -> ReferenceEntry:
     """Return the entry of a name that is bound to a value."""
     paragraphs, examples = paragraphs_of(_text(value, "doc"))
-    sort, formals = _called(value)
+    kind, formals = _kind_of(value)
     return ReferenceEntry(
-        name, module, sort, formals, paragraphs, examples, _text(value, "deprecated"), group
+        name, module, kind, formals, paragraphs, examples, _text(value, "deprecated"), group
     )
 
 
@@ -184,8 +184,8 @@ def _text(value: Value, key: str) -> str:
     return bare if isinstance(bare, str) else ""
 
 
-def _called(value: Value) -> tuple[str, str | None]:
-    """Return the sort of a value, and its formals."""
+def _kind_of(value: Value) -> tuple[str, str | None]:
+    """Return the kind of a value, and its formals."""
     bare = plain(value)
     inside: Value = bare
     while isinstance(inside, Applicative):

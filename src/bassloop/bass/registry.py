@@ -45,7 +45,7 @@ Compiler: TypeAlias = "Callable[[Combination], Code]"
 class BuiltinDefinition:
     """A builtin's implementation, number of arguments, and documentation.
 
-    `calls` is true if the function may return `TAIL`. `inline` is the Python operator that does the same with two
+    `tail_calls` is true if the function may return `TAIL`. `inline` is the Python operator that does the same with two
     integers. A special form has a `compiler`, which compiles a call, and a `function` that also runs it. `guards` is
     true if the compiled code checks by itself whether the name has been shadowed. `indent` and `deprecated` (what to
     use instead) become metadata. `shown` is the name that it prints with.
@@ -59,7 +59,7 @@ class BuiltinDefinition:
     most: int | None
     shown: str
     operative: bool = False
-    calls: bool = False
+    tail_calls: bool = False
     indent: bool = False
     inline: str = ""
     deprecated: str = ""
@@ -81,7 +81,7 @@ def builtin(
     doc: str = "",
     *,
     operative: bool = False,
-    calls: bool = False,
+    tail_calls: bool = False,
     indent: bool = False,
     internal: bool = False,
     shown: str = "",
@@ -96,13 +96,13 @@ def builtin(
     consists of paragraphs, of which those that begin with `=>` are examples. `dotted` implements calls with an improper
     list of operands. See `BuiltinDefinition` for the other arguments.
     """
-    least, most = bounds(formals) if count is None else (count, count)
+    least, most = arity_of(formals) if count is None else (count, count)
 
     def define(function: Function) -> Function:
         table = INTERNAL if internal else TABLE
         table[name] = BuiltinDefinition(
             name, formals, function, _paragraphs(doc), least, most, shown or name,
-            operative, calls, indent, inline, deprecated, dotted,
+            operative, tail_calls, indent, inline, deprecated, dotted,
         )  # fmt: skip
         return function
 
@@ -110,7 +110,7 @@ def builtin(
 
 
 def function(
-    name: str, doc: str = "", *, where: str = "", calls: bool = False, internal: bool = False, shown: str = ""
+    name: str, doc: str = "", *, where: str = "", tail_calls: bool = False, internal: bool = False, shown: str = ""
 ) -> Callable[[Callable[..., Value]], Function]:  # fmt: skip
     """Return a decorator that registers a function whose parameters are the builtin's arguments.
 
@@ -133,7 +133,7 @@ def function(
         run = _adapter(len(fixed), variadic, context)(python, where or name, *checks)
         run.__module__ = python.__module__
         text = formals[1] if variadic and not fixed else f"[{' '.join(formals)}]"
-        return builtin(name, text, doc, calls=calls, internal=internal, shown=shown)(run)
+        return builtin(name, text, doc, tail_calls=tail_calls, internal=internal, shown=shown)(run)
 
     return define
 
@@ -159,7 +159,7 @@ def special_form(
     It's called once for each call that a program contains. If the form is called in another way (by `apply`, or in a
     scope that doesn't descend from Ground), it's called every time.
     """
-    least, most = bounds(formals)
+    least, most = arity_of(formals)
 
     def define(compiler: Compiler) -> Compiler:
         def function(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -168,7 +168,7 @@ def special_form(
         function.__module__ = compiler.__module__
         TABLE[name] = BuiltinDefinition(
             name, formals, function, _paragraphs(doc), least, most, name,
-            operative=True, calls=True, indent=indent, compiler=compiler, guards=guards,
+            operative=True, tail_calls=True, indent=indent, compiler=compiler, guards=guards,
         )  # fmt: skip
         return compiler
 
@@ -182,7 +182,7 @@ def _paragraphs(doc: str) -> str:
 _NESTED: Final = re.compile(r"\([^()]*\)")
 
 
-def bounds(formals: str) -> tuple[int, int | None]:
+def arity_of(formals: str) -> tuple[int, int | None]:
     """Return the minimum and maximum number of arguments for formals (None if there's no maximum)."""
     if not formals.startswith("["):
         return 0, None

@@ -51,17 +51,17 @@ class Task(Protocol):
 
 
 class SessionEvent(Protocol):
-    """An event that is set once, and that any number of coroutines may wait for."""
+    """An event that any number of coroutines may wait for. It is set once."""
 
     def set(self) -> None:
-        """Resume those who wait, and let nobody wait any more."""
+        """Resume those who wait. From now on, `wait` returns at once."""
 
     async def wait(self) -> None:
         """Wait until it is set."""
 
 
 class SessionDriver(Protocol):
-    """What runs a session's coroutines: Trio, or no event loop at all (`embedding.Immediate`)."""
+    """Runs a session's coroutines: under Trio, or without an event loop (`embedding.Immediate`)."""
 
     async def checkpoint(self) -> None:
         """Let other tasks run."""
@@ -74,23 +74,6 @@ class SessionDriver(Protocol):
 
     def event(self) -> SessionEvent:
         """Return a new event. Only called while there is more than one fiber."""
-
-
-class _StartedThunk:
-    """A thunk that was started, and what its handler has returned or raised."""
-
-    def __init__(self) -> None:
-        self.task: Task
-        self.result: Value = None
-        self.error: Exception | None = None
-
-
-class _Loading:
-    """A module that a fiber is loading. Others that need it wait for `over`, which the first of them makes."""
-
-    def __init__(self) -> None:
-        self.fiber = greenlet.getcurrent()
-        self.over: SessionEvent | None = None
 
 
 class Session:
@@ -220,7 +203,7 @@ class Session:
             return self._modules[key]
         loading = self._loading[key] = _Loading()
         try:
-            module = self._load(thunk, machine, _nowhere())
+            module = self._load(thunk, machine, _discarding_sink())
         finally:
             del self._loading[key]
             if loading.over is not None:
@@ -232,7 +215,7 @@ class Session:
     def run(self, thunk: Thunk, machine: Machine, stdout: Sink | None = None) -> None:
         """Run a thunk: a Bass script in this session, anything else on the host."""
         if thunk.platform() is None:
-            scope = self._load(thunk, machine, stdout or _nowhere())
+            scope = self._load(thunk, machine, stdout or _discarding_sink())
             call(scope.get("main"), list(thunk.args[1:]), machine)
             return
         machine.wait(read_files(thunk))
@@ -291,14 +274,14 @@ class Session:
             return _once(machine.wait(subject.read()))
         if isinstance(subject, HostPath):
             subject.inside()
-            return self._reading(self.host.read_host_path(subject))
+            return self._read_stream(self.host.read_host_path(subject))
         if isinstance(subject, Thunk) and subject.platform() is None:
-            return self._output(subject)
+            return self._script_output(subject)
         if isinstance(subject, Thunk):
             machine.wait(read_files(subject))
-            return self._reading(self.host.read(subject))
+            return self._read_stream(self.host.read(subject))
         if isinstance(subject, ThunkPath):
-            return _once(self._exported(subject, machine))
+            return _once(self._read_exported(subject, machine))
         raise wrong_type(subject, "thunk, or path of a file that can be read", "read")
 
     def write(self, source: Value, destination: HostPath, machine: Machine) -> None:
@@ -389,11 +372,11 @@ class Session:
                 )
         return text_of(bytes(content))
 
-    def _reading(self, stream: ByteStream) -> Callable[[Machine], bytes]:
+    def _read_stream(self, stream: ByteStream) -> Callable[[Machine], bytes]:
         pull = self._driver.open(stream)
         return lambda machine: machine.wait(pull())
 
-    def _output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
+    def _script_output(self, thunk: Thunk) -> Callable[[Machine], bytes]:
         """Return a function that returns what a Bass script emits, as JSON. The first call runs the script."""
         waiting = [thunk]
 
@@ -410,7 +393,7 @@ class Session:
 
         return pull
 
-    def _exported(self, path: ThunkPath, machine: Machine) -> bytes:
+    def _read_exported(self, path: ThunkPath, machine: Machine) -> bytes:
         """Return the content of a file that a thunk produced."""
         if path.thunk.platform() is None:
             raise BassError(f"{brief(path)} cannot be read: a Bass script leaves no files behind")
@@ -424,6 +407,23 @@ class Session:
         if not isinstance(member, FSPath):
             raise BassError(f"there is no file {brief(path)}")
         return member.read_now()
+
+
+class _StartedThunk:
+    """A thunk that was started, and what its handler has returned or raised."""
+
+    def __init__(self) -> None:
+        self.task: Task
+        self.result: Value = None
+        self.error: Exception | None = None
+
+
+class _Loading:
+    """A module that a fiber is loading. Others that need it wait for `over`, which the first of them makes."""
+
+    def __init__(self) -> None:
+        self.fiber = greenlet.getcurrent()
+        self.over: SessionEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +464,7 @@ def _std() -> MemoryFiles:
     )
 
 
-def _nowhere() -> Sink:
+def _discarding_sink() -> Sink:
     return Sink("nowhere", lambda value, machine: None)
 
 

@@ -268,12 +268,12 @@ def _show_entry(console: Console, entry: ReferenceEntry) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    sort = {
+    kind = {
         "function": "function",
         "operative": "operative: takes its operands as written",
         "value": "value",
-    }[entry.sort]
-    console.print(Text.assemble((entry.call, "bold"), "  ", (sort, "dim")))
+    }[entry.kind]
+    console.print(Text.assemble((entry.call, "bold"), "  ", (kind, "dim")))
     if entry.module:
         # .git needs the image that it runs in.
         load = "(use (.git (linux/alpine/git)))" if entry.module == "git" else ""
@@ -331,5 +331,5 @@ def _table(entries: Iterable[ReferenceEntry]) -> RenderableType:
         text = Text(about)
         if entry.deprecated:
             text = Text.assemble(("deprecated ", "yellow"), about)
-        table.add_row(Text(entry.call, "bold" if entry.sort != "operative" else "bold cyan"), text)
+        table.add_row(Text(entry.call, "bold" if entry.kind != "operative" else "bold cyan"), text)
     return Padding(table, (0, 0, 0, 2), expand=False)

@@ -240,7 +240,7 @@ def test_all_operatives_of_std_are_known() -> None:
         entry.full_name
         for module in reference.module_names()
         for entry in reference.module_entries(module).values()
-        if entry.sort == "operative"
+        if entry.kind == "operative"
     }
     # What has another one's name binds names as that does.
     assert operatives - HARMLESS == {"streams:for"}

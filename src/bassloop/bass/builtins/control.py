@@ -210,7 +210,7 @@ def clauses(form: Combination) -> Code:
 
 @function("eval", """Evaluates a form in a scope.
 
-    => (eval [* :x :y] {:x 6 :y 7})""", calls=True)  # fmt: skip
+    => (eval [* :x :y] {:x 6 :y 7})""", tail_calls=True)  # fmt: skip
 def evaluate(form: Value, scope: Scope, *, machine: Machine) -> Value:
     if not isinstance(form, Object):
         return form
@@ -241,7 +241,7 @@ def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
     A scope to call it in may follow.
 
     => (apply max [6 42 7])""",
-    calls=True,
+    tail_calls=True,
 )  # fmt: skip
 def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
     inside = unwrap(arguments.applicative(args[0], "apply"))

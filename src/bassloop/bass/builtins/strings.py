@@ -154,7 +154,7 @@ def _no_pattern(source: str, reason: str) -> BassError:
 @builtin(
     "regexp-case", "[str & re-fn-pairs]",
     "Evaluates the form after the first regular expression that matches a string, with $0, $1 and $name bound.",
-    internal=True, operative=True, calls=True,
+    internal=True, operative=True, tail_calls=True,
 )  # fmt: skip
 def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
     if len(args) % 2 == 0:

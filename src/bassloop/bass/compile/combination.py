@@ -223,12 +223,12 @@ def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Cod
     """
     operands, integers = "", []
     names = {"operator": operator, "a": "first", "b": "second"}
-    for variable, operand, sort in (("a", "first", first), ("b", "second", second)):
-        if sort == "number":
+    for variable, operand, kind in (("a", "first", first), ("b", "second", second)):
+        if kind == "number":
             continue
         names[variable] = variable
         integers.append(f"{variable}.__class__ is int")
-        if sort == "parameter":
+        if kind == "parameter":
             operands += _PARAMETER.format(variable=variable, operand=operand)
         else:
             operands += f"{variable} = {operand}_code(scope, machine)\n"
@@ -350,7 +350,7 @@ def _call_of_builtin(
         return general(scope, machine)
 
     name, function = definition.name, definition.function
-    finish = definition.calls and not tail
+    finish = definition.tail_calls and not tail
     if definition.compiler is not None:
         try:
             compiled = definition.compiler(Combination(name, operands, tail, place, slow))
@@ -361,14 +361,14 @@ def _call_of_builtin(
         return operative_call(finish=finish)(name, slow, place, function, operands)
     codes = [code(operand) for operand in operands]
     if definition.inline and count == 2:
-        sorts, given = zip(*map(_sort, operands), strict=True)
-        make = arithmetic_call(definition.inline, *sorts)
+        kinds, given = zip(*map(_operand_kind, operands), strict=True)
+        make = arithmetic_call(definition.inline, *kinds)
         return make(name, slow, place, function, given[0], codes[0], given[1], codes[1])
     return builtin_call(count, finish=finish)(name, slow, place, function, codes)
 
 
-def _sort(operand: Value) -> tuple[str, Value]:
-    """Return an operand's sort for `arithmetic_call`, and its number or name."""
+def _operand_kind(operand: Value) -> tuple[str, Value]:
+    """Return an operand's kind for `arithmetic_call`, and its number or name."""
     operand = _undocumented(operand)
     if operand.__class__ is int:
         return "number", operand

@@ -241,7 +241,7 @@ class Analysis:
     def _is_safe(self, meaning: Definition | ReferenceEntry | None) -> bool:
         for _ in range(ALIASES):
             if isinstance(meaning, ReferenceEntry):
-                return meaning.sort != "operative"
+                return meaning.kind != "operative"
             if meaning is None:
                 return False
             if meaning.kind in EVALUATING:

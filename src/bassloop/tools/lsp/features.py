@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bassloop.tools.lsp.analysis import Analysis
 
 
-SORTS = {
+KINDS = {
     "function": "function",
     "operative": "operative: takes its operands as written",
     "parameter": "parameter",
@@ -30,7 +30,7 @@ class Suggestion(NamedTuple):
     """A completion, which replaces `span`."""
 
     label: str
-    sort: str
+    kind: str
     detail: str
     about: str
     span: TextSpan
@@ -82,14 +82,14 @@ def hover(found: Analysis, offset: int) -> tuple[TextSpan, str] | None:
 
 def _entry(entry: ReferenceEntry) -> str:
     return _markdown(
-        entry.call, SORTS[entry.sort], entry.deprecated, entry.paragraphs, entry.examples
+        entry.call, KINDS[entry.kind], entry.deprecated, entry.paragraphs, entry.examples
     )
 
 
 def _definition(found: Analysis, definition: Definition, prefix: str = "") -> str:
     formals = definition.formals
     paragraphs, examples = reference.paragraphs_of(definition.doc)
-    sort = SORTS[definition.kind]
+    kind = KINDS[definition.kind]
     if definition.module is not None:
         std = definition.module.std
         about = reference.module_about(std) if std in reference.module_names() else ""
@@ -100,19 +100,19 @@ def _definition(found: Analysis, definition: Definition, prefix: str = "") -> st
             meaning = found.member(definition.alias, len(definition.alias.members) - 1)
         if meaning is not None:
             formals = meaning.formals
-            sort = SORTS[meaning.sort if isinstance(meaning, ReferenceEntry) else meaning.kind]
+            kind = KINDS[meaning.kind]
         if isinstance(meaning, ReferenceEntry) and not definition.doc:
             paragraphs, examples = meaning.paragraphs, meaning.examples
     written = ReferenceEntry(prefix + definition.name, "", "", formals, (), (), "").call
-    return _markdown(written, sort, "", paragraphs, examples)
+    return _markdown(written, kind, "", paragraphs, examples)
 
 
 def _markdown(
-    call: str, sort: str, deprecated: str, paragraphs: Iterable[str], examples: Iterable[str]
+    call: str, kind: str, deprecated: str, paragraphs: Iterable[str], examples: Iterable[str]
 ) -> str:
     parts = [f"```clojure\n{call}\n```"]
-    if sort:
-        parts.append(f"*{sort}*")
+    if kind:
+        parts.append(f"*{kind}*")
     if deprecated:
         parts.append(f"**deprecated**: {deprecated}")
     parts.extend(paragraphs)
@@ -172,7 +172,7 @@ def _resolved(found: Analysis, definition: Definition) -> Definition:
 
 def _suggested(entry: ReferenceEntry, span: TextSpan) -> Suggestion:
     about = "\n\n".join((*entry.paragraphs, *(f"=> {each}" for each in entry.examples)))
-    return Suggestion(entry.name, entry.sort, entry.call, about, span, bool(entry.deprecated))
+    return Suggestion(entry.name, entry.kind, entry.call, about, span, bool(entry.deprecated))
 
 
 def _suggestion(found: Analysis, definition: Definition, span: TextSpan) -> Suggestion:

@@ -297,7 +297,7 @@ def _item(suggestion: Suggestion, positions: Positions) -> types.CompletionItem:
     about = suggestion.about
     return types.CompletionItem(
         suggestion.label,
-        kind=ITEMS.get(suggestion.sort, types.CompletionItemKind.Variable),
+        kind=ITEMS.get(suggestion.kind, types.CompletionItemKind.Variable),
         detail=suggestion.detail,
         documentation=types.MarkupContent(types.MarkupKind.PlainText, about) if about else None,
         text_edit=types.TextEdit(_range(suggestion.span, positions), suggestion.label),
