@@ -18,6 +18,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.artifact_collector import ArtifactCollector
+from bassloop.checks.call_metadata import call_metadata
 from bassloop.checks.conclude import (
     Ending,
     awaited_runner,
@@ -25,8 +26,8 @@ from bassloop.checks.conclude import (
     end_run,
     ending_without_runner,
 )
-from bassloop.checks.delivery_context import HandledElsewhere, handover_request
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
+from bassloop.checks.handover import HandledElsewhere, hand_over, handover_request
 from bassloop.checks.recorder import Recorder, recording
 from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, why_superseded
@@ -237,12 +238,7 @@ class CheckTask:
                 verification=self.verification,
                 earlier=self.earlier,
             )
-            if await loop.store.runs.hand_over(run_id, found, request.to_body()):
-                log.info("run handed over", node=found)
-                if (await loop.other_runs.wait_for(run_id)).ended:
-                    raise HandledElsewhere
-                log.info("run came back", node=found)
-            loop.other_runtimes.refuse(found)
+            await hand_over(loop, run_id, found, request)
 
     async def _run_and_record(self, runtime: Runtime) -> Ending:
         """Run the thunk on a runtime, within the quotas, and record what the runner sends.
@@ -485,8 +481,13 @@ class CheckTask:
 
         with structlog.contextvars.bound_contextvars(runtime=runtime.id, runner=runtime.login):
             log.info("runner asked")
-            calling = context.call_metadata(
-                runtime, run_id, trusted=self.trusted, thunk=self.request.record.sha256, limit=limit
+            calling = call_metadata(
+                context,
+                runtime,
+                run_id,
+                trusted=self.trusted,
+                thunk=self.request.record.sha256,
+                limit=limit,
             )
             async with calling as metadata:
                 metadata |= await give(loop.store, runtime, metadata, self.given)

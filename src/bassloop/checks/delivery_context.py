@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from bassloop.concurrency import open_flat_nursery
-from bassloop.github import GitHubError
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, Platform, RunnerWait, Runtime
 from bassloop.store import Run, ThunkRecord, new_run_id
-from bassloop.wire.conventions import TIME_LIMIT_METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
     import trio
 
     from bassloop.access.policy import Policy
@@ -28,21 +20,7 @@ if TYPE_CHECKING:
     from bassloop.checks.check_request import CheckRequest
     from bassloop.checks.loop_state import ActiveHead, CheckHandle, LoopState
     from bassloop.deliveries.inbox import Slot
-    from bassloop.github import Event, Head, Repository, RepositoryClient, User
-
-
-log = structlog.get_logger(__name__)
-
-
-def isolation_of(sha: str, thunk: str) -> str:
-    """Return the scope within which a trusted runner shares caches and outputs: a commit's runs of one thunk.
-
-    Other thunks can't be trusted with them: an earlier commit, or another check of this one, may be a contributor's.
-
-    Args:
-        thunk: its SHA-256.
-    """
-    return f"{sha}/{thunk}"
+    from bassloop.github import Event, GitHubError, Head, Repository, RepositoryClient, User
 
 
 @dataclass(eq=False)
@@ -135,68 +113,6 @@ class DeliveryContext:
         """Return whether the policy trusts the runners of the user with this login."""
         return (login or "").lower() in {user.login.lower() for user in self.trusted}
 
-    def metadata(self, run_id: str, *, trusted: bool = False, thunk: str = "") -> dict[str, str]:
-        """Return the metadata of a call, by which the runner's owner decides what to serve.
-
-        Args:
-            run_id: empty for a hook's own calls.
-            trusted: whether the runner has to be a trusted one.
-            thunk: the SHA-256 of the thunk that is called.
-        """
-        about = {
-            "bassloop-repository": self.repository.full_name,
-            "bassloop-visibility": self.repository.visibility,
-            "bassloop-event": self.event.name,
-            "bassloop-sender": self.sender.login,
-            "bassloop-head": self.head.sha,
-            "bassloop-fork": "true" if self.choice.fork else "false",
-            "bassloop-run": run_id,
-            "bassloop-clone-url": self.repository.clone_url,
-            "bassloop-sign": "true" if run_id else "",
-            "bassloop-isolation": isolation_of(self.head.sha, thunk) if trusted else "",
-        }
-        if run_id:
-            about |= self.loop.artifact_quotas.metadata()
-        return {name: value for name, value in about.items() if value}
-
-    @asynccontextmanager
-    async def call_metadata(
-        self,
-        runtime: Runtime,
-        run_id: str = "",
-        *,
-        trusted: bool = False,
-        thunk: str = "",
-        limit: float | None = None,
-    ) -> AsyncGenerator[dict[str, str]]:
-        """Provide the metadata for one call, and for a private repository a token to check it out with.
-
-        The token is sent only to `bassloop runner`, which gives it only to Git and masks it in output, and only if
-        the runner's owner can read the repository. It is revoked on exit. Without a token, the runner may use
-        credentials of its own.
-
-        Args:
-            limit: the call's time limit in seconds, for the runner to know.
-        """
-        metadata = self.metadata(run_id, trusted=trusted, thunk=thunk)
-        if limit is not None:
-            metadata[TIME_LIMIT_METADATA] = f"{limit:.3f}"
-        async with AsyncExitStack() as stack:
-            if self.repository.private and runtime.kind == "bassloop":
-                try:
-                    if await self._can_read(runtime):
-                        token = await stack.enter_async_context(
-                            self.repo.checkout_token(self.repository.id)
-                        )
-                        metadata["bassloop-checkout-token"] = token.value
-                except GitHubError as error:
-                    log.warning("no token to check out with", run=run_id, error=str(error))
-            yield metadata
-
-    async def _can_read(self, runtime: Runtime) -> bool:
-        """Return whether a runner's owner can currently read the repository."""
-        return await self.repo.permission(runtime.login, user_id=runtime.user_id) != "none"
-
     def new_run(self, check_name: str, sha: str, thunk: ThunkRecord | None) -> Run:
         """Return a queued run of this delivery, not yet stored."""
         owner = self.choice.owner
@@ -284,69 +200,3 @@ class DeliveryContext:
             nursery.start_soon(wait_here)
             nursery.start_soon(wait_elsewhere)
         return next((each for each in found if not isinstance(each, str)), found[0])
-
-
-class HandledElsewhere(Exception):
-    """Another node has ended a check's run, or has taken it back."""
-
-
-@dataclass(frozen=True, slots=True)
-class HandoverRequest:
-    """A node's request to another one to run a check of a delivery.
-
-    Args:
-        event: the event's name and action; the loop's own buttons are events, too.
-        head: the event's head; the default branch's if the event has none.
-        hook_sha: the commit that the hook was read from.
-        limit: the check's time limit in seconds, if it's shorter than the policy's.
-        trusted: whether only a trusted runner may run it.
-        sources: the runs whose artifacts it uses, by the names of their checks.
-        verification: the run that verifies it.
-        earlier: the run that it is to confirm.
-    """
-
-    event: str
-    action: str | None
-    head: str
-    hook_sha: str
-    rerun: bool
-    rerun_of: str | None
-    limit: float | None
-    trusted: bool
-    sources: Mapping[str, str] = field(default_factory=dict)
-    verification: str | None = None
-    earlier: str | None = None
-
-    def to_body(self) -> dict[str, str]:
-        """Return the body of a request between nodes."""
-        return {"check": json.dumps(asdict(self))}
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, str]) -> HandoverRequest:
-        """Parse the result of `to_body`."""
-        return cls(**json.loads(body["check"]))
-
-
-def handover_request(
-    context: DeliveryContext,
-    *,
-    limit: float | None,
-    trusted: bool,
-    sources: Mapping[str, CheckHandle],
-    verification: CheckHandle | None,
-    earlier: Run | None,
-) -> HandoverRequest:
-    """Return the request for another node to run a check of a delivery."""
-    return HandoverRequest(
-        event=context.event.name,
-        action=context.event.action,
-        head=context.head.sha,
-        hook_sha=context.hook_sha,
-        rerun=context.rerun,
-        rerun_of=context.rerun_of,
-        limit=limit,
-        trusted=trusted,
-        sources={name: handle.run.id for name, handle in sources.items()},
-        verification=None if verification is None else verification.run.id,
-        earlier=None if earlier is None else earlier.id,
-    )

@@ -14,8 +14,9 @@ import structlog
 import trio
 
 from bassloop.checks.check import CheckTask
-from bassloop.checks.delivery_context import DeliveryContext, HandoverRequest
+from bassloop.checks.delivery_context import DeliveryContext
 from bassloop.checks.delivery_handler import apply_approval, choose_runners_of_head
+from bassloop.checks.handover import HandoverRequest
 from bassloop.checks.loop_state import ActiveHead, CheckHandle
 from bassloop.checks.starting import request_again, start_verification
 from bassloop.concurrency import open_flat_nursery

@@ -22,6 +22,7 @@ import structlog
 import trio
 from google.protobuf.message import DecodeError
 
+from bassloop.checks.call_metadata import call_metadata, metadata_of
 from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.checks.notices import post_notice
 from bassloop.checks.starting import RequestedThunk, read_thunk, start_check
@@ -226,7 +227,7 @@ class LoopHost:
         try:
             trusted = self.context.policy.trust.is_demanding
             runtime = await self._runtime(platform, trusted=trusted)
-            about = self.context.metadata("", trusted=trusted)
+            about = metadata_of(self.context, "", trusted=trusted)
             thunk = await runtime.resolve(message, about)
         except (NoRuntime, RunFailed, RuntimeLost) as error:
             raise self._not_run(error) from error
@@ -241,7 +242,7 @@ class LoopHost:
         try:
             trusted = self.context.policy.trust.is_demanding
             runtime = await self._runtime(requested.platform, trusted=trusted)
-            calling = self.context.call_metadata(runtime, trusted=trusted, thunk=requested.sha256)
+            calling = call_metadata(self.context, runtime, trusted=trusted, thunk=requested.sha256)
             async with calling as metadata:
                 yield requested, runtime, metadata
         except (NoRuntime, RunFailed, RuntimeLost) as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.checks.delivery_context import isolation_of
+from bassloop.checks.call_metadata import isolation_of
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import RunFailed, RuntimeLost
 from bassloop.wire import bass_pb2
