@@ -74,8 +74,6 @@ class Recorder:
     Args:
         overflowed: whether steps were dropped because there were too many.
         text_overflowed: whether steps or their errors were dropped because they had too much text.
-        quota: the run's limits.
-        artifacts: stores artifacts; None to drop them.
     """
 
     store: Store
@@ -87,7 +85,7 @@ class Recorder:
     text_overflowed: bool = False
     _steps: dict[str, Step] = field(default_factory=dict)
     _logs: dict[str, _OpenLog] = field(default_factory=dict)
-    _stuck_before: float = 0.0
+    _stuck_before: float = field(init=False)
     _text_left: int = field(init=False)
     _reports: ReportCollector = field(init=False)
 
@@ -134,12 +132,15 @@ class Recorder:
             notes.append(f"{self.quota.exceeded}; the rest of the logs is not kept")
         if full := sum(log.writer.full for log in self._logs.values()):
             notes.append(f"{full} of the logs reached LOG_LIMIT; the rest is not kept")
-        problems = self.artifacts.problems if self.artifacts is not None else {}
-        lost = [(path, why) for path, why in problems.items() if path != "?"]
-        notes += (f"the artifact {path} is not kept: {why}" for path, why in lost[:MAX_NOTED])
+        lost = [(path, why) for path, why in self._unkept() if path != "?"]
+        notes += (_not_kept(path, why) for path, why in lost[:MAX_NOTED])
         if len(lost) > MAX_NOTED:
             notes.append(f"nor are {len(lost) - MAX_NOTED} other artifacts")
         return notes
+
+    def _unkept(self) -> Iterable[tuple[str, str]]:
+        """Return which artifacts aren't kept, by path, and why. Problems of no particular file have the path ``?``."""
+        return self.artifacts.problems.items() if self.artifacts is not None else ()
 
     async def add_step(
         self, digest: str, name: str, text: str, *, error: str | None = None
@@ -169,11 +170,8 @@ class Recorder:
             )
             name = f"[loop] {what}: {why}"
             await self.add_step(f"loop:report:{path}", name, "")
-        problems = self.artifacts.problems if self.artifacts is not None else {}
-        for path, why in problems.items():
-            what = "artifacts are missing" if path == "?" else f"the artifact {path} is not kept"
-            name = f"[loop] {what}: {why}"
-            await self.add_step(f"{NOT_KEPT}{path}", name, "")
+        for path, why in self._unkept():
+            await self.add_step(f"{NOT_KEPT}{path}", f"[loop] {_not_kept(path, why)}", "")
         await self._settle_screens()
         for log in self._logs.values():
             await log.writer.flush(patient=True)
@@ -285,6 +283,11 @@ async def recording(
     finally:
         with shielded(CLOSE_SECONDS):
             await recorder._close()
+
+
+def _not_kept(path: str, why: str) -> str:
+    what = "artifacts are missing" if path == "?" else f"the artifact {path} is not kept"
+    return f"{what}: {why}"
 
 
 def _is_shown(vertex: str) -> bool:
