@@ -176,4 +176,4 @@ def test_the_limits_apply_to_any_messages(said: list[Any]) -> None:
             return
         open_calls += [call.call for call in heard if isinstance(call, messages.Call)]
         assert len(open_calls) == len(set(open_calls)) <= MAX_UNDER_WAY
-        assert not (conversation.over and heard and not isinstance(each, messages.Ending))
+        assert not (conversation.over and heard and not isinstance(each, messages.FinalMessage))

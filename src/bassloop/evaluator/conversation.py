@@ -25,8 +25,8 @@ from bassloop.evaluator.messages import (
     Data,
     Describe,
     Done,
-    Ending,
     Evaluate,
+    FinalMessage,
     FromProcess,
     Idle,
     MessageReader,
@@ -115,7 +115,7 @@ class Conversation:
             return self._accept_idle(message)
         if isinstance(message, Call):
             self._accept_call(message)
-        self.over = isinstance(message, Ending)
+        self.over = isinstance(message, FinalMessage)
         return True
 
     def _accept_idle(self, message: Idle) -> bool:

@@ -20,7 +20,7 @@ from bassloop.concurrency import Backoff
 from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
 from bassloop.evaluator.fair_share import FairLimiter, HookSlot
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
-from bassloop.evaluator.messages import Describe, Described, Ending, Evaluate, Evaluated
+from bassloop.evaluator.messages import Describe, Described, Evaluate, Evaluated, FinalMessage
 from bassloop.evaluator.server_process import RunServer, ServerProcess, SpareProcesses, run_server
 from bassloop.evaluator.thunk_description import MAX_SMALL, describe
 
@@ -152,7 +152,7 @@ class Evaluators:
         host: HookHost | None,
         key: Hashable,
         slots: FairLimiter,
-    ) -> Ending:
+    ) -> FinalMessage:
         slot = HookSlot(slots, key)
         await slot.take()
         try:

@@ -17,9 +17,9 @@ from bassloop.evaluator.daemon_link import DaemonGone, Link
 from bassloop.evaluator.messages import (
     Crashed,
     Describe,
-    Ending,
     Evaluated,
     Failed,
+    FinalMessage,
     OutOfMemory,
     PayloadEdit,
     as_text,
@@ -48,7 +48,7 @@ def serve_one(connection: socket.socket) -> None:
         return
 
 
-def _answer(link: Link) -> Ending:
+def _answer(link: Link) -> FinalMessage:
     try:
         request = link.first()
         if isinstance(request, Describe):

@@ -35,13 +35,13 @@ from bassloop.evaluator.messages import (
     Described,
     Done,
     Ended,
-    Ending,
     Entries,
     Evaluate,
     Evaluated,
     ExportPath,
     ExportThunk,
     Failed,
+    FinalMessage,
     FromProcess,
     Idle,
     ListDirectory,
@@ -173,7 +173,7 @@ class HookProcess:
         self._seconds = self._limits.seconds
         self._stopped: HookStopped | None = None
         self._logged = 0
-        self._ending: Ending | None = None
+        self._ending: FinalMessage | None = None
         self._streams: dict[int, Pump] = {}
         self._checks: dict[int, Callable[[], Awaitable[None]]] = {}
 
@@ -182,7 +182,7 @@ class HookProcess:
         self._stopped = self._stopped or error
         self._scope.cancel()
 
-    async def run(self, request: Evaluate | Describe) -> Ending:
+    async def run(self, request: Evaluate | Describe) -> FinalMessage:
         """Serve the process until its end. Raises the same errors as `Evaluators.evaluate`."""
         try:
             with self._scope:

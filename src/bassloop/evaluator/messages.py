@@ -2,7 +2,7 @@
 
 The daemon begins with :class:`Evaluate`. After that, the process makes calls, which it numbers from 1, and the daemon
 answers each of them once, in any order. A stream or a check is identified by the number of the call that opened it.
-The process ends with one of the :data:`Ending` messages.
+The process ends with a :data:`FinalMessage`.
 
 Messages are validated as they are decoded. No I/O.
 """
@@ -327,8 +327,8 @@ StreamCall: TypeAlias = ReadThunk | ExportThunk | ExportPath
 AnyCall: TypeAlias = (
     ReadFile | ListDirectory | RunThunk | StreamCall | Next | Resolve | StartCheck | Wait
 )
-Ending: TypeAlias = Evaluated | Failed | OutOfMemory | Crashed | Described
-FromProcess: TypeAlias = AnyCall | Log | Idle | Ending
+FinalMessage: TypeAlias = Evaluated | Failed | OutOfMemory | Crashed | Described
+FromProcess: TypeAlias = AnyCall | Log | Idle | FinalMessage
 FromServer: TypeAlias = Ready | Ended
 
 
