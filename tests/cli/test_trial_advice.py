@@ -186,6 +186,17 @@ def test_probable_mistakes_are_reported_before_the_checks_run(
             "could not create temp file /root/.rustup/tmp/a_file: Read-only file system (os error 30)",
             "a sandbox can't install programs or toolchains for the whole machine. Install what",
         ),
+        (
+            "error: could not rename component file from '/usr/local/rustup/toolchains/x/lib' to "
+            "'/usr/local/rustup/tmp/y/bk': Invalid cross-device link (os error 18)",
+            "rustup can't change a toolchain that an image contains",
+        ),
+        (
+            "error: could not rename component directory from '/r/toolchains/x' to '/r/tmp/y'\n"
+            "info: caused by: Invalid cross-device link (os error 18)",
+            "install a toolchain of another name, such as: rustup toolchain install",
+        ),
+        ("ln: x: Invalid cross-device link", None),
         ("cp: /data/x: Read-only file system", None),
         ("exit status 1: sh -ec './read-all'", None),
         ('exec: "shellcheck": executable file not found in $PATH', None),

@@ -38,6 +38,12 @@ _NO_INSTALL = re.compile(
     r"/var/lib/apt/lists/partial is missing|/var/lib/(?:apt/lists|dpkg)/lock|"
     r"\.rustup/\S*: Read-only file system|EROFS: read-only file system"
 )
+_NO_UPDATE = re.compile(
+    r"could not rename component \w+ from [^\n]{1,1000}[\n:][^\n]{0,100}cross-device link"
+)
+"""Matches rustup's error about a toolchain in a lower layer of an image or a sandbox, of which it can't move files."""
+
+
 _APT_INSTALL = re.compile(r"\bapt(?:-get)? (?:-\S+ )*install((?: [\w.+-]+)+)")
 _NO_SECRET = re.compile(r"the secret (\S+) (?:has no value on this runner|is not for )")
 _NOT_STARTED = re.compile(r"uses the artifacts of (.+), which this event has not started before it")
@@ -180,6 +186,12 @@ def explain_surroundings(causes: str) -> list[str]:
         hints.append(
             "a sandbox can't install programs or toolchains for the whole machine. Install what is missing yourself"
             f"{apt}. With Podman or Docker, the check installs it in its container"
+        )
+    if _NO_UPDATE.search(causes):
+        hints.append(
+            "rustup can't change a toolchain that an image contains, or that this machine shares with a sandbox. "
+            "Choose an image with the version and the components that the check needs, or install a toolchain of "
+            "another name, such as: rustup toolchain install --profile minimal nightly-2026-01-31"
         )
     if _NO_INPUT.search(causes) and not _SUBMODULE.search(causes):
         hints.append(
