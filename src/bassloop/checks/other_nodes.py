@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import Platform
-from bassloop.store import Topic
+from bassloop.store import StoreLocked, StoreUnreachable, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bassloop.checks.live_runs import LiveRuns
     from bassloop.store import Run, RuntimeRecord, Store
+
+log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
 """The interval at which a run is polled, in case a notification was lost."""
@@ -31,11 +34,14 @@ class OtherNodesRuns:
         self._store, self._live_runs = store, live_runs
 
     async def wait_for(self, run_id: str) -> Run:
-        """Wait until a run has ended, or waits for this node, and return it. Raises StoreError."""
+        """Wait until a run has ended, or waits for this node, and return it.
+
+        Goes on while the database is locked or out of reach. Raises StoreError for other errors.
+        """
         return await self._wait_for(run_id, or_own=True)
 
     async def wait_for_end(self, run_id: str) -> Run:
-        """Wait until a run has ended, and return it. Raises StoreError."""
+        """Wait until a run has ended, and return it. Raises what `wait_for` does."""
         return await self._wait_for(run_id, or_own=False)
 
     async def _wait_for(self, run_id: str, *, or_own: bool) -> Run:
@@ -43,7 +49,11 @@ class OtherNodesRuns:
             while True:
                 with trio.move_on_after(POLL_SECONDS):
                     await following.changed()
-                run = await self._store.runs.get(run_id)
+                try:
+                    run = await self._store.runs.get(run_id)
+                except (StoreLocked, StoreUnreachable) as error:
+                    log.warning("run of another node not read", run=run_id, error=str(error))
+                    continue
                 assert run is not None, "a run that hasn't ended isn't removed"
                 is_own = or_own and run.node == self._store.nodes.own_id
                 if run.ended or (is_own and run.state == RunState.QUEUED):
