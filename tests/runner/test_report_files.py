@@ -92,6 +92,7 @@ async def test_sizes_and_numbers_are_bounded(
     monkeypatch.setattr(sent_files, "MAX_REPORTS", 4)
     script = "for n in 2 3 4 5; do echo 1234 > $n; done; echo 12345 > 1"
     assert await sent(tmp_path, with_reports(script, "*")) == {
+        "?": "(5 files match, and only the first 4 are sent)",
         "1": "(it has 6 bytes, and 5 may be sent)",
         "2": "1234\n",
         "3": "(it has 5 bytes, and 4 may be sent)",

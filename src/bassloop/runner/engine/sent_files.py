@@ -53,8 +53,12 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
     except (DriverError, OSError) as error:
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {error}").complete(str(error))
         return
+    why = None
     if not found:
         why = f"there is nothing at {', '.join(patterns)}"[:500]
+    elif len(found) > MAX_REPORTS:
+        why = f"{len(found):,} files match, and only the first {MAX_REPORTS} are sent"
+    if why is not None:
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {why}").complete(why)
     left = MAX_REPORTS_SIZE
     for path in found[:MAX_REPORTS]:
