@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,14 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def split_untrusted(url: str) -> SplitResult:
+    """Split a URL from a stranger. One that is malformed, such as ``http://[``, has no parts."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def trusted_certificates(url: str) -> ssl.SSLContext | bool:

@@ -72,6 +72,7 @@ async def test_preferences_are_set_by_a_form_without_javascript(tmp_path: Path) 
         ("/a\\b", "/"),
         ("javascript:alert(1)", "/alert(1)"),
         ("/looks", "/"),
+        ("http://[", "/"),
         ("", "/"),
     ],
 )
@@ -79,6 +80,7 @@ async def test_a_form_leads_back_to_this_site_only(tmp_path: Path, back: str, th
     async with open_site(tmp_path) as site:
         answer = await site.app.test_client().post("/looks", form={"back": back})
         assert answer.headers["Location"] == there
+        assert (await site.get("/looks", Referer=back)).status_code == 200
 
 
 async def test_static_files_are_cached_forever_and_pages_are_not_cached(tmp_path: Path) -> None:

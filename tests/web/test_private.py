@@ -291,6 +291,7 @@ async def test_readers_of_a_private_repository_see_it_at_each_of_these_addresses
         ("https://evil.example.com", False),
         ("https://loop.example.com.evil", False),
         ("null", False),
+        ("http://[", False),
     ],
 )
 async def test_another_site_can_read_nothing_through_a_visitors_browser(

@@ -133,6 +133,8 @@ async def test_a_private_run_is_seen_once_signed_in_and_not_after_signing_out(
     "where",
     [
         "//evil.example",
+        "//[",
+        "http://[",
         "https://evil.example/",
         "/\\evil.example",
         "\\\\evil.example",

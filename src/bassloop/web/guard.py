@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from quart import Response, abort, g, has_request_context, has_websocket_context, request, websocket
 
 from bassloop.access.permissions import at_least
+from bassloop.addresses import split_untrusted
 from bassloop.web.presentation import abort_not_found
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _is_same_origin(context: WebContext, asking: BaseRequestWebsocket) -> bool:
     Browsers let other sites under the same domain open websockets with the visitor's cookies, and read their messages.
     """
     origin = asking.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc in (
+    return origin is None or split_untrusted(origin).netloc in (
         asking.host,
         urlsplit(context.external_url).netloc,
     )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import structlog
 from itsdangerous import BadSignature
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template, request
 
+from bassloop.addresses import split_untrusted
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.github import GitHubError, SignInRefused, User
 from bassloop.github.app_manifest import CALLBACK_PATH
@@ -58,8 +59,10 @@ def safe_next(address: str) -> str:
     """Return the address if it is a path on this site, so that it's safe to redirect to; else the front page."""
     if len(address) > MAX_NEXT or not address.isprintable() or "\\" in address:
         return "/"
-    parts = urlsplit(address)
-    if parts.scheme or parts.netloc or not address.startswith("/") or address.startswith("//"):
+    if not address.startswith("/") or address.startswith("//"):
+        return "/"
+    parts = split_untrusted(address)
+    if parts.scheme or parts.netloc:
         return "/"
     return "/" if parts.path.startswith("/sign-") else address
 

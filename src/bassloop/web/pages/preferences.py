@@ -7,9 +7,10 @@ loads. A script changes both. Without JavaScript, there is a form.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, render_template, request
+
+from bassloop.addresses import split_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def routes(themes: Sequence[str]) -> Blueprint:
 
 def _local_path(address: str) -> str:
     """Return the path and query of an address if it is safe to redirect to them; else the front page."""
-    parts = urlsplit(address)
+    parts = split_untrusted(address)
     path = "/" + parts.path.lstrip("/\\")
     if len(path) > MAX_PATH or not path.isprintable() or "\\" in path or path == "/looks":
         return "/"
