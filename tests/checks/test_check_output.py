@@ -190,6 +190,13 @@ def test_an_endless_message_leaves_room_for_what_follows() -> None:
     assert f"{URL}#v1" in cut(said.summary)
 
 
+@pytest.mark.parametrize("message", ["", " ", "\n\n", "\x1c"])
+def test_a_failure_without_a_reason_is_described_all_the_same(message: str) -> None:
+    run = make_run(state="failed", message=message)
+    assert check_output.ended(run, [], URL).title == "Failed after 1 min 5 s"
+    assert check_output.hook_ended(run, [], URL).title == "it gave no reason"
+
+
 def test_internal_and_hidden_steps_are_not_listed() -> None:
     steps = [make_step(1, "[hide] mount"), make_step(2, "inner", internal=True), make_step(3, "x")]
     summary = check_output.ended(make_run(), steps, URL).summary

@@ -248,7 +248,7 @@ def ended(
     if failing is not None and run.state == RunState.FAILED and not names_others:
         title = f"{_short(failing.name)}: {_short(failing.error or 'failed')}"
     elif run.message and run.state != RunState.SUCCEEDED:
-        title = _short(run.message.strip().splitlines()[0])
+        title = _short((run.message.strip().splitlines() or [title])[0])
     parts = [_where(run)]
     if unused:
         names = ", ".join(f"`{_code(name)}`" for name in unused)
@@ -399,7 +399,7 @@ def hook_ended(
     Args:
         steps: the steps of thunks that the hook ran itself.
     """
-    message = (run.message or "it gave no reason").strip()
+    message = (run.message or "").strip() or "it gave no reason"
     if run.state == RunState.NEUTRAL:
         return CheckOutput("No hook at this commit", f"{code_block(message)}\n\n[The run]({url})")
     if run.state == RunState.SUCCEEDED:
