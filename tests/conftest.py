@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import settings
 
+from bassloop.evaluator.evaluators import Evaluators
 from tests.databases import run_postgresql
-from tests.fork_servers import end_shared_servers
+from tests.fork_servers import end_shared_servers, run_shared_server
 from tests.forked_programs import end_forking_program
 from tests.repositories import make_repository
 from tests.sqlite_databases import copy_sqlite
@@ -70,6 +72,13 @@ def elsewhere(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> It
         url = server.create(empty=True)
         yield url
         server.drop(url)
+
+
+@pytest.fixture
+def shared_fork_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let daemons and trials in this process use fork servers that earlier tests have left."""
+    evaluators = partial(Evaluators, run_server=run_shared_server)
+    monkeypatch.setattr("bassloop.daemon.wiring.Evaluators", evaluators)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
+pytestmark = pytest.mark.usefixtures("shared_fork_servers")
+
 TOML = """
 [checks.other]
 run = "frob"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
+pytestmark = pytest.mark.usefixtures("shared_fork_servers")
+
 EVENTLESS = "(defn github-hook [event client] null)"
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.forked_programs import Forked
     from tests.repositories import MakeRepository
 
+pytestmark = pytest.mark.usefixtures("shared_fork_servers")
+
 SECONDS = 200.0
 CHECKS = """
 [checks.first]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.repositories import MakeRepository
 
+pytestmark = pytest.mark.usefixtures("shared_fork_servers")
+
 
 @asynccontextmanager
 async def tried(path: Path, seconds: float = 600, **options: Any) -> AsyncGenerator[Trial]:
