@@ -52,6 +52,14 @@ async def test_received_artifacts_are_available_to_their_run(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_an_artifact_that_comes_again_replaces_the_first(tmp_path: Path) -> None:
+    received = ReceivedArtifacts(tmp_path)
+    for content in (b"one", b"two"):
+        await received.receive("r", "a", sha(content), pieces(content))
+    [given] = received.of_run("r", json.dumps([["a", sha(b"two")]]))
+    assert list(tmp_path.iterdir()) == [given.file]
+
+
 @pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "", "a//b", "a\\b", "x" * 501, "a\0"])
 async def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(DriverError, match="can't be given"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,6 +226,31 @@ async def test_a_transaction_that_cannot_begin_fails_all_that_were_in_it(
             await opened.writer.write(insert(0))
         assert await opened.writer.write(insert(1)) == 1
         opened.writer.close()
+
+
+class LostConnection(sqlite3.Connection):
+    """A connection that can't even roll back."""
+
+    def execute(self, statement: str, *more: object) -> sqlite3.Cursor:
+        if statement == "ROLLBACK":
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(statement, *more)  # type: ignore[arg-type]
+
+
+async def test_a_connection_that_is_lost_while_it_is_rolled_back_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(tmp_path / "db")
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=LostConnection))
+    async with trio.open_nursery() as outer:
+        await outer.start(opened.writer.serve)
+        await opened.writer.write(insert(1))
+        monkeypatch.undo()
+        with pytest.raises(StoreError, match="UNIQUE"):
+            await opened.writer.write(insert(1))
+        assert await opened.writer.write(insert(2)) == 2
+        opened.writer.close()
+    assert opened.numbers() == [1, 2]
 
 
 async def test_a_patient_writer_waits_until_the_database_is_no_longer_locked(

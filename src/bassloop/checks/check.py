@@ -149,7 +149,8 @@ class CheckTask:
         except Exception as error:
             log.error("check crashed", error=str(error), exc_info=not isinstance(error, StoreFull))
             try:
-                message = f"the loop could not run this check: {error}"
+                reason = str(error) or type(error).__name__
+                message = f"the loop could not run this check: {reason}"
                 await self._conclude(Ending(RunState.FAILED, message))
             except Exception:  # must not affect other checks; the next start ends and concludes it
                 log.exception("check not ended")

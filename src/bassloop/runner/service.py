@@ -102,7 +102,9 @@ class ReceivedArtifacts:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
-        given[name] = GivenArtifact(name, sha256, file)
+        replaced, given[name] = given.get(name), GivenArtifact(name, sha256, file)
+        if replaced is not None:
+            await file_trees.remove(replaced.file)
 
     def of_run(self, run: str, listed: str) -> tuple[GivenArtifact, ...]:
         """Return the artifacts for a run, which must have been received before.

@@ -254,9 +254,11 @@ class Writer:
         try:
             if self._database.in_transaction(connection):
                 connection.execute("ROLLBACK")
-        finally:
-            if self._database.is_lost(connection):
-                self._disconnect()
+            is_lost = self._database.is_lost(connection)
+        except self._database.errors:  # whatever has begun is rolled back when its connection ends
+            is_lost = True
+        if is_lost:
+            self._disconnect()
 
     def _apply(self, connection: Connection, write: _Write) -> None:
         """Apply a write without a savepoint. If it fails, the whole transaction has to be rolled back."""
