@@ -118,7 +118,7 @@ async def test_a_bot_that_pushes_hundreds_of_branches_does_not_delay_other_repos
                 await deliver(box, "push", f"other-{number}", push(number, 5, "ada/engine"))
             handler.may_go.set()
             await handler.handled_all.wait()
-            box.close()
+            box.drain()
     others = [handler.handled.index(f"other-{number}") for number in range(3)]
     # Those that had begun before go first; from then on the two repositories take turns.
     assert others[0] <= 2 * AT_ONCE
@@ -143,7 +143,7 @@ async def test_hundreds_of_events_about_one_pull_request_are_handled(
             await deliver(box, "push", "other", push(1, 5, "ada/engine"))
             handler.may_go.set()
             await handler.handled_all.wait()
-            box.close()
+            box.drain()
     handled = [guid for guid in handler.handled if guid.startswith("g")]
     given = [f"g{number}" for number in range(MANY)]
     assert (handled if in_order else sorted(handled)) == (given if in_order else sorted(given))
