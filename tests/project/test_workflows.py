@@ -540,6 +540,30 @@ jobs:
     assert check.notes[-1] == "give your runner its secrets (KEY): bassloop runner secret set NAME"
 
 
+@pytest.mark.parametrize(
+    ("command", "publishes"),
+    [
+        ("pnpm dlx pkg-pr-new publish --compact ./packages/*", True),
+        ("npm ci && npm publish --provenance", True),
+        ("pnpm -r publish", True),
+        ("cargo publish -p core", True),
+        ("python -m twine upload dist/*", True),
+        ("npx semantic-release", True),
+        ("npm publish --dry-run", False),
+        ("cargo publish --dry-run", False),
+        ("twine check dist/*", False),
+        ("npm run publish-docs-test", False),
+        ("pytest tests/test_publish.py", False),
+    ],
+)
+def test_publishing_is_not_a_check(command: str, publishes: bool) -> None:
+    job = {"steps": [{"run": "make test"}, {"run": command}]}
+    text = yaml.safe_dump({"on": "push", "jobs": {"a": job}})
+    [check] = translate_workflow(text, "x.yml").checks
+    assert len(check.run) == 2 - publishes
+    assert ("a step that publishes something is left out" in check.notes) is publishes
+
+
 def test_a_need_that_was_left_out_is_reported() -> None:
     text = "on: push\njobs: {a: {if: x, steps: []}, b: {needs: a, steps: [{run: ls}]}}"
     [check] = translate_workflow(text, "x.yml").checks

@@ -41,11 +41,11 @@ from bassloop.project.workflow_actions import (
 from bassloop.project.workflow_matrix import in_expressions
 from bassloop.project.workflow_scripts import (
     BASH,
-    REPORTS_COVERAGE,
     adapt_packages,
     adapt_script,
     expanding_word,
     lacks_node_packages,
+    sent_elsewhere,
     shell_word,
 )
 from bassloop.project.workflow_values import PassedOn, explain_lost, explain_meaningless
@@ -249,8 +249,8 @@ class WorkflowJob:
                 None
             )
             return
-        if REPORTS_COVERAGE.search(str(step["run"])):
-            self._notes["a step that uploads coverage is left out"] = None
+        if (what := sent_elsewhere(str(step["run"]))) is not None:
+            self._notes[f"a step that {what} is left out"] = None
             return
         shell = str(step.get("shell", "")).split()[:1]
         if shell and shell[0] in ("pwsh", "powershell", "cmd", "node"):

@@ -38,10 +38,18 @@ _ONLY_INSTALL = re.compile(
 )
 """A line that does nothing but install packages with these names."""
 
-REPORTS_COVERAGE = re.compile(
+_REPORTS_COVERAGE = re.compile(
     r"codecov\.io/|^\s*(?:npx +|python3? -m +)?(?:codecov|coveralls)\b", re.MULTILINE
 )
 """A command that uploads coverage, which isn't a check and needs a token."""
+
+_PUBLISHES = re.compile(
+    r"(?:^|&&|;)\s*(?:(?:npx|pnpx|bunx|uvx|pnpm (?:dlx|exec)|yarn dlx|python3? -m|uv run)\s+(?:--?\S+\s+)*)?"
+    r"(?:(?:npm|pnpm|yarn|yarn npm|bun|cargo|poetry|uv|flit|hatch|changeset|lerna|vsce|pkg-pr-new)\s+"
+    r"(?:--?\S+\s+)*publish|twine\s+upload|gem\s+push|gh\s+release\s+(?:create|upload)|semantic-release)\b(?![^\n]*--dry-run)",
+    re.MULTILINE,
+)
+"""A command that publishes a package or a release. That isn't a check, and nothing to do on a contributor's machine."""
 
 _COREPACK = re.compile(r"^([ \t]*)corepack enable[ \t]*$", re.MULTILINE)
 _NOTHING = re.compile(r"\s*(?:true|:|exit(?: 0)?|echo\b[^|&;<>`$]*|#.*)?\s*")
@@ -83,6 +91,13 @@ def adapt_packages(commands: Sequence[Any]) -> list[Any]:
         if script.strip():
             adapted.append(script if isinstance(command, str) else (*command[:-1], script))
     return adapted
+
+
+def sent_elsewhere(script: str) -> str | None:
+    """Return what a script does that sends something to others and so isn't a check; None if it doesn't."""
+    if _REPORTS_COVERAGE.search(script):
+        return "uploads coverage"
+    return "publishes something" if _PUBLISHES.search(script) else None
 
 
 def lacks_node_packages(commands: Sequence[Any]) -> bool:
