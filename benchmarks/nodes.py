@@ -30,7 +30,7 @@ import asyncssh
 import httpx
 import structlog
 import trio
-from benchmarks.deliveries import lost
+from benchmarks.deliveries import left_over
 from benchmarks.load import Load
 from benchmarks.runners import MANY, resident, simulated
 from tests.databases import run_postgresql
@@ -160,7 +160,7 @@ async def measure_deliveries(nodes: Nodes, pushes: int) -> str:
         loads = [Load(daemon.url, "push", payload, nodes.heads) for daemon in nodes.daemons]
         for load in loads:
             await load.send(client)
-        await lost(nodes.world, set())
+        await left_over(nodes.world, set())
         turns = itertools.islice(itertools.cycle(loads), pushes)
 
         async def send() -> None:
@@ -172,11 +172,14 @@ async def measure_deliveries(nodes: Nodes, pushes: int) -> str:
             for _ in range(AT_ONCE):
                 nursery.start_soon(send)
         accepted = time.perf_counter() - began
-        missing = await lost(nodes.world, {guid for load in loads for guid in load.accepted})
+        lost, unfinished = await left_over(
+            nodes.world, {guid for load in loads for guid in load.accepted}
+        )
         handled = time.perf_counter() - began
     of_nodes, own, machine = (1000 / pushes * each for each in processors.spent())
     return (
-        f"{pushes / accepted:.0f} deliveries accepted and {pushes / handled:.0f} handled a second, {missing} lost; "
+        f"{pushes / accepted:.0f} deliveries accepted and {pushes / handled:.0f} handled a second, {lost} lost, "
+        f"{unfinished} unfinished; "
         f"processor for each: nodes {of_nodes:.1f} ms, GitHub {own:.1f} ms, "
         f"rest {machine - of_nodes - own:.1f} ms; "
         f"{machine * pushes / 1000 / handled:.2f} of {os.cpu_count()} processors busy"
