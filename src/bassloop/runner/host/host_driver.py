@@ -26,8 +26,7 @@ from bassloop.runner.engine.mounts import BindMount, MountSupport
 from bassloop.runner.engine.thunk_driver import DriverOptions, ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
-from bassloop.runner.host.own_programs import OwnPrograms, caller_path
-from bassloop.runner.host.rustup_home import show_toolchains
+from bassloop.runner.host.own_programs import OwnPrograms, caller_path, mount_rustup
 from bassloop.runner.output_cache import OutputCache
 from bassloop.runner.secrets import SecretFiles
 from bassloop.wire import bass_pb2 as pb
@@ -240,7 +239,7 @@ class HostLauncher(Launcher):
             *await self._own_shims(output.path / "shims"),
             *(
                 await trio.to_thread.run_sync(
-                    show_toolchains, Path(rustup), home / ".rustup", own_rustup["RUSTUP_HOME"]
+                    mount_rustup, Path(rustup), home / ".rustup", own_rustup["RUSTUP_HOME"]
                 )
                 if rustup
                 else ()

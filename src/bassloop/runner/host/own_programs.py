@@ -2,14 +2,21 @@
 
 Commands have a home of their own, in which they wouldn't find the programs of rustup or nvm. Folders with keys aren't
 shared, nor what the user has configured or installed for their own work.
+
+Folders are mounted read-only. Only rustup's home is put together for each command, which can install toolchains,
+targets and components beside what the user has. What it installs is in its own home, and so in those of the commands
+after it.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bassloop.runner.engine.mounts import BindMount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,3 +134,59 @@ def caller_path(environ: Mapping[str, str]) -> str:
     entries = environ.get("PATH", os.defpath).split(os.pathsep)
     kept = [each for each in entries if not any(Path(each).is_relative_to(env) for env in active)]
     return os.pathsep.join(kept)
+
+
+# --- rustup's home -----------------------------------------------------------------------------------
+
+_RUSTUP_LISTS = "lib/rustlib"
+"""The folder of a toolchain in which rustup lists what the toolchain contains, in small files. Commands get copies."""
+_RUSTUP_SHARED = ("", "bin", "lib", _RUSTUP_LISTS, "share", "share/doc")
+"""The folders of a toolchain to which components add files of their own."""
+
+
+def mount_rustup(user: Path, own: Path, inside: str) -> list[BindMount]:
+    """Return mounts that make the user's toolchains part of a command's own home for rustup.
+
+    Blocks for a few small files. Raises OSError.
+
+    Args:
+        user: the user's home for rustup.
+        own: the command's, which may have been an earlier command's. It's created if it doesn't exist.
+        inside: where the command has `own`.
+    """
+    toolchains = own / "toolchains"
+    toolchains.mkdir(parents=True, exist_ok=True)
+    _copy_new(user / "settings.toml", own)
+    hashes = user / "update-hashes"
+    if hashes.is_dir():
+        (own / hashes.name).mkdir(exist_ok=True)
+        for each in hashes.iterdir():
+            _copy_new(each, own / hashes.name)
+    mounts: list[BindMount] = []
+    for each in sorted((user / "toolchains").glob("*")):
+        there = toolchains / each.name
+        if each.is_symlink():  # another name of a toolchain
+            if not os.path.lexists(there):
+                there.symlink_to(each.resolve().name)
+        elif each.is_dir():
+            mounts += _mount_toolchain(each, there, f"{inside}/toolchains/{each.name}")
+    return mounts
+
+
+def _mount_toolchain(toolchain: Path, own: Path, inside: str) -> Iterator[BindMount]:
+    for folder in _RUSTUP_SHARED:
+        if not (toolchain / folder).is_dir():
+            continue
+        (own / folder).mkdir(exist_ok=True)
+        for each in sorted((toolchain / folder).iterdir()):
+            name = f"{folder}/{each.name}".lstrip("/")
+            if folder == _RUSTUP_LISTS and each.is_file():
+                _copy_new(each, own / folder)
+            elif name not in _RUSTUP_SHARED:
+                yield BindMount(each, f"{inside}/{name}", read_only=True)
+
+
+def _copy_new(file: Path, folder: Path) -> None:
+    """Copy a file unless an earlier command has one there."""
+    if file.is_file() and not (folder / file.name).exists():
+        shutil.copy(file, folder)
