@@ -17,7 +17,7 @@ from bassloop.checks.artifact_collector import (
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.quotas import QuotaLimits, Quotas
 from bassloop.checks.recorder import Recorder, recording
-from bassloop.trust.digests import CallDigests
+from bassloop.trust.statement import CallDigests
 from bassloop.wire import progrock_pb2 as progrock
 from bassloop.wire.conventions import ARTIFACT_PREFIX, MAX_ARTIFACTS
 

@@ -15,10 +15,9 @@ from grpclib.metadata import encode_metadata
 
 from bassloop.bass import thunk_sha256
 from bassloop.runtimes import RunFailed
-from bassloop.trust.digests import CallDigests
 from bassloop.trust.envelope import signed_bytes
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
-from bassloop.trust.statement import RunnerDescription, RunStatement
+from bassloop.trust.statement import CallDigests, RunnerDescription, RunStatement
 from bassloop.wire import progrock_pb2
 from bassloop.wire.conventions import ARTIFACT_PREFIX, digest_of_given, label_texts
 from tests.small_loop import START, FakeRuntime, SmallLoop, small_loop

@@ -13,7 +13,7 @@ from bassloop.runner.call_context import ArtifactLimits, CallContext
 from bassloop.runner.engine import sent_files
 from bassloop.runner.errors import DriverError
 from bassloop.runner.host.host_driver import HostDriver
-from bassloop.trust.digests import ArtifactDigests
+from bassloop.trust.statement import ArtifactDigests
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import ARTIFACT_PREFIX
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.trust import UntrustedStatement
-from bassloop.trust.digests import LogDigest, digest_of_logs
 from bassloop.trust.envelope import (
     ExpectedRun,
     SignedStatement,
@@ -25,8 +24,10 @@ from bassloop.trust.sshsig import SSHSignature, decode_signature, to_be_signed
 from bassloop.trust.statement import (
     MAX_IMAGES,
     MAX_STATEMENT,
+    LogDigest,
     RunnerDescription,
     RunStatement,
+    digest_of_logs,
     read_statement,
 )
 from bassloop.wire.conventions import MAX_ARTIFACTS

@@ -13,9 +13,9 @@ import structlog
 from bassloop.github import GitHubError
 from bassloop.store import StatementRecord
 from bassloop.trust import UntrustedStatement
-from bassloop.trust.digests import CallDigests
 from bassloop.trust.envelope import ExpectedRun, SignedStatement, check_signed
 from bassloop.trust.sshsig import fingerprint
+from bassloop.trust.statement import CallDigests
 from bassloop.wire.conventions import digest_of_given
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ import trio
 from bassloop import __version__
 from bassloop.bass import thunk_sha256
 from bassloop.bridge import call_asyncio
-from bassloop.trust.digests import CallDigests
 from bassloop.trust.envelope import signed_bytes
 from bassloop.trust.sshsig import SSHSignature, to_be_signed
-from bassloop.trust.statement import FAILED, PASSED, RunnerDescription, RunStatement
+from bassloop.trust.statement import FAILED, PASSED, CallDigests, RunnerDescription, RunStatement
 from bassloop.wire.conventions import digest_of_given
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from bassloop.bass.wire.digest import encode_go_order
 from bassloop.terminal import plain
 from bassloop.tools.loop_client import MAX_JSON, LoopClient, LoopError
 from bassloop.trust import UntrustedStatement
-from bassloop.trust.digests import digest_of_logs
 from bassloop.trust.envelope import MAX_ENVELOPE, read_envelope
-from bassloop.trust.statement import format_instant
+from bassloop.trust.statement import digest_of_logs, format_instant
 from bassloop.wire import bass_pb2
 from bassloop.wire.nesting import nested_type
 

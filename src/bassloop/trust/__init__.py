@@ -1,7 +1,6 @@
 """Make and verify signed statements about runs. No I/O.
 
-statement   the in-toto statement that a runner makes about a run
-digests     the digests of a run's log and artifacts
+statement   the in-toto statement that a runner makes about a run, and the digests of the run's log and artifacts
 envelope    DSSE: the signed bytes, the format of signed statements, and matching one with its run
 sshsig      signatures by SSH keys, in the format of `ssh-keygen -Y`
 """
