@@ -34,7 +34,7 @@ from grpclib.server import Server
 from grpclib.utils import Wrapper
 from multidict import MultiDict
 
-from bassloop.bridge.event_loop import call_asyncio
+from bassloop.bridge import call_asyncio
 from bassloop.bridge.http2 import (
     DEFAULTS,
     BoundedProtocol,
