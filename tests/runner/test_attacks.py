@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner import file_trees, options
+from bassloop.runner import file_trees
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.container.container_driver import ContainerDriver, ContainerOptions
 from bassloop.runner.errors import DriverError
@@ -350,8 +350,8 @@ async def test_writing_many_files_ends_when_the_machines_disk_is_nearly_full(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(options, "KEEP_FREE", free - (200 << 20))
-    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    monkeypatch.setattr(file_trees, "KEEP_FREE", free - (200 << 20))
+    monkeypatch.setattr(file_trees, "KEEP_FREE_PART", 1)
     bomb = "n=0; while true; do n=$((n+1)); head -c 1000000 /dev/zero > f$n; done"
     async with answering():
         said = await bench.fails(bomb)
@@ -364,8 +364,8 @@ async def test_writing_empty_files_ends_when_the_machines_disk_has_hardly_any_in
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = os.statvfs(tmp_path).f_favail
-    monkeypatch.setattr(options, "KEEP_FREE_FILES", free - 20_000)
-    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    monkeypatch.setattr(file_trees, "KEEP_FREE_FILES", free - 20_000)
+    monkeypatch.setattr(file_trees, "KEEP_FREE_PART", 1)
     bomb = "n=0; while true; do n=$((n+1)); : > f$n; : > /tmp/f$n; done"
     async with answering():
         said = await bench.fails(bomb)

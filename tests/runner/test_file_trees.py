@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.runner import file_trees, options
+from bassloop.runner import file_trees
 from bassloop.runner.engine import layout
 from bassloop.runner.engine.graph import describe_os_error
 
@@ -133,8 +133,8 @@ async def test_nothing_is_copied_onto_a_disk_that_is_nearly_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "source").write_bytes(b"x")
-    monkeypatch.setattr(options, "KEEP_FREE", shutil.disk_usage(tmp_path).total)
-    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    monkeypatch.setattr(file_trees, "KEEP_FREE", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr(file_trees, "KEEP_FREE_PART", 1)
     with pytest.raises(OSError, match="nearly full"):
         await file_trees.copy(tmp_path / "source", tmp_path / "copy")
 
@@ -143,8 +143,8 @@ async def test_nothing_is_copied_onto_a_disk_with_hardly_any_inodes_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "link").symlink_to("nowhere")
-    monkeypatch.setattr(options, "KEEP_FREE_FILES", os.statvfs(tmp_path).f_files)
-    monkeypatch.setattr(options, "KEEP_FREE_PART", 1)
+    monkeypatch.setattr(file_trees, "KEEP_FREE_FILES", os.statvfs(tmp_path).f_files)
+    monkeypatch.setattr(file_trees, "KEEP_FREE_PART", 1)
     with pytest.raises(OSError, match="no room for more files"):
         await file_trees.copy(tmp_path / "link", tmp_path / "copy")
     assert not (tmp_path / "copy").is_symlink()

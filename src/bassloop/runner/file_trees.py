@@ -1,4 +1,4 @@
-"""Copy, measure, remove and pack trees of files. Nothing here follows a symbolic link.
+"""Copy, measure, remove and pack trees of files, while the disk has room. Nothing here follows a symbolic link.
 
 The work is done in worker threads. If cancelled, operations on whole trees stop between two files.
 """
@@ -17,10 +17,13 @@ from pathlib import Path, PurePosixPath
 
 import trio
 
-from bassloop.runner.options import disk_shortage
+from bassloop.runner.errors import DriverError
 
 MAX_ENTRIES = 500_000
 CHUNK = 256 * 1024
+KEEP_FREE = 1 << 30
+KEEP_FREE_FILES = 200_000
+KEEP_FREE_PART = 20
 EPOCH = 499_162_500
 """The modification time for all files of an output, which is the reference's, so that equal outputs have equal
 bytes."""
@@ -360,3 +363,27 @@ def _member(path: Path, name: str) -> tarfile.TarInfo | None:
     info.uname = info.gname = ""
     info.mtime = EPOCH
     return info
+
+
+# --- the disk ----------------------------------------------------------------------------------------
+
+
+def disk_shortage(folder: Path) -> str | None:
+    """Return how a folder's disk is nearly full, as the end of a sentence about it, or None if it isn't.
+
+    Commands must leave 1 GiB of space and 200,000 files, or a twentieth of either if that is less. An empty file takes
+    no space, but file systems such as ext4 have room for a fixed number of files. Others report that they have none.
+    """
+    disk = os.statvfs(folder)
+    size = disk.f_blocks * disk.f_frsize
+    if disk.f_bavail * disk.f_frsize < min(KEEP_FREE, size // KEEP_FREE_PART):
+        return "is nearly full"
+    if disk.f_favail < min(KEEP_FREE_FILES, disk.f_files // KEEP_FREE_PART):
+        return "is nearly full: it has space, but no room for more files (inodes)"
+    return None
+
+
+def check_disk(folder: Path) -> None:
+    """Raise DriverError if a folder's disk is nearly full."""
+    if (shortage := disk_shortage(folder)) is not None:
+        raise DriverError(f"on the runner's machine, the disk of {folder} {shortage}")

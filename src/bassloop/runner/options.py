@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import platformdirs
 
 from bassloop.runner.call_context import allows, is_rule
-from bassloop.runner.errors import DriverError, RunnerError
+from bassloop.runner.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PIDS = 2_048
 DEFAULT_FILE_SIZE = 8 << 30
-KEEP_FREE = 1 << 30
-KEEP_FREE_FILES = 200_000
-KEEP_FREE_PART = 20
 
 DEFAULT_PORT = 6455
 LEAST_MEMORY = 16 << 20
@@ -79,27 +76,6 @@ def size_text(size: int) -> str:
         if size >= 1 << exponent:
             return f"{size / (1 << exponent):.3g} {unit}"
     return f"{size:,} bytes"
-
-
-def disk_shortage(folder: Path) -> str | None:
-    """Return how a folder's disk is nearly full, as the end of a sentence about it, or None if it isn't.
-
-    Commands must leave 1 GiB of space and 200,000 files, or a twentieth of either if that is less. An empty file takes
-    no space, but file systems such as ext4 have room for a fixed number of files. Others report that they have none.
-    """
-    disk = os.statvfs(folder)
-    size = disk.f_blocks * disk.f_frsize
-    if disk.f_bavail * disk.f_frsize < min(KEEP_FREE, size // KEEP_FREE_PART):
-        return "is nearly full"
-    if disk.f_favail < min(KEEP_FREE_FILES, disk.f_files // KEEP_FREE_PART):
-        return "is nearly full: it has space, but no room for more files (inodes)"
-    return None
-
-
-def check_disk(folder: Path) -> None:
-    """Raise DriverError if a folder's disk is nearly full."""
-    if (shortage := disk_shortage(folder)) is not None:
-        raise DriverError(f"on the runner's machine, the disk of {folder} {shortage}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

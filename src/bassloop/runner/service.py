@@ -29,7 +29,7 @@ from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.thunk_driver import tar_of
 from bassloop.runner.errors import DriverError, NotCached, Unsupported
-from bassloop.runner.options import check_disk, is_served
+from bassloop.runner.options import is_served
 from bassloop.runner.signing import ConnectionSigner, RunWitness
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
@@ -96,7 +96,7 @@ class ReceivedArtifacts:
                 async for chunk in chunks:
                     digest.update(chunk)
                     await opened.write(chunk)
-                    await trio.to_thread.run_sync(check_disk, self.folder)
+                    await trio.to_thread.run_sync(file_trees.check_disk, self.folder)
             if digest.hexdigest() != sha256:
                 raise DriverError(f"the artifact {name} isn't what the loop says it is")
         except BaseException:

@@ -28,7 +28,7 @@ from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.mounts import copy_path, write_logical
 from bassloop.runner.engine.step_progress import step_id
 from bassloop.runner.errors import DriverError, host_path_not_allowed
-from bassloop.runner.options import check_disk, this_platform
+from bassloop.runner.options import this_platform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -134,7 +134,7 @@ class ImageBuilder:
 
         def check() -> None:
             trio.from_thread.check_cancelled()
-            check_disk(folder)
+            file_trees.check_disk(folder)
 
         await trio.to_thread.run_sync(
             image_archive.import_archive, path, clean, selector, name, check

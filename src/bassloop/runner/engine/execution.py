@@ -24,7 +24,6 @@ from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.sent_files import send_artifacts, send_reports
 from bassloop.runner.engine.step_progress import STDERR, STDOUT, LogBatcher, LogChunk
 from bassloop.runner.errors import DriverError
-from bassloop.runner.options import check_disk
 from bassloop.runner.process import GRACE_SECONDS, OnBytes, run_command
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import ARTIFACTS_LABEL, GIVEN_FOLDER, REPORTS_LABEL, label_texts
@@ -214,7 +213,7 @@ class Execution:
                 nursery.start_soon(attend)
             while True:
                 for folder in (self.cache.folder, *self.disks):
-                    await trio.to_thread.run_sync(check_disk, folder)
+                    await trio.to_thread.run_sync(file_trees.check_disk, folder)
                 await trio.sleep(DISK_SECONDS)
 
     @asynccontextmanager
