@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from bassloop import bass
-from bassloop.bass.errors import render
+from bassloop.bass.errors import OTHER_LISPS, in_bass, render
 from bassloop.bass.ground import ground
-from bassloop.bass.other_lisps import OTHER_LISPS, in_bass
 from bassloop.tools.linting import lint_bass
 
 ROOT = Path(__file__).parents[2]

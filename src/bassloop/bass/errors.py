@@ -1,4 +1,4 @@
-"""The errors of scripts, and how they are rendered.
+"""The errors of scripts, how they are rendered, and the hints for those who know another Lisp.
 
 An error holds values, a scope or ranges, and formats its message on demand, because most errors of patterns are never
 shown.
@@ -11,12 +11,11 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, final
 
-from bassloop.bass.other_lisps import in_bass
 from bassloop.bass.printer import show
 from bassloop.bass.values import kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bassloop.bass.source_text import Range
     from bassloop.bass.values import Scope, Value
@@ -342,3 +341,79 @@ def _where(place: Range) -> str:
 
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+# --- names of Scheme, Clojure and Common Lisp ---
+
+_PRINT: Final = "(log x) prints for people, (emit x *stdout*) prints a value"
+_FOLD: Final = "foldl or foldr"
+_MACRO: Final = "defop, whose operands aren't evaluated; (eval form scope) evaluates one"
+_TRUTH: Final = "true and false"
+
+OTHER_LISPS: Final[Mapping[str, str]] = {
+    "lambda": "fn",
+    "λ": "fn",
+    "define": "def, or defn for a function",
+    "defun": "defn",
+    "defvar": "def",
+    "defparameter": "def",
+    "setq": "def",
+    "set!": "def, which binds a name anew; values don't change",
+    "defmacro": _MACRO,
+    "define-syntax": _MACRO,
+    "$vau": "op, or defop with a name",
+    "vau": "op, or defop with a name",
+    "let*": "let, whose bindings see those before them: (let [x 1 y x] y)",
+    "letrec": "let",
+    "begin": "do",
+    "progn": "do",
+    "nil": "null",
+    "t": "true",
+    "#t": "true",
+    "#f": "false",
+    "#true": _TRUTH,
+    "#false": _TRUTH,
+    "else": ":else, or another keyword, which is true",
+    "car": "first",
+    "cdr": "rest",
+    "cadr": "second",
+    "nth": "first, second, third",
+    "count": "length",
+    "reduce": _FOLD,
+    "fold": _FOLD,
+    "inc": "(+ x 1)",
+    "dec": "(- x 1)",
+    "==": "=",
+    "eq?": "=",
+    "eqv?": "=",
+    "equal?": "=",
+    "procedure?": "applicative?",
+    "fn?": "applicative?",
+    "boolean": "bool",
+    "list-ref": "first, second, third",
+    "get": "a keyword: (:name scope)",
+    "hash-map": "braces: {:name 1}",
+    "display": _PRINT,
+    "print": _PRINT,
+    "println": _PRINT,
+    "printf": _PRINT,
+    "pr": _PRINT,
+    "prn": _PRINT,
+    "require": "use or import",
+    "ns": "provide",
+    "throw": "error",
+    "raise": "error",
+    "help": "(doc name), which describes a name",
+    "exit": "Ctrl-D, which leaves the prompt",
+    "quit": "Ctrl-D, which leaves the prompt",
+}
+"""Bass's word for each, with an explanation where that isn't enough. None of them is bound in Ground."""
+
+
+def in_bass(name: str) -> str | None:
+    """Return what to write instead of a name from another Lisp; None for any other name."""
+    if name.startswith("'"):
+        return f"(quote {name[1:] or 'form'})"
+    if name.startswith("`"):
+        return "list and conj, which make forms"
+    return OTHER_LISPS.get(name)

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bassloop.bass import reference
-from bassloop.bass.other_lisps import in_bass
+from bassloop.bass.errors import in_bass
 from bassloop.bass.reference import ReferenceEntry
 from bassloop.tools.lsp.operatives import HANDLERS
 from bassloop.tools.lsp.text_model import (
