@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import greenlet
 
-from bassloop.bass.combiner import Applicative, Builtin, ErrorValue
-from bassloop.bass.compile.apply import call
+from bassloop.bass.combiner import Applicative, Builtin, ErrorValue, call
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles

@@ -15,7 +15,7 @@ To add a type of value, write a class, and add a method to each table that has n
 | encode as a message | `wire.encode` | can't be encoded |
 | evaluate as a form | `compile.code.COMPILED` | evaluates to itself |
 | match as a pattern | `compile.patterns.PATTERNS` | isn't a pattern |
-| call | `compile.apply.APPLIED` | can't be called |
+| call | `combiner.APPLIED` | can't be called |
 
 Printing, comparing and encoding are iterative, so values can be nested deeper than Python's stack allows.
 """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
 from bassloop.bass.builtins.control import truthy
-from bassloop.bass.compile.apply import call, unwrap
+from bassloop.bass.combiner import call, unwrap
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, brief
 from bassloop.bass.registry import builtin, function

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
 from bassloop.bass.builtins.combiners import plan_operative
-from bassloop.bass.combiner import Applicative
-from bassloop.bass.compile.apply import call
+from bassloop.bass.combiner import Applicative, call
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import bind, binder
 from bassloop.bass.errors import BassError, Exhausted, bad_syntax, brief

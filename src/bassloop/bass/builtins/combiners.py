@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.bass.builtins.control import bound_form
-from bassloop.bass.combiner import Applicative, Builtin, Operative, OperativePlan
-from bassloop.bass.compile.apply import unwrap
+from bassloop.bass.combiner import Applicative, Builtin, Operative, OperativePlan, unwrap
 from bassloop.bass.compile.code import lazy_code
 from bassloop.bass.compile.patterns import binder, parameters
 from bassloop.bass.errors import bad_syntax, brief

@@ -11,8 +11,7 @@ from bassloop.bass.builtins.memos import recall_memo, store_memo
 from bassloop.bass.builtins.paths import except_globs, mkfs, only_globs, path_name_
 from bassloop.bass.builtins.scopes import assoc, merge
 from bassloop.bass.builtins.thunks import with_image, with_mount
-from bassloop.bass.combiner import Applicative, Builtin
-from bassloop.bass.compile.apply import APPLIED, call
+from bassloop.bass.combiner import APPLIED, Applicative, Builtin, call
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, arity, brief, wrong_type
 from bassloop.bass.path import HERE, CommandPath, NamedPath, parse_file_or_dir

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
-from bassloop.bass.compile.apply import apply_operands, unwrap
+from bassloop.bass.combiner import apply_operands, unwrap
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
 from bassloop.bass.errors import bad_syntax, brief

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from bassloop.bass.builtins.binding import no_match
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.predicates import is_empty
-from bassloop.bass.combiner import Applicative, Builtin, Operative
-from bassloop.bass.compile.apply import call
+from bassloop.bass.combiner import Applicative, Builtin, Operative, call
 from bassloop.bass.errors import BassError, arity, bad_syntax, brief, not_callable, wrong_type
 from bassloop.bass.registry import builtin, function
 from bassloop.bass.values import (

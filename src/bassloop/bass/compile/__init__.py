@@ -2,6 +2,5 @@
 
 * `code.py`: `code(form)`, and how each class of form is compiled, except combinations.
 * `patterns.py`: `binder(pattern)`.
-* `apply.py`: `call(combiner, args)`, and how each class of combiner is called.
-* `combination.py`: combinations, `(f x y)`. Their code is generated from templates.
+* `combination.py`: combinations, `(f x y)`. Their code is generated from templates. See `combiner.py` for calls.
 """

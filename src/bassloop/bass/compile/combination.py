@@ -19,8 +19,7 @@ import functools
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from bassloop.bass.combiner import Applicative, Operative
-from bassloop.bass.compile.apply import apply, apply_operands, as_combiner, call
+from bassloop.bass.combiner import Applicative, Operative, apply, apply_operands, as_combiner, call
 from bassloop.bass.compile.code import COMPILED, code, operands_of
 from bassloop.bass.errors import BassError
 from bassloop.bass.machine import TAIL
