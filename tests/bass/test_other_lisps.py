@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bassloop import bass
+from bassloop.bass.builtins import ground
 from bassloop.bass.errors import OTHER_LISPS, in_bass, render
-from bassloop.bass.ground import ground
 from bassloop.tools.linting import lint_bass
 
 ROOT = Path(__file__).parents[2]

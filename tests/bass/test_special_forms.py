@@ -6,7 +6,7 @@ import pytest
 
 from bassloop import bass
 from bassloop.bass import reference
-from bassloop.bass.ground import ground
+from bassloop.bass.builtins import ground
 from bassloop.bass.registry import TABLE
 
 ground()  # which fills the table

@@ -11,9 +11,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+from bassloop.bass.builtins import ground
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.embedding import immediate_session, run_now
-from bassloop.bass.ground import ground
 from bassloop.bass.host import Host
 from bassloop.bass.path import DirPath
 from bassloop.bass.printer import show
@@ -33,14 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 GROUPS: Final[Mapping[str, str]] = {
-    "control": "Defining, branching, evaluating",
-    "combiners": "Making combiners",
-    "binding": "Binding names in child scopes, matching, threading",
-    "assertions": "Raising errors",
-    "lists": "Lists",
-    "scopes": "Scopes and metadata",
-    "strings": "Strings and symbols",
-    "numbers": "Numbers and comparison",
+    "control": "Defining, branching, evaluating, raising errors",
+    "binding": "Making combiners, binding names in child scopes, matching, threading",
+    "lists_and_scopes": "Lists, scopes and metadata",
+    "numbers_and_strings": "Numbers and comparison, strings and symbols",
     "predicates": "Predicates",
     "streams": "Sources and sinks",
     "paths": "Paths and files",

@@ -1,7 +1,7 @@
 """The registry of builtins.
 
 The modules under `builtins/` register functions with `@function`, `@builtin` and `@special_form` when they are
-imported. `TABLE` is complete, and doesn't change any more, once `ground` has been imported.
+imported. `TABLE` is complete, and doesn't change any more, once the package `builtins` has been imported.
 """
 
 from __future__ import annotations

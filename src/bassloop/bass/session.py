@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import greenlet
 
+from bassloop.bass.builtins import ground, internal
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue, call
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles
-from bassloop.bass.ground import ground, internal
 from bassloop.bass.json import encode
 from bassloop.bass.machine import Budget, Machine, Meter, drive
 from bassloop.bass.path import CommandPath, DirPath, FilePath, HostPath

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bassloop import bass
 from bassloop.bass import reference
-from bassloop.bass.ground import ground, internal
+from bassloop.bass.builtins import ground, internal
 from bassloop.bass.registry import TABLE
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.analysis import HARMLESS, Analysis, analyse

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, final
 from bassloop.bass import arguments
 from bassloop.bass.builtins.control import truthy
 from bassloop.bass.builtins.effects import resolve
+from bassloop.bass.builtins.lists_and_scopes import assoc, merge
 from bassloop.bass.builtins.memos import recall_memo, store_memo
 from bassloop.bass.builtins.paths import except_globs, mkfs, only_globs, path_name_
-from bassloop.bass.builtins.scopes import assoc, merge
 from bassloop.bass.builtins.thunks import with_image, with_mount
 from bassloop.bass.combiner import APPLIED, Applicative, Builtin, call
 from bassloop.bass.compile.code import code

@@ -1,14 +1,14 @@
-"""Defining, branching, sequencing, evaluating."""
+"""Defining, branching, sequencing, evaluating, raising errors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
-from bassloop.bass.combiner import apply_operands, unwrap
+from bassloop.bass.combiner import apply_operands, call, unwrap
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
-from bassloop.bass.errors import bad_syntax, brief
+from bassloop.bass.errors import BassError, bad_syntax, brief
 from bassloop.bass.registry import builtin, function, special_form
 from bassloop.bass.values import (
     EMPTY,
@@ -16,7 +16,9 @@ from bassloop.bass.values import (
     Cell,
     Located,
     Object,
+    Pair,
     Scope,
+    Value,
     end_of,
     from_list,
     plain,
@@ -24,9 +26,10 @@ from bassloop.bass.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bassloop.bass.machine import Code, Machine
     from bassloop.bass.registry import Combination
-    from bassloop.bass.values import Value
 
 
 def truthy(value: Value) -> bool:
@@ -252,3 +255,57 @@ def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
 @builtin("id", "[x]", "Returns its argument.\n\n=> (id 42)")
 def identity(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return args[0]
+
+
+# --- assert, refute, error ------------------------------------------------------------------------------------------
+
+
+def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Value]:
+    """Return whether a predicate is true of its arguments, and the call with the arguments evaluated."""
+    predicate = arguments.applicative(code(args[0])(scope, machine), "assert")
+    values = [code(form)(scope, machine) for form in args[1:]]
+    return truthy(call(unwrap(predicate), values, machine)), Pair(args[0], from_list(values))
+
+
+@builtin(
+    "assert", "[predicate & args]",
+    """Raises an error unless a predicate is true of the arguments. By convention the expected value comes first.
+
+    => (assert = 42 (* 6 7))""",
+    operative=True, indent=True,
+)  # fmt: skip
+def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    holds, form = _holds(args, scope, machine)
+    if not holds:
+        raise BassError(lambda: f"assertion failed: {brief(form)}")
+    return None
+
+
+@builtin(
+    "refute", "[predicate & args]",
+    """Raises an error if a predicate is true of the arguments.
+
+    => (refute = 42 (* 6 8))""",
+    operative=True, indent=True,
+)  # fmt: skip
+def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    holds, form = _holds(args, scope, machine)
+    if holds:
+        raise BassError(lambda: f"refutation failed: {brief(form)}")
+    return None
+
+
+@function("error", """Raises an error with this message.
+
+    Fields may follow, as alternating names and values.
+
+    => (error "cannot find it" :name "it")""")  # fmt: skip
+def error(msg: str, *fields: Value) -> Value:
+    named = fields_of(fields, "error")
+    raise BassError(msg, fields=named if named.vars else None)
+
+
+def fields_of(values: Sequence[Value], where: str) -> Scope:
+    """Return a scope of alternating names and values; a last name without a value is left out."""
+    pairs = zip(values[::2], values[1::2], strict=False)
+    return Scope({arguments.symbol(name, where): value for name, value in pairs})

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from bassloop.bass import arguments
-from bassloop.bass.builtins.assertions import fields_of
+from bassloop.bass.builtins.control import fields_of
 from bassloop.bass.builtins.paths import stem
 from bassloop.bass.builtins.predicates import predicates_of
 from bassloop.bass.builtins.thunks import image_ref

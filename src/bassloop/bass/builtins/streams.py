@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.bass import arguments
-from bassloop.bass.builtins.lists import caller
+from bassloop.bass.builtins.lists_and_scopes import caller
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
 from bassloop.bass.errors import EndOfSource, bad_syntax, brief

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bassloop.bass.ground import internal
+from bassloop.bass.builtins import internal
 from bassloop.tools.lsp.analysis import Analysis, analyse
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 import click
 import trio
 
+from bassloop.bass.builtins import ground
 from bassloop.bass.errors import BassError, ReadError, render
-from bassloop.bass.ground import ground
 from bassloop.bass.json import encode
 from bassloop.bass.path import HostPath
 from bassloop.bass.printer import show
