@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bassloop.project import read_checks
 from bassloop.project.detection import propose_checks, write_declaration
-from bassloop.project.pinned_versions import pinned_version
 
 PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "a Python package with extras and tools": (
@@ -201,32 +200,6 @@ def test_the_version_of_node_comes_from_the_project(files: dict[str, Any], image
     there = {**files, "package.json": json.dumps(package)}
     [proposal] = propose_checks(there.get, set(there))
     assert proposal.image == image
-
-
-@pytest.mark.parametrize(
-    ("language", "files", "version"),
-    [
-        ("python", {".python-version": "3.12.4\n"}, "3.12"),
-        ("python", {".python-version": "pypy3.10-7.3\n"}, "3.10"),
-        ("python", {"mise.toml": '[tools]\npython = "3.11"\n'}, "3.11"),
-        ("python", {"mise.toml": '[tools]\npython = ["3.12", "3.11"]\n'}, "3.12"),
-        ("python", {"mise.toml": '[tools]\npython = { version = "3.10" }\n'}, "3.10"),
-        ("python", {"mise.toml": "[tools", ".tool-versions": "python 3.9.1 # old\n"}, "3.9"),
-        ("python", {"mise.toml": "tools = 3\n"}, None),
-        ("python", {".tool-versions": "nodejs 22\n# python 3.9\npython system\n"}, None),
-        ("node", {".tool-versions": "nodejs 20.11.0\n"}, "20.11"),
-        ("node", {".nvmrc": "lts/iron\n", ".mise.toml": '[tools]\nnode = "24"\n'}, "24"),
-        ("go", {".tool-versions": "golang 1.24.1\n"}, "1.24"),
-        ("rust", {"rust-toolchain.toml": '[toolchain]\nchannel = "1.85"\n'}, "1.85"),
-        ("rust", {"rust-toolchain.toml": '[toolchain]\nchannel = "nightly"\n'}, None),
-        ("ruby", {".ruby-version": "ruby-3.4.1\n"}, "3.4"),
-        ("java", {".tool-versions": "java temurin-21.0.2+13\n"}, "21.0"),
-    ],
-)
-def test_pinned_versions_of_a_project_are_found(
-    language: str, files: dict[str, str], version: str | None
-) -> None:
-    assert pinned_version(language, files.get) == version
 
 
 def test_an_image_has_the_pinned_version() -> None:

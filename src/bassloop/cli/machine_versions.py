@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from bassloop.project.required_versions import required_versions
+from bassloop.project.manifests import required_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

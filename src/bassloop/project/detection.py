@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.node_project import read_node_project
-from bassloop.project.pinned_versions import parse_toml, pinned_version
+from bassloop.project.manifests import parse_toml, pinned_version, read_node_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

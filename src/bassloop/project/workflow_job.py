@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bassloop.project.conditions import evaluate, names_in, text_of
 from bassloop.project.detection import Proposal
-from bassloop.project.node_project import manager_package, read_node_project
+from bassloop.project.manifests import manager_package, read_node_project
 from bassloop.project.workflow_actions import (
     CACHES,
     EXPRESSION,

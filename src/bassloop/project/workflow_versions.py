@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.pinned_versions import parse_toml
+from bassloop.project.manifests import parse_toml
 from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, table
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The oldest versions that a project's files require."""
+"""What a project's files ask for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.project.required_versions import required_versions
+from bassloop.project.manifests import pinned_version, required_versions
 
 
 def package(**keys: Any) -> dict[str, str]:
@@ -47,6 +47,32 @@ def test_a_projects_files_say_which_versions_it_requires(
 )
 def test_a_project_without_a_lower_bound_requires_no_version(files: dict[str, str]) -> None:
     assert required_versions(files.get) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "files", "version"),
+    [
+        ("python", {".python-version": "3.12.4\n"}, "3.12"),
+        ("python", {".python-version": "pypy3.10-7.3\n"}, "3.10"),
+        ("python", {"mise.toml": '[tools]\npython = "3.11"\n'}, "3.11"),
+        ("python", {"mise.toml": '[tools]\npython = ["3.12", "3.11"]\n'}, "3.12"),
+        ("python", {"mise.toml": '[tools]\npython = { version = "3.10" }\n'}, "3.10"),
+        ("python", {"mise.toml": "[tools", ".tool-versions": "python 3.9.1 # old\n"}, "3.9"),
+        ("python", {"mise.toml": "tools = 3\n"}, None),
+        ("python", {".tool-versions": "nodejs 22\n# python 3.9\npython system\n"}, None),
+        ("node", {".tool-versions": "nodejs 20.11.0\n"}, "20.11"),
+        ("node", {".nvmrc": "lts/iron\n", ".mise.toml": '[tools]\nnode = "24"\n'}, "24"),
+        ("go", {".tool-versions": "golang 1.24.1\n"}, "1.24"),
+        ("rust", {"rust-toolchain.toml": '[toolchain]\nchannel = "1.85"\n'}, "1.85"),
+        ("rust", {"rust-toolchain.toml": '[toolchain]\nchannel = "nightly"\n'}, None),
+        ("ruby", {".ruby-version": "ruby-3.4.1\n"}, "3.4"),
+        ("java", {".tool-versions": "java temurin-21.0.2+13\n"}, "21.0"),
+    ],
+)
+def test_pinned_versions_of_a_project_are_found(
+    language: str, files: dict[str, str], version: str | None
+) -> None:
+    assert pinned_version(language, files.get) == version
 
 
 @given(
