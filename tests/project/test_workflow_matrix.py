@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bassloop.project.workflow_matrix import TooManyCombinationsError, combinations
-from bassloop.project.workflows import Workflow, translate_workflow
+from bassloop.project.workflows.matrix import TooManyCombinationsError, combinations
+from bassloop.project.workflows.translation import Workflow, translate_workflow
 
 
 def translate(matrix: object, *steps: object, runs_on: str = "ubuntu-latest") -> Workflow:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.project.workflow_scripts import is_preparation
-from bassloop.project.workflows import Workflow, translate_workflow
+from bassloop.project.workflows.step_scripts import is_preparation
+from bassloop.project.workflows.translation import Workflow, translate_workflow
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, write_bass
-from bassloop.project.conditions import evaluate, event_cases
 from bassloop.project.detection import write_declaration
-from bassloop.project.workflows import translate_workflow
+from bassloop.project.workflows.conditions import evaluate, event_cases
+from bassloop.project.workflows.translation import translate_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bassloop.project.detection import Proposal
-    from bassloop.project.workflows import Workflow
+    from bassloop.project.workflows.translation import Workflow
 
 MAX_PROPOSALS = 40
 
@@ -219,7 +219,7 @@ def _without_engine(proposals: Sequence[Proposal]) -> str:
 
 def _translate_workflows(root: Path) -> Workflow:
     """Return the checks of all workflows, each with a name of its own."""
-    from bassloop.project.workflows import Workflow, translate_workflow
+    from bassloop.project.workflows.translation import Workflow, translate_workflow
 
     def read(path: str) -> str | None:
         return _text(root / path) if ".." not in Path(path).parts else None

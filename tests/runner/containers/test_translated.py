@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bassloop.project.workflows import translate_workflow
+from bassloop.project.workflows.translation import translate_workflow
 from bassloop.wire import bass_pb2 as pb
 
 from ..made import after, string

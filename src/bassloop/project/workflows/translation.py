@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bassloop.project.conditions import (
+from bassloop.project.workflows.conditions import (
     allowed_when,
     as_text,
     evaluate,
@@ -20,9 +20,14 @@ from bassloop.project.conditions import (
     names_in,
     text_of,
 )
-from bassloop.project.workflow_actions import EXPRESSION, LANGUAGES, as_list, examines_needs, table
-from bassloop.project.workflow_job import WorkflowFile, WorkflowJob
-from bassloop.project.workflow_matrix import (
+from bassloop.project.workflows.known_actions import (
+    EXPRESSION,
+    LANGUAGES,
+    as_list,
+    examines_needs,
+    table,
+)
+from bassloop.project.workflows.matrix import (
     Part,
     TooManyCombinationsError,
     combinations,
@@ -30,14 +35,15 @@ from bassloop.project.workflow_matrix import (
     in_expressions,
     known_values,
 )
-from bassloop.project.workflow_scripts import is_idle, is_preparation
-from bassloop.project.workflow_versions import PLAIN_VERSION, version_axes
+from bassloop.project.workflows.step_scripts import is_idle, is_preparation
+from bassloop.project.workflows.version_images import PLAIN_VERSION, version_axes
+from bassloop.project.workflows.workflow_job import WorkflowFile, WorkflowJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bassloop.project.conditions import Scalar, Value
     from bassloop.project.detection import Proposal
+    from bassloop.project.workflows.conditions import Scalar, Value
 
 BY_HAND = ("workflow_dispatch", "workflow_call")
 """Events that people or other workflows start; `bassloop try --check` does that here."""

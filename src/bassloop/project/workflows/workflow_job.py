@@ -6,18 +6,15 @@ download. The repository's own actions are read. Notes list everything that coul
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.conditions import evaluate, names_in, text_of
 from bassloop.project.detection import Proposal
 from bassloop.project.manifests import manager_package, read_node_project
-from bassloop.project.workflow_actions import (
+from bassloop.project.workflows.job_values import JobValues, explain_lost, explain_meaningless
+from bassloop.project.workflows.known_actions import (
     CACHES,
-    EXPRESSION,
     LANGUAGES,
     PREPARATIONS,
     SERVERS,
@@ -38,8 +35,7 @@ from bassloop.project.workflow_actions import (
     usual_image,
     with_components,
 )
-from bassloop.project.workflow_matrix import in_expressions
-from bassloop.project.workflow_scripts import (
+from bassloop.project.workflows.step_scripts import (
     BASH,
     adapt_packages,
     adapt_script,
@@ -48,8 +44,7 @@ from bassloop.project.workflow_scripts import (
     sent_elsewhere,
     shell_word,
 )
-from bassloop.project.workflow_values import PassedOn, explain_lost, explain_meaningless
-from bassloop.project.workflow_versions import (
+from bassloop.project.workflows.version_images import (
     VersionImage,
     find_image,
     rust_additions,
@@ -61,19 +56,10 @@ from bassloop.project.workflow_versions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bassloop.project.conditions import Value
-    from bassloop.project.workflow_matrix import Part
+    from bassloop.project.workflows.conditions import Value
+    from bassloop.project.workflows.matrix import Part
 
-_NAMED = re.compile(r"(matrix|secrets|env)\.([A-Za-z_][A-Za-z0-9_-]*)")
-_KNOWN_EARLY = re.compile(
-    r"matrix\..*|needs\.[\w*-]+\.result|format|contains|startswith|endswith", re.IGNORECASE
-)
-"""The names whose values are inserted into commands. What conditions assume for others may be wrong for some push."""
-
-_FOLDERS = {"github.workspace": "$GITHUB_WORKSPACE", "runner.temp": "${TMPDIR:-/tmp}"}
 _AFTER_FAILURE = re.compile(r"(?<!!)\b(?:failure|cancelled)\s*\(")
-_COVERAGE_TOKEN = re.compile(r"CODECOV_|COVERALLS_")
-MAX_COMBINATIONS = 64
 MAX_DEPTH = 4
 """The maximum depth to which the repository's actions may use each other."""
 
@@ -119,30 +105,29 @@ class WorkflowJob:
         when: Mapping[str, list[str]] | None = None,
     ) -> None:
         self._name, self._workflow, self._job = name, workflow, job
-        self._known, self._matrix = part.known, part.matrix
+        self._values = JobValues(part, workflow.cases)
+        self._matrix = part.matrix
         self._only_when = when
         self.missing: list[str] = []
         """The steps and actions of the job that aren't translated."""
-        self._notes: dict[str, None] = {}
-        self._secrets: dict[str, None] = {}
-        self._aliases: dict[str, str] = {}
         self._caches: dict[str, str] = {}
         self._artifacts: list[str] = []
         self._uses: dict[str, None] = {}
-        self._passed_on = PassedOn()
         self._image: str | None = None
         self._env: dict[str, str] = {}
-        folder = self._text(default_folder(job, workflow.data))
+        folder = self._values.text(default_folder(job, workflow.data))
         leaves = "$" in folder or leaves_folder(as_list(job.get("steps")))
         self._workdir, self._folder = ("", folder) if leaves else (folder, "")
 
     def proposal(self) -> Proposal | None:
         """Return the job's check; None if no step could be translated."""
         job = self._job
-        env = self._variables(self._workflow.data.get("env")) | self._variables(job.get("env"))
+        env = self._values.variables(self._workflow.data.get("env")) | self._values.variables(
+            job.get("env")
+        )
         container = job.get("container")
         image = table(container).get("image") if isinstance(container, dict) else container
-        exported = dict(self._aliases)
+        exported = dict(self._values.aliases)
         commands = [
             command
             for step in as_list(job.get("steps"))
@@ -153,12 +138,12 @@ class WorkflowJob:
         together = "\n".join(each if isinstance(each, str) else each[-1] for each in commands)
         commands = adapt_packages(commands)
         commands = self._with_node_packages(commands)
-        image = self._text(str(image)) if image else self._image
+        image = self._values.text(str(image)) if image else self._image
         if image is None:
             image = usual_image(together) or UBUNTU
             if image.startswith("node:") and (node := read_node_project(self._workflow.read)):
                 image = node.image
-            self._notes[f"ubuntu-latest has programs that {image} hasn't"] = None
+            self._values.notes[f"ubuntu-latest has programs that {image} hasn't"] = None
             self._caches = {**CACHES.get(image.partition(":")[0], {}), **self._caches}
         commands[:0] = missing_programs(image, together)
         if image.startswith(("rust:", "rustlang/rust:")):
@@ -166,9 +151,9 @@ class WorkflowJob:
         minutes = job.get("timeout-minutes")
         needs = [f"{self._workflow.prefix}{need}" for need in as_list(job.get("needs"))]
         services = dict(self._services())
-        if self._secrets:
-            names = ", ".join(self._secrets)
-            self._notes[
+        if self._values.secrets:
+            names = ", ".join(self._values.secrets)
+            self._values.notes[
                 f"give your runner its secrets ({names}): bassloop runner secret set NAME"
             ] = None
         return Proposal(
@@ -180,23 +165,25 @@ class WorkflowJob:
             self._workdir,
             matrix=self._matrix,
             env=self._env | env,
-            secrets=list(self._secrets),
+            secrets=list(self._values.secrets),
             services=services,
             needs=[need for need in needs if need not in self._uses],
             uses=list(self._uses),
             artifacts=self._artifacts,
             timeout=f"{minutes}m" if isinstance(minutes, int) else "",
             when=self._when(),
-            notes=list(self._notes),
+            notes=list(self._values.notes),
         )
 
     def _with_node_packages(self, commands: list[Any]) -> list[Any]:
         """Return commands that first install the project's Node packages, if the job left that to an unknown action."""
         project = read_node_project(self._workflow.read)
-        is_lacking = any(note.startswith("the action ") for note in self._notes)
+        is_lacking = any(note.startswith("the action ") for note in self._values.notes)
         if project is None or not is_lacking or not lacks_node_packages(commands):
             return commands
-        self._notes["no step installs the packages of package.json: the first command does"] = None
+        self._values.notes[
+            "no step installs the packages of package.json: the first command does"
+        ] = None
         self._caches |= project.caches
         return [project.install, *commands]
 
@@ -215,10 +202,12 @@ class WorkflowJob:
             when["branches"] = [str(each) for each in branches[0]]
         elif listed := next(filter(None, branches), None):
             names = ", ".join(map(str, listed))
-            self._notes[f"the check also runs for pushes to branches other than {names}"] = None
+            self._values.notes[f"the check also runs for pushes to branches other than {names}"] = (
+                None
+            )
         ignored = ("paths", "paths-ignore", "branches-ignore")
         if lost := ", ".join(key for key in ignored if any(key in each for each in options)):
-            self._notes[f"{lost} left out: the check runs for every change"] = None
+            self._values.notes[f"{lost} left out: the check runs for every change"] = None
         return when
 
     def _commands(
@@ -227,53 +216,55 @@ class WorkflowJob:
         if depth > MAX_DEPTH:
             return
         condition = str(step.get("if", "always()"))
-        runs, cases = self._condition(condition)
-        test = self._passed_on.test(condition) if runs is None and "run" in step else None
+        runs, cases = self._values.condition(condition)
+        test = self._values.passed_on.test(condition) if runs is None and "run" in step else None
         runs = True if test else runs
         is_after_failure = not runs and _AFTER_FAILURE.search(str(step.get("if")))
         if runs is None or is_after_failure or (cases and "run" not in step):
             what = step.get("name") or step.get("uses") or str(step.get("run", "")).split("\n")[0]
-            self._notes[f"step {str(what)!r} only runs if {step['if']}; it is left out"] = None
+            self._values.notes[f"step {str(what)!r} only runs if {step['if']}; it is left out"] = (
+                None
+            )
             if not is_after_failure:
                 self.missing.append(f"step {str(what)!r}")
             return
         if not runs:
             return  # not on Linux, or not for a push
         if "uses" in step:
-            self._passed_on.add_action(str(step["uses"]), str(step.get("id", "")))
+            self._values.passed_on.add_action(str(step["uses"]), str(step.get("id", "")))
             yield from self._action(str(step["uses"]), table(step.get("with")), exported, depth)
         if "run" not in step:
             return
         if examines_needs(step):
-            self._notes["a check only starts if its needs succeeded: a step needn't test that"] = (
-                None
-            )
+            self._values.notes[
+                "a check only starts if its needs succeeded: a step needn't test that"
+            ] = None
             return
         if (what := sent_elsewhere(str(step["run"]))) is not None:
-            self._notes[f"a step that {what} is left out"] = None
+            self._values.notes[f"a step that {what} is left out"] = None
             return
         shell = str(step.get("shell", "")).split()[:1]
         if shell and shell[0] in ("pwsh", "powershell", "cmd", "node"):
-            self._notes[f"a step for the shell {shell[0]} is left out"] = None
+            self._values.notes[f"a step for the shell {shell[0]} is left out"] = None
             return
         before = dict(exported)
-        fixed = self._variables(step.get("env"), into=before)
-        script = self._text(str(step["run"]).strip(), in_script=True)
+        fixed = self._values.variables(step.get("env"), into=before)
+        script = self._values.text(str(step["run"]).strip(), in_script=True)
         script = adapt_script(script, manager_package(self._workflow.read))
-        self._notes |= dict.fromkeys(explain_lost(script))
+        self._values.notes |= dict.fromkeys(explain_lost(script))
         if shell == ["python"]:
             script = f"python3 -c {shell_word(script)}"
         lines = [f'export {name}="${value}"' for name, value in before.items()]
         lines += [f"export {name}={expanding_word(value)}" for name, value in fixed.items()]
         # The steps of an action of the repository don't use the job's default.
         folder = str(step.get("working-directory") or ("" if depth else self._folder))
-        folder = self._text(folder, in_script=True)
+        folder = self._values.text(folder, in_script=True)
         if folder not in ("", ".", "./"):
             lines.append(f"cd {expanding_word(folder)}")
         script = "\n".join([*lines, script])
         if step.get("continue-on-error") is True:
             script = f"(\n{script}\n) || true" if "\n" in script else f"({script}) || true"
-        passed_on = self._passed_on.lines(script, str(step.get("id", "")))
+        passed_on = self._values.passed_on.lines(script, str(step.get("id", "")))
         if test:
             script = f"if {test}; then\n{script}\nfi"
         script = "\n".join([*passed_on, script])
@@ -284,65 +275,20 @@ class WorkflowJob:
         else:
             yield script
 
-    def _condition(self, condition: str) -> tuple[bool | None, tuple[str, str] | None]:
-        """Return whether a step runs (None if that isn't known), and the subject and patterns of a `case` around it.
-
-        All combinations of the matrix are evaluated. There's no `case` if the step runs in all of them or in none.
-        """
-        names, combinations = self._combinations(condition)
-        if len(combinations) > MAX_COMBINATIONS:
-            return None, None
-        runs = {
-            values: evaluate(condition, self._with_values(names, values), self._workflow.cases)
-            for values in combinations
-        }
-        if None in runs.values():
-            return None, None
-        if len(set(runs.values())) == 1:
-            return next(iter(runs.values())), None
-        subject = " ".join(f"${{{name}}}" for name in names)
-        patterns = [" ".join(values) for values, is_run in runs.items() if is_run]
-        return True, (f'"{subject}"', "|".join(map(shell_word, patterns)))
-
-    def _combinations(self, expression: str) -> tuple[list[str], list[tuple[str, ...]]]:
-        """Return the names of the matrix that an expression depends on, and all combinations of their values."""
-        wanted = names_in(expression)
-        names = [name for name in self._matrix if in_expressions(name) in wanted]
-        return names, list(itertools.product(*(self._matrix[name] for name in names)))
-
-    def _with_values(self, names: list[str], values: tuple[str, ...]) -> dict[str, Value]:
-        matrix = zip(map(in_expressions, names), values, strict=True)
-        return {**self._known, **dict(matrix)}
-
-    def _chosen(self, expression: str) -> str | None:
-        """Return a shell substitution for an expression that depends on the matrix; None if its values aren't known."""
-        names, combinations = self._combinations(expression)
-        texts = [text_of(expression, self._with_values(names, values)) for values in combinations]
-        plain = all(re.fullmatch(r"[\w.-]+", value) for values in combinations for value in values)
-        if not plain or len(combinations) > MAX_COMBINATIONS:
-            return None
-        subject = "/".join(f"${{{name}}}" for name in names)
-        cases = [
-            f"{shell_word('/'.join(values))}) echo {shell_word(text)};;"
-            for values, text in zip(combinations, texts, strict=True)
-            if text is not None
-        ]
-        return f"$(case {subject} in {' '.join(cases)} esac)" if None not in texts else None
-
     def _action(
         self, uses: str, inputs: Mapping[str, Any], exported: Mapping[str, str], depth: int
     ) -> Iterator[Any]:
         action = uses.partition("@")[0]
         if action == "actions/checkout":
             if inputs.keys() & {"repository", "path"}:
-                self._notes["it checks out another repository, or into a folder"] = None
+                self._values.notes["it checks out another repository, or into a folder"] = None
         elif action in LANGUAGES:
             yield from self._set_up(action, with_version_in_ref(uses, inputs))
             yield from PREPARATIONS.get(action, ())
         elif command := installing_command(uses, inputs):
             if action == "astral-sh/setup-uv" and inputs.get("python-version"):
                 yield from self._set_up("actions/setup-python", inputs)
-                self._env["UV_PYTHON"] = self._text(str(inputs["python-version"]))
+                self._env["UV_PYTHON"] = self._values.text(str(inputs["python-version"]))
             self._caches |= CACHES.get(action, {})
             self._upload(UPLOADS.get(action, {}))
             yield command
@@ -358,7 +304,7 @@ class WorkflowJob:
             for step in steps:
                 yield from self._commands(step, exported, depth + 1)
         else:
-            self._notes[explain_left_out(uses)] = None
+            self._values.notes[explain_left_out(uses)] = None
             self.missing.append(f"the action {action}")
 
     def _set_up(self, action: str, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -367,15 +313,15 @@ class WorkflowJob:
         wanted = inputs.get(key) or (
             version_in_file(file, self._workflow.read(file)) if file else usual
         )
-        *others, version = self._text(str(wanted or file)).strip().split("\n")
+        *others, version = self._values.text(str(wanted or file)).strip().split("\n")
         if language == "rust":
             version = self._minimum_rust(version)
         toolchain = find_image(language, version)
         if toolchain is None or "${{" in version:
-            self._notes[f"{key} {version!r} was taken for {usual}"] = None
+            self._values.notes[f"{key} {version!r} was taken for {usual}"] = None
             toolchain = VersionImage(f"{language}:{usual}")
         if others:
-            self._notes[f"of the versions of {language}, there is only the last one"] = None
+            self._values.notes[f"of the versions of {language}, there is only the last one"] = None
         if self._image is None:
             self._image = toolchain.image
             self._caches |= CACHES.get(str(inputs.get("cache", "")), CACHES.get(language, {}))
@@ -387,7 +333,7 @@ class WorkflowJob:
             self._image = toolchain.image if language == "node" else self._image
             yield bun_beside_node(str(self._job))
         elif self._image != toolchain.image:
-            self._notes[f"it sets up {language}, too, which isn't in {self._image}"] = None
+            self._values.notes[f"it sets up {language}, too, which isn't in {self._image}"] = None
 
     def _minimum_rust(self, version: str) -> str:
         """Return the version of Rust that Cargo.toml requires, if that's what an expression seems to mean."""
@@ -395,8 +341,8 @@ class WorkflowJob:
             return version
         if (minimum := rust_version(self._workflow.read("Cargo.toml"))) is None:
             return version
-        self._notes.pop(explain_meaningless(version.strip("${ }"), in_script=False), None)
-        self._notes[f"toolchain {version!r} was taken for Cargo.toml's rust-version"] = None
+        self._values.notes.pop(explain_meaningless(version.strip("${ }"), in_script=False), None)
+        self._values.notes[f"toolchain {version!r} was taken for Cargo.toml's rust-version"] = None
         return minimum
 
     def _cache(self, inputs: Mapping[str, Any]) -> None:
@@ -406,12 +352,14 @@ class WorkflowJob:
             if path.startswith("/") and name[:1].isalpha():
                 self._caches[name] = path
             elif path:
-                self._notes[f"the cache of {path} is left out: it isn't an absolute path"] = None
+                self._values.notes[
+                    f"the cache of {path} is left out: it isn't an absolute path"
+                ] = None
 
     def _upload(self, inputs: Mapping[str, Any]) -> None:
-        for path in map(self._text, uploaded_patterns(inputs)):
+        for path in map(self._values.text, uploaded_patterns(inputs)):
             if "${{" in path:
-                self._notes[f"the artifact {path} is left out: its path isn't known"] = None
+                self._values.notes[f"the artifact {path} is left out: its path isn't known"] = None
             else:
                 self._artifacts.append(path)
 
@@ -424,77 +372,30 @@ class WorkflowJob:
                 continue
             self._uses[name] = None
             there = f"artifacts/{name}"
-            self._notes[f"what {name} keeps is in {there}, under its paths there"] = None
+            self._values.notes[f"what {name} keeps is in {there}, under its paths there"] = None
             paths = uploaded_patterns(uploads[0])
             if "path" in inputs and len(uploads) == len(paths) == 1:
-                inner = self._text(paths[0]).partition("*")[0].rpartition("/")[0]
+                inner = self._values.text(paths[0]).partition("*")[0].rpartition("/")[0]
                 # Each combination of a matrix has its artifacts in a folder "NAME (VALUES)" or "NAME-VALUE".
                 is_matrix = "matrix" in table(job.get("strategy"))
                 source = f'"{there}"*/' if is_matrix else f"{expanding_word(there)}/"
                 source += f"{expanding_word(inner)}/." if inner else "."
-                folder = expanding_word(self._text(str(inputs["path"])))
+                folder = expanding_word(self._values.text(str(inputs["path"])))
                 yield f"mkdir -p {folder} && cp -r {source} {folder}"
 
     def _services(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, service in table(self._job.get("services")).items():
-            image = self._text(str(table(service).get("image", "")))
+            image = self._values.text(str(table(service).get("image", "")))
             known = image.rpartition("/")[2].partition(":")[0]
             if known not in SERVERS or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(name)):
-                self._notes[f"the service {name} is left out: its command isn't known"] = None
+                self._values.notes[f"the service {name} is left out: its command isn't known"] = (
+                    None
+                )
                 continue
             run, port = SERVERS[known]
             variable = re.sub(r"[^A-Za-z0-9]", "_", str(name)).upper()
-            self._notes[f"{name} is at ${variable}_HOST:${variable}_PORT, not at localhost"] = None
-            env = self._variables(table(service).get("env"))
+            self._values.notes[
+                f"{name} is at ${variable}_HOST:${variable}_PORT, not at localhost"
+            ] = None
+            env = self._values.variables(table(service).get("env"))
             yield str(name), {"image": image, "run": run, "port": port, "env": env}
-
-    def _variables(self, value: object, into: dict[str, str] | None = None) -> dict[str, str]:
-        """Return variables with their texts. Those that are secrets of another name are added to `into` instead."""
-        aliases = self._aliases if into is None else into
-        found = {}
-        for name, text in table(value).items():
-            given = str(text).lower() if isinstance(text, bool) else str(text)
-            secret = re.fullmatch(r"\$\{\{\s*secrets\.(\w+)\s*\}\}", given.strip())
-            if secret is None:
-                found[str(name)] = self._text(given, in_script=into is not None)
-            elif secret[1] == "GITHUB_TOKEN":
-                self._notes["there is no GITHUB_TOKEN"] = None
-            elif _COVERAGE_TOKEN.match(secret[1]):
-                self._notes[f"the secret {secret[1]} is left out: it's for uploads of coverage"] = (
-                    None
-                )
-            else:
-                self._secrets[secret[1]] = None
-                if name != secret[1]:
-                    aliases[str(name)] = secret[1]
-        return found
-
-    def _text(self, text: str, *, in_script: bool = False) -> str:
-        """Return a text with known expressions replaced, and note the others."""
-        return EXPRESSION.sub(partial(self._expression, in_script=in_script), text)
-
-    def _expression(self, match: re.Match[str], *, in_script: bool) -> str:
-        named = _NAMED.fullmatch(match[1])
-        if named is not None and named[1] == "matrix" and named[2] in self._matrix:
-            return f"${{{named[2]}}}"
-        if named is not None and named[1] == "env":
-            return f"${named[2]}"
-        if named is not None and named[1] == "secrets" and named[2] != "GITHUB_TOKEN":
-            self._secrets[named[2]] = None
-            return f"${named[2]}"
-        if match[1] == "github.sha":
-            return "$(git rev-parse HEAD)"
-        if match[1] == "runner.os":
-            return "Linux"
-        if in_script and match[1] in _FOLDERS:
-            return _FOLDERS[match[1]]
-        if in_script and (variable := self._passed_on.output(match[1])):
-            return variable
-        names = names_in(match[1])
-        if names and all(map(_KNOWN_EARLY.fullmatch, names)):
-            if (value := text_of(match[1], self._known)) is not None:
-                return value
-            if in_script and (chosen := self._chosen(match[1])):
-                return chosen
-        self._notes[explain_meaningless(match[1], in_script=in_script)] = None
-        return match[0]

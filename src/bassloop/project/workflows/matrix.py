@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.conditions import as_text
+from bassloop.project.workflows.conditions import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bassloop.project.conditions import Scalar
+    from bassloop.project.workflows.conditions import Scalar
 
 MAX_COMBINATIONS = 256
 """GitHub's limit for a matrix."""
