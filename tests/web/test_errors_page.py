@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.store import error_lines
+from bassloop.store import search_index
 
 from .site import HOSTILE, open_site
 
@@ -64,7 +64,7 @@ async def test_errors_of_private_runs_are_shown_to_readers_only(tmp_path: Path) 
 async def test_a_search_reports_how_far_it_got_and_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(error_lines, "MAX_RUNS_SEARCHED", 2)
+    monkeypatch.setattr(search_index, "MAX_RUNS_SEARCHED", 2)
     async with open_site(tmp_path) as site:
         for run_id in ("one", "two", "three"):
             await site.run(run_id)

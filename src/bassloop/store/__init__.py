@@ -33,7 +33,6 @@ from bassloop.store.errors import (
 )
 from bassloop.store.heads import SpotCheckRecord
 from bassloop.store.leases import Node, NodeRecord
-from bassloop.store.log_index import FilterBuilder, FilterQuery, IndexedLogs, SearchableRun
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import Bounds, PruneReport, Retention
 from bassloop.store.nodes import Duty, Inheritance, new_node
@@ -67,6 +66,7 @@ from bassloop.store.records import (
     new_run_id,
     text_size,
 )
+from bassloop.store.search_index import FilterBuilder, FilterQuery, IndexedLogs, SearchableRun
 from bassloop.store.store import Store, StoreStatistics, open_store
 from bassloop.store.usage import LogUse, UserKind
 

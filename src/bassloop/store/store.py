@@ -23,12 +23,10 @@ from bassloop.store.claims import Requests
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.engines import find_database
-from bassloop.store.error_lines import ErrorLines
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
 from bassloop.store.leases import Company
-from bassloop.store.log_index import LogIndex
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
@@ -39,6 +37,7 @@ from bassloop.store.nodes import Nodes, Runtimes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.records import Figures
 from bassloop.store.runs import Runs, Statements, Thunks
+from bassloop.store.search_index import ErrorLines, LogIndex
 from bassloop.store.steps import Steps
 from bassloop.store.test_results import Tests
 from bassloop.store.usage import Usage

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.store import FilterBuilder, FilterQuery, StepUpdate, Store, User, log_index
-from bassloop.store.log_index import MAX_BYTES, MAX_DISTINCT, MIN_BYTES, UNKNOWN
+from bassloop.store import FilterBuilder, FilterQuery, StepUpdate, Store, User, search_index
+from bassloop.store.search_index import MAX_BYTES, MAX_DISTINCT, MIN_BYTES, UNKNOWN
 
 from . import made
 
@@ -93,7 +93,7 @@ async def test_logs_are_pending_until_they_have_a_filter(store: Store) -> None:
 async def test_logs_without_a_filter_may_contain_any_text(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_index, "RUNS_AT_ONCE", 2)
+    monkeypatch.setattr(search_index, "RUNS_AT_ONCE", 2)
     await store.users.put(User(7, "U_7", "ada"))
     ids = []
     for name in ("written", "varied", "silent"):

@@ -1,6 +1,6 @@
-"""The index of logs: a filter for each log, which excludes logs that can't contain a text.
+"""The indexes for the search in a repository's runs: the errors that made them fail, and a filter for each log.
 
-It's a Bloom filter of the log's trigrams: all sequences of three ASCII letters or digits, with letters in lower case
+A log's filter excludes texts that aren't in the log. It's a Bloom filter of the log's trigrams: all sequences of three ASCII letters or digits, with letters in lower case
 and each digit replaced by 0. If a trigram of the text isn't in the filter, the text isn't in the log. Otherwise it may
 be, so the log has to be read. Words that differ only in their digits count once, which covers most of a long log.
 """
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 from bassloop.concurrency import AutoResetEvent
 from bassloop.store.claims import LIVE
-from bassloop.store.engine import Subject, reads, writes
+from bassloop.store.engine import Subject, page_size, reads, writes
+from bassloop.store.errors import NotStored
+from bassloop.store.records import ErrorSearch, RepeatedError
 from bassloop.store.runs import READABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from bassloop.store.database import Connection
     from bassloop.store.engine import Engine
@@ -57,7 +59,21 @@ RUNS_AT_ONCE = 1_000
 LOGS_AT_ONCE = 20
 """How many logs are indexed between two queries for more."""
 
+MAX_LINES = 20
+"""The maximum number of error lines of one run."""
+
+MAX_LINE = 500
+MAX_BRANCHES = 10
+
+MAX_RUNS_SEARCHED, MAX_RUNS_LISTED = 20_000, 1_000
+"""How many runs of a repository one search covers, with a text and without one."""
+
 _VISIBLE = f"r.repository = :repository COLLATE NOCASE AND {READABLE}"
+
+_MATCHING = (
+    f"FROM runs r JOIN error_lines e ON e.run = r.seq WHERE {_VISIBLE} "
+    "AND r.seq BETWEEN :oldest AND :newest AND e.folded LIKE :pattern ESCAPE '\\'"
+)
 
 
 class FilterBuilder:
@@ -257,3 +273,105 @@ class LogIndex(Subject):
                     without += content == UNKNOWN
             runs.append(SearchableRun(run, created_at, tuple(found), without))
         return IndexedLogs(tuple(runs), len(runs) == RUNS_AT_ONCE)
+
+
+class ErrorLines(Subject):
+    """The index of error lines."""
+
+    @writes
+    def put(self, db: Connection, run_id: str, lines: Sequence[str]) -> None:
+        """Store the error lines of a run, replacing earlier ones. Raises NotStored for an unknown run."""
+        row = db.execute("SELECT seq FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise NotStored(f"no run {run_id} is stored")
+        db.execute("DELETE FROM error_lines WHERE run = ?", (row["seq"],))
+        kept = list(dict.fromkeys(line[:MAX_LINE] for line in lines if line))[:MAX_LINES]
+        db.executemany(
+            "INSERT INTO error_lines (run, text, folded) VALUES (?, ?, ?)",
+            [(row["seq"], line, line.casefold()) for line in kept],
+        )
+
+    @reads
+    def search(
+        self,
+        db: Connection,
+        repository: str,
+        text: str,
+        limit: int = 50,
+        *,
+        before: str | None = None,
+        readable: Collection[int] = (),
+    ) -> ErrorSearch:
+        """Return the errors of a repository that contain a text, ignoring case, latest first.
+
+        Searches a limited number of runs. The result has their number, and the cursor for the next ones.
+
+        Args:
+            repository: its full name, in any case.
+            text: empty for all errors.
+            before: the `next` of an earlier result.
+            readable: the ids of private repositories to include.
+        """
+        values = {
+            "repository": repository,
+            "pattern": f"%{_escaped(text.casefold())}%",
+            "readable": json.dumps(sorted(readable)),
+            "runs": MAX_RUNS_SEARCHED if text else MAX_RUNS_LISTED,
+            "before": before,
+        }
+        older = f"AND r.seq < (SELECT r.seq FROM runs r WHERE r.id = :before AND {_VISIBLE})"
+        searched = db.execute(
+            "SELECT count(*) AS runs, min(s.seq) AS oldest, max(s.seq) AS newest FROM ("
+            f"SELECT r.seq FROM runs r WHERE {_VISIBLE} {older if before else ''} "
+            "ORDER BY r.seq DESC LIMIT :runs) s",
+            values,
+        ).fetchone()
+        values |= {"oldest": searched["oldest"], "newest": searched["newest"]}
+        rows = db.execute(
+            "SELECT e.text, count(*) AS count, min(r.seq) AS first, max(r.seq) AS last "
+            f"{_MATCHING} GROUP BY e.text ORDER BY last DESC LIMIT :limit",
+            {**values, "limit": page_size(limit)},
+        ).fetchall()
+        branches = _branches(db, [row["text"] for row in rows], values)
+        errors = tuple(
+            RepeatedError(
+                text=row["text"],
+                count=row["count"],
+                first_run=_run_id(db, row["first"]),
+                last_run=_run_id(db, row["last"]),
+                branches=tuple(branches[row["text"]])[:MAX_BRANCHES],
+            )
+            for row in rows
+        )
+        full = searched["runs"] == values["runs"]
+        return ErrorSearch(
+            errors, searched["runs"], _run_id(db, searched["oldest"]) if full else None
+        )
+
+
+def _branches(
+    db: Connection, texts: Sequence[str], values: Mapping[str, object]
+) -> dict[str, list[str]]:
+    """Return the branches and pull requests on which each of these errors occurred, latest first."""
+    rows = db.execute(
+        "SELECT e.text, r.head_branch, r.pull_request, max(r.seq) AS last "
+        f"{_MATCHING} AND e.text IN (SELECT value FROM json_each(:texts)) "
+        "GROUP BY e.text, r.head_branch, r.pull_request ORDER BY last DESC",
+        {**values, "texts": json.dumps(list(texts))},
+    )
+    found: dict[str, list[str]] = {text: [] for text in texts}
+    for row in rows:
+        name = row["head_branch"] or (f"#{row['pull_request']}" if row["pull_request"] else None)
+        if name is not None and name not in found[row["text"]]:
+            found[row["text"]].append(name)
+    return found
+
+
+def _escaped(text: str) -> str:
+    """Escape a text for LIKE."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _run_id(db: Connection, seq: int) -> str:
+    row = db.execute("SELECT id FROM runs WHERE seq = ?", (seq,)).fetchone()
+    return str(row["id"])
