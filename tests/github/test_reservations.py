@@ -13,8 +13,8 @@ from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
 from bassloop.github.reservations import STORE_SECONDS, Reservation, StoredSpending, restore
 from bassloop.store import open_store
-from bassloop.store.api_spending import OthersSpending
 from bassloop.store.records import SpendingRecord
+from bassloop.store.usage import OthersSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ import trio
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
 from bassloop.github.rate_limits import Pacer
 from bassloop.github.reservations import Reservation, StoredSpending
-from bassloop.store.api_spending import OthersSpending
+from bassloop.store.usage import OthersSpending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bassloop.store.artifacts import Artifact, ArtifactWriter
 from bassloop.store.blobs import Blobs, BucketError, BucketUnreachable, FileBlobs, find_blobs
+from bassloop.store.checks import SpotCheckRecord
 from bassloop.store.claims import NodeRequest, RequestKind
 from bassloop.store.deliveries import Recorded
 from bassloop.store.engine import reads_fail_fast
@@ -31,7 +32,6 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.heads import SpotCheckRecord
 from bassloop.store.leases import Node, NodeRecord
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import Bounds, PruneReport, Retention

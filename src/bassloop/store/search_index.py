@@ -1,8 +1,9 @@
-"""The indexes for the search in a repository's runs: the errors that made them fail, and a filter for each log.
+"""The indexes for searching a repository's runs: the errors that made them fail, and a filter for each log.
 
-A log's filter excludes texts that aren't in the log. It's a Bloom filter of the log's trigrams: all sequences of three ASCII letters or digits, with letters in lower case
-and each digit replaced by 0. If a trigram of the text isn't in the filter, the text isn't in the log. Otherwise it may
-be, so the log has to be read. Words that differ only in their digits count once, which covers most of a long log.
+A log's filter excludes texts that aren't in the log. It's a Bloom filter of the log's trigrams: all sequences of three
+ASCII letters or digits, with letters in lower case and each digit replaced by 0. If a trigram of the text isn't in the
+filter, the text isn't in the log. Otherwise it may be, so the log has to be read. Words that differ only in their
+digits count once, which covers most of a long log.
 """
 
 from __future__ import annotations

@@ -15,16 +15,14 @@ import trio
 from bassloop.concurrency import AutoResetEvent, open_flat_nursery, shielded
 from bassloop.lifecycle import DeliveryState, RunState
 from bassloop.store import deliveries
-from bassloop.store.api_spending import Spending
 from bassloop.store.artifacts import Artifacts
 from bassloop.store.blobs import FileBlobs
-from bassloop.store.checks import Checks
+from bassloop.store.checks import Checks, Heads
 from bassloop.store.claims import Requests
 from bassloop.store.deliveries import Deliveries
 from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.engines import find_database
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
-from bassloop.store.heads import Heads
 from bassloop.store.journals import Journals
 from bassloop.store.leases import Company
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
@@ -40,7 +38,7 @@ from bassloop.store.runs import Runs, Statements, Thunks
 from bassloop.store.search_index import ErrorLines, LogIndex
 from bassloop.store.steps import Steps
 from bassloop.store.test_results import Tests
-from bassloop.store.usage import Usage
+from bassloop.store.usage import Spending, Usage
 from bassloop.store.visitors import Logins, Repositories, Sessions, Users
 
 if TYPE_CHECKING:
