@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from bassloop.addresses import is_in
 from bassloop.setting_types import parse_address
 from bassloop.settings_reader import NAMES, load_settings
-from bassloop.store.blobs.bucket_address import BucketAddress
+from bassloop.store.blobs.blobs import BucketAddress
 
 CLUSTER = Path(__file__).parents[1] / "examples" / "cluster"
 NODES = ("loop-1", "loop-2", "loop-3")

@@ -22,7 +22,7 @@ import trio
 from bassloop.settings import Settings
 from bassloop.standin import StandInError
 from bassloop.store import find_blobs, open_store
-from bassloop.store.leases import LEASE_SECONDS
+from bassloop.store.liveness import LEASE_SECONDS
 from bassloop.store.logs.log_files import LogFiles
 from tests.repositories import commits
 

@@ -15,7 +15,7 @@ from bassloop.github import GitHubError
 from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
 from bassloop.github.rest_client import RestClient
 from bassloop.standin.faults import RateLimits
-from bassloop.store.leases import Company
+from bassloop.store.liveness import Company
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

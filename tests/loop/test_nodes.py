@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bassloop.standin import StandInError
 from bassloop.store import open_store
-from bassloop.store.leases import LEASE_SECONDS
+from bassloop.store.liveness import LEASE_SECONDS
 from tests.chaos.cluster import Cable as ChaosCable
 from tests.repositories import commits
 from tests.until import until

@@ -14,8 +14,13 @@ from bassloop.cli.maintenance import migrate
 from bassloop.settings import Settings, SettingsError
 from bassloop.settings_reader import load_settings
 from bassloop.store import StoreUnusable, find_blobs, find_database, open_store
-from bassloop.store.blobs.blobs import BucketError, BucketUnreachable, FileBlobs
-from bassloop.store.blobs.bucket_address import BucketAddress, shared_credentials
+from bassloop.store.blobs.blobs import (
+    BucketAddress,
+    BucketError,
+    BucketUnreachable,
+    FileBlobs,
+    shared_credentials,
+)
 from bassloop.store.blobs.object_blobs import BLOCK, BlockCache, ObjectBlobs
 from bassloop.store.maintenance.integrity import check_store
 from bassloop.store.maintenance.transfer import move_blobs

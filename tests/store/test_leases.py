@@ -27,7 +27,7 @@ from bassloop.store import (
 )
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
 from bassloop.store.engines.postgresql_lease import ANSWER_SECONDS, PostgreSQLLease
-from bassloop.store.leases import LEASE_SECONDS, RENEW_SECONDS, Tenure
+from bassloop.store.liveness import LEASE_SECONDS, RENEW_SECONDS, Tenure
 from bassloop.store.nodes import Renewal, new_node
 from bassloop.terminal import Terminal
 
@@ -82,7 +82,7 @@ def test_a_node_that_was_paused_checks_its_lease_before_it_writes_even_if_it_was
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no lease run out, and no server be taken for unreachable, because the machine is busy."""
-    for module in ("leases", "nodes"):
+    for module in ("liveness", "nodes"):
         monkeypatch.setattr(f"bassloop.store.{module}.LEASE_SECONDS", 3600.0)
     monkeypatch.setattr("bassloop.store.engines.postgresql_lease.ANSWER_SECONDS", 600.0)
 

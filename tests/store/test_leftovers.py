@@ -12,8 +12,8 @@ import pytest
 from bassloop.concurrency import open_flat_nursery
 from bassloop.store import open_store
 from bassloop.store.artifacts import ABANDONED_SECONDS, UNFINISHED
-from bassloop.store.logs.leftovers import STRAY_SECONDS
 from bassloop.store.logs.log_files import LogFiles
+from bassloop.store.logs.shipment import STRAY_SECONDS
 from bassloop.store.maintenance.pruning_tasks import keep_tidying
 from tests.until import until
 

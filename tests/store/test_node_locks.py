@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from bassloop.store import open_store
-from bassloop.store.node_locks import BOOT_ID, NodeLocks
+from bassloop.store.liveness import BOOT_ID, NodeLocks
 from bassloop.store.nodes import new_node
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ only_linux = pytest.mark.skipif(
 )
 
 LEASE = """
-from bassloop.store import leases, nodes
+from bassloop.store import liveness, nodes
 from bassloop.store.engines import postgresql_lease
-leases.LEASE_SECONDS = nodes.LEASE_SECONDS = 3600.0
+liveness.LEASE_SECONDS = nodes.LEASE_SECONDS = 3600.0
 postgresql_lease.ANSWER_SECONDS = 600.0
 """
 """Lets no lease expire while a test runs, however busy the machine is."""

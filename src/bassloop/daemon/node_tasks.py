@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bassloop.github.rest_client import RestClient
     from bassloop.runtimes import Pool
     from bassloop.store import NodeRequest, Store
-    from bassloop.store.leases import Company
+    from bassloop.store.liveness import Company
 
 log = structlog.get_logger(__name__)
 

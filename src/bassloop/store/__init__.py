@@ -32,7 +32,7 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import Node, NodeRecord
+from bassloop.store.liveness import Node, NodeRecord
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import Bounds, PruneReport, Retention
 from bassloop.store.nodes import Duty, Inheritance, new_node

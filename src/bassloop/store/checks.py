@@ -1,7 +1,7 @@
 """Check runs, and the heads that they are on.
 
-A check run is how a run appears on GitHub, or will appear once GitHub has created it. Heads have approvals, spot checks,
-and newer heads that superseded them.
+A check run is how a run appears on GitHub, or will appear once GitHub has created it. Heads have approvals, spot
+checks, and newer heads that superseded them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bassloop.concurrency import AutoResetEvent
     from bassloop.store.errors import StoreError
-    from bassloop.store.leases import Company, Node
+    from bassloop.store.liveness import Company, Node
 
 
 class ResultRow(Protocol):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bassloop.store.claims import LIVE, take_over_requests
 from bassloop.store.deliveries import take_over_deliveries
 from bassloop.store.engine import Subject, reads, writes
-from bassloop.store.leases import LEASE_SECONDS, Node, NodeRecord
+from bassloop.store.liveness import LEASE_SECONDS, Node, NodeRecord
 from bassloop.store.notifications import Topic
 from bassloop.store.records import RuntimeRecord
 from bassloop.store.runs import take_over_runs

@@ -24,13 +24,12 @@ from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.engines import find_database
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.journals import Journals
-from bassloop.store.leases import Company
+from bassloop.store.liveness import Company, NodeLocks
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
 from bassloop.store.maintenance import Progress, ignore_progress
 from bassloop.store.maintenance.prune import prune
-from bassloop.store.node_locks import NodeLocks
 from bassloop.store.nodes import Nodes, Runtimes, new_node
 from bassloop.store.notifications import Notifications
 from bassloop.store.records import Figures
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from bassloop.store.blobs import Blobs
     from bassloop.store.database import Connection, Database
     from bassloop.store.engine import Engine
-    from bassloop.store.leases import Node
+    from bassloop.store.liveness import Node
     from bassloop.store.logs.shipper import ShippingStatistics
     from bassloop.store.maintenance.prune import PruneReport, Retention
     from bassloop.store.steps import LiveLog

@@ -19,15 +19,13 @@ from bassloop.store.blobs.blobs import (
     BlobReader,
     Blobs,
     Bucket,
+    BucketAddress,
+    BucketCredentials,
     BucketError,
     BucketUnreachable,
     FileBlobs,
     FileReader,
     NothingToClose,
-)
-from bassloop.store.blobs.bucket_address import (
-    BucketAddress,
-    BucketCredentials,
     shared_credentials,
 )
 from bassloop.store.errors import StoreUnusable

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Config
 
-    from bassloop.store.blobs.bucket_address import BucketAddress, BucketCredentials
+    from bassloop.store.blobs.blobs import BucketAddress, BucketCredentials
 
 
 BLOCK = 1024 * 1024

@@ -1,7 +1,7 @@
 """PostgreSQL: the store's database on a server, in the first schema of the connection's search path.
 
 A transaction that writes holds an advisory lock, which replaces SQLite's write lock. A daemon has a lease instead
-of a file lock (`leases`), and each of its write transactions first checks that it still has the lease.
+of a file lock (`liveness`), and each of its write transactions first checks that it still has the lease.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bassloop.store.database import Connection, DanglingRow
-    from bassloop.store.leases import Node
+    from bassloop.store.liveness import Node
 
 OLDEST_SERVER = 140_000
 """The oldest supported version, in the server's numbering."""

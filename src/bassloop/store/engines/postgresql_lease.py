@@ -19,14 +19,14 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.leases import RENEW_SECONDS, Company, Tenure
+from bassloop.store.liveness import RENEW_SECONDS, Company, Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bassloop.store.database import Database
     from bassloop.store.engines.postgresql_connection import PostgreSQLConnection
-    from bassloop.store.leases import Node
+    from bassloop.store.liveness import Node
 
 T = TypeVar("T")
 

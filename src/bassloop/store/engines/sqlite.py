@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from bassloop.concurrency import AutoResetEvent
 from bassloop.store.database import DanglingRow
 from bassloop.store.errors import StoreUnusable, sqlite_errors, translate_sqlite_error
-from bassloop.store.leases import Company
+from bassloop.store.liveness import Company
 from bassloop.store.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bassloop.store.database import Connection
     from bassloop.store.errors import StoreError
-    from bassloop.store.leases import Node
+    from bassloop.store.liveness import Node
 
 BUSY_TIMEOUT_MS = 5000
 """How long a connection waits while another process writes, such as a command while the daemon is running."""

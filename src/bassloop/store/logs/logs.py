@@ -15,11 +15,17 @@ from bassloop.store.engine import Subject
 from bassloop.store.errors import NotStored, StoreConflict, StoreError
 from bassloop.store.logs import log_reader
 from bassloop.store.logs.appender import LogAppender, repair_log
-from bassloop.store.logs.leftovers import list_local_logs, log_states, remove_leftovers
 from bassloop.store.logs.log_files import LogFiles
 from bassloop.store.logs.log_objects import GrowingSizes, find_log
 from bassloop.store.logs.log_writer import LogWriter
-from bassloop.store.logs.shipment import Completion, read_completion, remove_files
+from bassloop.store.logs.shipment import (
+    Completion,
+    list_local_logs,
+    log_states,
+    read_completion,
+    remove_files,
+    remove_leftovers,
+)
 from bassloop.store.records import LineGap, LineTime, LogExtent, LogPiece, LogText, Step
 from bassloop.store.steps import LiveLog, Steps, close_log, open_log, open_logs
 

@@ -1,4 +1,10 @@
-"""One log on its way to a bucket: what the bucket has, and how to store the rest. Blocking: runs in a thread."""
+"""One log on its way to a bucket: what the bucket has, how to store the rest, and when to remove the local files.
+
+The files are removed once the log is complete in the bucket. But if a node is lost, and another machine completes its
+logs, nobody removes them, and nobody needs them: `remove_leftovers` does that.
+
+Everything here blocks, and runs in a thread.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,18 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from bassloop.concurrency import AutoResetEvent
+from bassloop.lifecycle import LogState
 from bassloop.store.blobs import FileReader
 from bassloop.store.logs.appender import repair_log
+from bassloop.store.logs.log_files import LogFiles, is_run_id
 from bassloop.store.logs.log_objects import (
+    LOGS,
     NOTHING,
     GrowingSizes,
     LogDamaged,
@@ -31,8 +41,11 @@ from bassloop.store.logs.log_objects import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
     from bassloop.store.blobs import Bucket
-    from bassloop.store.logs.log_files import LogFiles
+    from bassloop.store.database import Connection
+
 
 CHUNK_BYTES = 1024 * 1024
 """A chunk is shipped once this many bytes are waiting."""
@@ -254,3 +267,90 @@ def remove_files(files: LogFiles) -> None:
         path.unlink(missing_ok=True)
     with suppress(OSError):  # other logs of the run are in it
         files.raw.parent.rmdir()
+
+
+STRAY_SECONDS = 24 * 3600.0
+"""The age at which files of logs without a row are removed, as of a run that was pruned."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLog:
+    """A log with files on this disk.
+
+    Args:
+        is_complete: whether a file marks it as complete.
+        changed_at: when one of its files was last changed, in seconds since the epoch.
+    """
+
+    run_id: str
+    row: int
+    is_complete: bool
+    changed_at: float
+
+
+def list_local_logs(folder: Path) -> list[LocalLog]:
+    """Return the logs with files on this disk. Skips what another process removes meanwhile."""
+    return list(_local_logs(folder))
+
+
+def _local_logs(folder: Path) -> Iterator[LocalLog]:
+    for parent, _, names in os.walk(folder / LOGS):
+        found: dict[int, float] = {}
+        for name in names:
+            row = name.partition(".")[0]
+            with suppress(OSError):
+                changed_at = Path(parent, name).stat().st_mtime
+                if row.isdecimal():
+                    found[int(row)] = max(changed_at, found.get(int(row), 0.0))
+        run_id = Path(parent).name
+        if is_run_id(run_id):
+            for row_number, changed_at in found.items():
+                is_complete = f"{row_number}.closed" in names
+                yield LocalLog(run_id, row_number, is_complete, changed_at)
+
+
+def log_states(db: Connection, run_ids: Collection[str]) -> dict[int, str]:
+    """Return the states of the logs of runs, by row."""
+    rows = db.execute(
+        "SELECT id, log_state FROM vertexes WHERE run_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(run_ids)),),
+    )
+    return {row["id"]: row["log_state"] for row in rows}
+
+
+def remove_leftovers(
+    bucket: Bucket, logs: Collection[LocalLog], states: Mapping[int, str], now: float
+) -> int:
+    """Remove the files that nobody needs, and return how many logs they were of. Raises BucketError.
+
+    A log may have been moved here before there was a bucket, and then the files are all there is of it. So they are
+    removed only if the row or the bucket says that the log is complete there.
+
+    Args:
+        states: the states of these logs, by row, read after the logs were listed.
+        now: in seconds since the epoch.
+    """
+    count = 0
+    for each in logs:
+        match states.get(each.row):
+            case None:
+                is_needed = each.changed_at > now - STRAY_SECONDS
+            case LogState.CLOSED:
+                is_needed = not each.is_complete
+            case LogState.CUT:
+                is_needed = not (each.is_complete or _is_in_bucket(bucket, each))
+            case _:
+                is_needed = True
+        if not is_needed:
+            with suppress(OSError):
+                remove_files(LogFiles.of(bucket.folder, each.run_id, each.row))
+                count += 1
+    return count
+
+
+def _is_in_bucket(bucket: Bucket, log: LocalLog) -> bool:
+    try:
+        read_end(bucket, log.run_id, log.row)
+    except (FileNotFoundError, LogDamaged):
+        return False
+    return True
