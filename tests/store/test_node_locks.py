@@ -65,7 +65,7 @@ def engine() -> str:
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no lease expire in this process either."""
-    for module in ("leases", "nodes"):
+    for module in ("liveness", "nodes"):
         monkeypatch.setattr(f"bassloop.store.{module}.LEASE_SECONDS", 3600.0)
     monkeypatch.setattr("bassloop.store.engines.postgresql_lease.ANSWER_SECONDS", 600.0)
 
