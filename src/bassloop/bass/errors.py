@@ -57,12 +57,12 @@ class BassError(Exception):
         """The range of the innermost form that was being evaluated; None if it didn't come from a source text."""
         return next(filter(None, self.trace), None)
 
-    def add_call(self, place: Range | None) -> None:
+    def add_call(self, span: Range | None) -> None:
         """Add a form that the error propagates through to the trace, unless its range is unknown."""
-        if place is None:
+        if span is None:
             return
         if len(self.trace) < MAX_TRACE:
-            self.trace.append(place)
+            self.trace.append(span)
         else:
             self.omitted += 1
 
@@ -93,10 +93,10 @@ class EndOfSource(BassError):
 class ReadError(BassError):
     """A syntax error. `incomplete` is true if more text could make the program valid."""
 
-    def __init__(self, text: str, place: Range, incomplete: bool = False) -> None:
+    def __init__(self, text: str, span: Range, incomplete: bool = False) -> None:
         super().__init__(text)
         self.incomplete = incomplete
-        self.trace.append(place)
+        self.trace.append(span)
 
 
 @final
@@ -247,26 +247,26 @@ def _lines(error: BassError) -> Iterator[str]:
     yield f"error: {error.message}"
     calls = list(_calls(error.trace))
     # Show the user's own code. Of the standard library's, the call that is nearest to it is enough.
-    own = (call for call in calls if not call.place.source.standard)
+    own = (call for call in calls if not call.span.source.standard)
     shown = next(own, calls[0] if calls else None)
     if shown is not None:
-        yield from _excerpt(shown.place)
+        yield from _excerpt(shown.span)
     for note in error.notes():
         yield f"  {note}"
     if shown is None:
         return
     first = calls.index(shown)
     if first > 0:
-        yield f"  raised {_described(calls[0].place)}"
+        yield f"  raised {_described(calls[0].span)}"
     kept = [
         call
         for before, call in pairwise(calls[first:])
-        if not (before.place.source.standard and call.place.source.standard)
+        if not (before.span.source.standard and call.span.source.standard)
     ]
     for call in kept[:SHOWN_CALLS]:
         times = f" ({call.times:,} times)" if call.times > 1 else ""
         tail = ", which went on with tail calls" if call.goes_on else ""
-        yield f"  called {_described(call.place)}{times}{tail}"
+        yield f"  called {_described(call.span)}{times}{tail}"
     left = len(kept) - SHOWN_CALLS
     if left > 0 or error.omitted:
         yield f"  … and {max(left, 0) + error.omitted:,} more"
@@ -277,12 +277,12 @@ class _Call:
     """A call that led to an error.
 
     Args:
-        place: the call, or the form that failed.
+        span: the call, or the form that failed.
         goes_on: whether there were calls in tail position between this call and the one inside.
         times: how many times in a row the same form was called.
     """
 
-    place: Range
+    span: Range
     goes_on: bool
     times: int = 1
 
@@ -291,34 +291,34 @@ def _calls(trace: Sequence[Range | None]) -> Iterator[_Call]:
     """Yield the calls in a trace, the innermost first, without the forms that only enclose the previous one."""
     last: _Call | None = None
     goes_on = False
-    for place in trace:
-        if place is None:
+    for span in trace:
+        if span is None:
             goes_on = True
         elif last is None:
-            last = _Call(place, goes_on=False)
-        elif place == last.place:
+            last = _Call(span, goes_on=False)
+        elif span == last.span:
             last.times += 1
-        elif not _encloses(place, last.place):
+        elif not _encloses(span, last.span):
             yield last
-            last = _Call(place, goes_on)
+            last = _Call(span, goes_on)
         else:
             continue
-        goes_on = place is None
+        goes_on = span is None
     if last is not None:
         yield last
 
 
-def _excerpt(place: Range) -> Iterator[str]:
+def _excerpt(span: Range) -> Iterator[str]:
     """Yield the line on which a range begins, with the range marked."""
-    number = str(place.line)
+    number = str(span.line)
     margin = " " * len(number)
-    text = place.source.line(place.line)
-    start = place.column
-    end = place.end_column if place.end_line == place.line else len(text)
+    text = span.source.line(span.line)
+    start = span.column
+    end = span.end_column if span.end_line == span.line else len(text)
     left = max(0, start - SHOWN_LINE // 2) if start > SHOWN_LINE else 0
     shown = text[left : left + SHOWN_LINE].replace("\t", " ")
     marks = " " * (start - left) + "^" * max(1, min(end, left + SHOWN_LINE) - start)
-    yield f"{margin}--> {_where(place)}"
+    yield f"{margin}--> {_where(span)}"
     yield f"{margin} |"
     yield f"{number} | {_printable(shown)}"
     yield f"{margin} | {marks}"
@@ -328,15 +328,15 @@ def _encloses(outer: Range, inner: Range) -> bool:
     return inner.source is outer.source and outer.start <= inner.start and inner.end <= outer.end
 
 
-def _described(place: Range) -> str:
+def _described(span: Range) -> str:
     """Return a form's position and the beginning of its text. In the standard library, the position is the module."""
-    at = f"in {place.source.name}" if place.source.standard else f"at {_where(place)}"
-    text = _printable(" ".join(place.text.split()))
+    at = f"in {span.source.name}" if span.source.standard else f"at {_where(span)}"
+    text = _printable(" ".join(span.text.split()))
     return f"{at}: {text if len(text) <= SHOWN_FORM else text[:SHOWN_FORM] + '…'}"
 
 
-def _where(place: Range) -> str:
-    return f"{place.source.name}:{place.line}:{place.column + 1}"
+def _where(span: Range) -> str:
+    return f"{span.source.name}:{span.line}:{span.column + 1}"
 
 
 def _printable(text: str) -> str:

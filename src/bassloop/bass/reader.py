@@ -265,8 +265,8 @@ class Reader:
             return (inner, True)
         if inner.__class__ is Symbol or inner.__class__ is str:
             return (Keyword("tag"), inner)
-        place = form.range
-        raise ReadError("metadata (^) must be a {…}, a keyword, a symbol or a string", place)
+        message = "metadata (^) must be a {…}, a keyword, a symbol or a string"
+        raise ReadError(message, form.range)
 
     def _error(self, message: str, start: int, end: int, incomplete: bool = False) -> ReadError:
         return ReadError(message, Range(self.source, start, end), incomplete)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from bassloop.bass.combiner import DottedFunction, Function
     from bassloop.bass.machine import Code, Machine
-    from bassloop.bass.source_text import Range
     from bassloop.bass.values import Scope, Value
 
 
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
 class Combination:
     """A call of a special form, for its compiler.
 
-    `slow` is the code to run instead if the form's name has been shadowed at run time; None if the call doesn't use the
-    name.
+    `if_shadowed` is the code to run instead if the form's name has been shadowed at run time; None if the call doesn't
+    use the name.
     """
 
     name: str
     operands: list[Value]
     tail: bool
-    place: Range | None = None
-    slow: Code | None = None
+    if_shadowed: Code | None = None
 
 
 Compiler: TypeAlias = "Callable[[Combination], Code]"
@@ -46,9 +44,9 @@ class BuiltinDefinition:
     """A builtin's implementation, number of arguments, and documentation.
 
     `tail_calls` is true if the function may return `TAIL`. `inline` is the Python operator that does the same with two
-    integers. A special form has a `compiler`, which compiles a call, and a `function` that also runs it. `guards` is
-    true if the compiled code checks by itself whether the name has been shadowed. `indent` and `deprecated` (what to
-    use instead) become metadata. `shown` is the name that it prints with.
+    integers. A special form has a `compiler`, which compiles a call, and a `function` that also runs it. If
+    `checks_shadowing`, the compiled code itself checks whether the name has been shadowed. `indent` and `deprecated`
+    (what to use instead) become metadata. `shown` is the name that it prints with.
     """
 
     name: str
@@ -65,7 +63,7 @@ class BuiltinDefinition:
     deprecated: str = ""
     dotted: DottedFunction | None = None
     compiler: Compiler | None = None
-    guards: bool = False
+    checks_shadowing: bool = False
 
 
 TABLE: Final[dict[str, BuiltinDefinition]] = {}
@@ -78,7 +76,6 @@ INTERNAL: Final[dict[str, BuiltinDefinition]] = {}
 def builtin(
     name: str,
     formals: str,
-    doc: str = "",
     *,
     operative: bool = False,
     tail_calls: bool = False,
@@ -90,28 +87,43 @@ def builtin(
     deprecated: str = "",
     dotted: DottedFunction | None = None,
 ) -> Callable[[Function], Function]:
-    """Return a decorator that registers a function as a builtin.
+    """Return a decorator that registers a function as a builtin. The function's docstring documents it to scripts.
 
-    `formals` is written as in the language, and determines the number of arguments, unless `count` is given. `doc`
-    consists of paragraphs, of which those that begin with `=>` are examples. `dotted` implements calls with an improper
-    list of operands. See `BuiltinDefinition` for the other arguments.
+    `formals` is written as in the language, and determines the number of arguments, unless `count` is given. `dotted`
+    implements calls with an improper list of operands. See `BuiltinDefinition` for the other arguments.
     """
     least, most = arity_of(formals) if count is None else (count, count)
 
     def define(function: Function) -> Function:
         table = INTERNAL if internal else TABLE
         table[name] = BuiltinDefinition(
-            name, formals, function, _paragraphs(doc), least, most, shown or name,
-            operative, tail_calls, indent, inline, deprecated, dotted,
-        )  # fmt: skip
+            name,
+            formals,
+            function,
+            _documentation(function),
+            least,
+            most,
+            shown or name,
+            operative,
+            tail_calls,
+            indent,
+            inline,
+            deprecated,
+            dotted,
+        )
         return function
 
     return define
 
 
 def function(
-    name: str, doc: str = "", *, where: str = "", tail_calls: bool = False, internal: bool = False, shown: str = ""
-) -> Callable[[Callable[..., Value]], Function]:  # fmt: skip
+    name: str,
+    *,
+    where: str = "",
+    tail_calls: bool = False,
+    internal: bool = False,
+    shown: str = "",
+) -> Callable[[Callable[..., Value]], Function]:
     """Return a decorator that registers a function whose parameters are the builtin's arguments.
 
     The formals are the parameters' names, and their annotations determine how the arguments are checked (see
@@ -131,9 +143,9 @@ def function(
             formals += ("&", rest)
             checks.append(CHECKS[annotations[rest]])
         run = _adapter(len(fixed), variadic, context)(python, where or name, *checks)
-        run.__module__ = python.__module__
+        run.__module__, run.__doc__ = python.__module__, python.__doc__
         text = formals[1] if variadic and not fixed else f"[{' '.join(formals)}]"
-        return builtin(name, text, doc, tail_calls=tail_calls, internal=internal, shown=shown)(run)
+        return builtin(name, text, tail_calls=tail_calls, internal=internal, shown=shown)(run)
 
     return define
 
@@ -152,7 +164,7 @@ def _adapter(count: int, variadic: bool, context: tuple[str, ...]) -> Callable[.
 
 
 def special_form(
-    name: str, formals: str, doc: str, *, indent: bool = False, guards: bool = False
+    name: str, formals: str, *, indent: bool = False, checks_shadowing: bool = False
 ) -> Callable[[Compiler], Compiler]:
     """Return a decorator that registers a function as the compiler of a special form.
 
@@ -167,16 +179,28 @@ def special_form(
 
         function.__module__ = compiler.__module__
         TABLE[name] = BuiltinDefinition(
-            name, formals, function, _paragraphs(doc), least, most, name,
-            operative=True, tail_calls=True, indent=indent, compiler=compiler, guards=guards,
-        )  # fmt: skip
+            name,
+            formals,
+            function,
+            _documentation(compiler),
+            least,
+            most,
+            name,
+            operative=True,
+            tail_calls=True,
+            indent=indent,
+            compiler=compiler,
+            checks_shadowing=checks_shadowing,
+        )
         return compiler
 
     return define
 
 
-def _paragraphs(doc: str) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in doc.strip().split("\n\n"))
+def _documentation(function: Callable[..., Any]) -> str:
+    """Return a function's docstring, each of its paragraphs in one line. Those that begin with `=>` are examples."""
+    paragraphs = (function.__doc__ or "").strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 _NESTED: Final = re.compile(r"\([^()]*\)")

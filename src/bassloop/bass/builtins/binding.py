@@ -65,58 +65,50 @@ def plan_operative(
     return close
 
 
-@special_form(
-    "op", "[formals eformal & body]",
+@special_form("op", "[formals eformal & body]", indent=True)
+def op(form: Combination) -> Code:
     """Makes an operative: a combiner that takes its operands as they are written.
 
     `formals` is the pattern for the list of operands, `eformal` the pattern for the scope of the caller.
 
-    => ((op [form] scope [form (eval form scope)]) (* 6 7))""",
-    indent=True,
-)  # fmt: skip
-def op(form: Combination) -> Code:
+    => ((op [form] scope [form (eval form scope)]) (* 6 7))
+    """
     formals, scope_formal, *body = form.operands
     return plan_operative(formals, scope_formal, body)
 
 
-@special_form(
-    "fn", "[formals & body]",
+@special_form("fn", "[formals & body]", indent=True)
+def fn(form: Combination) -> Code:
     """Makes a function: a combiner that evaluates its operands.
 
     => ((fn [x y] (* x y)) 6 7)
 
-    => ((fn args (length args)) :a :b :c)""",
-    indent=True,
-)  # fmt: skip
-def fn(form: Combination) -> Code:
+    => ((fn args (length args)) :a :b :c)
+    """
     close = plan_operative(form.operands[0], IGNORE, form.operands[1:])
     return lambda scope, machine: Applicative(close(scope, machine))
 
 
-@special_form(
-    "defop", "[name formals eformal & body]",
+@special_form("defop", "[name formals eformal & body]", indent=True)
+def defop(form: Combination) -> Code:
     """Makes an operative and binds it to a name, which it returns.
 
     A comment in front of it becomes its documentation.
 
-    => (do (defop twice [form] scope (do (eval form scope) (eval form scope))) (twice (log "hey")))""",
-    indent=True,
-)  # fmt: skip
-def defop(form: Combination) -> Code:
+    => (do (defop twice [form] scope (do (eval form scope) (eval form scope))) (twice (log "hey")))
+    """
     name, formals, scope_formal, *body = form.operands
     return _definition(name, plan_operative(formals, scope_formal, body))
 
 
-@special_form(
-    "defn", "[name formals & body]",
+@special_form("defn", "[name formals & body]", indent=True)
+def defn(form: Combination) -> Code:
     """Makes a function and binds it to a name, which it returns.
 
     A comment in front of it becomes its documentation.
 
-    => (do (defn double [x] (* x 2)) (double 21))""",
-    indent=True,
-)  # fmt: skip
-def defn(form: Combination) -> Code:
+    => (do (defn double [x] (* x 2)) (double 21))
+    """
     name, formals, *body = form.operands
     close = plan_operative(formals, IGNORE, body)
     return _definition(name, lambda scope, machine: Applicative(close(scope, machine)))
@@ -135,33 +127,32 @@ def _definition(pattern: Value, make: Code) -> Code:
     return run
 
 
-@function("wrap", """Makes an applicative, which evaluates its operands and calls the combiner with the values.
-
-    => ((wrap quote) (* 6 7))""")  # fmt: skip
+@function("wrap")
 def wrap(comb: Combiner) -> Value:
+    """Makes an applicative, which evaluates its operands and calls the combiner with the values.
+
+    => ((wrap quote) (* 6 7))
+    """
     return Applicative(comb)
 
 
-@function(
-    "unwrap", "Returns the combiner inside an applicative, which doesn't evaluate its operands."
-)
+@function("unwrap")
 def unwrap_(app: ApplicativeCombiner) -> Value:
+    """Returns the combiner inside an applicative, which doesn't evaluate its operands."""
     return unwrap(app)
 
 
 # --- let, case, import, provide, module, ->, curryfn ---
 
 
-@special_form(
-    "let", "[bindings & body]",
+@special_form("let", "[bindings & body]", indent=True)
+def let(form: Combination) -> Code:
     """Evaluates a body in a child scope, with bindings of its own.
 
     The list alternates patterns and values. Each value sees the bindings before it.
 
-    => (let [x 6 y (+ x 1)] (* x y))""",
-    indent=True,
-)  # fmt: skip
-def let(form: Combination) -> Code:
+    => (let [x 6 y (+ x 1)] (* x y))
+    """
     members = arguments.items(form.operands[0], "let")
     if len(members) % 2:
         raise bad_syntax(f"let has no value for its last pattern, {brief(members[-1])}")
@@ -182,12 +173,14 @@ def let(form: Combination) -> Code:
     return run
 
 
-@function("bind", """Binds a pattern's names in a scope, and returns whether the value matched.
+@function("bind")
+def bind_(scope: Scope, formals: Value, val: Value, *, machine: Machine) -> Value:
+    """Binds a pattern's names in a scope, and returns whether the value matched.
 
     => (bind (current-scope) :answer 42)
 
-    => (if (bind (current-scope) [:x] 42) x :mismatch)""")  # fmt: skip
-def bind_(scope: Scope, formals: Value, val: Value, *, machine: Machine) -> Value:
+    => (if (bind (current-scope) [:x] 42) x :mismatch)
+    """
     match = binder(formals)
     try:
         return match(scope, val, machine) is None
@@ -197,17 +190,14 @@ def bind_(scope: Scope, formals: Value, val: Value, *, machine: Machine) -> Valu
         return False
 
 
-@special_form(
-    "case", "[v & bs]",
-    """Matches a value against patterns, each followed by a form, and evaluates the form of the first one that
-    matches.
+@special_form("case", "[v & bs]", indent=True)
+def case(form: Combination) -> Code:
+    """Matches a value against patterns, each followed by a form, and evaluates the form of the first one that matches.
 
     The pattern's names are bound in a child scope. It is an error if no pattern matches.
 
-    => (case [1 2] [] :none [x] :one [x & more] [:several more])""",
-    indent=True,
-)  # fmt: skip
-def case(form: Combination) -> Code:
+    => (case [1 2] [] :none [x] :one [x & more] [:several more])
+    """
     subject = code(form.operands[0])
     arms, fail = _arms(form.operands[1:], form.tail)
 
@@ -255,14 +245,12 @@ def no_match(value: Value) -> BassError:
     return BassError("no matching case branch", fields=Scope({"target": value}))
 
 
-@builtin(
-    "import", "[source & symbols]",
+@builtin("import", "[source & symbols]", operative=True)
+def import_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Binds names to their values in another scope.
 
-    => (do (import {:x 6 :y 7} x y) (* x y))""",
-    operative=True,
-)  # fmt: skip
-def import_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (do (import {:x 6 :y 7} x y) (* x y))
+    """
     source = arguments.scope(code(args[0])(scope, machine), "import")
     return import_from(source, args[1:], scope, machine)
 
@@ -274,27 +262,23 @@ def import_from(source: Scope, names: list[Value], scope: Scope, machine: Machin
     return from_list(names)
 
 
-@builtin(
-    "provide", "[symbols & body]",
+@builtin("provide", "[symbols & body]", operative=True, indent=True)
+def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Evaluates a body in a child scope, and binds only the given names in the current one.
 
-    => (do (provide [area] (def width 6) (defn area [height] (* width height))) (area 7))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def provide(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (do (provide [area] (def width 6) (defn area [height] (* width height))) (area 7))
+    """
     inner = scope.child()
     machine.finish(body_code(args[1:])(inner, machine))
     return import_from(inner, arguments.items(args[0], "provide"), scope, machine)
 
 
-@builtin(
-    "module", "[bindings & body]",
+@builtin("module", "[bindings & body]", operative=True, indent=True)
+def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Evaluates a body in a child scope, and returns a scope of only the given names.
 
-    => ((module [area] (def width 6) (defn area [height] (* width height))):area 7)""",
-    operative=True, indent=True,
-)  # fmt: skip
-def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => ((module [area] (def width 6) (defn area [height] (* width height))):area 7)
+    """
     child = scope.child()
     machine.finish(body_code(args[1:])(child, machine))
     made = Scope()
@@ -304,15 +288,14 @@ def module(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return made
 
 
-@special_form(
-    "->", "[x f & fs]",
+@special_form("->", "[x f & fs]")
+def thread(form: Combination) -> Code:
     """Passes a value through calls, as the first argument of each.
 
     A call without further arguments may be written without parentheses.
 
-    => (-> 6 (+ 1) (* 6) str)""",
-)  # fmt: skip
-def thread(form: Combination) -> Code:
+    => (-> 6 (+ 1) (* 6) str)
+    """
     return code(_threaded(form.operands), form.tail)
 
 
@@ -328,16 +311,14 @@ def _threaded(members: list[Value]) -> Value:
     return form
 
 
-@builtin(
-    "curryfn", "[args & body]",
+@builtin("curryfn", "[args & body]", operative=True, indent=True)
+def curryfn(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Makes a function that takes its arguments one call at a time.
 
     The last call takes what follows `&`.
 
-    => (((curryfn [x y] (* x y)) 6) 7)""",
-    operative=True, indent=True,
-)  # fmt: skip
-def curryfn(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (((curryfn [x y] (* x y)) 6) 7)
+    """
     members: list[Value] = []
     rest = end_of(args[0], members)
     last: Value = Pair(members.pop(), rest) if members else args[0]

@@ -57,16 +57,14 @@ def _command_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Ma
     return SCRATCH.replace(args=_words(args, rest, scope, machine))
 
 
-@builtin(
-    "$", "args",
+@builtin("$", "args", operative=True, dotted=_command_with_rest)
+def command(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Makes a thunk of a command line.
 
     Words stand for themselves, $name for the value of the name. Anything else is evaluated.
 
-    => ($ sh -c "echo Hello, world!")""",
-    operative=True, dotted=_command_with_rest,
-)  # fmt: skip
-def command(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => ($ sh -c "echo Hello, world!")
+    """
     return _command_with_rest(args, EMPTY, scope, machine)
 
 
@@ -74,71 +72,69 @@ def _entrypoint_with_rest(args: list[Value], rest: Value, scope: Scope, machine:
     return SCRATCH.replace(args=_words(args, rest, scope, machine), use_entrypoint=True)
 
 
-@builtin(
-    "$$", "args", "Does the same as [$], but gives the words to the entrypoint of an image.",
-    operative=True, dotted=_entrypoint_with_rest,
-)  # fmt: skip
+@builtin("$$", "args", operative=True, dotted=_entrypoint_with_rest)
 def entrypoint_command(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Does the same as [$], but gives the words to the entrypoint of an image."""
     return _entrypoint_with_rest(args, EMPTY, scope, machine)
 
 
-@function("insecure!", "Returns the thunk with elevated rights.\n\n=> (insecure! (.boom))")
+@function("insecure!")
 def insecure(thunk: Thunk) -> Value:
+    """Returns the thunk with elevated rights.
+
+    => (insecure! (.boom))
+    """
     return thunk.replace(insecure=True)
 
 
-@builtin(
-    "from", "[image & thunks]",
+@builtin("from", "[image & thunks]", indent=True)
+def from_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a chain of thunks: the first one runs on an image, and each in the state that the previous one left.
 
-    => (from (linux/alpine) ($ apk add git) ($ git version))""",
-    indent=True,
-)  # fmt: skip
-def from_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (from (linux/alpine) ($ apk add git) ($ git version))
+    """
     base = args[0]
     for each in args[1:]:
         base = with_image([each, base], scope, machine)
     return base
 
 
-@builtin(
-    "cd", "[dir thunk & thunks]",
+@builtin("cd", "[dir thunk & thunks]", indent=True)
+def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a chain of thunks that run in a directory, which is mounted into the first one.
 
-    => (from (linux/alpine) (cd *dir* ($ find ./)))""",
-    indent=True,
-)  # fmt: skip
-def cd(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (from (linux/alpine) (cd *dir* ($ find ./)))
+    """
     first = with_mount([args[1], args[0], HERE], scope, machine)
     return from_([first, *args[2:]], scope, machine)
 
 
-@function("wrap-cmd", """Returns the thunk with words in front of its command.
-
-    => (wrap-cmd ($ go test) .strace "-f")""")  # fmt: skip
+@function("wrap-cmd")
 def wrap_cmd(thunk: Thunk, *args: Value) -> Value:
+    """Returns the thunk with words in front of its command.
+
+    => (wrap-cmd ($ go test) .strace "-f")
+    """
     return thunk.replace(args=(*args, *thunk.args))
 
 
-@builtin(
-    "docker-build", "[context platform & opts]",
+@builtin("docker-build", "[context platform & opts]")
+def docker_build(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a thunk of the image that is built from a directory's Dockerfile.
 
     :dockerfile, :target and :args (a scope of strings) may follow.
 
-    => (docker-build *dir* {:os "linux"} :target "test")""",
-)  # fmt: skip
-def docker_build(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (docker-build *dir* {:os "linux"} :target "test")
+    """
     return _built("docker_build", args, scope, machine)
 
 
-@builtin(
-    "oci-load", "[file platform & opts]",
+@builtin("oci-load", "[file platform & opts]")
+def oci_load(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a thunk of the image in an OCI archive; :tag may follow.
 
-    => (oci-load ((.build) ./image.tar) {:os "linux"})""",
-)  # fmt: skip
-def oci_load(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (oci-load ((.build) ./image.tar) {:os "linux"})
+    """
     return _built("file", args, scope, machine)
 
 
@@ -148,15 +144,13 @@ def _built(key: str, args: list[Value], scope: Scope, machine: Machine) -> Value
     return with_image([SCRATCH, merge([given, options], scope, machine)], scope, machine)
 
 
-@builtin(
-    "glob", "[path & patterns]",
+@builtin("glob", "[path & patterns]", operative=True)
+def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a directory with only the files that match the patterns. `!` or `:!` in front of a pattern excludes the
     files that match it.
 
-    => (glob *dir* ./*.nix ! ./flake.nix)""",
-    operative=True,
-)  # fmt: skip
-def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (glob *dir* ./*.nix ! ./flake.nix)
+    """
     directory = code(args[0])(scope, machine)
     wanted: list[Value] = []
     unwanted: list[Value] = []
@@ -173,32 +167,35 @@ def glob(args: list[Value], scope: Scope, machine: Machine) -> Value:
     )
 
 
-@builtin("mkfile", "[name content]", 'Returns a file in memory.\n\n=> (mkfile ./hi "hello world!")')
+@builtin("mkfile", "[name content]")
 def mkfile(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns a file in memory.
+
+    => (mkfile ./hi "hello world!")
+    """
     return mkfs(args, scope, machine).extend(arguments.path(args[0], "mkfile"))
 
 
-@builtin(
-    "path-base",
-    "[path]",
-    "Returns the last part of a path, as a path.\n\n=> (path-base ./foo/bar)",
-)
+@builtin("path-base", "[path]")
 def path_base(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the last part of a path, as a path.
+
+    => (path-base ./foo/bar)
+    """
     return parse_file_or_dir(path_name_(args, scope, machine))
 
 
 # --- memos and images by name ---
 
 
-@builtin(
-    "memo", "[memos thunk binding]",
+@builtin("memo", "[memos thunk binding]")
+def memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a function of a module that stores its results in a file, by its arguments.
 
     The file is read and written if it is on this machine, and only read if it is in a thunk or repository.
 
-    => (memo *dir*/bass.lock (.strings) :upper-case)""",
-)  # fmt: skip
-def memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (memo *dir*/bass.lock (.strings) :upper-case)
+    """
     memos, module, binding = args
 
     def remembering(values: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -253,16 +250,14 @@ def _image(image: ImageName, args: list[Value], scope: Scope, machine: Machine) 
     return store_memo([*key, resolve([ref], scope, machine)], scope, machine)
 
 
-@builtin(
-    "linux", "args",
+@builtin("linux", "args", operative=True)
+def linux(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Is the root of image names for Linux: `(linux/alpine)`, `(linux/ubuntu :22.04)`, `(linux/ghcr.io/owner/name)`.
 
     The exact image that a name stands for is stored in the caller's *memos*, if there are any.
 
-    => (linux/alpine)""",
-    operative=True,
-)  # fmt: skip
-def linux(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (linux/alpine)
+    """
     memos = scope.get("*memos*")
     root = ImageName(Scope({"os": "linux"}), (), None if memos is MISSING else memos)
     return _image(root, [code(form)(scope, machine) for form in args], scope, machine)

@@ -41,8 +41,8 @@ def truthy(value: Value) -> bool:
 # --- def ------------------------------------------------------------------------------------------------------------
 
 
-@special_form(
-    "def", "[binding value]",
+@special_form("def", "[binding value]")
+def define(form: Combination) -> Code:
     """Binds the pattern's names to parts of the value, in the current scope.
 
     The pattern is a symbol, or a list or scope that destructures the value. Returns the pattern.
@@ -51,9 +51,8 @@ def truthy(value: Value) -> bool:
 
     => (do (def [x & rest] [1 2 3]) rest)
 
-    => (do (def {:a first (:b 7) second} {:a 6}) (* first second))""",
-)  # fmt: skip
-def define(form: Combination) -> Code:
+    => (do (def {:a first (:b 7) second} {:a 6}) (* first second))
+    """
     pattern, value_form = form.operands
     bind = binder(pattern)
     value = code(value_form)
@@ -86,15 +85,13 @@ def bound_form(pattern: Value) -> Value:
 # --- if, do, and, or, when, cond ------------------------------------------------------------------------------------
 
 
-@special_form(
-    "if", "[cond yes no]",
+@special_form("if", "[cond yes no]", indent=True, checks_shadowing=True)
+def choose(form: Combination) -> Code:
     """Evaluates one of two forms: the second one if the condition is false or null, otherwise the first one.
 
-    => (if (> 7 6) :more :less)""",
-    indent=True, guards=True,
-)  # fmt: skip
-def choose(form: Combination) -> Code:
-    name, slow, tail = form.name, form.slow, form.tail
+    => (if (> 7 6) :more :less)
+    """
+    name, if_shadowed, tail = form.name, form.if_shadowed, form.tail
     condition_form, yes_form, no_form = form.operands
     condition = code(condition_form)
     yes: Code | None = None
@@ -102,8 +99,8 @@ def choose(form: Combination) -> Code:
 
     def run(scope: Scope, machine: Machine) -> Value:
         nonlocal yes, no
-        if slow is not None and (not scope.grounded or name in machine.shadowed):
-            return slow(scope, machine)
+        if if_shadowed is not None and (not scope.grounded or name in machine.shadowed):
+            return if_shadowed(scope, machine)
         value = condition(scope, machine)
         if value is True or (value is not False and value is not None and truthy(value)):
             if yes is None:
@@ -116,40 +113,37 @@ def choose(form: Combination) -> Code:
     return run
 
 
-@special_form(
-    "do", "body",
+@special_form("do", "body")
+def sequence(form: Combination) -> Code:
     """Evaluates forms in order, and returns the value of the last one; null if there are none.
 
-    => (do (def x 6) (* x 7))""",
-)  # fmt: skip
-def sequence(form: Combination) -> Code:
+    => (do (def x 6) (* x 7))
+    """
     return body_code(form.operands, form.tail)
 
 
-@special_form(
-    "or", "conds",
-    """Returns the first value that is neither false nor null, or the last value if there is none. Without any,
-    returns false.
+@special_form("or", "conds")
+def either(form: Combination) -> Code:
+    """Returns the first value that is neither false nor null, or the last value if there is none. Without any, returns
+    false.
 
     Stops evaluating at the value that it returns.
 
-    => (or null :found (error "never evaluated"))""",
-)  # fmt: skip
-def either(form: Combination) -> Code:
+    => (or null :found (error "never evaluated"))
+    """
     return _until(True, form)
 
 
-@special_form(
-    "and", "conds",
+@special_form("and", "conds")
+def every(form: Combination) -> Code:
     """Returns the first value that is false or null, or the last value if there is none. Without any, returns true.
 
     Stops evaluating at the value that it returns.
 
     => (and 1 2 3)
 
-    => (and 1 null (error "never evaluated"))""",
-)  # fmt: skip
-def every(form: Combination) -> Code:
+    => (and 1 null (error "never evaluated"))
+    """
     return _until(False, form)
 
 
@@ -170,30 +164,26 @@ def _until(wanted: bool, form: Combination) -> Code:
     return run
 
 
-@special_form(
-    "when", "[test & body]",
+@special_form("when", "[test & body]", indent=True)
+def when(form: Combination) -> Code:
     """Evaluates the body if the test is neither false nor null. Otherwise returns null.
 
-    => (when (> 7 6) (log "it is more") :done)""",
-    indent=True,
-)  # fmt: skip
-def when(form: Combination) -> Code:
+    => (when (> 7 6) (log "it is more") :done)
+    """
     test = code(form.operands[0])
     body = body_code(form.operands[1:], form.tail)
     return lambda scope, machine: body(scope, machine) if truthy(test(scope, machine)) else None
 
 
-@special_form(
-    "cond", "clauses",
+@special_form("cond", "clauses", indent=True)
+def clauses(form: Combination) -> Code:
     """Evaluates tests in turn, each followed by a form, and then the form of the first test that is neither false nor
     null.
 
     Returns null if there is none. A last test of `:else` is always true.
 
-    => (let [x 5] (cond (> x 9) :large (> x 3) :middling :else :small))""",
-    indent=True,
-)  # fmt: skip
-def clauses(form: Combination) -> Code:
+    => (let [x 5] (cond (> x 9) :large (> x 3) :middling :else :small))
+    """
     tests = [code(each) for each in form.operands[::2]]
     bodies = [code(each, form.tail) for each in form.operands[1::2]]
 
@@ -211,49 +201,54 @@ def clauses(form: Combination) -> Code:
 # --- eval and friends -------------------------------------------------------------------------------------------------
 
 
-@function("eval", """Evaluates a form in a scope.
-
-    => (eval [* :x :y] {:x 6 :y 7})""", tail_calls=True)  # fmt: skip
+@function("eval", tail_calls=True)
 def evaluate(form: Value, scope: Scope, *, machine: Machine) -> Value:
+    """Evaluates a form in a scope.
+
+    => (eval [* :x :y] {:x 6 :y 7})
+    """
     if not isinstance(form, Object):
         return form
     return code(strip(form) if form.__class__ is not Located else form, True)(scope, machine)
 
 
-@builtin(
-    "quote", "[form]", "Returns the form itself, unevaluated.\n\n=> (quote (+ 1 2))", operative=True
-)
+@builtin("quote", "[form]", operative=True)
 def quote(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the form itself, unevaluated.
+
+    => (quote (+ 1 2))
+    """
     return args[0]
 
 
-@builtin(
-    "current-scope",
-    "[]",
-    "Returns the scope that it is called from.\n\n=> (binds? (current-scope) :map)",
-    operative=True,
-)
+@builtin("current-scope", "[]", operative=True)
 def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the scope that it is called from.
+
+    => (binds? (current-scope) :map)
+    """
     return scope
 
 
-@builtin(
-    "apply", "[appv arg & opt]",
+@builtin("apply", "[appv arg & opt]", tail_calls=True)
+def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Calls an applicative with a list of arguments, which are not evaluated again.
 
     A scope to call it in may follow.
 
-    => (apply max [6 42 7])""",
-    tail_calls=True,
-)  # fmt: skip
-def apply(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (apply max [6 42 7])
+    """
     inside = unwrap(arguments.applicative(args[0], "apply"))
     inner = arguments.scope(args[2], "apply") if len(args) > 2 else Scope()
     return apply_operands(inside, plain(args[1]), inner, machine)
 
 
-@builtin("id", "[x]", "Returns its argument.\n\n=> (id 42)")
+@builtin("id", "[x]")
 def identity(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns its argument.
+
+    => (id 42)
+    """
     return args[0]
 
 
@@ -267,40 +262,38 @@ def _holds(args: list[Value], scope: Scope, machine: Machine) -> tuple[bool, Val
     return truthy(call(unwrap(predicate), values, machine)), Pair(args[0], from_list(values))
 
 
-@builtin(
-    "assert", "[predicate & args]",
+@builtin("assert", "[predicate & args]", operative=True, indent=True)
+def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Raises an error unless a predicate is true of the arguments. By convention the expected value comes first.
 
-    => (assert = 42 (* 6 7))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def assert_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (assert = 42 (* 6 7))
+    """
     holds, form = _holds(args, scope, machine)
     if not holds:
         raise BassError(lambda: f"assertion failed: {brief(form)}")
     return None
 
 
-@builtin(
-    "refute", "[predicate & args]",
+@builtin("refute", "[predicate & args]", operative=True, indent=True)
+def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Raises an error if a predicate is true of the arguments.
 
-    => (refute = 42 (* 6 8))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def refute(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (refute = 42 (* 6 8))
+    """
     holds, form = _holds(args, scope, machine)
     if holds:
         raise BassError(lambda: f"refutation failed: {brief(form)}")
     return None
 
 
-@function("error", """Raises an error with this message.
+@function("error")
+def error(msg: str, *fields: Value) -> Value:
+    """Raises an error with this message.
 
     Fields may follow, as alternating names and values.
 
-    => (error "cannot find it" :name "it")""")  # fmt: skip
-def error(msg: str, *fields: Value) -> Value:
+    => (error "cannot find it" :name "it")
+    """
     named = fields_of(fields, "error")
     raise BassError(msg, fields=named if named.vars else None)
 

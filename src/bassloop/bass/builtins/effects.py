@@ -46,21 +46,21 @@ if TYPE_CHECKING:
 # --- modules ---
 
 
-@function("load", """Loads a module, a thunk without an image, and returns its scope.
-
-    => (load (.strings))""")  # fmt: skip
+@function("load")
 def load(thunk: Thunk, *, machine: Machine) -> Value:
+    """Loads a module, a thunk without an image, and returns its scope.
+
+    => (load (.strings))
+    """
     return machine.session.module(thunk, machine)
 
 
-@builtin(
-    "use", "thunks",
+@builtin("use", "thunks", operative=True)
+def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Loads modules, and binds each to the name of its command.
 
-    => (do (use (.strings)) (strings:upper-case "hey"))""",
-    operative=True,
-)  # fmt: skip
-def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (do (use (.strings)) (strings:upper-case "hey"))
+    """
     names = []
     for form in args:
         wanted = arguments.thunk(code(form)(scope, machine), "use")
@@ -82,13 +82,15 @@ def use(args: list[Value], scope: Scope, machine: Machine) -> Value:
 # --- thunks ---
 
 
-@function("start", """Starts a thunk in the background, and returns a function that waits for it.
+@function("start")
+def start(thunk: Thunk, handler: Combiner, *, machine: Machine) -> Value:
+    """Starts a thunk in the background, and returns a function that waits for it.
 
     When it has ended, the handler is called with null, or with a function that raises the error. The function that
     waits returns the handler's result.
 
-    => ((start (from (linux/alpine) ($ false)) null?))""")  # fmt: skip
-def start(thunk: Thunk, handler: Combiner, *, machine: Machine) -> Value:
+    => ((start (from (linux/alpine) ($ false)) null?))
+    """
     wait = machine.session.start(thunk, handler, machine)
 
     def waiting(args: list[Value], scope: Scope, machine: Machine) -> Value:
@@ -97,18 +99,22 @@ def start(thunk: Thunk, handler: Combiner, *, machine: Machine) -> Value:
     return Applicative(Builtin(show(thunk), EMPTY, waiting, 0, 0))
 
 
-@function("run", """Runs a thunk. Returns null, and raises an error if the thunk fails.
-
-    => (run (from (linux/alpine) ($ echo "Hello, world!")))""")  # fmt: skip
+@function("run")
 def run(thunk: Thunk, *, machine: Machine) -> Value:
+    """Runs a thunk. Returns null, and raises an error if the thunk fails.
+
+    => (run (from (linux/alpine) ($ echo "Hello, world!")))
+    """
     machine.session.run(thunk, machine)
     return None
 
 
-@function("succeeds?", """Runs a thunk, and returns whether it succeeded.
-
-    => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))""")  # fmt: skip
+@function("succeeds?")
 def succeeds(thunk: Thunk, *, machine: Machine) -> Value:
+    """Runs a thunk, and returns whether it succeeded.
+
+    => (succeeds? (from (linux/alpine) ($ test -e /etc/passwd)))
+    """
     try:
         machine.session.run(thunk, machine)
     except Exhausted:
@@ -118,20 +124,19 @@ def succeeds(thunk: Thunk, *, machine: Machine) -> Value:
     return True
 
 
-@function("wait", "Waits for everything that was started. Raises an error if a handler did.")
+@function("wait")
 def wait(*, machine: Machine) -> Value:
+    """Waits for everything that was started. Raises an error if a handler did."""
     machine.session.wait_all(machine)
     return None
 
 
-@builtin(
-    "resolve", "[platform ref]",
+@builtin("resolve", "[platform ref]", count=1)
+def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns the thunk of the exact image that a reference currently stands for.
 
-    => (resolve {:platform {:os "linux"} :repository "golang" :tag "latest"})""",
-    count=1,
-)  # fmt: skip
-def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (resolve {:platform {:os "linux"} :repository "golang" :tag "latest"})
+    """
     ref = image_ref(args[0], "resolve")
     if isinstance(ref.repository, Object):
         machine.wait(read_files(ref.repository))
@@ -141,20 +146,24 @@ def resolve(args: list[Value], scope: Scope, machine: Machine) -> Value:
 # --- files and streams ---
 
 
-@function("read", """Returns a source of a thunk's standard output, or of a file's content.
+@function("read")
+def read(thunk_or_file: Value, protocol: SymbolName, *, machine: Machine) -> Value:
+    """Returns a source of a thunk's standard output, or of a file's content.
 
     The protocol is one of :raw (everything as one string), :json, :lines, :unix-table (lists of words) and :tar.
 
-    => (next (read (from (linux/alpine) ($ echo 42)) :json))""")  # fmt: skip
-def read(thunk_or_file: Value, protocol: SymbolName, *, machine: Machine) -> Value:
+    => (next (read (from (linux/alpine) ($ echo 42)) :json))
+    """
     made = decoder(protocol)
     return BytesSource(made, machine.session.open(plain(thunk_or_file), machine))
 
 
-@function("write", """Writes what `read` reads to a file on this machine.
-
-    => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)""")  # fmt: skip
+@function("write")
 def write(src: Value, dest: HostPath, *, machine: Machine) -> Value:
+    """Writes what `read` reads to a file on this machine.
+
+    => (write (from (linux/alpine) ($ echo hey)) *dir*/hey)
+    """
     machine.session.write(plain(src), dest, machine)
     return None
 
@@ -183,19 +192,23 @@ class _ImageFile:
         return [DirEntry("image.tar", is_dir=False)]
 
 
-@function("export", """Returns a thunk's image as a file, an OCI archive.
-
-    => (export (from (linux/alpine) ($ true)))""")  # fmt: skip
+@function("export")
 def export(thunk: Thunk, *, machine: Machine) -> Value:
+    """Returns a thunk's image as a file, an OCI archive.
+
+    => (export (from (linux/alpine) ($ true)))
+    """
     if thunk.platform() is None:
         raise BassError(f"export: {brief(thunk)} has no image")
     return FSPath(repository_dir(_ImageFile(thunk, machine)).fs, FilePath("image.tar"))
 
 
-@function("publish", """Pushes a thunk's image to a registry, and returns its reference there.
-
-    => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")""")  # fmt: skip
+@function("publish")
 def publish(src: Thunk, ref: str, *, machine: Machine) -> Value:
+    """Pushes a thunk's image to a registry, and returns its reference there.
+
+    => (publish (from (linux/alpine) ($ true)) "example.com/name:tag")
+    """
     target = _reference(ref)
     if src.platform() is None:
         raise BassError(f"publish: {brief(src)} has no image")
@@ -223,12 +236,14 @@ def _reference(text: str) -> ImageRef:
 # --- time, messages, documentation ---
 
 
-@function("now", """Returns the time in UTC, rounded down to so many seconds.
+@function("now")
+def now(seconds: int, *, machine: Machine) -> Value:
+    """Returns the time in UTC, rounded down to so many seconds.
 
     As a label, it limits how long a thunk's result may be taken from a cache.
 
-    => (now 60)""")  # fmt: skip
-def now(seconds: int, *, machine: Machine) -> Value:
+    => (now 60)
+    """
     time = machine.host.now().astimezone(UTC).replace(microsecond=0)
     if seconds > 0:
         # Counted from 0001-01-01, a Monday.
@@ -238,12 +253,14 @@ def now(seconds: int, *, machine: Machine) -> Value:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@function("log", """Logs a message, and returns the value.
+@function("log")
+def log(val: Value, *fields: Value, machine: Machine) -> Value:
+    """Logs a message, and returns the value.
 
     Fields may follow, as alternating names and values.
 
-    => (log "doing something" :a 1)""")  # fmt: skip
-def log(val: Value, *fields: Value, machine: Machine) -> Value:
+    => (log "doing something" :a 1)
+    """
     named = {name: printable(display(value)) for name, value in fields_of(fields, "log").items()}
     message = printable(display(val))
     machine.meter.write(message, *named, *named.values())
@@ -251,10 +268,12 @@ def log(val: Value, *fields: Value, machine: Machine) -> Value:
     return val
 
 
-@function("dump", """Writes a value as JSON to the script's standard error, and returns it.
-
-    => (dump {:a 1})""")  # fmt: skip
+@function("dump")
 def dump(val: Value, *, machine: Machine) -> Value:
+    """Writes a value as JSON to the script's standard error, and returns it.
+
+    => (dump {:a 1})
+    """
     try:
         text = encode(val) + "\n"
     except BassError:
@@ -264,14 +283,12 @@ def dump(val: Value, *, machine: Machine) -> Value:
     return val
 
 
-@builtin(
-    "doc", "symbols",
+@builtin("doc", "symbols", operative=True)
+def doc(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Prints the documentation of symbols' values or, without symbols, of everything that the scope binds.
 
-    => (doc map)""",
-    operative=True,
-)  # fmt: skip
-def doc(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (doc map)
+    """
     forms = args or [Symbol(name) for name in scope.vars]
     for form in forms:
         text = documentation(form, code(form)(scope, machine))

@@ -96,12 +96,12 @@ def _cell(value: Value, pattern: str) -> Value:
     return bare
 
 
-@builtin(
-    "cons",
-    "[a d]",
-    "Returns a pair of two values, which is a list if the second one is.\n\n=> (cons 1 [2 3])",
-)
+@builtin("cons", "[a d]")
 def cons(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns a pair of two values, which is a list if the second one is.
+
+    => (cons 1 [2 3])
+    """
     return Pair(args[0], args[1])
 
 
@@ -109,63 +109,80 @@ def _list_with_rest(args: list[Value], rest: Value, scope: Scope, machine: Machi
     return from_list(args, rest)
 
 
-@builtin(
-    "list", "values", "Returns a list of its arguments.\n\n=> (list 1 2 3)", dotted=_list_with_rest
-)
+@builtin("list", "values", dotted=_list_with_rest)
 def list_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns a list of its arguments.
+
+    => (list 1 2 3)
+    """
     return from_list(args)
 
 
-@builtin(
-    "list*",
-    "args",
-    "Puts values in front of a list, which is the last argument.\n\n=> (list* 1 2 [3 4])",
-)
+@builtin("list*", "args")
 def list_star(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Puts values in front of a list, which is the last argument.
+
+    => (list* 1 2 [3 4])
+    """
     if not args:
         raise arity("list*", 1, 0, variadic=True)
     return from_list(args[:-1], args[-1])
 
 
-@builtin("first", "[(f & _)]", "Returns the first value of a pair.\n\n=> (first [1 2 3])")
+@builtin("first", "[(f & _)]")
 def first(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the first value of a pair.
+
+    => (first [1 2 3])
+    """
     cell = args[0]
     return cell.a if cell.__class__ is Pair else _cell(cell, "(f & _)").a
 
 
-@builtin(
-    "rest",
-    "[(_ & r)]",
-    "Returns the second value of a pair: a list without its first member.\n\n=> (rest [1 2 3])",
-)
+@builtin("rest", "[(_ & r)]")
 def rest(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the second value of a pair: a list without its first member.
+
+    => (rest [1 2 3])
+    """
     cell = args[0]
     return cell.d if cell.__class__ is Pair else _cell(cell, "(_ & r)").d
 
 
-@builtin("second", "[(_ x & _)]", "Returns the second member of a list.\n\n=> (second [1 2 3])")
+@builtin("second", "[(_ x & _)]")
 def second(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the second member of a list.
+
+    => (second [1 2 3])
+    """
     return _cell(_cell(args[0], "(_ x & _)").d, "(_ x & _)").a
 
 
-@builtin("third", "[(_ _ x & _)]", "Returns the third member of a list.\n\n=> (third [1 2 3])")
+@builtin("third", "[(_ _ x & _)]")
 def third(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the third member of a list.
+
+    => (third [1 2 3])
+    """
     tail = _cell(_cell(args[0], "(_ _ x & _)").d, "(_ _ x & _)").d
     return _cell(tail, "(_ _ x & _)").a
 
 
-@builtin("length", "[xs]", "Returns the number of members of a list.\n\n=> (length [1 2 3])")
+@builtin("length", "[xs]")
 def length(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the number of members of a list.
+
+    => (length [1 2 3])
+    """
     return len(spine(args[0], "length"))
 
 
-@builtin(
-    "map", "[f xs]",
+@builtin("map", "[f xs]")
+def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns the list of what a function returns for each member of a list.
 
-    => (map (fn [x] (* x 7)) [4 5 6])""",
-)  # fmt: skip
-def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (map (fn [x] (* x 7)) [4 5 6])
+    """
     members = spine(args[1], "map")
     if not members:
         return EMPTY
@@ -173,13 +190,12 @@ def map_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list([call([member]) for member in members])
 
 
-@builtin(
-    "map-pairs", "[f ps]",
+@builtin("map-pairs", "[f ps]")
+def map_pairs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns the list of what a function returns for every two members of a list.
 
-    => (map-pairs * [1 2 3 4])""",
-)  # fmt: skip
-def map_pairs(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (map-pairs * [1 2 3 4])
+    """
     members = spine(args[1], "map-pairs")
     if not members:
         return EMPTY
@@ -190,13 +206,12 @@ def map_pairs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(results)
 
 
-@builtin(
-    "foldr", "[f z xs]",
+@builtin("foldr", "[f z xs]")
+def foldr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Combines the members of a list, from the right: `(f first (f second … (f last z)))`.
 
-    => (foldr cons [4 5] [1 2 3])""",
-)  # fmt: skip
-def foldr(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (foldr cons [4 5] [1 2 3])
+    """
     members = proper(args[2])
     result = args[1]
     if members:
@@ -206,13 +221,12 @@ def foldr(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return result
 
 
-@builtin(
-    "foldl", "[f z xs]",
+@builtin("foldl", "[f z xs]")
+def foldl(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Combines the members of a list, from the left: `(f … (f (f z first) second) last)`.
 
-    => (foldl conj [] [1 2 3])""",
-)  # fmt: skip
-def foldl(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (foldl conj [] [1 2 3])
+    """
     members = proper(args[2])
     result = args[1]
     if members:
@@ -222,24 +236,30 @@ def foldl(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return result
 
 
-@builtin("append", "xss", "Does the same as [concat].", deprecated="Use [concat] instead.")
-@builtin(
-    "concat", "xss", "Returns one list of the members of all lists.\n\n=> (concat [1] [2 3] [4])"
-)
+@builtin("concat", "xss")
 def concat(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns one list of the members of all lists.
+
+    => (concat [1] [2 3] [4])
+    """
     joined: list[Value] = []
     for each in args[:-1]:
         joined.extend(proper(each))
     return from_list(joined, args[-1] if args else EMPTY)
 
 
-@builtin(
-    "filter", "[predicate xs]",
+@builtin("append", "xss", deprecated="Use [concat] instead.")
+def append(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Does the same as [concat]."""
+    return concat(args, scope, machine)
+
+
+@builtin("filter", "[predicate xs]")
+def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns the members of a list that a predicate is true of.
 
-    => (filter (fn [x] (> x 2)) [1 2 3 4])""",
-)  # fmt: skip
-def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (filter (fn [x] (> x 2)) [1 2 3 4])
+    """
     members = spine(args[1], "filter")
     if not members:
         return EMPTY
@@ -247,18 +267,22 @@ def filter_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list([member for member in members if truthy(call([member]))])
 
 
-@builtin(
-    "conj", "[xs y & ys]", "Returns a list with more values at its end.\n\n=> (conj [1 2] 3 4)"
-)
+@builtin("conj", "[xs y & ys]")
 def conj(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns a list with more values at its end.
+
+    => (conj [1 2] 3 4)
+    """
     members = spine(args[0], "conj")
     return from_list(members + args[1:])
 
 
-@function("always", """Returns a function of one argument that always returns the same value.
-
-    => ((always 42) 7)""")  # fmt: skip
+@function("always")
 def always(x: Value) -> Value:
+    """Returns a function of one argument that always returns the same value.
+
+    => ((always 42) 7)
+    """
     formals = from_list([Symbol("_")])
     return Applicative(Builtin("always", formals, lambda ignored, scope, machine: x, 1, 1))
 
@@ -266,104 +290,124 @@ def always(x: Value) -> Value:
 # --- scopes ---
 
 
-@function("make-scope", """Returns a new scope with these parents.
-
-    => (:a (make-scope {:a 1} {:b 2}))""")  # fmt: skip
+@function("make-scope")
 def make_scope(*parents: Scope, machine: Machine) -> Value:
+    """Returns a new scope with these parents.
+
+    => (:a (make-scope {:a 1} {:b 2}))
+    """
     made = Scope()
     for each in parents:
         machine.add_parent(made, each)
     return made
 
 
-@builtin(
-    "merge", "scopes",
+@builtin("merge", "scopes")
+def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a scope of everything that these scopes bind. The last one has precedence.
 
-    => (merge {:a 1 :b 2} {:b :two})""",
-)  # fmt: skip
-def merge(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (merge {:a 1 :b 2} {:b :two})
+    """
     return make_scope(args[::-1], scope, machine)
 
 
-@function("assoc", """Returns a copy of a scope with names bound to other values.
-
-    => (assoc {:a 1} :b 2 :c 3)""")  # fmt: skip
+@function("assoc")
 def assoc(obj: Scope, *kvs: Value) -> Value:
+    """Returns a copy of a scope with names bound to other values.
+
+    => (assoc {:a 1} :b 2 :c 3)
+    """
     made = obj.copy()
     names = [arguments.symbol(name, "assoc") for name in kvs[::2]]
     made.vars.update(zip(names, kvs[1::2], strict=False))
     return made
 
 
-@function("list->scope", """Returns a scope of alternating names and values.
-
-    => (list->scope [:a 1 :b 2])""")  # fmt: skip
+@function("list->scope")
 def list_to_scope(kwargs: list[Value], *, scope: Scope, machine: Machine) -> Value:
+    """Returns a scope of alternating names and values.
+
+    => (list->scope [:a 1 :b 2])
+    """
     return assoc([Scope(), *kwargs], scope, machine)
 
 
-@function(
-    "scope->list", "Returns a list of alternating names and values.\n\n=> (scope->list {:a 1 :b 2})"
-)
+@function("scope->list")
 def scope_to_list(obj: Scope) -> Value:
+    """Returns a list of alternating names and values.
+
+    => (scope->list {:a 1 :b 2})
+    """
     flat: list[Value] = []
     for name, value in obj.items():
         flat += (Symbol(name), value)
     return from_list(flat)
 
 
-@function("keys", "Returns the names that a scope binds.\n\n=> (keys {:a 1 :b 2})")
+@function("keys")
 def keys(scope: Scope) -> Value:
+    """Returns the names that a scope binds.
+
+    => (keys {:a 1 :b 2})
+    """
     return from_list(map(Symbol, scope.names()))
 
 
-@function("vals", "Returns the values that a scope binds.\n\n=> (vals {:a 1 :b 2})")
+@function("vals")
 def vals(scope: Scope) -> Value:
+    """Returns the values that a scope binds.
+
+    => (vals {:a 1 :b 2})
+    """
     return from_list([value for _, value in scope.items()])
 
 
-@function(
-    "reduce-kv",
+@function("reduce-kv")
+def reduce_kv(f: ApplicativeCombiner, init: Value, kv: Scope, *, machine: Machine) -> Value:
     """Combines the bindings of a scope, in order: calls `f` with the result so far, a name and its value.
 
-    => (reduce-kv (fn [sum name value] (+ sum value)) 0 {:a 1 :b 2})""")  # fmt: skip
-def reduce_kv(f: ApplicativeCombiner, init: Value, kv: Scope, *, machine: Machine) -> Value:
+    => (reduce-kv (fn [sum name value] (+ sum value)) 0 {:a 1 :b 2})
+    """
     call = caller(f, machine)
     for name, value in kv.items():
         init = call([init, Symbol(name), value])
     return init
 
 
-@function("binds?", "Returns whether a scope binds a name.\n\n=> (binds? {:x 1} :x)")
+@function("binds?")
 def binds(scope: Scope, sym: SymbolName) -> Value:
+    """Returns whether a scope binds a name.
+
+    => (binds? {:x 1} :x)
+    """
     return scope.get(sym) is not MISSING
 
 
-@function("list->bind", """Returns a `{…}` form of these members.
-
-    => (eval (list->bind [(quote :a) 1]) {})""", shown="list->source")  # fmt: skip
+@function("list->bind", shown="list->source")
 def list_to_bind(list: list[Value]) -> Value:
+    """Returns a `{…}` form of these members.
+
+    => (eval (list->bind [(quote :a) 1]) {})
+    """
     return Bind(tuple(list))
 
 
-@builtin(
-    "meta",
-    "[val]",
-    "Returns the metadata of a value, a scope, or null if it has none.\n\n=> (meta ^{:a 1} [])",
-)
+@builtin("meta", "[val]")
 def meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the metadata of a value, a scope, or null if it has none.
+
+    => (meta ^{:a 1} [])
+    """
     value = args[0]
     return value.meta if value.__class__ is WithMeta else None
 
 
-@builtin(
-    "with-meta", "[val meta]",
+@builtin("with-meta", "[val meta]")
+def with_meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a value with other metadata. Null leaves it as it is.
 
-    => (meta (with-meta [] {:a 1}))""",
-)  # fmt: skip
-def with_meta(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (meta (with-meta [] {:a 1}))
+    """
     value, about = args
     if plain(about) is None:
         return value

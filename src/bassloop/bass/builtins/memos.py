@@ -23,28 +23,22 @@ if TYPE_CHECKING:
     from bassloop.wire import bass_pb2 as pb
 
 
-@builtin(
-    "recall-memo",
-    "[memos thunk binding input]",
+@builtin("recall-memo", "[memos thunk binding input]")
+def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns the stored result of a call, or null if there is none.
 
     The call is one of a module's function with a list of arguments. [memo] uses this.
-    """,
-)
-def recall_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """
     found = memo_file.recall(_open(args[0], machine), _key(args, machine))
     return found[0] if found else None
 
 
-@builtin(
-    "store-memo",
-    "[memos thunk binding input result]",
+@builtin("store-memo", "[memos thunk binding input result]")
+def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Stores the result of a call, and returns it.
 
     Memos that come from a thunk or a repository don't change. [memo] uses this.
-    """,
-)
-def store_memo(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """
     key = _key(args, machine)
     path = plain(args[0])
     if isinstance(path, HostPath):

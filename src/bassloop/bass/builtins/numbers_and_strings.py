@@ -36,16 +36,24 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 
-@builtin("+", "nums", "Adds numbers.\n\n=> (+ 20 20 2)", inline="+")
+@builtin("+", "nums", inline="+")
 def add(args: list[Value], scope: Scope, machine: Machine) -> int:
+    """Adds numbers.
+
+    => (+ 20 20 2)
+    """
     total = 0
     for arg in args:
         total += arg if arg.__class__ is int else arguments.integer(arg, "+")
     return total if INT_MIN <= total <= INT_MAX else wrap_int(total)
 
 
-@builtin("*", "nums", "Multiplies numbers.\n\n=> (* 6 7)")
+@builtin("*", "nums")
 def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
+    """Multiplies numbers.
+
+    => (* 6 7)
+    """
     product = 1
     for arg in args:
         product = product * arguments.integer(arg, "*")
@@ -54,12 +62,14 @@ def multiply(args: list[Value], scope: Scope, machine: Machine) -> int:
     return product
 
 
-@builtin(
-    "-", "[num & nums]",
-    "Subtracts the other numbers from the first one, or negates a single number.\n\n=> (- 50 5 3)\n\n=> (- 42)",
-    inline="-",
-)  # fmt: skip
+@builtin("-", "[num & nums]", inline="-")
 def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
+    """Subtracts the other numbers from the first one, or negates a single number.
+
+    => (- 50 5 3)
+
+    => (- 42)
+    """
     result = arguments.integer(args[0], "-")
     if len(args) == 1:
         return wrap_int(-result)
@@ -68,43 +78,55 @@ def subtract(args: list[Value], scope: Scope, machine: Machine) -> int:
     return result if INT_MIN <= result <= INT_MAX else wrap_int(result)
 
 
-@function("quot", "Returns the whole part of a quotient.\n\n=> (quot 85 2)")
+@function("quot")
 def quotient(num: int, denom: int) -> int:
+    """Returns the whole part of a quotient.
+
+    => (quot 85 2)
+    """
     if denom == 0:
         raise BassError(f"quot: cannot divide {num} by zero")
     result = abs(num) // abs(denom)
     return wrap_int(result if (num < 0) == (denom < 0) else -result)
 
 
-@function("max", "Returns the largest number.\n\n=> (max 1 42 7)")
+@function("max")
 def largest(num: int, *nums: int) -> int:
+    """Returns the largest number.
+
+    => (max 1 42 7)
+    """
     return max([num, *nums])
 
 
-@function("min", "Returns the smallest number.\n\n=> (min 99 42 70)")
+@function("min")
 def smallest(num: int, *nums: int) -> int:
+    """Returns the smallest number.
+
+    => (min 99 42 70)
+    """
     return min([num, *nums])
 
 
-@builtin(
-    "=", "[val & vals]",
+@builtin("=", "[val & vals]", inline="==")
+def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
     """Returns whether all values are equal: of the same type, and the same all the way down.
 
     => (= 42 (+ 40 2) (* 6 7))
 
-    => (= {:a 1 :b 2} {:b 2 :a 1})""",
-    inline="==",
-)  # fmt: skip
-def same(args: list[Value], scope: Scope, machine: Machine) -> bool:
+    => (= {:a 1 :b 2} {:b 2 :a 1})
+    """
     first = args[0]
     return all(equal(other, first) for other in args[1:])
 
 
 def _chain(name: str, doc: str, holds: Callable[[int, int], bool]) -> None:
-    @builtin(name, "[num & nums]", doc, inline=name)
     def compare(args: list[Value], scope: Scope, machine: Machine) -> bool:
         numbers = [arguments.integer(arg, name) for arg in args]
         return all(holds(left, right) for left, right in itertools.pairwise(numbers))
+
+    compare.__doc__ = doc
+    builtin(name, "[num & nums]", inline=name)(compare)
 
 
 _chain(">", "Returns whether each number is larger than the next one.\n\n=> (> 3 2 1)", operator.gt)
@@ -131,19 +153,21 @@ def _whole(joined: str) -> str:
     return joined if joined.isascii() else text_of(bytes_of(joined))
 
 
-@builtin(
-    "str",
-    "vals",
-    'Concatenates strings, and other values as they print.\n\n=> (str "abc" 123 :def)',
-)
+@builtin("str", "vals")
 def str_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Concatenates strings, and other values as they print.
+
+    => (str "abc" 123 :def)
+    """
     return _whole("".join([display(value) for value in args]))
 
 
-@function("substring", """Returns the part of a string from one offset to another, or to the end. Offsets count bytes.
-
-    => (substring "abcdef" 2 4)""")  # fmt: skip
+@function("substring")
 def substring(str: str, start: int, *end: int) -> Value:
+    """Returns the part of a string from one offset to another, or to the end. Offsets count bytes.
+
+    => (substring "abcdef" 2 4)
+    """
     data = bytes_of(str)
     if len(end) > 1:
         raise arity("substring", 3, 2 + len(end))
@@ -155,88 +179,92 @@ def substring(str: str, start: int, *end: int) -> Value:
     return text_of(data[start:stop])
 
 
-@function("trim", 'Returns a string without white space at its ends.\n\n=> (trim " hey\\n")')
+@function("trim")
 def trim(str: str) -> Value:
+    r"""Returns a string without white space at its ends.
+
+    => (trim " hey\n")
+    """
     return str.strip(_SPACE)
 
 
-@function("symbol->string", "Returns the name of a symbol.\n\n=> (symbol->string :hello)")
+@function("symbol->string")
 def symbol_to_string(sym: SymbolName) -> Value:
+    """Returns the name of a symbol.
+
+    => (symbol->string :hello)
+    """
     return sym
 
 
-@function("string->symbol", 'Returns the symbol of a name.\n\n=> (string->symbol "hello")')
+@function("string->symbol")
 def string_to_symbol(str: str) -> Value:
+    """Returns the symbol of a name.
+
+    => (string->symbol "hello")
+    """
     return Symbol(str)
 
 
-@function(
-    "keyword->string", "Returns the name of a keyword.\n\n=> (keyword->string (quote :hello))"
-)
+@function("keyword->string")
 def keyword_to_string(sym: KeywordName) -> Value:
+    """Returns the name of a keyword.
+
+    => (keyword->string (quote :hello))
+    """
     return sym
 
 
-@function("string->keyword", 'Returns the keyword of a name.\n\n=> (string->keyword "hello")')
+@function("string->keyword")
 def string_to_keyword(str: str) -> Value:
+    """Returns the keyword of a name.
+
+    => (string->keyword "hello")
+    """
     return Keyword(str)
 
 
 # --- for std modules ---
 
 
-@function("string-upper-case", "Returns a string in upper case.", internal=True, where="upper-case")
+@function("string-upper-case", internal=True, where="upper-case")
 def upper_case(str: str) -> Value:
+    """Returns a string in upper case."""
     # As in Go, each letter stays one letter.
     return "".join(up if len(up := char.upper()) == 1 else char for char in str)
 
 
-@builtin(
-    "string-contains",
-    "[str substr]",
-    "Returns whether a string contains another one.",
-    internal=True,
-)
+@builtin("string-contains", "[str substr]", internal=True)
 def contains(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns whether a string contains another one."""
     return arguments.text(args[1], "includes?") in arguments.text(args[0], "includes?")
 
 
-@builtin(
-    "string-split",
-    "[delim str]",
-    "Returns the parts of a string between delimiters.",
-    internal=True,
-)
+@builtin("string-split", "[delim str]", internal=True)
 def split(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns the parts of a string between delimiters."""
     text, delimiter = (arguments.text(each, "split") for each in args)
     return from_list(text.split(delimiter) if delimiter else list(text))
 
 
-@builtin(
-    "string-join", "[delim strs]", "Joins strings, with a delimiter between them.", internal=True
-)
+@builtin("string-join", "[delim strs]", internal=True)
 def join(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Joins strings, with a delimiter between them."""
     members = arguments.items(args[1], "join")
     if len(members) < 2:
         return members[0] if members else ""
     return _whole(display(args[0]).join([display(member) for member in members]))
 
 
-@function(
-    "string-length", "Returns the number of bytes of a string.", internal=True, where="length"
-)
+@function("string-length", internal=True, where="length")
 def length(str: str) -> Value:
+    """Returns the number of bytes of a string."""
     return len(bytes_of(str))
 
 
-@builtin(
-    "time-measure",
-    "[form]",
-    "Evaluates a form, and logs how long it took.",
-    internal=True,
-    operative=True,
-)
+@builtin("time-measure", "[form]", internal=True, operative=True)
 def measure(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Evaluates a form, and logs how long it took."""
     before = machine.host.now()
     value = code(args[0])(scope, machine)
     took = (machine.host.now() - before).total_seconds()
@@ -253,12 +281,9 @@ def _no_pattern(source: str, reason: str) -> BassError:
     return BassError(f"regexp:case: {brief(source)} isn't a regular expression: {reason}")
 
 
-@builtin(
-    "regexp-case", "[str & re-fn-pairs]",
-    "Evaluates the form after the first regular expression that matches a string, with $0, $1 and $name bound.",
-    internal=True, operative=True, tail_calls=True,
-)  # fmt: skip
+@builtin("regexp-case", "[str & re-fn-pairs]", internal=True, operative=True, tail_calls=True)
 def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Evaluates the form after the first regular expression that matches a string, with $0, $1 and $name bound."""
     if len(args) % 2 == 0:
         raise bad_syntax(f"regexp:case has no form for its last pattern, {brief(args[-1])}")
     text = arguments.text(code(args[0])(scope, machine), "regexp:case")

@@ -30,18 +30,15 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Scope, Value
 
 
-@builtin(
-    "mkfs",
-    "file-content-kv",
+@builtin("mkfs", "file-content-kv")
+def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Returns a directory of files in memory.
 
     The arguments are the paths of files, each followed by its content, a string. Thunks that use the directory, or
     files in it, contain their content.
 
     => (mkfs ./hello "hey" ./sub/file "down here")
-    """,
-)
-def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """
     if len(args) % 2:
         raise bad_syntax("mkfs: the last path has no content")
     files: dict[str, bytes] = {}
@@ -53,37 +50,45 @@ def mkfs(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return FSPath(MemoryFiles(files))
 
 
-@function("string->fs-path", """Returns a string as the path of a file or, if it ends in a slash, of a directory.
+@function("string->fs-path", shown="string->fspath")
+def string_to_fs_path(str: str) -> Value:
+    """Returns a string as the path of a file or, if it ends in a slash, of a directory.
 
     => (string->fs-path "./file")
 
-    => (string->fs-path "dir/")""", shown="string->fspath")  # fmt: skip
-def string_to_fs_path(str: str) -> Value:
+    => (string->fs-path "dir/")
+    """
     return parse_file_or_dir(str)
 
 
-@function("string->cmd-path", """Returns a string as the path of a command or, if there is a slash in it, of a file.
+@function("string->cmd-path")
+def string_to_cmd_path(str: str) -> Value:
+    """Returns a string as the path of a command or, if there is a slash in it, of a file.
 
     => (string->cmd-path "bash")
 
-    => (string->cmd-path "scripts/foo")""")  # fmt: skip
-def string_to_cmd_path(str: str) -> Value:
+    => (string->cmd-path "scripts/foo")
+    """
     return FilePath(parse_file_or_dir(str).path) if "/" in str else CommandPath(str)
 
 
-@function("string->dir", """Returns a string as the path of a directory, whether it ends in a slash or not.
-
-    => (string->dir "dir")""")  # fmt: skip
+@function("string->dir")
 def string_to_dir(str: str) -> Value:
+    """Returns a string as the path of a directory, whether it ends in a slash or not.
+
+    => (string->dir "dir")
+    """
     return DirPath(parse_file_or_dir(str).path)
 
 
-@function("subpath", """Returns the path of something in a directory.
+@function("subpath")
+def subpath(parent_dir: Path, child_path: Path) -> Value:
+    """Returns the path of something in a directory.
 
     => (subpath ./dir/ ./file)
 
-    => (subpath (.tests) ./coverage.html)""")  # fmt: skip
-def subpath(parent_dir: Path, child_path: Path) -> Value:
+    => (subpath (.tests) ./coverage.html)
+    """
     return parent_dir.extend(child_path)
 
 
@@ -98,21 +103,23 @@ def _name(path: Path, machine: Machine) -> str:
     return path_name(path)
 
 
-@function(
-    "path-name",
+@function("path-name")
+def path_name_(path: Path, *, machine: Machine) -> Value:
     """Returns the last part of a path: the name of a command, file or directory, or the digest of a thunk.
 
     => (path-name ./some/file)
 
-    => (path-name .bash)""")  # fmt: skip
-def path_name_(path: Path, *, machine: Machine) -> Value:
+    => (path-name .bash)
+    """
     return _name(path, machine)
 
 
-@function("path-stem", """Returns the last part of a path, without its extension.
-
-    => (path-stem ./some/file.bass)""")  # fmt: skip
+@function("path-stem")
 def path_stem(path: Path, *, machine: Machine) -> Value:
+    """Returns the last part of a path, without its extension.
+
+    => (path-stem ./some/file.bass)
+    """
     return stem(_name(path, machine))
 
 
@@ -122,15 +129,17 @@ def stem(name: str) -> str:
     return before if dot else name
 
 
-@function("cache-dir", """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
+@function("cache-dir")
+def cache_dir(id: str, *mode: SymbolName) -> Value:
+    """Returns a directory that a runtime keeps between runs, to be mounted into thunks.
 
     By default (:shared), thunks can use it at the same time. With :locked, one waits for the other. With :private, each
     has its own.
 
     => (cache-dir "go-mod")
 
-    => (cache-dir "apt" :locked)""")  # fmt: skip
-def cache_dir(id: str, *mode: SymbolName) -> Value:
+    => (cache-dir "apt" :locked)
+    """
     wanted = mode[0] if mode else "shared"
     if wanted not in CachePath.MODES:
         raise BassError(
@@ -139,17 +148,21 @@ def cache_dir(id: str, *mode: SymbolName) -> Value:
     return CachePath(id, mode=CachePath.MODES.index(wanted))
 
 
-@function("only-globs", """Returns a directory with only the files that match one of the globs.
-
-    => (only-globs *dir* ./**/*.go)""")  # fmt: skip
+@function("only-globs")
 def only_globs(path: Value, *globs: NamePath) -> Value:
+    """Returns a directory with only the files that match one of the globs.
+
+    => (only-globs *dir* ./**/*.go)
+    """
     return _with_globs(path, globs, "only-globs", exclude=False)
 
 
-@function("except-globs", """Returns a directory without the files that match one of the globs.
-
-    => (except-globs *dir* ./.git/)""")  # fmt: skip
+@function("except-globs")
 def except_globs(path: Value, *globs: NamePath) -> Value:
+    """Returns a directory without the files that match one of the globs.
+
+    => (except-globs *dir* ./.git/)
+    """
     return _with_globs(path, globs, "except-globs", exclude=True)
 
 

@@ -32,10 +32,11 @@ PREDICATES: list[str] = []
 
 
 def _predicate(name: str, doc: str, test: Callable[[Value], bool]) -> None:
-    @builtin(name, "[val]", doc)
     def ask(args: list[Value], scope: Scope, machine: Machine) -> bool:
         return test(plain(args[0]))
 
+    ask.__doc__ = doc
+    builtin(name, "[val]")(ask)
     PREDICATES.append(name)
 
 
@@ -76,9 +77,10 @@ _predicate(
     lambda v: v.__class__ is Symbol,
 )
 _predicate(
-    "keyword?", "Returns whether the value is a keyword, unevaluated.\n\n=> (keyword? (quote :hey))",
+    "keyword?",
+    "Returns whether the value is a keyword, unevaluated.\n\n=> (keyword? (quote :hey))",
     lambda v: v.__class__ is Keyword,
-)  # fmt: skip
+)
 _predicate(
     "scope?",
     "Returns whether the value is a scope.\n\n=> (scope? {:a 1})",
@@ -90,24 +92,28 @@ _predicate(
     lambda v: isinstance(v, Sink),
 )
 _predicate(
-    "source?", "Returns whether values can be read from the value with [next].\n\n=> (source? *stdin*)",
+    "source?",
+    "Returns whether values can be read from the value with [next].\n\n=> (source? *stdin*)",
     lambda v: isinstance(v, Source),
-)  # fmt: skip
+)
 _predicate(
     "list?", "Returns whether the value is a list, empty or not.\n\n=> (list? [1 2])", is_list
 )
 _predicate(
-    "pair?", "Returns whether the value is a pair, as every list is that isn't empty.\n\n=> (pair? [1])",
+    "pair?",
+    "Returns whether the value is a pair, as every list is that isn't empty.\n\n=> (pair? [1])",
     lambda v: isinstance(v, Cell),
-)  # fmt: skip
+)
 _predicate(
-    "applicative?", "Returns whether the value is a combiner that evaluates its operands.\n\n=> (applicative? map)",
+    "applicative?",
+    "Returns whether the value is a combiner that evaluates its operands.\n\n=> (applicative? map)",
     lambda v: isinstance(v, Combiner) and v.applicative,
-)  # fmt: skip
+)
 _predicate(
-    "operative?", "Returns whether the value is a combiner that takes its operands as written.\n\n=> (operative? if)",
+    "operative?",
+    "Returns whether the value is a combiner that takes its operands as written.\n\n=> (operative? if)",
     _is_operative,
-)  # fmt: skip
+)
 _predicate(
     "combiner?",
     "Returns whether the value can be called.\n\n=> (combiner? if)",
@@ -130,10 +136,12 @@ _predicate(
 )
 
 
-@builtin(
-    "not", "[x]", "Returns true for false and null, and false for everything else.\n\n=> (not null)"
-)
+@builtin("not", "[x]")
 def not_(args: list[Value], scope: Scope, machine: Machine) -> bool:
+    """Returns true for false and null, and false for everything else.
+
+    => (not null)
+    """
     value = plain(args[0])
     return value is None or value is False
 

@@ -30,34 +30,44 @@ def _all(source: Source, machine: Machine) -> Iterator[Value]:
         yield value
 
 
-@function(
-    "list->source", "Returns a source of the members of a list.\n\n=> (next (list->source [1 2 3]))"
-)
+@function("list->source")
 def list_to_source(list: list[Value]) -> Value:
+    """Returns a source of the members of a list.
+
+    => (next (list->source [1 2 3]))
+    """
     return ListSource(list)
 
 
-@function("across", """Returns a source of lists of the latest value of each source.
+@function("across")
+def across(*sources: Source) -> Value:
+    """Returns a source of lists of the latest value of each source.
 
     No value is skipped, and not every combination is produced.
 
-    => (next (across (list->source [0 2 4]) (list->source [1 3 5])))""")  # fmt: skip
-def across(*sources: Source) -> Value:
+    => (next (across (list->source [0 2 4]) (list->source [1 3 5])))
+    """
     return AcrossSource(list(sources))
 
 
-@function("emit", "Writes a value to a sink, and returns null.\n\n=> (emit {:a 1} *stdout*)")
+@function("emit")
 def emit(val: Value, sink: Sink, *, machine: Machine) -> Value:
+    """Writes a value to a sink, and returns null.
+
+    => (emit {:a 1} *stdout*)
+    """
     sink.emit(val, machine)
     return None
 
 
-@function("next", """Returns the next value of a source.
+@function("next")
+def next_(src: Source, *default: Value, machine: Machine) -> Value:
+    """Returns the next value of a source.
 
     After the last one, returns the default, or raises an error if there is none.
 
-    => (next (list->source [1]) :none)""")  # fmt: skip
-def next_(src: Source, *default: Value, machine: Machine) -> Value:
+    => (next (list->source [1]) :none)
+    """
     try:
         return src.next(machine)
     except EndOfSource:
@@ -66,34 +76,38 @@ def next_(src: Source, *default: Value, machine: Machine) -> Value:
         raise
 
 
-@function("last", "Returns the last value of a source.\n\n=> (last (list->source [1 2 3]))")
+@function("last")
 def last(source: Source, *default: Value, machine: Machine) -> Value:
+    """Returns the last value of a source.
+
+    => (last (list->source [1 2 3]))
+    """
     value = default[0] if default else source.next(machine)
     for each in _all(source, machine):
         value = each
     return value
 
 
-@function("each", """Calls a function with every value of a source, and returns null.
-
-    => (each (list->source [1 2 3]) log)""")  # fmt: skip
+@function("each")
 def each(source: Source, f: Value, *, machine: Machine) -> Value:
+    """Calls a function with every value of a source, and returns null.
+
+    => (each (list->source [1 2 3]) log)
+    """
     call = caller(f, machine, "n")
     for value in _all(source, machine):
         call([value])
     return None
 
 
-@builtin(
-    "for", "[bindings & body]",
+@builtin("for", "[bindings & body]", operative=True, indent=True)
+def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     """Evaluates a body for the values of sources, bound to names as in [let], and returns null.
 
     [across] says how the values of several sources are combined.
 
-    => (for [x (list->source [1 2 3])] (log "got" :x x))""",
-    operative=True, indent=True,
-)  # fmt: skip
-def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    => (for [x (list->source [1 2 3])] (log "got" :x x))
+    """
     forms = arguments.items(args[0], "for")
     if len(forms) % 2:
         raise bad_syntax(f"for: {brief(forms[-1])} has no source")
@@ -112,12 +126,12 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return None
 
 
-@builtin(
-    "take",
-    "[n source]",
-    "Returns a list of the next values of a source.\n\n=> (take 2 (list->source [1 2 3]))",
-)
+@builtin("take", "[n source]")
 def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
+    """Returns a list of the next values of a source.
+
+    => (take 2 (list->source [1 2 3]))
+    """
     count = arguments.integer(args[0], "take")
     if count <= 0:
         return EMPTY
@@ -129,16 +143,20 @@ def take(args: list[Value], scope: Scope, machine: Machine) -> Value:
     return from_list(values)
 
 
-@function("collect", """Returns a list of what a function returns for every value of a source.
-
-    => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))""")  # fmt: skip
+@function("collect")
 def collect(f: Value, source: Source, *, machine: Machine) -> Value:
+    """Returns a list of what a function returns for every value of a source.
+
+    => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))
+    """
     call = caller(f, machine, "n")
     return from_list([call([value]) for value in _all(source, machine)])
 
 
-@function(
-    "take-all", "Returns a list of all values of a source.\n\n=> (take-all (list->source [1 2 3]))"
-)
+@function("take-all")
 def take_all(source: Source, *, machine: Machine) -> Value:
+    """Returns a list of all values of a source.
+
+    => (take-all (list->source [1 2 3]))
+    """
     return from_list(list(_all(source, machine)))

@@ -32,22 +32,26 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 
-@function("with-image", """Returns the thunk on another image.
-
-    The image is a thunk, or a scope with :platform and one of :repository, :file and :docker_build. If the thunk is
-    on other thunks, the image goes under the deepest of them. See [from].
-
-    => (with-image ($ go test ./...) (linux/golang))""")  # fmt: skip
+@function("with-image")
 def with_image(thunk: Thunk, image: Value) -> Value:
+    """Returns the thunk on another image.
+
+    The image is a thunk, or a scope with :platform and one of :repository, :file and :docker_build. If the thunk is on
+    other thunks, the image goes under the deepest of them. See [from].
+
+    => (with-image ($ go test ./...) (linux/golang))
+    """
     return thunk.with_image(as_image(image, "with-image"))
 
 
-@function("with-dir", """Returns the thunk with another working directory.
+@function("with-dir")
+def with_dir(thunk: Thunk, dir: Value) -> Value:
+    """Returns the thunk with another working directory.
 
     A plain path is one in the container. Use [cd] to mount a directory and work there.
 
-    => (with-dir (.tests) ./src/)""")  # fmt: skip
-def with_dir(thunk: Thunk, dir: Value) -> Value:
+    => (with-dir (.tests) ./src/)
+    """
     directory = plain(dir)
     if isinstance(directory, ThunkPath | HostPath):
         if not isinstance(directory.path, DirPath):
@@ -61,91 +65,107 @@ def with_dir(thunk: Thunk, dir: Value) -> Value:
     return thunk.replace(dir=directory)
 
 
-@function("with-cmd", """Returns the thunk with another command and other arguments.
-
-    => (with-cmd ($ replaced) ["go" "test" ./...])""")  # fmt: skip
+@function("with-cmd")
 def with_cmd(thunk: Thunk, cmd: list[Value]) -> Value:
+    """Returns the thunk with another command and other arguments.
+
+    => (with-cmd ($ replaced) ["go" "test" ./...])
+    """
     return thunk.replace(args=tuple(cmd))
 
 
-@function("with-args", """Returns the thunk with the same command and other arguments.
-
-    => (with-args (.go) ["test" "./..."])""")  # fmt: skip
+@function("with-args")
 def with_args(thunk: Thunk, args: list[Value]) -> Value:
+    """Returns the thunk with the same command and other arguments.
+
+    => (with-args (.go) ["test" "./..."])
+    """
     return thunk.with_args(args)
 
 
-@function("with-entrypoint", "Returns the thunk as an image that has this entrypoint; [] for none.")
+@function("with-entrypoint")
 def with_entrypoint(thunk: Thunk, entrypoint: list[str]) -> Value:
+    """Returns the thunk as an image that has this entrypoint; [] for none."""
     return thunk.with_entrypoint(tuple(entrypoint))
 
 
-@function(
-    "with-default-args",
-    "Returns the thunk as an image that is run with these arguments by default.",
-)
+@function("with-default-args")
 def with_default_args(thunk: Thunk, args: list[str]) -> Value:
+    """Returns the thunk as an image that is run with these arguments by default."""
     return thunk.with_default_args(tuple(args))
 
 
-@function(
-    "with-entrypoint-args", "Returns the thunk with arguments to the entrypoint of its image."
-)
+@function("with-entrypoint-args")
 def with_entrypoint_args(thunk: Thunk, args: list[Value]) -> Value:
+    """Returns the thunk with arguments to the entrypoint of its image."""
     return thunk.replace(args=tuple(args), use_entrypoint=True)
 
 
-@function("with-stdin", """Returns the thunk with these values on its standard input, as a stream of JSON.
-
-    => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])""")  # fmt: skip
+@function("with-stdin")
 def with_stdin(thunk: Thunk, vals: list[Value]) -> Value:
+    """Returns the thunk with these values on its standard input, as a stream of JSON.
+
+    => (with-stdin ($ jq ".a") [{:a 1} {:a 2}])
+    """
     return thunk.replace(stdin=tuple(vals))
 
 
-@function("with-env", """Returns the thunk with more environment variables.
-
-    => (with-env ($ jq ".a") {:FOO "hello"})""")  # fmt: skip
+@function("with-env")
 def with_env(thunk: Thunk, env: Scope) -> Value:
+    """Returns the thunk with more environment variables.
+
+    => (with-env ($ jq ".a") {:FOO "hello"})
+    """
     return thunk.with_env(env)
 
 
-@function("with-insecure", """Returns the thunk with or without elevated rights, as far as its runtime grants them.
-
-    => (with-insecure (.boom) true)""")  # fmt: skip
+@function("with-insecure")
 def with_insecure(thunk: Thunk, bool: bool) -> Value:
+    """Returns the thunk with or without elevated rights, as far as its runtime grants them.
+
+    => (with-insecure (.boom) true)
+    """
     return thunk.replace(insecure=bool)
 
 
-@function("with-label", """Returns the thunk with a label.
+@function("with-label")
+def with_label(thunk: Thunk, name: SymbolName, val: Value) -> Value:
+    """Returns the thunk with a label.
 
     The command doesn't see labels, but a thunk with another label runs again, for example with another time.
 
-    => (with-label ($ sleep 10) :at (now 10))""")  # fmt: skip
-def with_label(thunk: Thunk, name: SymbolName, val: Value) -> Value:
+    => (with-label ($ sleep 10) :at (now 10))
+    """
     return thunk.with_label(name, val)
 
 
-@function("with-port", """Returns the thunk with one more named port that it listens on.
-
-    => (with-port ($ python3 -m http.server) :http 8000)""")  # fmt: skip
+@function("with-port")
 def with_port(thunk: Thunk, sym: SymbolName, int: int) -> Value:
+    """Returns the thunk with one more named port that it listens on.
+
+    => (with-port ($ python3 -m http.server) :http 8000)
+    """
     return thunk.with_port(sym, int)
 
 
-@function("with-tls", """Returns the thunk with the paths at which it gets a TLS certificate and its key.
-
-    => (with-tls ($ serve) ./cert.pem ./key.pem)""")  # fmt: skip
+@function("with-tls")
 def with_tls(thunk: Thunk, cert_path: FilePath, key_path: FilePath) -> Value:
+    """Returns the thunk with the paths at which it gets a TLS certificate and its key.
+
+    => (with-tls ($ serve) ./cert.pem ./key.pem)
+    """
     return thunk.replace(tls=(cert_path, key_path))
 
 
 _MOUNTS: Final = (ThunkPath, HostPath, FSPath, CachePath, Secret)
 
 
-@function("with-mount", """Returns the thunk with a directory, file, cache or secret mounted at a path.
-
-    => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)""")  # fmt: skip
+@function("with-mount")
 def with_mount(thunk: Thunk, source: Value, target: NamePath) -> Value:
+    """Returns the thunk with a directory, file, cache or secret mounted at a path.
+
+    => (with-mount ($ find ./inputs/) *dir*/inputs/ ./inputs/)
+    """
     source = plain(source)
     if not isinstance(source, _MOUNTS):
         raise wrong_type(
@@ -154,40 +174,52 @@ def with_mount(thunk: Thunk, source: Value, target: NamePath) -> Value:
     return thunk.with_mount(source, target)
 
 
-@function(
-    "thunk-cmd", "Returns the command of a thunk, with its arguments.\n\n=> (thunk-cmd ($ foo abc))"
-)
+@function("thunk-cmd")
 def thunk_cmd(thunk: Thunk) -> Value:
+    """Returns the command of a thunk, with its arguments.
+
+    => (thunk-cmd ($ foo abc))
+    """
     return from_list(thunk.args)
 
 
-@function(
-    "thunk-args", "Returns the arguments to a thunk's command.\n\n=> (thunk-args ($ foo abc))"
-)
+@function("thunk-args")
 def thunk_args(thunk: Thunk) -> Value:
+    """Returns the arguments to a thunk's command.
+
+    => (thunk-args ($ foo abc))
+    """
     return from_list(thunk.args[1:])
 
 
-@function("addr", """Returns the address of a thunk's port, to pass to another thunk.
+@function("addr")
+def addr(thunk: Thunk, port: SymbolName, *fmt: str) -> Value:
+    """Returns the address of a thunk's port, to pass to another thunk.
 
     The format has $host and $port in it. The default is "$host:$port".
 
-    => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")""")  # fmt: skip
-def addr(thunk: Thunk, port: SymbolName, *fmt: str) -> Value:
+    => (addr (with-port ($ python3 -m http.server) :http 8000) :http "http://$host:$port")
+    """
     return thunk.address(port, *fmt[:1])
 
 
-@function("mask", """Returns a string as a secret.
+@function("mask")
+def mask(secret: str, name: SymbolName) -> Value:
+    """Returns a string as a secret.
 
     It prints and encodes as its name. Only commands that this machine runs get its value.
 
-    => (mask "hunter2" :password)""")  # fmt: skip
-def mask(secret: str, name: SymbolName) -> Value:
+    => (mask "hunter2" :password)
+    """
     return Secret(name, bytes_of(secret))
 
 
-@function("json", 'Returns a value as JSON, a string.\n\n=> (json {:foo-bar "baz"})')
+@function("json")
 def json(val: Value, *, machine: Machine) -> Value:
+    """Returns a value as JSON, a string.
+
+    => (json {:foo-bar "baz"})
+    """
     return machine.with_files(lambda: encode(val), val)
 
 

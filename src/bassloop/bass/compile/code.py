@@ -103,18 +103,18 @@ def lazy_code(forms: list[Value], tail: bool = True) -> Code:
 
 
 @COMPILED.of(Object)
-def _constant(value: Object, tail: bool, place: Range | None) -> Code:
+def _constant(value: Object, tail: bool, span: Range | None) -> Code:
     return lambda scope, machine: value
 
 
 @COMPILED.of(Keyword)
-def _keyword(keyword: Keyword, tail: bool, place: Range | None) -> Code:
+def _keyword(keyword: Keyword, tail: bool, span: Range | None) -> Code:
     symbol = Symbol(keyword.name)
     return lambda scope, machine: symbol
 
 
 @COMPILED.of(Symbol)
-def _symbol(symbol: Symbol, tail: bool, place: Range | None) -> Code:
+def _symbol(symbol: Symbol, tail: bool, span: Range | None) -> Code:
     name = symbol.name
 
     def run(scope: Scope, machine: Machine) -> Value:
@@ -131,14 +131,14 @@ def _symbol(symbol: Symbol, tail: bool, place: Range | None) -> Code:
             if value is not MISSING:
                 return value
             error = Unbound(name, scope)
-            error.add_call(place)
+            error.add_call(span)
             raise error
 
     return run
 
 
 @COMPILED.of(Cons)
-def _cons(form: Value, tail: bool, place: Range | None) -> Code:
+def _cons(form: Value, tail: bool, span: Range | None) -> Code:
     """Compile `[a b & rest]` to the list of the evaluated members, ended by the evaluated rest."""
     members: list[Value] = []
     while form.__class__ is Cons:
@@ -167,7 +167,7 @@ def _cons(form: Value, tail: bool, place: Range | None) -> Code:
 
 
 @COMPILED.of(Bind)
-def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
+def _bind(form: Bind, tail: bool, span: Range | None) -> Code:
     """Compile `{:key value parent}` to a scope that binds the keys; scopes among the members become its parents.
 
     The members are evaluated in a child of the current scope, which is then detached from it and returned. So functions
@@ -183,7 +183,7 @@ def _bind(form: Bind, tail: bool, place: Range | None) -> Code:
         try:
             _fill(made, values, machine)
         except BassError as error:
-            error.add_call(place)
+            error.add_call(span)
             raise
         return made
 
@@ -218,7 +218,7 @@ def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
 
 
 @COMPILED.of(Located)
-def _located(form: Located, tail: bool, place: Range | None) -> Code:
+def _located(form: Located, tail: bool, span: Range | None) -> Code:
     """Compile the form inside, with the range for errors."""
     inner = form.form
     cls = inner.__class__
@@ -247,7 +247,7 @@ def _documented(form: Located, inner: Code) -> Code:
     metadata and the form's position. That's how definitions are documented.
     """
     meta_of = meta_code(form)
-    place = form.range
+    span = form.range
 
     def run(scope: Scope, machine: Machine) -> Value:
         value = inner(scope, machine)
@@ -260,7 +260,7 @@ def _documented(form: Located, inner: Code) -> Code:
             if found is MISSING:
                 continue
             about = Scope({}, (meta,))
-            locate(about, place)
+            locate(about, span)
             if found.__class__ is WithMeta:
                 found = WithMeta(found.value, Scope({}, (found.meta, about)))
             else:
@@ -285,11 +285,11 @@ def bound_names(pattern: Value) -> Iterator[str]:
             stack.extend(reversed(form.members[1::2]))
 
 
-def locate(meta: Scope, place: Range) -> None:
+def locate(meta: Scope, span: Range) -> None:
     """Add the position of a definition to its metadata."""
-    meta.vars["file"] = place.source.file
-    meta.vars["line"] = place.line
-    meta.vars["column"] = place.column
+    meta.vars["file"] = span.source.file
+    meta.vars["line"] = span.line
+    meta.vars["column"] = span.column
 
 
 # --- operands ---

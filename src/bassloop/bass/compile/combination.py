@@ -62,13 +62,13 @@ _UNROLLED = 4
 
 _GUARD = """\
 if not scope.grounded or name in machine.shadowed:
-    return slow(scope, machine)
+    return if_shadowed(scope, machine)
 """
 _CAUGHT = """\
 try:
 {body}
 except BassError as error:
-    error.add_call(place)
+    error.add_call(span)
     raise
 """
 _HEAD_NAME = """\
@@ -141,7 +141,7 @@ def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
     """Return a function that compiles calls of `count` operands, for heads that aren't known before run time.
 
     The function's arguments are `name`, the head's name if it's a symbol (`named`); `head`, its code; the unevaluated
-    `operands`; `compile`, which compiles them when an applicative first needs them; and `place`.
+    `operands`; `compile`, which compiles them when an applicative first needs them; and `span`.
     """
     variables = _variables(count)
     arguments = _evaluated(count)
@@ -164,7 +164,7 @@ def general_call(count: int, *, named: bool, tail: bool) -> Callable[..., Code]:
     head = f"nonlocal {', '.join(variables)}\n" if variables else ""
     return _maker(
         f"a call with {count} operands",
-        ("name", "head", "operands", "compile", "place"),
+        ("name", "head", "operands", "compile", "span"),
         head + _caught(body),
         "".join(f"{each} = None\n" for each in variables),
     )
@@ -175,12 +175,12 @@ def builtin_call(count: int, *, finish: bool) -> Callable[..., Code]:
     """Return a function that makes the code of a call of an applicative builtin with `count` operands.
 
     Pass `finish` if the builtin may return `TAIL` and the call isn't in tail position. The function's arguments are
-    `name`, `slow`, `place`, `function`, and `codes`, a list of the operands' code.
+    `name`, `if_shadowed`, `span`, `function`, and `codes`, a list of the operands' code.
     """
     variables = _variables(count)
     return _maker(
         f"a builtin with {count} operands",
-        ("name", "slow", "place", "function", "codes"),
+        ("name", "if_shadowed", "span", "function", "codes"),
         _GUARD + _caught(_result(f"function({_evaluated(count)}, scope, machine)", finish)),
         f"{_assigned(variables)} = codes\n" if variables else "",
     )
@@ -190,11 +190,11 @@ def builtin_call(count: int, *, finish: bool) -> Callable[..., Code]:
 def operative_call(*, finish: bool) -> Callable[..., Code]:
     """Return a function that makes the code of a call of an operative builtin.
 
-    Its arguments are `name`, `slow`, `place`, `function`, and `operands`; `finish` is as in `builtin_call`.
+    Its arguments are `name`, `if_shadowed`, `span`, `function`, and `operands`; `finish` is as in `builtin_call`.
     """
     return _maker(
         "an operative builtin",
-        ("name", "slow", "place", "function", "operands"),
+        ("name", "if_shadowed", "span", "function", "operands"),
         _GUARD + _caught(_result("function(operands, scope, machine)", finish)),
     )
 
@@ -203,11 +203,11 @@ def operative_call(*, finish: bool) -> Callable[..., Code]:
 def special_call() -> Callable[..., Code]:
     """Return a function that makes the code of a call of a special form.
 
-    Its arguments are `name`, `slow`, `place`, and `compiled`, the special form's own code.
+    Its arguments are `name`, `if_shadowed`, `span`, and `compiled`, the special form's own code.
     """
     return _maker(
         "a special form",
-        ("name", "slow", "place", "compiled"),
+        ("name", "if_shadowed", "span", "compiled"),
         _GUARD + _caught("return compiled(scope, machine)"),
     )
 
@@ -217,8 +217,8 @@ def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Cod
     """Return a function that makes the code of a call of a builtin that is a Python operator on two integers.
 
     An operand is a "number"; a "parameter", a name that is looked up inline; or "code". The function's arguments are
-    `name`, `slow`, `place`, `function` (for operands that aren't integers), and for both operands the number or name,
-    and the code.
+    `name`, `if_shadowed`, `span`, `function` (for operands that aren't integers), and for both operands the number or
+    name, and the code.
     """
     operands, integers = "", []
     names = {"operator": operator, "a": "first", "b": "second"}
@@ -240,7 +240,16 @@ def arithmetic_call(operator: str, first: str, second: str) -> Callable[..., Cod
     otherwise = "return function([{a}, {b}], scope, machine)".format(**names)
     return _maker(
         f"{operator} of {first} and {second}",
-        ("name", "slow", "place", "function", "first", "first_code", "second", "second_code"),
+        (
+            "name",
+            "if_shadowed",
+            "span",
+            "function",
+            "first",
+            "first_code",
+            "second",
+            "second_code",
+        ),
         _GUARD + body + _caught(otherwise),
     )
 
@@ -289,11 +298,11 @@ def _maker(
 
 
 @COMPILED.of(Pair)
-def _pair(form: Pair, tail: bool, place: Range | None) -> Code:
+def _pair(form: Pair, tail: bool, span: Range | None) -> Code:
     head = _undocumented(form.a)
     if head.__class__ is Symbol and head.name in TABLE:
-        return _call_of_builtin(TABLE[head.name], form, tail, place)
-    return _general_call(form, tail, place)
+        return _call_of_builtin(TABLE[head.name], form, tail, span)
+    return _general_call(form, tail, span)
 
 
 def _undocumented(form: Value) -> Value:
@@ -303,21 +312,21 @@ def _undocumented(form: Value) -> Value:
     return form
 
 
-def _general_call(form: Pair, tail: bool, place: Range | None) -> Code:
+def _general_call(form: Pair, tail: bool, span: Range | None) -> Code:
     head = _undocumented(form.a)
     operands, rest = operands_of(form.d)
     name = head.name if head.__class__ is Symbol else None
     if rest is not EMPTY:
-        return _dotted_call(form, tail, place)
+        return _dotted_call(form, tail, span)
 
     def compile_operands() -> list[Code]:
         return [code(operand) for operand in operands]
 
     make = general_call(len(operands), named=name is not None, tail=tail)
-    return make(name, code(form.a), form.d, compile_operands, place)
+    return make(name, code(form.a), form.d, compile_operands, span)
 
 
-def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
+def _dotted_call(form: Pair, tail: bool, span: Range | None) -> Code:
     """Compile `(f x & rest)`. The number of its operands isn't known before run time."""
     head, operands = code(form.a), form.d
 
@@ -327,43 +336,47 @@ def _dotted_call(form: Pair, tail: bool, place: Range | None) -> Code:
             result = apply_operands(combiner, operands, scope, machine)
             return result if tail else machine.finish(result)
         except BassError as error:
-            error.add_call(place)
+            error.add_call(span)
             raise
 
     return run
 
 
 def _call_of_builtin(
-    definition: BuiltinDefinition, form: Pair, tail: bool, place: Range | None
+    definition: BuiltinDefinition, form: Pair, tail: bool, span: Range | None
 ) -> Code:
     operands, rest = operands_of(form.d)
     count, most = len(operands), definition.most
     if rest is not EMPTY or count < definition.least or (most is not None and count > most):
-        return _general_call(form, tail, place)
+        return _general_call(form, tail, span)
     general: Code | None = None
 
-    def slow(scope: Scope, machine: Machine) -> Value:
+    def if_shadowed(scope: Scope, machine: Machine) -> Value:
         nonlocal general
         if general is None:
-            general = _general_call(form, tail, place)
+            general = _general_call(form, tail, span)
         return general(scope, machine)
 
     name, function = definition.name, definition.function
     finish = definition.tail_calls and not tail
     if definition.compiler is not None:
         try:
-            compiled = definition.compiler(Combination(name, operands, tail, place, slow))
+            compiled = definition.compiler(Combination(name, operands, tail, if_shadowed))
         except BassError:
-            return slow  # raises the error when it runs
-        return compiled if definition.guards else special_call()(name, slow, place, compiled)
+            return if_shadowed  # raises the error when it runs
+        return (
+            compiled
+            if definition.checks_shadowing
+            else special_call()(name, if_shadowed, span, compiled)
+        )
     if definition.operative:
-        return operative_call(finish=finish)(name, slow, place, function, operands)
+        return operative_call(finish=finish)(name, if_shadowed, span, function, operands)
     codes = [code(operand) for operand in operands]
     if definition.inline and count == 2:
         kinds, given = zip(*map(_operand_kind, operands), strict=True)
         make = arithmetic_call(definition.inline, *kinds)
-        return make(name, slow, place, function, given[0], codes[0], given[1], codes[1])
-    return builtin_call(count, finish=finish)(name, slow, place, function, codes)
+        return make(name, if_shadowed, span, function, given[0], codes[0], given[1], codes[1])
+    return builtin_call(count, finish=finish)(name, if_shadowed, span, function, codes)
 
 
 def _operand_kind(operand: Value) -> tuple[str, Value]:
@@ -377,7 +390,7 @@ def _operand_kind(operand: Value) -> tuple[str, Value]:
 
 
 @COMPILED.of(ExtendPath)
-def _extend_path(form: Value, tail: bool, place: Range | None) -> Code:
+def _extend_path(form: Value, tail: bool, span: Range | None) -> Code:
     """Compile `parent/child`. A literal directory is extended at once, any other parent is called with the child."""
     children = []
     while isinstance(form, ExtendPath):
@@ -398,7 +411,7 @@ def _extend_path(form: Value, tail: bool, place: Range | None) -> Code:
                 value = call(value, [child], machine, scope)
             return value
         except BassError as error:
-            error.add_call(place)
+            error.add_call(span)
             raise
 
     return run

@@ -232,11 +232,11 @@ def _located(pattern: Located) -> Binder:
     if not pattern.comment and not pattern.meta:
         return inner
     meta_of = meta_code(pattern)
-    place = pattern.range
+    span = pattern.range
 
     def bind(scope: Scope, value: Value, machine: Machine) -> Mismatch | None:
         meta = strip(meta_of(scope, machine))
-        locate(meta, place)
+        locate(meta, span)
         return inner(scope, WithMeta(value, meta), machine)
 
     return bind
