@@ -39,7 +39,7 @@ from bassloop.github.app_manifest import web_url
 from bassloop.setting_types import EVERY_ADDRESS, parse_address
 from bassloop.settings import SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
-from bassloop.telemetry.heartbeat import Heart
+from bassloop.telemetry.liveness import Heart
 from bassloop.web import Health, WebContext
 from bassloop.web.websocket_limits import WebsocketLimits
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings
     from bassloop.store import Node, Store
-    from bassloop.telemetry.service_manager import Notifier
+    from bassloop.telemetry.liveness import Notifier
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Telemetry: counters, spans, the heartbeat, and notifications to a service manager."""
+"""Telemetry: counters, spans, the liveness."""
