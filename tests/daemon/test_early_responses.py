@@ -9,8 +9,8 @@ import trio
 import trio.testing
 from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 
-from bassloop.daemon import early_responses
-from bassloop.daemon.slow_readers import SLOW_SECONDS
+from bassloop.daemon import stalled_requests
+from bassloop.daemon.stalled_requests import SLOW_SECONDS
 
 from .test_stalled_responses import GET, HEADERS, Visitor
 
@@ -64,8 +64,8 @@ async def test_a_connection_that_goes_on_sending_what_was_answered_ends(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, piece: bytes
 ) -> None:
     most = 20
-    size = max(len(piece), early_responses.LEAST_BYTES)
-    monkeypatch.setattr(early_responses, "DROPPED_BYTES", most * size)
+    size = max(len(piece), stalled_requests.LEAST_BYTES)
+    monkeypatch.setattr(stalled_requests, "DROPPED_BYTES", most * size)
     visitor = Visitor(65_535)
     async with visitor.visits(refuse):
         late = await visitor.ask(POST)

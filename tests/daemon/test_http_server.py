@@ -23,7 +23,6 @@ from quart_trio import QuartTrio
 from bassloop.bridge.http2 import PREFACE
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.daemon import frame_limits
-from bassloop.daemon.early_responses import EndingTaskGroup
 from bassloop.daemon.frame_limits import (
     ADDRESS_SECONDS,
     ADDRESSES,
@@ -40,7 +39,7 @@ from bassloop.daemon.http_server import (
     serve_http,
     start_listening,
 )
-from bassloop.daemon.slow_readers import EndingH2Protocol
+from bassloop.daemon.stalled_requests import EndingH2Protocol, EndingTaskGroup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

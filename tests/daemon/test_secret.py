@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.daemon.credentials import session_secret
+from bassloop.daemon.wiring import session_secret
 from bassloop.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import trio
 from quart_trio import QuartTrio
 
 from bassloop.daemon.http_server import bind, serve_http
-from bassloop.daemon.slow_readers import SlowReaders
+from bassloop.daemon.stalled_requests import SlowReaders
 from tests.until import until
 
 if TYPE_CHECKING:

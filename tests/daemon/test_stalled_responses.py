@@ -16,15 +16,15 @@ from hypercorn.events import Closed, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from bassloop.daemon.early_responses import EndingTaskGroup
-from bassloop.daemon.slow_readers import (
+from bassloop.daemon.stalled_requests import (
     SLOW_SECONDS,
     TRANSPORT,
     EndingH2Protocol,
+    EndingTaskGroup,
     ServerConfig,
     SlowReaders,
     Transport,
-    end_slow_responses,
+    end_stalled_requests,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Visitor:
     @asynccontextmanager
     async def visits(self, app: Any) -> AsyncGenerator[None]:
         """Connect to an application."""
-        end_slow_responses()
+        end_stalled_requests()
         config = ServerConfig()
         config.slow_readers = self.slow_readers
         state = ConnectionState({TRANSPORT: lambda: self.transport})

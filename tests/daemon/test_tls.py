@@ -11,8 +11,7 @@ import trio
 from cryptography import x509
 
 from bassloop.daemon import StartError
-from bassloop.daemon.credentials import Certificate
-from bassloop.daemon.http_server import bind, serve_http
+from bassloop.daemon.http_server import Certificate, bind, serve_http
 
 from .certificates import write_certificate
 

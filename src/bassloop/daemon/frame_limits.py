@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hypercorn.protocol.events import Event
 
-    from bassloop.daemon.slow_readers import SlowReaders
+    from bassloop.daemon.stalled_requests import SlowReaders
 
 CONTROL_FRAMES = 400
 """The burst of HTTP/2 frames other than data per connection; a quarter of it is the rate per second. A page with all

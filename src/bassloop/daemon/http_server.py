@@ -1,8 +1,12 @@
-"""The HTTP servers: their sockets, and Hypercorn on them, so that a connection's errors end nothing but itself."""
+"""The HTTP servers: their sockets, TLS certificate and trusted proxies, and Hypercorn on them.
+
+A connection's errors end nothing but itself.
+"""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 import traceback
 from functools import partial
@@ -18,22 +22,22 @@ from hypercorn.trio import tcp_server
 
 from bassloop.concurrency import TokenBucket
 from bassloop.daemon import StartError
-from bassloop.daemon.early_responses import drop_late_bodies
 from bassloop.daemon.frame_limits import MeteredStream, address_budget, meter_websockets
-from bassloop.daemon.slow_readers import (
+from bassloop.daemon.stalled_requests import (
     TRANSPORT,
     ServerConfig,
     SlowReaders,
-    end_slow_responses,
+    end_stalled_requests,
     slow_readers_of,
     transport,
 )
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
-    from hypercorn.events import Event as ConnectionEvent
+    from pathlib import Path
 
-    from bassloop.daemon.credentials import Certificate
+    from hypercorn.config import Config
+    from hypercorn.events import Event as ConnectionEvent
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +77,67 @@ def start_listening(listening: socket.socket, setting: str) -> None:
 def local_address(listening: socket.socket) -> str:
     """Return the `HOST:PORT` at which this machine reaches a socket."""
     return reached(*listening.getsockname()[:2])
+
+
+class Certificate:
+    """A certificate chain and its key, and the TLS context for new connections.
+
+    Raises StartError if the files can't be used.
+    """
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        self._chain, self._key = chain, key
+        self.context: ssl.SSLContext | None = None
+        self._check()
+
+    def bind(self, config: Config) -> None:
+        """Make a server use this certificate."""
+        config.certfile, config.keyfile = str(self._chain), str(self._key)
+        create_context = config.create_ssl_context
+
+        def create() -> ssl.SSLContext | None:
+            self.context = create_context()
+            return self.context
+
+        config.create_ssl_context = create  # type: ignore[method-assign]
+
+    def reload(self) -> None:
+        """Read the files again, for future connections.
+
+        Raises StartError if they can't be used. The old certificate stays in use then.
+        """
+        self._check()
+        if self.context is not None:
+            self._load(self.context)
+
+    def _check(self) -> None:
+        """Test the files with a temporary context, because a failure halfway would spoil the one in use."""
+        self._load(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        for path, setting in ((self._chain, "TLS_CERT_PATH"), (self._key, "TLS_KEY_PATH")):
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise StartError(f"{setting}: can't read {path}: {error.strerror}") from error
+        try:
+            context.load_cert_chain(self._chain, self._key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise StartError(
+                f"TLS_CERT_PATH, TLS_KEY_PATH: {self._chain} and {self._key} can't be used "
+                f"({_reason(error)}). They are PEM: the certificate first, then its issuers, in "
+                "the one file, and its key, without a password, in the other"
+            ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return str(error)
 
 
 class ContainedServer(tcp_server.TCPServer):
@@ -118,8 +183,7 @@ def _first(errors: BaseException) -> str:
 def contain_connections() -> None:
     """Make Hypercorn use our classes, and read little at a time. It has no settings for that."""
     hypercorn_run.TCPServer = ContainedServer  # type: ignore[attr-defined, assignment]
-    end_slow_responses()
-    drop_late_bodies()
+    end_stalled_requests()
     tcp_server.MAX_RECV = READ_BYTES
     meter_websockets()
 

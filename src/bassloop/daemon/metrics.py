@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from bassloop.checks.loop_state import LoopState
-    from bassloop.daemon.slow_readers import SlowReaders
+    from bassloop.daemon.stalled_requests import SlowReaders
     from bassloop.deliveries.backlog import Backlog
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import Figures, NodeRecord

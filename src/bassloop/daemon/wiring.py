@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from bassloop.checks.quotas import QuotaLimits, Quotas, SharedUsage
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.source_links import SourceLinks
 from bassloop.daemon import StartError
-from bassloop.daemon.credentials import session_secret
 from bassloop.daemon.http_server import local_address
 from bassloop.daemon.metrics import Metrics
 from bassloop.daemon.readiness import Readiness
@@ -36,8 +36,9 @@ from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
 from bassloop.gateway import GatewayAddress, GatewaySettings, fingerprint, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.app_manifest import web_url
+from bassloop.private_files import ExposedFileError, read_private_file, write_private_file
 from bassloop.setting_types import EVERY_ADDRESS, parse_address
-from bassloop.settings import SettingsError
+from bassloop.settings import MIN_SECRET, SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.liveness import Heart
 from bassloop.web import Health, WebContext
@@ -46,14 +47,18 @@ from bassloop.web.websocket_limits import WebsocketLimits
 if TYPE_CHECKING:
     import socket
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from bassloop.daemon.credentials import Certificate
-    from bassloop.daemon.slow_readers import SlowReaders
+    from bassloop.daemon.http_server import Certificate
+    from bassloop.daemon.stalled_requests import SlowReaders
     from bassloop.github import GitHub
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings
     from bassloop.store import Node, Store
     from bassloop.telemetry.liveness import Notifier
+
+SESSION_KEY_FILE = "session_secret"
+"""The file in the data directory with the key that signs sessions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,42 @@ def identity(settings: Settings) -> str:
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
+
+
+def session_secret(settings: Settings) -> bytes:
+    """Return SESSION_SECRET, or the content of the file in the data directory.
+
+    A missing file is created, which signs everybody out, but does no other harm. Nodes that share the folder use the
+    same one. Raises SettingsError if the file can't be used.
+    """
+    if settings.session_secret is not None:
+        return settings.session_secret.get_secret_value().encode()
+    path = settings.data_dir / SESSION_KEY_FILE
+    try:
+        if not path.exists():
+            _make_secret(path)
+        secret = read_private_file(path).strip()
+    except OSError as error:
+        raise SettingsError(f"SESSION_SECRET: can't read {path}: {error.strerror}") from error
+    except ExposedFileError as error:
+        raise SettingsError(
+            f"SESSION_SECRET: {error}; remove it to have another one made"
+        ) from error
+    if len(secret) < MIN_SECRET:
+        raise SettingsError(
+            f"SESSION_SECRET: {path} is too short; remove it to have another one made"
+        )
+    return secret
+
+
+def _make_secret(path: Path) -> None:
+    """Write a new secret, unless another node has just done so. Raises SettingsError."""
+    try:
+        write_private_file(path, secrets.token_hex(32).encode(), replace=False)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise SettingsError(f"SESSION_SECRET: can't write {path}: {error.strerror}") from error
 
 
 class Addresses:

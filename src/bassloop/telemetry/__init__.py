@@ -1,1 +1,1 @@
-"""Telemetry: counters, spans, the liveness."""
+"""Telemetry: counters, spans, and whether the event loop runs."""

@@ -1,8 +1,13 @@
-"""Limits on readers who have stopped reading: after a while, what waits for them ends, and is counted.
+"""Requests that would wait forever in Hypercorn: each ends, and nothing waits for its client.
 
-The kernel ends a connection whose peer acknowledges nothing. That isn't enough for HTTP/2, where a reader can
-acknowledge each byte, and still permit no more of a response to be sent (flow control, RFC 9113, section 5.2). So
-responses have a limit of their own. One that makes any progress, however slow, isn't ended.
+- A reader may stop reading. The kernel ends a connection whose peer acknowledges nothing. That isn't enough for HTTP/2,
+  where a reader can acknowledge each byte, and still permit no more of a response to be sent (flow control, RFC 9113,
+  section 5.2). So responses have a limit of their own. One that makes any progress, however slow, isn't ended.
+- A request may be answered before all of its body has arrived, since an endpoint may refuse it by its headers. In
+  Hypercorn, the rest of the body is put in the queue of an application that doesn't read any more. Once that is full,
+  the task that reads the connection waits forever, and stays in memory even after the connection has been closed. On
+  HTTP/2, a body that arrives after its response ends the connection, with the responses to all other requests. Here,
+  the rest is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import sys
 import termios
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hypercorn.protocol
 import trio
@@ -23,16 +28,17 @@ from h2.exceptions import ProtocolError
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import h2
-from hypercorn.protocol.events import EndBody, StreamClosed
+from hypercorn.protocol.events import Body, EndBody, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
-
-from bassloop.daemon.early_responses import Streams
+from hypercorn.trio import tcp_server
+from hypercorn.trio.task_group import TaskGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from hypercorn.events import Event as ConnectionEvent
     from hypercorn.protocol.events import Event
+
 
 SLOW_SECONDS = 30.0
 """The default time limit for a response that makes no progress, in seconds."""
@@ -45,6 +51,15 @@ TRANSPORT = "bassloop.transport"
 
 _BYTES_ACKED = 120
 """The offset of `tcpi_bytes_acked`, of 8 bytes, in the kernel's `struct tcp_info`."""
+
+DROPPED_BYTES = 32 << 20
+"""The limit on bytes of bodies that arrive on an HTTP/2 connection after their responses. A webhook's body fits."""
+
+LEAST_BYTES = 1 << 10
+"""The number of bytes that a smaller frame counts as, because the smallest ones cost the most."""
+
+ENDS = ("http.disconnect", "websocket.disconnect")
+"""The types of an application's last message."""
 
 
 class Transport(NamedTuple):
@@ -225,7 +240,68 @@ class EndingH2Protocol(H2Protocol):
         await self.send(RawData(data=self.connection.data_to_send()))
 
 
-def end_slow_responses() -> None:
-    """Make Hypercorn use `EndingH2Protocol`. It has no setting for that."""
+class DroppedBodies:
+    """In place of the streams that an HTTP/2 connection has forgotten: drops what arrives for them."""
+
+    def __init__(self) -> None:
+        self._left = DROPPED_BYTES
+
+    async def handle(self, event: Event) -> None:
+        """Drop a part of a body. Raises BrokenResourceError if there have been too many."""
+        await trio.lowlevel.checkpoint()
+        if isinstance(event, Body):
+            self._left -= max(LEAST_BYTES, len(event.data))
+            if self._left < 0:
+                raise trio.BrokenResourceError("it goes on sending what has been answered")
+
+
+class Streams(dict[int, Any]):
+    """The streams of an HTTP/2 connection by their numbers, with `DroppedBodies` for those that have ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = DroppedBodies()
+
+    def __missing__(self, stream_id: int) -> DroppedBodies:
+        return self._dropped
+
+
+class EndingTaskGroup(TaskGroup):
+    """Hypercorn's tasks of a connection, but an application's queue ends when its request does.
+
+    Putting a message in it waits while it's full, but not any longer than the request takes. After what is in it,
+    the application receives that its client has left.
+    """
+
+    async def spawn_app(
+        self, app: Any, config: Config, scope: Any, send: Any
+    ) -> Callable[[Any], Awaitable[None]]:
+        """Start the application of one request, and return the function that puts messages in its queue."""
+        to_app, messages = trio.open_memory_channel[Any](config.max_app_queue_size)
+        last: dict[str, Any] = {}
+
+        async def put(message: Any) -> None:
+            if message["type"] in ENDS:
+                last.update(message)
+                to_app.close()
+            with suppress(trio.ClosedResourceError):
+                await to_app.send(message)
+
+        async def next_message() -> Any:
+            try:
+                return await messages.receive()
+            except trio.EndOfChannel:
+                return dict(last)
+
+        async def run(scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+            await app(scope, next_message, send, sync_spawn, call_soon)
+
+        await super().spawn_app(run, config, scope, send)
+        return put
+
+
+def end_stalled_requests() -> None:
+    """Make Hypercorn use `EndingH2Protocol` and `EndingTaskGroup`. It has no settings for that."""
     h2.StreamBuffer = TimedBuffer  # type: ignore[misc]
     hypercorn.protocol.H2Protocol = EndingH2Protocol  # type: ignore[attr-defined]
+    tcp_server.TaskGroup = EndingTaskGroup  # type: ignore[attr-defined]
