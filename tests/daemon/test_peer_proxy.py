@@ -15,9 +15,8 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from bassloop.daemon import peer_proxy
-from bassloop.daemon.http_server import bind, local_address, serve_http, start_listening
+from bassloop.daemon.http_server import Proxies, bind, local_address, serve_http, start_listening
 from bassloop.daemon.peer_proxy import HEADER, PeerProxy, PeerSigner, VisitorMessages
-from bassloop.daemon.proxies import Proxies
 from bassloop.store import StepUpdate, new_node
 from bassloop.terminal import Terminal
 from bassloop.websocket_client import open_websocket

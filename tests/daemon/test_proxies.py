@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bassloop.daemon.proxies import Proxies
+from bassloop.daemon.http_server import Proxies
 
 TRUSTED = tuple(map(ip_network, ("127.0.0.1", "10.0.0.0/8", "fd00::/8")))
 

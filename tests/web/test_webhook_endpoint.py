@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from bassloop.deliveries.inbox import WebhookResponse
-from bassloop.web.service_endpoints import WEBHOOKS
-from bassloop.web.webhook_endpoint import BODY_SECONDS, MAX_WEBHOOK, WebhookEndpoint
+from bassloop.web.service_endpoints import BODY_SECONDS, MAX_WEBHOOK, WEBHOOKS, WebhookEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

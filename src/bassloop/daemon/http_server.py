@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 import traceback
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 
+from bassloop.addresses import is_in, parse_ip
 from bassloop.concurrency import TokenBucket
 from bassloop.daemon import StartError
 from bassloop.daemon.frame_limits import MeteredStream, address_budget, meter_websockets
@@ -34,10 +36,14 @@ from bassloop.daemon.stalled_requests import (
 from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from hypercorn.config import Config
     from hypercorn.events import Event as ConnectionEvent
+
+    from bassloop.setting_types import Network
+    from bassloop.web.service_endpoints import ASGI
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +52,9 @@ STREAMS = 32
 
 READ_BYTES = 16 << 10
 """How many bytes of a request are parsed between checkpoints. A header of 64 KiB would take too long."""
+
+SECURE = {"http": "https", "ws": "wss"}
+PLAIN = {"https": "http", "wss": "ws"}
 
 
 def bind(address: str, setting: str) -> socket.socket:
@@ -218,3 +227,49 @@ def _config(listening: socket.socket, slow_readers: SlowReaders) -> ServerConfig
     config.h2_max_concurrent_streams = STREAMS
     config.websocket_max_message_size = 64 * 1024  # pages send little
     return config
+
+
+@dataclass(frozen=True, eq=False)
+class Proxies:
+    """An application behind trusted proxies, which sees the client's address and scheme.
+
+    A proxy appends the client's address to `X-Forwarded-For`, and anybody may have written what comes before it. So
+    the list is read from its end, as long as trusted proxies wrote it.
+    """
+
+    app: ASGI
+    trusted: Sequence[Network]
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request. Its log lines have the client's address."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        seen = self._seen(scope)
+        with structlog.contextvars.bound_contextvars(client=(seen.get("client") or ["unknown"])[0]):
+            await self.app(seen, receive, send)
+
+    def _seen(self, scope: dict[str, Any]) -> dict[str, Any]:
+        client = scope.get("client")
+        if not client or not is_in(client[0], self.trusted):
+            return scope
+        addresses = _values(scope["headers"], b"x-forwarded-for")
+        seen = dict(scope)
+        for address in reversed(addresses):
+            if parse_ip(address) is None:
+                break
+            seen["client"] = (address, 0)
+            if not is_in(address, self.trusted):
+                break
+        schemes = _values(scope["headers"], b"x-forwarded-proto")
+        if schemes[-1:] == ["https"]:
+            seen["scheme"] = SECURE.get(scope["scheme"], scope["scheme"])
+        elif schemes[-1:] == ["http"]:
+            seen["scheme"] = PLAIN.get(scope["scheme"], scope["scheme"])
+        return seen
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """Return the values of all headers with a name, in order."""
+    lines = [value.decode("latin-1") for key, value in headers if key.lower() == name]
+    return [part.strip() for part in ",".join(lines).split(",") if part.strip()]

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-    from bassloop.daemon.proxies import ASGI
     from bassloop.store.nodes import Nodes, Peer
+    from bassloop.web.service_endpoints import ASGI
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0

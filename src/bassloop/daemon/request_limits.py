@@ -22,9 +22,7 @@ from bassloop.concurrency import open_flat_nursery
 from bassloop.web.service_endpoints import AT_ONCE, WEBHOOKS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+    from bassloop.web.service_endpoints import ASGI
 
 SLOTS = 4
 """The number of requests that are processed at a time."""

@@ -36,7 +36,7 @@ import trio
 from bassloop.checks.log_indexing import keep_indexing
 from bassloop.checks.recovery import interrupt_lost_runs, keep_concluding
 from bassloop.daemon import StartError, wiring
-from bassloop.daemon.http_server import Certificate, bind, serve_http, start_listening
+from bassloop.daemon.http_server import Certificate, Proxies, bind, serve_http, start_listening
 from bassloop.daemon.node_tasks import (
     hand_over,
     keep_answering,
@@ -45,7 +45,6 @@ from bassloop.daemon.node_tasks import (
     keep_taking_over,
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
-from bassloop.daemon.proxies import Proxies
 from bassloop.daemon.request_limits import RequestQueue, WebhookBodies
 from bassloop.daemon.stalled_requests import SlowReaders
 from bassloop.daemon.wiring import Addresses, Parts, Resources

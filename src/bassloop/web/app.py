@@ -36,7 +36,7 @@ from bassloop.web.pages import (
     thunk_page,
 )
 from bassloop.web.presentation import IMMUTABLE, instant, wants_json
-from bassloop.web.webhook_endpoint import BODY_SECONDS, WebhookEndpoint
+from bassloop.web.service_endpoints import BODY_SECONDS, WebhookEndpoint
 
 if TYPE_CHECKING:
     from types import CodeType
