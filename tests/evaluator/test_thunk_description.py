@@ -11,7 +11,7 @@ from bassloop import bass
 from bassloop.bass.path import DirPath
 from bassloop.bass.thunk import Mount
 from bassloop.evaluator.thunk_description import describe
-from bassloop.web.pages.thunk_tree import thunk_tree
+from bassloop.web.pages.thunk_page import thunk_tree
 from tests.bass.strategies import thunks
 
 

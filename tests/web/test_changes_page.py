@@ -13,7 +13,7 @@ from bassloop.checks.source_links import SourceLinks
 from bassloop.store import ReportedTest, StepUpdate, ThunkRecord
 from bassloop.terminal import plain_lines
 from bassloop.web import create_app
-from bassloop.web.pages import check_history
+from bassloop.web.pages import failure_card
 from bassloop.web.pages.tests_page import TestRun, course_of
 from bassloop.web.presentation import view_runs
 from tests.records import make_run
@@ -119,7 +119,7 @@ async def test_a_stopped_run_does_not_count_as_a_failure_of_its_check(tmp_path: 
 async def test_the_beginning_of_a_long_series_of_failures_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_history, "MAX_RUNS", 2)
+    monkeypatch.setattr(failure_card, "MAX_RUNS", 2)
     async with open_site(tmp_path) as site:
         for number in range(4):
             await ended(site, f"red{number}", "failed", head_sha=f"{number}" * 40)

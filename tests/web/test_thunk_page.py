@@ -13,10 +13,8 @@ from google.protobuf.json_format import MessageToJson
 
 from bassloop.store import ThunkRecord, User
 from bassloop.web.pages import thunk_page
-from bassloop.web.pages import thunk_tree as thunk_trees
-from bassloop.web.pages.duration_chart import CHART_HEIGHT, duration_chart, run_results
-from bassloop.web.pages.thunk_page import avatar_svg
-from bassloop.web.pages.thunk_tree import TreeNode, json_html, thunk_tree
+from bassloop.web.pages.charts import CHART_HEIGHT, duration_chart, run_results
+from bassloop.web.pages.thunk_page import TreeNode, avatar_svg, json_html, thunk_tree
 from bassloop.web.presentation import plain
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.nesting import nested
@@ -90,9 +88,9 @@ def test_a_tree_is_bounded_in_depth_and_size() -> None:
     deep: dict[str, Any] = INNER
     for _ in range(200):
         deep = {"image": {"thunk": deep}}
-    assert depth_of(thunk_tree(json.dumps(deep))) < 2 * thunk_trees.MAX_DEPTH
+    assert depth_of(thunk_tree(json.dumps(deep))) < 2 * thunk_page.MAX_DEPTH
     wide = {"env": [{"symbol": "A", "value": {"string": {"value": "x"}}}] * 100_000}
-    assert count(thunk_tree(json.dumps(wide))) <= thunk_trees.MAX_NODES + 10
+    assert count(thunk_tree(json.dumps(wide))) <= thunk_page.MAX_NODES + 10
     assert thunk_tree("[" * 100_000) == []
 
 
@@ -103,11 +101,11 @@ def test_only_the_shown_part_of_a_long_text_is_processed(monkeypatch: pytest.Mon
         looked.append(len(text))
         return plain(text)
 
-    monkeypatch.setattr(thunk_trees, "plain", noted)
+    monkeypatch.setattr(thunk_page, "plain", noted)
     [part] = thunk_tree(json.dumps({"args": [{"string": {"value": "ab\x1b[31m" * 100_000}}]}))
     assert part.text.startswith("abab")
     assert part.text.endswith("b…")
-    assert max(looked) <= 4 * thunk_trees.MAX_TEXT
+    assert max(looked) <= 4 * thunk_page.MAX_TEXT
 
 
 async def test_a_page_decodes_a_thunk_in_a_thread(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bassloop.web.pages.timeline import (
+from bassloop.web.pages.charts import (
     MAX_BARS,
     MAX_THICK,
     MIN_WIDTH,

@@ -21,7 +21,7 @@ from bassloop.checks.run_failure import failing_step, read_log_end
 from bassloop.terminal import plain, strip
 from bassloop.units import format_duration
 from bassloop.web.guard import run_or_404, thunk_of
-from bassloop.web.pages.check_history import last_green
+from bassloop.web.pages.failure_card import last_green
 from bassloop.web.presentation import run_json, view_runs, wants_json
 
 if TYPE_CHECKING:

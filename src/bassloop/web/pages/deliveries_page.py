@@ -13,7 +13,7 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 from bassloop.lifecycle import DeliveryState
 from bassloop.terminal import plain
 from bassloop.web.guard import current_visitor, may_operate, visible_runs
-from bassloop.web.pages.thunk_tree import MAX_JSON, json_html
+from bassloop.web.pages.thunk_page import MAX_JSON, json_html
 from bassloop.web.presentation import PAGE_SIZE, instant, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from bassloop.lifecycle import RunState
 from bassloop.units import format_duration
 from bassloop.web import presentation
 from bassloop.web.guard import current_visitor, may_rerun, may_write, run_or_404, visible_checks
+from bassloop.web.pages.charts import lay_out_timeline
 from bassloop.web.pages.commit_page import (
     VERIFY_LABEL,
     commit_url,
@@ -24,7 +25,6 @@ from bassloop.web.pages.commit_page import (
 from bassloop.web.pages.downloads import artifact_json, run_with_outputs
 from bassloop.web.pages.failure_card import FailureCard, LogExcerpt, failure_card
 from bassloop.web.pages.statement_page import signature_view
-from bassloop.web.pages.timeline import lay_out_timeline
 from bassloop.web.presentation import STEP_PAGE_LINES, RunAction, abort_not_found, wants_json
 
 if TYPE_CHECKING:

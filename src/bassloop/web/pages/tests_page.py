@@ -12,7 +12,7 @@ from quart import Blueprint, Response, abort, jsonify, render_template, request
 from bassloop.terminal import plain, plain_lines
 from bassloop.units import format_duration
 from bassloop.web.guard import run_or_404, visible_run, visible_runs
-from bassloop.web.pages.duration_chart import TimedResult, duration_chart
+from bassloop.web.pages.charts import TimedResult, duration_chart
 from bassloop.web.presentation import RunView, abort_not_found, run_json, view_runs, wants_json
 
 if TYPE_CHECKING:
