@@ -18,7 +18,7 @@ from bassloop.failures import find_failures
 from bassloop.quart_app import QuartApp
 from bassloop.store import BucketError
 from bassloop.units import format_duration, format_size
-from bassloop.web import device_flow, feeds, guard, service_endpoints, sign_in
+from bassloop.web import feeds, guard, service_endpoints, sign_in
 from bassloop.web.colour_schemes import load_schemes, palette_css, schemes_css
 from bassloop.web.logs import live_feed, log_endpoints, repository_search, run_search
 from bassloop.web.pages import (
@@ -173,7 +173,6 @@ def create_app(context: WebContext) -> QuartApp:
     modules = (
         service_endpoints,
         sign_in,
-        device_flow,
         deliveries_page,
         runs_page,
         run_page,

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 WITHOUT_SESSION = frozenset(
     {
-        "device_flow.begin",
-        "device_flow.poll",
+        "sign_in.begin_device",
+        "sign_in.poll_device",
         "preferences.save",
     }
 )

@@ -1,15 +1,18 @@
-"""Signing in with GitHub in a browser (OAuth's web flow), and signing out.
+"""Signing in with GitHub, in a browser or from a terminal, and signing out.
 
-The browser gets a cookie with a random state, which GitHub returns together with its code. So a code is valid only
-in the browser that started the sign-in, for ten minutes, and once. The PKCE verifier is derived from the state, and
-not stored.
+A browser uses OAuth's web flow. It gets a cookie with a random state, which GitHub returns together with its code. So a
+code is valid only in the browser that started the sign-in, for ten minutes, and once. The PKCE verifier is derived from
+the state, and not stored.
+
+A terminal uses GitHub's device flow, which the loop runs for it. The terminal shows a code to enter on GitHub, and
+polls the loop until that has happened. Then it gets a session of this loop. GitHub's token never leaves the loop.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 import structlog
@@ -18,7 +21,7 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 
 from bassloop.addresses import split_untrusted
 from bassloop.concurrency import TokenBucket, TTLCache
-from bassloop.github import GitHubError, SignInRefused, User
+from bassloop.github import GitHubError, SignInPending, SignInRefused, User
 from bassloop.github.app_manifest import CALLBACK_PATH
 from bassloop.store import User as UserRecord
 from bassloop.web.guard import current_visitor, may_operate
@@ -42,6 +45,21 @@ EXCHANGES, EXCHANGES_PER_SECOND = 60, 1.0
 
 MAX_USED_STATES = 10_000
 """How many used states are remembered: more than can be exchanged while they are valid."""
+
+DEVICE_SECONDS = 1800
+"""How long a terminal may poll after its sign-in began, in seconds."""
+
+CODES, CODES_PER_SECOND = 20, 1 / 6
+POLLS, POLLS_PER_SECOND = 60, 2.0
+"""Limits (burst size and rate) on requests for codes, and on polls. Each of these requests is a call to GitHub."""
+
+SLOW_DOWN_SECONDS = 10.0
+MAX_DEVICE = 1000
+
+REFUSALS = {
+    "access_denied": "it was refused on GitHub",
+    "expired_token": "the code has expired: begin again",
+}
 
 NOT_CONFIGURED = (
     "nobody can sign in here: GITHUB_APP_CLIENT_ID and GITHUB_APP_CLIENT_SECRET are not set"
@@ -84,6 +102,14 @@ def _abort_stale() -> NoReturn:
 def routes(context: WebContext) -> Blueprint:
     """Return the routes."""
     blueprint = Blueprint("sign_in", __name__)
+    _add_web_flow(blueprint, context)
+    _add_device_flow(blueprint, context)
+    _add_account(blueprint, context)
+    return blueprint
+
+
+def _add_web_flow(blueprint: Blueprint, context: WebContext) -> None:
+    """Add the routes of the web flow."""
     sessions = context.sessions
     states = sessions.serializer("state")
     exchanges = TokenBucket(EXCHANGES, EXCHANGES_PER_SECOND)
@@ -153,6 +179,11 @@ def routes(context: WebContext) -> Blueprint:
         )
         return response
 
+
+def _add_account(blueprint: Blueprint, context: WebContext) -> None:
+    """Add the page of the visitor who is signed in, and signing out."""
+    sessions = context.sessions
+
     @blueprint.post("/sign-out")
     async def sign_out() -> AnyResponse:
         """End this session, or all sessions of the user with `everywhere=yes`."""
@@ -185,4 +216,63 @@ def routes(context: WebContext) -> Blueprint:
             )
         return await render_template("account.html", expires_at=visitor.expires_at)
 
-    return blueprint
+
+def _add_device_flow(blueprint: Blueprint, context: WebContext) -> None:
+    """Add the routes of the device flow."""
+    devices = context.sessions.serializer("device")
+    codes = TokenBucket(CODES, CODES_PER_SECOND)
+    polls = TokenBucket(POLLS, POLLS_PER_SECOND)
+
+    @blueprint.post("/sign-in/device")
+    async def begin_device() -> Response:
+        """Return a code, the address at which to enter it, and a handle for polling."""
+        github = require_oauth(context)
+        if not codes.take():
+            abort(429, "too many terminals are signing in at the moment: try again in a minute")
+        try:
+            code = await github.device_code()
+        except SignInRefused as error:
+            log.warning("no device code", why=str(error), reason=error.reason)
+            abort(
+                409,
+                "nobody can sign in from a terminal: the loop's operator has to tick "
+                "\u201cEnable Device Flow\u201d in the settings of its GitHub App",
+            )
+        except GitHubError as error:
+            log.warning("no device code", why=str(error))
+            abort(502, "GitHub issues no codes at the moment: try again in a while")
+        return jsonify(
+            {
+                "device": devices.dumps(code.device_code),
+                "user_code": code.user_code,
+                "verification_uri": code.verification_uri,
+                "interval": code.interval,
+                "expires_in": code.expires_in,
+            }
+        )
+
+    @blueprint.post("/sign-in/device/token")
+    async def poll_device() -> tuple[Response, int] | Response:
+        """Return a token once the code has been entered. Until then, return 202 with the seconds to wait."""
+        github = require_oauth(context)
+        body: Any = await request.get_json(force=True, silent=True)
+        device = body.get("device") if isinstance(body, dict) else None
+        if not isinstance(device, str) or len(device) > MAX_DEVICE:
+            abort(400, "device must be the one that was returned when the sign-in began")
+        try:
+            code = devices.loads(device, max_age=DEVICE_SECONDS)
+        except BadSignature:
+            abort(400, "device is not the one returned when the sign-in began, or is too old")
+        if not polls.take():
+            return jsonify({"pending": "slow_down", "interval": SLOW_DOWN_SECONDS}), 202
+        try:
+            user = await github.user_by_device(code)
+        except SignInPending as pending:
+            return jsonify({"pending": pending.reason, "interval": pending.seconds}), 202
+        except SignInRefused as error:
+            abort(403, REFUSALS.get(error.reason, "the code is no longer valid: begin again"))
+        except GitHubError as error:
+            log.warning("sign-in failed", why=str(error))
+            abort(502, "GitHub can't tell who you are at the moment")
+        token, expires_at = await begin_session(context, user, bearer=True)
+        return jsonify({"token": token, "login": user.login, "expires_at": instant(expires_at)})
