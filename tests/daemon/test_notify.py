@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.telemetry.liveness import Notifier
+from bassloop.telemetry.watchdog import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

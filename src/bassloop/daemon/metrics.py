@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bassloop.deliveries.inbox import Inbox
     from bassloop.store import Figures, NodeRecord
     from bassloop.telemetry.counters import Histogram, Tally
-    from bassloop.telemetry.liveness import Heart
+    from bassloop.telemetry.watchdog import Heart
     from bassloop.web.websocket_limits import WebsocketLimits
 
 PREFIX = "bassloop_"

@@ -55,7 +55,7 @@ from bassloop.private_files import write_private_file
 from bassloop.runtimes import Pool
 from bassloop.store import find_blobs, open_store, reads_fail_fast
 from bassloop.store.maintenance.pruning_tasks import keep_pruning, keep_tidying
-from bassloop.telemetry.liveness import Notifier
+from bassloop.telemetry.watchdog import Notifier
 from bassloop.web import create_app, create_metrics_app
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from bassloop.private_files import ExposedFileError, read_private_file, write_pr
 from bassloop.setting_types import EVERY_ADDRESS, parse_address
 from bassloop.settings import MIN_SECRET, SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
-from bassloop.telemetry.liveness import Heart
+from bassloop.telemetry.watchdog import Heart
 from bassloop.web import Health, WebContext
 from bassloop.web.websocket_limits import WebsocketLimits
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from bassloop.runtimes import Pool
     from bassloop.settings import Settings
     from bassloop.store import Node, Store
-    from bassloop.telemetry.liveness import Notifier
+    from bassloop.telemetry.watchdog import Notifier
 
 SESSION_KEY_FILE = "session_secret"
 """The file in the data directory with the key that signs sessions."""

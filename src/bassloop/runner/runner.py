@@ -32,7 +32,7 @@ from bassloop.runner.runner_events import (
 from bassloop.runner.service import RuntimeService
 from bassloop.runner.signing import ConnectionSigner
 from bassloop.runner.ssh_client import DialError, Dialler, HostKey, KnownHosts, UnknownHost
-from bassloop.telemetry.liveness import Heart, Notifier
+from bassloop.telemetry.watchdog import Heart, Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Liveness: the heartbeat and the watchdog of the event loop, and notifications to the service manager.
+"""The heartbeat and the watchdog of the event loop, and notifications to the service manager with its watchdog.
 
 All tasks share one thread. One that computes for a second delays all others by a second, and the heartbeat with them.
 So a late heartbeat shows that the event loop is stuck. With each beat, the daemon feeds the service manager's watchdog.

@@ -12,9 +12,9 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from bassloop.telemetry import liveness
+from bassloop.telemetry import watchdog
 from bassloop.telemetry.counters import Histogram, Tally
-from bassloop.telemetry.liveness import LOGGED_AT_ONCE, LOGGED_PER_MINUTE, Heart, Watchdog
+from bassloop.telemetry.watchdog import LOGGED_AT_ONCE, LOGGED_PER_MINUTE, Heart, Watchdog
 
 if TYPE_CHECKING:
     import pytest
@@ -67,7 +67,7 @@ async def test_a_machine_that_slept_is_noticed_although_trios_clock_stood_still(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([100.0, 100.25, 100.25, 400.5])
-    monkeypatch.setattr(liveness, "sleepless_time", lambda: next(times, 400.5))
+    monkeypatch.setattr(watchdog, "sleepless_time", lambda: next(times, 400.5))
     pauses: list[float] = []
     # The watchdog would say that the machine is busy.
     heart = Heart(watchdog=Watchdog(3600.0), on_pause=lambda: pauses.append(trio.current_time()))
