@@ -17,10 +17,14 @@ from bassloop.runner.engine.execution import Execution, Launch, Launcher, run_lo
 from bassloop.runner.engine.graph import run_all
 from bassloop.runner.engine.step_progress import StepReporter
 from bassloop.runner.errors import DriverError
-from bassloop.runner.host.host_driver import HostDriver
+from bassloop.runner.host import sandbox
+from bassloop.runner.host.host_driver import HostDriver, HostOptions
+from bassloop.runner.options import default_limits
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire import progrock_pb2 as progrock
 from tests.until import named_pipe
+
+from .made import Recorder
 
 if TYPE_CHECKING:
     from bassloop.runner.output_cache import ThunkOutput
@@ -266,6 +270,28 @@ async def test_a_cancelled_command_is_killed_with_all_its_children(
             os.kill(pid, 0)
     left = (tmp_path / "state" / "making").glob("*/*")
     assert sorted(path.name for path in left) == ["lock", "mark", "using"]
+
+
+@pytest.mark.parametrize("is_contained", [False, pytest.param(True, marks=pytest.mark.containers)])
+async def test_a_cancelled_command_has_time_to_clean_up_and_still_has_its_network(
+    tmp_path: Path, is_contained: bool
+) -> None:
+    source = pb.CachePath(id="c", path=pb.FilesystemPath(dir=pb.DirPath(path=".")))
+    thunk = sh(
+        "trap 'sleep 0.2; cat /proc/net/dev >c/cleaned; exit 1' TERM; echo up; sleep 600 & wait",
+        mounts=[mount(pb.ThunkMountSource(cache=source), "c")],
+    )
+    box = await sandbox.find(limits=default_limits()) if is_contained else None
+    recorder = Recorder()
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
+        with trio.fail_after(120):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(driver.run, thunk, LOCAL, recorder)
+                await recorder.printed.wait()
+                nursery.cancel_scope.cancel()
+        [cleaned] = driver.cache.folder.glob("caches/*/cleaned")
+        if is_contained:
+            assert "tap0" in cleaned.read_text() or box.helper.kind == "pasta"
 
 
 async def test_a_command_is_ended_if_there_is_no_room_for_its_output(bench: Bench) -> None:

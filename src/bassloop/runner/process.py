@@ -53,9 +53,9 @@ async def run_command(
 ) -> int:
     """Run a command to its end; return its exit status, or the negated signal that ended it.
 
-    When the command ends, its remaining processes are killed. If this is cancelled, the command gets SIGTERM and,
-    after `grace` seconds, SIGKILL. None of its processes is left when this returns. Raises OSError if it can't be
-    started.
+    When the command ends, its remaining processes are killed. If this is cancelled, its process group gets SIGTERM
+    and, after `grace` seconds, SIGKILL. None of its processes is left when this returns. Raises OSError if it can't
+    be started.
 
     Args:
         on_bytes: awaited with a descriptor, 1 or 2, and what was written to it; the command waits meanwhile.
@@ -228,7 +228,11 @@ class _Running:
         if self._process.returncode is None:
             self._signal_group(signal.SIGTERM)
             with trio.move_on_after(self._grace):
-                await self._process.wait()
+                # What a sandbox contains outlives its program, and has the pipes until it ends.
+                async with open_flat_nursery() as nursery:
+                    nursery.start_soon(_discard, self._process.stdout)
+                    nursery.start_soon(_discard, self._process.stderr)
+                    await self._process.wait()
         if not self._over:
             await self._kill_rest()
         await self._process.wait()
@@ -242,6 +246,12 @@ class _Running:
         # The group has the process's id, which isn't reused while the group has a member.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+async def _discard(pipe: trio.abc.ReceiveStream) -> None:
+    """Read until the last process that writes to a pipe has closed it, or has ended."""
+    async for _ in pipe:
+        pass
 
 
 async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:

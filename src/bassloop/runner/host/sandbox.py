@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -301,6 +301,7 @@ class _Start:
     """The start of one contained command: what it inherits, and what is done while it waits.
 
     Args:
+        stack: ends what was begun for the command, after the command.
         options: bubblewrap's options.
         words: the first words of the command.
     """
@@ -308,7 +309,7 @@ class _Start:
     sandbox: Sandbox
     folder: Path
     marker: str
-    stack: ExitStack
+    stack: AsyncExitStack
     options: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     inherited: list[int] = field(default_factory=list)
@@ -316,7 +317,7 @@ class _Start:
     @classmethod
     @asynccontextmanager
     async def open(cls, sandbox: Sandbox, folder: Path, marker: str) -> AsyncGenerator[_Start]:
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             start = cls(sandbox, folder, marker, stack)
             start._prepare()
             yield start
@@ -345,15 +346,15 @@ class _Start:
         """Set the command's limits, connect its network, and let it begin. Raises DriverError."""
         child = await self._child()
         try:
-            with self.sandbox.holder.holding(child, self.sandbox.limits):
-                os.write(self._release, b"\n")
-                if self.sandbox.helper is None:
-                    await trio.sleep_forever()
+            self.stack.enter_context(self.sandbox.holder.holding(child, self.sandbox.limits))
+            os.write(self._release, b"\n")
+            if self.sandbox.helper is not None:
                 await trio.lowlevel.wait_readable(self._ready)
                 env = {**os.environ, MARKER_VARIABLE: self.marker}
-                async with self.sandbox.helper.connecting(child, self.folder, env):
-                    os.write(self._go, b"\n")
-                    await trio.sleep_forever()
+                await self.stack.enter_async_context(
+                    self.sandbox.helper.connecting(child, self.folder, env)
+                )
+                os.write(self._go, b"\n")
         except OSError as error:
             raise DriverError(f"the command can't be contained: {error.strerror}") from error
 
