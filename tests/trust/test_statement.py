@@ -233,6 +233,13 @@ def test_an_envelope_round_trips() -> None:
     assert base64.b64decode(envelope["payload"]) == STATEMENT.encode()
 
 
+def test_signatures_by_other_keys_than_ssh_keys_are_ignored() -> None:
+    right = signed(STATEMENT)
+    envelope = right.envelope()
+    envelope["signatures"].insert(0, {"keyid": "x509", "sig": base64.b64encode(b"0E").decode()})
+    assert read_envelope(json.dumps(envelope).encode()) == right
+
+
 @pytest.mark.parametrize(
     "change",
     [{"payloadType": "text/plain"}, {"signatures": []}, {"payload": "%%%"}, {"payload": 1}],

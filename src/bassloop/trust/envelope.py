@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop.trust import UntrustedStatement
-from bassloop.trust.sshsig import SSHSignature, decode_signature
+from bassloop.trust.sshsig import MAGIC, SSHSignature, decode_signature
 from bassloop.trust.statement import FAILED, MAX_STATEMENT, PASSED, RunStatement, read_statement
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ def read_envelope(text: bytes) -> SignedStatement:
     if kind != PAYLOAD_TYPE:
         raise UntrustedStatement(f"the envelope has {str(kind)[:60]!r}, not a statement")
     for signature in signatures:
-        return SignedStatement.decode(payload, signature)
-    raise UntrustedStatement("the envelope has no signature")
+        if signature.startswith(MAGIC):
+            return SignedStatement.decode(payload, signature)
+    raise UntrustedStatement("the envelope has no signature by an SSH key")
 
 
 CLOCK_SECONDS = 86_400.0
