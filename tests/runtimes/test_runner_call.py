@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -117,3 +119,23 @@ async def test_large_messages_wait_for_room_in_order() -> None:
         assert read[3:] == ["second", "third"]
         one.give_back(10)
         await take(one, 40, "larger than there is room")
+
+
+async def test_a_wait_for_room_that_is_cancelled_when_there_is_some_takes_nothing() -> None:
+    async def cancel_and(order: str) -> MessageRoom:
+        room = MessageRoom(10)
+        await room.take(10)
+        waiting = asyncio.ensure_future(room.take(8))
+        await asyncio.sleep(0)
+        if order == "before":
+            waiting.cancel()
+        room.give_back(10)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return room
+
+    async with open_bridge():
+        for order in ("before", "after"):
+            room = await call_asyncio(cancel_and, order)
+            assert "0 of 10 bytes, 0 waiting" in repr(room)

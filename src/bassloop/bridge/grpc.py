@@ -114,10 +114,10 @@ class MessageRoom:
             try:
                 await turn
             except BaseException:
-                if (size, turn) in self._waiting:
+                if not turn.cancelled():
+                    self._taken -= size  # its turn had just come
+                elif (size, turn) in self._waiting:
                     self._waiting.remove((size, turn))
-                else:
-                    self._taken -= size  # cancelled just after its turn came
                 self._let_in()
                 raise
         else:
