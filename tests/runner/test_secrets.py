@@ -32,6 +32,8 @@ from .made import IMAGE, Recorder, after, file, folder, mount, path_in, sh, stri
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from bassloop.runtimes import Runtime
+
 OURS, FORK, OTHER = (
     CallContext("octocat/hello"),
     CallContext("octocat/hello", fork=True),
@@ -341,3 +343,23 @@ async def test_a_file_with_a_secret_in_it_is_not_sent(tmp_path: Path) -> None:
             with pytest.raises(RunFailed, match="secrets don't leave the runner"):
                 await asked.tar_of(path_in(thunk, path))
         assert await asked.read(sh("cat d/leak", image=after(thunk))) == "***Qo=\n"
+
+
+async def test_nothing_is_sent_of_a_large_file_that_ends_with_a_secret(tmp_path: Path) -> None:
+    thunk = sh(
+        "head -c 600000 /dev/zero >large; echo $TOKEN >>large",
+        env=[pb.Binding(symbol="TOKEN", value=secret("ONE"))],
+    )
+    sent: list[bytes] = []
+
+    async def export(runtime: Runtime) -> None:
+        metadata = Asked(runtime, IMAGE).metadata
+        async with runtime.export_path(path_in(thunk, file("large")), metadata) as answers:
+            async for answer in answers:
+                if isinstance(answer, bytes):
+                    sent.append(answer)
+
+    async with open_runtime("host", tmp_path) as runtime:
+        with pytest.raises(RunFailed, match="secrets don't leave the runner"):
+            await export(runtime)
+    assert sent == []

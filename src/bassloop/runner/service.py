@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from bassloop.runner.engine.step_progress import Send
     from bassloop.runner.engine.thunk_driver import ThunkDriver
+    from bassloop.runner.secrets import Mask
 
 
 MAX_RUNS = 100
@@ -273,12 +274,10 @@ class RuntimeService(RuntimeBase):
             async with self._driver.running(
                 parse_thunk(path.thunk), _context(stream), send
             ) as output:
-                masked = granted.mask.stream()
+                if granted.mask and await _has_secret(tar_of(output, path.path), granted.mask):
+                    raise DriverError(NOT_SENT)
                 async with aclosing(tar_of(output, path.path)) as chunks:
                     async for chunk in chunks:
-                        masked.feed(chunk)
-                        if masked.found:
-                            raise DriverError(NOT_SENT)
                         await respond(rpc.ExportResponse(data=chunk))
 
         await self._do(stream, work)
@@ -383,6 +382,18 @@ class RuntimeService(RuntimeBase):
             job.failure = _error(Status.INTERNAL, "the runner crashed; its own log says why")
         finally:
             job.over.set()
+
+
+async def _has_secret(content: AsyncGenerator[bytes], mask: Mask) -> bool:
+    """Return whether there's something in a content that the mask hides."""
+    masked = mask.stream()
+    async with aclosing(content) as chunks:
+        async for chunk in chunks:
+            masked.feed(chunk)
+            if masked.found:
+                return True
+    masked.rest()
+    return masked.found
 
 
 def _error(status: Status, text: str) -> GRPCError:
