@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from bassloop.concurrency import shielded
 from bassloop.evaluator.server_process import ServerProcess
+from tests.forked_programs import encode_command, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +60,35 @@ class _Server(ServerProcess):
             for job in self._sent:
                 await job.over.wait()
             nursery.cancel_scope.cancel()
+
+
+async def run_forked_server(
+    forking: socket.socket,
+    cpu_seconds: float,
+    memory: int,
+    *,
+    on_ready: Callable[[ServerProcess, Ready], None],
+    on_end: Callable[[], None],
+) -> None:
+    """Run a fork server that the forking program forks: it needn't import the language.
+
+    Args:
+        forking: the socket of the process that forks fork servers.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            command = encode_command([str(cpu_seconds), str(memory)], {}, "/")
+            # It logs to the daemon's standard error, and prints nothing.
+            forked = fork(forking, command, (theirs.fileno(), 2, 2))
+        server = ServerProcess(trio.socket.from_stdlib_socket(ours))
+        try:
+            await server.listen(partial(on_ready, server))
+        finally:
+            on_end()
+            server.close()
+            with shielded(END_SECONDS):
+                await forked.wait()
 
 
 async def run_shared_server(

@@ -21,7 +21,7 @@ import trio
 from tests.forking_program import LONGEST_COMMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from io import TextIOWrapper
     from pathlib import Path
 
@@ -45,18 +45,29 @@ class ForkingProgram:
 
     def fork(self, command: bytes, streams: tuple[int, int, int]) -> Forked:
         """Start a process with standard streams."""
-        assert len(command) <= LONGEST_COMMAND
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            ours.send(command)
-            socket.send_fds(self._control, [b"-"], [*streams, theirs.fileno()])
-        pid, pidfds, _, _ = socket.recv_fds(ours, 20, 1)
-        assert pid, "the forking program has ended"
-        return Forked(int(pid), pidfds[0], ours)
+        return fork(self._control, command, streams)
 
     def end(self) -> None:
         self._control.close()
         self._process.wait(END_SECONDS)
+
+
+def fork(control: socket.socket, command: bytes, streams: tuple[int, int, int]) -> Forked:
+    """Have a process forked by the one at the other end of a socket. Any number of processes may have the socket."""
+    assert len(command) <= LONGEST_COMMAND
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.send(command)
+        socket.send_fds(control, [b"-"], [*streams, theirs.fileno()])
+    pid, pidfds, _, _ = socket.recv_fds(ours, 20, 1)
+    assert pid, "the forking program has ended"
+    return Forked(int(pid), pidfds[0], ours)
+
+
+def encode_command(arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> bytes:
+    """Return what a forked process is sent first."""
+    message = {"arguments": [*arguments], "environment": {**environment}, "folder": folder}
+    return json.dumps(message).encode()
 
 
 class Forked:
@@ -164,7 +175,7 @@ def _fork(
     """Start `bassloop`. Return the process, and the ends of those streams that are pipes."""
     if not _started:
         _started.append(ForkingProgram())
-    message = {"arguments": arguments, "environment": {**env}, "folder": str(cwd or os.getcwd())}
+    command = encode_command(arguments, env, str(cwd or os.getcwd()))
     ours: list[int | None] = []
     with ExitStack() as theirs:
         streams: list[int] = []
@@ -183,9 +194,7 @@ def _fork(
                 other = number if each is None else each
             streams.append(other)
             ours.append(end)
-        forked = _started[0].fork(
-            json.dumps(message).encode(), (streams[0], streams[1], streams[2])
-        )
+        forked = _started[0].fork(command, (streams[0], streams[1], streams[2]))
     return forked, ours
 
 

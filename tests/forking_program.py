@@ -8,6 +8,9 @@ PYTHONUNBUFFERED.
 Standard input is a socket. Each message there brings four file descriptors: the three standard streams, and a socket
 that the process reads its command from, as JSON. There, the test gets the process's id and a pidfd, and its exit status
 when it has ended. `tests/forked_programs.py` is the other end.
+
+Before it imports `bassloop`, it forks a process that has imported only what a fork server has, and forks one for each
+daemon, in the same way.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 
-from bassloop.cli import COMMANDS
-from bassloop.cli.options import quick_imports
-from bassloop.failures import find_failures
+from bassloop.evaluator import fork_server
+from bassloop.evaluator.rehearsal import warm
 
 LONGEST_COMMAND = 128 << 10
 """Bytes of a command with its environment."""
@@ -57,19 +60,53 @@ class _Running:
 def main() -> None:
     """Serve, and in each forked process, run the program."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the tests ends this, too
-    with quick_imports():
-        for entry in COMMANDS.values():
+    with socket.socket(fileno=os.dup(0)) as control:
+        fork_servers = _fork_fork_servers(control)
+        _import_everything()
+        streams = _fork_processes(control)
+    if streams is not None:
+        _become(*streams)
+        _fork_its_fork_servers(fork_servers)
+        runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
+
+
+def _fork_fork_servers(control: socket.socket) -> socket.socket:
+    """Fork the process that forks fork servers. Return its socket. It ends when nobody has that any more."""
+    warm()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        if os.fork():
+            return ours
+        ours.close()
+        control.close()
+        streams = _fork_processes(theirs)
+    if streams is not None:
+        _become(*streams)
+        os.setpgid(0, 0)
+        fork_server.main()
+    sys.exit()
+
+
+def _import_everything() -> None:
+    # Not before: a fork server's processes would have it all in their memory.
+    cli = importlib.import_module("bassloop.cli")
+    with importlib.import_module("bassloop.cli.options").quick_imports():
+        for entry in cli.COMMANDS.values():
             importlib.import_module(f"bassloop.cli.{entry.module}")
         for name in USED_LATER:
             importlib.import_module(name)
         importlib.import_module("bassloop.web.app").compile_templates()
-    find_failures(())  # compiles the rules
+    importlib.import_module("bassloop.failures").find_failures(())  # compiles the rules
+    importlib.import_module("tests.fork_servers")
     gc.freeze()
-    with socket.socket(fileno=os.dup(0)) as control:
-        streams = _fork_processes(control)
-    if streams is not None:
-        _become(*streams)
-        runpy.run_module("bassloop", run_name="__main__", alter_sys=True)
+
+
+def _fork_its_fork_servers(control: socket.socket) -> None:
+    """Have a daemon in this process, or a trial, use fork servers that are forked."""
+    evaluators = importlib.import_module("bassloop.evaluator.evaluators").Evaluators
+    run_server = partial(importlib.import_module("tests.fork_servers").run_forked_server, control)
+    wiring = importlib.import_module("bassloop.daemon.wiring")
+    wiring.Evaluators = partial(evaluators, run_server=run_server)
 
 
 def _fork_processes(control: socket.socket) -> list[int] | None:
