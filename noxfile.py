@@ -53,7 +53,8 @@ OF_THE_PYTHON = (
     "tests/bass",
     "tests/bridge",
     "tests/evaluator",
-    "tests/runner/engine",
+    "tests/runner/test_command.py",
+    "tests/runner/test_ends.py",
     "tests/test_concurrency.py",
     "tests/loop/test_whole_path.py",
     "tests/loop/test_restart.py",
@@ -171,8 +172,8 @@ def tests(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """What depends on the Python, on each other supported one that is here."""
     _install(session)
-    paths = [path for path in OF_THE_PYTHON if Path(path).exists()]
-    session.run("pytest", "-q", "-n", "auto", "-m", UNMARKED, *paths, *session.posargs)
+    command = ("pytest", "-q", "-n", "auto", "--hypothesis-profile=brief", "-m", UNMARKED)
+    session.run(*command, *OF_THE_PYTHON, *session.posargs)
 
 
 @nox.session(default=False)
