@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # The sessions of `make check` beside the tests, the longest first. Two run side by side; those whose bounds are times
 # have the machine for themselves, and so has Chromium, which drops its connections when a container's network comes.
-SESSIONS := containers pythons lint docs openssh audit published systemd disk
+SESSIONS := programs containers pythons postgresql lint docs openssh audit published systemd disk
 TIMED := browser booted attacks outage
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ $(VENV)/ready: $(VENV)/tools pyproject.toml
 demo: $(VENV)/ready  ## run examples/hello through a whole loop on this machine
 	@if [ -t 1 ]; then serve=--serve; fi; set -x; $(BIN)/bassloop try examples/hello --engine host $$serve
 
-test: $(VENV)/tools  ## run the tests, on one Python; arguments of pytest in ARGS
+test: $(VENV)/tools  ## run the quick tests, on one Python; arguments of pytest in ARGS
 	$(BIN)/nox --session tests -- $(ARGS)
 
 check: test  ## run everything that CI runs

@@ -49,6 +49,23 @@ ELSEWHERE = (
 
 UNMARKED = " and ".join(f"not {name}" for name in ELSEWHERE)
 
+WHOLE_PROGRAMS = (
+    "tests/cli/test_interrupts.py",
+    "tests/cli/test_keep.py",
+    "tests/cli/test_login.py",
+    "tests/cli/test_status.py",
+    "tests/cli/test_trial_advice.py",
+    "tests/cli/test_try.py",
+    "tests/cli/test_try_options.py",
+    "tests/daemon/test_starting.py",
+    "tests/docs",
+    "tests/loop",
+    "tests/tools/setup/test_doctor.py",
+)
+"""Tests that run daemons, trials and other programs as people do. They take as long as all others together."""
+
+WITHOUT_PROGRAMS = tuple(f"--ignore={path}" for path in WHOLE_PROGRAMS)
+
 OF_THE_PYTHON = (
     "tests/bass",
     "tests/bridge",
@@ -159,13 +176,38 @@ def _pytest(
     session.run(*command, env=env, external=session.python is False)
 
 
+def _pytest_all(session: nox.Session, marks: str, *paths: str) -> None:
+    """Run tests with the common environment, on all processors."""
+    program = str(COMMON.resolve() / "bin/pytest")
+    session.run(program, "-q", *_all_processors(), "-m", marks, *paths, external=True)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that needs Python and Git only, on one Python."""
+    """What needs Python and Git only, on one Python; with arguments, all of that, even programs and PostgreSQL."""
     UP_TO_DATE.unlink(missing_ok=True)
     _install(session)
     UP_TO_DATE.write_text(_inputs())
-    session.run("pytest", "-q", *_all_processors(), "-m", UNMARKED, *session.posargs)
+    if session.posargs:
+        session.run("pytest", "-q", *_all_processors(), "-m", UNMARKED, *session.posargs)
+    else:
+        mark = f"not postgresql and {UNMARKED}"
+        session.run("pytest", "-q", *_all_processors(), "-m", mark, *WITHOUT_PROGRAMS)
+
+
+@nox.session(python=False)
+def programs(session: nox.Session) -> None:
+    """Daemons, trials and other programs, as people run them."""
+    _use_common_environment(session)
+    _pytest_all(session, UNMARKED, *(session.posargs or WHOLE_PROGRAMS))
+
+
+@nox.session(python=False)
+def postgresql(session: nox.Session) -> None:
+    """A store in PostgreSQL, of which a server is installed and started for the tests."""
+    _use_common_environment(session)
+    mark = f"postgresql and {UNMARKED}"
+    _pytest_all(session, mark, *(session.posargs or WITHOUT_PROGRAMS))
 
 
 @nox.session(python=PYTHONS)

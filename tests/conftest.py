@@ -58,6 +58,7 @@ def location(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
     if engine == "sqlite":
         yield copy_sqlite(tmp_path / "loop.db")
     else:
+        assert request.node.get_closest_marker("postgresql"), "it runs in another session"
         server = request.getfixturevalue("postgresql")
         url = server.create()
         yield url
@@ -105,6 +106,15 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that name PostgreSQL as their engine, or ask for its server."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+            if engine == "postgresql" or "postgresql" in item.fixturenames:
+                item.add_marker("postgresql")
+
+
 def pytest_sessionfinish() -> None:
     end_shared_servers()
     end_forking_program()
@@ -112,6 +122,8 @@ def pytest_sessionfinish() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
+        "programs: runs whole programs, such as trials and daemons (nox -s programs)",
+        "postgresql: needs a PostgreSQL server (nox -s postgresql)",
         "openssh: needs the stock OpenSSH client (nox -s openssh)",
         "audit: needs ssh-audit (nox -s audit)",
         "browser: needs Chromium and Playwright (nox -s browser)",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+pytestmark = pytest.mark.postgresql
+
 
 class NodeWithQuotas(NamedTuple):
     """A node, and what it counts."""

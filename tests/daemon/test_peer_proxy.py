@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bassloop.store import LogWriter
     from tests.web.site import Site
 
+pytestmark = pytest.mark.postgresql
+
 LOST = """
 CREATE FUNCTION lose() RETURNS trigger AS 'BEGIN NEW.alive_until = 0; RETURN NEW; END' LANGUAGE plpgsql;
 CREATE TRIGGER lost BEFORE UPDATE ON nodes FOR EACH ROW EXECUTE FUNCTION lose();
