@@ -112,8 +112,8 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     from bassloop.cli.machine_versions import explain_old_programs
     from bassloop.project import ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
+    from bassloop.repository_files import is_git_folder, repository_top
     from bassloop.terminal import one_line
-    from bassloop.tools.checks_folder import is_git_folder, repository_top
 
     if is_git_folder(path.resolve()):
         raise click.ClickException(
@@ -309,7 +309,7 @@ def eject(path: Path) -> None:
     """
     from bassloop.cli.errors import report_errors
     from bassloop.project import ChecksFileError, read_checks, write_bass
-    from bassloop.tools.checks_folder import (
+    from bassloop.repository_files import (
         explain_missing_checks,
         find_checks_folder,
         find_script,

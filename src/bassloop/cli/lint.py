@@ -12,8 +12,13 @@ import click
 
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.repository_files import CONFIG_FILE, OTHER_FORMATS
-from bassloop.tools.checks_folder import explain_missing_checks, find_checks_folder, find_script
+from bassloop.repository_files import (
+    CONFIG_FILE,
+    OTHER_FORMATS,
+    explain_missing_checks,
+    find_checks_folder,
+    find_script,
+)
 from bassloop.tools.sample_events import SAMPLE_EVENTS
 
 if TYPE_CHECKING:

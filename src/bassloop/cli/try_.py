@@ -15,8 +15,8 @@ import click
 from bassloop.cli.errors import report_errors, report_output_errors
 from bassloop.cli.options import quick_imports
 from bassloop.cli.scripts import run_late
-from bassloop.repository_files import CONFIG_FILE
-from bassloop.tools.checks_folder import (
+from bassloop.repository_files import (
+    CONFIG_FILE,
     explain_missing_checks,
     find_checks_folder,
     has_checks,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.repository_files import CONFIG_FILE
-from bassloop.tools.checks_folder import has_checks, repository_top
+from bassloop.repository_files import CONFIG_FILE, has_checks, repository_top
 from bassloop.units import format_size
 
 if TYPE_CHECKING:

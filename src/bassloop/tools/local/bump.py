@@ -13,9 +13,8 @@ from bassloop.bass.session import Session
 from bassloop.bass.wire.decode import decode, decode_thunk
 from bassloop.bass.wire.digest import path_name
 from bassloop.bass.wire.encode import encode
-from bassloop.tools.local.files import FileStream, replace
 from bassloop.tools.local.late_driver import LateDriver
-from bassloop.tools.local.local_host import LocalHost
+from bassloop.tools.local.local_host import FileStream, LocalHost, replace
 from bassloop.tools.local.script import OWN
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ does wait, its running coroutine is handed over to Trio.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-
-from bassloop.tools.local.files import FileStream
 
 if TYPE_CHECKING:
     import contextvars
@@ -49,6 +48,14 @@ class RuntimeOptions:
     """
 
     sandbox: bool | None = None
+
+
+class ReadyStream(ABC):
+    """A stream that can be read without an event loop, since its next piece is always there."""
+
+    @abstractmethod
+    async def pull(self) -> bytes:
+        """Return the next piece, b"" at the end. Raises `BassError`."""
 
 
 class _NeedLoop:
@@ -122,8 +129,8 @@ class LateDriver:
         return _LateTask(self, work)
 
     def open(self, stream: ByteStream) -> Callable[[], Awaitable[bytes]]:
-        """Start reading a stream. Files of this machine don't need a loop for that."""
-        if isinstance(stream, FileStream):
+        """Start reading a stream. A :class:`ReadyStream` doesn't need a loop for that."""
+        if isinstance(stream, ReadyStream):
             return stream.pull
         opened: list[Callable[[], Awaitable[bytes]]] = []
         self.begin(lambda inner: opened.append(inner.open(stream)))
