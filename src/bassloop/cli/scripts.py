@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from bassloop.bass.reference import ReferenceEntry
     from bassloop.bass.session import SessionDriver
-    from bassloop.tools.local.bump import CallOutcome
     from bassloop.tools.local.late_driver import EventLoop
     from bassloop.tools.local.local_host import LateImports
+    from bassloop.tools.local.script import CallOutcome
     from bassloop.tools.local.thunk_runner import ThunkRunner
 
 T = TypeVar("T")
@@ -146,18 +146,16 @@ def repl(unsandboxed: bool) -> None:
       echo '(+ 1 2)' | bassloop repl
     """
     from bassloop.tools.local.late_driver import RuntimeOptions
-    from bassloop.tools.repl.evaluator import EntryInterrupted, Evaluator, say
+    from bassloop.tools.local.repl import EntryInterrupted, Evaluator, follow, say
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     try:
         with Evaluator(options, late_imports(), say) as evaluator:
             if sys.stdin.isatty() and sys.stdout.isatty():
-                from bassloop.tools.repl.prompt import converse
+                from bassloop.tools.local.repl_prompt import converse
 
                 status = converse(evaluator)
             else:
-                from bassloop.tools.repl.evaluator import follow
-
                 status = follow(evaluator, sys.stdin)
     except (EntryInterrupted, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -178,14 +176,14 @@ def bump(files: tuple[Path, ...], check: bool, unsandboxed: bool) -> None:
     Example:
       bassloop bump --check
     """
-    from bassloop.tools.local import bump as bumping
     from bassloop.tools.local.late_driver import RuntimeOptions
+    from bassloop.tools.local.script import bump as bump_file
 
     options = RuntimeOptions(sandbox=False if unsandboxed else None)
     failed = changed = False
     for path in files or (Path("bass.lock"),):
         with report_script_errors():
-            outcomes = bumping.bump(
+            outcomes = bump_file(
                 path, options, late_imports(), write=not check, on_outcome=_show_outcome
             )
         failed |= any(outcome.error for outcome in outcomes)

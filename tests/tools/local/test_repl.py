@@ -23,8 +23,8 @@ import pytest
 from bassloop import bass
 from bassloop.cli.scripts import late_imports
 from bassloop.tools.local.late_driver import RuntimeOptions
-from bassloop.tools.repl.evaluator import Evaluator, Gone, entries, say
-from bassloop.tools.repl.prompt import completions
+from bassloop.tools.local.repl import Evaluator, Gone, entries, say
+from bassloop.tools.local.repl_prompt import completions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

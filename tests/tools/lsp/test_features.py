@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.tools.lsp import features
 from bassloop.tools.lsp.analysis import Analysis, analyse
-from bassloop.tools.lsp.documents import Documents
+from bassloop.tools.lsp.server import Documents
 from bassloop.tools.lsp.text_model import Definition, TextSpan
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.tools.lsp.documents import Positions
+from bassloop.tools.lsp.text_model import Positions
 
 TEXTS = st.text(alphabet="ab\n\r\u2028é😀\t", max_size=30)
 

@@ -1,4 +1,4 @@
-"""The language server's protocol, on standard input and output.
+"""The language server's protocol, on standard input and output, and the texts that are open in the editor.
 
 pygls is built on asyncio, so this process doesn't use Trio.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,16 +17,18 @@ from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
 from bassloop import __version__
+from bassloop.bass.builtins import internal
 from bassloop.tools.formatter import format_bass
 from bassloop.tools.lsp import features
-from bassloop.tools.lsp.documents import STD, Documents, Positions, beside
+from bassloop.tools.lsp.analysis import Analysis, analyse
 from bassloop.tools.lsp.features import RenameError, rename, renameable
-from bassloop.tools.lsp.text_model import TextSpan
+from bassloop.tools.lsp.text_model import Positions, TextSpan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pygls.workspace import TextDocument
 
-    from bassloop.tools.lsp.analysis import Analysis
     from bassloop.tools.lsp.features import Signature, Suggestion, Target
     from bassloop.tools.lsp.text_model import Definition, Problem
 
@@ -51,6 +54,82 @@ SYMBOLS: Final = {
     "operative": types.SymbolKind.Operator,
     "module": types.SymbolKind.Module,
 }
+
+
+MAX_FILE: Final = 1 << 20
+"""The size limit in bytes for files that scripts use."""
+
+MAX_DEPTH: Final = 20
+"""The maximum length of a chain of files, each of which uses the next."""
+
+STD: Final = Path(str(resources.files("bassloop.bass") / "std"))
+"""The folder of the standard modules, which may use internal names."""
+
+
+class Documents:
+    """Analyses of texts, made on demand and cached until the text changes.
+
+    Args:
+        opened: returns the text of an open document by its path, or None if it isn't open.
+    """
+
+    def __init__(self, opened: Callable[[Path], str | None]) -> None:
+        self._opened = opened
+        self._analyses: dict[Path | str, tuple[str, Analysis]] = {}
+        self._loading: set[Path] = set()
+
+    def analysis(self, text: str, path: Path | None, key: str) -> Analysis:
+        """Return the analysis of a text. `path` is its file, if it has one, and else `key` identifies it."""
+        at = path if path is not None else key
+        cached = self._analyses.get(at)
+        if cached is not None and cached[0] == text:
+            return cached[1]
+        made = analyse(text, _internals(path), lambda name: self._used(name, path))
+        self._analyses[at] = (text, made)
+        return made
+
+    def forget(self, path: Path | None = None, key: str = "") -> None:
+        """Drop the analysis of a document that was closed. Without arguments, drop all, because files have changed."""
+        if path is None and not key:
+            self._analyses.clear()
+        else:
+            self._analyses.pop(path if path is not None else key, None)
+
+    def at(self, path: Path) -> Analysis | None:
+        """Return the analysis of a file, open or not; None if it can't be read."""
+        text = self._opened(path)
+        if text is None:
+            try:
+                if path.stat().st_size > MAX_FILE:
+                    return None
+                text = path.read_text(encoding="utf-8")
+            except (OSError, ValueError):
+                return None
+        return self.analysis(text, path, "")
+
+    def _used(self, name: str, user: Path | None) -> Analysis | None:
+        path = beside(user, name)
+        # Files may use each other circularly.
+        if path is None or path in self._loading or len(self._loading) >= MAX_DEPTH:
+            return None
+        self._loading.add(path)
+        try:
+            return self.at(path)
+        finally:
+            self._loading.discard(path)
+
+
+def beside(user: Path | None, name: str) -> Path | None:
+    """Return the file that `*dir*/name` refers to in a script; None if the script isn't in a file."""
+    if user is None or "\0" in name:
+        return None
+    return user.parent / name
+
+
+def _internals(path: Path | None) -> tuple[str, ...]:
+    if path is None or path.parent != STD:
+        return ()
+    return tuple(internal().vars)
 
 
 class BassServer(LanguageServer):

@@ -21,7 +21,7 @@ from bassloop.bass.errors import BassError, ReadError, render
 from bassloop.bass.reader import indentation, read_source, word_before
 from bassloop.bass.reference import ReferenceEntry, entry, module_names
 from bassloop.bass.values import MISSING, Scope, strip
-from bassloop.tools.repl.evaluator import EntryInterrupted, Gone, Stuck, shown
+from bassloop.tools.local.repl import EntryInterrupted, Gone, Stuck, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPressEvent
 
     from bassloop.bass.values import Value
-    from bassloop.tools.repl.evaluator import Evaluator
+    from bassloop.tools.local.repl import Evaluator
 
 PROMPT: Final = "bass> "
 SHOWN: Final = 10_000
