@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bassloop.cli.runner import dial, prune
-from bassloop.cli.runner_secret import set_
+from bassloop.cli.runner import dial, prune, set_secret
 from bassloop.settings import Settings, written_default
 
 PROJECT = Path(__file__).parents[1]
@@ -35,7 +34,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_every_option_of_a_runner_is_documented() -> None:
     told = (DOCS / "runners.md").read_text()
-    for command in (dial, prune, set_):
+    for command in (dial, prune, set_secret):
         for option in command.params:
             if isinstance(option, click.Option):
                 assert any(f"`{name}" in told or f" {name} " in told for name in option.opts), (

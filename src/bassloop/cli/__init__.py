@@ -63,7 +63,7 @@ SECTIONS: dict[str, dict[str, _Command]] = {
     "A loop of your own": {
         "serve": _Command("serve", "serve", "Run the daemon: webhook, hooks, pages, SSH gateway."),
         "github": _Command("github", "github", "Create the loop's GitHub App, and check it."),
-        "service": _Command("service", "service", "Run the daemon, or a runner, under systemd."),
+        "service": _Command("serve", "service", "Run the daemon, or a runner, under systemd."),
         "status": _Command(
             "status", "status", "Show if the daemon is running, and what it's doing."
         ),

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bassloop.repository_files import CONFIG_FILE, SCRIPTS
+from bassloop.repository_files import (
+    CONFIG_FILE,
+    SCRIPTS,
+    explain_missing_checks,
+    find_checks_folder,
+    find_script,
+    is_git_folder,
+    repository_top,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,12 +115,10 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     Example:
       bassloop init && bassloop try
     """
-    from bassloop.cli.container_advice import has_engine
     from bassloop.cli.errors import report_errors
-    from bassloop.cli.machine_versions import explain_old_programs
+    from bassloop.cli.machine_advice import explain_old_programs, has_engine
     from bassloop.project import ChecksFileError, read_checks
     from bassloop.project.detection import write_declaration
-    from bassloop.repository_files import is_git_folder, repository_top
     from bassloop.terminal import one_line
 
     if is_git_folder(path.resolve()):
@@ -200,7 +206,7 @@ def _is_test(proposal: Proposal) -> bool:
 
 def _without_engine(proposals: Sequence[Proposal]) -> str:
     """Return what to do before a first try, so that it doesn't fail because an image is missing."""
-    from bassloop.cli.container_advice import advise_installation
+    from bassloop.cli.machine_advice import advise_installation
 
     images = ", ".join(dict.fromkeys(proposal.image for proposal in proposals)) or "their images"
     text = (
@@ -309,11 +315,6 @@ def eject(path: Path) -> None:
     """
     from bassloop.cli.errors import report_errors
     from bassloop.project import ChecksFileError, read_checks, write_bass
-    from bassloop.repository_files import (
-        explain_missing_checks,
-        find_checks_folder,
-        find_script,
-    )
     from bassloop.tools.formatter import format_bass
 
     folder = find_checks_folder(path) or path

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.cli.container_advice import advise_installation, has_engine
-from bassloop.cli.machine_versions import explain_old_programs
+from bassloop.cli.machine_advice import advise_installation, explain_old_programs, has_engine
 from bassloop.lifecycle import RunState
 from bassloop.project import ChecksFileError, compile_checks, pitfall_lines, read_checks
 from bassloop.repository_files import CHECKS, CONFIG_FILE

@@ -16,7 +16,7 @@ from rich.markup import escape
 from watchfiles import awatch
 
 from bassloop.cli import PROGRAM
-from bassloop.cli.container_advice import advise_installation, has_engine
+from bassloop.cli.machine_advice import advise_installation, has_engine
 from bassloop.cli.progress import is_live
 from bassloop.cli.trial_advice import advise, explain_silence, place_of_missing, warn_of_pitfalls
 from bassloop.cli.trial_display import Pulls, TrialDisplay

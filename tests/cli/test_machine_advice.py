@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.cli.machine_versions import explain_old_programs
+from bassloop.cli.machine_advice import explain_old_programs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,10 +1,11 @@
-"""Compare the versions of this machine's programs with those that a project requires."""
+"""Find out what this machine lacks for a project's checks: a container engine, or newer versions of programs."""
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
+from shutil import which
 from typing import TYPE_CHECKING
 
 from bassloop.project.manifests import required_versions
@@ -12,8 +13,41 @@ from bassloop.project.manifests import required_versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+COMMANDS = {
+    "apt": "apt install podman",
+    "dnf": "dnf install podman",
+    "zypper": "zypper install podman",
+    "pacman": "pacman -S podman",
+    "apk": "apk add podman",
+    "xbps-install": "xbps-install podman",
+    "brew": "brew install podman && podman machine init && podman machine start",
+}
+"""The command that installs Podman, by the package manager's program."""
+
 SECONDS = 10.0
 """The time limit for a program that prints its version."""
+
+
+def has_engine() -> bool:
+    """Return whether a container engine's program is installed, whether it works or not."""
+    return any(map(which, ("podman", "docker")))
+
+
+def install_command() -> str | None:
+    """Return the command that installs Podman here; None if the package manager isn't known."""
+    manager = next(filter(which, COMMANDS), None)
+    if manager is None:
+        return None
+    command = COMMANDS[manager]
+    if manager == "brew" or os.geteuid() == 0:
+        return command
+    return f"sudo {command}" if which("sudo") else f'su -c "{command}"'
+
+
+def advise_installation() -> str:
+    """Return how to get an engine, as the beginning of a sentence."""
+    command = install_command()
+    return f"Install Podman ({command}) or Docker" if command else "Install Podman or Docker"
 
 
 def explain_old_programs(read: Callable[[str], str | None]) -> list[str]:
@@ -42,7 +76,7 @@ def _explain(read: Callable[[str], str | None]) -> Iterator[str]:
 
 def _version_of(program: str) -> str:
     """Return a program's version; "" if it isn't installed or doesn't print one."""
-    path = shutil.which(program)
+    path = which(program)
     if path is None:
         return ""
     try:
