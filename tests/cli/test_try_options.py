@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.tools.trial import temporary_folder
-from bassloop.tools.trial_guard import RUNNER_STATE, clean_up
+from bassloop.tools.trial_guard import RUNNER_STATE, clean_up, temporary_folder
 from tests.commands import Finished, run_command
 from tests.forked_programs import running_bassloop
 from tests.repositories import git
@@ -259,11 +258,11 @@ async def test_files_that_take_long_to_remove_do_not_delay_the_end(
 KILLED = """
 import os, signal, sys
 import trio
-from bassloop.tools import trial
+from bassloop.tools import trial_guard
 from pathlib import Path
 
 async def main():
-    async with trial.temporary_folder() as folder:
+    async with trial_guard.temporary_folder() as folder:
         (folder / "file").touch()
         print(folder, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)

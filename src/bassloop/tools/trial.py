@@ -10,12 +10,9 @@ import getpass
 import json
 import re
 import secrets
-import shutil
-import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -25,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bassloop.bridge import open_bridge
-from bassloop.concurrency import outlasting_scope, shielded
+from bassloop.concurrency import outlasting_scope
 from bassloop.daemon.serve import Daemon, serve
 from bassloop.github.app_manifest import CALLBACK_PATH
 from bassloop.runner import DriverChosen, EngineTried, RunnerEvent, RunnerOptions, run_runner
@@ -34,20 +31,19 @@ from bassloop.standin import StandIn, serve_standin
 from bassloop.tools.trial_guard import (
     ENGINE_FILE,
     RUNNER_STATE,
-    guarded,
-    has_own_images,
     open_trial_database,
     remove_own_images,
+    temporary_folder,
 )
 from bassloop.tools.working_copy import TrialError, WorkingCopy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from bassloop.runner.options import DriverName
     from bassloop.store import Store
 
-REMOVE_SECONDS = 10.0
 STANDIN_SECONDS = 30.0
 """How long the stand-in is served at most after a trial was cancelled, in seconds."""
 
@@ -288,7 +284,7 @@ async def _open_daemons(
             name = "loop" if count == 1 else f"node-{number}"
             on_stage("starting the daemon" if count == 1 else f"starting {name}")
             settings = make_settings(data_dir=folder / name, node_name=name, **shared)
-            nodes.append(await nursery.start(_serve, settings, stop))
+            nodes.append(await nursery.start(partial(serve, settings, stop=stop)))
         yield nodes
         stop.set()
 
@@ -302,12 +298,6 @@ async def _end_when_full(store: Store, folder: Path) -> None:
 def _note_engine(trial: Trial) -> None:
     if trial.driver is not None and trial.driver.kind in ("podman", "docker"):
         (trial.folder / ENGINE_FILE).write_text(trial.driver.kind)
-
-
-async def _serve(
-    settings: Settings, stop: trio.Event, task_status: trio.TaskStatus[Daemon]
-) -> None:
-    await serve(settings, stop=stop, task_status=task_status)
 
 
 def _runner_options(
@@ -359,44 +349,6 @@ def _payload(path: Path) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise TrialError(f"{path} can't be used as a payload: it is not a JSON object")
     return payload
-
-
-@asynccontextmanager
-async def temporary_folder() -> AsyncGenerator[Path]:
-    """A private folder that is removed on exit, even if this is cancelled or killed. Raises TrialError.
-
-    The guard removes what takes longer than REMOVE_SECONDS, such as the packages that checks have cached. If a
-    container engine may still have images of the trial, it removes both.
-    """
-    try:
-        parent = await trio.to_thread.run_sync(tempfile.gettempdir)
-    except OSError as error:
-        raise _no_place(error) from error
-    folder = Path(parent, f"bassloop-try-{secrets.token_hex(8)}")
-    async with guarded(folder):
-        try:
-            await trio.to_thread.run_sync(partial(folder.mkdir, mode=0o700))
-        except OSError as error:
-            raise _no_place(error) from error
-        try:
-            yield folder
-        finally:
-            if not has_own_images(folder):
-                await _remove(folder)  # before the guard looks whether it is there
-
-
-def _no_place(error: OSError) -> TrialError:
-    return TrialError(
-        f"there is no place for temporary files ({error.strerror}): set TMPDIR to a folder with room, which you "
-        "may write to"
-    )
-
-
-async def _remove(folder: Path) -> None:
-    """Remove a guarded folder. Returns after REMOVE_SECONDS, even if it isn't done yet."""
-    remove = partial(shutil.rmtree, folder, ignore_errors=True)
-    with shielded(REMOVE_SECONDS):
-        await trio.to_thread.run_sync(remove, abandon_on_cancel=True)
 
 
 @dataclass(frozen=True, slots=True)

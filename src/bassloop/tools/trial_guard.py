@@ -1,4 +1,4 @@
-"""Clean up after a trial that was killed: end what it has started, and remove its folder.
+"""The temporary folder of a trial, and the guard that cleans up after one that was killed.
 
 While a trial runs, a shell waits for the end of its standard input, which comes however the trial ends. It starts
 Python only if the trial's folder still exists, because the trial had no chance to remove it.
@@ -7,12 +7,15 @@ Python only if the trial's folder still exists, because the trial had no chance 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +48,7 @@ ENGINE_FILE = "engine"
 """The file that names the runner's container engine."""
 
 END_SECONDS = 10.0
+REMOVE_SECONDS = 10.0
 _WAIT = """
 IFS= read -r folder || exit
 cat >/dev/null
@@ -80,7 +84,45 @@ def end_trial_database(trial: Path) -> None:
 
 
 @asynccontextmanager
-async def guarded(folder: Path) -> AsyncGenerator[None]:
+async def temporary_folder() -> AsyncGenerator[Path]:
+    """Yield a private folder that is removed on exit, even if it is cancelled or killed. Raises TrialError.
+
+    The guard removes what takes longer than REMOVE_SECONDS, such as the packages that checks have cached. If a
+    container engine may still have images of the trial, it removes both.
+    """
+    try:
+        parent = await trio.to_thread.run_sync(tempfile.gettempdir)
+    except OSError as error:
+        raise _no_place(error) from error
+    folder = Path(parent, f"bassloop-try-{secrets.token_hex(8)}")
+    async with _guarded(folder):
+        try:
+            await trio.to_thread.run_sync(partial(folder.mkdir, mode=0o700))
+        except OSError as error:
+            raise _no_place(error) from error
+        try:
+            yield folder
+        finally:
+            if not has_own_images(folder):
+                await _remove(folder)  # before the guard looks whether it is there
+
+
+def _no_place(error: OSError) -> TrialError:
+    return TrialError(
+        f"there is no place for temporary files ({error.strerror}): set TMPDIR to a folder with room, which you "
+        "may write to"
+    )
+
+
+async def _remove(folder: Path) -> None:
+    """Remove a guarded folder. Returns after REMOVE_SECONDS, even if it isn't done yet."""
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    with shielded(REMOVE_SECONDS):
+        await trio.to_thread.run_sync(remove, abandon_on_cancel=True)
+
+
+@asynccontextmanager
+async def _guarded(folder: Path) -> AsyncGenerator[None]:
     """Clean up after this process if it is killed in here, or leaves the folder behind.
 
     The folder needn't exist yet. Nobody else learns its name, so create it in here: then it never remains.
