@@ -12,7 +12,7 @@ from bassloop.checks import check_output
 from bassloop.checks.run_failure import RunFailure, failing_step
 from bassloop.failures import Failure, Location, Rank
 from bassloop.github import CheckOutput
-from bassloop.github.check_run_requests import cut
+from bassloop.github.check_runs import cut
 from bassloop.runtimes import Platform, Runtime
 from bassloop.store import ThunkRecord
 from bassloop.tools.failure_report import render_failure

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassloop.github import Action, Annotation, CheckOutput, CheckRunDraft, GitHubError, Refused
-from bassloop.github.check_run_requests import (
+from bassloop.github.check_runs import (
     CONCLUSIONS,
     MAX_ANNOTATIONS,
     MAX_TEXT,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassloop.github import MalformedEvent, sign, verify_signature
-from bassloop.github.check_run_requests import MAX_TEXT, cut
+from bassloop.github.check_runs import MAX_TEXT, cut
 
 from .made import REPOSITORY, SHA, check_run, check_suite, event_of, payload, pull_request
 

@@ -11,7 +11,7 @@ import trio.testing
 
 from bassloop.github.api_budget import Purpose, spending
 from bassloop.github.errors import GitHubError
-from bassloop.github.outages import OUTAGE_SECONDS, PROBE_SECONDS, OutageGate
+from bassloop.github.pacing import OUTAGE_SECONDS, PROBE_SECONDS, OutageGate
 from bassloop.github.request import Credential
 from bassloop.github.rest_client import RestClient
 

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
-from bassloop.github.rate_limits import Pacer
+from bassloop.github.pacing import Pacer
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
-from bassloop.github.rate_limits import Pacer
+from bassloop.github.pacing import Pacer
 from bassloop.github.reservations import STORE_SECONDS, Reservation, StoredSpending, restore
 from bassloop.store import open_store
 from bassloop.store.records import SpendingRecord

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.github.api_budget import APIBudget, Purpose, Turn
-from bassloop.github.rate_limits import Pacer
+from bassloop.github.pacing import Pacer
 from bassloop.github.reservations import Reservation, StoredSpending
 from bassloop.store.usage import OthersSpending
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.github import rate_limits
+from bassloop.github import pacing
 from bassloop.standin.faults import Fault, garbage, lost_answer, secondary_limit
 from tests.repositories import commits
 from tests.small_loop import small_loop
@@ -108,7 +108,7 @@ async def test_a_check_run_that_may_exist_is_looked_for_until_github_answers(
 async def test_a_backlog_is_handled_through_all_kinds_of_failures_at_once(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 0.2)
+    monkeypatch.setattr(pacing, "DEFAULT_WAIT", 0.2)
     repository = make_repository(**{"project.bass": HOOK})
     async with backlog(repository, tmp_path / "data", size=60, seconds=800) as loop:
         faults = [bad_day(*call) for bad_day in BAD_DAYS.values() for call in CALLS]
@@ -125,7 +125,7 @@ async def test_a_backlog_is_handled_through_all_kinds_of_failures_at_once(
 async def test_a_backlog_of_hundreds_is_handled_through_one_kind_of_failure(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str
 ) -> None:
-    monkeypatch.setattr(rate_limits, "DEFAULT_WAIT", 1.0)
+    monkeypatch.setattr(pacing, "DEFAULT_WAIT", 1.0)
     repository = make_repository(**{"project.bass": HOOK})
     async with backlog(repository, tmp_path / "data", size=500, seconds=800) as loop:
         faults = [BAD_DAYS[day](*call) for call in (*CALLS, SEARCH)]

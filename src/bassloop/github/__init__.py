@@ -1,7 +1,7 @@
 """GitHub: the API client, the App's credentials and webhook, users' keys, signing in.
 
-Parsing and deciding is pure (:mod:`webhook_events`, :mod:`check_run_requests`, :mod:`request`); :mod:`github` and
-:mod:`repository_client` are what others call, :mod:`rest_client` is the HTTP below them::
+Others call :mod:`github` and :mod:`repository_client`; :mod:`rest_client` is the HTTP below them. What parses or
+decides does no I/O (:mod:`webhook_events`, :mod:`api_budget`, and the requests of :mod:`check_runs`)::
 
     async with open_github(GitHubConfig(app_id=1, private_key=pem)) as github:
         repo = github.repository(installation_id, "octocat", "hello")

@@ -14,7 +14,7 @@ from bassloop.concurrency import shielded
 from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
 from bassloop.github.app_webhook import AppWebhook
-from bassloop.github.check_writer import CheckWriter
+from bassloop.github.check_runs import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys
 from bassloop.github.oauth import OAuth, OAuthConfig

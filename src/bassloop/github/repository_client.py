@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bassloop.github.app_credentials import NO_APP
-from bassloop.github.check_run_requests import CheckRunChange
+from bassloop.github.check_runs import CheckRunChange
 from bassloop.github.errors import GitHubError, NotFound, TooLong, Unauthorized
 from bassloop.github.models import (
     CheckOutput,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from bassloop.github.app_credentials import AccessToken, Installation
-    from bassloop.github.check_writer import CheckWriter
+    from bassloop.github.check_runs import CheckWriter
 
 MAX_FILE = 10 << 20
 MAX_PATH = 4096

@@ -14,7 +14,7 @@ import trio
 from gidgethub import sansio
 
 from bassloop.github.errors import GitHubError, RateLimited, TooLong, explain
-from bassloop.github.rate_limits import requested_wait
+from bassloop.github.pacing import requested_wait
 
 API_VERSION = "2022-11-28"
 REQUESTER = "bassloop"

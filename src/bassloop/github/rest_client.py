@@ -23,8 +23,7 @@ import trio
 from bassloop.concurrency import Backoff, TTLCache, retry
 from bassloop.github.api_budget import POINTS, APIBudget, Purpose, current_turn
 from bassloop.github.errors import GitHubError, RateLimited
-from bassloop.github.outages import OUTAGE_SECONDS, OutageGate
-from bassloop.github.rate_limits import READ_POINTS, WRITE_POINTS, Pacer
+from bassloop.github.pacing import OUTAGE_SECONDS, READ_POINTS, WRITE_POINTS, OutageGate, Pacer
 from bassloop.github.request import (
     ANONYMOUS,
     JSON,

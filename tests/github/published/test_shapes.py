@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from bassloop.github import Action, Annotation, CheckOutput
-from bassloop.github.check_run_requests import (
+from bassloop.github.check_runs import (
     CheckRunChange,
     annotation_batch,
     change_request,

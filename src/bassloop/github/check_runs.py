@@ -1,4 +1,8 @@
-"""The requests that create and change check runs, within GitHub's limits, and their responses. No I/O.
+"""Check runs: the requests that create and change them, within GitHub's limits, and the writer that sends these.
+
+Each check run is created once. If the response to a creation was lost, the check run is looked for among the head's
+before creating it again. The changes of one check run are sent in order; those that are waiting are merged. Each
+request appends its annotations, so before one is repeated, GitHub is asked how many there are.
 
 https://docs.github.com/rest/checks/runs
 """
@@ -6,21 +10,34 @@ https://docs.github.com/rest/checks/runs
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+import structlog
+import trio
+
+from bassloop.concurrency import retry
 from bassloop.github.errors import GitHubError, Refused
 from bassloop.github.models import (
-    Action,
     Annotation,
-    CheckOutput,
     CheckRunDraft,
     CheckRunRecord,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from bassloop.github.app_credentials import Installation
+    from bassloop.github.models import (
+        Action,
+        Annotation,
+        CheckOutput,
+        CheckRunDraft,
+    )
+
+log = structlog.get_logger(__name__)
 
 STATUSES = frozenset({"queued", "in_progress", "completed"})
 CONCLUSIONS = frozenset(
@@ -39,6 +56,8 @@ _CUT = "\n\n… (cut here; the whole is behind the link)"
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})")
 
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
+
+MAX_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +236,184 @@ def title(text: str) -> str:
     """Return a title as one line, no longer than GitHub shows. An empty one is replaced."""
     flat = " ".join(text.encode(errors="replace").decode().split()) or "Bass Loop"
     return flat if len(flat) <= MAX_TITLE else flat[: MAX_TITLE - 1] + "…"
+
+
+@dataclass(eq=False)
+class _Changes:
+    """The changes of one check run, merged, and how many of its annotations were sent."""
+
+    lock: trio.Lock = field(default_factory=trio.Lock)
+    change: dict[str, Any] = field(default_factory=dict)
+    requested: int = 0
+    sent: int = 0
+    users: int = 0
+
+
+@dataclass(eq=False)
+class CheckWriter:
+    """Creates, changes and finds the check runs of all repositories."""
+
+    _changes: dict[str, _Changes] = field(default_factory=dict, init=False)
+
+    @property
+    def waiting(self) -> int:
+        """The number of check runs with changes that haven't been sent yet."""
+        return len(self._changes)
+
+    async def create(
+        self, installation: Installation, repository: str, draft: CheckRunDraft
+    ) -> CheckRunRecord:
+        """Create a check run, once.
+
+        Raises GitHubError. If that is `uncertain`, look for the check run before creating it again.
+        """
+        data = creation_request(draft)
+        doubt: GitHubError | None = None
+
+        async def find() -> CheckRunRecord | None:
+            return await self.find(
+                installation, repository, draft.head_sha, draft.name, draft.external_id
+            )
+
+        async def attempt() -> CheckRunRecord:
+            nonlocal doubt
+            if doubt is not None:
+                if (created := await find()) is not None:
+                    return created
+                doubt = None
+            path = f"{repository}/check-runs"
+            try:
+                return parse_check_run(await installation.call("POST", path, data=data))
+            except GitHubError as error:
+                doubt = error if error.uncertain else None
+                raise
+
+        def retry_after(error: Exception) -> float | None:
+            if doubt is None:
+                return None
+            log.warning("check run may have been created", name=draft.name, error=str(error))
+            return 0.0
+
+        policy = installation.api.retries
+        try:
+            return await retry(
+                attempt, policy.backoff, retry_after=retry_after, attempts=policy.attempts
+            )
+        except GitHubError as error:
+            if doubt is None:
+                raise
+            try:
+                created = await find()
+            except GitHubError:
+                raise doubt from error
+            if created is not None:
+                return created
+            raise
+
+    async def find(
+        self,
+        installation: Installation,
+        repository: str,
+        head_sha: str,
+        name: str,
+        external_id: str,
+    ) -> CheckRunRecord | None:
+        """Return this App's check run of a head with this `external_id`, or None."""
+        for found in await self.listed(installation, repository, head_sha, name):
+            if found.external_id == external_id:
+                return found
+        return None
+
+    async def listed(
+        self, installation: Installation, repository: str, ref: str, name: str | None
+    ) -> list[CheckRunRecord]:
+        """Return this App's check runs of a commit in GitHub's order, newest first, including hidden ones."""
+        query = "filter=all&per_page=100"
+        if name is not None:
+            query += f"&check_name={quote(name, safe='')}"
+        if installation.app is not None:
+            query += f"&app_id={installation.app.app_id}"
+        url: str | None = f"{repository}/commits/{quote(ref, safe='')}/check-runs?{query}"
+        found: list[CheckRunRecord] = []
+        for _ in range(MAX_PAGES):
+            if url is None:
+                break
+            page, url = await installation.page(url)
+            items = page.get("check_runs") if isinstance(page, dict) else None
+            found += [parse_check_run(item) for item in items or ()]
+        return found
+
+    async def update(
+        self,
+        installation: Installation,
+        url: str,
+        change: CheckRunChange,
+    ) -> None:
+        """Change a check run, merged with other changes that are waiting. Raises GitHubError.
+
+        An annotation without a file is left out.
+
+        Args:
+            url: the check run's path in the API.
+        """
+        data = change_request(change)
+        placed = [note for note in change.output.annotations if note.path]
+        changes = self._changes.setdefault(url, _Changes())
+        changes.users += 1
+        try:
+            changes.change = {**changes.change, **data}
+            changes.requested += 1
+            mine = changes.requested
+            async with changes.lock:
+                if placed:
+                    await self._annotate(installation, url, changes, placed)
+                elif changes.sent < mine:
+                    await self._send(installation, url, changes)
+        finally:
+            changes.users -= 1
+            if not changes.users:
+                del self._changes[url]
+
+    async def _send(self, installation: Installation, url: str, changes: _Changes) -> None:
+        taken = changes.requested
+
+        def newest() -> Mapping[str, Any]:
+            nonlocal taken
+            taken = changes.requested
+            return changes.change
+
+        await installation.call("PATCH", url, data=newest)
+        changes.sent = taken
+
+    async def _annotate(
+        self,
+        installation: Installation,
+        url: str,
+        changes: _Changes,
+        annotations: Sequence[Annotation],
+    ) -> None:
+        """Send the change, in as many requests as the new annotations take."""
+
+        async def send_batch() -> bool:
+            has = parse_check_run(await installation.call("GET", url)).annotations
+            batch = annotation_batch(annotations, has)
+            if not batch:
+                return False
+            taken, change = changes.requested, changes.change
+            output = {**change["output"], "annotations": batch}
+            await installation.call(
+                "PATCH", url, data={**change, "output": output}, repeatable=False
+            )
+            changes.sent = taken
+            return True
+
+        def retry_after(error: Exception) -> float | None:
+            return 0.0 if isinstance(error, GitHubError) and error.uncertain else None
+
+        policy = installation.api.retries
+        while await retry(
+            send_batch, policy.backoff, retry_after=retry_after, attempts=policy.attempts
+        ):
+            pass
+        if changes.sent < changes.requested:
+            await self._send(installation, url, changes)
