@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bassloop.github import GitHubError, NotFound
-from bassloop.github.app_manifest import EVENTS, PERMISSIONS, exchange, form_url, manifest, web_url
+from bassloop.github.app_registration import (
+    EVENTS,
+    PERMISSIONS,
+    exchange,
+    form_url,
+    manifest,
+    web_url,
+)
 from bassloop.standin import Fault
 
 from .world import KEY, open_world

@@ -85,7 +85,7 @@ def create_app(
 def _plan(
     settings: Settings, name: str | None, organization: str | None, replace: bool, path: Path
 ) -> Plan:
-    from bassloop.github.app_manifest import form_url, web_url
+    from bassloop.github.app_registration import form_url, web_url
     from bassloop.tools.setup.create_app import CREDENTIALS, MAX_NAME, Plan, assigned, try_to_write
 
     if settings.external_url is None:

@@ -35,7 +35,7 @@ from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits, evaluators_here
 from bassloop.gateway import GatewayAddress, GatewaySettings, fingerprint, load_host_key
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
-from bassloop.github.app_manifest import web_url
+from bassloop.github.app_registration import web_url
 from bassloop.private_files import ExposedFileError, read_private_file, write_private_file
 from bassloop.setting_types import EVERY_ADDRESS, parse_address
 from bassloop.settings import MIN_SECRET, SettingsError

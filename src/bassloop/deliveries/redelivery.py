@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import DeliveryAttempt, GitHub
-    from bassloop.github.app_webhook import AppWebhook
+    from bassloop.github.app_registration import AppWebhook
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,13 @@ decides does no I/O (:mod:`webhook_events`, :mod:`api_budget`, and the requests 
 from __future__ import annotations
 
 from bassloop.github.api_budget import APIBudget, Purpose, purpose_name, spending
-from bassloop.github.app_webhook import AppInfo, AppWebhook, DeliveryAttempt, WebhookConfig, missed
+from bassloop.github.app_registration import (
+    AppInfo,
+    AppWebhook,
+    DeliveryAttempt,
+    WebhookConfig,
+    missed,
+)
 from bassloop.github.errors import (
     Forbidden,
     GitHubError,

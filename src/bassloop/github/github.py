@@ -13,7 +13,7 @@ from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.concurrency import shielded
 from bassloop.github.api_budget import POINTS
 from bassloop.github.app_credentials import NO_APP, App, Installation
-from bassloop.github.app_webhook import AppWebhook
+from bassloop.github.app_registration import AppWebhook
 from bassloop.github.check_runs import CheckWriter
 from bassloop.github.errors import GitHubError, NotFound, Unauthorized
 from bassloop.github.login_keys import KNOWN_SECONDS, KeyStore, LoginKeys

@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 
 from quart import Response, redirect, request
 
+from bassloop.github.app_registration import WEBHOOK_PATH
 from bassloop.standin import authorization, objects
 from bassloop.standin.authorization import CallRefused, json_body, json_response, link_next, page
-from bassloop.standin.standin import HOOK_PATH
 from bassloop.standin.state import StandInError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _hook_config(standin: StandIn) -> dict[str, str]:
     defaults = {
         "content_type": "json",
         "insecure_ssl": "0",
-        "url": standin.hook_url + HOOK_PATH,
+        "url": standin.hook_url + WEBHOOK_PATH,
     }
     secret = {"secret": "********"} if standin.webhook_secret else {}
     return {**defaults, **standin.hook_config, **secret}
@@ -177,7 +177,7 @@ def _add_deliveries(web: QuartTrio, standin: StandIn, nursery: trio.Nursery) -> 
 
 
 async def _redeliver(standin: StandIn, attempt: LoggedAttempt) -> None:
-    loop_url = attempt.url.removesuffix(HOOK_PATH)
+    loop_url = attempt.url.removesuffix(WEBHOOK_PATH)
     try:
         await standin.deliver(loop_url, attempt.event, attempt.payload, guid=attempt.guid)
     except StandInError:

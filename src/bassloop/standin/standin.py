@@ -12,6 +12,7 @@ import httpx
 
 from bassloop.addresses import trusted_certificates
 from bassloop.github import sign
+from bassloop.github.app_registration import WEBHOOK_PATH
 from bassloop.standin import payloads
 from bassloop.standin.state import LoggedAttempt, StandInError, StandInState
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 KEPT_DELIVERIES = 10_000
 HOOK_SECONDS = 60.0
 """How long a delivery waits for the loop's answer. GitHub waits for 10 s, but not on a machine that runs a trial."""
-HOOK_PATH = "/integrations/github/events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class StandIn(StandInState):
             guid: the id of an earlier delivery that this one repeats.
         """
         body, number = json.dumps(payload).encode(), guid or str(uuid.uuid4())
-        address = loop_url + HOOK_PATH
+        address = loop_url + WEBHOOK_PATH
         try:
             answer = await self._post(address, event, number, body)
         except httpx.HTTPError as error:
@@ -70,7 +70,7 @@ class StandIn(StandInState):
     def lose(self, event: str, payload: Mapping[str, Any]) -> str:
         """Record a delivery that the loop never received, as if it was down. Return its guid."""
         guid = str(uuid.uuid4())
-        self._note(guid, event, payload, HOOK_PATH, 0, redelivery=False)
+        self._note(guid, event, payload, WEBHOOK_PATH, 0, redelivery=False)
         return guid
 
     def made_older(self, guid: str, *, status: int, seconds: float) -> None:

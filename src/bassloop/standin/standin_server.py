@@ -17,7 +17,6 @@ from bassloop.standin import (
     app_routes,
     authorization,
     check_run_routes,
-    git_http,
     repository_routes,
     sign_in_routes,
 )
@@ -93,7 +92,6 @@ def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartApp:
     sign_in_routes.add_routes(web, standin)
     repository_routes.add_routes(web, standin)
     check_run_routes.add_routes(web, standin, nursery)
-    git_http.add_routes(web, standin)
     return web
 
 

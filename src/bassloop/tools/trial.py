@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bassloop.bridge import open_bridge
 from bassloop.concurrency import outlasting_scope
 from bassloop.daemon.serve import Daemon, serve
-from bassloop.github.app_manifest import CALLBACK_PATH
+from bassloop.github.app_registration import CALLBACK_PATH
 from bassloop.runner import DriverChosen, EngineTried, RunnerEvent, RunnerOptions, run_runner
 from bassloop.settings import Settings
 from bassloop.standin import StandIn, serve_standin

@@ -22,7 +22,7 @@ from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 from bassloop.addresses import split_untrusted
 from bassloop.concurrency import TokenBucket, TTLCache
 from bassloop.github import GitHubError, SignInPending, SignInRefused, User
-from bassloop.github.app_manifest import CALLBACK_PATH
+from bassloop.github.app_registration import CALLBACK_PATH
 from bassloop.store import User as UserRecord
 from bassloop.web.guard import current_visitor, may_operate
 from bassloop.web.presentation import instant, wants_json

@@ -143,7 +143,7 @@ async def test_an_organizations_app_is_asked_for_at_its_own_page(
 
 
 def settings_made(it: Making) -> CreatedApp:
-    from bassloop.github.app_manifest import NewApp
+    from bassloop.github.app_registration import NewApp
 
     app = NewApp(1, "my-loop", "https://github.test/apps/my-loop", "c", "s", "k", "w")
     return CreatedApp(app, it.creation.plan, it.creation.plan.path, None)

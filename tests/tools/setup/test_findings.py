@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bassloop.github import AppInfo, DeliveryAttempt, WebhookConfig
-from bassloop.github.app_manifest import EVENTS, PERMISSIONS
+from bassloop.github.app_registration import EVENTS, PERMISSIONS
 from bassloop.tools.setup import doctor
 
 INFO = AppInfo(1, "my-loop", "https://github.test/apps/my-loop", PERMISSIONS, EVENTS, 1)

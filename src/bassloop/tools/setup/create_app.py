@@ -35,7 +35,7 @@ from werkzeug.exceptions import HTTPException
 from bassloop.concurrency import shielded
 from bassloop.github import AppWebhook, GitHubError
 from bassloop.github.app_credentials import App
-from bassloop.github.app_manifest import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
+from bassloop.github.app_registration import WEBHOOK_PATH, NewApp, exchange, form_url, manifest
 from bassloop.private_files import write_private_file
 from bassloop.quart_app import QuartApp
 

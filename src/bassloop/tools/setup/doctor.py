@@ -16,7 +16,7 @@ import trio
 
 from bassloop.addresses import is_loopback, trusted_certificates
 from bassloop.github import AppWebhook, GitHubError, NotFound
-from bassloop.github.app_manifest import EVENTS, PERMISSIONS, WEBHOOK_PATH, web_url
+from bassloop.github.app_registration import EVENTS, PERMISSIONS, WEBHOOK_PATH, web_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
