@@ -234,6 +234,26 @@ async def test_only_nodes_may_name_the_client_of_a_request_that_they_forward(
     assert PeerSigner(SECRET).verified({**mine, "path": "/runs/other"}) is None
 
 
+@pytest.mark.parametrize("target", [b'/runs/r/search?q="one"', b"/runs/r/../../runs/r"])
+async def test_a_target_is_forwarded_as_the_visitor_sent_it(
+    cluster: Cluster, target: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise, its signature doesn't match, and the recorder takes the other node for the visitor."""
+    verified, signatures = PeerSigner.verified, list[bool]()
+
+    def noted(self: PeerSigner, scope: dict[str, Any]) -> dict[str, Any] | None:
+        found = verified(self, scope)
+        signatures.append(found is not None)
+        return found
+
+    monkeypatch.setattr(PeerSigner, "verified", noted)
+    _, log = await cluster.begin_run()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.get(cluster.other_address, extensions={"target": target})
+    assert signatures == [False, True]
+    await log.close()
+
+
 async def test_a_request_body_is_not_buffered_while_a_peer_is_asked() -> None:
     send, receive = trio.open_memory_channel[dict[str, object]](10)
     for number in range(3):

@@ -189,11 +189,14 @@ class PeerProxy:
         async with open_flat_nursery() as nursery:
             nursery.start_soon(_cancel_when_left, receive, nursery.cancel_scope)
             try:
+                # The target is sent as it came, since it's signed. httpx would normalize that of a URL.
+                prefix = httpx.URL(peer.address).raw_path.rstrip(b"/")
+                target = prefix + _target(scope).encode("latin-1")
                 async with self._client.stream(
                     scope["method"],
-                    peer.address + _target(scope),
+                    peer.address,
                     headers=self._headers(scope),
-                    extensions={"sni_hostname": self.host},
+                    extensions={"sni_hostname": self.host, "target": target},
                 ) as answer:
                     has_begun = True
                     await send(_beginning(answer))
