@@ -96,6 +96,23 @@ async def test_a_range_of_an_artifact_can_be_requested(
         assert answer.headers["Accept-Ranges"] == "bytes"
 
 
+@pytest.mark.parametrize("asked", [{}, {"Range": "bytes=4-"}])
+async def test_a_head_of_an_artifact_reads_no_file(
+    tmp_path: Path, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranges are only for GET (RFC 9110, section 14.2)."""
+    async with open_site(tmp_path) as site:
+        await site.run()
+        await site.keep("r", "a", b"0123456789")
+        monkeypatch.delattr(type(site.store.artifacts), "reading")
+        transport = httpx.ASGITransport(site.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://loop") as client:
+            answer = await client.head("/runs/r/artifacts/a", headers=asked)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Length"] == "10"
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+
 async def test_private_artifacts_stay_private(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await site.run(public=False)

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 def _requested_range(etag: str) -> Range | None:
     """Return the request's range, or None if it has no single range, or has an If-Range that doesn't match."""
     wanted, condition = request.range, request.if_range
-    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+    if (
+        request.method == "HEAD"
+        or wanted is None
+        or wanted.units != "bytes"
+        or len(wanted.ranges) != 1
+    ):
         return None
     return wanted if condition.date is None and condition.etag in (None, etag) else None
 
@@ -126,7 +131,8 @@ def routes(context: WebContext) -> Blueprint:
             start, stop = part
             body, status, size = _ArtifactBody(context.store, found, start, stop), 206, stop - start
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.bytes}"
-        response = Response(body, status, headers, content_type="application/octet-stream")
+        content = b"" if request.method == "HEAD" else body
+        response = Response(content, status, headers, content_type="application/octet-stream")
         response.content_length = size
         response.timeout = DOWNLOAD_SECONDS
         return response
