@@ -116,6 +116,17 @@ def test_a_badge_shows_the_worst_check() -> None:
     ]
 
 
+async def test_a_commit_with_nothing_to_do_does_not_wait_for_a_runner(tmp_path: Path) -> None:
+    """This is the state of a notice that the repository has no hook."""
+    async with open_site(tmp_path) as site:
+        await site.queued("r", head_sha="beef")
+        await site.store.runs.end("r", "neutral", "add a hook", 101.0)
+        page = f"{HERE}/commits/beef"
+        assert (await site.json(page))["state"] == "neutral"
+        assert "nothing to do" in await site.text(page)
+        assert "waiting for a runner" not in await site.text(page)
+
+
 async def test_a_feed_has_the_failures_newest_first(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         await some_runs(site)

@@ -37,6 +37,7 @@ BADGES = {
     RunState.CANCELLED: ("cancelled", "#855600"),
     RunState.INTERRUPTED: ("interrupted", "#855600"),
     RunState.ACTION_REQUIRED: ("needs a runner", "#855600"),
+    RunState.NEUTRAL: ("nothing to do", "#5d5f67"),
     "none": ("no pushes", "#5d5f67"),
 }
 """The text and the colour of each state."""

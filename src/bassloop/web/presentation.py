@@ -111,6 +111,7 @@ WORST_FIRST = (
     RunState.RUNNING,
     RunState.QUEUED,
     RunState.SUCCEEDED,
+    RunState.NEUTRAL,
 )
 
 
@@ -163,7 +164,7 @@ def view_runs(runs: Sequence[Run]) -> list[RunView]:
 def worst_first(runs: Sequence[Run]) -> list[Run]:
     """Return runs sorted by state, those that need attention first, otherwise in the given order."""
     rank = {state: number for number, state in enumerate(WORST_FIRST)}
-    return sorted(runs, key=lambda run: rank.get(run.state, len(rank)))
+    return sorted(runs, key=lambda run: rank[run.state])
 
 
 def overall_state(runs: Sequence[Run]) -> str:

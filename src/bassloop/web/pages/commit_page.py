@@ -126,7 +126,7 @@ def routes(context: WebContext) -> Blueprint:
             kind=kind,
             label=label,
             newest=view_runs([newest])[0],
-            state=RUN_LABELS.get(state, RUN_LABELS[RunState.QUEUED]),
+            state=RUN_LABELS[state],
             checks=view_runs(worst_first(checks)),
             reasons=await failure_summaries(context, checks),
             actions=await commit_actions(context, checks),
