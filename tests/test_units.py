@@ -112,12 +112,14 @@ def test_durations_are_formatted_for_people() -> None:
         "47 h 59 min",
         "3 d 3 h",
     ]
-    counts = (0, 999, 1000, 2_500_000, 10**9, 25 * 10**12)
+    counts = (0, 999, 1000, 999_960, 2_500_000, 999_960_000, 10**9, 25 * 10**12)
     assert [format_size(each) for each in counts] == [
         "0 bytes",
         "999 bytes",
         "1.0 KB",
+        "1.0 MB",
         "2.5 MB",
+        "1.0 GB",
         "1.0 GB",
         "25000.0 GB",
     ]

@@ -93,6 +93,6 @@ def format_size(count: float) -> str:
         return f"{count:.0f} bytes"
     for unit in ("KB", "MB"):
         count /= 1000
-        if count < 1000:
+        if round(count, 1) < 1000:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} GB"
