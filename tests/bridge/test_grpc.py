@@ -17,7 +17,13 @@ from h2.connection import ConnectionState, H2Connection
 from h2.events import RequestReceived
 
 from bassloop.bridge import call_asyncio, open_bridge
-from bassloop.bridge.grpc import ChannelLimits, open_grpc_channel, open_grpc_server, owned_opener
+from bassloop.bridge.grpc import (
+    READ_BYTES,
+    ChannelLimits,
+    open_grpc_channel,
+    open_grpc_server,
+    owned_opener,
+)
 from bassloop.bridge.memory_channel import connect, memory_opener
 from bassloop.wire import bass_pb2, progrock_pb2, runtime_pb2
 from bassloop.wire.runtime_grpc import RuntimeBase, RuntimeStub
@@ -257,6 +263,12 @@ def malformed(*parts: bytes, headers=OK, trailers=DONE, end=False):
         (malformed(framed(b"\xff\xff")), ValueError, "a message that is no RunResponse"),
         (malformed(b"\x01" + framed(b"x")[1:]), ValueError, "compressed"),
         (malformed(framed(b"x", 10)), AssertionError, "less data than expected"),
+        (malformed(framed(b"", 10)), ValueError, "a message of 10 bytes that ends after 0"),
+        (
+            malformed(framed(bytes(READ_BYTES), READ_BYTES + 1)[:READ_BYTES], b"last5"),
+            ValueError,
+            "a message of 16,385 bytes that ends after 16,384",
+        ),
         (malformed(headers=[(":status", "502")]), GRPCError, "Received :status"),
         (malformed(headers=[(":status", "200")]), GRPCError, "content-type"),
         (malformed(trailers=[("grpc-status", "many")]), GRPCError, "Invalid grpc-status"),

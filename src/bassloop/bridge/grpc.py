@@ -48,14 +48,7 @@ from bassloop.bridge.library_internals import client_protocol, send_request, ser
 from bassloop.concurrency import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        Callable,
-        Collection,
-        Generator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 
     import trio
     from google.protobuf.message import Message
@@ -312,7 +305,10 @@ class GRPCCall:
             self._room_taken = size
         data = bytearray()
         while len(data) < size:  # in pieces: grpclib would keep all frames otherwise
-            data += await stream.recv_data(min(size - len(data), READ_BYTES))
+            piece = await stream.recv_data(min(size - len(data), READ_BYTES))
+            if not piece:  # from now on, it would return nothing at once, without a checkpoint
+                raise ValueError(f"a message of {size:,} bytes that ends after {len(data):,}")
+            data += piece
         if self._channel.check_message is not None:
             self._channel.check_message(data)
         try:
