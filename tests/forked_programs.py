@@ -227,15 +227,13 @@ async def run_bassloop(
             nursery.start_soon(read, "stdout", process.stdout)
             nursery.start_soon(read, "stderr", process.stderr)
             nursery.start_soon(write, process.stdin)
-        await process.wait()
+        status = await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
-    return subprocess.CompletedProcess(
-        arguments, process.returncode, printed["stdout"], printed["stderr"]
-    )
+    return subprocess.CompletedProcess(arguments, status, printed["stdout"], printed["stderr"])
 
 
 def run_in_folder(

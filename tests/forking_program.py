@@ -105,8 +105,8 @@ def _fork_its_fork_servers(control: socket.socket) -> None:
     """Have a daemon in this process, or a trial, use fork servers that are forked."""
     evaluators = importlib.import_module("bassloop.evaluator.evaluators").Evaluators
     run_server = partial(importlib.import_module("tests.fork_servers").run_forked_server, control)
-    wiring = importlib.import_module("bassloop.daemon.wiring")
-    wiring.Evaluators = partial(evaluators, run_server=run_server)
+    wiring = vars(importlib.import_module("bassloop.daemon.wiring"))
+    wiring["Evaluators"] = partial(evaluators, run_server=run_server)
 
 
 def _fork_processes(control: socket.socket) -> list[int] | None:
