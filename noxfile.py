@@ -53,6 +53,7 @@ WHOLE_PROGRAMS = (
     "tests/cli/test_interrupts.py",
     "tests/cli/test_keep.py",
     "tests/cli/test_login.py",
+    "tests/cli/test_mistakes.py",
     "tests/cli/test_status.py",
     "tests/cli/test_trial_advice.py",
     "tests/cli/test_try.py",
@@ -60,7 +61,11 @@ WHOLE_PROGRAMS = (
     "tests/daemon/test_starting.py",
     "tests/docs",
     "tests/loop",
+    "tests/tools/local/test_repl.py",
+    "tests/tools/local/test_run.py",
+    "tests/tools/lsp/test_server.py",
     "tests/tools/setup/test_doctor.py",
+    "tests/tools/test_agent_server.py",
 )
 """Tests that run daemons, trials and other programs as people do. They take as long as all others together."""
 

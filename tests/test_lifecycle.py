@@ -21,6 +21,7 @@ from bassloop.lifecycle import (
 )
 from bassloop.store import Store, StoreConflict, open_store
 from bassloop.store.steps import close_log, open_log
+from tests.sqlite_databases import copy_sqlite
 from tests.store.made import intend, run, step
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(tmp_path / "loop.db", tmp_path / "blobs") as opened:
+    async with open_store(copy_sqlite(tmp_path / "loop.db"), tmp_path / "blobs") as opened:
         yield opened
 
 

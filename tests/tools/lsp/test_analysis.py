@@ -374,7 +374,7 @@ FUNCTION = """(defn f{0} [x & rest]
   (let [y (+ x {0}) {{:a b (:c 3) d}} {{:a 1}}]
     (-> ($ go test ./... $y) (with-env {{:A "b" :C f{0}}}) (with-image (linux/alpine)))))
 """
-LONG = "".join(FUNCTION.format(number) for number in range(2500))
+LONG = "".join(FUNCTION.format(number) for number in range(1_000))
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_long_texts_take_seconds_at_the_most(text: str) -> None:
     features.signature(found, middle)
     features.occurrences(found, middle)
     features.outline(found)
-    assert time.process_time() - begun < 15
+    assert time.process_time() - begun < 8
 
 
 def test_names_that_are_reported_as_unbound_are_unbound_when_evaluated() -> None:
