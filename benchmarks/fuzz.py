@@ -27,9 +27,8 @@ from bassloop.bass.reader import read_source
 from bassloop.bridge.http2 import FrameScanner, TooManyFrames
 from bassloop.concurrency import TokenBucket
 from bassloop.daemon.frame_limits import FrameCounter
-from bassloop.evaluator import messages
+from bassloop.evaluator import ProtocolError, messages
 from bassloop.evaluator.conversation import Conversation
-from bassloop.evaluator.errors import ProtocolError
 from bassloop.evaluator.messages import MessageReader, ToProcess, frames
 from bassloop.gateway.admission import SIGNATURE, BadHeader, HeaderReader
 from bassloop.gateway.runner_connection import CommandError, parse

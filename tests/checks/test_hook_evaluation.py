@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.evaluator.errors import HookStopped
+from bassloop.evaluator import HookStopped
 from bassloop.evaluator.evaluators import Evaluators
 from tests.fork_servers import run_shared_server
 from tests.small_loop import small_loop

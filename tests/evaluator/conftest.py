@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.evaluator.errors import HostRefusal
+from bassloop.evaluator import HostRefusal
 from bassloop.evaluator.evaluators import Evaluators
 from bassloop.evaluator.hook_process import EvaluatorLimits
 from bassloop.evaluator.messages import Evaluate, PayloadEdit

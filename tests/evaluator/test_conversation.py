@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassloop.evaluator import ProtocolError, messages
 from bassloop.evaluator import conversation as conversation_module
-from bassloop.evaluator import messages
 from bassloop.evaluator.conversation import Conversation
-from bassloop.evaluator.errors import ProtocolError
 from bassloop.evaluator.messages import (
     MAX_STREAMS,
     MAX_UNDER_WAY,

@@ -12,7 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop import bass
-from bassloop.evaluator.errors import (
+from bassloop.evaluator import (
     EvaluatorLost,
     HookCrashed,
     HookFailed,

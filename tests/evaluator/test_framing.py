@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassloop.evaluator import messages
-from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator import ProtocolError, messages
 from bassloop.evaluator.messages import (
     MAX_CONTENT,
     MAX_MESSAGE,

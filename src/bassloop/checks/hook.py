@@ -27,7 +27,7 @@ from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.checks.notices import post_notice
 from bassloop.checks.starting import RequestedThunk, read_thunk, start_check
 from bassloop.concurrency import run_all, shielded
-from bassloop.evaluator.errors import (
+from bassloop.evaluator import (
     EvaluatorLost,
     HookCrashed,
     HookFailed,

@@ -16,7 +16,7 @@ from bassloop.checks.check_request import CheckRefused, CheckRequest
 from bassloop.checks.given_artifacts import missing_artifacts
 from bassloop.checks.loop_state import CheckHandle
 from bassloop.checks.notices import post_notice
-from bassloop.evaluator.errors import HookFailed, HookStopped, HostRefusal
+from bassloop.evaluator import HookFailed, HookStopped, HostRefusal
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import Platform
 from bassloop.store import ThunkRecord

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator import ProtocolError
 from bassloop.evaluator.messages import (
     MAX_BYTES,
     MAX_BYTES_UNDER_WAY,

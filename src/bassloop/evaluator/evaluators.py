@@ -17,7 +17,7 @@ import trio
 
 from bassloop.bass import BassError, render
 from bassloop.concurrency import Backoff
-from bassloop.evaluator.errors import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
+from bassloop.evaluator import EvaluatorLost, HookCrashed, HookFailed, ProtocolError
 from bassloop.evaluator.fair_share import FairLimiter, HookSlot
 from bassloop.evaluator.hook_process import EvaluatorLimits, HookProcess, IdleProcesses
 from bassloop.evaluator.messages import Describe, Described, Evaluate, Evaluated, FinalMessage

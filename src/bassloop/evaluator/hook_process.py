@@ -16,8 +16,7 @@ import trio
 
 from bassloop.bass.machine import MESSAGE_BYTES
 from bassloop.concurrency import open_flat_nursery
-from bassloop.evaluator.conversation import Conversation
-from bassloop.evaluator.errors import (
+from bassloop.evaluator import (
     EvaluatorLost,
     HookCrashed,
     HookFailed,
@@ -25,6 +24,7 @@ from bassloop.evaluator.errors import (
     HostRefusal,
     ProtocolError,
 )
+from bassloop.evaluator.conversation import Conversation
 from bassloop.evaluator.messages import (
     NOT_FORKED,
     Answer,

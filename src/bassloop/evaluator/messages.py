@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from bassloop.evaluator.errors import ProtocolError
+from bassloop.evaluator import ProtocolError
 
 MAX_MESSAGE: Final = 4 << 20
 """The size limit for one encoded message, in bytes."""
@@ -406,7 +406,7 @@ class MessageReader(Generic[M]):
 
     def _decode(self, body: bytes) -> Message:
         try:
-            return cast(Message, self._decoder.decode(body))
+            return cast("Message", self._decoder.decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"not a message: {error}") from error
 
@@ -422,4 +422,4 @@ class MessageReader(Generic[M]):
                 raise ProtocolError("content for a message that has none")
             message = _with_content(message, bytes(self._content) + message.content)
             self._content.clear()
-        return cast(M, message)
+        return cast("M", message)

@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from bassloop.concurrency import AutoResetEvent, shielded
-from bassloop.evaluator.errors import EvaluatorLost
+from bassloop.evaluator import EvaluatorLost
 from bassloop.evaluator.messages import Ended, Fork, FromServer, MessageReader, Ready, frames
 
 if TYPE_CHECKING:
