@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bassloop.bass.builtins import ground
 from bassloop.bass.combiner import Applicative, Builtin, Operative
@@ -103,7 +103,7 @@ def module_entries(module: str) -> Mapping[str, ReferenceEntry]:
         raise KeyError(module)
     # A module may need an argument when it is loaded, as .git needs an image; any value will do here.
     program = f"(load (.{module} scratch))"
-    session = immediate_session(_Nowhere())
+    session = immediate_session(Host())
     scope = run_now(session.evaluate(program, module, DirPath(".")))
     return {name: entry(name, value, module) for name, value in scope.vars.items()}
 
@@ -155,16 +155,6 @@ def paragraphs_of(doc: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     parts = [part for part in doc.split("\n\n") if part]
     examples = tuple(part[2:].strip() for part in parts if part.startswith("=>"))
     return tuple(part for part in parts if not part.startswith("=>")), examples
-
-
-class _Nowhere(Host):
-    """A host that grants nothing, and discards output."""
-
-    def log(self, message: str, fields: Mapping[str, Any]) -> None:
-        return
-
-    def write_error(self, text: str) -> None:
-        return
 
 
 def _group(name: str) -> str:

@@ -1,6 +1,6 @@
 """The fork server: `python -P -m bassloop.evaluator.fork_server CPU_SECONDS MEMORY`, with its socket as standard input.
 
-It imports the language, evaluates a hook to warm up (`rehearsal.py`), confines itself, and reports that it is ready.
+It imports the language, evaluates a hook to warm up (`rehearse`), confines itself, and reports that it is ready.
 For each socket that it receives, it forks a process that evaluates one hook over it (`hook_evaluation.py`), and reports
 how that process ended. It keeps a descriptor of each of these sockets: when the daemon closes the other end, for any
 reason, the process is killed. When the daemon goes away, so do the server and all of its processes.
@@ -11,15 +11,19 @@ decodes the daemon's messages, and nothing that hooks' processes send.
 
 from __future__ import annotations
 
+import gc
 import os
+import pkgutil
 import select
 import signal
 import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from bassloop import bass
 from bassloop.evaluator.confinement import (
     ON_LINUX,
     ProcessLimits,
@@ -38,10 +42,12 @@ from bassloop.evaluator.messages import (
     Ready,
     frames,
 )
-from bassloop.evaluator.rehearsal import rehearse, warm
+from bassloop.evaluator.remote_host import encode_thunk
+from bassloop.evaluator.thunk_description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
 
 _READ: Final = 4_096
 _MOST_SOCKETS: Final = 64
@@ -52,6 +58,17 @@ _NICENESS: Final = 10
 
 _MEMORY_UNIT: Final = 1024 if ON_LINUX else 1
 """The unit of `ru_maxrss`, in bytes."""
+
+_NEEDS_TRIO: Final = "bassloop.bass.trio_driver"
+
+_TYPICAL_HOOK: Final = """
+(use (.github))
+(defn checks [source]
+  {:test (from {:repository "image" :tag "1" :platform {:os "linux"}} (cd source ($ sh test.sh)))})
+(defn github-hook [event client]
+  (let [*loop* client]
+    (github:check-hook event (fn [url sha] (subpath ($ git clone url sha) ./)) checks)))
+"""
 
 
 def main() -> None:
@@ -190,6 +207,54 @@ def send(control: socket.socket, message: Message) -> None:
     """Send a message to the daemon."""
     for data in frames(message):
         control.sendall(data)
+
+
+# --- before the first hook ---
+
+
+def warm() -> None:
+    """Import the language and evaluate a hook, so that all that hooks use is loaded into memory that processes share.
+
+    Nothing can be imported once the server is confined, because it can't open files then.
+    """
+    for module in pkgutil.walk_packages(bass.__path__, "bassloop.bass."):
+        if module.name != _NEEDS_TRIO:
+            import_module(module.name)
+    rehearse()
+    gc.collect()
+    gc.freeze()
+
+
+def rehearse() -> None:
+    """Evaluate a typical hook.
+
+    A forked process shares its memory with the server until it writes to it, and evaluating writes everywhere. A
+    process that has time for this makes its copies before its hook arrives.
+    """
+    event = {
+        "event": "check_suite",
+        "payload": {
+            "action": "requested",
+            "repository": {"clone_url": "https://example.com"},
+            "check_suite": {"head_sha": "0" * 40},
+        },
+    }
+    started: list[bytes] = []
+
+    def start(thunk: bass.Value, name: bass.Value, sha: bass.Value) -> bass.Value:
+        assert isinstance(thunk, bass.Thunk)
+        started.append(encode_thunk(thunk))
+        return None
+
+    async def hook() -> None:
+        session = bass.immediate_session(bass.Host())
+        module = await session.load(_TYPICAL_HOOK, "project.bass", None)
+        client = bass.scope({"start-check": bass.builtin("start-check", "[thunk name sha]", start)})
+        github_hook = bass.binding(module, "github-hook", "project.bass")
+        await session.call(github_hook, bass.from_python(event), client)
+
+    bass.run_now(hook())
+    describe(started[0])
 
 
 if __name__ == "__main__":
