@@ -80,7 +80,8 @@ class Operative(Combiner):
     """
 
     __slots__ = (
-        "bind", "bind_scope", "body", "count", "formals", "names", "parents", "run", "scope_formal", "static",
+        "bind", "bind_scope", "body", "count", "formals", "grounded", "names", "parents", "run",
+        "scope_formal", "static",
     )  # fmt: skip
     kind = "operative"
 
@@ -92,6 +93,7 @@ class Operative(Combiner):
         self.body = body
         self.static = static
         self.parents = (static,)
+        self.grounded = static.grounded is True
         self.names, self.bind, self.bind_scope, self.run = plan
         self.count = -1 if plan.names is None else len(plan.names)
 
@@ -214,13 +216,13 @@ def _call_operative(
         raise function_arity(operative.formals, len(names), args)
     machine.tail_code = operative.run
     machine.tail_scope = Scope(
-        dict(zip(names, args, strict=True)), operative.parents, operative.static.grounded
+        dict(zip(names, args, strict=True)), operative.parents, operative.grounded
     )
     return TAIL
 
 
 def _bind_operands(operative: Operative, operands: Value, scope: Scope, machine: Machine) -> Value:
-    inner = Scope({}, operative.parents, operative.static.grounded)
+    inner = Scope({}, operative.parents, operative.grounded)
     mismatch = operative.bind(inner, operands, machine)
     if mismatch is None and operative.bind_scope is not None:
         mismatch = operative.bind_scope(inner, scope, machine)

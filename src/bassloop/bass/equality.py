@@ -47,6 +47,7 @@ def equal(left: Value, right: Value) -> bool:
     metadata.
     """
     pending: Pending = [(left, right)]
+    scopes: set[tuple[Object, Object]] | None = None
     while pending:
         left, right = pending.pop()
         left = plain(left)
@@ -59,6 +60,13 @@ def equal(left: Value, right: Value) -> bool:
         if cls is not right.__class__:
             return False
         if isinstance(left, Object):
+            if cls is Scope:
+                # Compare two scopes only once, as they may be within themselves.
+                if scopes is None:
+                    scopes = set()
+                elif (left, right) in scopes:
+                    continue
+                scopes.add((left, right))
             if not EQUAL[cls](left, right, pending):
                 return False
         elif left != right:

@@ -192,7 +192,7 @@ class Machine:
         """Add a parent to a scope that code may run in. Once it descends from Ground, its names shadow Ground's."""
         scope.parents = (*scope.parents, parent)
         if len(scope.parents) == 1 and parent.grounded:
-            scope.grounded = True
+            scope.grounded = parent.grounded is True
             self.shadowed.update(scope.vars)
 
     def step(self) -> None:

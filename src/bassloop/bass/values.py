@@ -238,6 +238,9 @@ class Sentinel:
 MISSING: Final = Sentinel("MISSING")
 """What `Scope.get` returns for an unbound name, because None is a value (null)."""
 
+FOR_NOW: Final = Sentinel("FOR_NOW")
+"""What `Scope.grounded` is, instead of True, while the scope's members are evaluated."""
+
 
 @final
 class Scope(Object):
@@ -245,8 +248,9 @@ class Scope(Object):
 
     Scopes are mutable, and their children see the changes. A scope is `grounded` if following the first parents leads
     to Ground. A builtin's name then means the builtin, unless a scope on the way shadows it; see
-    `compile/combination.py`. Use `Machine.define` to bind a name in a scope that code runs in; `vars[name] = value` is
-    enough for a scope that is only data.
+    `compile/combination.py`. While the members of `{…}` are evaluated, the new scope is only grounded `FOR_NOW`, and
+    its children, which may outlive that, aren't. Use `Machine.define` to bind a name in a scope that code runs in;
+    `vars[name] = value` is enough for a scope that is only data.
     """
 
     __slots__ = ("__weakref__", "grounded", "name", "parents", "vars")
@@ -255,13 +259,13 @@ class Scope(Object):
     name: str
     vars: dict[str, Value]
     parents: tuple[Scope, ...]
-    grounded: bool
+    grounded: bool | Sentinel
 
     def __init__(
         self,
         vars: dict[str, Value] | None = None,
         parents: tuple[Scope, ...] = (),
-        grounded: bool = False,
+        grounded: bool | Sentinel = False,
     ) -> None:
         self.vars = {} if vars is None else vars
         self.parents = parents
@@ -269,7 +273,7 @@ class Scope(Object):
 
     def child(self) -> Scope:
         """Return a new empty scope below this one."""
-        return Scope({}, (self,), self.grounded)
+        return Scope({}, (self,), self.grounded is True)
 
     def get(self, name: str) -> Value:
         """Return a name's value, searching this scope and then its parents depth first; `MISSING` if it's unbound."""
@@ -289,6 +293,7 @@ class Scope(Object):
     def names(self) -> list[str]:
         """Return all names that are bound here and in the parents, each once, the parents' names first."""
         seen: dict[str, None] = {}
+        visited: set[Scope] = set()
         # Post-order: each scope is visited again after its parents, to add its own names.
         stack: list[tuple[Scope, bool]] = [(self, False)]
         while stack:
@@ -296,6 +301,9 @@ class Scope(Object):
             if ready or not scope.parents:
                 seen.update(dict.fromkeys(scope.vars))
                 continue
+            if scope in visited:
+                continue
+            visited.add(scope)
             stack.append((scope, True))
             stack.extend((parent, False) for parent in reversed(scope.parents))
         return list(seen)
@@ -306,6 +314,19 @@ class Scope(Object):
             return list(self.vars.items())
         return [(name, self.get(name)) for name in self.names()]
 
+    def descends_from(self, other: Scope) -> bool:
+        """Return whether this is the other scope, or has it among its parents, their parents, and so on."""
+        visited: set[Scope] = set()
+        stack = [self]
+        while stack:
+            scope = stack.pop()
+            if scope is other:
+                return True
+            if scope not in visited:
+                visited.add(scope)
+                stack.extend(scope.parents)
+        return False
+
     def copy(self) -> Scope:
         """Return a scope without parents that has the same names and values, in the same order."""
         return Scope(dict(self.items()))
@@ -313,12 +334,15 @@ class Scope(Object):
 
 def _get_among(parents: tuple[Scope, ...], name: str) -> Value:
     stack = list(reversed(parents))
+    visited: set[Scope] = set()
     while stack:
         scope = stack.pop()
         value = scope.vars.get(name, MISSING)
         if value is not MISSING:
             return value
-        stack.extend(reversed(scope.parents))
+        if scope not in visited:
+            visited.add(scope)
+            stack.extend(reversed(scope.parents))
     return MISSING
 
 

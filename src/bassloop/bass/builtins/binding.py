@@ -163,7 +163,7 @@ def let(form: Combination) -> Code:
     body = body_code(form.operands[1:], form.tail)
 
     def run(scope: Scope, machine: Machine) -> Value:
-        child = Scope({}, (scope,), scope.grounded)
+        child = Scope({}, (scope,), scope.grounded is True)
         for match, value in steps:
             mismatch = match(child, value(child, machine), machine)
             if mismatch is not None:
@@ -204,7 +204,7 @@ def case(form: Combination) -> Code:
     def run(scope: Scope, machine: Machine) -> Value:
         value = subject(scope, machine)
         for match, body in arms:
-            child = Scope({}, (scope,), scope.grounded)
+            child = Scope({}, (scope,), scope.grounded is True)
             try:
                 if match(child, value, machine) is not None:
                     continue

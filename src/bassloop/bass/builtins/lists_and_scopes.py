@@ -59,13 +59,13 @@ def _function_caller(
     function: Applicative, inside: Operative, machine: Machine
 ) -> Callable[[list[Value]], Value]:
     """Return a fast `caller` of a function that was made by `fn`."""
-    names, body, static, parents = inside.names, inside.run, inside.static, inside.parents
+    names, body, parents, grounded = inside.names, inside.run, inside.parents, inside.grounded
 
     def call_function(args: list[Value]) -> Value:
         if names is None or len(names) != len(args):
             return call(function, args, machine)
         machine.step()
-        inner = Scope(dict(zip(names, args, strict=True)), parents, static.grounded)
+        inner = Scope(dict(zip(names, args, strict=True)), parents, grounded)
         return machine.finish(body(inner, machine))
 
     return call_function

@@ -306,5 +306,5 @@ def regexp_case(args: list[Value], scope: Scope, machine: Machine) -> Value:
         groups = found.groups()
         matched.update((f"${number}", group or "") for number, group in enumerate(groups, 1))
         matched.update((f"${name}", group or "") for name, group in found.groupdict().items())
-        return code(form, True)(Scope(matched, (scope,), scope.grounded), machine)
+        return code(form, True)(Scope(matched, (scope,), scope.grounded is True), machine)
     raise BassError(f"regexp:case: no branch matches {brief(text)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from bassloop.bass.errors import BassError, Unbound, bad_syntax, brief
 from bassloop.bass.values import (
     EMPTY,
+    FOR_NOW,
     MISSING,
     Bind,
     Cell,
@@ -174,14 +175,16 @@ def _bind(form: Bind, tail: bool, span: Range | None) -> Code:
     that are made inside see only the bindings and parents of the new scope.
     """
     codes = [code(member) for member in form.members]
+    # Only other forms can refer to the new scope, as `(current-scope)` does, and so make it its own ancestor.
+    has_only_names = all(_is_name_or_constant(member) for member in form.members)
 
     def run(scope: Scope, machine: Machine) -> Scope:
-        made = Scope({}, (scope,), scope.grounded)
+        made = Scope({}, (scope,), FOR_NOW if scope.grounded else False)
         values = [member(made, machine) for member in codes]
         made.parents = ()
         made.grounded = False
         try:
-            _fill(made, values, machine)
+            _fill(made, values, machine, may_be_ancestor=not has_only_names)
         except BassError as error:
             error.add_call(span)
             raise
@@ -190,7 +193,13 @@ def _bind(form: Bind, tail: bool, span: Range | None) -> Code:
     return run
 
 
-def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
+def _is_name_or_constant(form: Value) -> bool:
+    if form.__class__ is Located and not form.meta:
+        form = form.form
+    return not isinstance(form, Object) or isinstance(form, Symbol | Keyword)
+
+
+def _fill(made: Scope, values: list[Value], machine: Machine, *, may_be_ancestor: bool) -> None:
     """Bind alternating symbols and values in a scope. A scope in place of a symbol becomes a parent."""
     index = 0
     count = len(values)
@@ -206,6 +215,8 @@ def _fill(made: Scope, values: list[Value], machine: Machine) -> None:
             machine.define(made, bare.name, value)
             index += 2
         elif bare.__class__ is Scope:
+            if may_be_ancestor and bare.descends_from(made):
+                raise BassError("a scope can't be its own parent, or a parent of its parents")
             machine.add_parent(made, bare)
             index += 1
         else:

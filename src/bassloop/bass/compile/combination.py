@@ -91,7 +91,7 @@ if combiner.__class__ is Applicative:
     inside = combiner.underlying
     if inside.__class__ is Operative and inside.count == {count}:
         names = inside.names
-        inner = Scope({bindings}, inside.parents, inside.static.grounded)
+        inner = Scope({bindings}, inside.parents, inside.grounded)
 {enter}
     else:
         result = apply(combiner, {arguments}, scope, machine)
