@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 
 from bassloop import bass
 
+from .conftest import FakeHost
+
 if TYPE_CHECKING:
-    from .conftest import Evaluate, FakeHost
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from .conftest import Evaluate
 
 
 async def test_a_tail_call_costs_no_stack(evaluate: Evaluate) -> None:
@@ -241,6 +245,54 @@ async def test_an_error_shows_the_users_code_and_not_the_librarys(
         "--> program:6:7",
         "raised in .github: (checks (clone url sha))",
     ]
+
+
+async def test_an_error_that_is_raised_again_shows_only_the_calls_of_that_time(
+    evaluate: Evaluate,
+) -> None:
+    raised = """
+(def wait (start (.missing) (fn [error] error)))
+(def again (wait))
+(defn earlier [] (again))
+(case {} {(:a (earlier)) x} x _ null)
+(again)"""
+    with pytest.raises(bass.BassError, match="no standard module") as error:
+        await evaluate(raised)
+    assert "(again)" in bass.render(error.value)
+    assert "earlier" not in bass.render(error.value)
+
+
+async def test_a_failed_handlers_error_shows_only_the_call_that_waits(evaluate: Evaluate) -> None:
+    raised = """
+(def wait-for-it (start (.missing) (fn [error] (error))))
+(defn earlier [] (wait-for-it))
+(case {} {(:a (earlier)) x} x _ null)
+(wait-for-it)"""
+    with pytest.raises(bass.BassError, match="no standard module") as error:
+        await evaluate(raised)
+    assert "earlier" not in bass.render(error.value)
+
+
+async def test_a_source_that_has_failed_does_not_end_as_if_it_had_not(
+    evaluate: Evaluate,
+) -> None:
+    class Failing(FakeHost):
+        @contextlib.asynccontextmanager
+        async def read(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+            async def pieces() -> AsyncGenerator[bytes]:
+                yield b"first\nsec"
+                raise bass.BassError("the connection was lost")
+
+            yield pieces()
+
+    session = bass.immediate_session(Failing())
+    program = """
+(def lines (read (from {:repository "a" :platform {:os "linux"}} ($ cat)) :lines))
+(next lines)
+(case {} {(:a (next lines)) x} x _ null)
+(next lines)"""
+    with pytest.raises(bass.BassError, match="the connection was lost"):
+        bass.run_now(session.evaluate(program, "script", None))
 
 
 async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate) -> None:

@@ -259,7 +259,7 @@ def _call_unwrapped(
 
 @APPLIED.of(ErrorValue)
 def _call_error(value: ErrorValue, args: list[Value], scope: Scope, machine: Machine) -> Value:
-    raise value.error
+    raise value.error.copy()
 
 
 @APPLIED.of(Symbol)

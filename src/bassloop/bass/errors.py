@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Self, final
 
 from bassloop.bass.printer import show
 from bassloop.bass.values import kind
@@ -65,6 +65,12 @@ class BassError(Exception):
             self.trace.append(span)
         else:
             self.omitted += 1
+
+    def copy(self) -> Self:
+        """Return the error with a trace of its own, to be raised once more."""
+        made = self.__class__.__new__(self.__class__, *self.args)
+        made.__dict__.update(self.__dict__, trace=list(self.trace))
+        return made
 
     def add_tail_calls(self) -> None:
         """Note in the trace that it lacks calls in tail position."""

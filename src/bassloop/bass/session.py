@@ -245,9 +245,7 @@ class Session:
 
         def wait(machine: Machine) -> Value:
             machine.wait(started.task.wait())
-            if started.error is not None:
-                raise started.error
-            return started.result
+            return started.outcome()
 
         return wait
 
@@ -264,8 +262,7 @@ class Session:
             self._started[:0] = waited
             raise
         for each in waited:
-            if each.error is not None:
-                raise each.error
+            each.outcome()
 
     def open(self, subject: Value, machine: Machine) -> Callable[[Machine], bytes]:
         """Start reading a file or a thunk's output. Return a function that returns the next bytes, b"" at the end."""
@@ -415,6 +412,12 @@ class _StartedThunk:
         self.task: Task
         self.result: Value = None
         self.error: Exception | None = None
+
+    def outcome(self) -> Value:
+        """Return the handler's result, or raise its error, once it has ended."""
+        if self.error is None:
+            return self.result
+        raise self.error.copy() if isinstance(self.error, BassError) else self.error
 
 
 class _Loading:

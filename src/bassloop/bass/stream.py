@@ -119,20 +119,35 @@ class Decoder(Protocol):
 
 @final
 class BytesSource(Source):
-    """A source of values that are decoded from bytes. `pull` waits for the next bytes, and returns b"" at the end."""
+    """A source of values that are decoded from bytes. `pull` waits for the next bytes, and returns b"" at the end.
 
-    __slots__ = ("_decoder", "_ended", "_pull")
+    Once it has failed, it fails each time: what was read so far must not look complete.
+    """
+
+    __slots__ = ("_decoder", "_ended", "_failure", "_pull")
 
     def __init__(self, decoder: Decoder, pull: Callable[[Machine], bytes]) -> None:
         self._decoder = decoder
         self._pull = pull
         self._ended = False
+        self._failure: BassError | None = None
 
     def next(self, machine: Machine) -> Value:
+        if self._failure is not None:
+            raise self._failure.copy()
+        try:
+            value = self._decoded(machine)
+        except BassError as error:
+            self._failure = error.copy()
+            raise
+        if value is END:
+            raise EndOfSource
+        return value
+
+    def _decoded(self, machine: Machine) -> Value:
+        """Return the next value, or `END`."""
         while True:
             value = self._decoder.next()
-            if value is END:
-                raise EndOfSource
             if value is not NEED_MORE:
                 return value
             data = b"" if self._ended else self._pull(machine)
