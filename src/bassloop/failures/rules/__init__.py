@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bassloop.failures.rules import (
-    dotnet_swift_elixir,
-    go_rust_c,
+    go_rust_c_swift,
     javascript,
-    jvm_ruby_php,
-    python,
+    jvm_dotnet_elixir,
+    python_ruby_php,
     shell_and_services,
 )
 
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
     from bassloop.failures.failure import Rule
 
 RULES: tuple[Rule, ...] = (
-    *python.RULES,
+    *python_ruby_php.RULES,
     *javascript.RULES,
-    *dotnet_swift_elixir.RULES,
-    *go_rust_c.RULES,
-    *jvm_ruby_php.RULES,
+    *jvm_dotnet_elixir.RULES,
+    *go_rust_c_swift.RULES,
     *shell_and_services.RULES,
 )

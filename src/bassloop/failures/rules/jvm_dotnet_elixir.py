@@ -1,4 +1,4 @@
-"""Java, Ruby and PHP: builds and tests."""
+"""Java and its relatives, .NET and Elixir: builds and tests."""
 
 from __future__ import annotations
 
@@ -70,66 +70,6 @@ RULES: tuple[Rule, ...] = (
         lines=40,
     ),
     Rule(
-        "rspec",
-        Rank.TEST,
-        r"^ {2}\d+\) (?P<test>\S.*)$",
-        within=(
-            r"^ {5}Failure/Error: (?P<detail>.*)$",
-            rf"^ {{5}}# {AT}:in ",
-            r"^ {5,}(?P<message>\S.*)$",
-        ),
-        until=r"^(?: {2}\d+\) .*|Finished in .*)$",
-        lines=60,
-        needs="message",
-        context=r"^Failures:$",
-    ),
-    Rule(
-        "minitest",
-        Rank.TEST,
-        r"^ {2}\d+\) (?:Failure|Error):$",
-        within=(
-            rf"^(?P<test>[\w:]+#\w+)(?: \[{AT}\])?:$",
-            rf"^ {{4}}{AT}:in ",
-            r"^\s{0,2}(?P<message>\S.*)$",
-        ),
-        until=r"^(?: {2}\d+\) .*|\d+ runs, .*)$",
-        lines=60,
-    ),
-    Rule(
-        "ruby",
-        Rank.ERROR,
-        rf"^{PATH}:(?P<line>\d{{1,7}}):in .*?: (?P<message>.* \([\w:]+(?:Error|Exception|Interrupt)?\))$",
-    ),
-    Rule(
-        "php",
-        Rank.ERROR,
-        r"^(?:PHP )?(?:Fatal|Parse) error: +(?P<message>.*?)"
-        r"(?: in (?P<path>/?[^\s:]+\.php)(?:(?: on line |:)(?P<line>\d+)))?$",
-        within=(r"^ {2}thrown in (?P<path>\S+) on line (?P<line>\d+)$",),
-        until=r"^\s*$",
-        lines=20,
-    ),
-    Rule(
-        "phpunit",
-        Rank.TEST,
-        r"^\d+\) (?P<test>\S+::\S+.*)$",
-        within=(r"^(?P<path>/?\S+\.php):(?P<line>\d{1,7})$", r"^(?P<message>\S.*)$"),
-        until=r"^(?:\d+\) .*|--|FAILURES!|ERRORS!)$",
-        lines=40,
-    ),
-    Rule(
-        "phpunit",
-        Rank.TEST,
-        r"^ ✘ (?P<test>\S.*)$",
-        within=(
-            r"^ {3}│ (?P<path>/\S+\.php):(?P<line>\d{1,7})$",
-            r"^ {3}│ (?P<message>\S.*)$",
-        ),
-        until=r"^ {0,1}\S",
-        lines=40,
-        needs="message",
-    ),
-    Rule(
         "teamcity",
         Rank.TEST,
         r"^##teamcity\[testFailed name='(?P<test>(?:[^'|]|\|.)*)' message='(?P<message>(?:[^'|]|\|.)*)'"
@@ -173,4 +113,59 @@ RULES: tuple[Rule, ...] = (
         lines=12,
         ends="path",
     ),
+    # C's rule "compiler" also matches the errors of the compiler and MSBuild.
+    Rule(
+        "dotnet",
+        Rank.TEST,
+        r"^\s{0,4}Failed {1,3}(?P<test>[\pL_]\S*\.[^\[]*?)(?: \[.*\])?$",
+        within=(
+            r"^\s*at .* in (?P<path>\S.*\.(?:cs|fs|vb)):line (?P<line>\d{1,7})$",
+            r"^\s*at ",
+            r"^\s*(?:Error Message|Stack Trace):$",
+            r"^\s{0,6}(?P<message>\S.*)$",
+        ),
+        until=r"^(?:\s*|\s{0,4}(?:Failed|Passed|Skipped) .*|(?:Failed|Passed)! .*)$",
+        lines=40,
+    ),
+    Rule(
+        "dotnet",
+        Rank.TEST,
+        r"^\s{2,8}(?P<test>\S.*) \[FAIL\]$",
+        within=(
+            r"^\s*(?P<path>\S+\.(?:cs|fs|vb))\((?P<line>\d{1,7}),\d+\)",
+            r"^\s{4,10}(?P<message>\S.*)$",
+        ),
+        until=r"^(?:\s*Stack Trace:|\s{2,8}\S.* \[(?:FAIL|PASS|SKIP)\]|\S.*)$",
+        lines=20,
+        needs="message",
+    ),
+    Rule(
+        "exunit",
+        Rank.TEST,
+        r"^ {2}\d+\) (?P<test>(?:test|doctest|property) .* \(\S+\))$",
+        within=(
+            r"^ {5}(?P<path>\S+\.exs?):(?P<line>\d{1,7})$",
+            r"^ {5}(?P<message>(?:Assertion|\*\* \(|Expected|match|left:|right:|\(ExUnit).*)$",
+            r"^ {7}(?P<path>\S+\.exs?):(?P<line>\d{1,7}): \(test\)$",
+        ),
+        until=r"^(?: {2}\d+\) .*|Finished in .*)$",
+        lines=60,
+        innermost_last=True,
+    ),
+    Rule(
+        "elixir",
+        Rank.ERROR,
+        rf"^\*\* \((?:Compile|Syntax|TokenMissing|MismatchedDelimiter|Argument|UndefinedFunction)Error\) {AT}: "
+        r"(?P<message>.*)$",
+    ),
+    Rule(
+        "elixir",
+        Rank.ERROR,
+        r"^ {4}error: (?P<message>.*)$",
+        within=(rf"^ {{4}}└─ {AT}",),
+        until=r"^\S",
+        lines=12,
+        needs="line",
+    ),
+    Rule("elixir", Rank.MESSAGE, r"^(?P<message>\*\* \([A-Z]\w*(?:Error)?\) .*)$", generic=True),
 )

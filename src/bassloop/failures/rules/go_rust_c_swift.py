@@ -1,10 +1,21 @@
-"""Go, Rust, C and C++: compilers, tests and builds."""
+"""Go, Rust, C, C++ and Swift: compilers, tests and builds."""
 
 from __future__ import annotations
 
 from bassloop.failures.failure import AT, PATH, Rank, Rule
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        "xctest",
+        Rank.TEST,
+        rf"^{AT}: error: (?:-\[)?(?P<test>[\w.]+[. ]\w+)\]? : (?P<message>.*?)(?: -)?$",
+    ),
+    Rule(
+        "swift-testing",
+        Rank.TEST,
+        r"^✘ Test (?P<test>.+?) recorded an issue at (?P<path>[^\s:]+):(?P<line>\d{1,7}):(?P<column>\d{1,5}): "
+        r"(?P<message>.*)$",
+    ),
     # Go
     Rule(
         "go",

@@ -1,4 +1,4 @@
-"""Python: its test runners, linters and installer."""
+"""Python, Ruby and PHP: test runners, linters and installers."""
 
 from __future__ import annotations
 
@@ -204,6 +204,66 @@ RULES: tuple[Rule, ...] = (
         within=(r"^\d+ tests?, \d+ passed", r"^(?P<message>\S.*)$"),
         until=r"^[-=]{20,}$",
         lines=10,
+        needs="message",
+    ),
+    Rule(
+        "rspec",
+        Rank.TEST,
+        r"^ {2}\d+\) (?P<test>\S.*)$",
+        within=(
+            r"^ {5}Failure/Error: (?P<detail>.*)$",
+            rf"^ {{5}}# {AT}:in ",
+            r"^ {5,}(?P<message>\S.*)$",
+        ),
+        until=r"^(?: {2}\d+\) .*|Finished in .*)$",
+        lines=60,
+        needs="message",
+        context=r"^Failures:$",
+    ),
+    Rule(
+        "minitest",
+        Rank.TEST,
+        r"^ {2}\d+\) (?:Failure|Error):$",
+        within=(
+            rf"^(?P<test>[\w:]+#\w+)(?: \[{AT}\])?:$",
+            rf"^ {{4}}{AT}:in ",
+            r"^\s{0,2}(?P<message>\S.*)$",
+        ),
+        until=r"^(?: {2}\d+\) .*|\d+ runs, .*)$",
+        lines=60,
+    ),
+    Rule(
+        "ruby",
+        Rank.ERROR,
+        rf"^{PATH}:(?P<line>\d{{1,7}}):in .*?: (?P<message>.* \([\w:]+(?:Error|Exception|Interrupt)?\))$",
+    ),
+    Rule(
+        "php",
+        Rank.ERROR,
+        r"^(?:PHP )?(?:Fatal|Parse) error: +(?P<message>.*?)"
+        r"(?: in (?P<path>/?[^\s:]+\.php)(?:(?: on line |:)(?P<line>\d+)))?$",
+        within=(r"^ {2}thrown in (?P<path>\S+) on line (?P<line>\d+)$",),
+        until=r"^\s*$",
+        lines=20,
+    ),
+    Rule(
+        "phpunit",
+        Rank.TEST,
+        r"^\d+\) (?P<test>\S+::\S+.*)$",
+        within=(r"^(?P<path>/?\S+\.php):(?P<line>\d{1,7})$", r"^(?P<message>\S.*)$"),
+        until=r"^(?:\d+\) .*|--|FAILURES!|ERRORS!)$",
+        lines=40,
+    ),
+    Rule(
+        "phpunit",
+        Rank.TEST,
+        r"^ ✘ (?P<test>\S.*)$",
+        within=(
+            r"^ {3}│ (?P<path>/\S+\.php):(?P<line>\d{1,7})$",
+            r"^ {3}│ (?P<message>\S.*)$",
+        ),
+        until=r"^ {0,1}\S",
+        lines=40,
         needs="message",
     ),
 )
