@@ -59,3 +59,12 @@ def test_an_unusual_call_means_the_same_through_a_value(name: str, program: str)
 def test_code_that_has_already_run_uses_a_names_new_binding(name: str) -> None:
     call = f"(defn call [] ({name} true 1 2))"
     assert outcome(f"{call} (call) (def {name} (fn args :mine)) (call)") == "mine"
+
+
+@pytest.mark.parametrize("name", ["if", "log", "+"])
+def test_a_program_that_embeds_the_language_can_bind_a_builtins_name(name: str) -> None:
+    session = bass.immediate_session(Silent())
+    own = bass.builtin(name, "args", lambda *args: "mine")
+    scope = session.scope(bass.DirPath("."), bindings={name: own})
+    text = f"({name} 1 2 3)"
+    assert bass.run_now(session.evaluate(text, "program", None, scope=scope)) == "mine"

@@ -183,6 +183,7 @@ class Session:
             "main": _documented(main, "what a script does when it is run; define it"),
         }
         given.update(bindings or {})
+        self.machine.shadowed.update(given)
         return Scope({}, (Scope(given, (parent or ground(),), True),), True)
 
     # --- for builtins: see `machine.SessionServices` ---
