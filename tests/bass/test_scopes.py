@@ -37,6 +37,8 @@ async def test_a_scope_cannot_be_its_own_parent(evaluate: Evaluate, parent: str)
         await evaluate(f"(:a {{:x 1 (let [outer (current-scope)] {parent})}} null)")
     with pytest.raises(bass.BassError, match="its own parent"):
         await evaluate("(keys {(current-scope)})")
+    with pytest.raises(bass.BassError, match="its own parent"):
+        await evaluate("(defop here [] scope scope) (keys {(let [x 1] (here))})")
 
 
 async def test_scopes_within_themselves_are_compared(evaluate: Evaluate) -> None:
@@ -49,3 +51,12 @@ async def test_a_parent_that_is_inherited_many_times_is_searched_once(evaluate: 
     grow = "(defn grow [n s] (if (= n 0) s (grow (- n 1) (make-scope s s))))"
     assert bass.show(await evaluate(f"{grow} (keys (grow 100 {{:a 1}}))")) == "(a)"
     assert await evaluate(f"{grow} (:b (grow 100 {{:a 1}}) null)") is None
+
+
+async def test_the_bindings_of_twenty_thousand_ancestors_are_read_in_one_pass(
+    evaluate: Evaluate,
+) -> None:
+    grow = "(defn grow [n s] (if (= n 0) s (grow (- n 1) (merge s {(string->symbol (str n)) n}))))"
+    assert await evaluate(
+        f"{grow} (reduce-kv (fn [sum name n] (+ sum n)) 0 (grow 20000 {{}}))"
+    ) == (20_000 * 20_001 // 2)

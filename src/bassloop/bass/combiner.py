@@ -225,6 +225,7 @@ def _bind_operands(operative: Operative, operands: Value, scope: Scope, machine:
     inner = Scope({}, operative.parents, operative.grounded)
     mismatch = operative.bind(inner, operands, machine)
     if mismatch is None and operative.bind_scope is not None:
+        machine.reified += 1
         mismatch = operative.bind_scope(inner, scope, machine)
     if mismatch is not None:
         raise mismatch.error()

@@ -151,10 +151,12 @@ class Machine:
         shadowed: names that a scope below Ground binds. If a name isn't among them, it means the same as in Ground in
             all scopes that descend from it, so calls of builtins by such names can skip the lookup. A name is never
             removed, and may be one that Ground doesn't bind.
+        reified: how often code has got a scope that it runs in as a value. Only with such a scope can one become its
+            own ancestor.
     """
 
     __slots__ = (
-        "fuel", "ground", "host", "meter", "session", "shadowed", "tail_code", "tail_scope",
+        "fuel", "ground", "host", "meter", "reified", "session", "shadowed", "tail_code", "tail_scope",
     )  # fmt: skip
 
     tail_code: Code
@@ -167,6 +169,7 @@ class Machine:
         self.ground = ground
         self.fuel = SLICE
         self.shadowed: set[str] = set()
+        self.reified = 0
 
     def finish(self, result: Value) -> Value:
         """Return the value of a call, given what its code returned: run the trampoline while that is `TAIL`."""

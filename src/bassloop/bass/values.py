@@ -292,27 +292,29 @@ class Scope(Object):
 
     def names(self) -> list[str]:
         """Return all names that are bound here and in the parents, each once, the parents' names first."""
-        seen: dict[str, None] = {}
-        visited: set[Scope] = set()
-        # Post-order: each scope is visited again after its parents, to add its own names.
-        stack: list[tuple[Scope, bool]] = [(self, False)]
-        while stack:
-            scope, ready = stack.pop()
-            if ready or not scope.parents:
-                seen.update(dict.fromkeys(scope.vars))
-                continue
-            if scope in visited:
-                continue
-            visited.add(scope)
-            stack.append((scope, True))
-            stack.extend((parent, False) for parent in reversed(scope.parents))
-        return list(seen)
+        return [name for name, _ in self.items()]
 
     def items(self) -> list[tuple[str, Value]]:
         """Return all names with their values, in the order of `names`."""
         if not self.parents:
             return list(self.vars.items())
-        return [(name, self.get(name)) for name in self.names()]
+        names: dict[str, None] = {}
+        values: dict[str, Value] = {}
+        visited: set[Scope] = set()
+        # Each scope is visited before its parents, because its values take precedence over theirs, and again after
+        # them, because their names come first.
+        stack: list[tuple[Scope, bool]] = [(self, False)]
+        while stack:
+            scope, after_parents = stack.pop()
+            if after_parents:
+                names.update(dict.fromkeys(scope.vars))
+            elif scope not in visited:
+                visited.add(scope)
+                for name, value in scope.vars.items():
+                    values.setdefault(name, value)
+                stack.append((scope, True))
+                stack.extend((parent, False) for parent in reversed(scope.parents))
+        return [(name, values[name]) for name in names]
 
     def descends_from(self, other: Scope) -> bool:
         """Return whether this is the other scope, or has it among its parents, their parents, and so on."""

@@ -227,6 +227,7 @@ def current_scope(args: list[Value], scope: Scope, machine: Machine) -> Value:
 
     => (binds? (current-scope) :map)
     """
+    machine.reified += 1
     return scope
 
 

@@ -175,28 +175,21 @@ def _bind(form: Bind, tail: bool, span: Range | None) -> Code:
     that are made inside see only the bindings and parents of the new scope.
     """
     codes = [code(member) for member in form.members]
-    # Only other forms can refer to the new scope, as `(current-scope)` does, and so make it its own ancestor.
-    has_only_names = all(_is_name_or_constant(member) for member in form.members)
 
     def run(scope: Scope, machine: Machine) -> Scope:
         made = Scope({}, (scope,), FOR_NOW if scope.grounded else False)
+        reified = machine.reified
         values = [member(made, machine) for member in codes]
         made.parents = ()
         made.grounded = False
         try:
-            _fill(made, values, machine, may_be_ancestor=not has_only_names)
+            _fill(made, values, machine, may_be_ancestor=machine.reified != reified)
         except BassError as error:
             error.add_call(span)
             raise
         return made
 
     return run
-
-
-def _is_name_or_constant(form: Value) -> bool:
-    if form.__class__ is Located and not form.meta:
-        form = form.form
-    return not isinstance(form, Object) or isinstance(form, Symbol | Keyword)
 
 
 def _fill(made: Scope, values: list[Value], machine: Machine, *, may_be_ancestor: bool) -> None:
@@ -212,7 +205,9 @@ def _fill(made: Scope, values: list[Value], machine: Machine, *, may_be_ancestor
             value = values[index + 1]
             if key.__class__ is WithMeta:
                 value = WithMeta(value, key.meta)
-            machine.define(made, bare.name, value)
+            made.vars[bare.name] = value
+            if made.grounded:  # like `Machine.define`, but without a call
+                machine.shadowed.add(bare.name)
             index += 2
         elif bare.__class__ is Scope:
             if may_be_ancestor and bare.descends_from(made):
