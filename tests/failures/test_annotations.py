@@ -248,6 +248,13 @@ FAIL\tx/pkg/x\t0.005s
     assert annotation.message.startswith("runtime error: invalid memory address")
 
 
+def test_a_panic_without_a_stack_hides_nothing_that_follows_it() -> None:
+    log = ["panic: could not connect", *(f"attempt {number}" for number in range(40)), ""]
+    log += ["error[E0308]: mismatched types", "  --> src/a.rs:3:5"]
+    [annotation] = find_annotations(log)
+    assert annotation.message == "mismatched types"
+
+
 def test_eslint_names_the_file_once() -> None:
     log = """\
 /work/src/a.js

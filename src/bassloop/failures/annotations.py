@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_FOUND = 400
 MAX_FRAMES = 50
+MAX_BETWEEN_FRAMES = 30
+"""The maximum number of lines after Go's panic, or after a frame of its stack, before the next frame."""
+
 MAX_MESSAGE_LINES = 20
 MAX_NUMBER = 9_999_999
 
@@ -151,6 +154,7 @@ class _State:
         eslint_file: the file that the following rows are about.
         go_panic: the message of a panic, which precedes its stack.
         go_stack: the stack's frames, innermost first.
+        since_frame: the number of lines since the last of these, or since the panic.
     """
 
     frames: list[Location] = field(default_factory=list)
@@ -162,6 +166,7 @@ class _State:
     eslint_file: str | None = None
     go_panic: str | None = None
     go_stack: list[Location] = field(default_factory=list)
+    since_frame: int = 0
 
 
 def _annotations(lines: Iterable[str]) -> Iterator[LogAnnotation]:
@@ -194,15 +199,18 @@ def _feed(state: _State, line: str) -> Iterator[LogAnnotation]:
         yield from _python_end(state, bare)
         return
     if state.go_panic is not None:
+        state.since_frame += 1
         if frame := _GO_FRAME.match(line):
             state.go_stack.append(_location(frame, column=False))
             del state.go_stack[MAX_FRAMES:]
-        elif not line.strip() and state.go_stack:
+            state.since_frame = 0
+        elif state.since_frame > MAX_BETWEEN_FRAMES or (not line.strip() and state.go_stack):
             yield from _go_end(state)
+    if state.go_panic is not None:
         if line[:1].isspace() or not line:
             return
     elif panic := _GO_PANIC.match(line):
-        state.go_panic = panic["message"]
+        state.go_panic, state.since_frame = panic["message"], 0
         return
     yield from _match_line(state, line)
 
