@@ -159,6 +159,12 @@ def test_the_number_of_failures_is_bounded() -> None:
     assert len(find_failures(many, limit=3)) == 3
 
 
+def test_many_messages_do_not_hide_the_test_that_fails_after_them() -> None:
+    messages = [f"ERROR: request {number} failed" for number in range(2 * MAX_FAILURES)]
+    cause = find_failures([*messages, *log("pytest")])[0]
+    assert (cause.rank, cause.test) == (Rank.TEST, EXPECTED["pytest"]["test"])
+
+
 @given(st.lists(st.text(max_size=200), max_size=60))
 def test_no_line_raises_an_error(lines: list[str]) -> None:
     for failure in find_failures(lines):

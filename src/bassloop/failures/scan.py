@@ -6,7 +6,7 @@ incomplete failure at a time.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,7 +72,7 @@ def scan_log(lines: Iterable[str], limit: int = MAX_FAILURES) -> LogScan:
 
     Args:
         lines: without line ends and without colours.
-        limit: the maximum number of failures. At most the first `MAX_FAILURES` are considered.
+        limit: the maximum number of failures. At most the first `MAX_FAILURES` of each rank are considered.
     """
     found = _Findings()
     documents = JSONDocuments()
@@ -83,8 +83,6 @@ def scan_log(lines: Iterable[str], limit: int = MAX_FAILURES) -> LogScan:
         found.feed(number, cleaned)
         if cleaned:
             last.append((number, cleaned))
-        if len(found.closed) >= MAX_FAILURES:
-            break
     found.close_all()
     closed = [
         each for each in found.closed if not documents.covers(each.failure.first, each.failure.last)
@@ -226,6 +224,7 @@ class _Findings:
 
     def __init__(self) -> None:
         self.closed: list[_Closed] = []
+        self._found: Counter[Rank] = Counter()
         self._starts, self._rules = _compiled()
         self._open: dict[int, _Open] = {}
         self._contexts = {
@@ -284,7 +283,9 @@ class _Findings:
 
     def _emit(self, found: _Open) -> None:
         failure = found.failure()
-        if failure is not None:
+        # Counted by rank, so that many messages don't keep the test that failed after them from being found.
+        if failure is not None and self._found[failure.rank] < MAX_FAILURES:
+            self._found[failure.rank] += 1
             rule = found.rule
             self.closed.append(_Closed(failure, found.order, rule.generic, rule.supplement))
 
