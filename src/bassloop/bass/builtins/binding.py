@@ -203,8 +203,9 @@ def case(form: Combination) -> Code:
 
     def run(scope: Scope, machine: Machine) -> Value:
         value = subject(scope, machine)
+        parents, grounded = (scope,), scope.grounded is True
         for match, body in arms:
-            child = Scope({}, (scope,), scope.grounded is True)
+            child = Scope({}, parents, grounded)
             try:
                 if match(child, value, machine) is not None:
                     continue
