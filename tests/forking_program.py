@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from bassloop.evaluator import fork_server
-from bassloop.evaluator.rehearsal import warm
 
 LONGEST_COMMAND = 128 << 10
 """Bytes of a command with its environment."""
@@ -72,7 +71,7 @@ def main() -> None:
 
 def _fork_fork_servers(control: socket.socket) -> socket.socket:
     """Fork the process that forks fork servers. Return its socket. It ends when nobody has that any more."""
-    warm()
+    fork_server.warm()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         if os.fork():
