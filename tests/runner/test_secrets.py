@@ -197,6 +197,23 @@ def test_values_are_stored_in_the_file_if_there_is_no_keyring(
         store.set("TOKEN", "hunter2", in_keyring=True)
 
 
+async def test_a_configured_keyring_that_is_out_of_reach_is_none(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    keyring = Memory()
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    store = SecretStore(tmp_path / "secrets.json")
+    assert store.set("TOKEN", "hunter2") == "the system's keyring"
+
+    def out_of_reach() -> Memory:
+        raise RuntimeError("DBUS_SESSION_BUS_ADDRESS is unset")
+
+    keyring.get_keyring = out_of_reach
+    assert store.set("OTHER", "hunter2") == str(store.path)
+    with pytest.raises(DriverError, match="DBUS_SESSION_BUS_ADDRESS is unset"):
+        await granted(store, OURS)
+
+
 # --- the command ---------------------------------------------------------------------------------------
 
 

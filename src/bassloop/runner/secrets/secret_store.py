@@ -209,7 +209,11 @@ class SystemKeyring:
             library = importlib.import_module("keyring")
         except ImportError:
             return "the library keyring is not installed (pip install 'bassloop[keyring]')"
-        if library.get_keyring().priority <= 0:
+        try:
+            priority = library.get_keyring().priority
+        except Exception as error:  # noqa: BLE001  (backends raise any, such as without a session of D-Bus)
+            return f"the keyring that is configured can't be used: {error}"
+        if priority <= 0:
             return "this system has no keyring that can be reached"
         return cls(library)
 
