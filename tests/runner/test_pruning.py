@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.cli import cli
+from bassloop.runner import output_cache
 from bassloop.runner.cache_pruning import keep_within, prune
 from bassloop.runner.call_context import LOCAL
 from bassloop.runner.errors import DriverError
@@ -158,6 +159,21 @@ async def test_a_runner_that_was_killed_while_it_cleaned_up_is_cleaned_up_by_the
     (left / "lock").touch()  # its mark is gone already
     async with OutputCache.open(tmp_path):
         assert not left.exists()
+
+
+async def test_the_commands_of_other_sessions_go_on_if_a_session_left_an_empty_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr(output_cache, "kill_marked", killed.append)
+    for name, mark in (("whole", "0123"), ("empty", "")):
+        left = tmp_path / "making" / name
+        left.mkdir(parents=True)
+        (left / "lock").touch()
+        (left / "mark").write_text(mark)
+    async with OutputCache.open(tmp_path) as cache:
+        assert [each.name for each in (tmp_path / "making").iterdir()] == [cache.session]
+    assert killed == ["0123"]
 
 
 async def test_an_entry_that_could_not_be_marked_as_used_is_marked_at_its_next_use(

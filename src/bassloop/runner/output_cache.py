@@ -356,7 +356,9 @@ def remove_abandoned(sessions: Path) -> None:
         else:
             # Another process may be removing it too, or was killed while it did.
             with suppress(FileNotFoundError):
-                kill_marked(_read_marker(path))
+                # After a power failure, the file may be empty, which is the prefix of every session's markers.
+                if marker := _read_marker(path):
+                    kill_marked(marker)
             with suppress(FileNotFoundError):
                 _remove_session(path)
         finally:
