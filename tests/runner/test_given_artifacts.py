@@ -76,6 +76,30 @@ async def test_an_artifact_with_a_wrong_digest_leaves_nothing(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == MAX_RUNS
 
 
+async def test_artifacts_that_do_not_come_drop_none_of_other_runs(tmp_path: Path) -> None:
+    received = ReceivedArtifacts(tmp_path)
+    await received.receive("r", "a", sha(b"x"), pieces(b"x"))
+    for number in range(MAX_RUNS):
+        with pytest.raises(DriverError, match="isn't what the loop says"):
+            await received.receive(f"r{number}", "a", sha(b"right"), pieces(b"wrong"))
+    assert received.of_run("r", json.dumps([["a", sha(b"x")]]))
+
+
+async def test_an_artifact_that_comes_after_its_run_was_dropped_is_dropped_next_time(
+    tmp_path: Path,
+) -> None:
+    received = ReceivedArtifacts(tmp_path)
+
+    async def late() -> AsyncGenerator[bytes]:
+        await received.drop("r")
+        yield b"late"
+
+    await received.receive("r", "a", sha(b"x"), pieces(b"x"))
+    await received.receive("r", "b", sha(b"late"), late())
+    await received.drop("r")
+    assert list(tmp_path.iterdir()) == []
+
+
 def using(script: str) -> pb.Thunk:
     value = pb.Value(array=pb.Array(values=[text("build")]))
     return sh(script, labels=[pb.Binding(symbol="uses", value=value)])

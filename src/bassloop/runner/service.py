@@ -85,10 +85,8 @@ class ReceivedArtifacts:
         """Receive an artifact, and check that it is what the loop says."""
         if (why := problem_of_given(name)) is not None:
             raise DriverError(f"the artifact {name[:100]!r} can't be given to a command: {why}")
-        if run not in self._runs and len(self._runs) >= MAX_RUNS:
-            await self.drop(next(iter(self._runs)))
-        given = self._runs.setdefault(run, {})
-        if len(given) >= MAX_GIVEN:
+        given = self._runs.get(run, {})
+        if len(given) >= MAX_GIVEN and name not in given:
             raise DriverError(f"a run may be given {MAX_GIVEN} artifacts")
         self._count += 1
         file, digest = self.folder / str(self._count), hashlib.sha256()
@@ -103,6 +101,9 @@ class ReceivedArtifacts:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
+        if run not in self._runs and len(self._runs) >= MAX_RUNS:
+            await self.drop(next(iter(self._runs)))
+        given = self._runs.setdefault(run, {})
         replaced, given[name] = given.get(name), GivenArtifact(name, sha256, file)
         if replaced is not None:
             await file_trees.remove(replaced.file)
