@@ -311,7 +311,7 @@ async def test_several_reasons_to_end_a_command_are_all_reported(bench: Bench) -
             raise DriverError("the disk is nearly full")
 
     step = StepReporter(bench.send, "key", "yes", ())
-    launch = Launch(["yes"], bench.driver.cache.folder, os.environ, attend=guard)
+    launch = Launch(["yes"], bench.driver.cache.folder, os.environ, alongside=guard)
     with trio.fail_after(120), pytest.raises(DriverError) as failed:
         await run_logged(launch, step, stdout=Path("/dev/full"))
     assert "the runner can't store the output" in str(failed.value)

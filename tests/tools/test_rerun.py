@@ -137,7 +137,7 @@ async def test_files_of_a_shell_are_removed(tmp_path: Path) -> None:
                 async with graph.before_command(chain(), ("sh",)):
                     pass
 
-        async with driver.calling(LOCAL, bench.send, work):
+        async with driver.with_graph(LOCAL, bench.send, work):
             pass
     assert not places[0].exists()
 

@@ -111,7 +111,7 @@ class MessageRoom:
                     self._taken -= size  # its turn had just come
                 elif (size, turn) in self._waiting:
                     self._waiting.remove((size, turn))
-                self._let_in()
+                self._admit()
                 raise
         else:
             self._taken += size
@@ -120,7 +120,7 @@ class MessageRoom:
                 await self._shared.take(size)
             except BaseException:
                 self._taken -= size
-                self._let_in()
+                self._admit()
                 raise
 
     def give_back(self, size: int) -> None:
@@ -128,12 +128,12 @@ class MessageRoom:
         if self._shared is not None:
             self._shared.give_back(size)
         self._taken -= size
-        self._let_in()
+        self._admit()
 
     def _fits(self, size: int) -> bool:
         return not self._taken or self._taken + size <= self._size
 
-    def _let_in(self) -> None:
+    def _admit(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             if not turn.done():

@@ -70,7 +70,7 @@ def _add_removed_names() -> None:
     package.AbstractChildWatcher = type("AbstractChildWatcher", (), {})
 
 
-def _tell_the_thread() -> None:
+def _set_running_loop() -> None:
     """Set the thread's running loop while a callback of a trio-asyncio loop runs."""
     accelerated: Any = importlib.import_module("_asyncio")
     trio_loop: type = importlib.import_module("trio_asyncio._base").BaseTrioEventLoop
@@ -100,7 +100,7 @@ with warnings.catch_warnings():
 if sys.version_info >= (3, 12):
     # asyncio.current_task, which grpclib calls, is written in C since 3.12. It looks at the thread's running loop, as
     # tasks do since 3.14, and not at the Python function that trio-asyncio patches.
-    _tell_the_thread()
+    _set_running_loop()
 
 
 def drop_cancelled_timers(loop: Any) -> None:

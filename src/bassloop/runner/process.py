@@ -48,7 +48,7 @@ async def run_command(
     grace: float = GRACE_SECONDS,
     marker: str | None = "",
     inherited: Sequence[int] = (),
-    attend: Callable[[], Awaitable[None]] | None = None,
+    alongside: Callable[[], Awaitable[None]] | None = None,
     fresh_keyring: bool = False,
 ) -> int:
     """Run a command to its end; return its exit status, or the negated signal that ended it.
@@ -61,7 +61,7 @@ async def run_command(
         on_bytes: awaited with a descriptor, 1 or 2, and what was written to it; the command waits meanwhile.
         marker: the prefix of its processes' marker; None if processes that leave the group may stay.
         inherited: open files that it gets, with the same numbers.
-        attend: runs alongside the command, and is cancelled when that ends; its errors end the command.
+        alongside: runs while the command does, and is cancelled when that ends; its errors end the command.
         fresh_keyring: whether to give the command a session keyring of its own instead of this process's (Linux).
     """
     unique = None if marker is None else f"{marker}{secrets.token_hex(16)}"
@@ -72,7 +72,7 @@ async def run_command(
         inherited=inherited,
         fresh_keyring=fresh_keyring,
     )
-    return await _Running(process, unique, grace).finish(stdin, on_bytes, attend)
+    return await _Running(process, unique, grace).finish(stdin, on_bytes, alongside)
 
 
 def as_argument(text: str) -> bytes:
@@ -180,14 +180,14 @@ class _Running:
         self._over = False
 
     async def finish(
-        self, stdin: bytes, on_bytes: OnBytes, attend: Callable[[], Awaitable[None]] | None
+        self, stdin: bytes, on_bytes: OnBytes, alongside: Callable[[], Awaitable[None]] | None
     ) -> int:
         process = self._process
         try:
             async with open_flat_nursery() as nursery:
                 nursery.start_soon(_feed, process.stdin, stdin)
-                if attend is not None:
-                    nursery.start_soon(attend)
+                if alongside is not None:
+                    nursery.start_soon(alongside)
                 async with open_flat_nursery() as readers:
                     readers.start_soon(self._drain, process.stdout, 1, on_bytes)
                     readers.start_soon(self._drain, process.stderr, 2, on_bytes)

@@ -57,16 +57,16 @@ STOP_SECONDS = 30.0
 """How long commands and the connection may take to end, in seconds."""
 
 
-class Serves(Protocol):
+class ServingConnection(Protocol):
     """A connection that is logged in."""
 
     async def serve(self, on_line: Callable[[str], None]) -> None: ...
 
 
-class Dials(Protocol):
+class ConnectionMaker(Protocol):
     """Makes connections."""
 
-    def dial(self) -> AbstractAsyncContextManager[Serves]: ...
+    def dial(self) -> AbstractAsyncContextManager[ServingConnection]: ...
 
 
 @dataclass(eq=False)
@@ -77,7 +77,7 @@ class RunnerClient:
         ask: awaited with an unknown host key; returns whether to trust it. Without it, unknown hosts are refused.
     """
 
-    dialler: Dials
+    dialler: ConnectionMaker
     address: str
     on_event: Callable[[RunnerEvent], None]
     ask: Callable[[HostKey], Awaitable[bool]] | None = None

@@ -139,7 +139,7 @@ async def rerun(run: RemoteRun, options: RerunOptions, say: Callable[[str], None
                     await _use_terminal(launch)
                 return False
 
-            async with driver.calling(context, send, work) as succeeded:
+            async with driver.with_graph(context, send, work) as succeeded:
                 return succeeded
     except (DriverError, RunnerError) as error:
         if isinstance(error, RunnerError) or options.shell:
@@ -152,8 +152,8 @@ async def rerun(run: RemoteRun, options: RerunOptions, say: Callable[[str], None
 async def _use_terminal(launch: Launch) -> None:
     """Run a process that uses this process's terminal to its end."""
     async with trio.open_nursery() as nursery:
-        if launch.attend is not None:
-            nursery.start_soon(launch.attend)
+        if launch.alongside is not None:
+            nursery.start_soon(launch.alongside)
         with _interrupts_left_to_child():
             await trio.run_process(
                 list(launch.words),

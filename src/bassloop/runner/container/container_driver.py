@@ -175,7 +175,7 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
     ) -> None:
         async with self.cache.new_output() as folder:
             target = folder.path / "image.tar"
-            async with self.calling(context, send, lambda graph: graph.export(thunk, target)):
+            async with self.with_graph(context, send, lambda graph: graph.export(thunk, target)):
                 pass
             async with aclosing(file_trees.read(target)) as chunks:
                 async for chunk in chunks:
@@ -200,7 +200,9 @@ class ContainerDriver(ThunkDriver["ContainerGraph"]):
         async with self.cache.new_output() as folder:
             name = self.images.own_name(f"{PUBLISHED}{secrets.token_hex(8)}")
             target = folder.path / "image.tar"
-            async with self.calling(context, send, lambda graph: graph.export(thunk, target, name)):
+            async with self.with_graph(
+                context, send, lambda graph: graph.export(thunk, target, name)
+            ):
                 pass
             digest = await self.images.push(target, name, to, folder.path / "digest")
         if digest:

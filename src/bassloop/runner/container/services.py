@@ -261,7 +261,7 @@ class Services:
 
         async def run(launch: Launch) -> None:
             try:
-                status = await execution.watch(replace(launch, grace=0))
+                status = await execution.run_process(replace(launch, grace=0))
                 how = describe_exit(status, contained=True)
                 if service.ready.is_set():
                     outcome.append(f"ended: {how}")

@@ -58,7 +58,7 @@ class Launch:
             whose helpers outlive it and end by themselves.
         name: the command's name in errors, if it isn't the first word.
         grace: seconds that it has to clean up if it's cancelled.
-        attend: runs while the process does, see `run_command`.
+        alongside: runs while the process does, see `run_command`.
         fresh_keyring: give it a session keyring of its own.
     """
 
@@ -69,7 +69,7 @@ class Launch:
     marker: str | None = ""
     name: str | None = None
     grace: float = GRACE_SECONDS
-    attend: Callable[[], Awaitable[None]] | None = None
+    alongside: Callable[[], Awaitable[None]] | None = None
     fresh_keyring: bool = False
 
     async def run(self, on_bytes: OnBytes, stdin: bytes = b"") -> int:
@@ -83,7 +83,7 @@ class Launch:
             grace=self.grace,
             marker=self.marker,
             inherited=self.inherited,
-            attend=self.attend,
+            alongside=self.alongside,
             fresh_keyring=self.fresh_keyring,
         )
 
@@ -148,7 +148,7 @@ class Execution:
         """
         async with self.prepared() as launch:
             async with self.slots:
-                status = await self.watch(launch)
+                status = await self.run_process(launch)
             has_succeeded = False
             try:
                 await self._send_outputs(has_failed=bool(status))
@@ -171,7 +171,7 @@ class Execution:
         if has_failed and artifacts and limits is not None:
             await send_artifacts(self.step, files, start, artifacts, limits)
 
-    async def pass_on(self) -> None:
+    async def store_unchanged(self) -> None:
         """Store the command's initial files as the output, without running anything. Raises like :meth:`run`."""
         async with self._laid_out():
             self.output.stdout.touch()
@@ -189,11 +189,11 @@ class Execution:
                 yield launch
                 self.launcher.complete(self.output, [*mounts.binds, *self.extra_mounts])
 
-    async def watch(self, launch: Launch) -> int:
+    async def run_process(self, launch: Launch) -> int:
         """Run the process and return its exit status. If cancelled, all its processes have ended."""
         finished = False
         try:
-            guarded = replace(launch, attend=partial(self._guard_disks, launch.attend))
+            guarded = replace(launch, alongside=partial(self._guard_disks, launch.alongside))
             done = await run_logged(
                 guarded, self.step, stdin=self.command.stdin, stdout=self.output.stdout
             )
@@ -203,14 +203,14 @@ class Execution:
             if not finished:
                 await self.launcher.discard()
 
-    async def _guard_disks(self, attend: Callable[[], Awaitable[None]] | None) -> None:
+    async def _guard_disks(self, alongside: Callable[[], Awaitable[None]] | None) -> None:
         """Raise DriverError when a disk that the command writes to is nearly full.
 
         The kernel has no event for that, so the free space is checked every second.
         """
         async with open_flat_nursery() as nursery:
-            if attend is not None:
-                nursery.start_soon(attend)
+            if alongside is not None:
+                nursery.start_soon(alongside)
             while True:
                 for folder in (self.cache.folder, *self.disks):
                     await trio.to_thread.run_sync(file_trees.check_disk, folder)

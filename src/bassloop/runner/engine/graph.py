@@ -300,7 +300,7 @@ class ThunkGraph(ABC):
                     if waits:  # a command whose services can't start hasn't started either
                         await step.start()
                     runs = execution.command.words
-                    await (execution.run() if runs else execution.pass_on())
+                    await (execution.run() if runs else execution.store_unchanged())
                 stored = await self.call.cache.store(output, key)
             await self.after(stored, key)
             error = None

@@ -179,7 +179,7 @@ async def send_artifacts(
     left = limits.all
     for artifact in found[:MAX_ARTIFACTS]:
         try:
-            size, is_secret = await _look_at(artifact, step, min(left, limits.one))
+            size, is_secret = await _scan(artifact, step, min(left, limits.one))
             problem = NOT_SENT if is_secret else _problem_of_size(size, left, limits)
             if (problem := problem_of_path(artifact.path) or problem) is None:
                 left -= size
@@ -198,7 +198,7 @@ def _problem_of_size(size: int, left: int, limits: ArtifactLimits) -> str | None
     return None
 
 
-async def _look_at(artifact: _Artifact, step: StepReporter, most: int) -> tuple[int, bool]:
+async def _scan(artifact: _Artifact, step: StepReporter, most: int) -> tuple[int, bool]:
     """Return an artifact's size, and whether it contains a secret. Stops if it's too large. Raises OSError."""
     mask, size = step.mask.stream(), 0
     async with aclosing(artifact.content()) as chunks:

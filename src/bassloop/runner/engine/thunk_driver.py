@@ -117,7 +117,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
 
         The output isn't removed before the context ends.
         """
-        async with self.calling(context, send, lambda graph: graph.output(thunk)) as output:
+        async with self.with_graph(context, send, lambda graph: graph.output(thunk)) as output:
             yield output
 
     async def send_artifacts(
@@ -137,7 +137,7 @@ class ThunkDriver(ABC, Generic[GraphT]):
             return output
 
     @asynccontextmanager
-    async def calling(
+    async def with_graph(
         self,
         context: CallContext,
         send: Send,

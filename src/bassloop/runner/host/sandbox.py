@@ -187,7 +187,7 @@ class Sandbox:
                 env=self.holder.variables(),
                 inherited=tuple(start.inherited),
                 marker=marker,
-                attend=start.attend,
+                alongside=start.complete,
                 fresh_keyring=True,
             )
 
@@ -342,7 +342,7 @@ class _Start:
         elif self.sandbox.network == "host":
             self.options += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
 
-    async def attend(self) -> None:
+    async def complete(self) -> None:
         """Set the command's limits, connect its network, and let it begin. Raises DriverError."""
         child = await self._child()
         try:
