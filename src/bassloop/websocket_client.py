@@ -35,7 +35,7 @@ CONNECTION_ERRORS = (
 @asynccontextmanager
 async def open_websocket(
     url: str,
-    headers: Sequence[tuple[str, str]],
+    headers: Sequence[tuple[bytes, bytes]],
     *,
     connect_seconds: float,
     max_message: int,
@@ -62,10 +62,10 @@ async def open_websocket(
             stream = _encrypted(plain, name) if secure else plain
             socket = await wrap_client_stream(
                 nursery,
-                cast(trio.SocketStream, _CancelsAtEnd(stream, connecting)),
+                cast("trio.SocketStream", _CancelsAtEnd(stream, connecting)),
                 asked_for,
                 resource,
-                extra_headers=[(name.encode(), value.encode()) for name, value in headers],
+                extra_headers=list(headers),
                 max_message_size=max_message,
             )
         yield socket

@@ -254,6 +254,22 @@ async def test_a_target_is_forwarded_as_the_visitor_sent_it(
     await log.close()
 
 
+async def test_a_header_that_is_not_ascii_is_forwarded(cluster: Cluster) -> None:
+    """Such as another site's cookie for the same domain."""
+    _, log = await cluster.begin_run()
+    odd = b"theirs=caf\xc3\xa9"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        page = await client.get(cluster.other_address + "/runs/r", headers={b"cookie": odd})
+    assert page.status_code == 200
+    url = cluster.other_address.replace("http", "ws", 1) + "/runs/r/live"
+    headers = [(b"cookie", odd)]
+    with trio.fail_after(200):
+        async with open_websocket(url, headers, connect_seconds=200, max_message=1 << 20) as socket:
+            await socket.send_message(json.dumps({"logs": {}}))
+            assert json.loads(await socket.get_message())["run"]["state"] == "running"
+    await log.close()
+
+
 async def test_a_request_body_is_not_buffered_while_a_peer_is_asked() -> None:
     send, receive = trio.open_memory_channel[dict[str, object]](10)
     for number in range(3):

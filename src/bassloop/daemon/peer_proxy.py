@@ -292,13 +292,13 @@ class PeerProxy:
             if found is not None and (found.id != peer.id or not found.is_alive):
                 scope.cancel()
 
-    def _headers(self, scope: dict[str, Any]) -> list[tuple[str, str]]:
+    def _headers(self, scope: dict[str, Any]) -> list[tuple[bytes, bytes]]:
         headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
+            (name, value)
             for name, value in scope["headers"]
             if not _is_between_programs(name.decode("latin-1").lower(), scope["type"])
         ]
-        return [*headers, (HEADER, self.signer.sign(scope))]
+        return [*headers, (HEADER.encode(), self.signer.sign(scope).encode())]
 
 
 class VisitorMessages:

@@ -92,7 +92,7 @@ class LogFeed:
             async with (
                 open_websocket(
                     self.address.websocket,
-                    self.headers,
+                    [(name.encode(), value.encode()) for name, value in self.headers],
                     connect_seconds=CONNECT_SECONDS,
                     max_message=MAX_MESSAGE,
                 ) as socket,
