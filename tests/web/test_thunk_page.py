@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+import pytest
 from google.protobuf.json_format import MessageToJson
 
 from bassloop.store import ThunkRecord, User
@@ -25,7 +26,6 @@ from .site import HOSTILE, open_site
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 INNER = {"image": {"ref": {"repository": "golang"}}, "args": [{"command_path": {"name": "go"}}]}
 THUNK: dict[str, Any] = {
@@ -108,16 +108,19 @@ def test_only_the_shown_part_of_a_long_text_is_processed(monkeypatch: pytest.Mon
     assert max(looked) <= 4 * thunk_page.MAX_TEXT
 
 
-async def test_a_page_decodes_a_thunk_in_a_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["thunk_tree", "json_html"])
+async def test_a_page_renders_a_thunk_in_a_thread(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each may take a tenth of a second and more for a large thunk."""
     on: list[threading.Thread] = []
+    render = getattr(thunk_page, step)
 
-    def noted(text: str) -> list[TreeNode]:
+    def noted(text: str) -> object:
         on.append(threading.current_thread())
-        return thunk_tree(text)
+        return render(text)
 
-    monkeypatch.setattr(thunk_page, "thunk_tree", noted)
+    monkeypatch.setattr(thunk_page, step, noted)
     async with open_site(tmp_path) as site:
         await site.run()
         await site.text("/thunks/DIGEST")

@@ -67,7 +67,7 @@ def routes(context: WebContext) -> Blueprint:
             thunk=record,
             avatar=avatar_svg(record.digest),
             parts=await trio.to_thread.run_sync(thunk_tree, record.json),
-            json=json_html(record.json),
+            json=await trio.to_thread.run_sync(json_html, record.json),
             runs=view_runs(page.items),
             outputs=run_with_outputs(context, page.items),
             bars=duration_chart(run_results(page.items)),
