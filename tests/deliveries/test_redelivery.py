@@ -58,8 +58,8 @@ async def test_deliveries_that_arrived_here_or_at_another_loop_are_not_fetched(
         payload = await loop.standin.payload("check_suite")
         arrived, before = loop.standin.lose("ping", {}), loop.standin.lose("ping", {})
         nobody = loop.standin.lose("ping", {})
-        loop.standin.made_older(before, status=202, seconds=3600)
-        loop.standin.made_older(nobody, status=0, seconds=3600)
+        loop.standin.backdate(before, status=202, seconds=3600)
+        loop.standin.backdate(nobody, status=0, seconds=3600)
         await loop.deliver(payload, arrived)
         assert await fetch_missed(loop.core.github, loop.inbox, since=0) == 1
         assert await loop.store.deliveries.stored([arrived, before, nobody]) == {arrived, nobody}
@@ -139,5 +139,5 @@ async def test_deliveries_from_before_the_given_time_are_ignored(
 ) -> None:
     async with small_loop(make_repository(**{"project.bass": START}), tmp_path) as loop:
         old = loop.standin.lose("ping", {})
-        loop.standin.made_older(old, status=0, seconds=7200)
+        loop.standin.backdate(old, status=0, seconds=7200)
         assert await fetch_missed(loop.core.github, loop.inbox, since=time.time() - 3600) == 0

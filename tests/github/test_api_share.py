@@ -10,7 +10,7 @@ import httpx
 import pytest
 import trio.testing
 
-from bassloop.daemon.node_tasks import keep_sharing
+from bassloop.daemon.node_tasks import keep_sharing_limits
 from bassloop.github import GitHubError
 from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
 from bassloop.github.rest_client import RestClient
@@ -69,7 +69,7 @@ async def test_the_limit_on_concurrent_requests_is_divided_at_once_and_grows_aft
     async with slow_github() as github:
         api, company = github.node(), Company()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_sharing, company, api)
+            nursery.start_soon(keep_sharing_limits, company, api)
             await trio.testing.wait_all_tasks_blocked()
             company.note(3)
             await trio.testing.wait_all_tasks_blocked()

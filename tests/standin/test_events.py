@@ -13,7 +13,7 @@ from hypercorn.config import Config
 from quart import request
 from quart_trio import QuartTrio
 
-from bassloop.github import CheckOutput, missed, verify_signature
+from bassloop.github import CheckOutput, missing_deliveries, verify_signature
 from bassloop.standin import StandInError
 from bassloop.standin.payloads import EVENTS, NO_COMMIT
 from tests.github.made import event_of
@@ -190,7 +190,7 @@ async def test_missed_deliveries_are_found_and_fetched(repository: Path) -> None
         lost = [world.standin.lose("check_suite", payload) for _ in range(130)]
         attempts = await world.github.webhook.attempts(0)
         assert len(attempts) == 131
-        found = missed(attempts, known)
+        found = missing_deliveries(attempts, known)
         assert [attempt.guid for attempt in found] == lost
         assert json.loads(await world.github.webhook.body(found[0])) == payload
         assert await world.github.webhook.attempts(9e9) == []
@@ -210,7 +210,7 @@ async def test_a_delivery_is_sent_again_with_the_same_guid(repository: Path) -> 
         assert {each.guid for each in attempts} == {first.guid}
         assert [each.arrived for each in attempts] == [True, False]
         assert [each.redelivery for each in attempts] == [True, False]
-        assert missed(attempts, [first.guid]) == []
+        assert missing_deliveries(attempts, [first.guid]) == []
 
 
 async def test_check_runs_come_back_as_events_to_a_loop_that_listens(repository: Path) -> None:

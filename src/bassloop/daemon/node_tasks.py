@@ -52,29 +52,29 @@ async def keep_taking_over(loop: LoopState, inbox: Inbox) -> None:
             nursery.start_soon(conclude_taken_over, loop, own)
 
 
-async def keep_answering(
+async def keep_handling_requests(
     loop: LoopState, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Handle other nodes' requests until cancelled."""
-    store, come = loop.store, AutoResetEvent()
+    store, requested = loop.store, AutoResetEvent()
 
-    def note(node: str | None) -> None:
+    def apply_notification(node: str | None) -> None:
         if node in (None, store.nodes.own_id):
-            come.set()
+            requested.set()
 
-    store.notifications.subscribe(Topic.REQUESTS, note)
+    store.notifications.subscribe(Topic.REQUESTS, apply_notification)
     task_status.started()
     async with trio.open_nursery() as nursery:
         while True:
             requests = await store.requests.all()
             for request in requests:
-                await _answer(loop, inbox, request, nursery)
+                await _handle_request(loop, inbox, request, nursery)
             if requests:
                 await store.requests.remove([request.id for request in requests])
-            await come.wait()
+            await requested.wait()
 
 
-async def _answer(
+async def _handle_request(
     loop: LoopState, inbox: Inbox, request: NodeRequest, nursery: trio.Nursery
 ) -> None:
     store = loop.store
@@ -98,11 +98,11 @@ async def keep_approving(
     loop: LoopState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Let active checks of a head use the runners of somebody who has approved it on another node."""
-    store, come = loop.store, AutoResetEvent()
-    store.notifications.subscribe(Topic.APPROVALS, lambda _: come.set())
+    store, approved = loop.store, AutoResetEvent()
+    store.notifications.subscribe(Topic.APPROVALS, lambda _: approved.set())
     task_status.started()
     while True:
-        await come.wait()
+        await approved.wait()
         for head in list(loop.active_heads):
             if head.choice.fork and head.choice.approver is None:
                 approval = await store.heads.approval(head.repository_id, head.sha)
@@ -111,7 +111,7 @@ async def keep_approving(
                     loop.approve_active(head.repository_id, head.sha, by)
 
 
-async def keep_sharing(company: Company, api: RestClient) -> None:
+async def keep_sharing_limits(company: Company, api: RestClient) -> None:
     """Divide among the nodes what they can't spend from a common budget, until cancelled.
 
     A node that is gone still counts for a minute, because it may have requests under way.

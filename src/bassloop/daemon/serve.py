@@ -39,9 +39,9 @@ from bassloop.daemon import StartError, wiring
 from bassloop.daemon.http_server import Certificate, Proxies, bind, serve_http, start_listening
 from bassloop.daemon.node_tasks import (
     hand_over,
-    keep_answering,
     keep_approving,
-    keep_sharing,
+    keep_handling_requests,
+    keep_sharing_limits,
     keep_taking_over,
 )
 from bassloop.daemon.peer_proxy import PeerProxy, PeerSigner
@@ -131,7 +131,7 @@ async def _serve(
         root.start_soon(parts.loop.quotas.keep_counting)
         if resources.github.app is not None:
             await root.start(parts.loop.evaluators.run)
-            root.start_soon(keep_sharing, resources.store.company, resources.github.api)
+            root.start_soon(keep_sharing_limits, resources.store.company, resources.github.api)
             root.start_soon(keep_fetching, resources.github, parts.inbox)
             root.start_soon(parts.loop.visibility.keep_refreshing)
         daemon = Daemon(
@@ -277,7 +277,7 @@ async def _serve_web(
             root.start_soon(_drain_when_asked, resources.store, stopping)
             root.start_soon(hand_over, resources.store, parts.pool, stopping)
             await root.start(keep_approving, parts.loop)
-            await root.start(keep_answering, parts.loop, parts.inbox)
+            await root.start(keep_handling_requests, parts.loop, parts.inbox)
             report = partial(_report, resources.notifier, parts)
             report()  # Before `READY=1`, so that whoever waited for the start finds the state already there.
             root.start_soon(parts.heart.beat, report)

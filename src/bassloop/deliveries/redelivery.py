@@ -15,7 +15,14 @@ import structlog
 import trio
 
 from bassloop.concurrency import retry
-from bassloop.github import GitHubError, MalformedEvent, Purpose, missed, retry_after, spending
+from bassloop.github import (
+    GitHubError,
+    MalformedEvent,
+    Purpose,
+    missing_deliveries,
+    retry_after,
+    spending,
+)
 from bassloop.store import Duty, StoreError
 
 if TYPE_CHECKING:
@@ -82,7 +89,7 @@ async def fetch_missed(github: GitHub, inbox: Inbox, *, since: float) -> int:
     attempts = await hook.attempts(since)
     known = await inbox.store.deliveries.stored({attempt.guid for attempt in attempts})
     before_us = _answered_before(attempts, await inbox.store.created_at())
-    added, left = 0, missed(attempts, known | before_us)
+    added, left = 0, missing_deliveries(attempts, known | before_us)
     while left:
         batch, left = left[:FETCHED_AT_ONCE], left[FETCHED_AT_ONCE:]
         bodies = await _bodies(hook, batch)

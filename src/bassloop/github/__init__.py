@@ -16,7 +16,7 @@ from bassloop.github.app_registration import (
     AppWebhook,
     DeliveryAttempt,
     WebhookConfig,
-    missed,
+    missing_deliveries,
 )
 from bassloop.github.errors import (
     Forbidden,
@@ -89,7 +89,7 @@ __all__ = [
     "Unauthorized",
     "User",
     "WebhookConfig",
-    "missed",
+    "missing_deliveries",
     "open_github",
     "parse_event",
     "purpose_name",

@@ -271,7 +271,9 @@ class AppWebhook:
         return found
 
 
-def missed(attempts: Collection[DeliveryAttempt], known: Collection[str]) -> list[DeliveryAttempt]:
+def missing_deliveries(
+    attempts: Collection[DeliveryAttempt], known: Collection[str]
+) -> list[DeliveryAttempt]:
     """Return one attempt of each delivery that isn't stored here, oldest first.
 
     Args:

@@ -46,8 +46,8 @@ KNOWN_SECONDS = 6 * 3600.0
 NOBODY_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
 """How long to wait for GitHub if there is an old result, since a runner that connects doesn't wait for long."""
-IN_VAIN_SECONDS = 10.0
-"""For how long not to wait for GitHub again after it didn't answer in time."""
+UNANSWERED_SECONDS = 10.0
+"""How long an old result is used without asking GitHub again, after it didn't answer in time."""
 CONFIRMING = Backoff(first=2.0, longest=60.0)
 MAX_LOGINS = 10_000
 MAX_NOBODIES = 2_000
@@ -105,7 +105,7 @@ class _Lookup:
     Args:
         asked_at: by Trio's clock. It's before the process's start for a stored answer.
         fresh_seconds: its minimum age before a fresh lookup.
-        in_vain_at: when GitHub was last asked since then, without an answer.
+        unanswered_at: when GitHub was last asked since then, without an answer.
         stored: whether it is kept across restarts.
         since: when keys were added, in seconds since the epoch, for those where GitHub says so. It isn't stored.
     """
@@ -114,7 +114,7 @@ class _Lookup:
     keys: tuple[str, ...]
     asked_at: float
     fresh_seconds: float = FRESH_SECONDS
-    in_vain_at: float = -math.inf
+    unanswered_at: float = -math.inf
     stored: bool = False
     since: Mapping[str, float] = field(default_factory=dict, compare=False)
 
@@ -223,8 +223,8 @@ class LoginKeys:
             return None
         if found.is_newer_than(found.fresh_seconds if fresh else CACHE_SECONDS):
             return found
-        in_vain = trio.current_time() - found.in_vain_at < IN_VAIN_SECONDS
-        return found if in_vain and found.is_newer_than(self.known_seconds) else None
+        unanswered = trio.current_time() - found.unanswered_at < UNANSWERED_SECONDS
+        return found if unanswered and found.is_newer_than(self.known_seconds) else None
 
     async def _renew(self, name: str, fresh: bool) -> _Lookup:
         """Ask GitHub and cache the result, or fall back to an older one if GitHub gives no answer."""
@@ -251,7 +251,7 @@ class LoginKeys:
         self.on_lookup(True)
         if found is None:
             assert usable is not None
-            self._remember(name, replace(usable, in_vain_at=trio.current_time()))
+            self._remember(name, replace(usable, unanswered_at=trio.current_time()))
             return usable
         if before is not None:
             if fresh and found.has_same_answer(before):

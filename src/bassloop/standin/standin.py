@@ -73,7 +73,7 @@ class StandIn(StandInState):
         self._note(guid, event, payload, WEBHOOK_PATH, 0, redelivery=False)
         return guid
 
-    def made_older(self, guid: str, *, status: int, seconds: float) -> None:
+    def backdate(self, guid: str, *, status: int, seconds: float) -> None:
         """Change the time and the status of all attempts of a delivery."""
         self.attempts = sorted(
             (

@@ -47,7 +47,7 @@ def tracing_to(exporter: SpanExporter) -> Iterator[None]:
 
 
 def collector(endpoint: str) -> SpanExporter:
-    """Return a processor that sends spans to a collector over HTTP. It respects `OTEL_EXPORTER_OTLP_HEADERS`."""
+    """Return an exporter that sends spans to a collector over HTTP. It respects `OTEL_EXPORTER_OTLP_HEADERS`."""
     return OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=FLUSH_MILLISECONDS / 1000)
 
 
@@ -80,17 +80,17 @@ class _Tracer:
     def span(
         self, name: str, attributes: Mapping[str, spans.Value], trace: str | None
     ) -> Iterator[Span]:
-        said = {key.replace("__", "."): value for key, value in attributes.items()}
-        above = None if trace is None else Context()
+        dotted = {key.replace("__", "."): value for key, value in attributes.items()}
+        parent = None if trace is None else Context()
         token = _wanted.set(None if trace is None else trace_id(trace))
         try:
-            starting = self._tracer.start_as_current_span(name, context=above, attributes=said)
+            starting = self._tracer.start_as_current_span(name, context=parent, attributes=dotted)
             with starting as span:
                 yield span
         finally:
             _wanted.reset(token)
 
     def headers(self) -> dict[str, str]:
-        carried: dict[str, str] = {}
-        inject(carried)
-        return carried
+        headers: dict[str, str] = {}
+        inject(headers)
+        return headers

@@ -68,7 +68,7 @@ class Watchdog(trio.abc.Instrument):
         """Watch the current event loop while the body runs."""
         stop = threading.Event()
         thread = threading.Thread(
-            target=self._look, args=(stop, threading.get_ident()), name="watchdog", daemon=True
+            target=self._watch, args=(stop, threading.get_ident()), name="watchdog", daemon=True
         )
         trio.lowlevel.add_instrument(self)
         thread.start()
@@ -110,7 +110,7 @@ class Watchdog(trio.abc.Instrument):
             times = {"seconds": round(held, 3), "processor_seconds": round(used, 3)}
             log.warning("loop held", task=task.name, kind=kind, stack=stack, **times)
 
-    def _look(self, stop: threading.Event, watched: int) -> None:
+    def _watch(self, stop: threading.Event, watched: int) -> None:
         """Sample the stack of a step that lasts too long; runs in the watching thread."""
         while not stop.wait(self.seconds / 2):
             began = self._began
@@ -174,30 +174,30 @@ class Notifier:
 
     def ready(self) -> None:
         """Say that the daemon has started, or has reloaded."""
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def reloading(self) -> None:
         """Say that the daemon is reloading. Call `ready` when it's done."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, seconds: float) -> None:
         """Say that the daemon is stopping, and how long that may take."""
-        self._tell(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, text: str) -> None:
         """Report the daemon's state as a line for people, if it has changed."""
         if text != self._status:
             self._status = text
-            self._tell(f"STATUS={' '.join(text.split())}")
+            self._send(f"STATUS={' '.join(text.split())}")
 
     def feed(self) -> None:
         """Feed the watchdog, as often as it needs that."""
         now = trio.current_time()
         if self.watchdog_seconds and not 0 <= now - self._fed_at < self.watchdog_seconds / 4:
             self._fed_at = now
-            self._tell("WATCHDOG=1")
+            self._send("WATCHDOG=1")
 
-    def _tell(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if self.address is None:
             return
         where = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
