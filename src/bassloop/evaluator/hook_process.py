@@ -351,8 +351,10 @@ class HookProcess:
             self._scope.deadline = trio.current_time() + self._seconds
 
     def _stop_clock(self) -> None:
-        self._seconds = self._scope.deadline - trio.current_time()
-        self._scope.deadline = math.inf
+        # It may have stopped before: a process can say that it waits while its next answer waits for a slot.
+        if not math.isinf(self._scope.deadline):
+            self._seconds = self._scope.deadline - trio.current_time()
+            self._scope.deadline = math.inf
 
     # --- the end ---
 
