@@ -79,8 +79,14 @@ class ServerProcess:
 
     @contextmanager
     def fork(self) -> Generator[tuple[Job, trio.SocketStream]]:
-        """Make a job, and the socket to its process. The process is killed on exit."""
-        ours, theirs = socket.socketpair()
+        """Make a job, and the socket to its process. The process is killed on exit.
+
+        Raises EvaluatorLost if there is no socket left.
+        """
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise EvaluatorLost(f"another process needs a socket: {error.strerror}") from error
         with ours, theirs:
             job = Job(next(self._numbers), theirs)
             self._jobs[job.number] = job
@@ -269,8 +275,8 @@ class SpareProcesses:
         server = self._server
         while server is not None and server is self._server and self._is_short():
             with ExitStack() as held:
-                job, stream = held.enter_context(server.fork())
                 try:
+                    job, stream = held.enter_context(server.fork())
                     await server.send(job, ahead=True)
                 except EvaluatorLost:
                     return
