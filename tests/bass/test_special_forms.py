@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from bassloop import bass
@@ -22,11 +25,13 @@ class Silent(bass.Host):
     """A host that grants nothing."""
 
 
-def outcome(program: str) -> str:
-    """Return the value of a program, or the message of its error."""
+def outcome(program: str, *, shortcuts: bool = True) -> str:
+    """Return the value of a program, or the message of its error. Without shortcuts, each builtin is looked up."""
     session = bass.immediate_session(Silent())
+    scope = session.scope(bass.HostPath("."))
+    scope.grounded = shortcuts
     try:
-        return bass.show(bass.run_now(session.evaluate(program, "program", bass.HostPath("."))))
+        return bass.show(bass.run_now(session.evaluate(program, "program", None, scope=scope)))
     except bass.BassError as error:
         return error.message
 
@@ -53,6 +58,12 @@ def test_an_example_means_the_same_through_a_value(name: str, example: str) -> N
 def test_an_unusual_call_means_the_same_through_a_value(name: str, program: str) -> None:
     by_name, by_value = program.replace("SELF", name), program.replace("SELF", "same-form")
     assert outcome(f"(let [x 5 same-form {name}] {by_value})") == outcome(f"(let [x 5] {by_name})")
+
+
+def test_programs_mean_the_same_without_shortcuts_for_builtins() -> None:
+    lines = (Path(__file__).parent / "programs.jsonl").read_text().splitlines()
+    for program in (json.loads(line)["program"] for line in lines):
+        assert outcome(program, shortcuts=False) == outcome(program), program
 
 
 @pytest.mark.parametrize("name", ["if", "do", "or", "and", "when", "cond"])
