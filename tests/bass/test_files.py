@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
@@ -110,6 +111,19 @@ async def test_cached_files_are_limited() -> None:
     await kept.read_file("b")
     with pytest.raises(BassError, match="narrow it down"):
         await kept.read_file("c")
+
+
+async def test_a_file_that_two_tasks_read_at_once_counts_once() -> None:
+    class Slow(Repository):
+        async def read_file(self, path: str) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return await super().read_file(path)
+
+    kept = CachedFiles(Slow({"a": bytes(MAX_CACHED // 2 + 1)}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kept.read_file, "a")
+        nursery.start_soon(kept.read_file, "a")
+    assert kept.read_now("a") == await kept.read_file("a")
 
 
 async def test_a_host_that_lists_impossible_names_is_refused() -> None:

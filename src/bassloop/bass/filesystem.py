@@ -130,8 +130,9 @@ class CachedFiles:
         """Return a file's content, from the host only once. Raises `BassError` if there is none, or above a limit."""
         if path not in self._files:
             content = await self._inner.read_file(path)
-            self._count(path, len(content))
-            self._files[path] = content
+            if path not in self._files:  # another task may have read it meanwhile
+                self._count(path, len(content))
+                self._files[path] = content
         return self._files[path]
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
@@ -143,8 +144,9 @@ class CachedFiles:
                     raise BassError(
                         f"{self.name} has a file with an impossible name: {entry.name!r}"
                     )
-            self._count(path, 64 * len(entries))
-            self._dirs[path] = entries
+            if path not in self._dirs:
+                self._count(path, 64 * len(entries))
+                self._dirs[path] = entries
         return self._dirs[path]
 
     def _count(self, path: str, size: int) -> None:
