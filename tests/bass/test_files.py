@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from bassloop import bass
 from bassloop.bass.equality import equal
 from bassloop.bass.errors import BassError
 from bassloop.bass.filesystem import (
@@ -26,7 +28,7 @@ from bassloop.bass.wire.digest import thunk_digest
 from bassloop.bass.wire.encode import encode_thunk, read_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 
 class Repository:
@@ -124,6 +126,28 @@ async def test_a_file_that_two_tasks_read_at_once_counts_once() -> None:
         nursery.start_soon(kept.read_file, "a")
         nursery.start_soon(kept.read_file, "a")
     assert kept.read_now("a") == await kept.read_file("a")
+
+
+async def test_an_image_that_is_too_large_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    class Endless(bass.Host):
+        @asynccontextmanager
+        async def export(self, thunk: Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+            async def pieces() -> AsyncGenerator[bytes]:
+                nonlocal sent
+                while sent < 4 * MAX_CACHED:
+                    sent += 1 << 20
+                    yield bytes(1 << 20)
+
+            async with aclosing(pieces()) as stream:
+                yield stream
+
+    image = '(from {:repository "a" :platform {:os "linux"}} ($ a))'
+    async with bass.open_session(Endless()) as session:
+        with pytest.raises(BassError, match="too much"):
+            await session.evaluate(f"(next (read (export {image}) :raw))", "script", None)
+    assert sent <= MAX_CACHED + (1 << 20)
 
 
 async def test_a_host_that_lists_impossible_names_is_refused() -> None:

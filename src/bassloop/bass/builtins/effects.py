@@ -14,7 +14,7 @@ from bassloop.bass.builtins.thunks import image_ref
 from bassloop.bass.combiner import Applicative, Builtin, Operative
 from bassloop.bass.compile.code import code
 from bassloop.bass.errors import BassError, Exhausted, brief
-from bassloop.bass.filesystem import DirEntry, FSPath, repository_dir
+from bassloop.bass.filesystem import MAX_CACHED, DirEntry, FSPath, repository_dir
 from bassloop.bass.json import encode
 from bassloop.bass.path import FilePath, HostPath, Path
 from bassloop.bass.printer import display, printable, show
@@ -186,6 +186,8 @@ class _ImageFile:
         async with self._host.export(self._thunk) as pieces:
             async for piece in pieces:
                 content += piece
+                if len(content) > MAX_CACHED:
+                    break  # it's too much for the file system that caches it, which says so
         return bytes(content)
 
     async def list_dir(self, path: str) -> Sequence[DirEntry]:
