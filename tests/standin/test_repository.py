@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,3 +220,29 @@ async def test_a_cancelled_call_does_not_affect_the_next_one(
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
             assert await reader.read(other) == b"two"
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+import trio
+from bassloop.standin.git import GitRepository
+
+async def main():
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    repository = GitRepository(Path(sys.argv[1]))
+    head = await repository.commit("HEAD")
+    os.killpg(0, signal.SIGINT)
+    for _ in range(100):
+        assert await repository.commit("HEAD") == head
+    await repository.aclose()
+
+trio.run(main)
+"""
+
+
+def test_an_interrupt_from_the_terminal_does_not_end_git(repository: Path) -> None:
+    """The terminal sends it to the whole group of processes. A trial first ends what waits for git."""
+    words = [sys.executable, "-c", INTERRUPTED, str(repository)]
+    done = subprocess.run(words, start_new_session=True, capture_output=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAFE = ("-c", "safe.directory=*")
+OWN_GROUP = 0
+"""The process group of each git: a new one, since Ctrl-C in a terminal would end it before those that wait for it."""
+
 MAX_BLOB = 100 << 20
 END_SECONDS = 5.0
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,254}\Z")
@@ -94,6 +97,7 @@ class GitRepository:
                 capture_stderr=True,
                 check=False,
                 env=environment(),
+                process_group=OWN_GROUP,
             )
         except FileNotFoundError as error:
             raise GitFailed("git is not installed, or not on the PATH") from error
@@ -264,7 +268,11 @@ class _CatFile:
             follow = ["--follow-symlinks"] if self.mode == "--batch-check" else []
             try:
                 self._process = await trio.lowlevel.open_process(
-                    [*command, *follow], stdin=PIPE, stdout=PIPE, env=environment()
+                    [*command, *follow],
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    env=environment(),
+                    process_group=OWN_GROUP,
                 )
             except FileNotFoundError as error:
                 raise GitFailed("git is not installed, or not on the PATH") from error

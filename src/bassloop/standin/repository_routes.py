@@ -16,7 +16,7 @@ from quart import Response, request
 from bassloop.concurrency import shielded
 from bassloop.standin import authorization, objects
 from bassloop.standin.authorization import CallRefused, json_response, page
-from bassloop.standin.git import END_SECONDS, SAFE, GitFailed, environment
+from bassloop.standin.git import END_SECONDS, OWN_GROUP, SAFE, GitFailed, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -305,7 +305,7 @@ async def _start(standin: StandInState, *more: str) -> trio.Process:
     env = environment(GIT_PROTOCOL=_version())
     try:
         return await trio.lowlevel.open_process(
-            command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=env
+            command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=env, process_group=OWN_GROUP
         )
     except FileNotFoundError as error:
         raise CallRefused(500, "git is not installed, or not on the PATH") from error
