@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks
-from bassloop.project.detection import propose_checks, write_declaration
+from bassloop.project.detection import Proposal, propose_checks, write_declaration
+from bassloop.project.manifests import required_versions
 
 PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "a Python package with extras and tools": (
@@ -219,3 +221,28 @@ def test_types_are_checked_in_the_folder_of_the_package(folders: str, command: s
         if each.name == "types"
     ]
     assert check.run[-1] == command
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": "[project]\nname = 'x'\n[tool.news]\nfirst = 2024-01-01\n"},
+        {"pyproject.toml": "tool = 1\n[project]\nname = 'x'\n"},
+        {"pyproject.toml": "tool.mypy = ['x']\n[project]\nname = 'x'\n"},
+        {"pyproject.toml": "dependency-groups = 1\nproject.optional-dependencies = 1\n"},
+        {"pyproject.toml": f"x = {'1' * 5_000}\n"},
+        {"pyproject.toml": f"project.requires-python = '<3.{'1' * 5_000}'\n"},
+        {"package.json": f'{{"packageManager": "pnpm@{"1" * 5_000}", "scripts": {{"test": "x"}}}}'},
+        {"go.mod": f"go 1.{'1' * 5_000}\n"},
+    ],
+)
+def test_a_manifest_with_unusual_values_is_no_error(files: dict[str, str]) -> None:
+    assert tomllib.loads(write_declaration(propose_checks(files.get, set(files)))) is not None
+    required_versions(files.get)
+
+
+def test_escapes_for_half_a_character_are_written_as_text() -> None:
+    test = Proposal("a\ud83d", "x\ny", "x", ("echo \ud83d\ude80 \ud83d",))
+    text = write_declaration([test])
+    assert tomllib.loads(text)["checks"] == {"a�": {"image": "x", "run": "echo 🚀 �"}}
+    assert text.encode()

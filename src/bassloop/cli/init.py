@@ -290,6 +290,7 @@ def _folders(root: Path) -> list[Path]:
         if each.is_dir()
         and not each.is_symlink()
         and each.name[0].isalnum()
+        and each.name.isprintable()  # others have no name in TOML
         and each.name not in ASIDE
     )
 

@@ -12,7 +12,13 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.manifests import parse_toml, pinned_version, read_node_project
+from bassloop.project.manifests import (
+    parse_toml,
+    pinned_version,
+    read_node_project,
+    table,
+    version_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,7 +93,11 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     version = pinned_version("python", read) or _python_version(project)
     image = f"python:{version}-slim"
     install = _python_install(project, read, names)
-    text = json.dumps(project) + (read("requirements.txt") or "") + (read("tox.ini") or "")
+    text = (
+        json.dumps(project, default=str)
+        + (read("requirements.txt") or "")
+        + (read("tox.ini") or "")
+    )
     has_tests = {"tests", "test", "conftest.py"} & names or any(map(_TEST_FILE.match, names))
     if "pytest" in text or "tests" in names or "conftest.py" in names:
         tests = "pip install pytest && python3 -m pytest"
@@ -97,7 +107,7 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
         yield Proposal("test", why, image, (*install, tests), cache)
     elif install:  # unittest fails if there are no tests
         yield Proposal("build", why, image, (*install, "python3 -m compileall -q ."), cache)
-    tools = project.get("tool", {})
+    tools = table(project.get("tool"))
     if "ruff" in tools or "ruff.toml" in names or ".ruff.toml" in names:
         yield Proposal(
             "lint", "ruff's settings", image, ("pip install ruff", "ruff check ."), cache
@@ -105,8 +115,7 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
     elif "flake8" in text or ".flake8" in names:
         yield Proposal("lint", "flake8's settings", image, ("pip install flake8", "flake8"), cache)
     if "mypy" in tools or "mypy.ini" in names:
-        settings = tools.get("mypy") or {}
-        wanted = {"files", "packages", "modules"} & settings.keys()
+        wanted = {"files", "packages", "modules"} & table(tools.get("mypy")).keys()
         package = re.sub(r"[-.]+", "_", str(_within(project, "project", "name") or "")).lower()
         folder = next((each for each in ("src", package) if each in names), ".")
         types = "mypy" if wanted else f"mypy {folder}"
@@ -117,7 +126,7 @@ def _python(read: Callable[[str], str | None], names: set[str]) -> Iterator[Prop
 
 def _python_version(project: Mapping[str, Any]) -> str:
     wanted = str(_within(project, "project", "requires-python") or "")
-    upper = re.search(r"<\s*3\.(\d+)", wanted)
+    upper = re.search(r"<\s*3\.(\d{1,9})", wanted)
     return f"3.{min(int(upper[1]) - 1, 13)}" if upper else "3.13"
 
 
@@ -134,10 +143,10 @@ def _python_install(
         if name in names:
             commands.append(f"pip install -r {name}")
     if "project" in project or {"setup.py", "setup.cfg"} & names or "build-system" in project:
-        extras = _within(project, "project", "optional-dependencies") or {}
+        extras = table(_within(project, "project", "optional-dependencies"))
         wanted = [extra for extra in ("test", "tests", "testing", "dev") if extra in extras][:1]
         commands.append(f'pip install ".[{wanted[0]}]"' if wanted else "pip install .")
-        groups = project.get("dependency-groups") or {}
+        groups = table(project.get("dependency-groups"))
         group = next((each for each in ("test", "tests", "testing", "dev") if each in groups), None)
         if group:  # older versions of pip don't support groups
             commands.append(f"pip install --upgrade pip && pip install --group {group}")
@@ -160,7 +169,7 @@ def _go(read: Callable[[str], str | None], names: set[str]) -> Iterator[Proposal
     if "go.mod" not in names:
         return
     version = re.search(r"^go (\d+\.\d+)", read("go.mod") or "", re.M)
-    image = f"golang:{max(version[1], '1.23', key=_numbers)}" if version else "golang:1.23"
+    image = f"golang:{max(version[1], '1.23', key=version_numbers)}" if version else "golang:1.23"
     if pinned := pinned_version("go", read):
         image = f"golang:{pinned}"
     caches = {"go-build": "/root/.cache/go-build", "go-mod": "/go/pkg/mod"}
@@ -348,8 +357,8 @@ def write_declaration(proposals: list[Proposal], left_out: Sequence[str] = ()) -
         *(_comment(f"left out: {reason}") for reason in left_out),
     ]
     for proposal in proposals:
-        table = f"checks.{_key(proposal.name)}"
-        lines += ["", f"[{table}]   # for {proposal.why}"]
+        name = f"checks.{_key(proposal.name)}"
+        lines += ["", f"[{name}]   {_comment(f'for {proposal.why}')}"]
         lines += [_comment(f"- {note}") for note in proposal.notes]
         commands = [_literal(command) for command in proposal.run]
         declared = {
@@ -372,11 +381,13 @@ def write_declaration(proposals: list[Proposal], left_out: Sequence[str] = ()) -
         )
         declared |= {part: _literal(getattr(proposal, part)) for part in parts}
         lines += [f"{key} = {text}" for key, text in declared.items() if text not in EMPTY]
-        for name, service in proposal.services.items():
-            lines += ["", f"[{table}.services.{_key(name)}]"]
+        for service_name, service in proposal.services.items():
+            lines += ["", f"[{name}.services.{_key(service_name)}]"]
             settings = {key: _literal(value) for key, value in service.items()}
             lines += [f"{key} = {text}" for key, text in settings.items() if text not in EMPTY]
-    return "\n".join(lines) + "\n"
+    # Some escapes of YAML and JSON stand for half of a character, of which UTF-8 has only whole ones.
+    text = "\n".join(lines) + "\n"
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 EMPTY = ('""', "[]", "{}")
@@ -400,7 +411,7 @@ def _literal(value: Any) -> str:
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _escaped(name)
 
 
 def _quoted(text: str) -> str:
@@ -409,11 +420,11 @@ def _quoted(text: str) -> str:
         return f"'''\n{text}'''"
     if plain and "\n" not in text and '"' in text and "'" not in text:
         return f"'{text}'"
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _within(value: Any, *keys: str) -> Any:

@@ -53,9 +53,9 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
         yield read(name) or ""
     names = dict.fromkeys((language, _ASDF.get(language, language)))
     for name in _MISE:
-        tools = parse_toml(read(name)).get("tools")
+        tools = table(parse_toml(read(name)).get("tools"))
         for tool in names:
-            wanted = tools.get(tool) if isinstance(tools, dict) else None
+            wanted = tools.get(tool)
             wanted = wanted[0] if isinstance(wanted, list) and wanted else wanted
             yield str(wanted.get("version", "") if isinstance(wanted, dict) else wanted or "")
     for line in (read(".tool-versions") or "")[:MAX_READ].splitlines():
@@ -63,16 +63,22 @@ def _candidates(language: str, read: Callable[[str], str | None]) -> Iterator[st
         if tool in names:
             yield wanted
     if language == "rust":
-        toolchain = parse_toml(read("rust-toolchain.toml")).get("toolchain")
-        yield str(toolchain.get("channel", "")) if isinstance(toolchain, dict) else ""
+        yield str(
+            table(parse_toml(read("rust-toolchain.toml")).get("toolchain")).get("channel", "")
+        )
 
 
 def parse_toml(text: str | None) -> dict[str, Any]:
     """Return a TOML file's content; empty if there is none, or if it's invalid."""
     try:
         return tomllib.loads((text or "")[:MAX_READ])
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also for a number with thousands of digits
         return {}
+
+
+def table(value: object) -> dict[Any, Any]:
+    """Return a value of a manifest if it's a table, otherwise an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 # --- the oldest versions with which it works ---
@@ -107,32 +113,33 @@ def required_versions(read: Callable[[str], str | None]) -> list[RequiredVersion
 
 
 def _required_node(read: Callable[[str], str | None]) -> Iterator[RequiredVersion]:
-    engines = read_manifest(read).get("engines")
-    ranges = str(engines.get("node") or "") if isinstance(engines, dict) else ""
+    ranges = str(table(read_manifest(read).get("engines")).get("node") or "")
     least = [_least(each) for each in ranges.split("||")]
     if all(least):
-        yield RequiredVersion("Node", "node", min(map(_numbers, least)), "engines in package.json")
+        yield RequiredVersion(
+            "Node", "node", min(map(version_numbers, least)), "engines in package.json"
+        )
     manager = manager_package(read)
-    if (found := re.fullmatch(r"pnpm@(\d+)\b.*", manager)) and (
+    if (found := re.fullmatch(r"pnpm@(\d{1,9})\b.*", manager)) and (
         wanted := _NODE_FOR_PNPM.get(int(found[1]))
     ):
         source = f"packageManager in package.json ({manager})"
-        yield RequiredVersion("Node", "node", _numbers(wanted), source)
+        yield RequiredVersion("Node", "node", version_numbers(wanted), source)
 
 
 def _required_python(read: Callable[[str], str | None]) -> Iterator[RequiredVersion]:
-    wanted = _table(parse_toml(read("pyproject.toml")).get("project")).get("requires-python")
+    wanted = table(parse_toml(read("pyproject.toml")).get("project")).get("requires-python")
     bounds = [each.strip() for each in str(wanted or "").split(",")]
     for bound in bounds:
         if bound.startswith((">=", "~=")) and (least := _least(f">={bound[2:]}")):
             source = "requires-python in pyproject.toml"
-            yield RequiredVersion("Python", "python3", _numbers(least), source)
+            yield RequiredVersion("Python", "python3", version_numbers(least), source)
 
 
 def _required_rust(read: Callable[[str], str | None]) -> Iterator[RequiredVersion]:
-    wanted = _table(parse_toml(read("Cargo.toml")).get("package")).get("rust-version")
+    wanted = table(parse_toml(read("Cargo.toml")).get("package")).get("rust-version")
     if least := _least(str(wanted or "")):
-        yield RequiredVersion("Rust", "rustc", _numbers(least), "rust-version in Cargo.toml")
+        yield RequiredVersion("Rust", "rustc", version_numbers(least), "rust-version in Cargo.toml")
 
 
 def _least(bound: str) -> str:
@@ -141,12 +148,9 @@ def _least(bound: str) -> str:
     return found[1] if found else ""
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Return the components of a version as numbers, for comparisons."""
     return tuple(int(each[:9]) for each in version.split("."))
-
-
-def _table(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # --- its Node packages ---
@@ -194,8 +198,7 @@ def read_node_project(read: Callable[[str], str | None]) -> NodeProject | None:
     if text is None:
         return None
     package = _json(text)
-    scripts = package.get("scripts")
-    scripts = scripts if isinstance(scripts, dict) else {}
+    scripts = table(package.get("scripts"))
     image = f"node:{_node_version(package, read)}"
     names = {name for name in _MANAGER_FILES if read(name) is not None}
     manager = manager_package(read)
@@ -237,8 +240,7 @@ def _node_version(package: Mapping[str, Any], read: Callable[[str], str | None])
     """Return the major version of Node that the project requires, or a common one."""
     if pinned := pinned_version("node", read, parts=1):
         return pinned
-    engines = package.get("engines")
-    wanted = str(engines.get("node") or "") if isinstance(engines, dict) else ""
+    wanted = str(table(package.get("engines")).get("node") or "")
     least = [int(each) for each in re.findall(r"(?:>=|\^)\s*(\d{1,2})\b", wanted)]
     return str(max(min(least, default=0), NODE))
 
@@ -253,4 +255,4 @@ def _json(text: str) -> dict[str, Any]:
         value = json.loads(text[:MAX_READ])
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return table(value)

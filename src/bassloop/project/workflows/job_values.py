@@ -10,8 +10,9 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bassloop.project.manifests import table
 from bassloop.project.workflows.conditions import evaluate, names_in, text_of
-from bassloop.project.workflows.known_actions import EXPRESSION, table
+from bassloop.project.workflows.known_actions import EXPRESSION
 from bassloop.project.workflows.matrix import in_expressions
 from bassloop.project.workflows.step_scripts import shell_word
 

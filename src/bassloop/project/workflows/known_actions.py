@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bassloop.project.manifests import table
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -280,11 +282,6 @@ def leaves_folder(steps: Sequence[object]) -> bool:
         or _LEAVES.search(str(step.get("run", "")))
         for step in map(table, steps)
     )
-
-
-def table(value: object) -> dict[Any, Any]:
-    """Return a YAML value if it's a mapping, otherwise an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bassloop.project.manifests import table
 from bassloop.project.workflows.conditions import (
     allowed_when,
     as_text,
@@ -25,7 +26,6 @@ from bassloop.project.workflows.known_actions import (
     LANGUAGES,
     as_list,
     examines_needs,
-    table,
 )
 from bassloop.project.workflows.matrix import (
     Part,

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.manifests import parse_toml
-from bassloop.project.workflows.known_actions import EXPRESSION, LANGUAGES, as_list, table
+from bassloop.project.manifests import parse_toml, table
+from bassloop.project.workflows.known_actions import EXPRESSION, LANGUAGES, as_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

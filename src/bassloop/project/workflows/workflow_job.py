@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bassloop.project.detection import Proposal
-from bassloop.project.manifests import manager_package, read_node_project
+from bassloop.project.manifests import manager_package, read_node_project, table
 from bassloop.project.workflows.job_values import JobValues, explain_lost, explain_meaningless
 from bassloop.project.workflows.known_actions import (
     CACHES,
@@ -29,7 +29,6 @@ from bassloop.project.workflows.known_actions import (
     leaves_folder,
     local_steps,
     missing_programs,
-    table,
     uploaded_patterns,
     uploads_of,
     usual_image,
