@@ -246,3 +246,13 @@ def test_an_interrupt_from_the_terminal_does_not_end_git(repository: Path) -> No
     words = [sys.executable, "-c", INTERRUPTED, str(repository)]
     done = subprocess.run(words, start_new_session=True, capture_output=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+async def test_an_error_of_git_is_an_answer(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_standin(repository) as served:
+        monkeypatch.setenv("PATH", "")
+        answer = await served.get(f"/git/trees/{served.head}")
+    message = "git is not installed, or not on the PATH"
+    assert (answer.status_code, answer.json()["message"]) == (500, message)

@@ -75,6 +75,10 @@ def create_app(standin: StandIn, nursery: trio.Nursery) -> QuartApp:
     async def refused(error: CallRefused) -> Response:
         return error.response()
 
+    @web.errorhandler(GitFailed)
+    async def git_failed(error: GitFailed) -> Response:
+        return CallRefused(500, str(error)).response()
+
     @web.errorhandler(HTTPException)
     async def unknown(error: HTTPException) -> Response:
         status = error.code or 500
