@@ -228,3 +228,34 @@ async def test_a_repository_with_other_object_names_is_refused(tmp_path: Path) -
     (path / ".bassloop.toml").write_text(CHECKS[".bassloop.toml"])
     with pytest.raises(TrialError, match="has SHA-256 object names, which neither GitHub nor"):
         await WorkingCopy.open(path, tmp_path / "copy")
+
+
+async def test_the_user_s_hooks_do_not_run_for_the_commit_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = tmp_path / "hooks/commit-msg"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.hooksPath")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(hook.parent))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/.bassloop.toml").write_text(CHECKS[".bassloop.toml"])
+    copy = await WorkingCopy.open(tmp_path / "folder", tmp_path / "copy")
+    assert await files(copy) == [".bassloop.toml"]
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+async def test_the_copy_has_the_format_that_github_has(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_git: bool
+) -> None:
+    path = tmp_path / "folder"
+    if in_git:
+        path = make_repository(**CHECKS)
+    else:
+        path.mkdir()
+    (path / ".bassloop.toml").write_text('[checks.b]\nrun = "x"\n')
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
+    copy = await WorkingCopy.open(path, tmp_path / "copy")
+    assert (len(copy.head), await files(copy)) == (40, [".bassloop.toml"])

@@ -344,7 +344,7 @@ def _runner_options(
 def _payload(path: Path) -> dict[str, Any]:
     try:
         payload = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrialError(f"{path} can't be used as a payload: {error}") from error
     if not isinstance(payload, dict):
         raise TrialError(f"{path} can't be used as a payload: it is not a JSON object")

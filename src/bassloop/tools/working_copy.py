@@ -26,6 +26,9 @@ LARGE_FILE = 100 << 20
 """The size in bytes of the largest file that GitHub accepts."""
 
 NAMED_FILES = 3
+_NEW = ("--quiet", "--object-format=sha1")
+"""Options for a new repository, whatever the user's default is."""
+
 _IN_LFS, _NOT_IN_LFS = ":(attr:filter=lfs)", ":(exclude,attr:filter=lfs)"
 
 _SETTINGS = re.compile(
@@ -115,7 +118,7 @@ class WorkingCopy:
         elif has_checks(path):
             copy = cls(path, folder, copied=True, dirty=False)
             folder.mkdir()
-            await git(folder, "init", "--quiet", "--initial-branch=main")
+            await git(folder, "init", *_NEW, "--initial-branch=main")
         else:
             raise TrialError(
                 f"{path} isn't in a Git repository, and has no {CONFIG_FILE}: "
@@ -179,7 +182,7 @@ class WorkingCopy:
         where = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
         objects = await _git_output(self.source, *where)
         self.path.mkdir()
-        await git(self.path, "init", "--quiet", f"--initial-branch={branch}")
+        await git(self.path, "init", *_NEW, f"--initial-branch={branch}")
         # All of it is read from this disk, so that compressing it would only take time.
         await git(self.path, "config", "core.compression", "0")
         (self.path / ".git/objects/info/alternates").write_bytes(_quoted(objects) + b"\n")
@@ -370,10 +373,15 @@ async def _git_output(
     env: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return what :func:`git` does, as bytes: paths needn't be UTF-8."""
-    who = ["-c", "user.name=bassloop try", "-c", "user.email=try@bassloop.invalid"]
+    settings = {
+        "user.name": "bassloop try",
+        "user.email": "try@bassloop.invalid",
+        "commit.gpgsign": "false",
+        "core.hooksPath": os.devnull,  # the user's hooks are for the user's commits
+    }
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     # Without optional locks, `git status` doesn't write to the repository.
-    command = ["git", "--no-optional-locks", "-C", str(path), *who, "-c", "commit.gpgsign=false"]
-    command += args
+    command = ["git", "--no-optional-locks", "-C", str(path), *options, *args]
     environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     try:
         done = await trio.run_process(
