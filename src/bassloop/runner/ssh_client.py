@@ -359,9 +359,10 @@ class LoopConnection:
             self.ssh.create_process, command, stderr=asyncssh.STDOUT, errors="replace"
         )
         last: list[str] = []
-        while line := (await call_asyncio(process.stdout.readline))[:MAX_LINE].strip():
-            last = [*last[-4:], line]
-            on_line(line)
+        while text := await call_asyncio(process.stdout.readline):
+            if line := text[:MAX_LINE].strip():
+                last = [*last[-4:], line]
+                on_line(line)
         await call_asyncio(process.wait_closed)
         if process.exit_status:
             raise DialError(f"the loop refused this runner: {' '.join(last) or 'without a word'}")
