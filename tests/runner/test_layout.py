@@ -91,6 +91,7 @@ def test_files_in_memory_that_come_twice_or_too_deep_are_refused() -> None:
         ([], ["sub/**"], ["a", "sub"], ["sub/a", "sub/deep/a"]),
         (["*", "!b*"], [], ["a"], ["b", "bc"]),
         (["[ab].x", "?"], [], ["a.x", "z"], ["c.x", "zz"]),
+        (["a[^b]c"], [], ["adc"], ["abc", "a/c"]),
         (["."], [], ["a", "sub/b"], []),
         (["a+b(c)"], [], ["a+b(c)"], ["aab(c)"]),
     ],

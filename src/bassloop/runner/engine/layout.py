@@ -175,7 +175,8 @@ def _expression(pattern: str) -> str:
             rest = rest[2:]
         elif rest[0] == "[" and (end := rest.find("]", 2)) > 0:
             inner = rest[1:end].replace("\\", "\\\\").replace("[", "\\[")
-            parts.append(f"[{inner}]")
+            # Like `*` and `?`, a negated set doesn't match a slash.
+            parts.append(f"[^/{inner[1:]}]" if inner.startswith("^") else f"[{inner}]")
             rest = rest[end + 1 :]
         else:
             parts.append({"*": "[^/]*", "?": "[^/]"}.get(rest[0]) or re2.escape(rest[0]))
