@@ -228,10 +228,11 @@ class _Running:
         if self._process.returncode is None:
             self._signal_group(signal.SIGTERM)
             with trio.move_on_after(self._grace):
-                # What a sandbox contains outlives its program, and has the pipes until it ends.
                 async with open_flat_nursery() as nursery:
-                    nursery.start_soon(_discard, self._process.stdout)
-                    nursery.start_soon(_discard, self._process.stderr)
+                    if self._marker is not None:
+                        # What a sandbox contains outlives its program, and has the pipes until it ends.
+                        nursery.start_soon(_discard, self._process.stdout)
+                        nursery.start_soon(_discard, self._process.stderr)
                     await self._process.wait()
         if not self._over:
             await self._kill_rest()
