@@ -295,6 +295,18 @@ async def test_a_source_that_has_failed_does_not_end_as_if_it_had_not(
         bass.run_now(session.evaluate(program, "script", None))
 
 
+@pytest.mark.parametrize(
+    "read", ["(take-all SOURCE)", "(next SOURCE :none)", "(for [x SOURCE] (log x))"]
+)
+async def test_a_script_that_misses_a_value_fails_whoever_reads_what_it_emits(
+    evaluate: Evaluate, host: FakeHost, read: str
+) -> None:
+    host.files["sum.bass"] = b"(defn main [] (emit (+ (next *stdin*) (next *stdin*)) *stdout*))"
+    with pytest.raises(bass.BassError, match="end of source") as error:
+        await evaluate(read.replace("SOURCE", "(read (*dir*/sum.bass 1) :json)"))
+    assert "(next *stdin*)" in bass.render(error.value)
+
+
 async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate) -> None:
     with pytest.raises(bass.BassError) as raised:
         await evaluate("(lenght [1])")

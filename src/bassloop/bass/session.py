@@ -16,7 +16,7 @@ import greenlet
 from bassloop.bass.builtins import ground, internal
 from bassloop.bass.combiner import Applicative, Builtin, ErrorValue, call
 from bassloop.bass.compile.code import code
-from bassloop.bass.errors import BassError, Exhausted, brief, wrong_type
+from bassloop.bass.errors import BassError, EndOfSource, Exhausted, brief, wrong_type
 from bassloop.bass.filesystem import FSPath, MemoryFiles
 from bassloop.bass.json import encode
 from bassloop.bass.machine import Budget, Machine, Meter, drive
@@ -385,7 +385,13 @@ class Session:
             def emit(value: Value, machine: Machine) -> None:
                 lines.append(encode(value) + "\n")
 
-            self.run(waiting.pop(), machine, Sink(show(thunk), emit))
+            try:
+                self.run(waiting.pop(), machine, Sink(show(thunk), emit))
+            except EndOfSource as error:
+                # One that the script has read: what it emits has failed, and not ended.
+                failure = BassError(error.message)
+                failure.trace = error.trace
+                raise failure from error
             return "".join(lines).encode()
 
         return pull
