@@ -89,3 +89,17 @@ def test_the_filter_allows_only_listed_system_calls(
 def test_a_processor_with_unknown_system_calls_has_no_filter() -> None:
     assert make_filter("riscv64") is None
     assert make_filter(platform.machine()) is not None or platform.machine() not in ("x86_64",)
+
+
+def test_a_process_that_dies_before_it_has_tried_proves_nothing() -> None:
+    program = """
+import os
+from bassloop.evaluator import confinement
+
+confinement.limit_process = lambda *given: os._exit(1)
+found = confinement.Confinement()
+confinement.probe(found, confinement.ProcessLimits(1.0, 1 << 28), 0)
+print(found.layers, found.missing)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert found.stdout.startswith(b"[] ['no files (not tested)', 'no network (not tested)'")

@@ -248,8 +248,10 @@ def probe(found: Confinement, limits: ProcessLimits, base: int) -> None:
     os.waitpid(pid, 0)
     ours.close()
     for name in _ATTACKS:
-        layer = f"no {name}"
-        found.note(layer, OSError(0, "not prevented") if name in answer else None)
+        problem = (
+            "not prevented" if name in answer else "" if answer.endswith(".") else "not tested"
+        )
+        found.note(f"no {name}", OSError(0, problem) if problem else None)
 
 
 def _fork() -> None:
