@@ -307,6 +307,28 @@ async def test_a_script_that_misses_a_value_fails_whoever_reads_what_it_emits(
     assert "(next *stdin*)" in bass.render(error.value)
 
 
+async def test_a_scripts_error_is_raised_even_if_cleaning_up_fails() -> None:
+    class Broken(FakeHost):
+        @contextlib.asynccontextmanager
+        async def read(self, thunk: bass.Thunk) -> AsyncGenerator[AsyncIterator[bytes]]:
+            try:
+                async with super().read(thunk) as pieces:
+                    yield pieces
+                    await trio.sleep_forever()
+            finally:
+                raise OSError("cannot be closed")
+
+    program = """
+(def lines (read (from {:repository "a" :platform {:os "linux"}} ($ cat)) :lines))
+(next lines :none)
+(error "the script's own")"""
+    host = Broken()
+    host.output = b"first\nsecond"
+    with pytest.raises(bass.BassError, match="the script's own"):
+        async with bass.open_session(host) as session:
+            await session.evaluate(program, "script", None)
+
+
 async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate) -> None:
     with pytest.raises(bass.BassError) as raised:
         await evaluate("(lenght [1])")

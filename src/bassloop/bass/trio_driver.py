@@ -73,14 +73,20 @@ class TrioDriver:
 async def open_session(host: Host, *, budget: Budget | None = None) -> AsyncGenerator[Session]:
     """Open a session under Trio. Leaving the context cancels its background tasks.
 
-    An exception that is raised inside isn't wrapped in an exception group.
+    An exception that is raised inside isn't wrapped in an exception group. If a background task fails while it's
+    cancelled because of that, its exception becomes the cause of the first one.
     """
     raised: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield Session(host, TrioDriver(nursery), budget)
-        except Exception as error:  # noqa: BLE001 - raised outside the nursery
-            raised = error
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield Session(host, TrioDriver(nursery), budget)
+            except Exception as error:  # noqa: BLE001 - raised outside the nursery
+                raised = error
+            nursery.cancel_scope.cancel()
+    except ExceptionGroup as failed:
+        if raised is None:
+            raise
+        raise raised from failed
     if raised is not None:
         raise raised
