@@ -13,8 +13,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from bassloop.addresses import is_in
-from bassloop.setting_types import parse_address
+from bassloop.addresses import is_in, parse_address
 from bassloop.settings_reader import NAMES, load_settings
 from bassloop.store.blobs.blobs import BucketAddress
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bassloop.setting_types import parse_address
+from bassloop.addresses import parse_address
 from bassloop.settings import SettingsError
 from bassloop.settings_reader import load_settings
 

@@ -10,6 +10,9 @@ from urllib.parse import SplitResult, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+"""The addresses that mean all of a machine's, and those at which it reaches itself."""
+
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL is this machine's own, which no proxy of the environment reaches."""
@@ -63,3 +66,20 @@ def origins(address: str) -> tuple[str, str]:
         return str(subscriber), str(subscriber.supernet(new_prefix=48))
     plain = str(parsed if parsed.version == 4 else parsed.ipv4_mapped)
     return plain, plain
+
+
+def parse_address(value: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``, ``:port`` (all interfaces) or ``[v6]:port``.
+
+    Raises ValueError, whose message says what is expected.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
+
+
+def reached(host: str, port: int) -> str:
+    """Return the ``HOST:PORT`` at which this machine reaches a listener's address."""
+    host = EVERY_ADDRESS.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

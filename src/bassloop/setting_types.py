@@ -10,30 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from bassloop.addresses import parse_address
 from bassloop.units import parse_duration, parse_size
 
 _PERSON = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-
-
-def parse_address(value: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``, ``:port`` (all interfaces) or ``[v6]:port``.
-
-    Raises ValueError, whose message says what is expected.
-    """
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:3000 or :6455")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what :port means
-
-
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
-"""The addresses that mean all of a machine's, and those at which it reaches itself."""
-
-
-def reached(host: str, port: int) -> str:
-    """Return the ``HOST:PORT`` at which this machine reaches a listener's address."""
-    host = EVERY_ADDRESS.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _base_url(value: str) -> str:

@@ -21,7 +21,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 
-from bassloop.addresses import is_in, parse_ip
+from bassloop.addresses import is_in, parse_address, parse_ip, reached
 from bassloop.concurrency import TokenBucket
 from bassloop.daemon import StartError
 from bassloop.daemon.frame_limits import MeteredStream, address_budget, meter_websockets
@@ -33,7 +33,6 @@ from bassloop.daemon.stalled_requests import (
     slow_readers_of,
     transport,
 )
-from bassloop.setting_types import parse_address, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

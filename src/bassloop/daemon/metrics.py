@@ -64,17 +64,17 @@ class Metrics:
             figures = await self.loop.store.figures()
             nodes = Counter(_node_state(each) for each in await self.loop.store.nodes.all())
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Now(self, figures, nodes))
+        registry.register(_Scrape(self, figures, nodes))
         ProcessCollector(registry=registry)
         encoder, content_type = choose_encoder(accept)
         return encoder(registry), content_type
 
 
 @dataclass(frozen=True, eq=False)
-class _Now(Collector):
-    """The metrics at one moment."""
+class _Scrape(Collector):
+    """The metrics of one scrape."""
 
-    of: Metrics
+    metrics: Metrics
     figures: Figures
     nodes: Counter[str]
 
@@ -84,7 +84,7 @@ class _Now(Collector):
         )
 
     def _deliveries(self) -> Iterator[Metric]:
-        inbox, figures = self.of.inbox, self.figures
+        inbox, figures = self.metrics.inbox, self.figures
         yield _counter(
             "deliveries_answered",
             "Deliveries by HTTP status; the event is empty unless the signature was right.",
@@ -107,7 +107,7 @@ class _Now(Collector):
             yield _gauge("deliveries_through_seconds", about, left)
 
     def _work(self) -> Iterator[Metric]:
-        loop = self.of.loop
+        loop = self.metrics.loop
         yield from _tally("hook", "Hooks, with the checks they waited for", loop.hook_tally)
         yield from _tally("run", "Runs", loop.run_tally)
         yield _gauges("runs", "Runs not ended, by state.", "state", self.figures.runs)
@@ -125,7 +125,7 @@ class _Now(Collector):
         )
 
     def _store(self) -> Iterator[Metric]:
-        store, figures = self.of.loop.store.statistics(), self.figures
+        store, figures = self.metrics.loop.store.statistics(), self.figures
         yield _total("log_bytes", "Bytes of log received.", store.log_bytes)
         yield _gauge("logs_open", "Logs being written.", store.open_logs)
         yield _gauge("log_waiting_bytes", "Bytes of log not written yet.", store.log_bytes_waiting)
@@ -140,7 +140,7 @@ class _Now(Collector):
         if self.nodes:
             about = "Nodes that share the database, by state."
             yield _gauges("nodes", about, "state", {state: self.nodes[state] for state in STATES})
-            notifications = self.of.loop.store.notifications
+            notifications = self.metrics.loop.store.notifications
             about = "Notifications of nodes that came."
             yield _total("notifications", about, notifications.heard)
             about = "Times that some may have been lost."
@@ -164,7 +164,7 @@ class _Now(Collector):
             yield _gauge("bucket_cache_bytes", "Size of the cache.", bucket.cache_bytes)
 
     def _github(self) -> Iterator[Metric]:
-        github = self.of.loop.github
+        github = self.metrics.loop.github
         now, left = github.statistics(), github.api.rate_limit_left()
         answers = {(str(status or "none"),): many for status, many in github.api.answers.items()}
         yield _counter(
@@ -176,7 +176,7 @@ class _Now(Collector):
             yield _gauge(
                 "github_rate_limit_left", "Calls left, for the credential with the fewest.", left
             )
-        budgets = self.of.backlog.budgets()
+        budgets = self.metrics.backlog.budgets()
         spent, waiting = Counter[str](), Counter[str]()
         for budget in budgets:
             spent.update(budget.spent)
@@ -197,8 +197,10 @@ class _Now(Collector):
 
     def _daemon(self) -> Iterator[Metric]:
         tasks = trio.lowlevel.current_statistics().tasks_living
-        yield _histogram("lag_seconds", "How late a task is that wants to run.", self.of.heart.lag)
-        watchdog = self.of.heart.watchdog
+        yield _histogram(
+            "lag_seconds", "How late a task is that wants to run.", self.metrics.heart.lag
+        )
+        watchdog = self.metrics.heart.watchdog
         yield _counter(
             "holds",
             "Steps of a task that held the loop over 100 ms, by kind: computing or waiting.",
@@ -207,10 +209,10 @@ class _Now(Collector):
         )
         yield _gauges("longest_hold_seconds", "The longest of them.", "kind", watchdog.longest)
         yield _gauge("tasks", "Tasks of Trio living.", tasks)
-        yield _gauge("websockets", "Pages that follow something.", self.of.websockets.open)
-        refused = self.of.websockets.refused
+        yield _gauge("websockets", "Pages that follow something.", self.metrics.websockets.open)
+        refused = self.metrics.websockets.refused
         yield _total("websockets_refused", "Pages that were one too many.", refused)
-        slow = self.of.slow_readers
+        slow = self.metrics.slow_readers
         yield _counter(
             "slow_readers",
             "Connections and HTTP/2 streams that ended because nothing could be sent for too long.",

@@ -152,7 +152,7 @@ class PeerProxy:
         if scope["type"] == "websocket":
             await self._serve_websocket(run_id, scope, receive, send)
         elif scope["method"] in ("GET", "HEAD"):
-            find = self.nodes.runner_s_node if rest == "/output" else self.nodes.recorder_of
+            find = self.nodes.node_of_runner if rest == "/output" else self.nodes.recorder_of
             await self._serve_page(partial(find, run_id), scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from bassloop import __version__
 from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_cache import PolicyCache
+from bassloop.addresses import EVERY_ADDRESS, parse_address
 from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
 from bassloop.checks.artifact_collector import ArtifactQuotas
@@ -37,7 +38,6 @@ from bassloop.gateway import GatewayAddress, GatewaySettings, fingerprint, load_
 from bassloop.github import GitHubConfig, OAuthConfig, Unauthorized
 from bassloop.github.app_registration import web_url
 from bassloop.private_files import ExposedFileError, read_private_file, write_private_file
-from bassloop.setting_types import EVERY_ADDRESS, parse_address
 from bassloop.settings import MIN_SECRET, SettingsError
 from bassloop.store import Bounds, Retention, Topic, new_node
 from bassloop.telemetry.watchdog import Heart

@@ -160,7 +160,7 @@ class Nodes(Subject):
         )
 
     @reads
-    def runner_s_node(self, db: Connection, run_id: str) -> Peer | None:
+    def node_of_runner(self, db: Connection, run_id: str) -> Peer | None:
         """Return the node that the runner of a run is connected to, or else another runner of its user; or None."""
         return self._peer(
             db,

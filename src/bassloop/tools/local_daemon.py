@@ -16,9 +16,9 @@ import httpx
 import platformdirs
 import trio
 
+from bassloop.addresses import parse_address, reached
 from bassloop.github import sign
 from bassloop.private_files import write_private_file
-from bassloop.setting_types import parse_address, reached
 from bassloop.store import find_blobs, find_database, is_served, open_store
 
 if TYPE_CHECKING:

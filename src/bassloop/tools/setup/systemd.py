@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dotenv import dotenv_values
 
 import bassloop
-from bassloop.setting_types import parse_address
+from bassloop.addresses import parse_address
 from bassloop.settings_reader import NAMES, load_settings, unknown_setting
 
 if TYPE_CHECKING:
