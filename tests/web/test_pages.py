@@ -208,6 +208,17 @@ async def test_a_request_for_a_logs_headers_reads_nothing(tmp_path: Path, what: 
             assert told.headers.get(header) == asked.headers.get(header)
 
 
+async def test_a_request_for_a_journals_headers_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(tmp_path) as site:
+        await site.run()
+        monkeypatch.delattr(type(site.store.journals), "following")
+        told = await site.app.test_client().head("/repositories/octocat/hello/journal.jsonl")
+        assert told.status_code == 200
+        assert told.headers["Content-Type"] == "application/jsonl"
+
+
 class Unasked:
     """Outputs that nobody may ask a runner for."""
 

@@ -165,7 +165,7 @@ def create_app(context: WebContext) -> QuartApp:
     async def start_preparing() -> None:
         app.add_background_task(prepare_pages, app)
 
-    app.after_request(_set_headers)
+    app.after_request(_finish_response)
     guard.install(app, context)
     app.register_error_handler(HTTPException, _error_page)
     app.register_error_handler(BucketError, _bucket_error_page)
@@ -213,7 +213,10 @@ async def prepare_pages(app: QuartApp) -> None:
         await trio.to_thread.run_sync(app.jinja_env.get_template, name)
 
 
-async def _set_headers(response: Response) -> Response:
+async def _finish_response(response: Response) -> Response:
+    if request.method == "HEAD":
+        # Otherwise, a log or a file would be read to its end, and nothing of it sent.
+        response.response = response.data_body_class(b"")
     if request.endpoint == "static" and response.status_code == 200:
         response.headers["Cache-Control"] = IMMUTABLE
     for name, value in HEADERS.items():

@@ -131,8 +131,7 @@ def routes(context: WebContext) -> Blueprint:
             start, stop = part
             body, status, size = _ArtifactBody(context.store, found, start, stop), 206, stop - start
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.bytes}"
-        content = b"" if request.method == "HEAD" else body
-        response = Response(content, status, headers, content_type="application/octet-stream")
+        response = Response(body, status, headers, content_type="application/octet-stream")
         response.content_length = size
         response.timeout = DOWNLOAD_SECONDS
         return response
