@@ -1,4 +1,4 @@
-"""Reads untrusted tar archives.
+"""Read untrusted tar archives.
 
 Python's tarfile trusts archives: it reads extended headers of any size into memory, parses them in quadratic time,
 recurses into any number of them, and fills the holes of sparse files. Here, headers have a size limit and are parsed

@@ -33,7 +33,7 @@ DATA = 0
 LARGEST_FRAME = 1 << 14
 """HTTP/2's default, which this connection doesn't raise."""
 FRAMES_AT_ONCE = 32
-"""Frames that are processed between two looks at the time."""
+"""How many frames are processed before the time is checked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 << 10
 SLICE_BYTES = 2 << 10
-"""The number of bytes that are processed between two looks at the time."""
+"""How many bytes are processed before the time is checked again."""
 
 UNAUTHENTICATED_BYTES = 64 << 10
 UNAUTHENTICATED_PACKETS = 300

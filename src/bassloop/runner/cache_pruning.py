@@ -1,7 +1,7 @@
-"""Removes cached things when they take too much space, least recently used first.
+"""Remove cached items when they take too much space, least recently used first.
 
-These are outputs and the images of their thunks, images made from archives and Dockerfiles, and cache folders. Things
-in use stay, whichever process uses them. So do images that were fetched by name, which belong to the owner of the
+These are outputs and the images of their thunks, images made from archives and Dockerfiles, and cache folders. Items
+in use stay, whichever process uses them. So do images that were pulled by name, which belong to the owner of the
 container engine.
 """
 
@@ -64,7 +64,7 @@ class CachedItem:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The number and bytes of removed things, the bytes left, and how many things are in use."""
+    """The number and bytes of removed items, the bytes left, and how many items are in use."""
 
     count: int
     freed: int
@@ -79,7 +79,7 @@ class PruneResult:
 async def prune(
     folder: Path, limit: int, images: Sequence[PrunableImages], *, kinds: Sequence[str] = KINDS
 ) -> PruneResult:
-    """Remove cached things from a runner's folder until at most `limit` bytes are left.
+    """Remove cached items from a runner's folder until at most `limit` bytes are left.
 
     Only `kinds` are removed and counted. A limit of 0 removes everything that isn't in use. A runner may use the
     folder at the same time. Raises OSError.

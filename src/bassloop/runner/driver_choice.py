@@ -1,4 +1,4 @@
-"""Chooses and opens a driver, by a runner's options and what this machine has."""
+"""Choose and open a driver, depending on a runner's options and on what this machine has."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def served_rules(options: RunnerOptions, driver: ThunkDriver[Any]) -> tuple[str,
     return (f"{options.login}/*",)
 
 
-# --- what an owner should know ------------------------------------------------------------------------
+# --- what the owner should know ------------------------------------------------------------------------
 
 
 def host_warnings(options: RunnerOptions, box: Sandbox | None) -> list[str]:
@@ -191,7 +191,7 @@ async def container_limits(
     return limits, f"a command has {limits}"
 
 
-# --- what there is on this machine --------------------------------------------------------------------
+# --- what this machine has --------------------------------------------------------------------
 
 
 async def find_engine(

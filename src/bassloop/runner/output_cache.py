@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 KINDS = ("outputs", "caches", "images")
-"""The kinds of cached things, and the folders that have them."""
+"""The kinds of cached items, which are the names of their folders."""
 _PINS = "using"
 
 REMOVE_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""Checks everything that a runner needs: keys, host, driver, limits, folder, secrets, clock."""
+"""Check everything that a runner needs: keys, host, driver, limits, folder, secrets, clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a command as a process group, and leaves no process of it behind, however it ends.
+"""Run a command as a process group, and leave none of its processes behind, however it ends.
 
 Processes that leave the group, as daemons do, are found by a variable in their environment, the marker, and killed as
 well. This needs Linux; elsewhere, such processes stay.

@@ -1,4 +1,4 @@
-"""Runs a runner, and keeps it registered with its loop.
+"""Run a runner, and keep it registered with its loop.
 
 After the end of a registration, the loop is most likely being restarted. So for some minutes, the runner reconnects
 every few seconds, beginning when the loop asked it to. If the loop was never reached, or stays away for longer,

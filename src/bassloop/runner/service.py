@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 MAX_RUNS = 100
-"""How many runs' artifacts are kept at the same time."""
+"""The maximum number of runs whose artifacts are stored at the same time."""
 
 log = structlog.get_logger(__name__)
 

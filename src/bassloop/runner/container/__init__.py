@@ -1,1 +1,1 @@
-"""Runs thunks in containers of Podman or Docker."""
+"""Run thunks in containers of Podman or Docker."""

@@ -1,1 +1,1 @@
-"""Runs thunks: what host and container execution share."""
+"""Run thunks: what host and container execution share."""

@@ -1,1 +1,1 @@
-"""Runs thunks on the machine itself, in a sandbox where there is one."""
+"""Run thunks on the machine itself, in a sandbox if there is one."""
