@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from bassloop.runner.host.own_programs import OwnPrograms, caller_path
 from bassloop.wire import bass_pb2 as pb
 from bassloop.wire.conventions import unused_images
 
-from .made import after, folder, mount, sh
+from .made import after, cache, folder, mount, sh
 from .test_host_driver import Bench
 
 if TYPE_CHECKING:
@@ -181,6 +182,44 @@ def test_a_version_manager_finds_the_versions_that_its_user_chose(tmp_path: Path
     own = OwnPrograms.of({"HOME": str(tmp_path)})
     assert own.files == (tmp_path / ".tool-versions",)
     assert own.variables == {"ASDF_DATA_DIR": str(tmp_path / ".asdf")}
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ln -s /oldroot{outside}/made ~/.tool-versions",
+        "ln -s {outside}/made ~/.rustup",
+        "ln -s {outside} ~/.rustup",
+        "mkdir ~/.rustup; ln -s {outside} ~/.rustup/toolchains",
+        "mkdir -p ~/.rustup/toolchains; ln -s {outside} ~/.rustup/toolchains/stable",
+        "mkdir ~/.rustup; ln -s {outside}/made ~/.rustup/settings.toml",
+        "mkdir -p ~/.rustup/toolchains/stable/bin; cd ~/.rustup/toolchains/stable/bin; "
+        "ln -s /oldroot{outside}/made rustc",
+        "ln -s /oldroot{outside} ~/go",
+    ],
+)
+async def test_a_link_in_the_home_leads_no_mount_out_of_the_sandbox(
+    tmp_path: Path, script: str
+) -> None:
+    outside, user = tmp_path / "outside", tmp_path / "home"
+    for name in (".asdf/shims", ".cargo/bin", ".rustup/toolchains/stable/bin"):
+        (user / name).mkdir(parents=True)
+    for name in (".tool-versions", ".rustup/settings.toml", ".rustup/toolchains/stable/bin/rustc"):
+        (user / name).write_text("mine\n")
+    outside.mkdir()
+    box = await sandbox.find()
+    first = sh(script.format(outside=outside))
+    then = sh("true", image=after(first), mounts=[mount(cache("c"), folder("/go/pkg"))])
+    async with HostDriver.open(tmp_path / "state", HostOptions(sandbox=box)) as driver:
+        await Bench(driver).run(first)
+    options = HostOptions(
+        sandbox=box, own_programs=OwnPrograms.of({"HOME": str(user)}, sandbox.SYSTEM)
+    )
+    async with HostDriver.open(tmp_path / "state", options) as driver:
+        with suppress(DriverError):
+            await Bench(driver).run(then)
+    assert list(outside.iterdir()) == []
 
 
 RUSTUP = """set -e

@@ -261,7 +261,7 @@ class Mounts:
                 if bind.target.startswith(f"{WORK_FOLDER}/"):
                     self._make_mount_point(bind)
             elif not self.support.nested:
-                _make_nested_mount_point(outer, bind)
+                make_nested_mount_point(outer, bind)
         for wanted, leads_to in self._links.items():
             self._clear(wanted)
             file_trees.follow(self.output.files, wanted).symlink_to(leads_to)
@@ -346,8 +346,11 @@ class Mounts:
                 hidden.rename(place)
 
 
-def _make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
-    """Create a mount point in another mount's copy. Raises DriverError if there's a link in its path."""
+def make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
+    """Create a mount point in another mount's copy. Raises DriverError, or OSError, if there's a link in its path.
+
+    bubblewrap would follow such a link, also out of the sandbox, and create the mount point there.
+    """
     if not outer.copied:
         raise DriverError(
             f"nothing can be mounted at {bind.target!r}, within a folder that is shared"

@@ -22,7 +22,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.engine.command import Command, Environment, base_of, image_of
 from bassloop.runner.engine.execution import Execution, Launch, Launcher
 from bassloop.runner.engine.graph import CallResources, ThunkGraph
-from bassloop.runner.engine.mounts import BindMount, MountSupport
+from bassloop.runner.engine.mounts import BindMount, MountSupport, make_nested_mount_point
 from bassloop.runner.engine.thunk_driver import DriverOptions, ThunkDriver
 from bassloop.runner.errors import DriverError, Unsupported
 from bassloop.runner.host import sandbox
@@ -250,6 +250,7 @@ class HostLauncher(Launcher):
             ),
             *mounts,
         ]
+        await trio.to_thread.run_sync(_make_mount_points, home, binds)
         marker = execution.cache.marker
         async with box.launching(
             words, env=env, binds=binds, cwd=inside, folder=folder, marker=marker
@@ -286,6 +287,14 @@ class HostLauncher(Launcher):
         if place is not None and not place.is_symlink() and not os.access(place, os.X_OK):
             raise DriverError(f"{program} can't be executed; is it marked as executable?")
         return program if self._sandbox else str(execution.output.files / start / program)
+
+
+def _make_mount_points(home: Path, binds: Sequence[BindMount]) -> None:
+    """Create what is mounted in the home, in which an earlier command may have left links. Raises like `Mounts`."""
+    outer = BindMount(home, sandbox.HOME, copied=True)
+    for bind in binds:
+        if bind.target.startswith(f"{sandbox.HOME}/"):
+            make_nested_mount_point(outer, bind)
 
 
 def _only_fetches(ref: pb.ImageRef, thunk: pb.Thunk) -> bool:

@@ -10,6 +10,7 @@ after it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ _RUSTUP_SHARED = ("", "bin", "lib", _RUSTUP_LISTS, "share", "share/doc")
 def mount_rustup(user: Path, own: Path, inside: str) -> list[BindMount]:
     """Return mounts that make the user's toolchains part of a command's own home for rustup.
 
-    Blocks for a few small files. Raises OSError.
+    Blocks for a few small files. Raises OSError, also if an earlier command has left a link in place of a folder.
 
     Args:
         user: the user's home for rustup.
@@ -155,11 +156,12 @@ def mount_rustup(user: Path, own: Path, inside: str) -> list[BindMount]:
         inside: where the command has `own`.
     """
     toolchains = own / "toolchains"
-    toolchains.mkdir(parents=True, exist_ok=True)
+    for folder in (own, toolchains):
+        _make_folder(folder)
     _copy_new(user / "settings.toml", own)
     hashes = user / "update-hashes"
     if hashes.is_dir():
-        (own / hashes.name).mkdir(exist_ok=True)
+        _make_folder(own / hashes.name)
         for each in hashes.iterdir():
             _copy_new(each, own / hashes.name)
     mounts: list[BindMount] = []
@@ -177,7 +179,7 @@ def _mount_toolchain(toolchain: Path, own: Path, inside: str) -> Iterator[BindMo
     for folder in _RUSTUP_SHARED:
         if not (toolchain / folder).is_dir():
             continue
-        (own / folder).mkdir(exist_ok=True)
+        _make_folder(own / folder)
         for each in sorted((toolchain / folder).iterdir()):
             name = f"{folder}/{each.name}".lstrip("/")
             if folder == _RUSTUP_LISTS and each.is_file():
@@ -186,7 +188,14 @@ def _mount_toolchain(toolchain: Path, own: Path, inside: str) -> Iterator[BindMo
                 yield BindMount(each, f"{inside}/{name}", read_only=True)
 
 
+def _make_folder(path: Path) -> None:
+    """Create a folder unless it exists. Raises OSError."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "a command has left a link in place of the folder", str(path))
+    path.mkdir(exist_ok=True)
+
+
 def _copy_new(file: Path, folder: Path) -> None:
-    """Copy a file unless an earlier command has one there."""
-    if file.is_file() and not (folder / file.name).exists():
+    """Copy a file unless an earlier command has left something there."""
+    if file.is_file() and not os.path.lexists(folder / file.name):
         shutil.copy(file, folder)
