@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.graph import describe_os_error
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def test_any_file_name_can_be_matched_copied_packed_and_reported(tmp_path:
     for name in ODD_NAMES:
         (source / os.fsdecode(name)).write_bytes(name)
     for pattern in ("*", "**", "."):
-        wanted = layout.pattern_filter([pattern], ())
+        wanted = path_rules.pattern_filter([pattern], ())
         assert wanted is not None
         target = tmp_path / f"copy {len(pattern)} {pattern == '.'}"
         await file_trees.copy(source, target, wanted)

@@ -22,7 +22,7 @@ from bassloop.runner import file_trees
 from bassloop.runner.container import image_archive
 from bassloop.runner.container import image_info as names
 from bassloop.runner.container.container_engine import EngineError
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.command import parse_thunk
 from bassloop.runner.engine.graph import describe_os_error
 from bassloop.runner.engine.mounts import copy_path, write_logical
@@ -110,8 +110,8 @@ class ImageBuilder:
             case "thunk":
                 output = await self.graph.cached(parse_thunk(source.thunk.thunk))
                 path = source.thunk.path
-                if layout.path_filter(path) is None:
-                    within = layout.inside(layout.path_text(path), "the path")
+                if path_rules.path_filter(path) is None:
+                    within = path_rules.inside(path_rules.path_text(path), "the path")
                     return await trio.to_thread.run_sync(file_trees.resolved, output.files, within)
                 await copy_path(output.files, path, copied)
             case "logical":
@@ -149,7 +149,7 @@ class ImageBuilder:
         step: StepReporter,
         folder: Path,
     ) -> None:
-        within = layout.inside(message.dockerfile or "Dockerfile", "the Dockerfile")
+        within = path_rules.inside(message.dockerfile or "Dockerfile", "the Dockerfile")
         dockerfile = await trio.to_thread.run_sync(file_trees.resolved, context, within)
         words = ["build", "--tag", name, "--file", str(dockerfile), *self._rights()]
         platform = names.platform_of(message.platform)
@@ -235,4 +235,4 @@ def _source_text(source: pb.ImageBuildInput) -> str:
             path = source.host.path
         case _:
             return source.logical.file.name or source.logical.dir.name or "./"
-    return layout.as_word(layout.path_text(path), directory=layout.is_directory(path))
+    return path_rules.as_word(path_rules.path_text(path), directory=path_rules.is_directory(path))

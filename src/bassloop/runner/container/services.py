@@ -26,8 +26,8 @@ from bassloop.runner.container.launcher import LABEL
 from bassloop.runner.engine.command import command_line, image_of, parse_thunk
 from bassloop.runner.engine.execution import describe_exit
 from bassloop.runner.engine.graph import describe_os_error
-from bassloop.runner.engine.layout import normalized, printable
 from bassloop.runner.engine.mounts import BindMount, MountSupport
+from bassloop.runner.engine.path_rules import normalized, printable
 from bassloop.runner.engine.step_progress import step_id
 from bassloop.runner.errors import DriverError, ServiceFailed
 from bassloop.wire.conventions import SERVICE_LABEL, label_texts

@@ -1,7 +1,7 @@
 """Resolve a thunk to a command: words, variables, standard input and mounts. No I/O.
 
-The layout is the reference's: a command starts in its work directory. Each path of another thunk among its arguments
-is mounted in a folder of its own in there, and written relative to where the command starts.
+Files are laid out as in the reference: a command starts in its work directory. Each path of another thunk among its
+arguments is mounted in a folder of its own in there, and written relative to where the command starts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -79,7 +79,7 @@ class ImageDefaults:
 
 def _no_services(addr: pb.ThunkAddr) -> str:
     image = parse_thunk(addr.thunk).image.ref.repository
-    what = f"a service ({layout.printable(image)})" if image else "a service"
+    what = f"a service ({path_rules.printable(image)})" if image else "a service"
     raise DriverError(
         f"this needs {what}, and services need containers: install Podman or Docker. If one of them is installed, "
         "--engine podman or --engine docker uses it, or says why it can't"
@@ -141,7 +141,9 @@ def resolve(
     env, secret_env = resolver.variables(thunk.env)
     stdin = b"".join(_json_line(resolver.data(value)) for value in thunk.stdin)
     mounts = resolver.mounts + [
-        CommandMount(each.source, layout.normalized(layout.path_text(each.target), "the mount"))
+        CommandMount(
+            each.source, path_rules.normalized(path_rules.path_text(each.target), "the mount")
+        )
         for each in thunk.mounts
     ]
     mounts.sort(key=lambda mount: "" if mount.target == "." else mount.target)
@@ -260,7 +262,7 @@ class _Resolver:
     def start_in(self, where: pb.ThunkDir) -> None:
         match where.WhichOneof("dir"):
             case "local":
-                self.dir = layout.normalized(where.local.path, "the directory")
+                self.dir = path_rules.normalized(where.local.path, "the directory")
             case "thunk":
                 self.dir = self._input(pb.ThunkMountSource(thunk=where.thunk), where.thunk.path)
             case "host":
@@ -309,11 +311,11 @@ class _Resolver:
             case "command_path":
                 return value.command_path.name
             case "file_path":
-                path = layout.normalized(value.file_path.path, "the path")
-                return layout.as_word(path, directory=False)
+                path = path_rules.normalized(value.file_path.path, "the path")
+                return path_rules.as_word(path, directory=False)
             case "dir_path":
-                path = layout.normalized(value.dir_path.path, "the path")
-                return layout.as_word(path, directory=True)
+                path = path_rules.normalized(value.dir_path.path, "the path")
+                return path_rules.as_word(path, directory=True)
             case "thunk_path":
                 source = pb.ThunkMountSource(thunk=value.thunk_path)
                 return self._input_word(source, value.thunk_path.path)
@@ -344,13 +346,13 @@ class _Resolver:
                     f"a command that starts in {self.dir} can't be given paths of thunks"
                 )
             place = f"{self.environment.root}/{place}"
-        return layout.relative_word(place, self.dir, directory=layout.is_directory(path))
+        return path_rules.relative_word(place, self.dir, directory=path_rules.is_directory(path))
 
     def _input(self, source: pb.ThunkMountSource, path: pb.FilesystemPath) -> str:
         """Return the mount point of a source, relative to the work directory. Equal sources share one."""
         identity = source.SerializeToString(deterministic=True)
         if identity not in self._inputs:
-            within = layout.inside(layout.path_text(path), "the path")
+            within = path_rules.inside(path_rules.path_text(path), "the path")
             folder = f"{INPUTS}/{len(self._inputs) + 1}"
             place = folder if within == "." else f"{folder}/{within}"
             self._inputs[identity] = place
@@ -361,8 +363,8 @@ class _Resolver:
 def _logical_place(path: pb.LogicalPath) -> pb.FilesystemPath:
     """Return the path of a logical path in its folder, which is its name."""
     if path.WhichOneof("path") == "file":
-        return pb.FilesystemPath(file=pb.FilePath(path=layout.file_name(path.file.name)))
-    name = path.dir.name if path.dir.name in ("", ".") else layout.file_name(path.dir.name)
+        return pb.FilesystemPath(file=pb.FilePath(path=path_rules.file_name(path.file.name)))
+    name = path.dir.name if path.dir.name in ("", ".") else path_rules.file_name(path.dir.name)
     return pb.FilesystemPath(dir=pb.DirPath(path=name))
 
 

@@ -18,7 +18,7 @@ import trio
 
 from bassloop.concurrency import open_flat_nursery, shielded
 from bassloop.runner import file_trees
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.mounts import BindMount, Mounts, MountSupport
 from bassloop.runner.engine.sent_files import send_artifacts, send_reports
@@ -250,7 +250,7 @@ class Execution:
         start = self.command.dir
         if start.startswith(("/", f"{INPUTS}/")):
             return start
-        place = file_trees.follow(self.output.files, layout.inside(start, "the directory"))
+        place = file_trees.follow(self.output.files, path_rules.inside(start, "the directory"))
         if place.is_symlink():
             raise DriverError(f"the directory {start} is a symbolic link")
         place.mkdir(parents=True, exist_ok=True)

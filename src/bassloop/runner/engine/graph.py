@@ -17,7 +17,7 @@ import trio
 
 from bassloop.bass import thunk_sha256
 from bassloop.concurrency import run_all, shielded
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.command import (
     Command,
     Environment,
@@ -323,7 +323,7 @@ class ThunkGraph(ABC):
 def describe_os_error(error: OSError) -> str:
     """Return an error from the file system as text."""
     text = f"{error.strerror or error} ({error.filename or 'a file of the output'})"
-    return layout.printable(text)
+    return path_rules.printable(text)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import trio
 
 from bassloop.concurrency import shielded
 from bassloop.runner import file_trees
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.command import INPUTS, parse_thunk
 from bassloop.runner.errors import DriverError, host_path_not_allowed
 from bassloop.wire.conventions import WORK_FOLDER
@@ -91,7 +91,7 @@ class MountSupport:
         """Return the absolute path of a mount point, in `WORK_FOLDER` if it's relative. Raises DriverError."""
         target = path
         if not path.startswith("/"):
-            target = f"{WORK_FOLDER}/{layout.inside(path, what)}"
+            target = f"{WORK_FOLDER}/{path_rules.inside(path, what)}"
         elif not self.binds:
             raise DriverError(
                 f"{what} {path!r} is outside of the work directory, which the host driver supports only in a "
@@ -199,7 +199,7 @@ class Mounts:
     async def _output_mount(self, path: pb.ThunkPath, target: str) -> BindMount:
         cached = await self.cached(parse_thunk(path.thunk))
         source = await trio.to_thread.run_sync(_resolved, cached.files, path.path)
-        if self.support.overlays and source.is_dir() and layout.path_filter(path.path) is None:
+        if self.support.overlays and source.is_dir() and path_rules.path_filter(path.path) is None:
             return BindMount(source, target, overlay=True)
         place = self._new_copy()
         await copy_path(cached.files, path.path, place)
@@ -212,7 +212,7 @@ class Mounts:
     def _add_cache(self, cache: pb.CachePath, wanted: str, target: str) -> None:
         """Mount a whole cache folder and link to a path in it, since other commands may change that path's parents."""
         folder = self.caches[cache.id]
-        within = layout.inside(layout.path_text(cache.path), "the path")
+        within = path_rules.inside(path_rules.path_text(cache.path), "the path")
         if not self.support.binds:
             self.binds.append(BindMount(file_trees.resolved(folder, within), target))
         elif within == ".":
@@ -368,26 +368,24 @@ def make_nested_mount_point(outer: BindMount, bind: BindMount) -> None:
 
 def _resolved(root: Path, path: pb.FilesystemPath) -> Path:
     """Return where a path leads that a command is given. Raises DriverError if nothing is there, or another OSError."""
-    within = layout.inside(layout.path_text(path), "the path")
+    within = path_rules.inside(path_rules.path_text(path), "the path")
     what = "folder" if path.WhichOneof("path") == "dir" else "file"
     try:
         found = file_trees.resolved(root, within)
     except FileNotFoundError as error:
         if os.path.lexists(root / within):
             raise
-        text = (
-            f"there is no {what} {layout.printable(within)} in the files that the command is given"
-        )
+        text = f"there is no {what} {path_rules.printable(within)} in the files that the command is given"
         raise DriverError(text) from error
     if what == "folder" and not found.is_dir():
-        raise DriverError(f"{layout.printable(within)} is a file, and is used as a folder")
+        raise DriverError(f"{path_rules.printable(within)} is a file, and is used as a folder")
     return found
 
 
 async def copy_path(root: Path, path: pb.FilesystemPath, place: Path) -> None:
     """Copy a path in a folder, following links that stay in the folder."""
     source = await trio.to_thread.run_sync(_resolved, root, path)
-    await file_trees.copy(source, place, layout.path_filter(path))
+    await file_trees.copy(source, place, path_rules.path_filter(path))
 
 
 async def write_logical(logical: pb.LogicalPath, place: Path) -> None:
@@ -398,7 +396,7 @@ async def write_logical(logical: pb.LogicalPath, place: Path) -> None:
             place.write_bytes(logical.file.content)
             return
         place.mkdir(exist_ok=True)
-        for path, content in layout.logical_files(logical):
+        for path, content in path_rules.logical_files(logical):
             if content is None:
                 (place / path).mkdir()
             else:

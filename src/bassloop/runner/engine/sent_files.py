@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bassloop.runner import file_trees
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.command import INPUTS
 from bassloop.runner.engine.step_progress import CHUNK_SIZE, STDOUT, LogChunk
 from bassloop.runner.errors import DriverError
@@ -48,7 +48,7 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
         start: the directory that the command started in. If it's outside the work directory, nothing is sent.
     """
     try:
-        folder = file_trees.follow(work, layout.inside(start, "the directory"))
+        folder = file_trees.follow(work, path_rules.inside(start, "the directory"))
         found = await trio.to_thread.run_sync(find_files, folder, patterns)
     except (DriverError, OSError) as error:
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {error}").complete(str(error))
@@ -62,7 +62,7 @@ async def send_reports(step: StepReporter, work: Path, start: str, patterns: Seq
         await step.beside(f"{REPORT_PREFIX}?", f"test reports: {why}").complete(why)
     left = MAX_REPORTS_SIZE
     for path in found[:MAX_REPORTS]:
-        shown = layout.printable(path)
+        shown = path_rules.printable(path)
         report = step.beside(f"{REPORT_PREFIX}{shown}", f"test report {shown}")
         await report.start()
         try:
@@ -87,7 +87,7 @@ def find_files(folder: Path, patterns: Sequence[str]) -> list[str]:
 
     Raises OSError, and DriverError for malformed patterns.
     """
-    wanted = layout.pattern_filter(patterns, ())
+    wanted = path_rules.pattern_filter(patterns, ())
     if wanted is None:
         return []
     return [
@@ -120,7 +120,7 @@ def start_of(thunk: pb.Thunk) -> str:
         case None:
             return "."
         case "local":
-            return layout.normalized(thunk.dir.local.path, "the directory")
+            return path_rules.normalized(thunk.dir.local.path, "the directory")
     return INPUTS
 
 
@@ -162,7 +162,7 @@ async def send_artifacts(
         limits: the loop's size limits.
     """
     try:
-        folder = file_trees.follow(work, layout.inside(start, "the directory"))
+        folder = file_trees.follow(work, path_rules.inside(start, "the directory"))
         found = await trio.to_thread.run_sync(_find, folder, patterns)
     except (DriverError, OSError) as error:
         await _refuse(step, "?", str(error))
@@ -225,7 +225,7 @@ async def _send_artifact(artifact: _Artifact, step: StepReporter) -> None:
 
 
 async def _refuse(step: StepReporter, path: str, why: str) -> None:
-    path = layout.printable(path)
+    path = path_rules.printable(path)
     report = step.beside(f"{ARTIFACT_PREFIX}{path}", f"artifact {path}")
     await report.complete(why)
 
@@ -235,7 +235,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
     found = []
     for pattern in patterns:
         if pattern.endswith("/"):
-            path = layout.inside(pattern, "the artifact")
+            path = path_rules.inside(pattern, "the artifact")
             place = file_trees.follow(folder, path)
             if place.is_dir() and not place.is_symlink():
                 found.append(_Artifact(_archive(pattern), place, True))
@@ -246,7 +246,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> list[_Artifact]:
 
 def _archive(pattern: str) -> str:
     """Return the path of the artifact that a folder is sent as."""
-    path = layout.inside(pattern, "the artifact")
+    path = path_rules.inside(pattern, "the artifact")
     return f"{'files' if path == '.' else path}.tar"
 
 
@@ -254,5 +254,5 @@ def _has(found: Sequence[_Artifact], pattern: str) -> bool:
     """Return whether any artifact matches a pattern."""
     if pattern.endswith("/"):
         return any(each.is_folder and each.path == _archive(pattern) for each in found)
-    wanted = layout.pattern_filter([pattern], ())
+    wanted = path_rules.pattern_filter([pattern], ())
     return wanted is not None and any(wanted(each.path) for each in found if not each.is_folder)

@@ -13,7 +13,7 @@ import trio
 
 from bassloop.concurrency import open_flat_nursery
 from bassloop.runner import file_trees
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.engine.graph import CallResources, ThunkGraph, masked_errors
 from bassloop.runner.engine.sent_files import send_artifacts, start_of
 from bassloop.runner.engine.step_progress import StepReporter
@@ -158,9 +158,9 @@ class ThunkDriver(ABC, Generic[GraphT]):
 
 async def tar_of(output: ThunkOutput, path: pb.FilesystemPath) -> AsyncGenerator[bytes]:
     """Generate a tar stream of a path in an output. Raises OSError if it doesn't exist or leads outside."""
-    within = layout.inside(layout.path_text(path), "the path")
+    within = path_rules.inside(path_rules.path_text(path), "the path")
     source = await trio.to_thread.run_sync(file_trees.resolved, output.files, within)
-    name = layout.as_word(within, directory=False)
-    async with aclosing(file_trees.tar(source, name, layout.path_filter(path))) as chunks:
+    name = path_rules.as_word(within, directory=False)
+    async with aclosing(file_trees.tar(source, name, path_rules.path_filter(path))) as chunks:
         async for chunk in chunks:
             yield chunk

@@ -7,7 +7,7 @@ import posixpath
 import pytest
 from hypothesis import given, strategies
 
-from bassloop.runner.engine import layout
+from bassloop.runner.engine import path_rules
 from bassloop.runner.errors import DriverError
 from bassloop.wire import bass_pb2 as pb
 
@@ -19,13 +19,13 @@ from .made import in_memory
 )
 def test_a_path_outside_of_the_work_directory_is_refused(path: str) -> None:
     with pytest.raises(DriverError):
-        layout.inside(path, "the path")
+        path_rules.inside(path, "the path")
 
 
 @given(strategies.text(alphabet="./ab\0 ", max_size=20))
 def test_an_accepted_path_never_leads_out(path: str) -> None:
     try:
-        taken = layout.inside(path, "the path")
+        taken = path_rules.inside(path, "the path")
     except DriverError:
         return
     joined = posixpath.normpath(posixpath.join("/work", taken))
@@ -46,12 +46,12 @@ def test_an_accepted_path_never_leads_out(path: str) -> None:
 def test_paths_are_relative_to_the_working_directory(
     target: str, start: str, directory: bool, written: str
 ) -> None:
-    assert layout.relative_word(target, start, directory=directory) == written
+    assert path_rules.relative_word(target, start, directory=directory) == written
 
 
 def test_folders_of_files_in_memory_come_before_the_files() -> None:
     tree = in_memory("src", {"a": b"1", "sub": {"b": b"2", "deep": {"c": b"3"}}, "empty": {}})
-    assert list(layout.logical_files(tree)) == [
+    assert list(path_rules.logical_files(tree)) == [
         ("a", b"1"),
         ("sub", None),
         ("sub/b", b"2"),
@@ -65,7 +65,7 @@ def test_folders_of_files_in_memory_come_before_the_files() -> None:
 def test_a_hostile_name_in_memory_is_refused(name: str) -> None:
     for hostile in ({name: b"x"}, {name: {"y": b"x"}}, {"fine": {name: b"x"}}):
         with pytest.raises(DriverError, match="name of a file"):
-            list(layout.logical_files(in_memory(".", hostile)))
+            list(path_rules.logical_files(in_memory(".", hostile)))
 
 
 def test_files_in_memory_that_come_twice_or_too_deep_are_refused() -> None:
@@ -73,12 +73,12 @@ def test_files_in_memory_that_come_twice_or_too_deep_are_refused() -> None:
         dir=pb.LogicalPath.Dir(name=".", entries=[in_memory("a", b"1"), in_memory("a", {})])
     )
     with pytest.raises(DriverError, match="twice"):
-        list(layout.logical_files(twice))
+        list(path_rules.logical_files(twice))
     deep: bytes | dict = b"bottom"
-    for _ in range(layout.MAX_LOGICAL_DEPTH + 1):
+    for _ in range(path_rules.MAX_LOGICAL_DEPTH + 1):
         deep = {"d": deep}
     with pytest.raises(DriverError, match="deep"):
-        list(layout.logical_files(in_memory(".", deep)))
+        list(path_rules.logical_files(in_memory(".", deep)))
 
 
 @pytest.mark.parametrize(
@@ -99,20 +99,20 @@ def test_files_in_memory_that_come_twice_or_too_deep_are_refused() -> None:
 def test_globs_choose_files(
     include: list[str], exclude: list[str], wanted: list[str], left_out: list[str]
 ) -> None:
-    chosen = layout.pattern_filter(include, exclude)
+    chosen = path_rules.pattern_filter(include, exclude)
     assert chosen is not None
     assert all(chosen(path) for path in wanted)
     assert not any(chosen(path) for path in left_out)
 
 
 def test_without_patterns_no_file_is_chosen() -> None:
-    assert layout.pattern_filter((), ()) is None
+    assert path_rules.pattern_filter((), ()) is None
 
 
 @given(strategies.text(alphabet="*?[]!^-\\/.ab{}()|$", max_size=30))
 def test_any_pattern_is_accepted_or_refused_with_a_message(pattern: str) -> None:
     try:
-        chosen = layout.pattern_filter([pattern], [])
+        chosen = path_rules.pattern_filter([pattern], [])
     except DriverError:
         return
     assert chosen is not None
@@ -120,6 +120,6 @@ def test_any_pattern_is_accepted_or_refused_with_a_message(pattern: str) -> None
 
 
 def test_no_pattern_is_slow_to_match() -> None:
-    chosen = layout.pattern_filter(["**/" * 50 + "*a*" * 50 + "b"], [])
+    chosen = path_rules.pattern_filter(["**/" * 50 + "*a*" * 50 + "b"], [])
     assert chosen is not None
     assert not chosen("a" * 1_000)
