@@ -329,6 +329,10 @@ async def test_a_scripts_error_is_raised_even_if_cleaning_up_fails() -> None:
             await session.evaluate(program, "script", None)
 
 
+async def test_a_time_has_four_digits_for_the_year(evaluate: Evaluate) -> None:
+    assert await evaluate("(now 100000000000)") == "0001-01-01T00:00:00Z"
+
+
 async def test_similar_names_are_suggested_for_an_unbound_one(evaluate: Evaluate) -> None:
     with pytest.raises(bass.BassError) as raised:
         await evaluate("(lenght [1])")

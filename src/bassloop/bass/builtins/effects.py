@@ -252,7 +252,7 @@ def now(seconds: int, *, machine: Machine) -> Value:
         days = time.toordinal() - 1
         since = days * 86400 + time.hour * 3600 + time.minute * 60 + time.second
         time -= timedelta(seconds=since % seconds)
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.replace(tzinfo=None).isoformat() + "Z"
 
 
 @function("log")
