@@ -161,7 +161,7 @@ class LoginKeys:
     )
 
     def __repr__(self) -> str:
-        return f"<LoginKeys: {len(self._known)} users, {len(self._nobodies)} logins of nobody>"
+        return f"<LoginKeys: {len(self._known)} users, {len(self._nobodies)} unknown logins>"
 
     async def user(self, login: str) -> User | None:
         """Return the user of a login, or None if nobody has it. Raises GitHubError if GitHub gives no answer."""

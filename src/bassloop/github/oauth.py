@@ -96,19 +96,19 @@ class OAuth:
 
     def authorize_url(self, redirect_uri: str, state: str, verifier: str) -> str:
         """Return the URL where GitHub asks the person for consent. `redirect_uri` has to be registered with the App."""
-        asked = {
+        parameters = {
             "client_id": self.config.client_id,
             "redirect_uri": redirect_uri,
             "state": state,
             "code_challenge": code_challenge(verifier),
             "code_challenge_method": "S256",
         }
-        return f"{self.config.web_url}/login/oauth/authorize?{urlencode(asked)}"
+        return f"{self.config.web_url}/login/oauth/authorize?{urlencode(parameters)}"
 
     async def user_by_code(self, code: str, redirect_uri: str, verifier: str) -> User:
         """Return the user for a code, which can be used once. Raises SignInRefused."""
-        asked = {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
-        return await self._user({**asked, "client_secret": self.config.client_secret})
+        parameters = {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
+        return await self._user({**parameters, "client_secret": self.config.client_secret})
 
     async def device_code(self) -> DeviceCode:
         """Return a code for a person to enter on GitHub. Raises SignInRefused if the App may not use this flow."""
@@ -131,9 +131,9 @@ class OAuth:
         """
         return await self._user({"device_code": device_code, "grant_type": DEVICE_GRANT})
 
-    async def _user(self, asked: Mapping[str, str]) -> User:
+    async def _user(self, parameters: Mapping[str, str]) -> User:
         found = await self._form(
-            "/login/oauth/access_token", {"client_id": self.config.client_id, **asked}
+            "/login/oauth/access_token", {"client_id": self.config.client_id, **parameters}
         )
         token = found.get("access_token")
         if not isinstance(token, str) or not token:

@@ -112,7 +112,7 @@ class Pacer:
         return self.budget.opens_at(turn.purpose, now, turn.repository) - now
 
     async def close(self, seconds: float) -> None:
-        """Send nothing for so many seconds, or until a later time that was set before."""
+        """Send nothing for `seconds`, or until a later time that was set before."""
         until = trio.current_time() + seconds
         # Many calls are refused at about the same time; storing the first is enough.
         news = until > self.budget.closed_until + 1.0

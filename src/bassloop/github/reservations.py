@@ -120,12 +120,12 @@ class Reservation:
     _renewing: trio.Lock = field(default_factory=trio.Lock, init=False)
 
     def covers(self, points: int) -> bool:
-        """Return whether so many points are reserved and may still be spent."""
+        """Return whether this many points are reserved and may still be spent."""
         held = trio.current_time() - self._reserved_at
         return self.left >= points and held < HELD_SECONDS
 
     async def renew(self, points: int) -> None:
-        """Reserve a slice of at least so many points, unless that much is reserved already, and count others' spending.
+        """Reserve a slice of at least this many points, unless they are reserved already, and count others' spending.
 
         If the store can't be used, calls go on; only the next start and other nodes would then count too little.
         """

@@ -159,7 +159,7 @@ class RestClient:
         return sum(pacer.waiting for pacer in self._pacers.values())
 
     def share(self, nodes: int) -> None:
-        """Make no more requests at the same time than one of so many nodes may, and reserve smaller slices."""
+        """Limit concurrent requests and reserved slices to one node's part, if this many nodes share the limits."""
         self._nodes = nodes
         for pacer in self._pacers.values():
             if pacer.reservation is not None:

@@ -296,8 +296,8 @@ def _unzipped(body: bytes) -> bytes:
 
 def _version() -> str:
     """Return the protocol version that the client requests; other values are ignored."""
-    asked = request.headers.get("Git-Protocol", "")
-    return asked if asked in ("version=1", "version=2") else ""
+    requested = request.headers.get("Git-Protocol", "")
+    return requested if requested in ("version=1", "version=2") else ""
 
 
 async def _start(standin: StandInState, *more: str) -> trio.Process:

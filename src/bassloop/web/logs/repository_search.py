@@ -65,12 +65,12 @@ def routes(context: WebContext) -> Blueprint:
         if not newest.items:
             abort_not_found("repository")
         args = request.args
-        asked = {key: args[key] for key in ("q", "case") if args.get(key)}
+        parameters = {key: args[key] for key in ("q", "case") if args.get(key)}
         found = None
-        if asked.get("q") or wants_json():
-            text = asked.get("q", "")
+        if parameters.get("q") or wants_json():
+            text = parameters.get("q", "")
             try:
-                query = LogQuery(text, case=asked.get("case") == "yes")
+                query = LogQuery(text, case=parameters.get("case") == "yes")
                 begin = _Cursor.parse(args["before"]) if args.get("before") else None
             except BadQuery as error:
                 abort(400, str(error))
@@ -88,12 +88,12 @@ def routes(context: WebContext) -> Blueprint:
         return await render_template(
             "repository_search.html",
             repository=newest.items[0].repository,
-            asked=asked,
+            parameters=parameters,
             found=found,
             reach=instant(found.reach)[:10] if found is not None else "",
             newest=not args.get("before"),
             page_lines=STEP_PAGE_LINES,
-            next=urlencode({**asked, "before": found.next}) if found and found.next else None,
+            next=urlencode({**parameters, "before": found.next}) if found and found.next else None,
         )
 
     return blueprint

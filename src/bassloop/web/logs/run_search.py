@@ -275,16 +275,18 @@ def routes(context: WebContext) -> Blueprint:
         answer = found.json()
         if wants_json():
             return jsonify(answer)
-        asked = {name: args[name] for name in ("q", "regex", "case", "vertex") if args.get(name)}
+        parameters = {
+            name: args[name] for name in ("q", "regex", "case", "vertex") if args.get(name)
+        }
         return await render_template(
             "search.html",
             view=view_run(run, time.time()),
-            asked=asked,
+            parameters=parameters,
             names={step.row: one_line(step.name) for step in steps},
             found=answer,
             matches=found.matches,
             page_lines=STEP_PAGE_LINES,
-            next=urlencode({**asked, "after": answer["next"]}) if answer["next"] else None,
+            next=urlencode({**parameters, "after": answer["next"]}) if answer["next"] else None,
         )
 
     return blueprint

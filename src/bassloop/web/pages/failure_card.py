@@ -232,8 +232,8 @@ async def _excerpt(context: WebContext, run: Run, found: RunFailure) -> LogExcer
         fold = next((fold for fold in folds if fold.start == end), None)
         end = fold.stop if fold is not None else end + 1
         shown += 1
-    told = [index for index in range(end) if texts[index].strip()]
-    first, end = (told[0], told[-1] + 1) if told else (0, end)
+    with_text = [index for index in range(end) if texts[index].strip()]
+    first, end = (with_text[0], with_text[-1] + 1) if with_text else (0, end)
     lines = await context.log_lines(run, row, start + first, start + end)
     folds = [
         replace(fold, start=fold.start - first, stop=fold.stop - first)
