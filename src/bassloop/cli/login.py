@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bassloop.cli.errors import report_errors
+from bassloop.cli.options import read_site
 
 
 @click.command("login")
@@ -23,7 +24,7 @@ def login(url: str) -> None:
 
     from bassloop.tools.device_login import SignInError, sign_in
 
-    site = _site(url)
+    site = read_site(url)
     with report_errors(SignInError):
         session = trio.run(sign_in, site, _show_code)
     click.echo(f"signed in to {site} as {session['login']}, until {session['expires_at'][:10]}")
@@ -43,7 +44,7 @@ def logout(url: str | None) -> None:
     from bassloop.tools.device_login import SignInError, known_sites, sign_out
 
     with report_errors(SignInError):
-        sites = [_site(url)] if url else known_sites()
+        sites = [read_site(url)] if url else known_sites()
         if not sites:
             click.echo("you are not signed in anywhere")
         for site in sites:
@@ -56,15 +57,6 @@ def logout(url: str | None) -> None:
                 click.echo(
                     f"signed out of {site} here; it did not answer, so the session stays until it expires"
                 )
-
-
-def _site(url: str) -> str:
-    from bassloop.tools.device_login import site_of
-
-    try:
-        return site_of(url)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="URL") from error
 
 
 def _show_code(page: str, code: str) -> None:

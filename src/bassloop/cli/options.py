@@ -126,6 +126,16 @@ def find_settings(**overrides: object) -> Settings:
     return read_settings(**{**overrides, **places[0]}) if places else settings
 
 
+def read_site(url: str, *, hint: str = "URL") -> str:
+    """Return the scheme, host and port of a loop's address, or exit with a message."""
+    from bassloop.tools.device_login import site_of
+
+    try:
+        return site_of(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=hint) from error
+
+
 def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddress:
     """Return the run that an argument names, or exit with a message.
 
@@ -134,7 +144,9 @@ def read_run_address(run: str, url: str | None, *, hint: str = "RUN") -> RunAddr
     from bassloop.tools.loop_client import parse_run_address
 
     server = url or ""
-    if not server and "/" not in run:
+    if url:
+        read_site(url, hint="--url")
+    elif "/" not in run:
         from bassloop.tools.local_daemon import daemon_address
 
         server = daemon_address(find_settings())

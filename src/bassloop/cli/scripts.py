@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,12 +91,14 @@ def eval_(file: str, expression: str | None, as_json: bool) -> None:
     from bassloop.bass.json import encode
     from bassloop.bass.path import HostPath
     from bassloop.bass.printer import show
+    from bassloop.bass.values import text_of
     from bassloop.tools.local.script import ScriptText, evaluate, read_script
 
     with report_script_errors():
         if expression is not None:
-            content = memory_file("<expression>", expression.encode())
-            text = ScriptText(expression, "<expression>", HostPath("."), content)
+            content = os.fsencode(expression)
+            file_value = memory_file("<expression>", content)
+            text = ScriptText(text_of(content), "<expression>", HostPath("."), file_value)
         else:
             text = read_script(file)
         value = evaluate(text, late_imports())

@@ -90,10 +90,11 @@ def parse_run_address(text: str, server: str) -> RunAddress:
         return RunAddress(server.rstrip("/"), text)
     parts = urlsplit(text)
     match = _PAGE.fullmatch(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.netloc or match is None:
+    if parts.scheme not in ("http", "https") or not parts.hostname or match is None:
         raise ValueError(
             f"{text!r} isn't the address of a run, such as https://loop.example.com/runs/ID"
         )
+    _ = parts.port  # raises ValueError if there is no such port
     fragment = _FRAGMENT.match(parts.fragment)
     step = match[3] or (fragment[1] if fragment else None)
     return RunAddress(f"{parts.scheme}://{parts.netloc}{match[1]}", match[2], step)
