@@ -127,6 +127,35 @@ async def test_a_sign_in_that_is_refused_ends_at_once(
     assert len(loop.asked_at) == 1
 
 
+CODE = {
+    "device": "d",
+    "user_code": "c",
+    "verification_uri": "https://x",
+    "interval": 5,
+    "expires_in": 9,
+}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"ok": True}],
+        [{**CODE, "interval": "soon"}],
+        [{**CODE, "expires_in": -1}],
+        [CODE, {"pending": "authorization_pending"}],
+        [CODE, {"token": "t"}],
+    ],
+)
+async def test_a_service_that_is_no_loop_is_named(
+    kept: Path, autojump_clock: trio.testing.MockClock, answers: list[dict[str, Any]]
+) -> None:
+    left = iter(answers)
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=next(left)))
+    with pytest.raises(SignInError, match=r"https://example\.com isn't a loop"):
+        await sign_in("https://example.com", lambda url, code: None, transport)
+    assert not kept.exists()
+
+
 async def command(*args: str, check: int = 0) -> str:
     """Run a command, and return its output."""
     done = await run_bassloop(*args, env=os.environ)

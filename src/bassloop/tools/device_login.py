@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,25 +122,33 @@ async def sign_in(
     """
     async with _client(site, transport) as client:
         device = await _post(client, "/sign-in/device", {})
-        show_code(device["verification_uri"], device["user_code"])
-        interval = float(device["interval"])
+        try:
+            body = {"device": str(device["device"])}
+            page, code = str(device["verification_uri"]), str(device["user_code"])
+            interval, seconds = _seconds(device["interval"]), _seconds(device["expires_in"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_a_loop(site) from error
+        show_code(page, code)
         last_error: _TryAgain | None = None
         # The protocol only allows polling, at the interval that the loop sets (RFC 8628).
-        with trio.move_on_after(float(device["expires_in"])):
+        with trio.move_on_after(seconds):
             while True:
                 await trio.sleep(interval)
                 try:
-                    body = {"device": device["device"]}
                     session = await _post(client, "/sign-in/device/token", body)
                 except _TryAgain as error:
                     last_error = error
                     interval = min(2 * interval, MAX_INTERVAL)
                     continue
                 last_error = None
-                if "token" in session:
-                    store_session(site, session["login"], session["token"], session["expires_at"])
-                    return session
-                interval = min(max(interval, float(session["interval"])), MAX_INTERVAL)
+                try:
+                    if "token" in session:
+                        given = (session["login"], session["token"], session["expires_at"])
+                        store_session(site, *map(str, given))
+                        return session
+                    interval = min(max(interval, _seconds(session["interval"])), MAX_INTERVAL)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise _not_a_loop(site) from error
     why = "" if last_error is None else f" ({last_error})"
     raise SignInError(f"the code has expired{why}; start again") from last_error
 
@@ -178,10 +187,22 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> d
         said = content.get("error") if isinstance(content, dict) else None
         raise _TryAgain(f"{client.base_url}: {said or answer.reason_phrase}")
     if not isinstance(content, dict):
-        raise SignInError(f"{client.base_url} isn't a loop, or a proxy is in the way")
+        raise _not_a_loop(str(client.base_url))
     if answer.status_code >= 300:
         raise SignInError(f"{client.base_url}: {content.get('error', answer.reason_phrase)}")
     return content
+
+
+def _not_a_loop(site: str) -> SignInError:
+    return SignInError(f"{site} isn't a loop, or a proxy is in the way")
+
+
+def _seconds(value: Any) -> float:
+    """Return a duration from an answer. Raises TypeError or ValueError."""
+    seconds = float(value)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{value!r} is no duration")
+    return seconds
 
 
 @asynccontextmanager
