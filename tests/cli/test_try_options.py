@@ -329,3 +329,17 @@ def test_a_command_that_reached_no_host_makes_try_ask_whether_the_machine_is_onl
     assert done.returncode == 1
     assert "this machine's own programs, not the image nobody/has-node:22" in done.stdout
     assert "a command couldn't reach a host: is this machine online?" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]"])
+def test_a_file_that_is_no_payload_is_named(
+    make_repository: MakeRepository, environment: dict[str, str], tmp_path: Path, text: str
+) -> None:
+    payload = tmp_path / "payload.json"
+    payload.write_text(text)
+    path = make_repository(**{".bassloop.toml": '[checks.a]\nrun = "true"\n'})
+    options = ("--no-runner", "--event", "push", "--payload", str(payload))
+    done = tried(environment, path, *options)
+    assert done.returncode == 1
+    assert f"{payload} can't be used as a payload" in done.stderr
+    assert "Traceback" not in done.stderr
