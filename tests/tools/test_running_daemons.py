@@ -9,7 +9,7 @@ import platformdirs
 from bassloop.settings import Settings
 from bassloop.settings_reader import load_settings
 from bassloop.store import open_store
-from bassloop.tools.local_daemon import registered, running_places
+from bassloop.tools.local_daemon import registered, running_daemons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,8 @@ async def test_a_daemon_is_found_while_it_runs(
     data = tmp_path / "data"
     async with open_store(data / "loop.db", data / "blobs"):
         with registered(Settings(data_dir=data)):
-            assert running_places() == [{"data_dir": str(data)}]
-        assert running_places() == []
+            assert running_daemons() == [{"data_dir": str(data)}]
+        assert running_daemons() == []
 
 
 def test_a_daemon_of_a_user_without_a_home_runs_but_is_not_found(
@@ -40,4 +40,4 @@ def test_a_daemon_of_a_user_without_a_home_runs_but_is_not_found(
     for name in ("user_state_dir", "user_config_dir"):
         monkeypatch.setattr(platformdirs, name, homeless)
     with registered(load_settings(data_dir=tmp_path)):
-        assert running_places() == []
+        assert running_daemons() == []

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_PROPOSALS = 40
 
-ASIDE = {
+NOT_PROJECTS = {
     *(
         "bench",
         "benches",
@@ -294,7 +294,7 @@ def _folders(root: Path) -> list[Path]:
         and not each.is_symlink()
         and each.name[0].isalnum()
         and each.name.isprintable()  # others have no name in TOML
-        and each.name not in ASIDE
+        and each.name not in NOT_PROJECTS
     )
 
 

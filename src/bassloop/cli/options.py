@@ -113,17 +113,17 @@ def find_settings(**overrides: object) -> Settings:
     settings = read_settings(**overrides)
     if isinstance(settings.database, str) or settings.database.is_file():
         return settings
-    from bassloop.tools.local_daemon import PLACES, running_places
+    from bassloop.tools.local_daemon import LOCATION_SETTINGS, running_daemons
 
-    if settings.model_fields_set & set(PLACES):
+    if settings.model_fields_set & set(LOCATION_SETTINGS):
         return settings
-    places = running_places()
-    if len(places) > 1:
-        folders = "".join(f"\n  --data-dir {each['data_dir']}" for each in places)
+    daemons = running_daemons()
+    if len(daemons) > 1:
+        folders = "".join(f"\n  --data-dir {each['data_dir']}" for each in daemons)
         raise click.ClickException(
-            f"{len(places)} daemons run here; say which one is meant:{folders}"
+            f"{len(daemons)} daemons run here; say which one is meant:{folders}"
         )
-    return read_settings(**{**overrides, **places[0]}) if places else settings
+    return read_settings(**{**overrides, **daemons[0]}) if daemons else settings
 
 
 def read_site(url: str, *, hint: str = "URL") -> str:

@@ -167,9 +167,9 @@ def dial(
 
 
 class _Runner(SuggestingGroup):
-    """`runner ADDRESS` dials in; `runner COMMAND` looks after a runner.
+    """`runner ADDRESS` connects to a loop; `runner COMMAND` manages a runner.
 
-    The help is that of dialling in, with the commands listed below.
+    The help is that of the default command, with the commands listed below.
     """
 
     default = dial
@@ -182,11 +182,11 @@ class _Runner(SuggestingGroup):
         return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; dialling in has a name that nobody types."""
+        """Return a command; the default command has a name that nobody types."""
         return dial if cmd_name == DIAL else super().get_command(ctx, cmd_name)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help of dialling in, and then the commands."""
+        """Write the help of the default command, and then the commands."""
         with dial.make_context(ctx.info_name, [], parent=ctx.parent, resilient_parsing=True) as of:
             dial.format_help(of, formatter)
         self.format_commands(ctx, formatter)

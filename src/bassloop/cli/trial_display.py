@@ -247,9 +247,9 @@ class TrialDisplay:
                             live.update(await self._picture(), refresh=True)
             while True:
                 await following.changed()
-                await self.print_news()
+                await self.print_updates()
 
-    async def print_news(self) -> None:
+    async def print_updates(self) -> None:
         """Print what wasn't printed yet, one line each."""
         for run in await self._runs():
             seen = self._seen.setdefault(run.id, _Seen())

@@ -189,7 +189,7 @@ class TrialSession:
         if is_live(console):
             await display.print_failures()
         else:
-            await display.print_news()
+            await display.print_updates()
         results = await display.results(trial.standin.check_runs)
         display.summarize(results, with_pages=self._serve or self._options.watched)
         runs = [each.run for each in results]

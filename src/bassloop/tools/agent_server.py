@@ -107,10 +107,10 @@ class LoopTools:
 
     async def run_again(self, run: str) -> dict[str, Any]:
         """Run an ended run's check again. `done` is false if it hasn't ended, or was run again before."""
-        return await _asked(self.loop.post(f"{self._path(run)}/rerun"))
+        return await _answer_of(self.loop.post(f"{self._path(run)}/rerun"))
 
     async def _get(self, path: str, **parameters: object) -> dict[str, Any]:
-        return await _asked(self.loop.get(path, **parameters))
+        return await _answer_of(self.loop.get(path, **parameters))
 
     def _path(self, run: str) -> str:
         """Return the path of a run. Raises ToolError if `run` doesn't name one of this loop."""
@@ -123,7 +123,7 @@ class LoopTools:
         return address.path
 
 
-async def _asked(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+async def _answer_of(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     """Wait for a loop's answer. Raises ToolError, whose message the agent gets."""
     try:
         return await answer

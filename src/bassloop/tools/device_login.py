@@ -184,8 +184,8 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> d
     except ValueError:
         content = None
     if answer.status_code in TEMPORARY_STATUSES:
-        said = content.get("error") if isinstance(content, dict) else None
-        raise _TryAgain(f"{client.base_url}: {said or answer.reason_phrase}")
+        message = content.get("error") if isinstance(content, dict) else None
+        raise _TryAgain(f"{client.base_url}: {message or answer.reason_phrase}")
     if not isinstance(content, dict):
         raise _not_a_loop(str(client.base_url))
     if answer.status_code >= 300:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10.0
 
 APP = "bass-loop"
-PLACES = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
+LOCATION_SETTINGS = ("data_dir", "sqlite_path", "blobs_bucket", "blobs_url")
 """The settings that determine where a daemon's data is."""
 
 T = TypeVar("T")
@@ -114,11 +114,13 @@ def registered(settings: Settings) -> Iterator[None]:
         yield
         return
     path = folder / f"{os.getpid()}.json"
-    places = {name: value for name in PLACES if (value := getattr(settings, name)) is not None}
-    places = {"data_dir": settings.data_dir, **places}
+    locations = {
+        name: value for name in LOCATION_SETTINGS if (value := getattr(settings, name)) is not None
+    }
+    locations = {"data_dir": settings.data_dir, **locations}
     content = {
         name: str(value.resolve()) if isinstance(value, Path) else value
-        for name, value in places.items()
+        for name, value in locations.items()
     }
     with suppress(OSError):
         write_private_file(path, json.dumps(content).encode())
@@ -129,8 +131,8 @@ def registered(settings: Settings) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def running_places() -> list[dict[str, str]]:
-    """Return where the data of each running daemon is, as settings."""
+def running_daemons() -> list[dict[str, str]]:
+    """Return the settings that say where the data is, for each daemon that runs on this machine."""
     found: list[dict[str, str]] = []
     folder = _folder()
     if folder is None:
@@ -138,12 +140,12 @@ def running_places() -> list[dict[str, str]]:
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_bytes())
-            places = {name: str(content[name]) for name in PLACES if name in content}
-            database = Path(places.get("sqlite_path") or f"{places['data_dir']}/loop.db")
+            locations = {name: str(content[name]) for name in LOCATION_SETTINGS if name in content}
+            database = Path(locations.get("sqlite_path") or f"{locations['data_dir']}/loop.db")
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if database.is_file() and is_served(database):
-            found.append(places)
+            found.append(locations)
         else:
             with suppress(OSError):
                 path.unlink()

@@ -231,10 +231,10 @@ async def open_trial(
 
                 if options.runner:
                     on_stage("starting the runner")
-                    dial = _runner_options(
+                    runner_options = _runner_options(
                         options, daemon, login, runner_key, folder, urlsplit(api_url).netloc
                     )
-                    await runner.start(run_runner, dial, on_event)
+                    await runner.start(run_runner, runner_options, on_event)
                     await daemon.pool.wait_for(standin.user.id, None, timeout=RUNNER_SECONDS)
                     _note_engine(trial)
                 await trial.deliver()
