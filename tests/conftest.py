@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.databases import PostgreSQLServer
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("tests", deadline=None)
+settings.register_profile("tests", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 # For another Python: what differs there are stacks and limits, not which examples fail.
 settings.register_profile("brief", deadline=None, max_examples=15)
