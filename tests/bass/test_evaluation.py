@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -327,6 +329,30 @@ async def test_a_scripts_error_is_raised_even_if_cleaning_up_fails() -> None:
     with pytest.raises(bass.BassError, match="the script's own"):
         async with bass.open_session(host) as session:
             await session.evaluate(program, "script", None)
+
+
+@pytest.mark.parametrize("read", ["(take-all SOURCE)", "(for [x SOURCE] x)", "(each SOURCE log)"])
+def test_scripts_that_read_scripts_take_no_room_on_the_stack_of_c(read: str) -> None:
+    program = f"""
+import threading
+from bassloop import bass
+
+def script(number):
+    body = {read!r}.replace("SOURCE", f"(read (*dir*/s{{number + 1}}.bass) :json)")
+    return f"(defn main [] {{body if number < 800 else 1}})".encode()
+
+def run():
+    files = bass.MemoryFiles({{f"s{{number}}.bass": script(number) for number in range(801)}})
+    session = bass.immediate_session(bass.Host())
+    scope = session.scope(bass.repository_dir(files))
+    bass.run_now(session.evaluate("(run (*dir*/s0.bass))", "program", None, scope=scope))
+    print("done")
+
+threading.stack_size(256 << 10)
+threading.Thread(target=run).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"done\n"
 
 
 async def test_a_time_has_four_digits_for_the_year(evaluate: Evaluate) -> None:

@@ -9,25 +9,27 @@ from bassloop.bass.builtins.lists_and_scopes import caller
 from bassloop.bass.compile.code import body_code, code
 from bassloop.bass.compile.patterns import binder
 from bassloop.bass.errors import EndOfSource, bad_syntax, brief
+from bassloop.bass.json_stream import END
 from bassloop.bass.registry import builtin, function
 from bassloop.bass.stream import AcrossSource, ListSource, Sink, Source
 from bassloop.bass.values import EMPTY, from_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bassloop.bass.machine import Machine
     from bassloop.bass.values import Scope, Value
 
 
-def _all(source: Source, machine: Machine) -> Iterator[Value]:
-    while True:
-        try:
-            value = source.next(machine)
-        except EndOfSource:
-            return
-        machine.step()
-        yield value
+def _next(source: Source, machine: Machine) -> Value:
+    """Return the next value of a source, or `END`.
+
+    Not a generator of all values: it would take room on C's stack, and a source may run a script that reads another.
+    """
+    try:
+        value = source.next(machine)
+    except EndOfSource:
+        return END
+    machine.step()
+    return value
 
 
 @function("list->source")
@@ -83,8 +85,8 @@ def last(source: Source, *default: Value, machine: Machine) -> Value:
     => (last (list->source [1 2 3]))
     """
     value = default[0] if default else source.next(machine)
-    for each in _all(source, machine):
-        value = each
+    while (following := _next(source, machine)) is not END:
+        value = following
     return value
 
 
@@ -95,7 +97,7 @@ def each(source: Source, f: Value, *, machine: Machine) -> Value:
     => (each (list->source [1 2 3]) log)
     """
     call = caller(f, machine, "n")
-    for value in _all(source, machine):
+    while (value := _next(source, machine)) is not END:
         call([value])
     return None
 
@@ -116,7 +118,7 @@ def for_(args: list[Value], scope: Scope, machine: Machine) -> Value:
         [arguments.source(code(form)(scope, machine), "for") for form in forms[1::2]]
     )
     body = body_code(args[1:])
-    for values in _all(source, machine):
+    while (values := _next(source, machine)) is not END:
         inner = scope.child()
         for bind, value in zip(patterns, arguments.items(values, "for"), strict=True):
             mismatch = bind(inner, value, machine)
@@ -150,7 +152,10 @@ def collect(f: Value, source: Source, *, machine: Machine) -> Value:
     => (collect (fn [n] (+ n 1)) (list->source [1 2 3]))
     """
     call = caller(f, machine, "n")
-    return from_list([call([value]) for value in _all(source, machine)])
+    results = []
+    while (value := _next(source, machine)) is not END:
+        results.append(call([value]))
+    return from_list(results)
 
 
 @function("take-all")
@@ -159,4 +164,7 @@ def take_all(source: Source, *, machine: Machine) -> Value:
 
     => (take-all (list->source [1 2 3]))
     """
-    return from_list(list(_all(source, machine)))
+    values = []
+    while (value := _next(source, machine)) is not END:
+        values.append(value)
+    return from_list(values)
