@@ -99,3 +99,13 @@ def test_syntax_errors_are_reported_with_their_location(tmp_path: Path) -> None:
     assert failed.exit_code == 1
     assert "( is never closed" in failed.output
     assert script.read_text() == "(def a"
+
+
+def test_a_link_stays_one_and_its_file_is_formatted(tmp_path: Path) -> None:
+    (tmp_path / "real.bass").write_text("(def a    1)")
+    link = tmp_path / "folder/link.bass"
+    link.parent.mkdir()
+    link.symlink_to("../real.bass")
+    assert CliRunner().invoke(cli, ["fmt", str(link)]).exit_code == 0
+    assert link.is_symlink()
+    assert (tmp_path / "real.bass").read_text() == "(def a 1)\n"

@@ -109,12 +109,13 @@ def _formatted(text: str, name: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a text in a file's place, whole, with the file's permissions."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put a text in the place of a file, or of the one that it links to, whole, with the file's permissions."""
+    target = path.resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")
-        beside.chmod(path.stat().st_mode)
-        beside.replace(path)
+        beside.chmod(target.stat().st_mode)
+        beside.replace(target)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise click.ClickException(f"{path}: {_reason(error)}") from error
