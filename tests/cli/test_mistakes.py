@@ -432,3 +432,10 @@ def test_what_an_encoding_lacks_is_escaped(encoding: str, errors: str, written: 
     output.write("\N{BALLOT X} \udce9")
     output.flush()
     assert raw.getvalue() == written
+
+
+def test_the_checks_of_a_branch_whose_name_is_not_utf_8_are_listed(tmp_path: Path) -> None:
+    (tmp_path / TOML).write_text(CHECK)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["git", "symbolic-ref", "HEAD", os.fsdecode(b"refs/heads/b\xff")], check=True)
+    assert CliRunner().invoke(cli, ["try", "--list"]).output == "a\n"

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from bassloop.standin import StandInError, serve_standin
+from bassloop.standin.git import GitRepository
 from tests.github.world import git, make_repository, standin_of
 from tests.standin.conftest import open_standin
 
@@ -256,3 +257,8 @@ async def test_an_error_of_git_is_an_answer(
         answer = await served.get(f"/git/trees/{served.head}")
     message = "git is not installed, or not on the PATH"
     assert (answer.status_code, answer.json()["message"]) == (500, message)
+
+
+async def test_a_branch_may_have_a_name_that_is_not_utf_8(repository: Path) -> None:
+    git(repository, "symbolic-ref", "HEAD", os.fsdecode(b"refs/heads/b\xff"))
+    assert await GitRepository(repository).branch() == "b�"

@@ -269,10 +269,10 @@ def _branch(folder: Path) -> str:
     """Return the branch that is checked out, "main" if there is none."""
     command = ["git", "-C", str(folder), "symbolic-ref", "--short", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
         return "main"
-    return done.stdout.strip() or "main"
+    return done.stdout.decode(errors="replace").strip() or "main"
 
 
 def _print_list(listed: ListedChecks | None) -> None:

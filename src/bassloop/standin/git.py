@@ -116,7 +116,9 @@ class GitRepository:
     async def branch(self) -> str | None:
         """Return the branch that is checked out, or None."""
         try:
-            return (await self.run("symbolic-ref", "--short", "HEAD")).decode().strip()
+            return (
+                (await self.run("symbolic-ref", "--short", "HEAD")).decode(errors="replace").strip()
+            )
         except GitFailed:
             return None
 
