@@ -8,7 +8,7 @@ import pytest
 
 from bassloop.access import permissions
 from bassloop.access.policy import Policy
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import PolicyCache
 from bassloop.checks import delivery_handler
 from bassloop.checks.actions import Control, NotAllowed, PermissionUnknown, approve_head, cancel_run
 from bassloop.checks.check_output import APPROVAL

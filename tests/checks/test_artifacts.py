@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.checks.artifact_collector import (
+from bassloop.checks.file_collectors import (
     ENTRIES_AT_ONCE,
     ArtifactCollector,
     ArtifactQuotas,

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from bassloop.access.policy import Policy
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import PolicyCache
 from bassloop.checks import check, check_output
 from bassloop.runtimes import Platform, RuntimeLost
 from bassloop.runtimes.pool import TRIED_AT_ONCE

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from bassloop.access.policy import OperatorRules, Policy, Rules
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import PolicyCache
 from bassloop.repository_files import CONFIG_FILE
 from bassloop.store import Topic
 from tests.github.made import event_of

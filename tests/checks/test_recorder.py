@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from bassloop.checks.artifact_collector import ArtifactCollector, ArtifactQuotas
+from bassloop.checks.file_collectors import ArtifactCollector, ArtifactQuotas
 from bassloop.checks.given_artifacts import missing_artifacts
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.quotas import QuotaLimits, Quotas, RunQuota

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bassloop.access.policy import Policy
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import PolicyCache
 from bassloop.checks import check_output
 from tests.github.made import event_of
 from tests.repositories import commit, git

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.checks import test_report_collector
+from bassloop.checks import file_collectors
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.recorder import recording
-from bassloop.checks.run_failure import find_run_failure
-from bassloop.checks.test_report_collector import with_reported
+from bassloop.checks.run_failure import find_run_failure, with_reported
 from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank
 from bassloop.store import ReportedTest
 from bassloop.wire import progrock_pb2 as progrock
@@ -68,8 +67,8 @@ async def test_unreadable_reports_are_noted_in_a_step(
     updates: list[progrock.StatusUpdate],
     why: str,
 ) -> None:
-    monkeypatch.setattr(test_report_collector, "MAX_REPORT", 100)
-    monkeypatch.setattr(test_report_collector, "MAX_REPORTS", 3)
+    monkeypatch.setattr(file_collectors, "MAX_REPORT", 100)
+    monkeypatch.setattr(file_collectors, "MAX_REPORTS", 3)
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:
             for each in updates:

@@ -17,7 +17,6 @@ import structlog
 import trio
 
 from bassloop.checks import check_output
-from bassloop.checks.artifact_collector import ArtifactCollector
 from bassloop.checks.call_metadata import call_metadata
 from bassloop.checks.conclude import (
     Ending,
@@ -26,19 +25,21 @@ from bassloop.checks.conclude import (
     end_run,
     ending_without_runner,
 )
+from bassloop.checks.file_collectors import ArtifactCollector
 from bassloop.checks.given_artifacts import GivenFile, NotGiven, gather, give
 from bassloop.checks.handover import HandledElsewhere, hand_over, handover_request
 from bassloop.checks.recorder import Recorder, recording
-from bassloop.checks.signed_runs import CallObservation, keep_statement
 from bassloop.checks.supersede import must_finish, why_superseded
 from bassloop.checks.trusted_runs import (
+    CallObservation,
     confirmed_by,
     is_spot_checked,
+    keep_statement,
     trusted_ending,
     trusted_failures,
 )
 from bassloop.concurrency import open_flat_nursery, retry, shielded
-from bassloop.deliveries.retry_policy import MAX_POSTPONED
+from bassloop.deliveries.pacing import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost
@@ -149,8 +150,7 @@ class CheckTask:
         except Exception as error:
             log.error("check crashed", error=str(error), exc_info=not isinstance(error, StoreFull))
             try:
-                reason = str(error) or type(error).__name__
-                message = f"the loop could not run this check: {reason}"
+                message = f"the loop could not run this check: {str(error) or type(error).__name__}"
                 await self._conclude(Ending(RunState.FAILED, message))
             except Exception:  # must not affect other checks; the next start ends and concludes it
                 log.exception("check not ended")

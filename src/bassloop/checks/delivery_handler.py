@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bassloop import store
-from bassloop.access.named_users import FoundUsers
 from bassloop.access.policy import Policy, PolicyError
+from bassloop.access.policy_lookup import FoundUsers
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
 from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bassloop.checks.artifact_collector import NOT_KEPT
+from bassloop.checks.file_collectors import NOT_KEPT
 from bassloop.runtimes import RunFailed
 from bassloop.store import StoreError
 from bassloop.wire.conventions import (

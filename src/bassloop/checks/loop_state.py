@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bassloop.access.named_users import NamedUsers
 from bassloop.access.permissions import Permissions
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import NamedUsers, PolicyCache
 from bassloop.access.visibility import Visibility
-from bassloop.checks.artifact_collector import ArtifactQuotas
+from bassloop.checks.file_collectors import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.quotas import Quotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import read_event
-from bassloop.deliveries.retry_policy import BACKOFF
+from bassloop.deliveries.pacing import BACKOFF
 from bassloop.telemetry.counters import Tally
 
 if TYPE_CHECKING:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from bassloop.checks.artifact_collector import (
+from bassloop.checks.check_output import HOOK
+from bassloop.checks.file_collectors import (
     ENTRIES_AT_ONCE,
     NOT_KEPT,
     ArtifactCollector,
+    ReportCollector,
     is_artifact,
+    is_report,
 )
-from bassloop.checks.check_output import HOOK
 from bassloop.checks.quotas import Quotas, RunQuota
-from bassloop.checks.test_report_collector import ReportCollector, is_report
 from bassloop.concurrency import shielded
 from bassloop.store import LogWriter, Step, StepUpdate, Store, text_size
 from bassloop.terminal import Terminal
@@ -162,7 +163,7 @@ class Recorder:
 
         If cancelled, `_close` closes the others.
         """
-        for path, why in self._reports.told_problems().items():
+        for path, why in self._reports.problems_to_report().items():
             what = (
                 "test reports are missing"
                 if path == "?"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bassloop.checks.test_report_collector import with_reported
 from bassloop.concurrency import TTLCache
-from bassloop.failures import Failure, Rank, scan_log
+from bassloop.failures import NOT_IN_LOG, Failure, Location, Rank, scan_log
 from bassloop.lifecycle import RunState
 from bassloop.terminal import one_line, plain, strip
 from bassloop.wire.conventions import as_in_project
@@ -18,8 +17,7 @@ from bassloop.wire.conventions import as_in_project
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bassloop.failures import Location
-    from bassloop.store import Run, Step, Store
+    from bassloop.store import ReportedTest, Run, Step, Store
 
 
 MAX_NAMED = 5
@@ -293,3 +291,53 @@ async def read_log_end(
         start = (start + step.lines + 1) // 2
         lines = await store.logs.lines(run_id, step.row, start, step.lines)
     return start, lines
+
+
+def with_reported(
+    failures: Sequence[Failure], tests: Sequence[ReportedTest]
+) -> tuple[Failure, ...]:
+    """Merge a log's failures with those of reports. A test in both is listed once, with its lines in the log."""
+    rest = {test.name: test for test in tests}
+    merged = []
+    for failure in failures:
+        known = next((test for test in rest.values() if _is_same(failure.test, test.name)), None)
+        if known is not None:
+            del rest[known.name]
+            failure = _completed(failure, known)
+        merged.append(failure)
+    merged += [_failure(test) for test in rest.values()]
+    # Sorting is stable, so the log's failures come first, in their order.
+    return tuple(sorted(merged, key=lambda failure: -failure.rank))
+
+
+def _is_same(in_log: str | None, reported: str) -> bool:
+    if in_log is None:
+        return False
+    one, other = _key(in_log), _key(reported)
+    return one == other or other.endswith(f".{one}") or one.endswith(f".{other}")
+
+
+def _key(test: str) -> str:
+    return test.replace("::", ".").replace(" > ", ".").replace("/", ".").replace(" ", "")
+
+
+def _completed(failure: Failure, test: ReportedTest) -> Failure:
+    return Failure(
+        failure.tool,
+        failure.rank,
+        failure.message or test.message or "",
+        failure.test,
+        failure.locations or _places(test),
+        failure.first,
+        failure.last,
+    )
+
+
+def _failure(test: ReportedTest) -> Failure:
+    return Failure(
+        "report", Rank.TEST, test.message or "", test.name, _places(test), NOT_IN_LOG, NOT_IN_LOG
+    )
+
+
+def _places(test: ReportedTest) -> tuple[Location, ...]:
+    return (Location(test.path, test.line),) if test.path and test.line else ()

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from bassloop import __version__
 from bassloop.access.policy import Policy, PolicyError, read_operator_rules
-from bassloop.access.policy_cache import PolicyCache
+from bassloop.access.policy_lookup import PolicyCache
 from bassloop.addresses import EVERY_ADDRESS, parse_address
 from bassloop.bridge.grpc import ChannelLimits
 from bassloop.checks.actions import Control
-from bassloop.checks.artifact_collector import ArtifactQuotas
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.delivery_handler import handle_delivery
+from bassloop.checks.file_collectors import ArtifactQuotas
 from bassloop.checks.live_runs import LiveRuns
 from bassloop.checks.loop_state import LoopState
 from bassloop.checks.output_downloads import Outputs

@@ -4,7 +4,7 @@
 about the same head keep their order. A bounded number is handled at a time, each in a task of its own, so that a
 failure affects only one.
 
-A delivery that can't be handled is tried again, as `retry_policy` says, and then set aside for the operator.
+A delivery that can't be handled is tried again, as `pacing` says, and then set aside for the operator.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import structlog
 import trio
 
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
-from bassloop.deliveries.adaptive_limit import AdaptiveLimit
 from bassloop.deliveries.backlog import Pace
-from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
-from bassloop.deliveries.retry_policy import (
+from bassloop.deliveries.pacing import (
     BACKOFF,
     LONGEST_DELAY,
     MAX_CRASHES,
+    AdaptiveLimit,
     postponed_until,
     retried_at,
 )
+from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, spending
 from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState

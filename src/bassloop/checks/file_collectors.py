@@ -1,6 +1,7 @@
-"""The artifacts of a run, stored as its runner sends them, within limits.
+"""Collectors of the files that a runner sends with a run: artifacts, which are stored, and test reports.
 
-They aren't trusted: paths are checked, and what is too large isn't kept. The run says what isn't kept, and why.
+Neither is trusted. Artifacts' paths are checked, and what is too large isn't kept. The run says what isn't kept, and
+why. Reports have a limited size, too, and XML is parsed without entities, in a thread. Their test results are stored.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bassloop.store import Artifact, StoreError, StoreFull
+from bassloop.failures import ReportError, read_report
+from bassloop.store import Artifact, ReportedTest, StoreError, StoreFull
 from bassloop.units import format_size, write_size
 from bassloop.wire.conventions import (
     LIMITS_METADATA,
     MAX_ARTIFACT_PATH,
     MAX_ARTIFACTS,
+    MAX_REPORT,
+    MAX_REPORTS,
+    MAX_REPORTS_SIZE,
+    REPORT_PREFIX,
     artifact_path,
     problem_of_path,
 )
 
 if TYPE_CHECKING:
     from bassloop.checks.quotas import Quotas
+    from bassloop.failures import Case
     from bassloop.store import ArtifactWriter, Run, Store
     from bassloop.wire import progrock_pb2
 
@@ -168,3 +175,104 @@ def _not_stored(path: str, error: StoreError) -> str:
 def is_artifact(vertex: str) -> bool:
     """Return whether a runner's step represents an artifact."""
     return artifact_path(vertex) is not None
+
+
+@dataclass(eq=False)
+class ReportCollector:
+    """Collects the reports of one run.
+
+    Args:
+        reading: limits the threads that parse reports, since they compete with the event loop.
+        problems: the reasons why reports can't be read, by their paths; at "?", why there are none.
+    """
+
+    store: Store
+    run_id: str
+    reading: trio.CapacityLimiter
+    problems: dict[str, str] = field(default_factory=dict)
+    _open: dict[str, bytearray] = field(default_factory=dict)
+    _read: int = 0
+    _size: int = 0
+    _has_any: bool = False
+
+    def problems_to_report(self) -> dict[str, str]:
+        """Return the problems to report. Each command looks for reports, so one that finds none may just be early."""
+        return {
+            path: why for path, why in self.problems.items() if path != "?" or not self._has_any
+        }
+
+    def take(self, update: progrock_pb2.StatusUpdate) -> list[str]:
+        """Collect the parts of reports in an update, and return the ids of complete reports, each once."""
+        for vertex in update.vertexes:
+            if not is_report(vertex.id):
+                continue
+            self._has_any = self._has_any or report_path(vertex.id) != "?"
+            if vertex.HasField("error"):
+                self._drop(vertex.id, vertex.error)
+        for log in update.logs:
+            if is_report(log.vertex):
+                self._append(log.vertex, log.data)
+        complete = (
+            each.id
+            for each in update.vertexes
+            if is_report(each.id) and each.HasField("completed") and each.id in self._open
+        )
+        return list(dict.fromkeys(complete))
+
+    def _append(self, report: str, data: bytes) -> None:
+        path = report_path(report)
+        if path in self.problems:
+            return
+        if report not in self._open and len(self._open) + self._read >= MAX_REPORTS:
+            self._drop(report, f"a run may have {MAX_REPORTS} reports")
+            return
+        content = self._open.setdefault(report, bytearray())
+        self._size += len(data)
+        if len(content) + len(data) > MAX_REPORT or self._size > MAX_REPORTS_SIZE:
+            self._drop(report, f"it is too large: {MAX_REPORT:,} bytes are read at most")
+            return
+        content += data
+
+    def _drop(self, report: str, why: str) -> None:
+        self._open.pop(report, None)
+        if len(self.problems) < MAX_REPORTS:
+            self.problems.setdefault(report_path(report), why)
+
+    async def read(self, report: str) -> None:
+        """Parse a complete report and store its results, or note the problem."""
+        content = bytes(self._open.pop(report))
+        self._read += 1
+        self._size -= len(content)
+        try:
+            tests = await trio.to_thread.run_sync(_read, content, limiter=self.reading)
+        except ReportError as error:
+            self._drop(report, str(error))
+            return
+        await self.store.tests.put(self.run_id, tests)
+
+
+def is_report(vertex: str) -> bool:
+    """Return whether a runner's step represents a report."""
+    return vertex.startswith(REPORT_PREFIX)
+
+
+def report_path(vertex: str) -> str:
+    """Return the path of the report that a step represents."""
+    return vertex.removeprefix(REPORT_PREFIX)[:200]
+
+
+def _read(report: bytes) -> list[ReportedTest]:
+    return [_reported(case) for case in read_report(report)]
+
+
+def _reported(case: Case) -> ReportedTest:
+    failure = case.failure
+    place = failure.locations[0] if failure is not None and failure.locations else None
+    return ReportedTest(
+        name=case.name,
+        outcome=case.outcome,
+        seconds=case.seconds,
+        message=failure.message if failure is not None else None,
+        path=place.path if place is not None else None,
+        line=place.line if place is not None else None,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bassloop.deliveries.adaptive_limit import GROWTH_SECONDS, LEAST, LONG_DELAY, AdaptiveLimit
+from bassloop.deliveries.pacing import GROWTH_SECONDS, LONG_DELAY, MIN_LIMIT, AdaptiveLimit
 
 LONG = 2 * LONG_DELAY
 
@@ -24,7 +24,7 @@ def test_each_long_delay_halves_the_limit_but_not_below_the_minimum() -> None:
         limit.note_delay(LONG, now)
         limit.note_delay(LONG, now + GROWTH_SECONDS / 2)  # the same congestion
         seen.append(limit.at(now + GROWTH_SECONDS / 2))
-    assert seen == [32, 16, 8, LEAST, LEAST, LEAST]
+    assert seen == [32, 16, 8, MIN_LIMIT, MIN_LIMIT, MIN_LIMIT]
 
 
 def test_a_maximum_below_the_minimum_is_used_unchanged() -> None:
