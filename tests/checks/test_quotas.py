@@ -255,3 +255,31 @@ async def test_times_of_a_runner_that_are_off_by_years_are_not_stored(tmp_path: 
         assert stored.completed_at is not None
         assert now < stored.started_at < 10_000_000_000
         assert now < stored.completed_at < 10_000_000_000
+
+
+async def test_a_run_that_reports_its_wait_while_another_ends_does_not_run_beside_a_third() -> None:
+    """Reporting it takes as long as GitHub does, and all slots may be free in between."""
+    quotas = Quotas(QuotaLimits(user_runs=1))
+    reporting, reported, release = trio.Event(), trio.Event(), trio.Event()
+    under_way: list[str] = []
+
+    async def wait(_: str) -> None:
+        reporting.set()
+        await reported.wait()
+
+    async def run(name: str) -> None:
+        async with quotas.under_way(make_run(id=name), wait):
+            under_way.append(name)
+            await release.wait()
+
+    async with trio.open_nursery() as nursery:
+        async with quotas.under_way(make_run(id="first"), wait):
+            nursery.start_soon(run, "second")
+            await reporting.wait()
+        nursery.start_soon(run, "third")
+        await trio.testing.wait_all_tasks_blocked()
+        reported.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert under_way == ["third"]
+        release.set()
+    assert under_way == ["third", "second"]

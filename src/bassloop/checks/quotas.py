@@ -270,6 +270,8 @@ class Quotas:
             limiter.acquire_on_behalf_of_nowait(holder)
         except trio.WouldBlock:
             await on_wait(who[0])
+            # Meanwhile, all holders may have left, and the limiter with them.
+            limiter = self._under_way.setdefault(who, trio.CapacityLimiter(most))
             await limiter.acquire_on_behalf_of(holder)
         try:
             yield
