@@ -14,6 +14,7 @@ from bassloop.store import Artifact, FileBlobs, NotStored, Retention, find_datab
 from bassloop.store.maintenance.backup import back_up
 from bassloop.store.maintenance.integrity import check_store, verify_backup
 
+from .buckets import MemoryBucket
 from .made import intend, run
 
 if TYPE_CHECKING:
@@ -125,6 +126,10 @@ async def test_a_backup_includes_artifacts_and_a_check_reports_missing_ones(
                 find_database(database), FileBlobs(blobs), tmp_path / "backup", now=NOW
             )
             assert report.lost == 0
+            [copy] = (tmp_path / "backup" / "blobs" / "artifacts" / "one").iterdir()
+            assert copy.read_bytes() == b"abc"
+            copy.write_bytes(b"a")  # as a power failure during the backup may leave it
+        back_up(find_database(database), FileBlobs(blobs), tmp_path / "backup", now=NOW)
     backup = tmp_path / "backup"
     assert list(verify_backup(backup / "loop.db", backup / "blobs")) == []
     [path] = (blobs / "artifacts" / "one").iterdir()
@@ -138,3 +143,14 @@ async def test_no_run_id_leads_out_of_the_folder(run: str, tmp_path: Path) -> No
     async with opened(tmp_path / "loop.db", tmp_path) as store:
         with pytest.raises(ValueError, match="not the id"):
             await store.artifacts.open(run).finish()
+
+
+async def test_no_empty_folder_is_left(tmp_path: Path) -> None:
+    bucket = MemoryBucket(tmp_path / "blobs")
+    async with open_store(tmp_path / "loop.db", bucket, synchronous="OFF") as store:
+        await intend(store, run(id="one"))
+        assert isinstance(await keep(store, "one", "a", b"a"), Artifact)
+        discarded = store.artifacts.open("one")
+        await discarded.write(b"y" * (2 << 20))
+        await discarded.discard()
+    assert list((tmp_path / "blobs" / "artifacts").iterdir()) == []

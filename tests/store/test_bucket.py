@@ -370,3 +370,12 @@ def test_objects_are_read_even_if_the_cache_has_no_room(tmp_path: Path) -> None:
 def test_an_error_of_a_service_is_an_os_error(blobs: ObjectBlobs) -> None:
     assert issubclass(BucketError, OSError)
     assert str(blobs).startswith("bucket loop-data/")
+
+
+def test_a_cached_block_that_a_power_failure_has_emptied_is_fetched_again(tmp_path: Path) -> None:
+    def fetch(number: int) -> bytes:
+        return b"abc" if not number else b""
+
+    assert BlockCache(tmp_path / "cache", BLOCK).read("blob", 0, 9, fetch) == b"abc"
+    (tmp_path / "cache" / "blob@0").write_bytes(b"")
+    assert BlockCache(tmp_path / "cache", BLOCK).read("blob", 0, 9, fetch) == b"abc"

@@ -267,3 +267,15 @@ async def test_folders_without_a_run_are_left_to_a_running_daemon(data: Data) ->
     (data.blobs / "logs" / "nobody" / "1").write_bytes(b"12345")
     assert list(data.check(in_use=True)) == []
     assert len(list(data.check())) == 1
+
+
+async def test_artifacts_that_expire_meanwhile_are_not_reported_as_missing(data: Data) -> None:
+    run_id, _ = await make_store(data)
+    data.execute(
+        "INSERT INTO artifacts (run_id, repository_id, path, bytes, sha256, created_at, expires_at, kept) "
+        f"SELECT '{run_id}', 1, value, 3, '{'0' * 64}', 0, 0, 1 FROM json_each('[1, 2]')"
+    )
+    findings = data.check(in_use=True)
+    assert "artifact 1" in next(findings).what
+    data.execute("UPDATE artifacts SET kept = 0")
+    assert list(findings) == []

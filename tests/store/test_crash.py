@@ -19,6 +19,7 @@ from bassloop.store import open_store
 from bassloop.store.logs.appender import LogAppender, Piece, repair_log
 from bassloop.store.logs.log_files import TEXT_HEADER, LogFiles
 from bassloop.store.logs.log_reader import read_lines
+from bassloop.store.logs.shipment import remove_files
 
 from .made import step
 
@@ -131,3 +132,22 @@ async def test_a_kill_loses_no_delivery_that_was_accepted(
     async with open_store(location, tmp_path / "blobs") as store:
         for guid in promised:
             assert await store.deliveries.body(guid) == guid.encode() * 100
+
+
+def test_a_log_begins_although_that_of_another_step_removes_the_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once that one is in the bucket."""
+    first, second = LogFiles.of(tmp_path, "run", 1), LogFiles.of(tmp_path, "run", 2)
+    LogAppender(first).write(PLAIN)
+    mkdir, shipped = Path.mkdir, [first]
+
+    def mkdir_in_a_race(path: Path, *args: int, **options: bool) -> None:
+        mkdir(path, *args, **options)
+        while shipped:
+            remove_files(shipped.pop())
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_in_a_race)
+    LogAppender(second).write(PLAIN)
+    assert not first.raw.exists()
+    assert second.raw.read_bytes() == b"".join(piece.raw for piece in PLAIN)

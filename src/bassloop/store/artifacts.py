@@ -132,7 +132,7 @@ class ArtifactWriter:
         self._file.close()
         with os_errors(self._path):
             self.blobs.move_in(self._path, artifact_name(self.run_id, sha256))
-        self._file = self._path = None
+        self._forget_file()
         return sha256
 
     def _discard(self) -> None:
@@ -140,7 +140,14 @@ class ArtifactWriter:
             self._file.close()
             with os_errors(self._path):
                 self._path.unlink(missing_ok=True)
-            self._file = self._path = None
+            self._forget_file()
+
+    def _forget_file(self) -> None:
+        """Forget the unfinished file, which is gone, and remove its folder if nothing else is in it."""
+        assert self._path is not None
+        with suppress(OSError):
+            self._path.parent.rmdir()
+        self._file = self._path = None
 
 
 async def read_chunks(

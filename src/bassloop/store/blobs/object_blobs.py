@@ -95,7 +95,7 @@ class _Files(cachetools.LRUCache[str, int]):
 class BlockCache:
     """A cache of blocks, as files in a folder. It survives a restart.
 
-    Blocks never change, since blobs don't. If the disk is full or somebody has removed a file, the block is
+    Blocks never change, since blobs don't. If the disk is full, or a file has been removed or emptied, the block is
     fetched again. With a limit of 0, nothing is cached.
     """
 
@@ -163,7 +163,7 @@ class BlockCache:
 
     def _add(self, name: str, size: int) -> None:
         with self._lock:
-            if size <= self._limit:
+            if 0 < size <= self._limit:  # a power failure may leave empty files
                 self._files[name] = size
             else:
                 (self._folder / name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,7 +96,7 @@ class LogAppender:
 
     def _write(self, pieces: Sequence[Piece]) -> None:
         if self.raw_bytes == 0:
-            self._files.raw.parent.mkdir(parents=True, exist_ok=True)
+            _create(self._files.raw)
         index: list[bytes] = []
         copied: list[bytes] = []
         times: list[bytes] = []
@@ -158,6 +159,15 @@ class LogAppender:
                 return b""
         self._last_piece = (piece.at, piece.stream)
         return PIECE_RECORD.pack(offset, line, piece.at, piece.stream)
+
+
+def _create(path: Path) -> None:
+    """Create a file and its folder, which is removed while it's empty when another log of the run has been shipped."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.touch()
+            return
 
 
 def _size(path: Path) -> int | None:

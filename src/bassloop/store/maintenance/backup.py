@@ -119,7 +119,7 @@ def back_up(
         for done, row in enumerate(artifacts):
             progress("copying artifacts", done, len(artifacts))
             name = artifact_name(row["run_id"], row["sha256"])
-            copied += _copy_artifact(blobs, name, copies.folder / name)
+            copied += _copy_artifact(blobs, name, row["bytes"], copies.folder / name)
             lost += not (copies.folder / name).exists()
         progress("writing to the disk", 0, 0)
         os.sync()  # all at once: syncing each file takes ten times as long
@@ -168,9 +168,12 @@ def _copy_log(source: LogParts, target: LogFiles, *, complete: bool) -> int | No
         return copied if readers[-1] is not None else None
 
 
-def _copy_artifact(blobs: Blobs, name: str, to: Path) -> int:
-    """Copy an artifact unless there is a copy, since artifacts never change. Return the bytes that were copied."""
-    if to.exists():
+def _copy_artifact(blobs: Blobs, name: str, size: int, to: Path) -> int:
+    """Copy an artifact, and return the bytes that were copied.
+
+    Artifacts don't change, so a copy of the same size is up to date.
+    """
+    if to.exists() and to.stat().st_size == size:
         return 0
     try:
         with blobs.open(name) as reader:

@@ -116,7 +116,7 @@ def check(
     # A journal can't be repaired, since it's unknown what was changed.
     yield from map(Defect, find_broken_links(db))
     yield from _check_logs(db, blobs, repair, in_use, progress)
-    yield from _check_artifacts(db, blobs, repair)
+    yield from _check_artifacts(db, blobs, repair, in_use)
     if strays:
         yield from _check_strays(db, blobs, repair, in_use)
 
@@ -172,19 +172,25 @@ def _check_logs(
             yield Defect(f"{name} cannot be read: {error}")
 
 
-def _check_artifacts(db: Connection, blobs: Blobs, repair: bool) -> Iterator[Defect]:
+def _check_artifacts(db: Connection, blobs: Blobs, repair: bool, in_use: bool) -> Iterator[Defect]:
     rows = db.execute(
         "SELECT id, run_id, path, bytes, sha256 FROM artifacts WHERE kept = 1"
     ).fetchall()
     sizes = {each.name: each.size for place in places(blobs) for each in place.list(ARTIFACTS)}
     for row in rows:
         size = sizes.get(artifact_name(row["run_id"], row["sha256"]), 0)
-        if size == row["bytes"]:
+        if size == row["bytes"] or (in_use and not _is_kept(db, row["id"])):
             continue
         what = f"the artifact {row['path']} of run {row['run_id']} has {size:,} of its {row['bytes']:,} bytes"
         if repair:
             db.execute("UPDATE artifacts SET kept = 0 WHERE id = ?", (row["id"],))
         yield Defect(what, "it counts as expired" if repair else None)
+
+
+def _is_kept(db: Connection, artifact: int) -> bool:
+    """Return whether an artifact is still kept. It may have expired meanwhile, and its file is removed after that."""
+    query = "SELECT 1 FROM artifacts WHERE id = ? AND kept = 1"
+    return db.execute(query, (artifact,)).fetchone() is not None
 
 
 def _is_stored(db: Connection, step: int) -> bool:
