@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bassloop.checks.given_artifacts import NotGiven, gather, give
+from bassloop.checks.given_artifacts import NotGiven, gather, give, listed
 from bassloop.checks.loop_state import CheckHandle
 from bassloop.runtimes import Platform, RunFailed, Runtime
 from bassloop.store import ArtifactWriter, Retention, StoreFull
@@ -124,6 +124,24 @@ async def test_expired_artifacts_and_those_of_contributors_are_not_used(tmp_path
         await site.store.prune(Retention(), now=4e9)
         with pytest.raises(NotGiven, match="of build: dist/a has expired; run build again"):
             await gather(site.store, sources, None)
+
+
+async def test_artifacts_whose_list_does_not_fit_in_a_header_are_not_used(tmp_path: Path) -> None:
+    """The runner would close its connection, and all its runs would be interrupted."""
+    async with open_site(tmp_path) as site:
+        sources = {}
+        for check in "abc":
+            await site.run(check, state="succeeded")
+            run = await site.store.runs.get(check)
+            assert run is not None
+            sources[check * 150] = CheckHandle(run)
+            for number in range(33):
+                await site.keep(check, "é" * 90 + str(number), b"x")
+        with pytest.raises(NotGiven, match="their names are too long together: let the checks"):
+            await gather(site.store, sources, None)
+        del sources["c" * 150]
+        given = await gather(site.store, sources, None)
+        assert len(listed(given)) < 64_000
 
 
 BOTH = '[trust]\nrunners = ["alice"]\n[trust.checks]\nit = "both"\n'

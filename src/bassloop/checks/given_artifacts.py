@@ -12,6 +12,7 @@ from bassloop.store import StoreError
 from bassloop.wire.conventions import (
     GIVEN_METADATA,
     MAX_GIVEN,
+    MAX_GIVEN_LIST,
     NAME_METADATA,
     SHA256_METADATA,
     given_name,
@@ -67,12 +68,22 @@ async def gather(
             raise NotGiven(f"it uses the artifacts of {check}: {why}; run {check} again")
         artifacts = await store.artifacts.of_run(handle.run.id)
         found += [GivenFile(given_name(check, each.path), each) for each in artifacts]
+    excess = None
     if len(found) > MAX_GIVEN:
+        excess = f"and {MAX_GIVEN} can be given at most"
+    elif len(listed(found)) > MAX_GIVEN_LIST:
+        excess = "and their names are too long together"
+    if excess is not None:
         raise NotGiven(
-            f"it uses {len(found)} artifacts, and {MAX_GIVEN} can be given at most: let the checks keep "
-            "folders, with a slash at the end, which are one archive each"
+            f"it uses {len(found)} artifacts, {excess}: let the checks keep folders, with a slash at the end, which "
+            "are one archive each"
         )
     return found
+
+
+def listed(files: Sequence[GivenFile]) -> str:
+    """Return the list of artifacts for the metadata of the run's call."""
+    return json.dumps([[file.name, file.artifact.sha256] for file in files])
 
 
 async def missing_artifacts(store: Store, run: Run) -> str | None:
@@ -106,8 +117,7 @@ async def give(
             await _give_one(store, runtime, metadata, file)
         except (StoreError, OSError) as error:
             raise RunFailed(f"{file.name} can't be given: {error}; run the check again") from error
-    listed = [[file.name, file.artifact.sha256] for file in files]
-    return {GIVEN_METADATA: json.dumps(listed)}
+    return {GIVEN_METADATA: listed(files)}
 
 
 async def _give_one(

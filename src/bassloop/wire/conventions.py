@@ -85,6 +85,9 @@ MAX_GIVEN = 100
 
 MAX_GIVEN_NAME = 500
 
+MAX_GIVEN_LIST = 56 << 10
+"""The size limit of their list. All headers of a call may have 64 KiB; with more, the runner closes its connection."""
+
 
 def given_name(check: str, path: str) -> str:
     """Return the name of a check's artifact in another check."""
