@@ -144,6 +144,22 @@ async def test_text_of_steps_beyond_the_limit_is_dropped_and_the_run_says_so(
         assert "characters of names, errors and inputs" in note
 
 
+async def test_steps_that_are_repeated_without_their_inputs_free_no_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store keeps the inputs, and so does the recorder."""
+    monkeypatch.setattr(recorder_module, "STEP_TEXT", 5_000)
+    async with (
+        open_store_with_run(tmp_path) as store,
+        recording(store, LiveRuns(), "r") as recorder,
+    ):
+        for digest in "abcdef":
+            await recorder.record(update(progrock.Vertex(id=digest, inputs=["x" * 4_000])))
+            await recorder.record(update(progrock.Vertex(id=digest)))
+        assert sum(len(each) for step in recorder.steps() for each in step.inputs) == 4_000
+        assert recorder.text_overflowed
+
+
 async def test_too_many_messages_slow_their_runner_down(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -78,6 +78,21 @@ async def test_unreadable_reports_are_noted_in_a_step(
         assert step.error is None
 
 
+async def test_reports_that_are_too_large_leave_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_collectors, "MAX_REPORT", 100)
+    monkeypatch.setattr(file_collectors, "MAX_REPORTS_SIZE", 200)
+    async with open_store_with_run(tmp_path) as store:
+        async with recording(store, LiveRuns(), "r") as recorder:
+            for path in ("a", "b", "c"):
+                for each in report(path, b"x" * 60, b"x" * 60):
+                    await recorder.record(each)
+            for each in report("d", b"TAP version 13\n1..1\nok 1 - it\n"):
+                await recorder.record(each)
+        assert await store.tests.counts("r") == {"passed": 1}
+
+
 async def test_a_missing_report_is_noted_in_a_step(tmp_path: Path) -> None:
     async with open_store_with_run(tmp_path) as store:
         async with recording(store, LiveRuns(), "r") as recorder:

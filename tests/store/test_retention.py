@@ -181,6 +181,21 @@ async def test_a_delivery_is_known_for_as_long_as_github_may_send_it_again(store
     assert (pruned.runs, pruned.deliveries) == (0, 1)
 
 
+async def test_a_held_delivery_is_removed_like_others_once_nobody_can_approve_it(
+    store: Store,
+) -> None:
+    """Its page and its button are gone with its run, and anybody can send more."""
+    for guid in ("first", "second"):
+        await store.deliveries.record(guid, "pull_request", None, b"{}", received_at=1.0)
+        await store.deliveries.set_state(guid, "handling")
+        await store.deliveries.set_state(guid, "held")
+    made = run(head_sha="head", delivery="second", state="action_required")
+    await intend(store, made)
+    pruned = await store.prune(Retention(Bounds(seconds=1.0)), now=10 * DAY)
+    assert pruned.deliveries == 1
+    assert await store.deliveries.stored(["first", "second"]) == {"second"}
+
+
 async def test_folders_that_a_kill_left_without_their_run_are_swept(
     store: Store, tmp_path: Path
 ) -> None:

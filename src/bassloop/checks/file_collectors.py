@@ -227,14 +227,14 @@ class ReportCollector:
             self._drop(report, f"a run may have {MAX_REPORTS} reports")
             return
         content = self._open.setdefault(report, bytearray())
-        self._size += len(data)
-        if len(content) + len(data) > MAX_REPORT or self._size > MAX_REPORTS_SIZE:
+        if len(content) + len(data) > MAX_REPORT or self._size + len(data) > MAX_REPORTS_SIZE:
             self._drop(report, f"it is too large: {MAX_REPORT:,} bytes are read at most")
             return
         content += data
+        self._size += len(data)
 
     def _drop(self, report: str, why: str) -> None:
-        self._open.pop(report, None)
+        self._size -= len(self._open.pop(report, b""))
         if len(self.problems) < MAX_REPORTS:
             self.problems.setdefault(report_path(report), why)
 

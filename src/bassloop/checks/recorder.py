@@ -203,7 +203,10 @@ class Recorder:
 
     def _within_text(self, update: StepUpdate, known: Step | None) -> StepUpdate | None:
         """Return the part of an update that is kept if the run's steps have too much text, or None."""
-        size = text_size(update) - (text_size(known) if known is not None else 0)
+        size = text_size(update)
+        if known is not None:
+            inputs = () if update.inputs else known.inputs  # the store keeps them
+            size += sum(map(len, inputs)) - text_size(known)
         if size <= self._text_left:
             self._text_left -= size
             return update

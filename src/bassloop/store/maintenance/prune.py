@@ -261,10 +261,13 @@ def _remove_runs(db: Connection, ids: Iterable[str]) -> int:
 
 
 def _remove_deliveries(db: Connection, before: float) -> int:
-    """Remove some finished deliveries from before a time that have no run."""
+    """Remove some finished deliveries from before a time that have no run.
+
+    Those that were held can't be approved any more: the page and the button for that are those of the run.
+    """
     return db.execute(
         "DELETE FROM deliveries WHERE seq IN (SELECT seq FROM deliveries d WHERE received_at < ? "
-        "AND state IN ('done', 'ignored', 'failed', 'set_aside') "
+        "AND state IN ('done', 'ignored', 'failed', 'held', 'set_aside') "
         "AND NOT EXISTS (SELECT 1 FROM runs WHERE delivery = d.guid) ORDER BY seq LIMIT ?)",
         (before, _ROWS_AT_ONCE),
     ).rowcount
