@@ -49,6 +49,20 @@ def update(
     return progrock.StatusUpdate(vertexes=steps, logs=said)
 
 
+async def test_a_message_may_repeat_a_step_incompletely(tmp_path: Path) -> None:
+    now = int(time.time())
+    started = progrock.Vertex(id="v", name="make", inputs=["u"])
+    started.started.FromSeconds(now)
+    completed = progrock.Vertex(id="v", name="make")
+    completed.completed.FromSeconds(now + 3)
+    async with open_store_with_run(tmp_path) as store:
+        async with recording(store, LiveRuns(), "r") as recorder:
+            await recorder.record(update(started, completed))
+        [stored] = await store.steps.of_run("r")
+        assert (stored.started_at, stored.completed_at) == (now, now + 3)
+        assert stored.inputs == ("u",)
+
+
 async def test_steps_and_their_logs_are_stored_as_they_arrive(tmp_path: Path) -> None:
     live_runs, now = LiveRuns(), int(time.time())
     async with open_store_with_run(tmp_path) as store:

@@ -197,7 +197,7 @@ class Recorder:
             if known is None and len(self._steps) + len(kept) >= self.quota.steps:
                 self.overflowed = True
             elif (within := self._within_text(update, known)) is not None:
-                kept[update.digest] = within
+                kept[update.digest] = _merged(kept.get(update.digest), within)
         if kept:
             self._steps.update(await self.store.steps.put(self.run_id, list(kept.values())))
 
@@ -328,6 +328,18 @@ def _step_update(vertex: progrock_pb2.Vertex) -> StepUpdate:
         cancelled=vertex.canceled,
         internal=vertex.internal,
         inputs=tuple(_runners_text(name) for name in vertex.inputs[:MAX_INPUTS]),
+    )
+
+
+def _merged(before: StepUpdate | None, update: StepUpdate) -> StepUpdate:
+    """Return one update for two of the same step in a message, as the store would merge them."""
+    if before is None:
+        return update
+    return replace(
+        update,
+        started_at=before.started_at if update.started_at is None else update.started_at,
+        completed_at=before.completed_at if update.completed_at is None else update.completed_at,
+        inputs=update.inputs or before.inputs,
     )
 
 
