@@ -35,7 +35,9 @@ async def step(store: Store) -> tuple[str, int]:
         new_run_id(), "", 1, "ada", 1, "ada/engine", True, "push", new_run_id(), new_run_id(),
         None, None, "test", "queued", time.time(), None, None, None, None, None, None, "make",
     )  # fmt: skip
-    await store.checks.intend(1, run.repository, 1, run.head_sha, "test", run.delivery, False, run)
+    await store.checks.get_or_create(
+        1, run.repository, 1, run.head_sha, "test", run.delivery, False, run
+    )
     found = await store.steps.put(run.id, [StepUpdate("v", "v")])
     return run.id, found["v"].row
 

@@ -17,4 +17,6 @@ OURS = RepositoryRecord(201, "octocat/hello", 1, public=False)
 async def store_run(loop: SmallLoop, **changes: Any) -> None:
     """Store a run of the repository."""
     run = replace(make_run(id="r", repository_id=201, thunk_digest=""), **changes)
-    await loop.store.checks.intend(201, run.repository, 1, run.head_sha, "it", "g", False, run)
+    await loop.store.checks.get_or_create(
+        201, run.repository, 1, run.head_sha, "it", "g", False, run
+    )

@@ -177,7 +177,7 @@ async def test_a_repository_that_github_does_not_describe_does_not_keep_others_v
 ) -> None:
     async with small_loop(make_repository(), tmp_path) as loop:
         blocked = replace(make_run(id="b"), repository_id=200, repository="octocat/blocked")
-        await loop.store.checks.intend(
+        await loop.store.checks.get_or_create(
             200,
             blocked.repository,
             1,

@@ -35,7 +35,7 @@ async def open_store_with_run(
     async with open_store(location, tmp_path / "blobs", **options) as store:
         await store.users.put(User(1, "U_1", "octocat"))
         run = make_run(thunk_digest="", state="queued", started_at=None, ended_at=None)
-        await store.checks.intend(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
+        await store.checks.get_or_create(2, "octocat/hello", 3, "0" * 40, "test", "g", False, run)
         yield store
 
 
@@ -177,7 +177,7 @@ async def test_a_run_ends_well_once_the_database_is_no_longer_locked(
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(record)
-                await until(lambda: store.trouble is not None)
+                await until(lambda: store.write_error is not None)
                 other.execute("ROLLBACK")
         [stored] = await store.steps.of_run("r")
         assert await store.logs.extent("r", stored.row) == LogExtent(4, 1, closed=True, cut=False)

@@ -45,8 +45,8 @@ async def two_nodes(
     ):
         made = []
         for store in (one, two):
-            while store.company.size < 2:
-                await store.company.changed()
+            while store.cluster.size < 2:
+                await store.cluster.changed()
             shared = SharedUsage(store)
             made.append(NodeWithQuotas(store, shared, Quotas(QuotaLimits(**limits), shared=shared)))
         yield made[0], made[1]

@@ -323,7 +323,7 @@ async def test_a_verification_of_another_thunk_of_the_commit_does_not_count(
         # As if a newer head had superseded it, and the branch was set back since.
         stored = await loop.store.checks.of_run(first["external_id"])
         assert stored is not None
-        await loop.store.checks.void(stored.row)
+        await loop.store.checks.invalidate(stored.row)
         second = await checked(loop, "again", kind="a lie")
         assert second["id"] != first["id"]
         assert second["conclusion"] == "action_required"

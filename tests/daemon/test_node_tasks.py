@@ -25,10 +25,10 @@ async def test_a_node_that_drains_keeps_its_runners_until_another_one_can_have_t
     ):
         nursery.start_soon(hand_over, store, pool, stopping)
         stopping.set()
-        store.company.note(2, successors=0)
+        store.cluster.note(2, successors=0)
         await store.probe()
         await trio.testing.wait_all_tasks_blocked()
         assert not pool.is_dismissing, "the other one drains, too"
-        store.company.note(3, successors=1)
+        store.cluster.note(3, successors=1)
         await trio.testing.wait_all_tasks_blocked()
         assert pool.is_dismissing

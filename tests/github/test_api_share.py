@@ -15,7 +15,7 @@ from bassloop.github import GitHubError
 from bassloop.github.api_budget import WINDOW_SECONDS, Purpose, spending
 from bassloop.github.rest_client import RestClient
 from bassloop.standin.faults import RateLimits
-from bassloop.store.liveness import Company
+from bassloop.store.liveness import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -67,14 +67,14 @@ async def test_the_limit_on_concurrent_requests_is_divided_at_once_and_grows_aft
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with slow_github() as github:
-        api, company = github.node(), Company()
+        api, cluster = github.node(), Cluster()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_sharing_limits, company, api)
+            nursery.start_soon(keep_sharing_limits, cluster, api)
             await trio.testing.wait_all_tasks_blocked()
-            company.note(3)
+            cluster.note(3)
             await trio.testing.wait_all_tasks_blocked()
             assert await github.most_at_once([api]) == 30
-            company.note(2)
+            cluster.note(2)
             await trio.sleep(WINDOW_SECONDS / 2)
             assert await github.most_at_once([api]) == 30, "the lost one may have some under way"
             await trio.sleep(WINDOW_SECONDS)

@@ -30,7 +30,7 @@ STORED = (
     "Deliveries.record 1",
     "Deliveries.set_state 1",
     "Users.put 1",
-    "Checks.intend 1",
+    "Checks.get_or_create 1",
     "Checks.bind 1",
     "Runs.start 1",
     "Steps._merge 1",

@@ -43,7 +43,7 @@ def run(**changes: Any) -> Run:
 
 
 async def intend(store: Store, made: Run, *, rerun: bool = False, installation: int = 5) -> bool:
-    _, created = await store.checks.intend(
+    _, created = await store.checks.get_or_create(
         made.repository_id,
         made.repository,
         installation,

@@ -27,7 +27,7 @@ from bassloop.store import (
 )
 from bassloop.store.engines.postgresql import PostgreSQLDatabase
 from bassloop.store.engines.postgresql_lease import ANSWER_SECONDS, PostgreSQLLease
-from bassloop.store.liveness import LEASE_SECONDS, RENEW_SECONDS, Tenure
+from bassloop.store.liveness import LEASE_SECONDS, RENEW_SECONDS, OwnLease
 from bassloop.store.nodes import Renewal, new_node
 from bassloop.terminal import Terminal
 
@@ -49,10 +49,10 @@ def engine() -> str:
 
 
 def test_a_node_with_others_stops_if_it_could_not_renew_its_lease_in_time() -> None:
-    tenure = Tenure(renewed_at=100.0)
-    tenure.renew(110.0, others=1)
-    assert not tenure.is_over(110.0 + LEASE_SECONDS - 0.1)
-    assert tenure.is_over(110.0 + LEASE_SECONDS)
+    lease = OwnLease(renewed_at=100.0)
+    lease.renew(110.0, others=1)
+    assert not lease.is_over(110.0 + LEASE_SECONDS - 0.1)
+    assert lease.is_over(110.0 + LEASE_SECONDS)
 
 
 def test_a_lost_node_is_noticed_within_twelve_seconds() -> None:
@@ -61,19 +61,19 @@ def test_a_lost_node_is_noticed_within_twelve_seconds() -> None:
 
 
 def test_a_node_that_is_alone_waits_for_its_database() -> None:
-    tenure = Tenure(renewed_at=100.0)
-    assert not tenure.is_over(100.0 + 100 * LEASE_SECONDS)
+    lease = OwnLease(renewed_at=100.0)
+    assert not lease.is_over(100.0 + 100 * LEASE_SECONDS)
 
 
 def test_a_node_that_was_paused_checks_its_lease_before_it_writes_even_if_it_was_alone() -> None:
-    tenure = Tenure(renewed_at=100.0)
-    assert tenure.may_write(100.0 + LEASE_SECONDS - 0.1)
-    assert not tenure.may_write(400.0)
-    tenure.fail(399.0)  # the database can't be reached
-    assert tenure.may_write(400.0)
-    tenure.renew(400.0, others=1)
-    tenure.fail(405.0)
-    assert not tenure.may_write(400.0 + LEASE_SECONDS), "another node may have taken over"
+    lease = OwnLease(renewed_at=100.0)
+    assert lease.may_write(100.0 + LEASE_SECONDS - 0.1)
+    assert not lease.may_write(400.0)
+    lease.fail(399.0)  # the database can't be reached
+    assert lease.may_write(400.0)
+    lease.renew(400.0, others=1)
+    lease.fail(405.0)
+    assert not lease.may_write(400.0 + LEASE_SECONDS), "another node may have taken over"
 
 
 # --- nodes in one process ---
@@ -143,12 +143,12 @@ async def test_a_node_knows_how_many_others_there_are_that_do_not_drain(
 ) -> None:
     first, second = two
     with trio.fail_after(120):
-        while (first.company.size, first.company.successors) != (2, 1):
-            await first.company.changed()
+        while (first.cluster.size, first.cluster.successors) != (2, 1):
+            await first.cluster.changed()
         await second.nodes.note_draining()
-        while (first.company.size, first.company.successors) != (2, 0):
-            await first.company.changed()
-    assert (second.company.size, second.company.successors) == (2, 1)
+        while (first.cluster.size, first.cluster.successors) != (2, 0):
+            await first.cluster.changed()
+    assert (second.cluster.size, second.cluster.successors) == (2, 1)
 
 
 async def test_a_delivery_is_left_to_the_node_of_its_head_or_of_its_senders_runner(
@@ -477,10 +477,10 @@ async def test_a_node_that_was_alone_knows_at_once_when_another_joins(
     with trio.fail_after(120):
         async with node(location, tmp_path, "first") as first:
             async with node(location, tmp_path, "second"):
-                while first.company.size != 2:
-                    await first.company.changed()
-            while first.company.size != 1:
-                await first.company.changed()
+                while first.cluster.size != 2:
+                    await first.cluster.changed()
+            while first.cluster.size != 1:
+                await first.cluster.changed()
 
 
 async def test_a_node_with_others_whose_server_did_not_answer_asks_again_soon(
@@ -489,7 +489,7 @@ async def test_a_node_with_others_whose_server_did_not_answer_asks_again_soon(
     renew, failed = PostgreSQLLease._renew, []
 
     def fail_once(self: PostgreSQLLease, db: PostgreSQLConnection) -> Renewal:
-        if self._node.name == "first" and self.company.size == 2 and not failed:
+        if self._node.name == "first" and self.cluster.size == 2 and not failed:
             failed.append(True)
             raise StoreUnreachable("the server doesn't answer")
         return renew(self, db)
@@ -500,11 +500,11 @@ async def test_a_node_with_others_whose_server_did_not_answer_asks_again_soon(
             node(location, tmp_path, "first") as first,
             node(location, tmp_path, "second"),
         ):
-            while first.company.size != 2:
-                await first.company.changed()
+            while first.cluster.size != 2:
+                await first.cluster.changed()
             async with node(location, tmp_path, "third"):
-                while first.company.size != 3:
-                    await first.company.changed()
+                while first.cluster.size != 3:
+                    await first.cluster.changed()
     assert failed
 
 
@@ -516,14 +516,14 @@ async def test_a_node_renews_its_lease_while_all_threads_wait_for_something_else
     with trio.fail_after(120):
         async with node(location, tmp_path, "first") as first:
             async with node(location, tmp_path, "second"):
-                while first.company.size != 2:
-                    await first.company.changed()
+                while first.cluster.size != 2:
+                    await first.cluster.changed()
             threads.total_tokens = 1
             holder = object()
             threads.acquire_on_behalf_of_nowait(holder)
             try:
-                while first.company.size != 1:
-                    await first.company.changed()
+                while first.cluster.size != 1:
+                    await first.cluster.changed()
             finally:
                 threads.release_on_behalf_of(holder)
                 threads.total_tokens = tokens
@@ -544,8 +544,8 @@ async def test_a_node_that_starts_leaves_the_work_of_a_lost_one_to_nodes_that_ar
 async def test_each_node_knows_how_many_there_are(two: tuple[Store, Store]) -> None:
     with trio.fail_after(120):
         for each in two:
-            while each.company.size != 2:
-                await each.company.changed()
+            while each.cluster.size != 2:
+                await each.cluster.changed()
 
 
 async def test_each_node_knows_by_its_own_clock_what_others_spend(

@@ -35,9 +35,9 @@ DAY = 86400.0
 
 
 def stored_run(
-    number: int, *, size: int = 10, over: bool = True, of: str = "ada/engine"
+    number: int, *, size: int = 10, removable: bool = True, of: str = "ada/engine"
 ) -> StoredRun:
-    return StoredRun(f"r{number}", of, ended_at=number * DAY, over=over, bytes=size)
+    return StoredRun(f"r{number}", of, ended_at=number * DAY, removable=removable, bytes=size)
 
 
 def ids(found: list[StoredRun]) -> list[str]:
@@ -60,7 +60,7 @@ def test_runs_that_ended_too_long_ago_are_removed() -> None:
 def test_the_oldest_runs_are_removed_until_the_rest_is_within_the_limit() -> None:
     runs = [
         stored_run(1, size=100),
-        stored_run(2, size=5, over=False),
+        stored_run(2, size=5, removable=False),
         stored_run(3, size=30),
         stored_run(4, size=20),
     ]
@@ -93,13 +93,16 @@ def test_a_repository_has_limits_of_its_own() -> None:
 def test_limits_apply_except_to_runs_that_have_not_ended(
     made: list[tuple[int, bool, str]], size: int | None, seconds: float | None
 ) -> None:
-    runs = [stored_run(n, size=s, over=over, of=of) for n, (s, over, of) in enumerate(made)]
+    runs = [
+        stored_run(n, size=s, removable=removable, of=of)
+        for n, (s, removable, of) in enumerate(made)
+    ]
     going = select_expired(runs, Retention(Bounds(seconds, size)), now=30 * DAY)
-    assert all(each.over for each in going)
+    assert all(each.removable for each in going)
     staying = [each for each in runs if each not in going]
     if seconds is not None:
-        assert all(each.ended_at >= 30 * DAY - seconds for each in staying if each.over)
-    if size is not None and any(each.over for each in staying):
+        assert all(each.ended_at >= 30 * DAY - seconds for each in staying if each.removable)
+    if size is not None and any(each.removable for each in staying):
         assert sum(each.bytes for each in staying) <= size
 
 
@@ -109,7 +112,7 @@ async def logged(store: Store, *, delivery: str, ended_at: float | None, thunk: 
     await store.deliveries.record(delivery, "push", None, b"{}", received_at=1.0)
     await store.deliveries.set_state(delivery, "handling")
     await store.deliveries.set_state(delivery, "done")
-    check, _ = await store.checks.intend(
+    check, _ = await store.checks.get_or_create(
         1,
         made.repository,
         5,

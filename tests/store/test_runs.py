@@ -45,7 +45,7 @@ async def test_a_rerun_makes_a_new_generation_once_for_a_delivery(store: Store) 
     assert await intend(store, second, rerun=True)
     assert not await intend(store, run(delivery="d2"), rerun=True)
     assert not await intend(store, run(delivery="d1"), rerun=True)
-    check, created = await store.checks.intend(
+    check, created = await store.checks.get_or_create(
         1, "ada/engine", 5, "c0ffee", "test", "d3", False, run(delivery="d3")
     )
     assert not created

@@ -66,7 +66,7 @@ async def stored(site: Site, thunk: pb.Thunk, **changes: Any) -> str:
     record = ThunkRecord(digest, "0" * 64, "{}", thunk.SerializeToString(), "sh", 1.0)
     await site.store.thunks.put(record)
     run = replace(make_run(id="r", thunk_digest=digest, state="queued", ended_at=None), **changes)
-    await site.store.checks.intend(2, run.repository, 3, run.head_sha, "x", "g", False, run)
+    await site.store.checks.get_or_create(2, run.repository, 3, run.head_sha, "x", "g", False, run)
     return digest
 
 

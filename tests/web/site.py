@@ -185,7 +185,7 @@ class Site:
         await self.store.thunks.put(thunk)
         fields = {"thunk_digest": "DIGEST", "state": "queued", "started_at": None, "ended_at": None}
         run = replace(make_run(id=run_id, **fields), **changes)
-        await self.store.checks.intend(
+        await self.store.checks.get_or_create(
             2, run.repository, 3, run.head_sha, f"{run.check_name} {run_id}", "g", False, run
         )
 

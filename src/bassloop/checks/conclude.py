@@ -48,6 +48,7 @@ MAX_REFUSED = 8
 LAST_LINES = 60
 LOST_LOGS_NAMED = 5
 LOST_LOG_NAME = 100
+"""How many logs a sentence about lost ones names, and how many characters of a step's name."""
 ANNOTATED_LINES = 4_000
 ANNOTATED_STEPS = 5
 LINES_AT_ONCE = 500
@@ -105,7 +106,7 @@ async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None)
     try:
         with spending(Purpose.CONCLUDE, repository=run.repository):
             output = output or await _described(loop, run, check_run)
-            output = await _with_verification(loop, run, check_run, output)
+            output = await _with_verify_button(loop, run, check_run, output)
             await _complete(loop, run, check_run, conclusion, output)
     except (GitHubError, OSError) as error:
         if not await _postpone(loop, run, check_run, error):
@@ -120,7 +121,7 @@ async def conclude(loop: LoopState, run: Run, output: CheckOutput | None = None)
 
 
 async def _described(loop: LoopState, run: Run, check_run: CheckRun) -> CheckOutput:
-    """Return the output as `describe` does, or a plain one if a defect of ours prevents that."""
+    """Return the output as `describe` does, or a plain one if a bug of the loop prevents that."""
     try:
         return await describe(loop, run, check_run)
     except (GitHubError, OSError, StoreError):
@@ -147,15 +148,16 @@ async def report_lost_logs(loop: LoopState, run: Run) -> None:
     try:
         with spending(Purpose.CONCLUDE, repository=run.repository):
             output = await describe(loop, run, check_run)
-            output = await _with_verification(loop, run, check_run, output)
+            output = await _with_verify_button(loop, run, check_run, output)
             await _complete(loop, run, check_run, check_output.CONCLUSIONS[run.state], output)
     except (GitHubError, OSError) as error:
         log.error("lost log not reported", run=run.id, check=run.check_name, error=str(error))
 
 
-async def _with_verification(
+async def _with_verify_button(
     loop: LoopState, run: Run, check_run: CheckRun, output: CheckOutput
 ) -> CheckOutput:
+    """Add the button that has a trusted runner verify a run, if one can."""
     if await verifiable_run(loop, run, check_run) is None:
         return output
     return replace(output, actions=(*output.actions, check_output.VERIFY))

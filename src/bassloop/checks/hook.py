@@ -285,7 +285,7 @@ async def _bounded(
         else:
             size += len(answer)
             if size > MAX_OUTPUT:
-                raise HostRefusal(f"{thunk.command} gave more than {MAX_OUTPUT:,} bytes")
+                raise HostRefusal(f"{thunk.command} returned more than {MAX_OUTPUT:,} bytes")
             yield answer
 
 
@@ -293,7 +293,7 @@ def _decode(kind: type[M], encoded: bytes) -> M:
     try:
         return kind.FromString(encoded)
     except DecodeError as error:
-        raise HostRefusal(f"this is no {kind.DESCRIPTOR.name}: {error}") from error
+        raise HostRefusal(f"this isn't a {kind.DESCRIPTOR.name}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ async def post_notice(
         progress: the runners' updates about thunks that the hook ran itself.
     """
     loop = context.loop
-    check_run, created = await loop.store.checks.intend(
+    check_run, created = await loop.store.checks.get_or_create(
         repository_id=context.repository.id,
         repository=context.repository.full_name,
         installation_id=context.event.installation_id or 0,

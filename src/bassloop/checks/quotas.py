@@ -17,7 +17,7 @@ import trio
 
 from bassloop.bridge.metering import TimeBudget
 from bassloop.concurrency import AutoResetEvent, KeyedLock, TokenBucket, TTLCache, shielded
-from bassloop.store import LogUse, Topic, UserKind
+from bassloop.store import LogUse, QuotaScope, Topic
 from bassloop.units import write_size
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class SharedUsage:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._slot_freed = trio.Event()
-        self._waiting: KeyedLock[tuple[UserKind, int]] = KeyedLock()
-        self._bytes: Counter[tuple[UserKind, int]] = Counter()
-        self._rates: dict[tuple[UserKind, int], float] = {}
+        self._waiting: KeyedLock[tuple[QuotaScope, int]] = KeyedLock()
+        self._bytes: Counter[tuple[QuotaScope, int]] = Counter()
+        self._rates: dict[tuple[QuotaScope, int], float] = {}
         self._report = AutoResetEvent()
-        store.notifications.subscribe(Topic.PLACES, lambda _: self._note_freed())
+        store.notifications.subscribe(Topic.SLOTS, lambda _: self._note_freed())
 
     def _note_freed(self) -> None:
         self._slot_freed.set()
@@ -56,21 +56,24 @@ class SharedUsage:
 
     @asynccontextmanager
     async def slot(
-        self, run: Run, most: Mapping[UserKind, int], on_wait: Callable[[UserKind], Awaitable[None]]
+        self,
+        run: Run,
+        most: Mapping[QuotaScope, int],
+        on_wait: Callable[[QuotaScope], Awaitable[None]],
     ) -> AsyncGenerator[None]:
         """Hold a slot for a run of this node while the body runs; wait until one is free.
 
         The slot is freed also if cancelled, within FREE_SECONDS; otherwise, the end of the run or its node frees it.
 
         Args:
-            on_wait: called with who has too many runs, before it waits.
+            on_wait: called before it waits, with whether the user or the repository has too many runs.
         """
-        if self._store.company.size == 1:
+        if self._store.cluster.size == 1:
             yield
             return
         if (short := await self._take(run, most)) is not None:
             await on_wait(short)
-            id_ = run.user_id if short is UserKind.USER else run.repository_id
+            id_ = run.user_id if short is QuotaScope.USER else run.repository_id
             async with self._waiting.hold((short, id_)):  # one waiter checks for all
                 while True:
                     freed = self._slot_freed
@@ -84,16 +87,16 @@ class SharedUsage:
             with shielded(FREE_SECONDS):
                 await self._store.usage.free_slot(run.id)
 
-    async def _take(self, run: Run, most: Mapping[UserKind, int]) -> UserKind | None:
+    async def _take(self, run: Run, most: Mapping[QuotaScope, int]) -> QuotaScope | None:
         return await self._store.usage.take_slot(
-            run.id, repository_runs=most[UserKind.REPOSITORY], user_runs=most[UserKind.USER]
+            run.id, repository_runs=most[QuotaScope.REPOSITORY], user_runs=most[QuotaScope.USER]
         )
 
-    def waiting_bytes(self, who: tuple[UserKind, int]) -> int:
+    def waiting_bytes(self, who: tuple[QuotaScope, int]) -> int:
         """Return the bytes of logs that aren't counted in the store yet."""
         return self._bytes[who]
 
-    def note_bytes(self, who: tuple[UserKind, int], size: int, limit: float, rate: float) -> None:
+    def note_bytes(self, who: tuple[QuotaScope, int], size: int, limit: float, rate: float) -> None:
         """Note that bytes of logs were stored; the count decays by `rate` a second."""
         self._rates[who] = rate
         self._bytes[who] += size
@@ -101,7 +104,7 @@ class SharedUsage:
             self._report.set()
 
     async def keep_counting(
-        self, note_counted: Callable[[Mapping[tuple[UserKind, int], float]], object]
+        self, note_counted: Callable[[Mapping[tuple[QuotaScope, int], float]], object]
     ) -> None:
         """Count the bytes of logs in the store, until cancelled.
 
@@ -114,7 +117,7 @@ class SharedUsage:
             await self.count(note_counted)
 
     async def count(
-        self, note_counted: Callable[[Mapping[tuple[UserKind, int], float]], object]
+        self, note_counted: Callable[[Mapping[tuple[QuotaScope, int], float]], object]
     ) -> None:
         """Add what isn't counted yet to the store."""
         used = {
@@ -127,7 +130,8 @@ class SharedUsage:
             note_counted(counted)
 
 
-_Who: TypeAlias = "tuple[UserKind, int]"
+_Who: TypeAlias = "tuple[QuotaScope, int]"
+"""A user or a repository, by id."""
 
 DAY = 86_400.0
 MAX_REMEMBERED = 10_000
@@ -186,7 +190,7 @@ class Quotas:
         self._days = TTLCache[_Who, TokenBucket](MAX_REMEMBERED, 2 * DAY)
         self._under_way: dict[_Who, trio.CapacityLimiter] = {}
         self._room = 0
-        self._looked_at = -DISK_SECONDS
+        self._room_read_at = -DISK_SECONDS
 
     def of_run(self, run: Run) -> RunQuota:
         """Return the quota of a run. It shares those of its user and repository with their other runs."""
@@ -194,9 +198,9 @@ class Quotas:
         whole = f"{write_size(limits.run_log)} (RUN_LOG)"
         bounds = [_Bound(TokenBucket(limits.run_log, 0), f"the logs of one run may have {whole}")]
         for kind, id_, name, size in (
-            (UserKind.USER, run.user_id, run.login, limits.user_log_a_day),
+            (QuotaScope.USER, run.user_id, run.login, limits.user_log_a_day),
             (
-                UserKind.REPOSITORY,
+                QuotaScope.REPOSITORY,
                 run.repository_id,
                 run.repository,
                 limits.repository_log_a_day,
@@ -241,19 +245,19 @@ class Quotas:
             on_wait: called with the reason before it waits.
         """
         most = {
-            UserKind.REPOSITORY: self.limits.repository_runs,
-            UserKind.USER: self.limits.user_runs,
+            QuotaScope.REPOSITORY: self.limits.repository_runs,
+            QuotaScope.USER: self.limits.user_runs,
         }
-        names = {UserKind.REPOSITORY: run.repository, UserKind.USER: run.login}
+        names = {QuotaScope.REPOSITORY: run.repository, QuotaScope.USER: run.login}
 
-        async def wait(kind: UserKind) -> None:
+        async def wait(kind: QuotaScope) -> None:
             setting = f"{kind.upper()}_RUNS"
             await on_wait(f"{most[kind]} checks of {names[kind]} are running ({setting})")
 
         async with AsyncExitStack() as stack:
             for kind, id_ in (
-                (UserKind.REPOSITORY, run.repository_id),
-                (UserKind.USER, run.user_id),
+                (QuotaScope.REPOSITORY, run.repository_id),
+                (QuotaScope.USER, run.user_id),
             ):
                 await stack.enter_async_context(self._slot((kind, id_), most[kind], wait))
             if self._shared is not None:
@@ -262,7 +266,7 @@ class Quotas:
 
     @asynccontextmanager
     async def _slot(
-        self, who: _Who, most: int, on_wait: Callable[[UserKind], Awaitable[None]]
+        self, who: _Who, most: int, on_wait: Callable[[QuotaScope], Awaitable[None]]
     ) -> AsyncGenerator[None]:
         limiter = self._under_way.setdefault(who, trio.CapacityLimiter(most))
         holder = object()
@@ -285,8 +289,8 @@ class Quotas:
         if not self.limits.free_space:
             return size
         now = trio.current_time()
-        if now - self._looked_at >= DISK_SECONDS or self._room < size:
-            self._looked_at = now
+        if now - self._room_read_at >= DISK_SECONDS or self._room < size:
+            self._room_read_at = now
             free = await trio.to_thread.run_sync(self._free_bytes)
             self._room = min(max(0, free - self.limits.free_space), DISK_BYTES)
         self._room -= (room := min(size, self._room))

@@ -117,7 +117,7 @@ async def end_set_aside(loop: LoopState, delivery: Delivery, why: str) -> None:
         )
         if check_run is None or run.state != RunState.QUEUED or run.node != delivery.node:
             continue
-        await loop.store.checks.void(check_run.row)
+        await loop.store.checks.invalidate(check_run.row)
         ended = await end_run(loop, run.id, RunState.INTERRUPTED, message)
         if check_run.github_id is not None:
             await conclude(loop, ended)

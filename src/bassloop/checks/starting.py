@@ -147,7 +147,7 @@ async def _start(
         context.starting.discard(key)
     needs = (*_needed(context, request), *sources.values())
     loop = context.loop
-    check_run, created = await loop.store.checks.intend(
+    check_run, created = await loop.store.checks.get_or_create(
         repository_id=context.repository.id,
         repository=context.repository.full_name,
         installation_id=context.event.installation_id or 0,

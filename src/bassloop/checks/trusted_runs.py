@@ -261,7 +261,7 @@ async def confirmed_by(
         verification,
         url,
         context.policy.trust.on_difference,
-        is_signed=_states(signed, verification.state),
+        is_signed=_confirms(signed, verification.state),
     )
     if combined.state == RunState.SUCCEEDED:
         # It may belong to an earlier event of the head, for which the hook made a different thunk.
@@ -274,7 +274,7 @@ async def confirmed_by(
                 "again"
             )
             combined = Ending(RunState.ACTION_REQUIRED, message)
-    await _note(loop, run, verification, same=verification.state == ending.state)
+    await _note_in_journal(loop, run, verification, same=verification.state == ending.state)
     if verification.state in (RunState.SUCCEEDED, RunState.FAILED):
         combined = await _with_images(loop, combined, run, verification, signed)
     return combined
@@ -293,17 +293,17 @@ async def trusted_ending(
     if earlier is None:
         return ending
     signed = await _signed_statement(context.loop, run)
-    if not _states(signed, ending.state):
+    if not _confirms(signed, ending.state):
         return ending
     loop, on_difference = context.loop, context.policy.trust.on_difference
     compared = compare(ending, run, earlier, loop.run_url(earlier.id), on_difference)
     if compared != ending:
-        await _note(loop, earlier, run, same=ending.state == earlier.state)
+        await _note_in_journal(loop, earlier, run, same=ending.state == earlier.state)
         compared = await _with_images(loop, compared, earlier, run, signed)
     return compared
 
 
-def _states(signed: RunStatement | None, state: RunState) -> bool:
+def _confirms(signed: RunStatement | None, state: RunState) -> bool:
     """Return whether a statement confirms that a run ended like this."""
     result = {RunState.SUCCEEDED: PASSED, RunState.FAILED: FAILED}.get(state)
     return signed is not None and signed.result == result
@@ -360,7 +360,7 @@ async def _with_images(
     return _with_message(ending, message, last=True)
 
 
-async def _note(loop: LoopState, run: Run, verification: Run, *, same: bool) -> None:
+async def _note_in_journal(loop: LoopState, run: Run, verification: Run, *, same: bool) -> None:
     """Record a verification in the journal."""
     action = "verified" if same else "not verified"
     about = f"{run.check_name}, in {verification.id}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bassloop.github.rest_client import RestClient
     from bassloop.runtimes import Pool
     from bassloop.store import NodeRequest, Store
-    from bassloop.store.liveness import Company
+    from bassloop.store.liveness import Cluster
 
 log = structlog.get_logger(__name__)
 
@@ -111,20 +111,20 @@ async def keep_approving(
                     loop.approve_active(head.repository_id, head.sha, by)
 
 
-async def keep_sharing_limits(company: Company, api: RestClient) -> None:
+async def keep_sharing_limits(cluster: Cluster, api: RestClient) -> None:
     """Divide among the nodes what they can't spend from a common budget, until cancelled.
 
     A node that is gone still counts for a minute, because it may have requests under way.
     """
     sharing = 1
     while True:
-        while company.size == sharing:
-            await company.changed()
+        while cluster.size == sharing:
+            await cluster.changed()
         with trio.move_on_after(WINDOW_SECONDS):
-            while company.size < sharing:
-                await company.changed()
-        if company.size != sharing:
-            sharing = company.size
+            while cluster.size < sharing:
+                await cluster.changed()
+        if cluster.size != sharing:
+            sharing = cluster.size
             api.share(sharing)
             log.info("GitHub's limits shared", nodes=sharing)
 
@@ -136,6 +136,6 @@ async def hand_over(store: Store, pool: Pool, stopping: trio.Event) -> None:
     """
     await stopping.wait()
     await store.nodes.note_draining()
-    while not store.company.successors:
-        await store.company.changed()
+    while not store.cluster.successors:
+        await store.cluster.changed()
     pool.dismiss_idle()

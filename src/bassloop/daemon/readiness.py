@@ -127,8 +127,8 @@ class Readiness:
                 why = _explain(error)
         if scope.cancelled_caught:
             why = f"nothing was committed within {STORE_PROBE_SECONDS:g} s"
-            if self.store.trouble is not None:
-                why = _explain(self.store.trouble)
+            if self.store.write_error is not None:
+                why = _explain(self.store.write_error)
         return PartStatus("store", not why, why)
 
     async def _bucket(self) -> PartStatus:

@@ -131,7 +131,7 @@ async def _serve(
         root.start_soon(parts.loop.quotas.keep_counting)
         if resources.github.app is not None:
             await root.start(parts.loop.evaluators.run)
-            root.start_soon(keep_sharing_limits, resources.store.company, resources.github.api)
+            root.start_soon(keep_sharing_limits, resources.store.cluster, resources.github.api)
             root.start_soon(keep_fetching, resources.github, parts.inbox)
             root.start_soon(parts.loop.visibility.keep_refreshing)
         daemon = Daemon(

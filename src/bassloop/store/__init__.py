@@ -35,7 +35,7 @@ from bassloop.store.errors import (
 from bassloop.store.liveness import Node, NodeRecord
 from bassloop.store.logs.log_writer import LogWriter, SettledText
 from bassloop.store.maintenance.prune import Bounds, PruneReport, Retention
-from bassloop.store.nodes import Duty, Inheritance, new_node
+from bassloop.store.nodes import Duty, Takeover, new_node
 from bassloop.store.notifications import Topic
 from bassloop.store.records import (
     Approval,
@@ -68,7 +68,7 @@ from bassloop.store.records import (
 )
 from bassloop.store.search_index import FilterBuilder, FilterQuery, IndexedLogs, SearchableRun
 from bassloop.store.store import Store, StoreStatistics, open_store
-from bassloop.store.usage import LogUse, UserKind
+from bassloop.store.usage import LogUse, QuotaScope
 
 __all__ = [
     "Approval",
@@ -88,7 +88,6 @@ __all__ = [
     "FilterBuilder",
     "FilterQuery",
     "IndexedLogs",
-    "Inheritance",
     "LineGap",
     "LineTime",
     "LogExtent",
@@ -102,6 +101,7 @@ __all__ = [
     "NotStored",
     "Page",
     "PruneReport",
+    "QuotaScope",
     "RecentSpending",
     "Recorded",
     "RepeatedError",
@@ -130,10 +130,10 @@ __all__ = [
     "StoreTaken",
     "StoreUnreachable",
     "StoreUnusable",
+    "Takeover",
     "ThunkRecord",
     "Topic",
     "User",
-    "UserKind",
     "find_blobs",
     "find_database",
     "is_served",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FIELDS = tuple(field.name for field in dataclasses.fields(CheckRun))
 _COLUMNS = ", ".join("c.id AS row" if name == "row" else f"c.{name}" for name in _FIELDS)
 
-_VOID, _SUPERSEDED = 1, 2
+_INVALID, _SUPERSEDED = 1, 2
 """The reasons, in the column `void`, why a check run doesn't count."""
 
 
@@ -39,7 +39,7 @@ class Checks(Subject):
     """The check runs in the store. Each belongs to one run."""
 
     @writes
-    def intend(
+    def get_or_create(
         self,
         db: Connection,
         repository_id: int,
@@ -56,8 +56,8 @@ class Checks(Subject):
 
         If this delivery has created one before, returns that. Otherwise, unless this is a `rerun`, returns
         the latest generation. If there is none, or this is a rerun, creates the next generation in the state
-        `intended`, and stores its `run` and the run's `thunk`, all in one transaction. Void check runs don't
-        count.
+        `intended`, and stores its `run` and the run's `thunk`, all in one transaction. Check runs that
+        were invalidated don't count.
 
         Raises StoreConflict if no thunk is given and the run's thunk isn't stored.
         """
@@ -67,10 +67,10 @@ class Checks(Subject):
             "ORDER BY c.generation DESC",
             (repository_id, head_sha, name),
         ).fetchall()
-        # A check run that a newer head has superseded is void for other events on its head. Its own
-        # event, handled again after a crash, must not start it again.
+        # A check run that a newer head has superseded is invalid for other events on its head. Its
+        # own event, handled again after a crash, must not start it again.
         for row in generations:
-            if row["delivery"] == delivery and row["void"] != _VOID:
+            if row["delivery"] == delivery and row["void"] != _INVALID:
                 return _check_run(row), False
         counted = [row for row in generations if not row["void"]]
         if counted and not rerun:
@@ -148,13 +148,13 @@ class Checks(Subject):
         )
 
     @writes
-    def void(self, db: Connection, row: int) -> None:
-        """Void a check run: when its event is handled again, the next generation is created."""
-        db.execute("UPDATE check_runs SET void = ? WHERE id = ?", (_VOID, row))
+    def invalidate(self, db: Connection, row: int) -> None:
+        """Make a check run invalid: when its event is handled again, the next generation is created."""
+        db.execute("UPDATE check_runs SET void = ? WHERE id = ?", (_INVALID, row))
 
     @writes
     def supersede(self, db: Connection, row: int) -> None:
-        """Void a check run for all events but its own, because a newer head superseded it."""
+        """Make a check run invalid for all events but its own, because a newer head superseded it."""
         db.execute("UPDATE check_runs SET void = ? WHERE id = ?", (_SUPERSEDED, row))
 
     @reads
@@ -188,8 +188,8 @@ class Checks(Subject):
         return None if row is None else _check_run(row)
 
 
-def void_unanswered(db: Connection, repository_id: int, head_sha: str) -> set[str]:
-    """Void the check runs of a head that ended as `action_required`, and return the guids of their deliveries.
+def invalidate_unanswered(db: Connection, repository_id: int, head_sha: str) -> set[str]:
+    """Invalidate the check runs of a head that ended as `action_required`, and return the guids of their deliveries.
 
     Leaves those of a delivery that is still being handled alone.
     """
@@ -199,7 +199,7 @@ def void_unanswered(db: Connection, repository_id: int, head_sha: str) -> set[st
         "AND state = 'action_required') "
         "AND delivery IN (SELECT guid FROM deliveries WHERE state IN ('held', 'done')) "
         "RETURNING delivery",
-        (_VOID, repository_id, head_sha, _VOID),
+        (_INVALID, repository_id, head_sha, _INVALID),
     ).fetchall()
     return {str(row["delivery"]) for row in rows}
 
@@ -244,7 +244,7 @@ class Heads(Subject):
     async def approve(self, repository_id: int, head_sha: str, by: User) -> list[Delivery]:
         """Store the approval of a head, and release the deliveries that were waiting for it.
 
-        In one transaction: stores the approval, unless there is one; voids the head's check runs that ended
+        In one transaction: stores the approval, unless there is one; invalidates the head's check runs that ended
         as `action_required`; and makes deliveries `received` that are `held`, or `done` with such check runs.
         Returns those that this node handles, oldest first; a second call returns none.
         """
@@ -260,7 +260,7 @@ class Heads(Subject):
             (repository_id, head_sha, approval.user_id, approval.login, approval.at),
         )
         self._engine.database.notify(db, Topic.APPROVALS, f"{repository_id}:{head_sha}")
-        waited = void_unanswered(db, repository_id, head_sha)
+        waited = invalidate_unanswered(db, repository_id, head_sha)
         return release_held(self._engine, db, f"{repository_id}:{head_sha}", waited)
 
     @writes

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bassloop.concurrency import AutoResetEvent
     from bassloop.store.errors import StoreError
-    from bassloop.store.liveness import Company, Node
+    from bassloop.store.liveness import Cluster, Node
 
 
 class ResultRow(Protocol):
@@ -76,13 +76,13 @@ class DaemonLease(Protocol):
         node: the id of this process as a node; empty if only one daemon can use the database.
         drain_requested: set when somebody asks this process to drain.
         others_ended: set when another daemon has ended, drains, or hasn't renewed its lease in time.
-        company: how many daemons there are.
+        cluster: how many daemons there are.
     """
 
     node: str
     drain_requested: trio.Event
     others_ended: AutoResetEvent
-    company: Company
+    cluster: Cluster
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
         """Become a daemon of the database. Raises StoreUnusable if that is impossible.

@@ -85,8 +85,8 @@ class NodeRecord:
 
 
 @dataclass(slots=True)
-class Tenure:
-    """What a node knows about its own lease. Times are by `sleepless_time`.
+class OwnLease:
+    """A node's own lease, as far as it knows. Times are by `sleepless_time`.
 
     Args:
         renewed_at: when the last successful renewal began.
@@ -128,8 +128,8 @@ class Tenure:
         return self.others > 0 and now >= self.renewed_at + LEASE_SECONDS
 
 
-class Company:
-    """The current number of nodes.
+class Cluster:
+    """The current number of nodes that share the database.
 
     Attributes:
         size: all nodes, including this one.

@@ -117,7 +117,7 @@ class Peer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Inheritance:
+class Takeover:
     """What a node has taken over from others.
 
     Args:
@@ -239,7 +239,7 @@ class Nodes(Subject):
         return bool(taken.rowcount)
 
     @writes
-    def take_over(self, db: Connection, dead: Sequence[str] = ()) -> Inheritance:
+    def take_over(self, db: Connection, dead: Sequence[str] = ()) -> Takeover:
         """Take over from all nodes that have ended or whose lease has expired, which can't write any more then.
 
         Also takes over the deliveries that draining nodes haven't begun.
@@ -260,7 +260,7 @@ class Nodes(Subject):
         db.execute(f"DELETE FROM runtimes WHERE node NOT IN ({LIVE})")
         take_over_requests(db, heir)
         deliveries = take_over_deliveries(db, heir)
-        return Inheritance([row["name"] for row in ended], deliveries, take_over_runs(db, heir))
+        return Takeover([row["name"] for row in ended], deliveries, take_over_runs(db, heir))
 
 
 class Renewal(NamedTuple):

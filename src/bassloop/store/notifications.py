@@ -40,8 +40,8 @@ class Topic(StrEnum):
     POLICIES = "policies"
     """The policy in a repository may have changed. The key is the repository's id."""
 
-    PLACES = "places"
-    """A run has freed its place, so another run of its user or repository may begin. The key is empty."""
+    SLOTS = "places"
+    """A run has freed its slot, so another run of its user or repository may begin. The key is empty."""
 
     RUNS = "runs"
     """A run is new, or has changed its state or its node. The key is its id."""

@@ -49,7 +49,7 @@ _STATEMENT_FIELDS = tuple(field.name for field in dataclasses.fields(StatementRe
 
 
 class Runs(Subject):
-    """The runs in the store. Each is created with its check run, by `Checks.intend`."""
+    """The runs in the store. Each is created with its check run, by `Checks.get_or_create`."""
 
     @reads
     def get(self, db: Connection, run_id: str) -> Run | None:

@@ -24,7 +24,7 @@ from bassloop.store.engine import Subject, open_engine, reads
 from bassloop.store.engines import find_database
 from bassloop.store.errors import StoreError, StoreFull, is_disk_full
 from bassloop.store.journals import Journals
-from bassloop.store.liveness import Company, NodeLocks
+from bassloop.store.liveness import Cluster, NodeLocks
 from bassloop.store.logs.log_writer import MAX_WAITING_BYTES, LogQueue
 from bassloop.store.logs.logs import Logs
 from bassloop.store.logs.shipper import Shipper
@@ -143,7 +143,7 @@ async def open_store(
             async with opening(patient=True, node=lease.node, may_write=lease.may_write) as store:
                 store.drain_requested = lease.drain_requested
                 store.others_ended = lease.others_ended
-                store.company = lease.company
+                store.cluster = lease.cluster
                 notifications = store.notifications
                 await nursery.start(found.listen, notifications.deliver, notifications.deliver_gap)
                 await _take_over(store, node_locks)
@@ -228,7 +228,7 @@ class Store(Subject):
         drain_requested: set when somebody asks this daemon to drain, maybe on another machine.
         others_ended: set when another node has ended, drains, or hasn't renewed its lease in time, so that
             its work has to be taken over.
-        company: how many nodes there are.
+        cluster: how many nodes there are.
         may_write: returns False once another node may have taken over from this one. The database refuses
             writes then by itself; code that writes elsewhere has to check this.
     """
@@ -249,7 +249,7 @@ class Store(Subject):
         self._live: dict[int, LiveLog] = {}
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
-        self.company = Company()
+        self.cluster = Cluster()
         self.may_write = may_write
         self.notifications = Notifications(engine)
         self.nodes = Nodes(engine)
@@ -286,9 +286,9 @@ class Store(Subject):
         )
 
     @property
-    def trouble(self) -> StoreError | None:
+    def write_error(self) -> StoreError | None:
         """The error of the latest write, while writes fail for a temporary reason."""
-        return self._engine.writer.trouble
+        return self._engine.writer.write_error
 
     async def wait_until_full(self) -> None:
         """Wait until a write of the database, or of a log, finds the disk full."""

@@ -31,8 +31,8 @@ FORGET_SECONDS = 2 * 86_400.0
 """How long an unused counter is kept."""
 
 
-class UserKind(StrEnum):
-    """Whose usage is limited."""
+class QuotaScope(StrEnum):
+    """What a limit applies to."""
 
     USER = "user"
     REPOSITORY = "repository"
@@ -56,8 +56,8 @@ class Usage(Subject):
     @writes
     def take_slot(
         self, db: Connection, run_id: str, *, repository_runs: int, user_runs: int
-    ) -> UserKind | None:
-        """Give a run a slot, until it ends or `free_slot` is called; or return whose limit is reached.
+    ) -> QuotaScope | None:
+        """Give a run a slot, until it ends or `free_slot` is called; or return which limit is reached.
 
         Args:
             repository_runs: how many runs of its repository may have a slot.
@@ -71,9 +71,9 @@ class Usage(Subject):
             (run_id,),
         ).fetchone()
         if used["repository"] >= repository_runs:
-            return UserKind.REPOSITORY
+            return QuotaScope.REPOSITORY
         if used["of_user"] >= user_runs:
-            return UserKind.USER
+            return QuotaScope.USER
         db.execute("UPDATE runs SET has_place = 1 WHERE id = ?", (run_id,))
         return None
 
@@ -85,12 +85,12 @@ class Usage(Subject):
             (run_id, self._engine.node),
         ).rowcount
         if freed:
-            self._engine.database.notify(db, Topic.PLACES, "")
+            self._engine.database.notify(db, Topic.SLOTS, "")
 
     @writes
     def count_logs(
-        self, db: Connection, used: Mapping[tuple[UserKind, int], LogUse]
-    ) -> dict[tuple[UserKind, int], float]:
+        self, db: Connection, used: Mapping[tuple[QuotaScope, int], LogUse]
+    ) -> dict[tuple[QuotaScope, int], float]:
         """Add bytes of logs to the counters, and return the counters' current values."""
         now = self._engine.database.now(db)
         counted = {}

@@ -77,7 +77,7 @@ class Writer:
 
     Attributes:
         stuck_seconds: the total time for which writes failed for temporary reasons, without a current outage.
-        trouble: the error of the latest write, while writes fail for a temporary reason.
+        write_error: the error of the latest write, while writes fail for a temporary reason.
         found_full: set once a write has found the disk full.
     """
 
@@ -86,7 +86,7 @@ class Writer:
         self._patient = patient
         self._stuck_since: float | None = None
         self.stuck_seconds = 0.0
-        self.trouble: StoreError | None = None
+        self.write_error: StoreError | None = None
         self.found_full = trio.Event()
         self._connection: Connection | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
@@ -118,7 +118,7 @@ class Writer:
             try:
                 result = await self._committed(change)
             except TEMPORARY as error:
-                self.trouble = error
+                self.write_error = error
                 if isinstance(error, StoreFull):
                     self.found_full.set()
                 if self._stuck_since is None:
@@ -129,7 +129,7 @@ class Writer:
             else:
                 if self._stuck_since is not None:
                     seconds = trio.current_time() - self._stuck_since
-                    self._stuck_since, self.trouble = None, None
+                    self._stuck_since, self.write_error = None, None
                     self.stuck_seconds += seconds
                     log.warning("the store can be written again", seconds=round(seconds, 1))
                 return result

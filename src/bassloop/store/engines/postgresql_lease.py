@@ -19,7 +19,7 @@ from bassloop.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from bassloop.store.liveness import RENEW_SECONDS, Company, Tenure
+from bassloop.store.liveness import RENEW_SECONDS, Cluster, OwnLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +66,13 @@ class PostgreSQLLease:
         self._database, self._connect = database, connect
         self._node, self._identity, self._fence = node, identity, fence
         self._connection: PostgreSQLConnection | None = None
-        self._tenure: Tenure | None = None
+        self._own_lease: OwnLease | None = None
         self._threads = trio.CapacityLimiter(THREADS)
         self._released = False
         self.node = node.id
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
-        self.company = Company()
+        self.cluster = Cluster()
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
         """Become a node of the loop, as soon as the database permits it.
@@ -92,7 +92,7 @@ class PostgreSQLLease:
                 on_wait(str(error))
             else:
                 if has_joined:
-                    self._tenure = Tenure(began)
+                    self._own_lease = OwnLease(began)
                     self._fence.node = self._node.id
                     return
                 on_wait(f"a command has the database {self._database} for itself")
@@ -100,10 +100,10 @@ class PostgreSQLLease:
 
     async def keep(self) -> None:
         """Renew the lease until cancelled. Raises StoreTaken once other nodes have taken over, or may have."""
-        tenure = self._tenure
-        assert tenure is not None, "acquire comes first"
+        own_lease = self._own_lease
+        assert own_lease is not None, "acquire comes first"
         while True:
-            if tenure.has_failed and tenure.others:
+            if own_lease.has_failed and own_lease.others:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 await self._pause()
@@ -112,8 +112,8 @@ class PostgreSQLLease:
                 found = await self._run(self._renew)
             except TEMPORARY as error:
                 log.warning("lease not renewed", error=str(error))
-                tenure.fail(began)
-                if tenure.is_over(sleepless_time()):
+                own_lease.fail(began)
+                if own_lease.is_over(sleepless_time()):
                     raise StoreTaken(
                         f"database {self._database}: the lease couldn't be renewed in time, and other "
                         "nodes are there to take over; start this one again"
@@ -121,8 +121,8 @@ class PostgreSQLLease:
                 continue
             if not found.is_renewed:
                 raise StoreTaken(taken_message(self._database))
-            tenure.renew(began, found.others)
-            self.company.note(found.others + 1, found.successors)
+            own_lease.renew(began, found.others)
+            self.cluster.note(found.others + 1, found.successors)
             if found.is_draining:
                 self.drain_requested.set()
             if found.has_ended:
@@ -130,11 +130,11 @@ class PostgreSQLLease:
 
     def may_write(self) -> bool:
         """Return False once, by this node's own clock, another node may have taken over."""
-        return self._tenure is None or self._tenure.may_write(sleepless_time())
+        return self._own_lease is None or self._own_lease.may_write(sleepless_time())
 
     async def release(self) -> None:
         """Give up the lease, so that others can take over at once. Doesn't raise StoreError."""
-        if self._tenure is not None:
+        if self._own_lease is not None:
 
             def release(db: PostgreSQLConnection) -> None:
                 nodes.leave(db, self._node, self._database.now(db))

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from bassloop.concurrency import AutoResetEvent
 from bassloop.store.database import DanglingRow
 from bassloop.store.errors import StoreUnusable, sqlite_errors, translate_sqlite_error
-from bassloop.store.liveness import Company
+from bassloop.store.liveness import Cluster
 from bassloop.store.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class FileLease:
         self.node = ""
         self.drain_requested = trio.Event()
         self.others_ended = AutoResetEvent()
-        self.company = Company()
+        self.cluster = Cluster()
 
     async def acquire(self, on_wait: Callable[[str], None]) -> None:
         await trio.to_thread.run_sync(self._held.enter_context, self._database.ownership())

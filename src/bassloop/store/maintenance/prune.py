@@ -35,7 +35,7 @@ _ROWS_AT_ONCE = 500
 _STRAY_SECONDS = 3600.0
 """The age at which files of artifacts without a row are removed."""
 
-_OVER = """
+_REMOVABLE = """
     r.state NOT IN ('queued', 'running')
     AND NOT EXISTS (SELECT 1 FROM check_runs c WHERE c.run_id = r.id AND c.state != 'concluded')
     AND NOT EXISTS (SELECT 1 FROM vertexes v WHERE v.run_id = r.id AND v.log_state = 'open')
@@ -76,14 +76,14 @@ class StoredRun:
     """The facts about a run that retention depends on.
 
     Args:
-        over: whether it may be removed, because it has ended, and GitHub has its conclusion.
+        removable: whether it may be removed, because it has ended, and GitHub has its conclusion.
         bytes: the size of its logs.
     """
 
     id: str
     repository: str
     ended_at: float
-    over: bool
+    removable: bool
     bytes: int
 
 
@@ -103,13 +103,13 @@ def select_expired(runs: Sequence[StoredRun], retention: Retention, now: float) 
     for name, bounds in own.items():
         expired |= _too_large(by_repository[name], expired, bounds.bytes)
     expired |= _too_large(considered, expired, retention.everywhere.bytes)
-    return [run for run in considered if run.over and run.id in expired]
+    return [run for run in considered if run.removable and run.id in expired]
 
 
 def _too_old(run: StoredRun, own: Mapping[str, Bounds], everywhere: Bounds, now: float) -> bool:
     seconds = own.get(run.repository.lower(), Bounds()).seconds
     seconds = everywhere.seconds if seconds is None else seconds
-    return seconds is not None and run.over and run.ended_at < now - seconds
+    return seconds is not None and run.removable and run.ended_at < now - seconds
 
 
 def _too_large(runs: Iterable[StoredRun], expired: set[str], limit: int | None) -> set[str]:
@@ -120,7 +120,7 @@ def _too_large(runs: Iterable[StoredRun], expired: set[str], limit: int | None) 
     for run in staying:
         if excess <= 0:
             break
-        if run.over:
+        if run.removable:
             found.add(run.id)
             excess -= run.bytes
     return found
@@ -237,7 +237,7 @@ def _delivery_horizon(
 def _stored_runs(db: Connection, sizes: Mapping[str, int]) -> list[StoredRun]:
     """Return all runs, oldest first, with the sizes of their logs."""
     rows = db.execute(
-        f"SELECT r.id, r.repository, coalesce(r.ended_at, r.created_at) AS ended_at, {_OVER} AS over "
+        f"SELECT r.id, r.repository, coalesce(r.ended_at, r.created_at) AS ended_at, {_REMOVABLE} AS removable "
         "FROM runs r ORDER BY r.seq"
     )
     return [
@@ -245,7 +245,7 @@ def _stored_runs(db: Connection, sizes: Mapping[str, int]) -> list[StoredRun]:
             row["id"],
             row["repository"],
             row["ended_at"],
-            bool(row["over"]),
+            bool(row["removable"]),
             sizes.get(row["id"], 0),
         )
         for row in rows
@@ -253,9 +253,9 @@ def _stored_runs(db: Connection, sizes: Mapping[str, int]) -> list[StoredRun]:
 
 
 def _remove_runs(db: Connection, ids: Iterable[str]) -> int:
-    """Remove runs that are over, with their check runs and steps; return how many there were."""
+    """Remove runs, if that is allowed, with their check runs and steps; return how many there were."""
     return db.execute(
-        f"DELETE FROM runs AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND {_OVER}",
+        f"DELETE FROM runs AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND {_REMOVABLE}",
         (json.dumps(list(ids)),),
     ).rowcount
 
