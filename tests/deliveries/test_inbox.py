@@ -13,7 +13,7 @@ import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
 from bassloop.deliveries.inbox import Handle, Inbox, Outcome, Slot
-from bassloop.deliveries.pacing import LONGEST_DELAY, MAX_CRASHES
+from bassloop.deliveries.scheduling import LONGEST_DELAY, MAX_CRASHES
 from bassloop.github import GitHubError, RateLimited, sign
 from bassloop.lifecycle import DeliveryState
 from bassloop.store import Delivery, Recorded, Store, StoreError, open_store

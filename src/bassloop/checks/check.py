@@ -39,7 +39,7 @@ from bassloop.checks.trusted_runs import (
     trusted_failures,
 )
 from bassloop.concurrency import open_flat_nursery, retry, shielded
-from bassloop.deliveries.pacing import MAX_POSTPONED
+from bassloop.deliveries.scheduling import MAX_POSTPONED
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import RunState
 from bassloop.runtimes import NoRuntime, RunFailed, RunnerWait, Runtime, RuntimeLost

@@ -21,7 +21,7 @@ from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.run_comparison import normalize_line
 from bassloop.checks.run_failure import failing_step, find_run_failure, unfinished_step
 from bassloop.checks.source_links import RepositoryPaths, annotate, files_url, source_urls
-from bassloop.deliveries.pacing import MAX_POSTPONED
+from bassloop.deliveries.scheduling import MAX_POSTPONED
 from bassloop.failures import find_annotations
 from bassloop.github import CheckOutput, CheckRunDraft, GitHubError, Purpose, retry_after, spending
 from bassloop.lifecycle import CheckState, RunState

@@ -18,7 +18,7 @@ from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes
 from bassloop.checks.quotas import Quotas
 from bassloop.concurrency import AutoResetEvent
 from bassloop.deliveries.inbox import read_event
-from bassloop.deliveries.pacing import BACKOFF
+from bassloop.deliveries.scheduling import BACKOFF
 from bassloop.telemetry.counters import Tally
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import trio
 
 from bassloop.checks import check_output
 from bassloop.checks.conclude import conclude, end_run, report_lost_logs
-from bassloop.deliveries.pacing import LONGEST_DELAY
+from bassloop.deliveries.scheduling import LONGEST_DELAY
 from bassloop.lifecycle import RunState
 
 if TYPE_CHECKING:

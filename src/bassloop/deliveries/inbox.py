@@ -4,7 +4,7 @@
 about the same head keep their order. A bounded number is handled at a time, each in a task of its own, so that a
 failure affects only one.
 
-A delivery that can't be handled is tried again, as `pacing` says, and then set aside for the operator.
+A delivery that can't be handled is tried again, as `scheduling` says, and then set aside for the operator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import trio
 
 from bassloop.concurrency import AutoResetEvent, Backoff, shielded
 from bassloop.deliveries.backlog import Pace
-from bassloop.deliveries.pacing import (
+from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
+from bassloop.deliveries.scheduling import (
     BACKOFF,
     LONGEST_DELAY,
     MAX_CRASHES,
@@ -31,7 +32,6 @@ from bassloop.deliveries.pacing import (
     postponed_until,
     retried_at,
 )
-from bassloop.deliveries.queue import DeliveryQueue, QueuedDelivery
 from bassloop.github import Event, MalformedEvent, Purpose, parse_event, spending
 from bassloop.github.webhook_events import WebhookResponse, refusal, well_formed
 from bassloop.lifecycle import DELIVERY_FINAL, DeliveryState

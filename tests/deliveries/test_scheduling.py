@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bassloop.deliveries.pacing import GROWTH_SECONDS, LONG_DELAY, MIN_LIMIT, AdaptiveLimit
+from bassloop.deliveries.scheduling import GROWTH_SECONDS, LONG_DELAY, MIN_LIMIT, AdaptiveLimit
 
 LONG = 2 * LONG_DELAY
 

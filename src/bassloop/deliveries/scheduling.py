@@ -1,4 +1,4 @@
-"""The pace at which deliveries are handled: when one is tried again, and how many are handled at the same time. No I/O.
+"""Scheduling of deliveries: when one is tried again, and how many are handled at the same time. No I/O.
 
 A delivery that fails because GitHub is down or limits the rate is postponed, for days if necessary. One that fails
 for a reason of its own is tried again a few times. Conclusions of checks are retried likewise.
