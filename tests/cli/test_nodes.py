@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.postgresql
 
 
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
+@pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture

@@ -43,9 +43,9 @@ UPDATE nodes SET alive_until = 0;
 SECRET = b"the secret that all nodes have in common"
 
 
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
+@pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @dataclass

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from bassloop.store.engines.postgresql_connection import PostgreSQLConnection
 
 
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
+@pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 # --- the rules ---

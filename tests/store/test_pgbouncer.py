@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.pgbouncer
 
 
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
+@pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @contextmanager

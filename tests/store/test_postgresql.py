@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from tests.databases import PostgreSQLServer
 
 
-@pytest.fixture
-def engine() -> str:
-    return "postgresql"
+@pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 GONE = "postgresql://ada:secret@127.0.0.1:1/loop"
