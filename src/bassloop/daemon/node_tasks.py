@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -17,6 +17,9 @@ from bassloop.lifecycle import DELIVERY_UNFINISHED
 from bassloop.store import RequestKind, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
     from bassloop.checks.loop_state import LoopState
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github.rest_client import RestClient
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
     from bassloop.store.liveness import Cluster
 
 log = structlog.get_logger(__name__)
+
+_REQUIRED_FIELDS: Final[Mapping[str, AbstractSet[str]]] = {
+    RequestKind.HANDLE: {"delivery"},
+    RequestKind.HAND_OVER: {"run"},
+    RequestKind.CANCEL: {"run", "why", "end"},
+}
+"""The fields that a request must have. While nodes are upgraded, requests of other versions arrive, too."""
 
 
 async def keep_taking_over(loop: LoopState, inbox: Inbox) -> None:
@@ -77,7 +87,14 @@ async def keep_handling_requests(
 async def _handle_request(
     loop: LoopState, inbox: Inbox, request: NodeRequest, nursery: trio.Nursery
 ) -> None:
-    store = loop.store
+    store, fields = loop.store, _REQUIRED_FIELDS.get(request.kind)
+    if fields is None or not fields <= request.body.keys():
+        log.warning(
+            "request of another version not understood",
+            kind=request.kind,
+            fields=sorted(request.body),
+        )
+        return
     match request.kind:
         case RequestKind.HANDLE:
             delivery = await store.deliveries.get(request.body["delivery"])
@@ -90,8 +107,6 @@ async def _handle_request(
             run, why = await store.runs.get(request.body["run"]), request.body["why"]
             if run is not None and not run.ended:
                 await cancel_anywhere(loop, run, why, end=bool(request.body["end"]))
-        case _:
-            log.warning("request of a newer version not understood", kind=request.kind)
 
 
 async def keep_approving(
