@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from bassloop.store import Store
     from bassloop.store.engines.postgresql_connection import PostgreSQLConnection
 
+pytestmark = pytest.mark.postgresql
+
 
 @pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
 def engine(request: pytest.FixtureRequest) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from bassloop.store import Store
 
+pytestmark = pytest.mark.postgresql
+
 only_linux = pytest.mark.skipif(
     not BOOT_ID.exists(), reason="this system doesn't say whether it has been booted since"
 )

@@ -20,7 +20,7 @@ from tests.store.made import intend, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.pgbouncer
+pytestmark = [pytest.mark.pgbouncer, pytest.mark.postgresql]
 
 
 @pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bassloop.store.database import Connection
     from tests.databases import PostgreSQLServer
 
+pytestmark = pytest.mark.postgresql
+
 
 @pytest.fixture(params=["postgresql"])  # a parameter, so that these tests run in its session
 def engine(request: pytest.FixtureRequest) -> str:
