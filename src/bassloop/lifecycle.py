@@ -124,12 +124,12 @@ DELIVERY = (
     Transition(
         _D.RECEIVED, _D.SET_ASIDE, "it failed or was postponed too often", "deliveries.inbox"
     ),
-    Transition(_D.HELD, _D.RECEIVED, "its head is approved", "checks.actions"),
+    Transition(_D.HELD, _D.RECEIVED, "its head is approved", "checks.user_actions"),
     Transition(
         _D.DONE,
         _D.RECEIVED,
         "its head is approved, and its checks had waited for that",
-        "checks.actions",
+        "checks.user_actions",
     ),
     Transition(
         _D.FAILED, _D.RECEIVED, "GitHub or an operator delivers it again", "deliveries.inbox"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.checks.test_actions import PULL, press
 from tests.checks.test_liars import HONEST, POLICIES
 from tests.checks.test_statements import KEY, list_keys, signing_runner
 from tests.checks.test_trusted import (
@@ -18,6 +17,7 @@ from tests.checks.test_trusted import (
     output_text,
     trusted_runner,
 )
+from tests.checks.test_user_actions import PULL, press
 from tests.repositories import commit
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from bassloop.checks.given_artifacts import NotGiven, gather, give, listed
 from bassloop.checks.loop_state import CheckHandle
 from bassloop.runtimes import Platform, RunFailed, Runtime
 from bassloop.store import ArtifactWriter, Retention, StoreFull
-from tests.checks.test_actions import press
 from tests.checks.test_statements import KEY, list_keys, signing_runner
 from tests.checks.test_trusted import open_loop_with_policy, output_text, trusted_runner
+from tests.checks.test_user_actions import press
 from tests.web.site import open_site
 
 if TYPE_CHECKING:

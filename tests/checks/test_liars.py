@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from bassloop.runtimes import RuntimeLost
-from tests.checks.test_actions import PULL, press
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
 from tests.checks.test_trusted import (
     BOTH,
@@ -19,6 +18,7 @@ from tests.checks.test_trusted import (
     output_text,
     trusted_runner,
 )
+from tests.checks.test_user_actions import PULL, press
 from tests.repositories import commit, git
 from tests.small_loop import START
 from tests.until import until

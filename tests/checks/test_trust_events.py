@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.checks.test_actions import PULL, press, pulled
 from tests.checks.test_trusted import (
     BOTH,
     TRUSTED,
@@ -13,6 +12,7 @@ from tests.checks.test_trusted import (
     output_text,
     trusted_runner,
 )
+from tests.checks.test_user_actions import PULL, press, pulled
 from tests.repositories import commit, git
 from tests.until import until
 

@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from bassloop.runtimes import RuntimeLost
-from tests.checks.test_actions import press
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
 from tests.checks.test_trusted import (
     BOTH,
@@ -23,6 +22,7 @@ from tests.checks.test_trusted import (
     output_text,
     trusted_runner,
 )
+from tests.checks.test_user_actions import press
 from tests.repositories import commit
 from tests.until import until
 

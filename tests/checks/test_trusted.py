@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
-from bassloop.checks.actions import Control, NotAllowed
+from bassloop.checks.user_actions import Control, NotAllowed
 from bassloop.github import User
 from bassloop.standin.state import Team
 from bassloop.store import open_store
-from tests.checks.test_actions import PULL, buttons, conclusions, press, pulled
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
+from tests.checks.test_user_actions import PULL, buttons, conclusions, press, pulled
 from tests.small_loop import START, SmallLoop, small_loop
 from tests.until import until
 

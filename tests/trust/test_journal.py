@@ -13,8 +13,8 @@ import pytest
 from bassloop.store import FileBlobs, find_database, open_store
 from bassloop.store.journals import FIRST, JournalEntry, broken_links
 from bassloop.store.maintenance.integrity import check_store
-from tests.checks.test_actions import PULL, press, pulled
 from tests.checks.test_trusted import BOTH, checked, open_loop_with_policy, trusted_runner
+from tests.checks.test_user_actions import PULL, press, pulled
 from tests.records import make_run
 from tests.until import until
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.checks.actions import NotAllowed, PermissionUnknown
+from bassloop.checks.user_actions import NotAllowed, PermissionUnknown
 from bassloop.web.guard import visible_run
 from bassloop.web.pages import run_page
 from tests.until import until

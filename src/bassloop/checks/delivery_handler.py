@@ -13,7 +13,6 @@ from bassloop.access.policy import Policy, PolicyError
 from bassloop.access.policy_lookup import FoundUsers
 from bassloop.access.runner_choice import RunnerChoice, choose_runners
 from bassloop.checks import check_output
-from bassloop.checks.actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.checks.check_request import verifiable_run
 from bassloop.checks.delivery_context import DeliveryContext
 from bassloop.checks.hook import HOOK_FILES, run_hook
@@ -21,6 +20,7 @@ from bassloop.checks.loop_state import ActiveHead
 from bassloop.checks.notices import hold_for_approval, post_notice
 from bassloop.checks.starting import verify_run
 from bassloop.checks.supersede import supersede, why_superseded
+from bassloop.checks.user_actions import NotAllowed, approve_head, cancel_run, require_writer
 from bassloop.concurrency import open_flat_nursery, run_all
 from bassloop.deliveries.inbox import Outcome
 from bassloop.deliveries.routing import Route, Routing, route_event

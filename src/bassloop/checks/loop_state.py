@@ -11,7 +11,7 @@ import trio
 
 from bassloop.access.permissions import Permissions
 from bassloop.access.policy_lookup import NamedUsers, PolicyCache
-from bassloop.access.visibility import Visibility
+from bassloop.access.visibility_sync import Visibility
 from bassloop.checks.file_collectors import ArtifactQuotas
 from bassloop.checks.hook_files import HookFiles
 from bassloop.checks.other_nodes import OtherNodesRuns, OtherNodesRuntimes

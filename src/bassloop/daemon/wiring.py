@@ -16,7 +16,7 @@ from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_lookup import PolicyCache
 from bassloop.addresses import EVERY_ADDRESS, parse_address
 from bassloop.bridge.grpc import ChannelLimits
-from bassloop.checks.actions import Control
+from bassloop.checks.user_actions import Control
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.delivery_handler import handle_delivery
 from bassloop.checks.file_collectors import ArtifactQuotas

@@ -1,9 +1,10 @@
-"""Authorization of visitors: the only module that decides who may see and do what.
+"""Authorization of visitors: the only module that decides who may see what, and which buttons they get.
 
 Runs of public repositories are visible to everybody, other runs to people who can read the repository on
 GitHub. Hidden runs aren't listed or counted, and are indistinguishable from runs that don't exist. Everything that
 serves visitors (pages, JSON, websockets, badges, feeds, search) reads runs through this module, not from the
-store. A websocket checks again every few seconds.
+store. A websocket checks again every few seconds. When somebody presses a button, `checks.user_actions` asks GitHub
+whether they may.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from bassloop.access.permissions import Permissions
-    from bassloop.checks.actions import Control
     from bassloop.checks.live_runs import LiveRuns
     from bassloop.checks.output_downloads import Outputs
     from bassloop.checks.source_links import SourceLinks
+    from bassloop.checks.user_actions import Control
     from bassloop.deliveries.backlog import BacklogReport
     from bassloop.deliveries.inbox import Inbox
     from bassloop.github import OAuth

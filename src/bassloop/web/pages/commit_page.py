@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 
 from quart import Blueprint, Response, abort, jsonify, redirect, render_template
 
-from bassloop.checks.actions import NotAllowed, PermissionUnknown
 from bassloop.checks.check_output import APPROVAL
+from bassloop.checks.user_actions import NotAllowed, PermissionUnknown
 from bassloop.lifecycle import RunState
 from bassloop.web.guard import current_visitor, may_rerun, may_write, visible_checks, visible_runs
 from bassloop.web.pages.failure_card import failure_summaries

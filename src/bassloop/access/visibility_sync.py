@@ -1,4 +1,4 @@
-"""Keeping visibility in step with GitHub: events hide repositories, end sessions and invalidate permissions.
+"""Keep what people may see in step with GitHub: events hide repositories, end sessions and invalidate permissions.
 
 An event may be days old when it is handled. So it can hide a repository at once, but for anything else GitHub is
 asked for the repository's current state.

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from bassloop.access import visibility
-from bassloop.access.visibility import Invalidation, invalidation
+from bassloop.access.visibility_sync import Invalidation, invalidation
 from bassloop.concurrency import Backoff
 from bassloop.github import GitHubError
 from bassloop.standin import Fault

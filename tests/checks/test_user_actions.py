@@ -10,8 +10,14 @@ from bassloop.access import permissions
 from bassloop.access.policy import Policy
 from bassloop.access.policy_lookup import PolicyCache
 from bassloop.checks import delivery_handler
-from bassloop.checks.actions import Control, NotAllowed, PermissionUnknown, approve_head, cancel_run
 from bassloop.checks.check_output import APPROVAL
+from bassloop.checks.user_actions import (
+    Control,
+    NotAllowed,
+    PermissionUnknown,
+    approve_head,
+    cancel_run,
+)
 from bassloop.github import User
 from bassloop.standin import Fault
 from tests.small_loop import START, small_loop
