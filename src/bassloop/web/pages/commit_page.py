@@ -122,7 +122,7 @@ def routes(context: WebContext) -> Blueprint:
         )
         feed = urlencode([("repository", newest.repository), which])
         return await render_template(
-            "overview.html",
+            "commit.html",
             kind=kind,
             label=label,
             newest=view_runs([newest])[0],

@@ -144,7 +144,7 @@ def routes(context: WebContext) -> Blueprint:
                 }
             )
         return await render_template(
-            "errors.html",
+            "repository_errors.html",
             repository=newest.items[0].repository,
             query=query,
             errors=found,
