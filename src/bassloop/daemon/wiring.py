@@ -16,7 +16,6 @@ from bassloop.access.policy import Policy, PolicyError, read_operator_rules
 from bassloop.access.policy_lookup import PolicyCache
 from bassloop.addresses import EVERY_ADDRESS, parse_address
 from bassloop.bridge.grpc import ChannelLimits
-from bassloop.checks.user_actions import Control
 from bassloop.checks.check_output import connect_command
 from bassloop.checks.delivery_handler import handle_delivery
 from bassloop.checks.file_collectors import ArtifactQuotas
@@ -26,6 +25,7 @@ from bassloop.checks.output_downloads import Outputs
 from bassloop.checks.quotas import QuotaLimits, Quotas, SharedUsage
 from bassloop.checks.recovery import end_set_aside
 from bassloop.checks.source_links import SourceLinks
+from bassloop.checks.user_actions import Control
 from bassloop.daemon import StartError
 from bassloop.daemon.http_server import local_address
 from bassloop.daemon.metrics import Metrics
