@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bassloop.access import visibility
+from bassloop.access import visibility_sync
 from bassloop.access.visibility_sync import Invalidation, invalidation
 from bassloop.concurrency import Backoff
 from bassloop.github import GitHubError
@@ -154,7 +154,7 @@ async def test_an_outage_of_github_hides_nothing(
 async def test_a_refresh_that_github_did_not_answer_is_tried_again_soon(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visibility, "BACKOFF", Backoff(first=0.01, longest=3600.0))
+    monkeypatch.setattr(visibility_sync, "BACKOFF", Backoff(first=0.01, longest=3600.0))
     async with small_loop(make_repository(), tmp_path) as loop:
         await loop.store.repositories.put(replace(OURS, public=True))
         await store_run(loop, public=True)

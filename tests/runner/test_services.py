@@ -53,7 +53,7 @@ class Container:
     async def prepared(self) -> AsyncIterator[Launch]:
         yield Launch(["postgres"], Path("/"), {})
 
-    async def watch(self, launch: Launch) -> int:
+    async def run_process(self, launch: Launch) -> int:
         await self.step.log([LogChunk(STDERR, b"\x1b[31mFATAL\x1b[0m: no role\r\n\n")])
         await trio.sleep_forever()
         return 0
