@@ -14,7 +14,7 @@ from bassloop.project.workflows.translation import Workflow, translate_workflow
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bassloop.project.detection import Proposal
+    from bassloop.project.proposals import Proposal
 
 
 def translate(*steps: object, on: object = "push", **job: object) -> Workflow:

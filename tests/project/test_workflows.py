@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks, write_bass
-from bassloop.project.detection import write_declaration
+from bassloop.project.proposals import write_declaration
 from bassloop.project.workflows.conditions import evaluate, event_cases
 from bassloop.project.workflows.translation import translate_workflow
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bassloop.project.detection import Proposal
+    from bassloop.project.proposals import Proposal
 
 WORKFLOW = """
 on:

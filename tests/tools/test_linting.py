@@ -258,7 +258,7 @@ def test_lint_imports_nothing_slow_that_it_does_not_need(tmp_path: Path) -> None
     (tmp_path / ".bassloop.toml").write_text('[checks.a]\nrun = "make"\n')
     program = (
         "import atexit, sys\n"
-        "heavy = ('rich', 'structlog', 'httpx', 'trio', 'asyncssh', 'yaml', 'bassloop.project.detection')\n"
+        "heavy = ('rich', 'structlog', 'httpx', 'trio', 'asyncssh', 'yaml', 'bassloop.project.proposals')\n"
         "atexit.register(lambda: print([name for name in heavy if name in sys.modules]))\n"
         "from bassloop.cli import cli\n"
         f"cli(['lint', {str(tmp_path)!r}])\n"

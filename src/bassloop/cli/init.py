@@ -24,7 +24,7 @@ from bassloop.repository_files import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bassloop.project.detection import Proposal
+    from bassloop.project.proposals import Proposal
     from bassloop.project.workflows.translation import Workflow
 
 MAX_PROPOSALS = 40
@@ -118,7 +118,7 @@ def init(path: Path, workflows: bool, print_only: bool) -> None:
     from bassloop.cli.errors import report_errors
     from bassloop.cli.machine_advice import explain_old_programs, has_engine
     from bassloop.project import ChecksFileError, read_checks
-    from bassloop.project.detection import write_declaration
+    from bassloop.project.proposals import write_declaration
     from bassloop.terminal import one_line
 
     if is_git_folder(path.resolve()):
@@ -255,7 +255,7 @@ def _detected(root: Path) -> list[Proposal]:
 
 
 def _proposals(folder: Path) -> list[Proposal]:
-    from bassloop.project.detection import propose_checks
+    from bassloop.project.proposals import propose_checks
 
     names = {each.name for each in _entries(folder)}
     return propose_checks(lambda name: _text(folder / name), names)

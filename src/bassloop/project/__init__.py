@@ -5,7 +5,7 @@
 
 :mod:`declaration` defines the file's schema, :mod:`reading` reads it and finds the lines of mistakes, :mod:`pitfalls`
 finds what is valid but probably not meant, :mod:`compiling` compiles it to Bass and lists what an event
-starts, :mod:`detection` proposes checks from a project's files, of which :mod:`manifests` reads some, and
+starts, :mod:`proposals` proposes checks from a project's files, of which :mod:`manifests` reads some, and
 :mod:`workflows` proposes them from its GitHub Actions workflows.
 """
 

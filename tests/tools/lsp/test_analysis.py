@@ -13,7 +13,7 @@ from bassloop import bass
 from bassloop.bass import reference
 from bassloop.bass.builtins import ground, internal
 from bassloop.bass.registry import TABLE
-from bassloop.tools.lsp import features
+from bassloop.tools.lsp import answers as editor
 from bassloop.tools.lsp.analysis import HARMLESS, Analysis, analyse
 from bassloop.tools.lsp.operatives import HANDLERS
 from tests.bass.conformance.corpus import answers
@@ -278,13 +278,13 @@ TOKENS = st.sampled_from(
 
 def everything(found: Analysis) -> None:
     """Ask everything that an editor asks, at every place."""
-    features.outline(found)
+    editor.outline(found)
     for offset in range(len(found.text) + 1):
-        features.hover(found, offset)
-        features.complete(found, offset)
-        features.target(found, offset)
-        features.signature(found, offset)
-        features.occurrences(found, offset)
+        editor.hover(found, offset)
+        editor.complete(found, offset)
+        editor.target(found, offset)
+        editor.signature(found, offset)
+        editor.occurrences(found, offset)
     for problem in found.problems:
         assert 0 <= problem.span.start <= problem.span.end <= len(found.text)
 
@@ -403,12 +403,12 @@ def test_long_texts_take_seconds_at_the_most(text: str) -> None:
     begun = time.process_time()
     found = analyse(text)
     middle = len(text) // 2
-    features.hover(found, middle)
-    features.complete(found, middle)
-    features.target(found, middle)
-    features.signature(found, middle)
-    features.occurrences(found, middle)
-    features.outline(found)
+    editor.hover(found, middle)
+    editor.complete(found, middle)
+    editor.target(found, middle)
+    editor.signature(found, middle)
+    editor.occurrences(found, middle)
+    editor.outline(found)
     assert time.process_time() - begun < 8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bassloop.tools.lsp.analysis import analyse
-from bassloop.tools.lsp.features import RenameError, rename, renameable
+from bassloop.tools.lsp.answers import RenameError, rename, renameable
 
 
 def renamed(text: str, name: str) -> str:

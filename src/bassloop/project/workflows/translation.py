@@ -42,7 +42,7 @@ from bassloop.project.workflows.workflow_job import WorkflowFile, WorkflowJob
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bassloop.project.detection import Proposal
+    from bassloop.project.proposals import Proposal
     from bassloop.project.workflows.conditions import Scalar, Value
 
 BY_HAND = ("workflow_dispatch", "workflow_call")

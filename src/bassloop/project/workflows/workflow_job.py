@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bassloop.project.detection import Proposal
 from bassloop.project.manifests import manager_package, read_node_project, table
+from bassloop.project.proposals import Proposal
 from bassloop.project.workflows.job_values import JobValues, explain_lost, explain_meaningless
 from bassloop.project.workflows.known_actions import (
     CACHES,

@@ -19,9 +19,9 @@ from pygls.uris import to_fs_path
 from bassloop import __version__
 from bassloop.bass.builtins import internal
 from bassloop.tools.formatter import format_bass
-from bassloop.tools.lsp import features
+from bassloop.tools.lsp import answers
 from bassloop.tools.lsp.analysis import Analysis, analyse
-from bassloop.tools.lsp.features import RenameError, rename, renameable
+from bassloop.tools.lsp.answers import RenameError, rename, renameable
 from bassloop.tools.lsp.text_model import Positions, TextSpan
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pygls.workspace import TextDocument
 
-    from bassloop.tools.lsp.features import Signature, Suggestion, Target
+    from bassloop.tools.lsp.answers import Signature, Suggestion, Target
     from bassloop.tools.lsp.text_model import Definition, Problem
 
 DEBOUNCE_SECONDS: Final = 0.15
@@ -260,14 +260,14 @@ def create() -> BassServer:
     def _complete(params: types.CompletionParams) -> types.CompletionList:
         found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
-        suggestions = features.complete(found, offset)
+        suggestions = answers.complete(found, offset)
         return types.CompletionList(False, [_item(each, positions) for each in suggestions])
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def _hover(params: types.HoverParams) -> types.Hover | None:
         found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
-        answer = features.hover(found, offset)
+        answer = answers.hover(found, offset)
         if answer is None:
             return None
         span, text = answer
@@ -282,7 +282,7 @@ def create() -> BassServer:
     def _signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
         found, positions = server.analysed(params.text_document.uri)
         offset = positions.offset(params.position.line, params.position.character)
-        signature = features.signature(found, offset)
+        signature = answers.signature(found, offset)
         return _help(signature) if signature is not None else None
 
     @server.feature(types.TEXT_DOCUMENT_REFERENCES)
@@ -292,7 +292,7 @@ def create() -> BassServer:
         offset = positions.offset(params.position.line, params.position.character)
         return [
             types.Location(uri, _range(span, positions))
-            for span, bound in features.occurrences(found, offset)
+            for span, bound in answers.occurrences(found, offset)
             if params.context.include_declaration or not bound
         ]
 
@@ -303,7 +303,7 @@ def create() -> BassServer:
         write, read = types.DocumentHighlightKind.Write, types.DocumentHighlightKind.Read
         return [
             types.DocumentHighlight(_range(span, positions), write if bound else read)
-            for span, bound in features.occurrences(found, offset)
+            for span, bound in answers.occurrences(found, offset)
         ]
 
     @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
@@ -344,13 +344,13 @@ def create() -> BassServer:
         uri = params.text_document.uri
         found, positions = server.analysed(uri)
         offset = positions.offset(params.position.line, params.position.character)
-        target = features.target(found, offset)
+        target = answers.target(found, offset)
         return server.location(uri, target) if target is not None else None
 
     @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
     def _outline(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
         found, positions = server.analysed(params.text_document.uri)
-        return _nested(features.outline(found), positions)
+        return _nested(answers.outline(found), positions)
 
     return server
 

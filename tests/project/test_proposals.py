@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassloop.project import read_checks
-from bassloop.project.detection import Proposal, propose_checks, write_declaration
 from bassloop.project.manifests import required_versions
+from bassloop.project.proposals import Proposal, propose_checks, write_declaration
 
 PROJECTS: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "a Python package with extras and tools": (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bassloop.tools.lsp import features
+from bassloop.tools.lsp import answers
 from bassloop.tools.lsp.analysis import Analysis, analyse
 from bassloop.tools.lsp.server import Documents
 from bassloop.tools.lsp.text_model import Definition, TextSpan
@@ -25,18 +25,18 @@ def at_cursor(text: str, **files: str) -> tuple[Analysis, int]:
 
 
 def hover(text: str, **files: str) -> str:
-    found = features.hover(*at_cursor(text, **files))
+    found = answers.hover(*at_cursor(text, **files))
     return "" if found is None else found[1]
 
 
 def labels(text: str, **files: str) -> list[str]:
-    return [each.label for each in features.complete(*at_cursor(text, **files))]
+    return [each.label for each in answers.complete(*at_cursor(text, **files))]
 
 
 def target(text: str, **files: str) -> str:
     """Return the place of the definition: `file:` or `std:`, and the text around it."""
     found, offset = at_cursor(text, **files)
-    went = features.target(found, offset)
+    went = answers.target(found, offset)
     if went is None:
         return ""
     inside = files.get(went.file.removesuffix(".bass"), found.text)
@@ -109,7 +109,7 @@ def test_members_are_offered_after_a_colon() -> None:
 
 def test_only_the_last_part_of_a_word_is_replaced() -> None:
     found, offset = at_cursor("(use (.strings)) (strings:u|")
-    span = features.complete(found, offset)[0].span
+    span = answers.complete(found, offset)[0].span
     assert found.text[span.start : span.end] == "u"
 
 
@@ -170,7 +170,7 @@ def places(text: str) -> str:
     """The text with every occurrence of the name at the cursor in brackets, its definitions in two."""
     found, offset = at_cursor(text)
     marked = found.text
-    for span, bound in reversed(features.occurrences(found, offset)):
+    for span, bound in reversed(answers.occurrences(found, offset)):
         part = marked[span.start : span.end]
         part = f"<<{part}>>" if bound else f"<{part}>"
         marked = marked[: span.start] + part + marked[span.end :]
@@ -198,7 +198,7 @@ def test_references_to_a_name_are_those_with_the_same_meaning(text: str, marked:
 
 def called(text: str, **files: str) -> str:
     """The call around the cursor, with the parameter that is being given in brackets."""
-    found = features.signature(*at_cursor(text, **files))
+    found = answers.signature(*at_cursor(text, **files))
     if found is None:
         return ""
     if not 0 <= found.active < len(found.parameters):
@@ -236,7 +236,7 @@ def test_a_call_shows_its_parameters_as_it_is_written(text: str, call: str) -> N
 
 def test_the_outline_has_definitions_only() -> None:
     text = "(use (.strings)) (provide [f] (defn f [x] (let [y 1] y)) (def [a b] 1)) {:k 1}"
-    assert [each.name for each in features.outline(analyse(text))] == ["strings", "f", "a", "b"]
+    assert [each.name for each in answers.outline(analyse(text))] == ["strings", "f", "a", "b"]
 
 
 # --- files ---
@@ -258,7 +258,7 @@ def test_an_open_document_takes_precedence_over_its_file(tmp_path: Path) -> None
     opened = {tmp_path / "lib.bass": "(def only-typed 1)"}
     documents = Documents(opened.get)
     found = documents.analysis("(use (*dir*/lib.bass)) lib:", tmp_path / "main.bass", "")
-    assert [each.label for each in features.complete(found, 27)] == ["only-typed"]
+    assert [each.label for each in answers.complete(found, 27)] == ["only-typed"]
 
 
 def test_files_that_use_each_other_are_analysed(tmp_path: Path) -> None:
