@@ -60,14 +60,20 @@ WHOLE_PROGRAMS = (
     "tests/cli/test_try_options.py",
     "tests/daemon/test_starting.py",
     "tests/docs",
+    "tests/evaluator/test_daemon_dies.py",
+    "tests/evaluator/test_evaluators.py",
     "tests/loop",
+    "tests/runner/conformance",
+    "tests/store/test_crash.py",
+    "tests/telemetry/test_traces.py",
+    "tests/test_packaging.py",
     "tests/tools/local/test_repl.py",
     "tests/tools/local/test_run.py",
     "tests/tools/lsp/test_server.py",
     "tests/tools/setup/test_doctor.py",
     "tests/tools/test_agent_server.py",
 )
-"""Tests that run daemons, trials and other programs as people do. They take as long as all others together."""
+"""Tests that start daemons, trials, fork servers and other programs. They take as long as all others together."""
 
 WITHOUT_PROGRAMS = tuple(f"--ignore={path}" for path in WHOLE_PROGRAMS)
 

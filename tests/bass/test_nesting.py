@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bassloop.bass.values import Value
 
 ALPINE = ImageRef("alpine", Platform("linux", "amd64"), "3")
-LEVELS = 3_000
+LEVELS = 2_000
 
 
 def command(script: str, **parts: object) -> Thunk:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
+from bassloop.checks.starting import start_verification
 from bassloop.checks.user_actions import Control, NotAllowed
-from bassloop.github import User
+from bassloop.github import GitHubError, User
 from bassloop.standin.state import Team
 from bassloop.store import open_store
 from tests.checks.test_statements import KEY, SigningRuntime, list_keys, signing_runner
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from bassloop.checks.loop_state import CheckHandle
     from tests.repositories import MakeRepository
 
 TRUSTED_KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -95,6 +97,26 @@ async def test_a_check_is_green_if_both_runners_report_success_and_it_names_the_
         assert [len(sender.told), len(trusted.told)] == [1, 1]
         runs = [await loop.store.runs.get(each["external_id"]) for each in (check, verification)]
         assert len({run.thunk_digest for run in runs if run}) == 1
+
+
+async def test_a_check_starts_again_if_its_verification_could_not_be_started(
+    make_repository: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [GitHubError("GitHub is away for a moment", status=503)]
+
+    async def start(*args: Any) -> CheckHandle:
+        if errors:
+            raise errors.pop()
+        return await start_verification(*args)
+
+    monkeypatch.setattr("bassloop.checks.starting.start_verification", start)
+    async with (
+        open_loop_with_policy(make_repository, tmp_path, BOTH) as loop,
+        loop.runner(),
+        trusted_runner(loop),
+    ):
+        assert (await checked(loop))["conclusion"] == "success"
+        assert not errors
 
 
 @pytest.mark.parametrize("policy", [BOTH, SPOT], ids=["both", "spot check"])

@@ -168,7 +168,7 @@ def test_a_purpose_applies_to_calls_within_its_context() -> None:
     assert current_turn() == Turn(PEOPLE)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.sets(st.sampled_from(Purpose), min_size=1),
     st.integers(0, 2**32),
@@ -205,7 +205,7 @@ def test_no_interleaving_starves_a_purpose_or_spends_too_much(
         assert window <= budget.points
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 8), st.integers(0, 2**32))
 def test_no_repository_starves_however_much_the_others_ask_for(floods: int, seed: int) -> None:
     """Floods always have requests of two purposes that wait. One that asks now and then waits for a moment only."""

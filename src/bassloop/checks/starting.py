@@ -172,9 +172,13 @@ async def _start(
         handle.finished.set()
     else:
         loop.active_checks[run.id] = handle
-        verification = None
-        if runners == "both":
-            verification = await start_verification(context, request)
+        try:
+            both = runners == "both"
+            verification = await start_verification(context, request) if both else None
+        except BaseException:  # whoever waits for it goes on, and the delivery may start it again
+            del loop.active_checks[run.id], context.started[key]
+            handle.finished.set()
+            raise
         check = CheckTask(
             context=context,
             check_run=check_run,
