@@ -179,7 +179,8 @@ async def test_the_end_is_followed_and_found_again_after_a_lost_connection(
             site.live_runs.publish("live")
             found = await scene.result()
     assert found["at_end"]
-    assert found["moved"] < 1, "pixels"
+    # The end would be 40 pixels away or more. On a busy machine, the space above is sometimes corrected by 16.
+    assert found["moved"] < 20, "pixels"
     first, last = found["numbers"][0], found["numbers"][-1]
     assert last == 5313
     assert found["numbers"] == list(range(first, last + 1))
