@@ -304,6 +304,31 @@ def followed(page: Page, address: str) -> dict[str, Any]:
     }
 
 
+def late(page: Page, address: str) -> dict[str, Any]:
+    """A followed log whose first lines, which the page began with, arrive when its end is on the screen."""
+    held: list[Route] = []
+    is_held = True
+
+    def hold(route: Route) -> None:
+        if is_held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/lines?*", hold)
+    with page.expect_request("**/lines?*"):
+        page.goto(address)
+    page.wait_for_function("() => scrollY > 1000")
+    wheel_up(page, 40)
+    page.wait_for_selector("#follow:visible")
+    place = place_on_screen(page, 1990)
+    is_held = False
+    for route in held:
+        route.continue_()
+    page.wait_for_load_state("networkidle")
+    return {"held": len(held), "moved": abs(place_on_screen(page, 1990) - place)}
+
+
 def keyboard(page: Page, address: str) -> dict[str, Any]:
     """Use the page without a mouse."""
     page.goto(address)

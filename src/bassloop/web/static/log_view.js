@@ -205,10 +205,24 @@ export class LogView {
     return this.#fillBy(() => this.#render(first, last, this.#anchor()));
   }
 
-  /** @param {number} position @param {number} y where on the screen to put it */
-  #jumpTo(position, y) {
+  /**
+   * Move the window to a position, unless the reader has gone back to the window before the lines are there.
+   * @param {number} position
+   * @param {number} y where on the screen to put it
+   */
+  async #jumpTo(position, y) {
     const target = Math.max(0, Math.min(position, this.positions - 1));
-    return this.#fillBy(() => this.#renderAround(target, { line: this.folds.lineAt(target), top: y, approximate: true }));
+    const anchor = { line: this.folds.lineAt(target), top: y, approximate: true };
+    let isBack = false;
+    const isWanted = () => !(isBack = this.#isOnScreen);
+    await this.#fillBy(() => this.#renderAround(target, anchor, isWanted));
+    if (isBack) this.fillScreen();
+  }
+
+  /** Whether lines of the window are on the screen. */
+  get #isOnScreen() {
+    const { top, bottom } = this.lines.getBoundingClientRect();
+    return this.last > this.first && bottom > 0 && top + this.#heightAbove < window.innerHeight;
   }
 
   /** Change the window, and continue to fill the screen unless that had no effect. @param {() => Promise<void>} change */
@@ -230,10 +244,15 @@ export class LogView {
     }
   }
 
-  /** Move the window around a position. @param {number} position @param {Anchor | null} anchor */
-  async #renderAround(position, anchor) {
+  /**
+   * Move the window around a position.
+   * @param {number} position
+   * @param {Anchor | null} anchor
+   * @param {() => boolean} [isWanted] asked once the lines are there
+   */
+  async #renderAround(position, anchor, isWanted) {
     const first = Math.max(0, Math.min(position - BATCH / 2, this.positions - BATCH));
-    await this.#render(first, Math.min(this.positions, first + BATCH), anchor);
+    await this.#render(first, Math.min(this.positions, first + BATCH), anchor, isWanted);
   }
 
   /**
@@ -241,8 +260,9 @@ export class LogView {
    * @param {number} first
    * @param {number} last
    * @param {Anchor | null} anchor
+   * @param {() => boolean} [isWanted] asked once the lines are there
    */
-  async #render(first, last, anchor) {
+  async #render(first, last, anchor, isWanted = () => true) {
     const wanted = this.folds.ranges(first, last).flatMap(([from, to]) => Array.from({ length: to - from }, (_, index) => from + index));
     const present = new Set([...this.lines.children].map(lineOf));
     const missing = toRanges(wanted.filter((line) => !present.has(line)));
@@ -255,6 +275,7 @@ export class LogView {
       return;
     }
     // The reader may have scrolled meanwhile.
+    if (!isWanted()) return;
     if (anchor) anchor.top = this.element(anchor.line)?.getBoundingClientRect().top ?? anchor.top;
     /** @type {HTMLElement[]} */
     const added = [];
