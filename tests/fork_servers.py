@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -77,10 +78,11 @@ async def run_forked_server(
     """
     ours, theirs = socket.socketpair()
     with ours:
+        nothing = os.open(os.devnull, os.O_RDWR)
         with theirs:
             command = encode_command([str(cpu_seconds), str(memory)], {}, "/")
-            # It logs to the daemon's standard error, and prints nothing.
-            forked = fork(forking, command, (theirs.fileno(), 2, 2))
+            forked = fork(forking, command, (theirs.fileno(), nothing, nothing))
+        os.close(nothing)
         server = ServerProcess(trio.socket.from_stdlib_socket(ours))
         try:
             await server.listen(partial(on_ready, server))
