@@ -122,7 +122,6 @@ def pytest_sessionfinish() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
-        "programs: runs whole programs, such as trials and daemons (nox -s programs)",
         "postgresql: needs a PostgreSQL server (nox -s postgresql)",
         "openssh: needs the stock OpenSSH client (nox -s openssh)",
         "audit: needs ssh-audit (nox -s audit)",

@@ -103,7 +103,7 @@ export class LogView {
     const bounds = this.lines.getBoundingClientRect();
     const box = { top: bounds.top + this.#heightAbove, bottom: bounds.bottom };
     const height = window.innerHeight;
-    if (this.last > this.first && box.bottom > 0 && box.top < height) {
+    if (this.#isOnScreen) {
       if (this.first > 0 && box.top > -OVERSCAN) this.#moveTo(Math.max(0, this.first - BATCH), Math.min(this.last, this.first - BATCH + MAX_LINES));
       else if (!this.atEnd && box.bottom < height + OVERSCAN) {
         const last = Math.min(this.positions, this.last + BATCH);
